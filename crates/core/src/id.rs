@@ -134,6 +134,12 @@ impl IdKey {
         Self(secret)
     }
 
+    /// The secret bytes, to give the key to another program of the deployment.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// 16 hexadecimal digits by which a store recognizes this key. The key cannot be computed from
     /// them.
     #[must_use]

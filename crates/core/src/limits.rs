@@ -29,6 +29,9 @@ pub const SLOTS_SERVED_MAX: usize = 1_024;
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
 /// While the store is up, a verdict is given within this time after `decide_by`.
 pub const VERDICT_GRACE_MS: i64 = 1_000;
+/// Oldest copy of the nodes' memory by which an edge refuses requests, in milliseconds; by an older
+/// one it refuses nobody.
+pub const FEED_AGE_MAX_MS: i64 = 2_000;
 /// Longest time that a request is parked for a commit in flight, a refill or a recall.
 pub const PARK_MS: i64 = 1_000;
 /// Requests parked on one node; at the bound a further request is answered "overloaded".

@@ -34,6 +34,10 @@ fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
         Shape::Postgres { store } | Shape::Cluster { store, .. } => {
             store.expose_secret().to_owned()
         }
+        Shape::Edge { .. } => {
+            let why = "roles: an edge has no store; name the store with --store".to_owned();
+            return Err(Failure::Settings(why));
+        }
     };
     StoreLocation::parse(&place).map_err(|error| Failure::Settings(format!("store.url: {error}")))
 }

@@ -22,6 +22,9 @@ pub fn backup(args: &BackupArgs) -> Outcome {
 }
 
 fn expect_embedded(settings: &Settings, verb: &str) -> Result<(), Failure> {
+    if settings.roles.edge {
+        return Err(Failure::Settings("roles: an edge has no store".to_owned()));
+    }
     match settings.shape.store() {
         Some(_) => Err(Failure::Settings(format!(
             "shape: the store of this deployment is PostgreSQL; {verb} with PostgreSQL's tools: \

@@ -4,14 +4,14 @@
 mod announce;
 mod demo;
 mod file_limit;
+mod parts;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::NodeId;
 use doorbuster_store::{HistoryMemory, OpenError};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
@@ -19,12 +19,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
+use parts::{engine_options, publish_keys, stock_location};
 
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
-use crate::clock::Clock;
 use crate::config::{BuyerKeys, Settings, Shape};
 use crate::database::{HistoryFileError, load_history};
-use crate::engine::{DatabaseOptions, Engine, EngineError, EngineOptions, StockLocation};
+use crate::edge::keys;
+use crate::engine::{Engine, EngineError, expose_urls};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::trace;
 use crate::web::{self, App};
@@ -102,7 +103,11 @@ impl ServeError {
         use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
         match self {
             Self::Keys(_) | Self::DataDir { .. } | Self::History(_) => true,
-            Self::Secrets(SecretsError::IdKeyMissing(_) | SecretsError::Writable(_)) => true,
+            Self::Secrets(
+                SecretsError::IdKeyMissing(_)
+                | SecretsError::Writable(_)
+                | SecretsError::EdgeKeys(_),
+            ) => true,
             Self::Secrets(SecretsError::InDirectory { error, .. }) => {
                 matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
             }
@@ -175,12 +180,17 @@ pub async fn serve_with(
         secrets::check_directory(&path)?;
     }
     let history = match settings.shape {
-        Shape::Embedded => HistoryMemory::default(),
+        Shape::Embedded | Shape::Edge { .. } => HistoryMemory::default(),
         Shape::Postgres { .. } | Shape::Cluster { .. } => load_history(&settings.data_dir)?,
     };
-    let secrets = secrets::load_or_create_all(&settings, &history).await?;
+    let secrets = match &settings.shape {
+        Shape::Edge { slots, .. } => keys::load(&settings, &expose_urls(slots)).await?,
+        _ => secrets::load_or_create_all(&settings, &history).await?,
+    };
     let (failed, fatal) = oneshot::channel();
-    let engine = Engine::start(engine_options(&settings, &secrets, history, failed)).await?;
+    let place = stock_location(&settings, &secrets)?;
+    let engine =
+        Engine::start(engine_options(&settings, &secrets, (place, history), failed)).await?;
     let parts =
         ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
@@ -233,7 +243,7 @@ async fn run(
     let stop = CancellationToken::new();
     let serving = async {
         let served = listener.serve(&app, connections_max, settings.idle, &stop);
-        tokio::join!(served, app.run_jobs());
+        tokio::join!(served, app.run_jobs(), publish_keys(parts, &stop));
     };
     let mut serving = std::pin::pin!(serving);
     let asked_to_stop = async {
@@ -268,48 +278,6 @@ async fn run(
     ended
 }
 
-fn engine_options(
-    settings: &Settings,
-    secrets: &Secrets,
-    history: HistoryMemory,
-    failed: oneshot::Sender<String>,
-) -> EngineOptions {
-    let failed = Mutex::new(Some(failed));
-    EngineOptions {
-        place: match &settings.shape {
-            Shape::Embedded => StockLocation::Directory(settings.data_dir.clone()),
-            Shape::Postgres { store } => StockLocation::Postgres(store.clone()),
-            Shape::Cluster { store, slots, wait_replicas } => StockLocation::Cluster {
-                store: store.clone(),
-                slots: slots.clone(),
-                wait_replicas: *wait_replicas,
-            },
-        },
-        roles: settings.roles,
-        id_key: secrets.id_key.clone(),
-        clock: Clock::default(),
-        node: match settings.shape {
-            Shape::Embedded => NodeId(1),
-            // Each start has a new id, so that this node does not mistake data of an earlier
-            // process for its own.
-            Shape::Postgres { .. } | Shape::Cluster { .. } => {
-                NodeId(rand::random_range(1..1 << 31))
-            }
-        },
-        bounds: doorbuster_core::slot::SlotBounds::default(),
-        always_leads: false,
-        allow_fsync_off: false,
-        database: DatabaseOptions { history, peers: settings.peers.clone() },
-        on_fatal: Arc::new(move |reason| {
-            tracing::error!(reason, event = "store.failed", "the store failed permanently");
-            if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                // The receiver is gone if the server is already stopping.
-                let _ = failed.send(reason.to_owned());
-            }
-        }),
-    }
-}
-
 async fn build_app(
     settings: &Settings,
     secrets: &Secrets,
@@ -327,7 +295,10 @@ async fn build_app(
         (None, _) => unreachable!("without public keys there is a secret"),
     };
     let operators = Operators::new(&secrets.admin_key);
-    operators.replace_keys(engine.store().keys().await.map_err(EngineError::from)?);
+    let is_edge = engine.edge().is_some();
+    if !is_edge {
+        operators.replace_keys(engine.store().keys().await.map_err(EngineError::from)?);
+    }
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
     let app = App::new(
         settings,
@@ -338,8 +309,10 @@ async fn build_app(
         secrets.pass_keys.clone(),
         &secrets.webhook,
     );
-    // The blocks are loaded before the first request.
-    app.load_blocks().await.map_err(EngineError::from)?;
+    if !is_edge {
+        // The blocks are loaded before the first request.
+        app.load_blocks().await.map_err(EngineError::from)?;
+    }
     Ok(app)
 }
 

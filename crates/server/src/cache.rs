@@ -9,7 +9,7 @@
 //!
 //! If something is new, one node reads all sales and leaves a copy in that Redis for the others.
 //! `docs/caching.md` describes all caches.
-mod copy;
+pub(crate) mod copy;
 mod numbers;
 
 use std::time::Duration;
@@ -218,7 +218,7 @@ impl Engine {
     /// [`Engine::refresh_catalogue`] for requests with arbitrary ids: the rate is bounded for all
     /// of them together.
     pub async fn refresh_catalogue_paced(&self) {
-        if self.layout().is_single_node() {
+        if self.layout().is_single_node() || self.layout().is_edge() {
             return;
         }
         let cache = self.cache();

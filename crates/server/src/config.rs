@@ -72,6 +72,13 @@ pub enum Shape {
         /// Replicas that must confirm a ticket before the answer.
         wait_replicas: u32,
     },
+    /// No stock is decided or kept here: an edge of a deployment with shape `cluster`.
+    Edge {
+        /// URLs of the Redis servers with the slots, or of their replicas.
+        slots: Vec<SecretString>,
+        /// Addresses of nodes with the role `api`.
+        upstreams: Vec<SocketAddr>,
+    },
 }
 
 impl Shape {
@@ -81,7 +88,7 @@ impl Shape {
         match self {
             Self::Embedded => "embedded",
             Self::Postgres { .. } => "postgres",
-            Self::Cluster { .. } => "cluster",
+            Self::Cluster { .. } | Self::Edge { .. } => "cluster",
         }
     }
 
@@ -89,7 +96,7 @@ impl Shape {
     #[must_use]
     pub fn store(&self) -> Option<&SecretString> {
         match self {
-            Self::Embedded => None,
+            Self::Embedded | Self::Edge { .. } => None,
             Self::Postgres { store } | Self::Cluster { store, .. } => Some(store),
         }
     }
@@ -104,16 +111,26 @@ pub struct Roles {
     pub settle: bool,
     /// Takes part in the work that one node does for all.
     pub control: bool,
+    /// Serves buyers from memory without a store, and passes on what it cannot decide. It has no
+    /// other role.
+    pub edge: bool,
 }
 
 impl Roles {
-    /// All roles.
-    pub const ALL: Self = Self { api: true, settle: true, control: true };
+    /// All roles of a node with a store.
+    pub const ALL: Self = Self { api: true, settle: true, control: true, edge: false };
+    /// An edge.
+    pub const EDGE: Self = Self { api: false, settle: false, control: false, edge: true };
 
     /// The names of the roles, as in the settings.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
-        let all = [("api", self.api), ("settle", self.settle), ("control", self.control)];
+        let all = [
+            ("api", self.api),
+            ("settle", self.settle),
+            ("control", self.control),
+            ("edge", self.edge),
+        ];
         all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     }
 }

@@ -5,6 +5,7 @@ mod adjust;
 mod audit;
 mod auto;
 mod drain;
+mod edge_feed;
 mod evidence;
 mod expiry;
 mod late_payment;
@@ -71,6 +72,8 @@ pub struct Control {
     /// slots.
     sale_opened: Notify,
     loss_suspected: Notify,
+    /// Notified when the feed of edges may have changed.
+    feed_changed: Notify,
     /// Counts changes that may need a notification.
     event_signal: tokio::sync::watch::Sender<u64>,
     /// Whether this node reconciles slots after every commit that touches their item. Otherwise it
@@ -149,11 +152,17 @@ impl Control {
         self.leads.load(Ordering::Acquire)
     }
 
+    /// Announces that the feed of edges may have changed.
+    pub(crate) fn signal_feed(&self) {
+        self.feed_changed.notify_one();
+    }
+
     /// Announces that the sale's status changed.
     pub fn status_changed(&self, sale: &Arc<str>) {
         if self.sales.lock().unwrap_or_else(PoisonError::into_inner).insert(sale.clone()) {
             self.sales_changed.notify_one();
         }
+        self.signal_feed();
     }
 
     /// Wakes all jobs that depend on a sale's times or phase.
@@ -191,6 +200,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     }
     if roles.control {
         jobs.start("publish", publish::run(engine.clone()));
+        jobs.start("edge_feed", edge_feed::run(engine.clone()));
         jobs.start("phases", phases::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));
         jobs.start("waitlist", waitlist::run(engine.clone()));

@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{CatalogueCheck, Control};
 use crate::database::{DatabaseState, STORE_STALLED};
+use crate::edge::EdgeNode;
 use crate::holders::Holders;
 use crate::layout::Layout;
 use crate::meter::EngineMeter;
@@ -40,6 +41,7 @@ pub(crate) use jobs::Jobs;
 pub(crate) use node_count::NodeCount;
 pub use orders::OrderLookup;
 pub use start::{DatabaseOptions, EngineOptions, StockLocation};
+pub(crate) use start::{expose_urls, redis_prefix};
 pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 
@@ -80,6 +82,8 @@ pub struct Engine {
     cache: Cache,
     clock: Clock,
     database: DatabaseState,
+    /// What only an edge has.
+    edge: Option<Arc<EdgeNode>>,
     node: NodeId,
     always_leads: bool,
     layout: Layout,
@@ -170,6 +174,7 @@ impl Engine {
         let mut next = Catalogue::clone(&self.node_memory.catalogue.load());
         change(&mut next);
         self.node_memory.catalogue.store(Arc::new(next));
+        self.control().signal_feed();
     }
 
     /// The reasons why the program cannot sell; empty if it can.
@@ -197,6 +202,11 @@ impl Engine {
     /// What this node knows about its database.
     pub(crate) fn database(&self) -> &DatabaseState {
         &self.database
+    }
+
+    /// What only an edge has; `None` on a node with a store.
+    pub(crate) fn edge(&self) -> Option<&Arc<EdgeNode>> {
+        self.edge.as_ref()
     }
 
     /// The slots.
@@ -248,6 +258,12 @@ impl Engine {
     /// Whether this node's snapshot of the store is recent enough to refuse requests by it.
     pub(crate) fn is_memory_recent(&self) -> bool {
         self.store.staleness() <= STALENESS_MAX
+    }
+
+    /// The store's time up to which this node's memory has every commit.
+    pub(crate) fn memory_as_of(&self) -> Millis {
+        let age = self.store.staleness().as_millis();
+        self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
     }
 
     /// The deployment's key for ids.

@@ -1,5 +1,6 @@
 //! The set of requests that hold an order, as far as this node knows. For sales that ended recently
 //! or are running, the set contains every order in the published counts.
+mod journal;
 mod queued_requests;
 mod retry_limiter;
 
@@ -10,6 +11,7 @@ use doorbuster_core::RequestHash;
 use hashbrown::HashSet;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub(crate) use journal::{Journal, JournalPart};
 pub(crate) use queued_requests::Queued;
 use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
@@ -43,6 +45,8 @@ pub struct Holders {
     pub(crate) waitlist_limiter: RetryLimiter,
     /// Queued requests, which may get an order later.
     pub(crate) queued_requests: QueuedRequests,
+    /// The newest requests, while this node writes the feed of edges.
+    pub(crate) journal: Journal,
 }
 
 impl Default for Holders {
@@ -56,6 +60,7 @@ impl Default for Holders {
             retry_limiter: RetryLimiter::default(),
             waitlist_limiter: RetryLimiter::default(),
             queued_requests: QueuedRequests::default(),
+            journal: Journal::default(),
         }
     }
 }
@@ -71,8 +76,11 @@ impl Holders {
             self.full.store(true, Ordering::Release);
             return;
         }
-        if self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).insert(hash_half) {
+        let mut shard = self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.insert(hash_half) {
             self.count.fetch_add(1, Ordering::Relaxed);
+            // Under the shard's lock: see `Holders::begin_journal`.
+            self.journal.record(hash_half);
         }
     }
 
@@ -109,6 +117,7 @@ impl Holders {
     /// Forgets everything. Until [`Holders::finish_rebuild`] any request may hold an order.
     pub fn begin_rebuild(&self) {
         self.full.store(true, Ordering::Release);
+        self.journal.invalidate();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             self.count.fetch_sub(shard.len(), Ordering::Relaxed);
@@ -119,6 +128,17 @@ impl Holders {
     /// Ends a rebuild: all orders were read again since [`Holders::begin_rebuild`].
     pub fn finish_rebuild(&self) {
         self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
+    }
+
+    /// Starts the journal and returns all requests. Each request that is remembered from now on is
+    /// in the result or in the journal, because both are written under the lock of its shard.
+    pub(crate) fn begin_journal(&self) -> Vec<u64> {
+        self.journal.begin();
+        let mut all = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            all.extend(shard.lock().unwrap_or_else(PoisonError::into_inner).iter());
+        }
+        all
     }
 
     /// The number of remembered requests.

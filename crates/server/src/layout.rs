@@ -11,6 +11,8 @@ pub enum Layout {
     PerNode(Option<NodeId>),
     /// Partitions on servers that every node reaches.
     Shared,
+    /// No slots: an edge passes requests for units on.
+    Edge,
 }
 
 impl Layout {
@@ -21,6 +23,7 @@ impl Layout {
             Self::SingleNode | Self::Shared => {
                 (0..spread.partitions.max(1)).map(|index| SlotKey { item, index }).collect()
             }
+            Self::Edge => Box::default(),
             Self::PerNode(node) => {
                 node.into_iter().map(|node| SlotKey { item, index: node.0 }).collect()
             }
@@ -34,13 +37,14 @@ impl Layout {
         match self {
             Self::SingleNode | Self::Shared => index < spread.partitions.max(1),
             Self::PerNode(_) => true,
+            Self::Edge => false,
         }
     }
 
     /// Whether this node reaches every slot of an item.
     #[must_use]
     pub fn reaches_all_slots(self) -> bool {
-        !matches!(self, Self::PerNode(_))
+        !matches!(self, Self::PerNode(_) | Self::Edge)
     }
 
     /// Whether the slots that this node reaches are in its own memory, where no other node uses
@@ -57,6 +61,12 @@ impl Layout {
         self == Self::SingleNode
     }
 
+    /// Whether this node is an edge, which has neither a store nor slots.
+    #[must_use]
+    pub fn is_edge(self) -> bool {
+        self == Self::Edge
+    }
+
     /// Whether an item can have units in a slot other than the request's own.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {
@@ -70,7 +80,7 @@ impl Layout {
             Self::SingleNode if slot.index == 0 => format!("node-{node}:{sale}:{item}"),
             Self::SingleNode => format!("node-{node}:{sale}:{item}:{}", slot.index),
             Self::PerNode(_) => format!("node-{}:{sale}:{item}", slot.index),
-            Self::Shared => format!("shared:{sale}:{item}:{}", slot.index),
+            Self::Shared | Self::Edge => format!("shared:{sale}:{item}:{}", slot.index),
         }
     }
 }

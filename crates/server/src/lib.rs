@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod database;
+pub mod edge;
 pub mod engine;
 pub mod failpoint;
 pub mod gate;

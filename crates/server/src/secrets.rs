@@ -68,6 +68,9 @@ pub enum SecretsError {
     /// The secrets that all nodes share cannot be read or written.
     #[error("cannot read or create the secrets that all nodes share: {0}")]
     Shared(#[from] OpenError),
+    /// An edge lacks keys of the deployment.
+    #[error("roles: an edge needs the deployment's keys: {0}")]
+    EdgeKeys(String),
     /// The secret was not created yet.
     #[error("there is no {name} in {place}; start the server once, or set {setting}")]
     Missing {
@@ -254,7 +257,7 @@ fn location(settings: &Settings) -> String {
     }
 }
 
-fn hex(bytes: [u8; SECRET_BYTES]) -> String {
+pub(crate) fn hex(bytes: [u8; SECRET_BYTES]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -10,6 +10,7 @@ mod connection;
 mod cursor;
 mod dispatch;
 mod docs;
+mod edge;
 mod events;
 mod failure;
 mod fast_path;
@@ -58,6 +59,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{Buyers, Operators};
 use crate::config::{Cidr, Settings};
+use crate::edge::EdgeSightings;
 use crate::engine::{AboutNode, Engine};
 use crate::gate::{Gate, MasterKeys};
 use crate::metrics::Metrics;
@@ -95,6 +97,8 @@ pub struct App {
     refusal_memory: RefusalMemory,
     series: SeriesRecorder,
     wrong_keys: WrongKeys,
+    /// The edges that named themselves to this node.
+    edges: EdgeSightings,
     /// Whether browsers reach the pages by HTTPS, as far as the settings say.
     is_https: bool,
     gate: Gate,
@@ -154,6 +158,9 @@ impl App {
             started_at: engine.now(),
             connections: metrics.connections.clone(),
         });
+        if let Some(edge) = engine.edge() {
+            edge.describe(engine.id_key(), metrics.connections.clone());
+        }
         Arc::new(Self {
             gate: Gate::new(&engine, settings, masters),
             payments: Arc::new(payments),
@@ -176,10 +183,11 @@ impl App {
             refusal_memory: RefusalMemory::default(),
             series: SeriesRecorder::default(),
             wrong_keys: WrongKeys::default(),
+            edges: EdgeSightings::default(),
             is_https: settings.page_url.as_deref().is_some_and(|url| url.starts_with("https://")),
             failure_log: FailureLogLimiter::default(),
             guests: guest_secret.map(|secret| GuestSignIn::new(secret, &settings.auth)),
-            serves_api: settings.roles.api,
+            serves_api: settings.roles.api || settings.roles.edge,
             keys: tokio::sync::Mutex::default(),
             operator_keys_read_at: tokio::sync::Mutex::default(),
             running_purchases: TaskTracker::new(),
@@ -222,6 +230,9 @@ impl App {
 
     /// Samples counts and refreshes the public keys until the program stops.
     pub async fn run_jobs(&self) {
+        if self.engine.edge().is_some() {
+            return self.run_edge_jobs().await;
+        }
         let sampling = async {
             let mut every = tokio::time::interval(Duration::from_secs(1));
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

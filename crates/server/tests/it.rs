@@ -15,6 +15,8 @@ mod buying;
 mod challenges;
 #[path = "it/console.rs"]
 mod console;
+#[path = "it/edge.rs"]
+mod edge;
 #[path = "it/endpoint_table.rs"]
 mod endpoint_table;
 #[path = "it/event_expiry.rs"]

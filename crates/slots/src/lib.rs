@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conformance;
+mod edge_feed;
 mod limit;
 mod local;
 mod lock;
@@ -18,6 +19,7 @@ use doorbuster_core::slot::{
 use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, RecallId, SlotKey, Token};
 
 pub use self::redis::{Redis, RedisOptions};
+pub use edge_feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, FeedPart};
 pub use limit::LimitCharge;
 pub use local::Local;
 pub use lock::{LockGuard, Locks};

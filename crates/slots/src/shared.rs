@@ -12,6 +12,7 @@
 //! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | does not expire: one key for each name, and names are few |
 //! | `PREFIX:{shared}:limit:…` | string | a limit's state | until its charges are worked off |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
+//! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, their order | 60 s after it was last written |
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
 //! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON behind a proof; at most 256 KiB | 10 s |
 //!

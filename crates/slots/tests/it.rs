@@ -4,6 +4,7 @@ mod it {
     mod busy;
     mod classic;
     mod cluster;
+    mod edge_feed;
     mod faults;
     mod leave;
     mod local;

@@ -12,7 +12,7 @@ use std::thread;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use doorbuster_core::Millis;
+use doorbuster_core::{IdKey, Millis};
 
 use crate::contract::{OpenError, SqliteOptions, StoreError};
 use crate::limits::{LOG_PAGES_MAX, READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
@@ -145,6 +145,27 @@ impl Sqlite {
             drop(writer_lives);
         })?;
         Ok(Self(Arc::new(Handle { shared, writes, reads, readers_end, writer_ends })))
+    }
+
+    /// A store without files, which is closed from the beginning.
+    pub(crate) fn absent(id_key: IdKey, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Self {
+        let shared = Shared {
+            id_key,
+            clock,
+            sink: Arc::new(|_| {}),
+            on_fatal: Arc::new(|_| {}),
+            log_pages_max: LOG_PAGES_MAX,
+            failed: OnceLock::new(),
+            is_checkpointing: false.into(),
+            closed: true.into(),
+        };
+        Self(Arc::new(Handle {
+            shared: Arc::new(shared),
+            writes: sync_channel(0).0,
+            reads: sync_channel(0).0,
+            readers_end: watch::channel(()).1,
+            writer_ends: watch::channel(()).1,
+        }))
     }
 
     pub(crate) fn now(&self) -> Millis {

@@ -6,11 +6,12 @@
 //!
 //! Futures of PostgreSQL calls are boxed, so that a purchase on one machine needs no memory for a
 //! database that it does not use.
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::history::DatabaseHistory;
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{BuyerId, ItemId, Millis, NodeId, Spread};
+use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, NodeId, Spread};
 
 use tokio::sync::watch;
 
@@ -55,6 +56,12 @@ impl Store {
     /// call it during startup.
     pub fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
         Sqlite::open(options).map(Self::Sqlite)
+    }
+
+    /// The store of a node without one: it has a clock and refuses every call.
+    #[must_use]
+    pub fn absent(id_key: IdKey, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Self {
+        Self::Sqlite(Sqlite::absent(id_key, clock))
     }
 
     /// Connects to the database, checks that it is durable, and migrates it.

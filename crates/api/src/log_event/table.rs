@@ -100,6 +100,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "Commits wait for a synchronous standby that is not connected.",
     ),
     warn("database.unreachable", "A statement could not reach the database."),
+    info("edge.upstream_back", "A node behind this edge answers."),
+    warn(
+        "edge.upstream_lost",
+        "A node behind this edge does not answer. Requests go to the others.",
+    ),
     info(
         "key.generated",
         "The server created the first operator's key and wrote it to a file that only its user can read.",
@@ -278,6 +283,12 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error("slot.unsettled", "Not every slot's tickets can be settled by this node."),
     warn("slot.watch_failed", "The slots could not be watched."),
+    info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
+    warn(
+        "spread.widen_failed",
+        "An item with `\"partitions\": \"auto\"` could not get more partitions.",
+    ),
+    info("spread.widened", "An item with `\"partitions\": \"auto\"` has more partitions."),
     warn("store.backlog_failed", "The backlog of orders could not be read."),
     warn("store.backlog_timed_out", "The backlog of orders was not read in time."),
     warn(

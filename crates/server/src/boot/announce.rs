@@ -17,6 +17,9 @@ pub(super) async fn announce(
     address: SocketAddr,
 ) -> Result<(), ServeError> {
     let ServerParts { settings, secrets, engine, .. } = parts;
+    if engine.edge().is_some() {
+        return Ok(());
+    }
     let near = SocketAddr::new(lan_address(address.ip()), address.port());
     if !settings.demo && matches!(settings.payment.provider, ProviderSettings::Sandbox) {
         let buttons = settings.payment.sandbox_page;

@@ -101,7 +101,7 @@ struct CopyBody {
 
 /// [`SaleRow`] in a copy. Times are milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
-struct SaleCopy {
+pub(crate) struct SaleCopy {
     id: String,
     title: String,
     phase: String,
@@ -139,7 +139,7 @@ struct ItemCopy {
 }
 
 impl SaleCopy {
-    fn from_row(row: &SaleRow) -> Self {
+    pub(crate) fn from_row(row: &SaleRow) -> Self {
         let time = |at: Option<Millis>| at.map(|at| at.0);
         Self {
             id: row.id.clone(),
@@ -157,7 +157,7 @@ impl SaleCopy {
         }
     }
 
-    fn into_row(self) -> Option<SaleRow> {
+    pub(crate) fn into_row(self) -> Option<SaleRow> {
         let time = |at: Option<i64>| at.map(Millis);
         Some(SaleRow {
             id: self.id,

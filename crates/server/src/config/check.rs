@@ -221,7 +221,7 @@ fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
     peers
 }
 
-fn is_origin(text: &str) -> bool {
+pub(super) fn is_origin(text: &str) -> bool {
     let is_web = text.starts_with("https://") || text.starts_with("http://");
     let origin = reqwest::Url::parse(text).ok().map(|url| url.origin());
     let origin = origin.filter(|origin| origin.is_tuple());

@@ -1,9 +1,11 @@
 //! The shape of a deployment: the settings that it requires and those that contradict it.
 
+use std::net::{SocketAddr, ToSocketAddrs};
+
 use doorbuster_store::check_address;
 use secrecy::SecretString;
 
-use super::check::SettingsReader;
+use super::check::{SettingsReader, is_origin};
 use super::{Roles, Shape};
 
 /// Most Redis servers that one deployment may name.
@@ -24,6 +26,13 @@ fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
 
 /// The shape with its URLs.
 pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
+    if read.list("roles").is_some_and(|roles| roles.iter().any(|role| role == "edge")) {
+        return edge(read);
+    }
+    if read.is_set("edge.upstreams") {
+        let why = "is only for the role edge; remove it, or write roles = [\"edge\"]";
+        read.fault("edge.upstreams", why);
+    }
     match read.text("shape").as_deref() {
         None | Some("embedded") => {
             for path in ["store.url", "store.peers", "slots.urls", "slots.wait_replicas"] {
@@ -56,6 +65,56 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
             None
         }
     }
+}
+
+/// An edge: a node of shape `cluster` without a store.
+fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
+    if read.is_set("shape") && read.text("shape").as_deref() != Some("cluster") {
+        read.fault("shape", "has no edges; the role edge needs shape = \"cluster\"");
+    }
+    if read.is_set("store.url") {
+        read.fault("store.url", "contradicts the role edge, which uses no store; remove it");
+    }
+    let (slots, upstreams) = (slots(read), upstreams(read));
+    Some(Shape::Edge { slots: slots?, upstreams: upstreams? })
+}
+
+/// The nodes to which an edge passes requests on. A host name is looked up once, at the start.
+fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
+    let named =
+        if read.is_set("edge.upstreams") { read.list("edge.upstreams")? } else { Vec::new() };
+    if named.is_empty() || named.len() > URLS_MAX {
+        read.fault(
+            "edge.upstreams",
+            format!(
+                "must name 1 to {URLS_MAX} nodes with the role api for the role edge; write \
+                 http://HOST:PORT"
+            ),
+        );
+        return None;
+    }
+    let mut upstreams = Vec::new();
+    for text in named {
+        let address = text.strip_prefix("http://").filter(|_| is_origin(&text));
+        // The usual port is not written.
+        let with_port = address.map(|host| match host.rsplit_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
+            _ => format!("{host}:80"),
+        });
+        let found = with_port.and_then(|host| host.to_socket_addrs().ok()?.next());
+        match found {
+            Some(address) => upstreams.push(address),
+            None => {
+                let why = format!(
+                    "{text:?} is not the address of a node that can be found; write \
+                     http://HOST:PORT"
+                );
+                read.fault("edge.upstreams", why);
+                return None;
+            }
+        }
+    }
+    Some(upstreams)
 }
 
 /// The URL of the store. An error never shows the URL, which may contain a password.
@@ -111,15 +170,25 @@ fn slots(read: &mut SettingsReader<'_>) -> Option<Vec<SecretString>> {
 pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Option<Roles> {
     let roles = read.list("roles")?;
     if let Some(other) =
-        roles.iter().find(|role| !["api", "settle", "control"].contains(&role.as_str()))
+        roles.iter().find(|role| !["api", "settle", "control", "edge"].contains(&role.as_str()))
     {
-        read.fault("roles", format!("{other:?} is not a role; roles are api, settle and control"));
+        let why = format!("{other:?} is not a role; roles are api, settle and control, or edge");
+        read.fault("roles", why);
         return None;
     }
+    if roles.iter().any(|role| role == "edge") {
+        if roles.iter().any(|role| role != "edge") {
+            let why = "joins edge with other roles; an edge has no store, so write edge alone";
+            read.fault("roles", why);
+            return None;
+        }
+        return Some(Roles::EDGE);
+    }
     let has = |role: &str| roles.iter().any(|other| other == role);
-    let roles = Roles { api: has("api"), settle: has("settle"), control: has("control") };
+    let roles =
+        Roles { api: has("api"), settle: has("settle"), control: has("control"), edge: false };
     match shape {
-        _ if roles == Roles { api: false, settle: false, control: false } => {
+        _ if !(roles.api || roles.settle || roles.control) => {
             read.fault("roles", "is empty; write api,settle,control or some of them");
         }
         Some(Shape::Embedded) if roles != Roles::ALL => {

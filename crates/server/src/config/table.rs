@@ -28,7 +28,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 49] = [
+pub const SETTINGS: [Setting; 50] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -59,6 +59,7 @@ pub const SETTINGS: [Setting; 49] = [
     plain("store.peers"),
     secret("slots.urls"),
     plain("slots.wait_replicas"),
+    plain("edge.upstreams"),
     plain("payment.provider"),
     plain("payment.sandbox_page"),
     secret("payment.webhook_secret"),

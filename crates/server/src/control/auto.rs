@@ -54,7 +54,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
         for (sale, item) in open {
             let seen: &mut Observed = observed.entry(item.row.id).or_default();
             if let Err(error) = look(&engine, sale, item, seen, began).await {
-                tracing::warn!(%error, item = %item.row.id, "failed to widen a spread; will retry");
+                tracing::warn!(
+                    %error,
+                    item = %item.row.id,
+                    event = "spread.widen_failed",
+                    "failed to widen a spread; will retry"
+                );
             }
         }
     }
@@ -93,7 +98,14 @@ async fn look(
     let set = engine.set_spread(item, Spread { partitions, ..spread }).await?;
     if matches!(set, SpreadOutcome::Done(_)) {
         let id = &sale.row.id;
-        tracing::info!(sale = %id, item = %item.row.name, partitions, busiest, "widened a spread");
+        tracing::info!(
+            sale = %id,
+            item = %item.row.name,
+            partitions,
+            busiest,
+            event = "spread.widened",
+            "widened a spread"
+        );
     }
     Ok(())
 }

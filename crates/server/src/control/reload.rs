@@ -146,7 +146,7 @@ impl Engine {
     ///
     /// If the store is unreachable.
     pub async fn refresh_catalogue(&self) -> Result<(), EngineError> {
-        if self.layout().is_single_node() {
+        if self.layout().is_single_node() || self.layout().is_edge() {
             return Ok(());
         }
         let asked = Instant::now();

@@ -82,7 +82,12 @@ async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
             LeaveStep::Wait => return Ok(false),
             LeaveStep::Close => {
                 engine.store().close_grant(now.id, CloseCause::Rolled).await?;
-                tracing::info!(%slot, is_overdue, "closed a slot that left the spread");
+                tracing::info!(
+                    %slot,
+                    is_overdue,
+                    event = "spread.slot_closed",
+                    "closed a slot that left the spread"
+                );
                 if let Err(error) = engine.slots().retire(slot).await {
                     tracing::debug!(%error, %slot, "failed to retire a slot that left the spread");
                 }

@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{self, Control};
 use crate::database::{DatabaseState, other_places};
+use crate::edge::EdgeNode;
 use crate::holders::Holders;
 use crate::layout::Layout;
 use crate::meter::EngineMeter;
@@ -44,6 +45,8 @@ pub enum StockLocation {
     Directory(PathBuf),
     /// Slots in the memory of each node; the store is PostgreSQL at this address.
     Postgres(SecretString),
+    /// Nowhere: an edge refuses from memory and passes other requests on.
+    Edge(Arc<EdgeNode>),
     /// Slots in Redis at these addresses; the store is PostgreSQL at this address.
     Cluster {
         /// The store's address.
@@ -106,7 +109,10 @@ impl Engine {
         });
         let on_fatal = options.on_fatal.clone();
         let (store, slots, layout) = open(&options, &node_memory).await?;
-        store.bind_key().await?;
+        let is_edge = layout.is_edge();
+        if !is_edge {
+            store.bind_key().await?;
+        }
         let cache = Cache::new(open_shared(&options, &slots)?);
         let engine = Arc::new(Self {
             node_memory,
@@ -115,6 +121,10 @@ impl Engine {
             cache,
             clock: options.clock,
             database: DatabaseState::new(options.database.history),
+            edge: match &options.place {
+                StockLocation::Edge(edge) => Some(edge.clone()),
+                _ => None,
+            },
             node: options.node,
             always_leads: options.always_leads,
             layout,
@@ -129,6 +139,9 @@ impl Engine {
             tasks: TaskTracker::new(),
             about: OnceLock::new(),
         });
+        if is_edge {
+            return Ok(engine);
+        }
         engine.recover(options.roles).await?;
         let jobs = Jobs { tasks: engine.tasks.clone(), stop: engine.stop.clone(), on_fatal };
         for _ in 0..if options.roles.settle { SETTLERS } else { 0 } {
@@ -215,6 +228,14 @@ async fn open(
             })?;
             Ok((store, Slots::local(options.id_key.clone(), options.bounds), Layout::SingleNode))
         }
+        StockLocation::Edge(edge) => {
+            let edge = edge.clone();
+            Ok((
+                Store::absent(options.id_key.clone(), Arc::new(move || edge.now())),
+                Slots::local(options.id_key.clone(), options.bounds),
+                Layout::Edge,
+            ))
+        }
         StockLocation::Postgres(url) => {
             let store = open_postgres(options, url, None, sink).await?;
             Ok((
@@ -269,13 +290,19 @@ fn open_shared(
     Ok(Some((shared, Locks::new(places)?)))
 }
 
-fn expose_urls(urls: &[SecretString]) -> Vec<String> {
+/// The addresses as text.
+pub(crate) fn expose_urls(urls: &[SecretString]) -> Vec<String> {
     urls.iter().map(|url| url.expose_secret().to_owned()).collect()
 }
 
 /// The prefix of every key in Redis. It keeps deployments that share servers apart.
 fn key_prefix(options: &EngineOptions) -> String {
-    let deployment = options.id_key.request_hash("doorbuster", "slots").id_bits();
+    redis_prefix(&options.id_key)
+}
+
+/// The same, by the deployment's key.
+pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
+    let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")
 }
 

@@ -46,6 +46,10 @@ impl Engine {
     /// Refuses new requests, settles accepted tickets, and closes the store.
     pub async fn stop(&self) {
         self.begin_stop().await;
+        if self.layout.is_edge() {
+            self.stop.cancel();
+            return;
+        }
         let drained = if self.layout.is_node_local() {
             self.drain(&self.own_slots(), Instant::now() + DRAIN_MAX).await
         } else {

@@ -122,7 +122,8 @@ impl Blocks {
         self.turned_away[kind as usize].load(Ordering::Relaxed)
     }
 
-    fn replace(&self, blocks: &[Block]) {
+    /// Replaces the known blocks.
+    pub(crate) fn replace(&self, blocks: &[Block]) {
         self.known.store(BlockIndex::new(blocks).into());
         self.are_any.store(!blocks.is_empty(), Ordering::Release);
     }

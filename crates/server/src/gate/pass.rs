@@ -30,6 +30,11 @@ impl MasterKeys {
         (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
     }
 
+    /// The secrets, as they are given to edges.
+    pub(crate) fn masters(&self) -> impl Iterator<Item = [u8; MASTER_KEY_BYTES]> {
+        self.0.iter().copied()
+    }
+
     /// Derives the keys for another purpose of the front door, which `context` names. The first key
     /// signs.
     pub fn keys(&self, context: &str) -> impl Iterator<Item = [u8; 32]> {

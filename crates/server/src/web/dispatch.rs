@@ -18,7 +18,7 @@ use super::events::IdleSlots;
 use super::failure::FailureCause;
 use super::limits::URI_BYTES_MAX;
 use super::reply::{Refused, Reply, ReplyBody};
-use super::{App, cacheable, client, framing, purchase_handler, unread_body};
+use super::{App, cacheable, client, edge, framing, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
 /// The header with a request's id, in requests and answers.
@@ -68,14 +68,21 @@ impl Service {
         }
         let uri = this.app.page_origin.is_set().then(|| request.uri().clone());
         // Boxed, so that a connection needs little memory.
-        let mut reply = Box::pin(this.route(&connection, request)).await;
+        let mut reply = match this.app.engine.edge() {
+            Some(node) => Box::pin(edge::answer(&connection, node, request)).await,
+            None => Box::pin(this.route(&connection, request)).await,
+        };
         if let Some(uri) = uri {
             this.app.page_origin.add_headers(uri.path(), reply.headers_mut());
         }
         reply
     }
 
-    async fn route(&self, connection: &Arc<Connection>, mut request: Request<Incoming>) -> Reply {
+    pub(super) async fn route(
+        &self,
+        connection: &Arc<Connection>,
+        mut request: Request<Incoming>,
+    ) -> Reply {
         let uri_bytes = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         if uri_bytes > URI_BYTES_MAX {
             self.app.metrics.requests.count(RouteIndex(0), 404);

@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::dispatch::internal_error;
+use super::edge::RawHead;
 use super::limits::{FAST_PATH_BUFFER_BYTES, FAST_PATH_BYTES_MAX};
 use super::purchase_handler::{self, LearnedFacts, PurchaseReply, PurchaseStep};
 use super::reply::problem;
@@ -59,10 +60,11 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             ParsedRequest::Purchase { known, body, mut len } => {
                 let mut now = app.engine.now();
                 let purchase_headers = known.purchase_headers(connection.peer, &app.proxies);
+                let head = RawHead::Bytes(&buffer[..len - body.len()]);
                 let sell = || {
                     purchase_handler::start_purchase(
                         app,
-                        &purchase_headers,
+                        (&purchase_headers, head),
                         body,
                         (since, now),
                         &facts,

@@ -9,28 +9,45 @@ use doorbuster_api::health::{DatabaseFence, Health, HealthStatus, ReadinessFacts
 use doorbuster_api::problem::Problem;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 
 use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::{Answer, Reply, ReplyBody, json};
 
 use crate::database::SYNCHRONOUS_STANDBY_MISSING;
+use crate::edge::{EDGE_HEADER, TIME_HEADER};
 
 mod database;
+mod edge;
 mod outbox;
 mod page;
 mod process;
 
-/// `GET /healthz`
-pub(crate) async fn alive() -> Answer {
-    Ok(fresh(json(StatusCode::OK, &Health::default())))
+/// Why an edge is not ready: no node behind it answered the last check.
+const NO_UPSTREAM: &str = "no_upstream";
+/// The warning of an edge that refuses nobody, because its copy of the nodes' memory is too old.
+const FEED_STALE: &str = "feed_stale";
+
+/// `GET /healthz`. A node with a store names the store's time, which edges need.
+pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+    if let Some(about) = headers.get(EDGE_HEADER) {
+        app.edges.record(&app.engine, about.as_bytes());
+    }
+    let mut reply = fresh(json(StatusCode::OK, &Health::default()));
+    if app.engine.edge().is_none() {
+        reply.headers_mut().insert(TIME_HEADER, app.engine.now().0.into());
+    }
+    Ok(reply)
 }
 
 /// `GET /readyz`
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
-    let mut reasons: Vec<Cow<'static, str>> =
-        app.engine.unready_reasons().await.into_iter().map(Cow::Owned).collect();
+    let mut reasons: Vec<Cow<'static, str>> = match app.engine.edge() {
+        Some(node) if node.upstreams.up() > 0 => Vec::new(),
+        Some(_) => vec![NO_UPSTREAM.into()],
+        None => app.engine.unready_reasons().await.into_iter().map(Cow::Owned).collect(),
+    };
     if app.is_leaving.load(Ordering::Acquire) && !reasons.iter().any(|reason| reason == "stopping")
     {
         reasons.push("stopping".into());
@@ -46,10 +63,12 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
 fn facts(app: &App) -> ReadinessFacts {
     let database = app.engine.database();
     let lacks_standbys = database.replication().is_some_and(|found| found.lacks_standbys());
+    let is_stale = app.engine.edge().is_some_and(|node| !node.is_fresh());
+    let warnings = [(lacks_standbys, SYNCHRONOUS_STANDBY_MISSING), (is_stale, FEED_STALE)];
     ReadinessFacts {
-        warnings: lacks_standbys
-            .then_some(SYNCHRONOUS_STANDBY_MISSING.into())
+        warnings: warnings
             .into_iter()
+            .filter_map(|(applies, warning)| applies.then_some(warning.into()))
             .collect(),
         database: database.history().map(|history| DatabaseFence {
             fence: history.fence,

@@ -6,11 +6,15 @@
 //! so a client that respects it notices nothing. A trusted proxy's connection never rests, because
 //! it carries many clients.
 
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::App;
 use super::limits::{OVERLOAD_RESUMES_PER_SEC, RETRY_SECS};
+use super::purchase_handler::PurchaseReply;
+use crate::purchase::Refusal;
 
 const PAUSE_MAX_US: u64 = RETRY_SECS as u64 * 1_000_000;
 
@@ -52,6 +56,21 @@ impl OverloadPacer {
         let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
         let last = self.last_turn_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
         next(last) - now_us
+    }
+}
+
+impl App {
+    /// How long the connection must rest after this answer.
+    pub(crate) fn overload_pause(
+        &self,
+        peer: IpAddr,
+        sold: Option<&PurchaseReply>,
+    ) -> Option<Duration> {
+        let is_overloaded =
+            matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded { .. }, _)));
+        let overload_pacer =
+            is_overloaded && !self.proxies.iter().any(|proxy| proxy.contains(peer));
+        overload_pacer.then(|| self.overload_pacer.next())
     }
 }
 

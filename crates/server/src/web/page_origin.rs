@@ -89,6 +89,14 @@ impl PageOrigin {
         }
     }
 
+    /// Removes these headers from a node's answer, because an edge adds its own.
+    pub(crate) fn remove_headers(&self, head: &mut HeaderMap) {
+        if self.is_set() {
+            head.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
+            head.remove(ACCESS_CONTROL_EXPOSE_HEADERS);
+        }
+    }
+
     /// Whether such an origin is configured.
     pub(crate) fn is_set(&self) -> bool {
         self.origin.is_some()

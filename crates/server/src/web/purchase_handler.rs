@@ -23,6 +23,7 @@ use http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
 
+use super::edge::{self, RawHead};
 use super::identity::Client;
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
@@ -118,7 +119,8 @@ where
     let arrived = (started, app.engine.now());
     let mut facts = LearnedFacts::default();
     let sold = loop {
-        match start_purchase(app, &headers, &bytes, arrived, &facts) {
+        let head = RawHead::Map(map);
+        match start_purchase(app, (&headers, head), &bytes, arrived, &facts) {
             PurchaseStep::PurchaseReply(sold) => break sold,
             PurchaseStep::Continues(rest) => break rest.await,
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
@@ -149,11 +151,14 @@ pub(crate) async fn routed(
 /// Runs the part of a purchase that does not wait. `arrived` is the arrival time by both clocks.
 pub(crate) fn start_purchase(
     app: &Arc<App>,
-    headers: &PurchaseHeaders<'_>,
+    (headers, head): (&PurchaseHeaders<'_>, RawHead<'_>),
     body: &[u8],
     arrived: (Instant, Millis),
     facts: &LearnedFacts,
 ) -> PurchaseStep {
+    if let Some(node) = app.engine.edge() {
+        return edge::start_purchase(app, node, (headers, head), body, arrived, facts);
+    }
     let trace = trace::purchase();
     match trace.run_sync(|| parse_purchase(app, headers, body, arrived, facts)) {
         Ok(CheckedPurchase::Refused(refusal, limit_status)) => {
@@ -175,22 +180,22 @@ pub(crate) fn start_purchase(
 }
 
 /// The result of the checks from node memory.
-enum CheckedPurchase {
+pub(super) enum CheckedPurchase {
     Refused(Refusal, Option<SaleRateLimit>),
     Continues(StartedPurchase),
     NeedsFact(MissingFact),
 }
 
 /// A purchase that passed the checks and goes to a slot.
-struct StartedPurchase {
-    purchase: Purchase,
+pub(super) struct StartedPurchase {
+    pub(super) purchase: Purchase,
     client: Client,
     standing: Option<RateLimitStatus>,
     started: Instant,
 }
 
 /// Parses and authenticates the request, then checks the purchase.
-fn parse_purchase(
+pub(super) fn parse_purchase(
     app: &App,
     headers: &PurchaseHeaders<'_>,
     body: &[u8],
@@ -356,7 +361,9 @@ impl App {
             Ok(limit_status) => {
                 // The arrivals decide whether the automatic waiting room opens. While it is open,
                 // buyers enter its queue instead.
-                if sale.front_door.waiting_room == Room::Auto && !sale.is_held(now) {
+                // An edge passes the request on to a node, which records it.
+                let is_counted = sale.front_door.waiting_room == Room::Auto && !sale.is_held(now);
+                if is_counted && self.engine.edge().is_none() {
                     self.gate.room.record_arrival(sale, buyer);
                 }
                 *standing = Some(limit_status);
@@ -369,22 +376,9 @@ impl App {
         }
     }
 
-    /// How long the connection must rest after this answer.
-    pub(crate) fn overload_pause(
-        &self,
-        peer: IpAddr,
-        sold: Option<&PurchaseReply>,
-    ) -> Option<Duration> {
-        let is_overloaded =
-            matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded { .. }, _)));
-        let overload_pacer =
-            is_overloaded && !self.proxies.iter().any(|proxy| proxy.contains(peer));
-        overload_pacer.then(|| self.overload_pacer.next())
-    }
-
     /// The answer to a request that belongs to no sale: the body is invalid, or the buyer or the
     /// sale is unknown.
-    fn problem_reply(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
+    pub(super) fn problem_reply(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
         let mut reply = problem(refused);
         let (caller, sale) = (client.caller(""), Wanted::sale_of_body(body));
         self.add_rate_limit_status(Route::Purchase, caller, sale.as_deref(), reply.headers_mut());

@@ -269,7 +269,7 @@ async fn a_pause_drains_the_slots_that_nodes_share() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_over_partitions_in_redis_sell_exactly_the_stock() {
     let home = Deployment::cluster();
-    let buyers = Roles { api: true, settle: false, control: false };
+    let buyers = Roles { settle: false, control: false, ..Roles::ALL };
     let (first, second) =
         (home.node(Roles { api: false, ..Roles::ALL }).await, home.node(buyers).await);
     let third = home.node(buyers).await;

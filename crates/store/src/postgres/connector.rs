@@ -274,11 +274,10 @@ impl Connector {
             tracing::warn!(
                 fence = row.fence,
                 timeline = row.timeline,
-                change = ?change,
+                ?change,
                 was_synchronous,
                 event = "database.registered",
-                "the database has a new primary or a new cluster; recorded the change in the \
-                 database's history"
+                "the database has a new primary or a new cluster; recorded it in its history"
             );
             connector.learn(&found, Some(&row));
             Ok(client)
@@ -384,8 +383,7 @@ async fn drive<T>(
             {
                 tracing::warn!(
                     event = "database.commit_unconfirmed",
-                    "a commit was not confirmed by the synchronous standby in time; it counts as \
-                     unknown"
+                    "the synchronous standby did not confirm a commit in time; its result is unknown"
                 );
                 break;
             }

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::edge::AboutEdge;
+use crate::edge::sightings::ALIVE_MS;
 use crate::web::failure::failed;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
@@ -33,13 +35,14 @@ struct About {
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
     let engine = &app.engine;
-    let nodes = match engine.layout().is_single_node() {
+    let mut nodes = match engine.layout().is_single_node() {
         true => vec![node_view(&engine.node().to_string(), &engine.about_node(), None, true)],
         false => {
             let rows = engine.store().nodes().await.map_err(failed)?;
             rows.iter().map(node_of_row).collect()
         }
     };
+    nodes.extend(engine.live_edges().await.into_iter().map(node_of_edge));
     let server = engine.store().server().await.map_err(failed)?;
     let replication = engine.database().replication();
     let store = StoreServer {
@@ -58,6 +61,19 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
 
 fn node_of_row(row: &NodeRow) -> Node {
     node_view(&row.node.to_string(), &row.about, Some(row.lease_until), row.leader)
+}
+
+fn node_of_edge(edge: AboutEdge) -> Node {
+    Node {
+        node: edge.node,
+        roles: vec!["edge".to_owned()],
+        version: Some(edge.version),
+        started_at: Some(wire::time(Millis(edge.started_at))),
+        lease_until: Some(wire::time(Millis(edge.said_at + ALIVE_MS))),
+        leader: false,
+        settles: Vec::new(),
+        connections: edge.connections,
+    }
 }
 
 fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool) -> Node {

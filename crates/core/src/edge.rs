@@ -1,0 +1,305 @@
+//! How an edge follows the nodes: a node without a store refuses requests by a copy of the nodes'
+//! memory, which one node publishes as an ordered feed.
+//!
+//! The feed has two parts. The hashes of the requests that hold orders are a list that only grows.
+//! Everything else (counts, phases, blocks) is a set of entries, each with the number of its newest
+//! change. A head says how many requests and which change belong together, and the time of the
+//! store up to which they are complete. One node writes the feed at a time. When another node takes
+//! over, or the server of the feed lost a part, the writer begins a new generation with everything
+//! it knows.
+//!
+//! The rules of an edge:
+//!
+//! 1. It uses entries only with all requests that the head counts ([`Follower::receive`]). So a
+//!    count that says "sold out" comes with every request whose order is in that count.
+//! 2. It never goes back in time, and it ignores a generation that is not complete.
+//! 3. It refuses nobody by a copy that is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or that
+//!    lacks requests.
+//! 4. A request that got an order through this edge is known to it at once.
+//! 5. What it may not refuse, it passes on to a node, which decides by the same rules.
+#[cfg(test)]
+mod sim;
+
+use crate::limits::FEED_AGE_MAX_MS;
+use crate::value::Millis;
+
+/// The head of a feed: what belongs together, and as of when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedHead {
+    /// The generation: a random number, chosen by the node that began it.
+    pub generation: u64,
+    /// The number of the newest change.
+    pub seq: u64,
+    /// How many requests are in the list.
+    pub requests: u64,
+    /// The store's time up to which the writer's memory was complete.
+    pub as_of: Millis,
+    /// Whether the generation has all that its writer knew when it began.
+    pub is_complete: bool,
+    /// Whether every request that holds an order in the counts is in the list.
+    pub has_all_requests: bool,
+}
+
+/// How far an edge has read a generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedPosition {
+    /// The generation; 0 before the first read.
+    pub generation: u64,
+    /// The number of the newest change that was read.
+    pub seq: u64,
+    /// How many requests were read.
+    pub requests: u64,
+}
+
+/// What one atomic read of the feed returned. It began at `from`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedRead {
+    /// The head.
+    pub head: FeedHead,
+    /// Where the read began.
+    pub from: FeedPosition,
+    /// How many requests follow.
+    pub requests: u64,
+    /// The number of the last entry that follows, if there is one. Entries come in the order of
+    /// their changes.
+    pub last_seq: Option<u64>,
+    /// Whether more entries exist than follow.
+    pub has_more_entries: bool,
+}
+
+/// What an edge does after a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedStep {
+    /// The read is of no use: it is older than what is known, not complete, or of another position.
+    Ignore,
+    /// The requests and entries are kept, and the next part is read at once. The entries are not
+    /// used yet.
+    ReadOn {
+        /// A generation begins with this read: entries that were kept before are dropped first.
+        begins: bool,
+    },
+    /// All entries that were kept since the last such step are used now, after all requests.
+    Use {
+        /// The same.
+        begins: bool,
+    },
+}
+
+/// Where an edge reads next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Follower {
+    at: FeedPosition,
+    used: Option<FeedHead>,
+    /// The time of the newest read that was not ignored.
+    newest: Option<Millis>,
+}
+
+impl Follower {
+    /// Where the next read begins. A feed of another generation is read from its beginning.
+    #[must_use]
+    pub fn position(&self) -> FeedPosition {
+        self.at
+    }
+
+    /// The head of the copy in use.
+    #[must_use]
+    pub fn used(&self) -> Option<FeedHead> {
+        self.used
+    }
+
+    /// Takes a read, and says what to do with its content.
+    pub fn receive(&mut self, read: &FeedRead) -> FeedStep {
+        let head = &read.head;
+        if !head.is_complete && holds(FeedRule::CompleteGeneration) {
+            return FeedStep::Ignore;
+        }
+        // A replica may be behind the server that was read before.
+        if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
+            return FeedStep::Ignore;
+        }
+        let begins = head.generation != self.at.generation;
+        let start = match begins && holds(FeedRule::GenerationFromStart) {
+            true => FeedPosition { generation: head.generation, ..FeedPosition::default() },
+            false => FeedPosition { generation: head.generation, ..self.at },
+        };
+        if read.from != start && holds(FeedRule::NoGaps) {
+            return FeedStep::Ignore;
+        }
+        self.newest = Some(head.as_of);
+        self.at = FeedPosition {
+            generation: head.generation,
+            seq: read.last_seq.unwrap_or(start.seq),
+            requests: start.requests + read.requests,
+        };
+        let lacks_requests =
+            self.at.requests != head.requests && holds(FeedRule::RequestsBeforeEntries);
+        if lacks_requests || read.has_more_entries {
+            return FeedStep::ReadOn { begins };
+        }
+        self.at.seq = head.seq;
+        self.used = Some(*head);
+        FeedStep::Use { begins }
+    }
+}
+
+/// An edge's knowledge of the store's time: a node's clock, read over the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// What the node answered.
+    pub time: Millis,
+    /// The edge's own monotonic time when it asked, in milliseconds.
+    pub asked_at: i64,
+    /// The same when the answer arrived.
+    pub answered_at: i64,
+}
+
+/// The edge's clock may be wrong by one part in this many.
+const DRIFT_PARTS: i64 = 1_000;
+
+impl ClockReading {
+    /// The latest time that it may be in the store at `now` of the edge's own clock.
+    #[must_use]
+    pub fn latest(&self, now: i64) -> Millis {
+        let since = now - self.asked_at;
+        self.time.plus(since + since / DRIFT_PARTS)
+    }
+
+    /// The likely time in the store: the node answered halfway between question and answer.
+    #[must_use]
+    pub fn likely(&self, now: i64) -> Millis {
+        self.time.plus(now - self.asked_at - (self.answered_at - self.asked_at) / 2)
+    }
+
+    /// Whether this reading is at least as exact at `now` as `other` is.
+    #[must_use]
+    pub fn is_better_than(&self, other: &Self, now: i64) -> bool {
+        let width = |reading: &Self| {
+            let trip = reading.answered_at - reading.asked_at;
+            trip + (now - reading.asked_at) / DRIFT_PARTS
+        };
+        width(self) <= width(other)
+    }
+}
+
+/// Whether an edge may refuse a request by the copy with this head. `read_at` is the edge's own
+/// time when the head last changed, and `now` is its time now.
+///
+/// Two clocks must agree: by the store's time the copy is recent however late it arrived, and by
+/// the edge's own time the feed still moves.
+#[must_use]
+pub fn is_fresh(
+    head: Option<&FeedHead>,
+    clock: Option<&ClockReading>,
+    read_at: i64,
+    now: i64,
+) -> bool {
+    let (Some(head), Some(clock)) = (head, clock) else { return false };
+    if !head.has_all_requests && holds(FeedRule::AllRequests) {
+        return false;
+    }
+    let age = clock.latest(now).0 - head.as_of.0;
+    let is_recent = age <= FEED_AGE_MAX_MS && now - read_at <= FEED_AGE_MAX_MS;
+    // A copy from the future means that one of the clocks is wrong.
+    (is_recent && age >= -FEED_AGE_MAX_MS) || !holds(FeedRule::Age)
+}
+
+/// A rule of this file, which its simulation removes to see that the removal is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FeedRule {
+    CompleteGeneration,
+    NeverBack,
+    GenerationFromStart,
+    NoGaps,
+    RequestsBeforeEntries,
+    AllRequests,
+    Age,
+}
+
+#[cfg(not(test))]
+const fn holds(_rule: FeedRule) -> bool {
+    true
+}
+
+#[cfg(test)]
+use sim::holds;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(generation: u64, seq: u64, requests: u64, as_of: i64) -> FeedHead {
+        FeedHead {
+            generation,
+            seq,
+            requests,
+            as_of: Millis(as_of),
+            is_complete: true,
+            has_all_requests: true,
+        }
+    }
+
+    fn read(head: FeedHead, from: FeedPosition, requests: u64, last_seq: Option<u64>) -> FeedRead {
+        FeedRead { head, from, requests, last_seq, has_more_entries: false }
+    }
+
+    #[test]
+    fn entries_are_used_only_after_all_requests() {
+        let mut follower = Follower::default();
+        let start = FeedPosition { generation: 7, ..FeedPosition::default() };
+        let first = read(head(7, 5, 10, 100), start, 6, Some(5));
+        assert_eq!(follower.receive(&first), FeedStep::ReadOn { begins: true });
+        assert_eq!(follower.used(), None);
+        let rest = read(head(7, 5, 10, 120), follower.position(), 4, None);
+        assert_eq!(follower.receive(&rest), FeedStep::Use { begins: false });
+        assert_eq!(follower.used().map(|head| head.as_of), Some(Millis(120)));
+        assert_eq!(follower.position(), FeedPosition { generation: 7, seq: 5, requests: 10 });
+    }
+
+    #[test]
+    fn an_older_head_an_unfinished_generation_and_another_position_are_ignored() {
+        let mut follower = Follower::default();
+        let start = FeedPosition { generation: 7, ..FeedPosition::default() };
+        let all = read(head(7, 5, 1, 100), start, 1, Some(5));
+        assert_eq!(follower.receive(&all), FeedStep::Use { begins: true });
+        let at = follower.position();
+        let older = read(head(7, 5, 1, 99), at, 0, None);
+        assert_eq!(follower.receive(&older), FeedStep::Ignore);
+        let unfinished = FeedHead { is_complete: false, ..head(8, 1, 0, 200) };
+        let from = FeedPosition { generation: 8, ..FeedPosition::default() };
+        assert_eq!(follower.receive(&read(unfinished, from, 0, None)), FeedStep::Ignore);
+        let other = FeedPosition { requests: 0, ..at };
+        assert_eq!(follower.receive(&read(head(7, 6, 2, 200), other, 2, None)), FeedStep::Ignore);
+        assert_eq!(follower.position(), at);
+    }
+
+    #[test]
+    fn a_copy_is_fresh_for_two_seconds_by_both_clocks() {
+        let clock = ClockReading { time: Millis(10_000), asked_at: 0, answered_at: 4 };
+        let head = head(1, 1, 0, 10_000);
+        let fresh = |read_at, now| is_fresh(Some(&head), Some(&clock), read_at, now);
+        assert!(fresh(0, 1_998));
+        assert!(!fresh(0, 2_001), "too old by the edge's clock");
+        assert!(!fresh(2_400, 2_500), "too old by the store's clock, although it just arrived");
+        assert!(!is_fresh(Some(&head), None, 0, 0), "the store's time is not known");
+        assert!(!is_fresh(None, Some(&clock), 0, 0), "nothing was read");
+        let lacking = FeedHead { has_all_requests: false, ..head };
+        assert!(!is_fresh(Some(&lacking), Some(&clock), 0, 0));
+        let future = FeedHead { as_of: Millis(12_500), ..head };
+        assert!(!is_fresh(Some(&future), Some(&clock), 0, 0), "one of the clocks is wrong");
+    }
+
+    #[test]
+    fn a_reading_of_the_clock_is_never_early() {
+        let clock = ClockReading { time: Millis(1_000), asked_at: 50, answered_at: 90 };
+        // At the answer the node's clock shows between 1,000 and 1,040.
+        assert_eq!(clock.latest(90), Millis(1_040));
+        assert_eq!(clock.likely(90), Millis(1_020));
+        assert!(clock.latest(10_090) >= Millis(11_040));
+        let quick = ClockReading { time: Millis(2_000), asked_at: 1_050, answered_at: 1_052 };
+        assert!(quick.is_better_than(&clock, 1_052) && !clock.is_better_than(&quick, 1_052));
+        assert!(!quick.is_better_than(
+            &ClockReading { time: Millis(99_000), asked_at: 98_000, answered_at: 98_010 },
+            98_010
+        ));
+    }
+}

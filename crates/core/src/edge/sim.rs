@@ -1,0 +1,374 @@
+//! Attacks the edge's rules with random runs: nodes that know different commits, a writer that
+//! changes, a server that forgets or falls back to an old copy, replicas that lag, reads that come
+//! in parts or twice, and buyers who replay at the edge. Each rule is removed in turn, and the
+//! removal must be noticed.
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+mod reader;
+
+use reader::{Answer, Edge};
+
+const ITEMS: u64 = 2;
+const STEPS: usize = 400;
+const SEEDS: u64 = 2_000;
+const MUTANT_SEEDS: u64 = 5_000;
+
+thread_local! {
+    static REMOVED: Cell<Option<FeedRule>> = const { Cell::new(None) };
+}
+
+/// Whether this rule holds on this thread.
+pub(super) fn holds(rule: FeedRule) -> bool {
+    REMOVED.get() != Some(rule)
+}
+
+/// Random numbers from a seed (xorshift): a run can be repeated.
+struct SeededRng(u64);
+
+impl SeededRng {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
+    }
+
+    fn pick(&mut self, length: usize) -> usize {
+        self.below(length as u64) as usize
+    }
+}
+
+/// A commit: the request that got an order, if any, and the free units of its item afterwards.
+#[derive(Clone, Copy)]
+struct Commit {
+    at: i64,
+    item: u64,
+    request: Option<u64>,
+    free: u64,
+}
+
+/// A node's memory: the commits that it knows, complete up to a time.
+#[derive(Clone, Copy, Default)]
+struct Node {
+    known: usize,
+    as_of: i64,
+    /// Its set of requests is being read again, so it lacks some.
+    is_rebuilding: bool,
+}
+
+/// The feed on a server.
+#[derive(Clone, Default)]
+struct Server {
+    head: Option<FeedHead>,
+    requests: Vec<u64>,
+    /// For each item the number of its last change, and its free units.
+    entries: BTreeMap<u64, (u64, u64)>,
+}
+
+/// What the node that writes knows about the feed.
+#[derive(Clone, Default)]
+struct Writer {
+    node: usize,
+    head: Option<FeedHead>,
+    listed: BTreeSet<u64>,
+    entries: BTreeMap<u64, u64>,
+}
+
+struct World {
+    rng: SeededRng,
+    now: i64,
+    commits: Vec<Commit>,
+    nodes: [Node; 2],
+    writer: Writer,
+    /// Every state that the primary had; replicas are behind it.
+    servers: Vec<Server>,
+    edge: Edge,
+    generations: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = SeededRng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let free: Vec<u64> = (0..ITEMS).map(|_| 1 + rng.below(3)).collect();
+        let opening = |(item, free): (usize, &u64)| Commit {
+            at: 0,
+            item: item as u64,
+            request: None,
+            free: *free,
+        };
+        Self {
+            commits: free.iter().enumerate().map(opening).collect(),
+            rng,
+            now: 1_000,
+            nodes: [Node { known: ITEMS as usize, as_of: 1_000, is_rebuilding: false }; 2],
+            writer: Writer::default(),
+            servers: vec![Server::default()],
+            edge: Edge::default(),
+            generations: 0,
+        }
+    }
+
+    fn free_now(&self, item: u64) -> u64 {
+        self.commits.iter().rev().find(|commit| commit.item == item).map_or(0, |c| c.free)
+    }
+
+    /// Commits an order, which `node` knows at once.
+    fn order(&mut self, through_edge: bool) {
+        let item = self.rng.below(ITEMS);
+        let free = self.free_now(item);
+        if free > 0 {
+            let request = self.commits.len() as u64;
+            self.now += 1;
+            let commit = Commit { at: self.now, item, request: Some(request), free: free - 1 };
+            self.commits.push(commit);
+            if through_edge {
+                self.edge.own.insert(request);
+            }
+        }
+    }
+
+    /// An order ends, and its unit is free again.
+    fn give_back(&mut self) {
+        let item = self.rng.below(ITEMS);
+        self.now += 1;
+        let free = self.free_now(item) + 1;
+        self.commits.push(Commit { at: self.now, item, request: None, free });
+    }
+
+    fn catch_up(&mut self, node: usize) {
+        self.nodes[node].known = self.commits.len();
+        self.nodes[node].as_of = self.now;
+    }
+
+    /// What the writing node knows: counts first, then the requests.
+    fn memory(&self) -> (BTreeMap<u64, u64>, BTreeSet<u64>, Node) {
+        let node = self.nodes[self.writer.node];
+        let known = &self.commits[..node.known];
+        let free = known.iter().map(|commit| (commit.item, commit.free)).collect();
+        let requests = known.iter().filter_map(|commit| commit.request);
+        let requests = requests.filter(|request| !node.is_rebuilding || request % 2 == 0).collect();
+        (free, requests, node)
+    }
+
+    /// Writes what changed, or begins a generation if the feed is not as this writer left it.
+    fn write(&mut self, begin: bool) {
+        let (free, requests, node) = self.memory();
+        let mut server = self.servers.last().cloned().expect("at least one");
+        let is_mine = self.writer.head.is_some() && server.head == self.writer.head;
+        let is_whole = server.requests.len() == self.writer.listed.len();
+        if begin || !(is_mine && is_whole) {
+            self.generations += 1;
+            self.writer = Writer { node: self.writer.node, ..Writer::default() };
+            server = Server::default();
+            let unfinished = FeedHead {
+                generation: self.generations,
+                seq: 0,
+                requests: 0,
+                as_of: Millis(node.as_of),
+                is_complete: false,
+                has_all_requests: true,
+            };
+            // Readers may see the generation before it is complete.
+            let listed = requests.iter().copied().take(self.rng.pick(requests.len() + 1));
+            let partial = FeedHead { requests: 0, ..unfinished };
+            self.servers.push(Server {
+                head: Some(FeedHead { requests: listed.len() as u64, ..partial }),
+                requests: listed.collect(),
+                entries: free.iter().map(|(item, free)| (*item, (1, *free))).collect(),
+            });
+            self.writer.head = Some(unfinished);
+        }
+        let mut head = self.writer.head.expect("begun");
+        for request in &requests {
+            if self.writer.listed.insert(*request) {
+                server.requests.push(*request);
+            }
+        }
+        for (item, free) in free {
+            if self.writer.entries.insert(item, free) != Some(free) {
+                head.seq += 1;
+                server.entries.insert(item, (head.seq, free));
+            }
+        }
+        head.as_of = Millis(node.as_of);
+        head.requests = server.requests.len() as u64;
+        head.is_complete = true;
+        head.has_all_requests = !node.is_rebuilding;
+        server.head = Some(head);
+        self.writer.head = Some(head);
+        self.servers.push(server);
+    }
+
+    /// Reads a part of the feed from a replica that is `behind` changes behind, or again the last
+    /// answer.
+    fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
+        if !again {
+            let at = self.servers.len() - 1 - behind.min(self.servers.len() - 1);
+            let server = &self.servers[at];
+            let Some(head) = server.head else { return Ok(()) };
+            let position = self.edge.follower.position();
+            let from = match position.generation == head.generation {
+                true => position,
+                false => FeedPosition { generation: head.generation, ..FeedPosition::default() },
+            };
+            let most = if whole { usize::MAX } else { 1 + self.rng.pick(3) };
+            let requests: Vec<u64> =
+                server.requests.iter().skip(from.requests as usize).take(most).copied().collect();
+            let mut entries: Vec<_> =
+                server.entries.iter().map(|(i, (s, f))| (*s, *i, *f)).collect();
+            entries.retain(|(seq, ..)| *seq > from.seq);
+            entries.sort_unstable();
+            let has_more_entries = entries.len() > most;
+            entries.truncate(most);
+            let read = FeedRead {
+                head,
+                from,
+                requests: requests.len() as u64,
+                last_seq: entries.last().map(|(seq, ..)| *seq),
+                has_more_entries,
+            };
+            let entries = entries.into_iter().map(|(_, item, free)| (item, free)).collect();
+            self.edge.last_read = Some(Answer { read, requests, entries });
+        }
+        let Some(answer) = self.edge.last_read.clone() else { return Ok(()) };
+        let before = self.edge.follower.used();
+        self.edge.take(answer, self.now);
+        let after = self.edge.follower.used();
+        match before.zip(after).is_some_and(|(before, after)| after.as_of < before.as_of) {
+            true => Err(format!("the copy went back from {before:?} to {after:?}")),
+            false => Ok(()),
+        }
+    }
+
+    fn read_clock(&mut self, trip: i64) {
+        let asked_at = self.now;
+        let time = Millis(asked_at + self.rng.below(trip as u64 + 1) as i64);
+        self.now += trip;
+        let reading = ClockReading { time, asked_at, answered_at: self.now };
+        let is_better = self.edge.clock.is_none_or(|old| reading.is_better_than(&old, self.now));
+        if is_better {
+            self.edge.clock = Some(reading);
+        }
+    }
+
+    /// A buyer asks at the edge. The answer "sold out" is checked against the store's history.
+    fn ask(&mut self) -> Result<(), String> {
+        let request = self.rng.below(self.commits.len() as u64 + 3);
+        let known = self.commits.iter().find(|commit| commit.request == Some(request));
+        let item = known.map_or(request % ITEMS, |commit| commit.item);
+        if !self.edge.refuses(item, request, self.now) {
+            return Ok(());
+        }
+        let since = self.now - FEED_AGE_MAX_MS;
+        if let Some(order) = known
+            && (order.at <= since || self.edge.own.contains(&request))
+        {
+            return Err(format!("{request} holds an order since {} at {}", order.at, self.now));
+        }
+        let of_item = || self.commits.iter().filter(|commit| commit.item == item);
+        let before = of_item().rfind(|commit| commit.at <= since).map_or(0, |commit| commit.free);
+        let was_gone = before == 0 || of_item().any(|c| c.at > since && c.free == 0);
+        if !was_gone {
+            return Err(format!("item {item} had units since {since}, at {}", self.now));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        match self.rng.below(20) {
+            0 | 1 => self.now += self.rng.below(900) as i64,
+            2 | 3 => self.order(false),
+            4 => self.order(true),
+            5 => self.give_back(),
+            6 | 7 => {
+                let node = self.rng.pick(2);
+                self.catch_up(node);
+            }
+            8..=10 => self.write(false),
+            11 => match self.rng.below(6) {
+                0 => self.writer = Writer { node: 1 - self.writer.node, ..Writer::default() },
+                1 => self.servers.push(Server::default()),
+                2 => {
+                    let old = self.servers[self.rng.pick(self.servers.len())].clone();
+                    self.servers.push(old);
+                }
+                3 => {
+                    let node = self.rng.pick(2);
+                    self.nodes[node].is_rebuilding ^= true;
+                    self.writer.head = None;
+                }
+                _ => {}
+            },
+            12..=15 => {
+                let behind = if self.rng.below(3) == 0 { self.rng.pick(12) } else { 0 };
+                let again = self.rng.below(8) == 0;
+                self.read(behind, again, false)?;
+            }
+            16 => {
+                let trip = self.rng.below(300) as i64;
+                self.read_clock(trip);
+            }
+            _ => self.ask()?,
+        }
+        Ok(())
+    }
+
+    /// With working servers, the edge refuses by the last commit soon.
+    fn rest(&mut self) -> Result<(), String> {
+        self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
+        self.writer.head = None;
+        for _ in 0..20 {
+            self.now += 10;
+            self.catch_up(self.writer.node);
+            self.write(false);
+            self.read_clock(2);
+            for _ in 0..3 {
+                self.read(0, false, true)?;
+            }
+        }
+        for item in 0..ITEMS {
+            let refused = self.edge.refuses(item, u64::MAX - 1, self.now);
+            if refused != (self.free_now(item) == 0) {
+                return Err(format!("item {item} at rest: refused is {refused}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn run(seed: u64) -> Result<(), String> {
+    let mut world = World::new(seed);
+    (0..STEPS).try_for_each(|_| world.step())?;
+    world.rest()
+}
+
+#[test]
+fn an_edge_refuses_by_no_old_copy_and_nobody_who_holds_an_order() {
+    for seed in 1..=SEEDS {
+        if let Err(why) = run(seed) {
+            panic!("seed {seed}: {why}");
+        }
+    }
+}
+
+#[test]
+fn the_removal_of_each_rule_is_noticed() {
+    let rules = [
+        FeedRule::CompleteGeneration,
+        FeedRule::NeverBack,
+        FeedRule::GenerationFromStart,
+        FeedRule::NoGaps,
+        FeedRule::RequestsBeforeEntries,
+        FeedRule::AllRequests,
+        FeedRule::Age,
+    ];
+    for rule in rules {
+        REMOVED.set(Some(rule));
+        let noticed = (1..=MUTANT_SEEDS).find(|seed| run(*seed).is_err());
+        REMOVED.set(None);
+        assert!(noticed.is_some(), "nothing fails without {rule:?}");
+    }
+}

@@ -1,0 +1,53 @@
+//! The simulated edge.
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::edge::{ClockReading, FeedRead, FeedStep, Follower, is_fresh};
+
+/// What a server answered: the read, its requests, and items with their free units.
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub(super) read: FeedRead,
+    pub(super) requests: Vec<u64>,
+    pub(super) entries: Vec<(u64, u64)>,
+}
+
+#[derive(Default)]
+pub(super) struct Edge {
+    pub(super) follower: Follower,
+    pub(super) requests: BTreeSet<u64>,
+    pub(super) kept: BTreeMap<u64, u64>,
+    pub(super) free: BTreeMap<u64, u64>,
+    pub(super) own: BTreeSet<u64>,
+    pub(super) clock: Option<ClockReading>,
+    pub(super) read_at: i64,
+    pub(super) last_read: Option<Answer>,
+}
+
+impl Edge {
+    pub(super) fn take(&mut self, answer: Answer, now: i64) {
+        let Answer { read, requests, entries } = answer;
+        let used = self.follower.used();
+        let step = self.follower.receive(&read);
+        if step == FeedStep::Ignore {
+            return;
+        }
+        if matches!(step, FeedStep::ReadOn { begins: true } | FeedStep::Use { begins: true }) {
+            self.kept.clear();
+        }
+        self.requests.extend(requests);
+        self.kept.extend(entries);
+        if matches!(step, FeedStep::Use { .. }) {
+            self.free.extend(std::mem::take(&mut self.kept));
+            if self.follower.used() != used {
+                self.read_at = now;
+            }
+        }
+    }
+
+    pub(super) fn refuses(&self, item: u64, request: u64, now: i64) -> bool {
+        is_fresh(self.follower.used().as_ref(), self.clock.as_ref(), self.read_at, now)
+            && self.free.get(&item) == Some(&0)
+            && !self.requests.contains(&request)
+            && !self.own.contains(&request)
+    }
+}

@@ -1,0 +1,81 @@
+//! What a server starts its engine with, and the keys that it leaves for edges.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use doorbuster_core::NodeId;
+use doorbuster_store::HistoryMemory;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::ServerParts;
+use crate::clock::Clock;
+use crate::config::{Settings, Shape};
+use crate::edge::EdgeNode;
+use crate::edge::keys::SealedKeys;
+use crate::engine::{DatabaseOptions, EngineError, EngineOptions, StockLocation, expose_urls};
+use crate::secrets::Secrets;
+
+/// Leaves the deployment's keys for edges in the shared Redis until `stop`, in a shape that has one.
+pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
+    let Some(shared) = parts.engine.shared() else { return };
+    let sealed = SealedKeys::new(parts.secrets);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = sealed.publish(shared) => {}
+    }
+}
+
+/// Where stock is decided and stored, by the settings.
+pub(super) fn stock_location(
+    settings: &Settings,
+    secrets: &Secrets,
+) -> Result<StockLocation, EngineError> {
+    Ok(match &settings.shape {
+        Shape::Embedded => StockLocation::Directory(settings.data_dir.clone()),
+        Shape::Postgres { store } => StockLocation::Postgres(store.clone()),
+        Shape::Cluster { store, slots, wait_replicas } => StockLocation::Cluster {
+            store: store.clone(),
+            slots: slots.clone(),
+            wait_replicas: *wait_replicas,
+        },
+        Shape::Edge { slots, upstreams } => {
+            let urls = expose_urls(slots);
+            StockLocation::Edge(EdgeNode::new(upstreams, &urls, &secrets.id_key)?)
+        }
+    })
+}
+
+/// The options of the engine.
+pub(super) fn engine_options(
+    settings: &Settings,
+    secrets: &Secrets,
+    (place, history): (StockLocation, HistoryMemory),
+    failed: oneshot::Sender<String>,
+) -> EngineOptions {
+    let failed = Mutex::new(Some(failed));
+    EngineOptions {
+        place,
+        roles: settings.roles,
+        id_key: secrets.id_key.clone(),
+        clock: Clock::default(),
+        node: match settings.shape {
+            Shape::Embedded => NodeId(1),
+            // Each start has a new id, so that this node does not mistake data of an earlier
+            // process for its own.
+            Shape::Postgres { .. } | Shape::Cluster { .. } | Shape::Edge { .. } => {
+                NodeId(rand::random_range(1..1 << 31))
+            }
+        },
+        bounds: doorbuster_core::slot::SlotBounds::default(),
+        always_leads: false,
+        allow_fsync_off: false,
+        database: DatabaseOptions { history, peers: settings.peers.clone() },
+        on_fatal: Arc::new(move |reason| {
+            tracing::error!(reason, event = "store.failed", "the store failed permanently");
+            if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                // The receiver is gone if the server is already stopping.
+                let _ = failed.send(reason.to_owned());
+            }
+        }),
+    }
+}

@@ -1,0 +1,254 @@
+//! Writes the feed that edges follow: the counts and rows of all sales, the blocks, and the hashes
+//! of the requests that hold orders, as this node's memory has them. Only the node with the lock
+//! writes. It writes a change at once, and the head at least a few times per second. While no edge
+//! lives, it writes nothing.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::edge::{FeedHead, FeedPosition};
+use doorbuster_core::{IdKey, Phase};
+use doorbuster_slots::{
+    FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, LockGuard, Shared, SlotError,
+};
+use doorbuster_store::BlocksVersion;
+use tokio::time::Instant;
+
+use crate::cache::copy::SaleCopy;
+use crate::catalogue::SaleState;
+use crate::edge::records::{self, BlocksRecord, CountsRecord};
+use crate::engine::Engine;
+use crate::holders::JournalPart;
+
+/// The shortest time between two writes. Changes in between are written together.
+const PACE: Duration = Duration::from_millis(10);
+/// The longest time between two writes of the head.
+const HEARTBEAT: Duration = Duration::from_millis(200);
+/// Time between two checks whether the blocks changed.
+const BLOCKS_EVERY: Duration = Duration::from_millis(400);
+/// How long one attempt waits for the lock.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Pause before the next attempt after writing ended or failed.
+const RETRY: Duration = Duration::from_millis(200);
+/// While no edge lives, nothing is written. Time between two checks whether one does.
+const EDGES_EVERY: Duration = Duration::from_millis(500);
+/// After this time of writing, it is checked whether an edge still lives.
+const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
+/// The lock's name.
+const LOCK_NAME: &str = "feed";
+
+/// Writes whenever this node has the lock, until the program stops.
+pub(super) async fn run(engine: Arc<Engine>) {
+    let Some((shared, locks)) = engine.cache().shared() else {
+        return std::future::pending().await;
+    };
+    loop {
+        match locks.take(LOCK_NAME, LOCK_WAIT_MAX).await {
+            Ok(Some(guard)) => {
+                if let Err(error) = write_while_held(&engine, shared, &guard).await {
+                    tracing::debug!(%error, "failed to write the feed of edges; will retry");
+                }
+                engine.holders().journal.end();
+                guard.release().await;
+                tokio::time::sleep(RETRY).await;
+            }
+            Ok(None) => {}
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Writes one generation after the other while this node has the lock.
+async fn write_while_held(
+    engine: &Engine,
+    shared: &Shared,
+    guard: &LockGuard,
+) -> Result<(), SlotError> {
+    let mut edges_seen: Option<Instant> = None;
+    let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
+    while guard.is_held() {
+        // If Redis forgot the feed, it forgot the edges too.
+        if !lived(edges_seen) && engine.live_edges().await.is_empty() {
+            tokio::time::sleep(EDGES_EVERY).await;
+            continue;
+        }
+        edges_seen = Some(Instant::now());
+        let generation = rand::random::<u64>().max(1);
+        if !shared.begin_feed(guard.fence(), generation).await? {
+            // Another node writes.
+            return Ok(());
+        }
+        let mut writer = FeedWriter::new(engine, shared, generation);
+        let mut requests = engine.holders().begin_journal();
+        let mut newest = writer.changes().await;
+        while let Some(newest_requests) = newest.filter(|_| guard.is_held()) {
+            requests.extend(newest_requests);
+            let began = Instant::now();
+            if !writer.write(&requests).await? {
+                break;
+            }
+            requests.clear();
+            if !lived(edges_seen) {
+                if engine.live_edges().await.is_empty() {
+                    break;
+                }
+                edges_seen = Some(Instant::now());
+            }
+            let beat = began + HEARTBEAT;
+            drop(tokio::time::timeout_at(beat, engine.control().feed_changed.notified()).await);
+            tokio::time::sleep_until(began + PACE).await;
+            newest = writer.changes().await;
+        }
+        engine.holders().journal.end();
+        tokio::time::sleep(PACE).await;
+    }
+    Ok(())
+}
+
+/// One generation of the feed, as far as this node has written it.
+struct FeedWriter<'a> {
+    engine: &'a Engine,
+    shared: &'a Shared,
+    key: IdKey,
+    at: FeedPosition,
+    head: FeedHead,
+    /// What each sale's entries were made of.
+    sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
+    blocks: Option<BlocksVersion>,
+    blocks_checked: Option<Instant>,
+    /// Entries to write.
+    entries: Vec<(String, Vec<u8>)>,
+}
+
+impl<'a> FeedWriter<'a> {
+    fn new(engine: &'a Engine, shared: &'a Shared, generation: u64) -> Self {
+        Self {
+            engine,
+            shared,
+            key: engine.id_key().clone(),
+            at: FeedPosition { generation, ..FeedPosition::default() },
+            head: FeedHead {
+                generation,
+                seq: 0,
+                requests: 0,
+                as_of: engine.memory_as_of(),
+                is_complete: false,
+                has_all_requests: false,
+            },
+            sales: HashMap::new(),
+            blocks: None,
+            blocks_checked: None,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Gathers what changed. `None`: a new generation is needed.
+    ///
+    /// The counts are read before the requests, because a commit shows its requests first. Whether
+    /// the set of requests is complete is read in between.
+    async fn changes(&mut self) -> Option<Vec<u64>> {
+        self.head.as_of = self.engine.memory_as_of();
+        self.gather_blocks().await;
+        self.gather_sales();
+        self.head.has_all_requests = !self.engine.holders().is_full();
+        match self.engine.holders().journal.take() {
+            JournalPart::Requests(requests) => Some(requests),
+            JournalPart::Incomplete => None,
+        }
+    }
+
+    /// Writes these requests and all gathered entries, in several parts if necessary. Only the head
+    /// of the last part says that the feed is complete. False: the feed was lost, or another node
+    /// writes it.
+    async fn write(&mut self, mut requests: &[u64]) -> Result<bool, SlotError> {
+        let entries = std::mem::take(&mut self.entries);
+        let mut entries = &entries[..];
+        loop {
+            let (now, more) = requests.split_at(requests.len().min(FEED_REQUESTS_MAX));
+            // Entries follow the last request.
+            let count = if more.is_empty() { entries.len().min(FEED_ENTRIES_MAX) } else { 0 };
+            let (changed, later) = entries.split_at(count);
+            self.head.is_complete = more.is_empty() && later.is_empty();
+            if !self.write_part(now, changed).await? {
+                return Ok(false);
+            }
+            if self.head.is_complete {
+                return Ok(true);
+            }
+            (requests, entries) = (more, later);
+        }
+    }
+
+    async fn write_part(
+        &mut self,
+        requests: &[u64],
+        entries: &[(String, Vec<u8>)],
+    ) -> Result<bool, SlotError> {
+        self.head.seq = self.at.seq + entries.len() as u64;
+        self.head.requests = self.at.requests + requests.len() as u64;
+        let text = records::head_text(&self.key, &self.head);
+        let change = FeedChange { before: self.at, head: &text, requests, entries };
+        let is_written = self.shared.write_feed(change).await?;
+        self.at.seq = self.head.seq;
+        self.at.requests = self.head.requests;
+        Ok(is_written)
+    }
+
+    fn push(&mut self, name: String, text: &str) {
+        let content = records::seal(&self.key, self.at.generation, &name, text);
+        self.entries.push((name, content));
+    }
+
+    /// Gathers the sales that changed. A sale that is gone has empty entries.
+    fn gather_sales(&mut self) {
+        let catalogue = self.engine.catalogue().clone();
+        let shown: HashMap<&str, &Arc<SaleState>> = catalogue
+            .sales()
+            .filter(|sale| sale.row.phase != Phase::Draft)
+            .map(|sale| (sale.row.id.as_str(), sale))
+            .collect();
+        let gone: Vec<_> =
+            self.sales.keys().filter(|id| !shown.contains_key(&***id)).cloned().collect();
+        for id in gone {
+            self.sales.remove(&id);
+            self.push(records::sale_entry(&id), "");
+        }
+        for (id, sale) in shown {
+            let counts = sale.items.iter().map(|item| item.gauge.counts());
+            let open_until = sale.flags.room_open_until.load(Ordering::Relaxed);
+            let counts = CountsRecord::new(open_until, counts);
+            let before = self.sales.get(id);
+            let is_same_row = before.is_some_and(|(known, _)| Arc::ptr_eq(known, sale));
+            if before.is_some_and(|(_, known)| is_same_row && *known == counts) {
+                continue;
+            }
+            // The counts come first, so that they are known when the row is shown.
+            let text = serde_json::to_string(&counts).expect("numbers serialise");
+            self.push(records::counts_entry(id), &text);
+            if !is_same_row {
+                let row = SaleCopy::from_row(&sale.row);
+                let text = serde_json::to_string(&row).expect("a row serialises");
+                self.push(records::sale_entry(id), &text);
+            }
+            self.sales.insert(id.into(), (sale.clone(), counts));
+        }
+    }
+
+    /// Gathers the blocks if they changed. If the store cannot be read, the memory gets old too.
+    async fn gather_blocks(&mut self) {
+        if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCKS_EVERY) {
+            return;
+        }
+        self.blocks_checked = Some(Instant::now());
+        let Ok(version) = self.engine.store().blocks_version().await else { return };
+        if self.blocks.as_ref() == Some(&version) {
+            return;
+        }
+        if let Ok(blocks) = self.engine.store().blocks().await {
+            let text = serde_json::to_string(&BlocksRecord::new(&blocks)).expect("texts serialise");
+            self.push(records::BLOCKS.to_owned(), &text);
+            self.blocks = Some(version);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! An edge: a node without a store. It refuses requests by a copy of the nodes' memory, which it
+//! reads from the feed in Redis, and passes all other requests on to nodes with the role `api`.
+//! `doorbuster_core::edge` has its rules.
+pub(crate) mod follow;
+pub(crate) mod keys;
+pub(crate) mod records;
+pub(crate) mod sightings;
+pub(crate) mod upstreams;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use doorbuster_core::edge::{ClockReading, FeedHead, is_fresh};
+use doorbuster_core::{IdKey, Millis};
+use doorbuster_slots::{Shared, SlotError};
+
+pub(crate) use follow::FeedCounts;
+pub(crate) use sightings::{AboutEdge, EDGE_HEADER, EdgeSightings};
+pub(crate) use upstreams::{PassFailure, TIME_HEADER, Upstreams};
+
+use crate::clock::Clock;
+use crate::engine::{Engine, redis_prefix};
+use crate::gate::Blocks;
+use crate::metrics::{Counter, Gauge};
+
+/// What an edge knows about its copy and about the store's time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Freshness {
+    head: Option<FeedHead>,
+    /// The edge's own time when the head last changed.
+    read_at: i64,
+    clock: Option<ClockReading>,
+}
+
+/// An edge's own name and numbers.
+struct AboutSelf {
+    node: String,
+    key: IdKey,
+    connections: Gauge,
+}
+
+/// The state of an edge.
+pub struct EdgeNode {
+    /// The nodes behind.
+    pub(crate) upstreams: Upstreams,
+    /// Requests that were refused from memory.
+    pub(crate) refused: Counter,
+    /// Requests that were passed on.
+    pub(crate) passed_on: Counter,
+    /// Requests that no node answered.
+    pub(crate) failed: Counter,
+    /// What was read from the feed.
+    pub(crate) feed: FeedCounts,
+    freshness: ArcSwap<Freshness>,
+    started: Instant,
+    machine_clock: Clock,
+    /// What it tells nodes about itself.
+    about: OnceLock<AboutSelf>,
+    /// The Redis servers that may have the feed.
+    servers: Vec<Shared>,
+}
+
+impl fmt::Debug for EdgeNode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("EdgeNode").field("upstreams", &self.upstreams).finish_non_exhaustive()
+    }
+}
+
+impl EdgeNode {
+    /// An edge before its first read: it passes everything on. `urls` are the Redis servers of the
+    /// deployment with this key, or their replicas.
+    ///
+    /// # Errors
+    ///
+    /// If an address is not valid.
+    pub fn new(
+        upstreams: &[SocketAddr],
+        urls: &[String],
+        id_key: &IdKey,
+    ) -> Result<Arc<Self>, SlotError> {
+        let servers = Shared::one_per_server(urls, &redis_prefix(id_key))?;
+        Ok(Arc::new(Self {
+            servers,
+            upstreams: Upstreams::new(upstreams),
+            refused: Counter::default(),
+            passed_on: Counter::default(),
+            failed: Counter::default(),
+            feed: FeedCounts::default(),
+            freshness: ArcSwap::default(),
+            started: Instant::now(),
+            machine_clock: Clock::default(),
+            about: OnceLock::new(),
+        }))
+    }
+
+    /// Sets what this edge tells nodes about itself, once it serves.
+    pub(crate) fn describe(&self, key: &IdKey, connections: Gauge) {
+        let node = format!("{:08x}", rand::random::<u32>());
+        drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
+    }
+
+    /// What it tells nodes about itself now, with a proof.
+    fn about_text(&self) -> Option<Vec<u8>> {
+        let AboutSelf { node, key, connections } = self.about.get()?;
+        // Before a node answered, the store's time is not known.
+        self.freshness.load().clock?;
+        let now = self.now().0;
+        let about = AboutEdge {
+            node: node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: now - self.own_time(),
+            said_at: now,
+            connections: connections.get(),
+        };
+        Some(about.seal(key))
+    }
+
+    /// Follows the feed on one of these servers until it is dropped.
+    pub(crate) async fn follow(&self, engine: &Engine, blocks: &Blocks) {
+        follow::run(engine, blocks, self, &self.servers).await;
+    }
+
+    /// The edge's own monotonic time, in milliseconds.
+    fn own_time(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether it may refuse requests by its copy now.
+    pub(crate) fn is_fresh(&self) -> bool {
+        let Freshness { head, read_at, clock } = **self.freshness.load();
+        is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())
+    }
+
+    /// The age of its copy in milliseconds, at most. `None`: there is no copy, or the store's time
+    /// is not known.
+    pub(crate) fn feed_age_ms(&self) -> Option<i64> {
+        let Freshness { head, clock, .. } = **self.freshness.load();
+        Some((clock?.latest(self.own_time()).0 - head?.as_of.0).max(0))
+    }
+
+    /// The store's time, as far as it is known. Before a node answered, it is the machine's.
+    pub(crate) fn now(&self) -> Millis {
+        if let Some(clock) = self.freshness.load().clock {
+            return clock.likely(self.own_time());
+        }
+        self.machine_clock.now()
+    }
+
+    /// Takes a node's answer to "what time is it", which was asked at `asked_at`.
+    fn read_clock(&self, time: Millis, asked_at: i64) {
+        let reading = ClockReading { time, asked_at, answered_at: self.own_time() };
+        self.freshness.rcu(|known| {
+            let is_worse = known
+                .clock
+                .is_some_and(|clock| !reading.is_better_than(&clock, reading.answered_at));
+            let clock = if is_worse { known.clock } else { Some(reading) };
+            Freshness { clock, ..**known }
+        });
+    }
+
+    /// The copy is complete up to this head now.
+    fn use_head(&self, head: FeedHead) {
+        let now = self.own_time();
+        self.freshness.rcu(|known| {
+            let read_at = if known.head == Some(head) { known.read_at } else { now };
+            Freshness { head: Some(head), read_at, ..**known }
+        });
+    }
+}

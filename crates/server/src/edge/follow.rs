@@ -1,0 +1,189 @@
+//! Follows the feed: reads it from one of the servers that may have it, and shows it in this
+//! node's memory by the rules of `doorbuster_core::edge`.
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::edge::{FeedRead, FeedStep, Follower};
+use doorbuster_slots::{FeedPart, Shared};
+use doorbuster_store::{ItemCounts, SaleRow};
+use tokio::time::Instant;
+
+use super::EdgeNode;
+use super::records::{self, BlocksRecord, CountsRecord, EntryKind, counts_entry};
+use crate::cache::copy::SaleCopy;
+use crate::engine::Engine;
+use crate::gate::Blocks;
+use crate::metrics::Counter;
+
+/// Time between two reads that find nothing new.
+const EVERY: Duration = Duration::from_millis(15);
+/// After this time without a usable read, the next server is tried.
+const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
+/// The set of requests is emptied when it has this many more than the feed.
+const SURPLUS_MAX: u64 = 2_000_000;
+
+/// What was read so far.
+#[derive(Debug, Default)]
+pub(crate) struct FeedCounts {
+    /// Reads whose content was used.
+    pub(crate) used: Counter,
+    /// Generations that were begun.
+    pub(crate) generations: Counter,
+    /// Reads that failed, or that were of no use.
+    pub(crate) failed: Counter,
+}
+
+/// Follows the feed until it is dropped.
+pub(crate) async fn run(engine: &Engine, blocks: &Blocks, edge: &EdgeNode, servers: &[Shared]) {
+    let mut feed = FeedReader {
+        engine,
+        blocks,
+        edge,
+        at: Follower::default(),
+        kept: <_>::default(),
+        is_whole: false,
+    };
+    for server in servers.iter().cycle() {
+        let mut last_use = Instant::now();
+        while last_use.elapsed() < NEXT_SERVER_AFTER {
+            match feed.read(server).await {
+                Some(FeedStep::Use { .. }) => last_use = Instant::now(),
+                Some(FeedStep::ReadOn { .. }) => continue,
+                Some(FeedStep::Ignore) | None => edge.feed.failed.add_one(),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}
+
+struct FeedReader<'a> {
+    engine: &'a Engine,
+    blocks: &'a Blocks,
+    edge: &'a EdgeNode,
+    at: Follower,
+    /// Entries that wait for the rest of the feed, by name.
+    kept: BTreeMap<String, Option<String>>,
+    /// Whether what is kept begins with the feed: then a sale that is not in it is gone.
+    is_whole: bool,
+}
+
+impl FeedReader<'_> {
+    /// Reads the next part. `None`: the server has no feed of this format, or does not answer.
+    async fn read(&mut self, server: &Shared) -> Option<FeedStep> {
+        let part = server.read_feed(self.at.position()).await.ok()??;
+        let head = records::parse_head(self.engine.id_key(), part.generation, &part.head)?;
+        let entries = self.entries(&part)?;
+        let read = FeedRead {
+            head,
+            from: part.from,
+            requests: part.requests.len() as u64,
+            last_seq: part.entries.last().map(|entry| entry.seq),
+            has_more_entries: part.has_more_entries,
+        };
+        let before = self.at.position();
+        let step = self.at.receive(&read);
+        match step {
+            FeedStep::Ignore => return Some(step),
+            FeedStep::ReadOn { begins } | FeedStep::Use { begins } if begins => {
+                self.kept.clear();
+                self.is_whole = true;
+                self.edge.feed.generations.add_one();
+                if self.engine.holders().len() as u64 > head.requests + SURPLUS_MAX {
+                    self.engine.holders().begin_rebuild();
+                }
+            }
+            FeedStep::ReadOn { .. } | FeedStep::Use { .. } => {}
+        }
+        // The requests come first: then no count says "sold out" without them.
+        part.requests.iter().for_each(|&request| self.engine.holders().insert(request));
+        self.kept.extend(entries);
+        if matches!(step, FeedStep::Use { .. }) {
+            self.show();
+            self.engine.holders().finish_rebuild();
+            self.edge.use_head(head);
+            self.edge.feed.used.add_one();
+        } else if self.at.position() == before {
+            // A replica is behind; waiting costs less than asking.
+            tokio::time::sleep(EVERY).await;
+        }
+        Some(step)
+    }
+
+    /// The entries of a part, as text. `None`: an entry has no valid proof.
+    fn entries(&self, part: &FeedPart) -> Option<Vec<(String, Option<String>)>> {
+        let key = self.engine.id_key();
+        let entry = |entry: &doorbuster_slots::FeedEntry| {
+            let text = records::open(key, part.generation, &entry.name, &entry.content)?;
+            let text = (!text.is_empty()).then(|| text.to_owned());
+            Some((entry.name.clone(), text))
+        };
+        part.entries.iter().map(entry).collect()
+    }
+
+    /// Shows what was kept.
+    fn show(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        if std::mem::take(&mut self.is_whole) {
+            self.remove_sales(|id| !kept.contains_key(&records::sale_entry(id)));
+        }
+        for (name, text) in &kept {
+            match (EntryKind::of(name), text) {
+                (Some(EntryKind::Sale(sale)), Some(text)) => {
+                    let row = serde_json::from_str::<SaleCopy>(text).ok();
+                    let counts = counts_of(kept.get(&counts_entry(sale)));
+                    match (row.and_then(SaleCopy::into_row), counts) {
+                        (Some(row), counts) => self.show_row(row, counts.as_ref()),
+                        // A row that this program cannot read is passed on.
+                        (None, _) => self.remove_sales(|id| id == sale),
+                    }
+                }
+                (Some(EntryKind::Sale(sale)), None) => self.remove_sales(|id| id == sale),
+                (Some(EntryKind::Blocks), Some(text)) => {
+                    if let Ok(record) = serde_json::from_str::<BlocksRecord>(text) {
+                        self.blocks.replace(&record.blocks());
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (name, text) in &kept {
+            if let (Some(EntryKind::Counts(sale)), Some(record)) =
+                (EntryKind::of(name), counts_of(Some(text)))
+            {
+                self.show_counts(sale, &record);
+            }
+        }
+    }
+
+    fn show_row(&self, row: SaleRow, counts: Option<&CountsRecord>) {
+        let (id, is_draining) = (row.id.clone(), row.draining_until.is_some());
+        let counts: Vec<ItemCounts> = counts.map(CountsRecord::counts).unwrap_or_default();
+        self.engine.put_sale(row, &counts, false);
+        if let Some(sale) = self.engine.catalogue().sale(&id) {
+            sale.flags.draining.store(is_draining, Ordering::Release);
+        }
+    }
+
+    fn show_counts(&self, sale: &str, record: &CountsRecord) {
+        let catalogue = self.engine.catalogue();
+        let Some(sale) = catalogue.sale(sale) else { return };
+        sale.flags.room_open_until.store(record.room_open_until, Ordering::Relaxed);
+        for counts in record.counts() {
+            if let Some(item) = catalogue.item_by_id(counts.item) {
+                item.gauge.publish(counts);
+            }
+        }
+    }
+
+    fn remove_sales(&self, is_gone: impl Fn(&str) -> bool) {
+        let catalogue = self.engine.catalogue().clone();
+        for sale in catalogue.sales().filter(|sale| is_gone(&sale.row.id)) {
+            self.engine.change_catalogue(|catalogue| catalogue.remove(&sale.row.id));
+        }
+    }
+}
+
+fn counts_of(text: Option<&Option<String>>) -> Option<CountsRecord> {
+    serde_json::from_str(text?.as_ref()?).ok()
+}

@@ -1,0 +1,127 @@
+//! Which edges live. An edge cannot write to Redis, so it names itself in its checks of the nodes,
+//! with a proof, and the node that was asked records it for all nodes.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use doorbuster_core::{IdKey, Millis};
+use serde::{Deserialize, Serialize};
+
+use super::records;
+use crate::engine::Engine;
+
+/// The header of an edge's check.
+pub(crate) const EDGE_HEADER: &str = "doorbuster-edge";
+/// The shortest time between two records of one edge.
+const RECORD_EVERY: Duration = Duration::from_secs(2);
+/// Most edges that one node remembers; at the bound it forgets all of them.
+const EDGES_MAX: usize = 1_024;
+/// An edge counts as alive for this long after its last check.
+pub(crate) const ALIVE_MS: i64 = 10_000;
+
+/// What an edge says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AboutEdge {
+    /// Its random id.
+    pub(crate) node: String,
+    /// Its version of the program.
+    pub(crate) version: String,
+    /// When it started, by the store's clock.
+    pub(crate) started_at: i64,
+    /// When it said this, by the store's clock.
+    pub(crate) said_at: i64,
+    /// Its open connections.
+    pub(crate) connections: u64,
+}
+
+impl AboutEdge {
+    /// As the value of the header.
+    pub(crate) fn seal(&self, key: &IdKey) -> Vec<u8> {
+        let text = serde_json::to_string(self).expect("texts and numbers serialise");
+        records::seal(key, 0, EDGE_HEADER, &text)
+    }
+
+    /// From the value of the header, if its proof is right.
+    pub(crate) fn open(key: &IdKey, value: &[u8]) -> Option<Self> {
+        serde_json::from_str(records::open(key, 0, EDGE_HEADER, value)?).ok()
+    }
+
+    /// Whether it lives at `now` of the store's clock.
+    pub(crate) fn lives(&self, now: Millis) -> bool {
+        (self.said_at - now.0).abs() < ALIVE_MS
+    }
+}
+
+/// The edges that this node recorded.
+#[derive(Debug, Default)]
+pub(crate) struct EdgeSightings(Mutex<HashMap<String, Instant>>);
+
+impl EdgeSightings {
+    /// Records the edge that sent this header, in the background.
+    pub(crate) fn record(&self, engine: &Arc<Engine>, value: &[u8]) {
+        let Some(about) = AboutEdge::open(engine.id_key(), value) else { return };
+        if engine.shared().is_none() || !about.lives(engine.now()) || !self.is_due(&about.node) {
+            return;
+        }
+        let (engine_too, value) = (engine.clone(), value.to_vec());
+        engine.tasks().spawn(async move {
+            if let Some(shared) = engine_too.shared() {
+                // A later check tries again.
+                drop(shared.note_edge(&about.node, &value).await);
+            }
+        });
+    }
+
+    fn is_due(&self, node: &str) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.get(node).is_some_and(|at| at.elapsed() < RECORD_EVERY) {
+            return false;
+        }
+        if seen.len() >= EDGES_MAX {
+            seen.clear();
+        }
+        seen.insert(node.to_owned(), Instant::now());
+        true
+    }
+}
+
+impl Engine {
+    /// The edges that live, by their ids. Empty if Redis does not answer.
+    pub(crate) async fn live_edges(&self) -> Vec<AboutEdge> {
+        let Some(shared) = self.shared() else { return Vec::new() };
+        let now = self.now();
+        let found = shared.edges().await.unwrap_or_default();
+        let mut edges: Vec<AboutEdge> = found
+            .iter()
+            .filter_map(|value| AboutEdge::open(self.id_key(), value))
+            .filter(|about| about.lives(now))
+            .collect();
+        edges.sort_by(|one, other| one.node.cmp(&other.node));
+        edges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_is_recorded_only_with_a_proof_and_only_while_it_lives() {
+        let (key, other) = (IdKey::new([5; 32]), IdKey::new([6; 32]));
+        let about = AboutEdge {
+            node: "e1".to_owned(),
+            version: "1".to_owned(),
+            started_at: 1,
+            said_at: 50_000,
+            connections: 3,
+        };
+        let sealed = about.seal(&key);
+        assert_eq!(AboutEdge::open(&key, &sealed), Some(about.clone()));
+        assert_eq!(AboutEdge::open(&other, &sealed), None);
+        assert!(
+            about.lives(Millis(50_000 + ALIVE_MS - 1)) && !about.lives(Millis(50_000 + ALIVE_MS))
+        );
+        let sightings = EdgeSightings::default();
+        assert!(sightings.is_due("e1") && !sightings.is_due("e1") && sightings.is_due("e2"));
+    }
+}

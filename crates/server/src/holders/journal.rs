@@ -1,0 +1,87 @@
+//! The requests that were remembered since the feed of edges was last written.
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Most requests that wait to be written; at the bound the whole set is written again.
+const JOURNAL_MAX: usize = 262_144;
+
+/// What the journal has since the last time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum JournalPart {
+    /// These requests.
+    Requests(Vec<u64>),
+    /// More than it can hold, or the set was emptied: the whole set must be read again.
+    Incomplete,
+}
+
+/// The newest requests, while one part of the program wants them.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    is_active: AtomicBool,
+    /// `None`: incomplete.
+    newest: Mutex<Option<Vec<u64>>>,
+}
+
+impl Journal {
+    /// Starts with an empty journal.
+    pub(super) fn begin(&self) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+        self.is_active.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn record(&self, request: u64) {
+        if !self.is_active.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest.as_mut() {
+            Some(requests) if requests.len() < JOURNAL_MAX => requests.push(request),
+            _ => *newest = None,
+        }
+    }
+
+    /// The set was emptied.
+    pub(super) fn invalidate(&self) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Takes what was recorded since the last call.
+    pub(crate) fn take(&self) -> JournalPart {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest.as_mut() {
+            Some(requests) => JournalPart::Requests(std::mem::take(requests)),
+            None => JournalPart::Incomplete,
+        }
+    }
+
+    /// Stops recording.
+    pub(crate) fn end(&self) {
+        self.is_active.store(false, Ordering::SeqCst);
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Holders;
+    use super::*;
+
+    #[test]
+    fn each_request_is_in_the_set_or_in_the_journal() {
+        let holders = Holders::default();
+        holders.insert(1);
+        assert_eq!(holders.begin_journal(), [1]);
+        holders.insert(2);
+        holders.insert(1);
+        assert_eq!(holders.journal.take(), JournalPart::Requests(vec![2]));
+        assert_eq!(holders.journal.take(), JournalPart::Requests(vec![]));
+        holders.begin_rebuild();
+        holders.insert(3);
+        assert_eq!(holders.journal.take(), JournalPart::Incomplete);
+        assert_eq!(holders.begin_journal(), [3]);
+        assert_eq!(holders.journal.take(), JournalPart::Requests(vec![]));
+        holders.journal.end();
+        holders.insert(4);
+        assert_eq!(holders.journal.take(), JournalPart::Incomplete, "nobody records");
+    }
+}

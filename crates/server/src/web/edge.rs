@@ -1,0 +1,354 @@
+//! What an edge does with a request: it refuses a purchase by the same code as a node with the role
+//! `api`, serves pages, sales and their status from memory, and passes everything else on.
+
+mod forward;
+
+pub(crate) use forward::RawHead;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use doorbuster_api::body::{Purchase as PurchaseBody, join_key_and_body};
+use doorbuster_api::problem::Problem;
+use doorbuster_core::{Millis, RequestHash};
+use futures_util::StreamExt;
+use http::header::{CONTENT_TYPE, DATE, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::rt::TokioIo;
+
+use super::App;
+use super::client::{self, Client};
+use super::connection::Connection;
+use super::limits::RETRY_SECS;
+use super::purchase_handler::{
+    CheckedPurchase, LearnedFacts, MissingFact, PurchaseReply, PurchaseStep, parse_purchase,
+};
+use super::purchase_headers::PurchaseHeaders;
+use super::reply::{Reply, ReplyBody, problem};
+use crate::edge::{EdgeNode, PassFailure};
+use crate::metrics::RouteIndex;
+use crate::purchase::Refusal;
+
+/// Longest answer to a purchase, in bytes. A node's answers are shorter.
+const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Who answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ServedBy {
+    /// By the edge, because it is about this process.
+    ThisProcess,
+    /// By the edge while its copy is recent.
+    EdgeWhileFresh,
+    /// By a node.
+    Node,
+}
+
+fn served_by(method: &Method, path: &str) -> ServedBy {
+    if matches!(path, "/healthz" | "/readyz" | "/metrics") {
+        return ServedBy::ThisProcess;
+    }
+    let is_sale = |rest: &str| match rest.split_once('/') {
+        Some((sale, what)) => !sale.is_empty() && what == "status",
+        None => true,
+    };
+    let is_shown = matches!(path, "/" | "/favicon.ico" | "/orders" | "/v1/sales")
+        || ["/assets/", "/order/", "/sale/"].iter().any(|start| path.starts_with(start))
+        || path.strip_prefix("/v1/sales/").is_some_and(is_sale);
+    match is_shown && matches!(*method, Method::GET | Method::HEAD) {
+        true => ServedBy::EdgeWhileFresh,
+        false => ServedBy::Node,
+    }
+}
+
+/// Whether an edge may give this answer. What it does not know, or what it could not do now, a node
+/// may know.
+fn may_answer(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::SoldOut(_)
+        | Refusal::NotStarted { .. }
+        | Refusal::Paused
+        | Refusal::Ended
+        | Refusal::Blocked
+        | Refusal::RateLimited { .. }
+        | Refusal::NotEligible(_)
+        | Refusal::PassRequired
+        | Refusal::PassInvalid
+        | Refusal::PassExpired
+        | Refusal::WaitingRoom => true,
+        Refusal::LimitReached { .. }
+        | Refusal::KeyReused
+        | Refusal::Overloaded { .. }
+        | Refusal::Unavailable { .. } => false,
+    }
+}
+
+/// Refuses a purchase from memory, or passes it on.
+pub(super) fn start_purchase(
+    app: &Arc<App>,
+    node: &Arc<EdgeNode>,
+    (headers, head): (&PurchaseHeaders<'_>, RawHead<'_>),
+    body: &[u8],
+    arrived: (Instant, Millis),
+    facts: &LearnedFacts,
+) -> PurchaseStep {
+    let mut own = None;
+    if node.is_fresh() {
+        match parse_purchase(app, headers, body, arrived, facts) {
+            Ok(CheckedPurchase::Refused(refusal, limit_status)) if may_answer(&refusal) => {
+                node.refused.add_one();
+                return PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status));
+            }
+            Err(refused) => {
+                node.refused.add_one();
+                let reply = app.problem_reply(&refused, headers.client, body);
+                return PurchaseStep::PurchaseReply(PurchaseReply::Rendered(reply));
+            }
+            Ok(CheckedPurchase::NeedsFact(fact @ MissingFact::Key(_))) => {
+                return PurchaseStep::NeedsFact(fact);
+            }
+            Ok(CheckedPurchase::Continues(started)) => {
+                let (buyer, key) = (&started.purchase.buyer, &started.purchase.key);
+                own = Some(app.engine.id_key().request_hash(buyer.as_str(), key.as_str()));
+            }
+            Ok(CheckedPurchase::Refused(..) | CheckedPurchase::NeedsFact(MissingFact::Sale)) => {}
+        }
+    }
+    let own = own.or_else(|| request_hash(app, headers, body, arrived.1));
+    let mut request = Request::new(Body::from(body.to_vec()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = http::Uri::from_static("/v1/orders");
+    *request.headers_mut() = head.headers();
+    forward::prepare_request(&mut request, headers.client);
+    let (app, node) = (app.clone(), node.clone());
+    PurchaseStep::Continues(Box::pin(async move {
+        PurchaseReply::Rendered(buy(&app, &node, request, own).await)
+    }))
+}
+
+/// The hash of a request that memory did not name, as far as it is valid.
+fn request_hash(
+    app: &App,
+    headers: &PurchaseHeaders<'_>,
+    body: &[u8],
+    now: Millis,
+) -> Option<RequestHash> {
+    let (key, _) = join_key_and_body(headers.key.clone(), PurchaseBody::from_json(body)).ok()?;
+    let buyer = app.buyers.check(headers.token.ok()?, now.0.div_euclid(1_000)).ok()?;
+    Some(app.engine.id_key().request_hash(buyer.name.as_str(), key))
+}
+
+/// Passes a purchase on, and remembers that its request may hold an order before it is answered.
+async fn buy(
+    app: &App,
+    node: &EdgeNode,
+    request: Request<Body>,
+    own: Option<RequestHash>,
+) -> Reply {
+    let (mut parts, body) = match send(node, request).await {
+        Ok(response) => response.into_parts(),
+        Err(reply) => return reply,
+    };
+    if parts.status.is_success()
+        && let Some(own) = own
+    {
+        app.engine.holders().insert(own.low_64_bits());
+    }
+    match axum::body::to_bytes(Body::new(body), PURCHASE_ANSWER_BYTES_MAX).await {
+        Ok(bytes) => {
+            // This server writes its own.
+            parts.headers.remove(DATE);
+            parts.headers.remove(http::header::CONTENT_LENGTH);
+            app.page_origin.remove_headers(&mut parts.headers);
+            Response::from_parts(parts, ReplyBody::Bytes(Some(bytes)))
+        }
+        Err(_) => {
+            node.failed.add_one();
+            problem(&unanswered())
+        }
+    }
+}
+
+fn unanswered() -> Problem {
+    Problem::unavailable("send the same request with the same key again", RETRY_SECS)
+}
+
+/// Sends a request to a node. Its answer has no headers that belong to the connection.
+async fn send(node: &EdgeNode, request: Request<Body>) -> Result<Response<Incoming>, Reply> {
+    node.passed_on.add_one();
+    match node.upstreams.send(request).await {
+        Ok(mut response) => {
+            forward::prepare_response(&mut response);
+            Ok(response)
+        }
+        Err(failure) => {
+            node.failed.add_one();
+            Err(problem(&match failure {
+                PassFailure::Unanswered => unanswered(),
+                PassFailure::Unsent => Problem::unavailable(
+                    "no node behind this edge can be reached; nothing was sent",
+                    RETRY_SECS,
+                ),
+            }))
+        }
+    }
+}
+
+/// Answers any other request.
+pub(super) async fn answer(
+    connection: &Arc<Connection>,
+    node: &Arc<EdgeNode>,
+    request: Request<Incoming>,
+) -> Reply {
+    let service = &connection.service;
+    match served_by(request.method(), request.uri().path()) {
+        ServedBy::ThisProcess => return service.route(connection, request).await,
+        ServedBy::EdgeWhileFresh
+            if node.is_fresh()
+                && request.body().is_end_stream()
+                && !request.headers().contains_key(UPGRADE) =>
+        {
+            let mut again = Request::new(Body::empty());
+            *again.method_mut() = request.method().clone();
+            *again.uri_mut() = request.uri().clone();
+            *again.headers_mut() = request.headers().clone();
+            let reply = service.route(connection, request).await;
+            // A node may know a newer sale, or an asset of another version of the program.
+            match reply.status() {
+                StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
+                _ => reply,
+            }
+        }
+        _ => pass_on(connection, node, request.map(Body::new)).await,
+    }
+}
+
+/// Passes a request on, and its connection too if it becomes a WebSocket.
+async fn pass_on(
+    connection: &Arc<Connection>,
+    node: &Arc<EdgeNode>,
+    mut request: Request<Body>,
+) -> Reply {
+    let app = &connection.service.app;
+    let client = client::client(connection.peer, request.headers(), &app.proxies);
+    let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let reply = match pass_on_once(node, request, client).await {
+        Ok(mut response) => {
+            if let Some(upgrade) = upgrade
+                && response.status() == StatusCode::SWITCHING_PROTOCOLS
+            {
+                let upstream = hyper::upgrade::on(&mut response);
+                tokio::spawn(join(connection.clone(), upgrade, upstream));
+            }
+            end_streams_at_stop(app, response)
+        }
+        Err(reply) => reply,
+    };
+    app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
+    reply
+}
+
+async fn pass_on_once(
+    node: &EdgeNode,
+    mut request: Request<Body>,
+    client: Client,
+) -> Result<Response<Incoming>, Reply> {
+    if forward::came_from_an_edge(request.headers()) {
+        let why = "edge.upstreams of the edge before names this edge, which is no node";
+        return Err(problem(&Problem::unavailable(why, RETRY_SECS)));
+    }
+    forward::prepare_request(&mut request, client);
+    send(node, request).await
+}
+
+/// The answer as the connection sends it. An event stream ends when this program stops.
+fn end_streams_at_stop(app: &App, response: Response<Incoming>) -> Reply {
+    let is_stream = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+    let body = |incoming: Incoming| match is_stream {
+        true => {
+            let chunks = Body::new(incoming).into_data_stream();
+            Body::from_stream(chunks.take_until(app.stop.clone().cancelled_owned()))
+        }
+        false => Body::new(incoming),
+    };
+    response.map(|incoming| ReplyBody::Routed(body(incoming)))
+}
+
+/// Copies both directions of a WebSocket until one side ends or this program stops.
+async fn join(
+    connection: Arc<Connection>,
+    client: hyper::upgrade::OnUpgrade,
+    upstream: hyper::upgrade::OnUpgrade,
+) {
+    let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else { return };
+    let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+    let _counted = connection.service.app.metrics.sockets.hold();
+    tokio::select! {
+        // The peers see the end; an error is the same to them.
+        _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
+        () = connection.stop.cancelled() => {}
+    }
+}
+
+impl App {
+    /// The jobs of an edge, until the program stops.
+    pub(super) async fn run_edge_jobs(&self) {
+        let Some(node) = self.engine.edge() else { return };
+        let sampling = async {
+            let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
+            loop {
+                every.tick().await;
+                self.views.take_samples(&self.engine);
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = sampling => {}
+            () = self.buyers.run_key_refresh() => {}
+            () = node.upstreams.run_checks(node) => {}
+            () = node.follow(&self.engine, &self.gate.blocks) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_sales_and_their_status_are_served_here_and_everything_else_by_nodes() {
+        let at = |path| served_by(&Method::GET, path);
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(at(path), ServedBy::ThisProcess, "{path}");
+        }
+        for path in [
+            "/",
+            "/sale/spring",
+            "/order/ord_x",
+            "/assets/page.css",
+            "/v1/sales",
+            "/v1/sales/spring",
+            "/v1/sales/spring/status",
+        ] {
+            assert_eq!(at(path), ServedBy::EdgeWhileFresh, "{path}");
+            assert_eq!(served_by(&Method::POST, path), ServedBy::Node, "{path}");
+        }
+        for path in [
+            "/console",
+            "/v1/orders",
+            "/v1/sales/spring/passes",
+            "/v1/sales/spring/items/phone/waitlist",
+            "/v1/sales//status",
+            "/v1/events",
+            "/v1/ws",
+            "/v1/admin/sales",
+            "/payments/sandbox/x",
+        ] {
+            assert_eq!(at(path), ServedBy::Node, "{path}");
+        }
+    }
+}

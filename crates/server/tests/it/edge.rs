@@ -1,0 +1,328 @@
+//! An edge before a node: what it answers from memory, what it passes on, and what it does when its
+//! copy is old.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer};
+use crate::events::{next, socket};
+use crate::http::request;
+use crate::nodes::redis::Redis;
+use crate::postgres::Cluster;
+use crate::several_servers::address;
+use crate::watch::Watch;
+use counting_proxy::CountingProxy;
+
+#[path = "edge/counting_proxy.rs"]
+mod counting_proxy;
+#[path = "edge/settings.rs"]
+mod settings;
+
+/// A purchase of one phone.
+const ONE_PHONE: &str = r#"{"sale":"spring","item":"phone","units":1}"#;
+
+/// A node, a proxy that counts what reaches it, and an edge before that.
+struct Tier {
+    node: TestApp,
+    proxy: CountingProxy,
+    edge: TestApp,
+    redis: Redis,
+    slots: String,
+    _home: Cluster,
+}
+
+async fn edge_before(upstream: SocketAddr, slots: &str, more: &[(&str, &str)]) -> TestApp {
+    let upstream = format!("http://{upstream}");
+    let settings = [
+        ("DOORBUSTER_SHAPE", "cluster"),
+        ("DOORBUSTER_ROLES", "edge"),
+        ("DOORBUSTER_SLOTS__URLS", slots),
+        ("DOORBUSTER_EDGE__UPSTREAMS", &upstream),
+    ];
+    TestApp::with(&[&settings, more].concat()).await
+}
+
+impl Tier {
+    async fn start(more: &[(&str, &str)]) -> Self {
+        let (home, (redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
+        let store = address(&home, &home.database());
+        let settings = [
+            ("DOORBUSTER_SHAPE", "cluster"),
+            ("DOORBUSTER_STORE__URL", store.as_str()),
+            ("DOORBUSTER_SLOTS__URLS", &slots),
+            ("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8"),
+        ];
+        let node = TestApp::with(&settings).await;
+        let proxy = CountingProxy::start(node.address).await;
+        let edge = edge_before(proxy.address, &slots, more).await;
+        let tier = Self { node, proxy, edge, redis, slots, _home: home };
+        tier.wait_until_fresh().await;
+        tier
+    }
+
+    /// Waits until the edge refuses by its copy.
+    async fn wait_until_fresh(&self) {
+        until("the edge follows the node", async || {
+            let ready = self.edge.get("/readyz").await;
+            ready.status == 200 && ready.json()["warnings"].is_null()
+        })
+        .await;
+    }
+
+    /// Waits until the edge shows this state of the sale's item.
+    async fn wait_for_state(&self, state: &str) {
+        until(state, async || {
+            let status = self.edge.get("/v1/sales/spring/status").await;
+            status.status == 200 && status.json()["items"][0]["state"] == state
+        })
+        .await;
+    }
+
+    async fn buy(&self, buyer: &str, key: &str) -> String {
+        self.edge.buy(buyer, key, "spring", "phone", 1).await.verdict()
+    }
+
+    /// How often the edge read the feed from its beginning.
+    async fn generations(&self) -> u64 {
+        let page = self.edge.get("/metrics").await.text();
+        let name = "doorbuster_edge_feed_generations_total ";
+        let number = page.lines().find_map(|line| line.strip_prefix(name));
+        number.and_then(|number| number.parse().ok()).expect("it is counted")
+    }
+
+    async fn stop(self) {
+        self.edge.stop().await;
+        self.node.stop().await;
+    }
+}
+
+/// Polls until `holds`.
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let begun = Watch::start();
+    while !holds().await {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_serves_the_sale_and_passes_purchases_on() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 3.into(), 2).await;
+    tier.wait_for_state("on_sale").await;
+    let before = tier.proxy.requests();
+    for path in ["/", "/sale/spring", "/v1/sales", "/v1/sales/spring", "/v1/sales/spring/status"] {
+        let (here, there) = (tier.edge.get(path).await, tier.node.get(path).await);
+        assert_eq!((here.status, there.status), (200, 200), "{path}");
+        if path != "/v1/sales" && !path.ends_with("/status") {
+            assert_eq!(here.text(), there.text(), "{path}");
+        }
+    }
+    assert_eq!(tier.edge.get("/order/nonsense").await.status, 404, "a node is asked");
+    assert_eq!(tier.proxy.requests() - before - tier.proxy.checks_since(before), 1);
+
+    let bought = tier.edge.buy("anna", "k", "spring", "phone", 1).await;
+    assert_eq!(bought.verdict(), "201", "{}", bought.text());
+    assert!(bought.header("date").is_some() && bought.header("location").is_some());
+    let order = bought.json()["id"].as_str().expect("an id").to_owned();
+    assert_eq!(tier.buy("anna", "k").await, "200", "a replay");
+    let seen = tier.edge.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
+    assert_eq!(seen.json()["state"], "reserved");
+    let unknown = tier.edge.buy("anna", "k2", "autumn", "phone", 1).await;
+    assert_eq!(unknown.verdict(), "404 not_found");
+    let admin = tier.edge.admin("GET", "/v1/admin/sales/spring/stock", None).await;
+    assert_eq!(admin.json()["items"][0]["held"], 1, "operators' requests are passed on");
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 2.into(), 1).await;
+    assert_eq!(tier.buy("anna", "k").await, "201");
+    assert_eq!(tier.node.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
+    tier.wait_for_state("held_out").await;
+    let before = tier.proxy.purchases();
+    let mut wire = tier.edge.connect().await;
+    let (mut refused, began) = (0, Watch::start());
+    for number in 0..2_000 {
+        let (buyer, key) = (bearer(&format!("buyer{number}")), format!("k{number}"));
+        let headers = [
+            ("Authorization", buyer.as_str()),
+            ("Idempotency-Key", &key),
+            ("Content-Type", "application/json"),
+        ];
+        wire.send(&request("POST", "/v1/orders", &headers, ONE_PHONE.as_bytes())).await;
+        let reply = wire.reply(false).await.expect("an answer");
+        refused += usize::from(reply.verdict() == "409 sold_out");
+    }
+    let reached = tier.proxy.purchases() - before;
+    assert_eq!(refused, 2_000, "in {:?}", began.elapsed());
+    assert!(reached < 40, "{reached} of 2000 refused requests reached the node");
+    // Both buyers have orders, and neither of them hears "sold out": not the one who bought here,
+    // and not the one who bought at the node.
+    assert_eq!(tier.buy("anna", "k").await, "200");
+    assert_eq!(tier.buy("bert", "k").await, "200");
+    assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
+    let page = tier.edge.get("/metrics").await.text();
+    assert!(page.contains("\ndoorbuster_edge_refused_total 200"), "{page}");
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_refuses_by_phase_token_blocks_and_limits() {
+    let tier = Tier::start(&[]).await;
+    tier.node.make_sale("spring", 5.into(), 1).await;
+    tier.node.step("spring", "open").await;
+    tier.wait_for_state("on_sale").await;
+    tier.node.step("spring", "pause").await;
+    tier.wait_for_state("paused").await;
+    let before = tier.proxy.purchases();
+    let refused = tier.buy("anna", "k").await;
+    assert!(refused.starts_with("403") || refused.starts_with("409"), "{refused}");
+    assert_eq!(refused, tier.node.buy("anna", "k", "spring", "phone", 1).await.verdict());
+    let headers = [("Authorization", "Bearer x"), ("Content-Type", "application/json")];
+    let headers = [&headers[..], &[("Idempotency-Key", "k")]].concat();
+    let bad = tier.edge.call("POST", "/v1/orders", &headers, ONE_PHONE.as_bytes()).await;
+    assert_eq!(bad.verdict(), "401 unauthenticated");
+    tier.node.step("spring", "resume").await;
+    tier.wait_for_state("on_sale").await;
+    let block = json!({"kind": "buyer", "value": "robot"});
+    assert_eq!(tier.node.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
+    // Until the edge knows of the block, the node refuses.
+    assert_eq!(tier.buy("robot", "k").await, "403 forbidden");
+    until("the edge knows of the block", async || {
+        let before = tier.proxy.purchases();
+        assert_eq!(tier.buy("robot", "k").await, "403 forbidden");
+        tier.proxy.purchases() == before
+    })
+    .await;
+    assert!(tier.proxy.purchases() >= before, "refusals reach a node rarely");
+    let limits = json!({"front_door": {"limits": {"buyer": {"burst": 2, "per_minute": 1}}}});
+    let changed = tier.node.admin("PATCH", "/v1/admin/sales/spring", Some(limits)).await;
+    assert_eq!(changed.verdict(), "200", "{}", changed.text());
+    let version =
+        async |app: &TestApp| app.get("/v1/sales/spring/status").await.json()["version"].clone();
+    let newest = version(&tier.node).await;
+    until("the edge knows the limits", async || version(&tier.edge).await == newest).await;
+    let mut limited = 0;
+    for number in 0..10 {
+        limited += usize::from(tier.buy("carl", &format!("k{number}")).await.starts_with("429"));
+    }
+    assert!(limited >= 7, "{limited}");
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 1.into(), 1).await;
+    assert_eq!(tier.buy("anna", "k").await, "201");
+    tier.wait_for_state("held_out").await;
+    // Redis stops answering: the copy gets old, and each request reaches the node.
+    tier.redis.ask(&["CLIENT", "PAUSE", "6000", "ALL"]);
+    until("the copy is old", async || {
+        tier.edge.get("/readyz").await.json()["warnings"] == json!(["feed_stale"])
+    })
+    .await;
+    let before = tier.proxy.purchases();
+    for number in 0..20 {
+        let buyer = format!("buyer{number}");
+        let reply = tier.edge.buy_with(&buyer, "k", &[WAIT_FOR_ORDER], ONE_PHONE).await;
+        assert!(matches!(reply.status, 409 | 503), "{}", reply.text());
+    }
+    assert_eq!(tier.proxy.purchases() - before, 20, "the edge refused nobody");
+    assert_eq!(tier.edge.get("/v1/sales/spring").await.status, 200, "passed on");
+    tier.wait_until_fresh().await;
+    // Redis forgets everything: the node writes the feed anew.
+    let before = tier.generations().await;
+    tier.redis.flush();
+    until("the edge reads it anew", async || tier.generations().await > before).await;
+    tier.wait_until_fresh().await;
+    let again = edge_before(tier.proxy.address, &tier.slots, &[]).await;
+    until("another edge reads the feed", async || {
+        again.get("/readyz").await.json()["warnings"].is_null()
+    })
+    .await;
+    let before = tier.proxy.purchases();
+    assert_eq!(again.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
+    assert_eq!(tier.proxy.purchases(), before);
+    assert_eq!(again.buy("anna", "k", "spring", "phone", 1).await.verdict(), "200");
+    again.stop().await;
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_an_edge_among_the_nodes() {
+    let tier = Tier::start(&[]).await;
+    let found = tier
+        .node
+        .until("/v1/admin/nodes", "the edge is listed", |list| {
+            let nodes = list["nodes"].as_array().expect("a list");
+            nodes.iter().any(|node| node["roles"] == json!(["edge"]))
+        })
+        .await;
+    assert_eq!(found["nodes"].as_array().map(Vec::len), Some(2), "{found}");
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_streams_go_through_an_edge() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 5.into(), 5).await;
+    tier.wait_for_state("on_sale").await;
+    let mut anna = socket(&tier.edge, "anna", "?sale=spring").await;
+    assert_eq!(next(&mut anna).await["type"], "status");
+    assert_eq!(tier.buy("anna", "k").await, "201");
+    loop {
+        let event = next(&mut anna).await;
+        if event["type"] == "order" {
+            assert_eq!(event["order"]["state"], "reserved");
+            break;
+        }
+    }
+    let mut wire = tier.edge.connect().await;
+    let anna = bearer("anna");
+    wire.send(&request("GET", "/v1/events", &[("Authorization", &anna)], b"")).await;
+    let head = wire.head().await;
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    assert!(wire.chunk().await.is_some_and(|chunk| !chunk.is_empty()));
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_learns_the_buyers_address_from_an_edge_that_it_trusts() {
+    let tier = Tier::start(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
+    tier.node.open_sale("spring", 5.into(), 5).await;
+    let body = json!({"kind": "ip", "value": "192.0.2.0/24"});
+    assert_eq!(tier.node.admin("POST", "/v1/admin/blocks", Some(body)).await.verdict(), "201");
+    let by = async |address: &str, path: &str| {
+        let bearer = bearer("anna");
+        let headers = [("Authorization", bearer.as_str()), ("X-Forwarded-For", address)];
+        let headers = [&headers[..], &[("Content-Type", "application/json")]].concat();
+        tier.edge.call("POST", path, &headers, br#"{"item":"phone"}"#).await.verdict()
+    };
+    let path = "/v1/sales/spring/passes";
+    assert_eq!(by("192.0.2.9", path).await, "403 forbidden", "the node knows the address");
+    assert_ne!(by("198.51.100.1", path).await, "403 forbidden");
+    tier.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_node_an_edge_says_so_and_sends_no_purchase_twice() {
+    let tier = Tier::start(&[]).await;
+    tier.node.open_sale("spring", 5.into(), 5).await;
+    tier.wait_for_state("on_sale").await;
+    tier.proxy.break_answers(true);
+    let before = tier.proxy.purchases();
+    assert_eq!(tier.buy("anna", "k").await, "503 unavailable");
+    assert_eq!(tier.proxy.purchases() - before, 1, "it was sent once");
+    until("the edge is not ready", async || tier.edge.get("/readyz").await.status == 503).await;
+    tier.proxy.break_answers(false);
+    until("the edge is ready", async || tier.edge.get("/readyz").await.status == 200).await;
+    let again = tier.buy("anna", "k").await;
+    assert!(matches!(again.as_str(), "200" | "201"), "{again}");
+    tier.stop().await;
+}

@@ -1,0 +1,187 @@
+//! The feed that edges follow, in the Redis that nodes share. One node writes it, with the fencing
+//! number of its lock; edges read it, also from replicas. It may be lost: the writer begins a new
+//! generation then. `doorbuster_core::edge` has the rules.
+use doorbuster_core::edge::FeedPosition;
+
+use crate::SlotError;
+use crate::shared::{ScriptReply, Shared};
+
+const BEGIN: &str = include_str!("edge_feed/begin.lua");
+const WRITE: &str = include_str!("edge_feed/write.lua");
+const READ: &str = include_str!("edge_feed/read.lua");
+const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
+const EDGES: &str = include_str!("edge_feed/edges.lua");
+
+/// Most requests in one write or read. Redis serves nothing else meanwhile.
+pub const FEED_REQUESTS_MAX: usize = 8_192;
+/// Most entries in one write or read.
+pub const FEED_ENTRIES_MAX: usize = 64;
+/// The feed is lost if it was not written for this long, in milliseconds: old counts are of no use.
+const LIFETIME_MS: u32 = 60_000;
+/// Edges that said nothing for this long are forgotten, in milliseconds.
+const EDGES_LIFETIME_MS: u32 = 30_000;
+/// Most edges that are remembered.
+const EDGES_MAX: usize = 1_024;
+
+/// A change of the feed.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedChange<'a> {
+    /// How far the writer had written before.
+    pub before: FeedPosition,
+    /// The new head, as its readers parse it.
+    pub head: &'a str,
+    /// New requests, at most [`FEED_REQUESTS_MAX`].
+    pub requests: &'a [u64],
+    /// Name and content of changed entries, at most [`FEED_ENTRIES_MAX`].
+    pub entries: &'a [(String, Vec<u8>)],
+}
+
+/// A part of the feed, as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedPart {
+    /// The generation.
+    pub generation: u64,
+    /// The head.
+    pub head: Vec<u8>,
+    /// Where this part begins.
+    pub from: FeedPosition,
+    /// Requests.
+    pub requests: Vec<u64>,
+    /// Entries, in the order of their changes.
+    pub entries: Vec<FeedEntry>,
+    /// Whether there are more entries.
+    pub has_more_entries: bool,
+}
+
+/// An entry of the feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedEntry {
+    /// The number of its newest change.
+    pub seq: u64,
+    /// Its name.
+    pub name: String,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+impl Shared {
+    fn feed_keys(&self) -> Vec<String> {
+        ["head", "requests", "entries", "order"].map(|name| self.key("feed", name)).to_vec()
+    }
+
+    /// Begins a generation. False: a node with a later fencing number writes the feed.
+    ///
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time.
+    pub async fn begin_feed(&self, fence: u64, generation: u64) -> Result<bool, SlotError> {
+        let arguments = [fence.to_string(), generation.to_string(), LIFETIME_MS.to_string()];
+        let reply = self.eval(BEGIN, &self.feed_keys(), &arguments).await?;
+        Ok(reply.number() == Some(1))
+    }
+
+    /// Writes a change of the generation in `change.before`. False: the feed is not as the writer
+    /// left it, so it was lost, or another node writes it.
+    ///
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time. The change may have been
+    /// written then.
+    pub async fn write_feed(&self, change: FeedChange<'_>) -> Result<bool, SlotError> {
+        let FeedChange { before, head, requests, entries } = change;
+        let seq = before.seq + entries.len() as u64;
+        let mut arguments: Vec<Vec<u8>> = [
+            before.generation.to_string(),
+            before.seq.to_string(),
+            before.requests.to_string(),
+            head.to_owned(),
+            seq.to_string(),
+            LIFETIME_MS.to_string(),
+            requests.len().to_string(),
+        ]
+        .map(String::into_bytes)
+        .to_vec();
+        arguments.extend(requests.iter().map(|request| request.to_be_bytes().to_vec()));
+        for (name, content) in entries {
+            arguments.extend([name.clone().into_bytes(), content.clone()]);
+        }
+        let reply = self.eval(WRITE, &self.feed_keys(), &arguments).await?;
+        Ok(reply.number() == Some(1))
+    }
+
+    /// Records what an edge says about itself.
+    ///
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time.
+    pub async fn note_edge(&self, edge: &str, about: &[u8]) -> Result<(), SlotError> {
+        let (lifetime, most) = (EDGES_LIFETIME_MS.to_string(), EDGES_MAX.to_string());
+        let arguments = [edge.as_bytes(), about, lifetime.as_bytes(), most.as_bytes()];
+        self.eval(NOTE_EDGE, &[self.key("feed", "edges")], &arguments).await.map(drop)
+    }
+
+    /// What the edges said about themselves, in no order.
+    ///
+    /// # Errors
+    /// If no server can be reached, or its answer does not arrive in time.
+    pub async fn edges(&self) -> Result<Vec<Vec<u8>>, SlotError> {
+        let none: [&[u8]; 0] = [];
+        let reply = self.eval(EDGES, &[self.key("feed", "edges")], &none).await?;
+        let about = |reply: &ScriptReply| match reply {
+            ScriptReply::Bytes(bytes) => Some(bytes.clone()),
+            _ => None,
+        };
+        Ok(reply.items().iter().filter_map(about).collect())
+    }
+
+    /// Reads the next part after `at`, or the first part of another generation. `None`: this server
+    /// has no feed.
+    ///
+    /// # Errors
+    /// If no server can be reached, its answer does not arrive in time, or the feed is not valid.
+    pub async fn read_feed(&self, at: FeedPosition) -> Result<Option<FeedPart>, SlotError> {
+        let arguments = [
+            at.generation.to_string(),
+            at.seq.to_string(),
+            at.requests.to_string(),
+            FEED_REQUESTS_MAX.to_string(),
+            FEED_ENTRIES_MAX.to_string(),
+        ];
+        let reply = self.eval(READ, &self.feed_keys(), &arguments).await?;
+        if reply == ScriptReply::Null {
+            return Ok(None);
+        }
+        feed_part(&reply, at).map(Some).ok_or_else(|| SlotError {
+            reason: "the feed has an unexpected format".to_owned(),
+            may_have_happened: false,
+        })
+    }
+}
+
+fn feed_part(reply: &ScriptReply, at: FeedPosition) -> Option<FeedPart> {
+    let [generation, ScriptReply::Bytes(head), begins, requests, entries] = reply.items() else {
+        return None;
+    };
+    let ScriptReply::Bytes(generation) = generation else { return None };
+    let generation = std::str::from_utf8(generation).ok()?.parse().ok()?;
+    let from = match begins.number()? {
+        0 => at,
+        _ => FeedPosition { generation, ..FeedPosition::default() },
+    };
+    let request = |reply: &ScriptReply| match reply {
+        ScriptReply::Bytes(bytes) => Some(u64::from_be_bytes(bytes.as_slice().try_into().ok()?)),
+        _ => None,
+    };
+    let requests = requests.items().iter().map(request).collect::<Option<Vec<_>>>()?;
+    let mut entries =
+        entries.items().chunks(3).map(feed_entry).collect::<Option<Vec<FeedEntry>>>()?;
+    let has_more_entries = entries.len() > FEED_ENTRIES_MAX;
+    entries.truncate(FEED_ENTRIES_MAX);
+    Some(FeedPart { generation, head: head.clone(), from, requests, entries, has_more_entries })
+}
+
+fn feed_entry(parts: &[ScriptReply]) -> Option<FeedEntry> {
+    let [seq, ScriptReply::Bytes(name), ScriptReply::Bytes(content)] = parts else { return None };
+    Some(FeedEntry {
+        seq: seq.number().and_then(|seq| u64::try_from(seq).ok())?,
+        name: String::from_utf8(name.clone()).ok()?,
+        content: content.clone(),
+    })
+}

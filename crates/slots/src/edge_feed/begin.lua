@@ -1,0 +1,14 @@
+-- Begins a generation of the feed: forgets the one before. Readers ignore the new one until its
+-- head says that it is complete.
+-- KEYS: head, requests, entries, order of the entries. ARGV: the writer's fencing number, the
+-- generation, the lifetime in milliseconds.
+-- Returns 1, or 0 if a writer with a later fencing number has written; then nothing changes.
+-- Code that decides about stock must never read these keys.
+local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
+if last > tonumber(ARGV[1]) then
+  return 0
+end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'generation', ARGV[2], 'seq', '0')
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1

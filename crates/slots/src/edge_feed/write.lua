@@ -1,0 +1,25 @@
+-- Writes one change of the feed: new requests, new entries, and the head that counts them.
+-- KEYS: head, requests, entries, order of the entries. ARGV: the generation, the newest change that
+-- the writer wrote before, its requests so far, the new head, the newest change after this one, the
+-- lifetime in milliseconds, the number of new requests, these requests, then name and content of
+-- each new entry. The first new entry has the number after the newest change before.
+-- Returns 1, or 0 if the feed is not as the writer left it; then nothing changes.
+local at = redis.call('HMGET', KEYS[1], 'generation', 'seq')
+if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[3]) then
+  return 0
+end
+local requests = tonumber(ARGV[7])
+for i = 8, 7 + requests do
+  redis.call('RPUSH', KEYS[2], ARGV[i])
+end
+local seq = tonumber(ARGV[2])
+for i = 8 + requests, #ARGV, 2 do
+  seq = seq + 1
+  redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+  redis.call('ZADD', KEYS[4], seq, ARGV[i])
+end
+redis.call('HSET', KEYS[1], 'head', ARGV[4], 'seq', ARGV[5])
+for _, key in ipairs(KEYS) do
+  redis.call('PEXPIRE', key, ARGV[6])
+end
+return 1
