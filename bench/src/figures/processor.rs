@@ -41,8 +41,8 @@ fn against_acceptance(config: &BenchConfig) -> Result<Figure> {
         one_round(config, &late, &buyers, &mut measured, round > 0)?;
     }
     let note = format!(
-        "a static answer costs {:.1} µs, all included; {ORDER_CONNECTIONS} connections; utime and \
-         stime of the server's process",
+        "a static answer costs {:.1} µs; costs are the processor time (utime and stime) of the \
+         server's process for a request, with {ORDER_CONNECTIONS} connections",
         median(&measured.fixed)
     );
     Ok(Figure::new("R9", MEASURED, TARGET)

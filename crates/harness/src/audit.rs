@@ -107,8 +107,8 @@ pub struct AuditReport {
     pub answers_checked: u64,
 }
 
-/// Audits `store`, and with `answers` every promise in that file. The audit changes nothing, and
-/// the server may run meanwhile.
+/// Audits `store`. If `answers` names a file, it also checks every promise in that file. The audit
+/// changes nothing, and the server may run meanwhile.
 pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
     let snapshot = match store {
         StoreLocation::Sqlite(path) => sqlite::read(path)?,

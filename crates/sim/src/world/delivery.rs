@@ -23,7 +23,8 @@ fn bounds(endpoint: usize) -> DeliveryBounds {
 }
 /// Sends of one worker in one step.
 const SENDS_MAX: usize = 8;
-/// Factor of an event's number, for reading by number instead of position.
+/// An event's number is the writer's transaction id times this factor, plus the event's index. Events
+/// are read by number if the rule about positions is removed.
 const NUMBERS: i64 = 1_000;
 
 /// The behavior of an endpoint.

@@ -122,7 +122,7 @@ async fn event(stream: &mut TcpStream) -> Value {
     }
 }
 
-/// Reads the units of the request in the next event about an order.
+/// Skips to the next event about an order, and returns its `units`.
 async fn units(stream: &mut TcpStream) -> u64 {
     loop {
         let event = event(stream).await;
