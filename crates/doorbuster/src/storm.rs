@@ -89,6 +89,7 @@ fn plan(args: &StormArgs, secret: Vec<u8>, stop: Arc<AtomicBool>) -> LoadPlan {
     LoadPlan {
         units: args.units,
         connections: args.connections,
+        workers: args.generators,
         rate: args.rate,
         duration: args.duration,
         seed: args.seed.unwrap_or(plan.seed),

@@ -48,6 +48,10 @@ pub struct StormArgs {
     /// Keep-alive connections, at most one for each buyer.
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT, value_parser = connections())]
     pub connections: usize,
+    /// Threads that send requests, 1 to 64. More than there are cores do not send faster [default:
+    /// half of the cores].
+    #[arg(long, value_name = "N", value_parser = generators())]
+    pub generators: Option<usize>,
     /// Buyers that arrive each second [default: as fast as answers come].
     #[arg(long, value_name = "N", value_parser = values::rate)]
     pub rate: Option<f64>,
@@ -88,6 +92,11 @@ pub fn units() -> RangedU64ValueParser<u32> {
 /// The allowed number of connections.
 pub fn connections() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=limits::CONNECTIONS_MAX as u64)
+}
+
+/// The allowed number of sending threads.
+pub fn generators() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=limits::GENERATORS_MAX as u64)
 }
 
 /// The allowed stock of a demo.

@@ -301,18 +301,16 @@ fn load_from_another_process_is_answered_and_its_answers_are_audited() {
     let temp_dir = TempDir::new();
     let test_server = open_sale(&temp_dir);
     let data_dir = test_server.data_dir().to_str().expect("a UTF-8 path").to_owned();
-    let answers = temp_dir.join("answers.jsonl");
-    let answers = answers.to_str().expect("a UTF-8 path");
-    let storm = [
-        "storm", "--sale", "spring", "--item", "phone", "--buyers", "300", "--units", "10",
-        "--json",
-    ];
-    let places = ["--data-dir", &data_dir, "--answers", answers, "--url", test_server.url()];
-    let stormed: CommandRun = run(program(&temp_dir).args(storm).args(places));
+    let answers = temp_dir.join("answers.jsonl").display().to_string();
+    let storm = "storm --sale spring --item phone --buyers 300 --units 10 --json".split(' ');
+    run(program(&temp_dir).args(storm.clone()).args(["--generators", "0"])).stderr_of_failure(2);
+    let places = ["--data-dir", &data_dir, "--answers", &answers, "--url", test_server.url()];
+    let two = ["--generators", "2"];
+    let stormed: CommandRun = run(program(&temp_dir).args(storm).args(places).args(two));
     stormed.stdout_of_success();
     assert_eq!(stormed.json()["answers"], json!({"reserved": 10, "sold_out": 290}));
     let audited =
-        run(program(&temp_dir).args(["audit", "--data-dir", &data_dir, "--answers", answers]))
+        run(program(&temp_dir).args(["audit", "--data-dir", &data_dir, "--answers", &answers]))
             .stdout_of_success();
     assert!(audited.ends_with("10 orders and 300 answers checked: no findings.\n"), "{audited}");
 }

@@ -1,7 +1,9 @@
 //! Finds free TCP ports.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{Mutex, PoisonError};
 
 use rand::RngExt;
@@ -9,9 +11,9 @@ use rand::RngExt;
 use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
-/// The ports that this process has handed out. A server needs some time until it listens on its
-/// port, so such a port may still look free.
-static ALLOCATED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+/// The ports that this process has handed out, with their reservations. A server needs some time
+/// until it listens on its port, and a stopped server needs its port again. Such a port looks free.
+static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
 /// A free port.
 pub(super) fn free() -> Result<u16, ClusterError> {
@@ -29,14 +31,24 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     let given = given.get_or_insert_default();
     let mut dice = rand::rng();
     let mut tries = std::iter::repeat_with(|| dice.random_range(PORTS)).take(PORT_TRIES_MAX);
-    let good = |port: &u16| {
-        offsets.iter().all(|above| !given.contains(&(port + above)) && is_free(port + above))
+    let reserved = |port: u16| {
+        let all = offsets.iter().map(|above| Some((port + above, reserve(port + above)?)));
+        Some((port, all.collect::<Option<Vec<_>>>()?))
     };
-    let port = tries
-        .find(good)
+    let (port, all) = tries
+        .find_map(reserved)
         .ok_or_else(|| ClusterError::failed("finding a port", "no port is free"))?;
-    given.extend(offsets.iter().map(|above| port + above));
+    given.extend(all);
     Ok(port)
+}
+
+/// Reserves a free port among all processes of this machine that use this function. The reservation
+/// is a socket with an abstract name, which the kernel removes when this process ends. `None`: the
+/// port is reserved or not free.
+fn reserve(port: u16) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
+    let reservation = UnixListener::bind_addr(&name).ok()?;
+    is_free(port).then_some(reservation)
 }
 
 fn is_free(port: u16) -> bool {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Most threads that send requests.
+pub const GENERATORS_MAX: usize = 64;
 /// Buyers in one run; a plan with more is refused. A name has seven digits, and each buyer takes 32
 /// bytes for a signature.
 pub const BUYERS_MAX: u32 = 10_000_000;

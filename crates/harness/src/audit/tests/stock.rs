@@ -201,11 +201,11 @@ fn missing_repeated_and_invalid_credits_are_found() {
     breaks(
         "UPDATE feed SET quota_delta = -9 WHERE seq = 3",
         "I6",
-        "gives back 1 units too few of cat's quota",
+        "returns 1 units too few to the quota of cat",
     );
     breaks(
         "UPDATE feed SET buyer = 'bob' WHERE seq = 8",
         "I6",
-        "gives back 4 units too many of bob's quota",
+        "returns 4 units too many to the quota of bob",
     );
 }

@@ -94,20 +94,16 @@ fn entries_with_wrong_counts_or_ids_are_found() {
 
 #[test]
 fn an_entry_that_did_not_end_exactly_once_is_found() {
-    breaks("UPDATE waitlist SET state = 'served' WHERE n = 2", "waitlist", "is served, ended ");
-    breaks("UPDATE waitlist SET state = 'left' WHERE n = 1", "waitlist", "is left, ended ");
+    breaks("UPDATE waitlist SET state = 'served' WHERE n = 2", "waitlist", "is served and ended ");
+    breaks("UPDATE waitlist SET state = 'left' WHERE n = 1", "waitlist", "is left and ended ");
     breaks(
         "UPDATE waitlist SET state = 'left', ended_at = 9 WHERE n = 4",
         "waitlist",
-        "its refusal is none",
+        "its refusal none",
     );
     breaks("UPDATE waitlist SET ended_at = NULL WHERE n = 3", "waitlist", "ended never");
     breaks("UPDATE waitlist SET state = 'lost' WHERE n = 4", "waitlist", "is lost");
-    breaks(
-        "DELETE FROM resolution WHERE n = 3 AND grant_id = 51",
-        "waitlist",
-        "its refusal is none",
-    );
+    breaks("DELETE FROM resolution WHERE n = 3 AND grant_id = 51", "waitlist", "its refusal none");
     breaks(
         "DELETE FROM waitlist WHERE n = 1",
         "waitlist",
