@@ -37,12 +37,14 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
 /// Why a request could not be passed on.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PassFailure {
     /// No node was reachable: nothing was sent.
     Unsent,
     /// A node got the request, or a part of it, and did not answer.
     Unanswered,
+    /// Another edge had passed the request on: nothing was sent.
+    FromAnEdge,
 }
 
 /// The nodes behind an edge.

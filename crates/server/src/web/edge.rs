@@ -28,6 +28,7 @@ use super::purchase_handler::{
 use super::purchase_headers::PurchaseHeaders;
 use super::reply::{Reply, ReplyBody, problem};
 use crate::edge::{EdgeNode, PassFailure};
+use crate::holders::Holders;
 use crate::metrics::RouteIndex;
 use crate::purchase::Refusal;
 
@@ -120,10 +121,9 @@ pub(super) fn start_purchase(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static("/v1/orders");
     *request.headers_mut() = head.headers();
-    forward::prepare_request(&mut request, headers.client);
-    let (app, node) = (app.clone(), node.clone());
+    let (app, node, client) = (app.clone(), node.clone(), headers.client);
     PurchaseStep::Continues(Box::pin(async move {
-        PurchaseReply::Rendered(buy(&app, &node, request, own).await)
+        PurchaseReply::Rendered(buy(&app, &node, (request, client), own).await)
     }))
 }
 
@@ -139,22 +139,42 @@ fn request_hash(
     Some(app.engine.id_key().request_hash(buyer.name.as_str(), key))
 }
 
-/// Passes a purchase on, and remembers that its request may hold an order before it is answered.
+/// A request that was passed on and may hold an order. When this is dropped, the set remembers the
+/// request, unless a node answered that it holds none. So the set also has a request whose buyer
+/// hung up, and one that no node answered.
+struct MayHold<'a> {
+    holders: &'a Holders,
+    request: Option<RequestHash>,
+}
+
+impl Drop for MayHold<'_> {
+    fn drop(&mut self) {
+        if let Some(request) = self.request {
+            self.holders.insert(request.low_64_bits());
+        }
+    }
+}
+
+/// Passes a purchase on.
 async fn buy(
     app: &App,
     node: &EdgeNode,
-    request: Request<Body>,
+    (request, client): (Request<Body>, Client),
     own: Option<RequestHash>,
 ) -> Reply {
-    let (mut parts, body) = match send(node, request).await {
-        Ok(response) => response.into_parts(),
-        Err(reply) => return reply,
+    let mut may_hold = MayHold { holders: app.engine.holders(), request: own };
+    let sent = send(node, request, client).await;
+    let refused = match &sent {
+        Ok(response) => response.status().is_client_error(),
+        Err(failure) => *failure != PassFailure::Unanswered,
     };
-    if parts.status.is_success()
-        && let Some(own) = own
-    {
-        app.engine.holders().insert(own.low_64_bits());
+    if refused {
+        may_hold.request = None;
     }
+    let (mut parts, body) = match sent {
+        Ok(response) => response.into_parts(),
+        Err(failure) => return problem(&failure_problem(failure)),
+    };
     match axum::body::to_bytes(Body::new(body), PURCHASE_ANSWER_BYTES_MAX).await {
         Ok(bytes) => {
             // This server writes its own.
@@ -165,34 +185,37 @@ async fn buy(
         }
         Err(_) => {
             node.failed.add_one();
-            problem(&unanswered())
+            problem(&failure_problem(PassFailure::Unanswered))
         }
     }
 }
 
-fn unanswered() -> Problem {
-    Problem::unavailable("send the same request with the same key again", RETRY_SECS)
+fn failure_problem(failure: PassFailure) -> Problem {
+    let detail = match failure {
+        PassFailure::Unanswered => "send the same request with the same key again",
+        PassFailure::Unsent => "no node behind this edge can be reached; nothing was sent",
+        PassFailure::FromAnEdge => {
+            "edge.upstreams of another edge names this edge, which is not a node"
+        }
+    };
+    Problem::unavailable(detail, RETRY_SECS)
 }
 
 /// Sends a request to a node. Its answer has no headers that belong to the connection.
-async fn send(node: &EdgeNode, request: Request<Body>) -> Result<Response<Incoming>, Reply> {
-    node.passed_on.add_one();
-    match node.upstreams.send(request).await {
-        Ok(mut response) => {
-            forward::prepare_response(&mut response);
-            Ok(response)
-        }
-        Err(failure) => {
-            node.failed.add_one();
-            Err(problem(&match failure {
-                PassFailure::Unanswered => unanswered(),
-                PassFailure::Unsent => Problem::unavailable(
-                    "no node behind this edge can be reached; nothing was sent",
-                    RETRY_SECS,
-                ),
-            }))
-        }
+async fn send(
+    node: &EdgeNode,
+    mut request: Request<Body>,
+    client: Client,
+) -> Result<Response<Incoming>, PassFailure> {
+    if forward::came_from_an_edge(request.headers()) {
+        node.failed.add_one();
+        return Err(PassFailure::FromAnEdge);
     }
+    forward::prepare_request(&mut request, client);
+    node.passed_on.add_one();
+    let mut response = node.upstreams.send(request).await.inspect_err(|_| node.failed.add_one())?;
+    forward::prepare_response(&mut response);
+    Ok(response)
 }
 
 /// Answers any other request.
@@ -233,7 +256,7 @@ async fn pass_on(
     let app = &connection.service.app;
     let client = client::client(connection.peer, request.headers(), &app.proxies);
     let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
-    let reply = match pass_on_once(node, request, client).await {
+    let reply = match send(node, request, client).await {
         Ok(mut response) => {
             if let Some(upgrade) = upgrade
                 && response.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -243,23 +266,10 @@ async fn pass_on(
             }
             end_streams_at_stop(app, response)
         }
-        Err(reply) => reply,
+        Err(failure) => problem(&failure_problem(failure)),
     };
     app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
     reply
-}
-
-async fn pass_on_once(
-    node: &EdgeNode,
-    mut request: Request<Body>,
-    client: Client,
-) -> Result<Response<Incoming>, Reply> {
-    if forward::came_from_an_edge(request.headers()) {
-        let why = "edge.upstreams of the edge before names this edge, which is no node";
-        return Err(problem(&Problem::unavailable(why, RETRY_SECS)));
-    }
-    forward::prepare_request(&mut request, client);
-    send(node, request).await
 }
 
 /// The answer as the connection sends it. An event stream ends when this program stops.
@@ -318,6 +328,17 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_may_hold_an_order_unless_a_node_answered_that_it_holds_none() {
+        let holders = Holders::default();
+        let [lost, refused] = [RequestHash(1), RequestHash(2)];
+        drop(MayHold { holders: &holders, request: Some(lost) });
+        let mut may_hold = MayHold { holders: &holders, request: Some(refused) };
+        may_hold.request = None;
+        drop(may_hold);
+        assert_eq!([lost, refused].map(|request| holders.holds(request)), [true, false]);
+    }
 
     #[test]
     fn pages_sales_and_their_status_are_served_here_and_everything_else_by_nodes() {

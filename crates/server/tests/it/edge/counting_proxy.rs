@@ -9,8 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Default)]
 struct Counts {
-    requests: AtomicUsize,
-    checks: AtomicUsize,
+    passed_on: AtomicUsize,
     purchases: AtomicUsize,
     is_broken: AtomicBool,
 }
@@ -37,13 +36,9 @@ impl CountingProxy {
         Self { address, counts, task }
     }
 
-    pub(super) fn requests(&self) -> usize {
-        self.counts.requests.load(Ordering::SeqCst)
-    }
-
-    /// The requests of `/healthz` so far, if there were `before` requests when the counting began.
-    pub(super) fn checks_since(&self, before: usize) -> usize {
-        self.counts.checks.load(Ordering::SeqCst).saturating_sub(before)
+    /// The requests so far, without the edge's own checks of the node.
+    pub(super) fn passed_on(&self) -> usize {
+        self.counts.passed_on.load(Ordering::SeqCst)
     }
 
     pub(super) fn purchases(&self) -> usize {
@@ -72,8 +67,8 @@ async fn serve(client: TcpStream, server: SocketAddr, counts: Arc<Counts>) {
             let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
             let starts = |start: &str| usize::from(text.starts_with(start));
             let is_request = starts("GET ") + starts("POST ") + starts("HEAD ");
-            counts.requests.fetch_add(is_request, Ordering::SeqCst);
-            counts.checks.fetch_add(starts("GET /healthz "), Ordering::SeqCst);
+            let is_check = starts("GET /healthz ");
+            counts.passed_on.fetch_add(is_request - is_check, Ordering::SeqCst);
             counts.purchases.fetch_add(starts("POST /v1/orders "), Ordering::SeqCst);
             if to_server.write_all(&bytes[..read]).await.is_err() {
                 break;
