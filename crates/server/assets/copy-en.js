@@ -116,6 +116,8 @@ export default {
     'Nothing was ordered and there is nothing to pay. You can join the waitlist again.',
   'waitlistbusy.title': 'Too many requests',
   'waitlistbusy.text': 'You are not on the waitlist yet. Try again in {s} seconds.',
+  'roomstuck.text':
+    'You are still in the waiting room: the request to leave it failed. Please try again.',
   'stuck.text':
     'You are still on the waitlist: the request to leave it failed. Please try again.',
   'soldout.button': 'Sold out', 'soldout.title': 'Sold out',

@@ -85,6 +85,7 @@ export default {
   'waitlistover.title': '你的候补已结束',
   'waitlistover.text': '没有下单，也无需付款。可以重新加入候补。',
   'waitlistbusy.title': '请求太频繁', 'waitlistbusy.text': '还没有加入候补，请在 {s} 秒后再试。',
+  'roomstuck.text': '退出请求未能送达，你仍在排队。请再试一次。',
   'stuck.text': '退出请求失败，你仍在候补名单中，请再试一次。', 'soldout.button': '已售罄',
   'soldout.title': '已售罄', 'soldout.text': '所有商品均已售出，不会再有库存。',
   'soldout.action': '看看其他活动', 'limit.button': '已达限购数量',

@@ -33,7 +33,7 @@ export function waitingRoom(m, { changed, streaming }) {
       estimate: place.estimate_secs ?? null,
       until_ms: Date.parse(place.admitted_until) || null,
     };
-    m.lapsed = false;
+    m.lapsed = m.roomStuck = false;
     tab.set(slot, buyerOf(m.token));
     changed();
     if (!watching) watch();
@@ -51,7 +51,8 @@ export function waitingRoom(m, { changed, streaming }) {
     clearTimeout(entering);
     entering = 0;
     const answer = await leaveRoom(m.token, m.id);
-    if (answer.status !== 204) return changed();
+    m.roomStuck = answer.status !== 204 && answer.status !== 404;
+    if (m.roomStuck) return changed();
     hasLeft = true;
     heard += 1;
     drop();

@@ -35,8 +35,9 @@ export const model = {
   passes: {} /* item id → { pass, item, valid_from, expires_at } */,
   code: null /* the access code that the buyer typed */,
   barred: null /* { name } of what keeps this buyer out: members, level, blocked */,
-  /* { state, position, estimate: { from, to }, until_ms }: the position in the waiting room */
+  /* { state, position, first, estimate: { from, to }, until_ms }: the position in the waiting room */
   room: null,
+  roomStuck: false /* the request to leave the waiting room failed */,
   lapsed: false /* this buyer's turn ended unused */,
   joining: false /* a position is being taken */,
   waitlist: {} /* item id → { id, ahead }: this buyer's waitlist entries */,
@@ -218,6 +219,7 @@ export function shadeOf(m, deal, t = now()) {
         : null;
   if (deal === 'check' && sceneOf(m, t) === 'before') return 'checknow';
   if (deal === 'live' || deal === 'check') return isAdmitted(m, t) ? 'turn' : null;
+  if (m.roomStuck && ['waiting', 'gone'].includes(deal)) return 'roomstuck';
   if (deal === 'join') return m.lapsed || m.room?.state === 'admitted' ? 'late' : null;
   if (deal === 'waiting')
     return m.room?.state === 'before' || !m.room ? 'drawing' : m.room.estimate ? null : 'unknown';
