@@ -30,7 +30,7 @@ use super::pass::MasterKeys;
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 pub(crate) use arrivals::Arrivals;
-use batcher::PositionBatcher;
+use batcher::{PositionAction, PositionBatcher};
 pub(crate) use limits::ADMITTED_PER_SEC;
 use room_state::WaitingRoomState;
 
@@ -129,7 +129,7 @@ impl WaitingRooms {
         if let Some(shown) = self.cached_position(engine, sale, buyer) {
             return Ok((false, shown));
         }
-        let entered = self.batcher.request(room_state.sale(), buyer, true).await?;
+        let entered = self.batcher.request(room_state.sale(), buyer, PositionAction::Enter).await?;
         let is_new = match entered {
             Some(EnterOutcome::New(_)) => true,
             Some(EnterOutcome::Known(_)) => false,
@@ -147,17 +147,10 @@ impl WaitingRooms {
     ///
     /// # Errors
     ///
-    /// If the store is unreachable.
-    pub async fn leave(
-        &self,
-        engine: &Engine,
-        sale: &SaleState,
-        buyer: &BuyerId,
-    ) -> Result<(), WaitingRoomError> {
-        if let Some(left) = engine.store().leave_room(&sale.row.id, buyer.clone()).await? {
-            self.room_state(&sale.row.id).apply_position(&left);
-        }
-        Ok(())
+    /// If too many requests wait, or the store is unreachable.
+    pub async fn leave(&self, sale: &SaleState, buyer: &BuyerId) -> Result<(), WaitingRoomError> {
+        let room_state = self.room_state(&sale.row.id);
+        self.batcher.request(room_state.sale(), buyer, PositionAction::Leave).await.map(drop)
     }
 
     /// The buyer's position. `None`: there is none, or it has lapsed.
@@ -177,7 +170,7 @@ impl WaitingRooms {
         let room_state = self.room_state(&sale.row.id);
         for _ in 0..limits::LOOKUPS_MAX {
             let Some(EnterOutcome::Known(place)) =
-                self.batcher.request(room_state.sale(), buyer, false).await?
+                self.batcher.request(room_state.sale(), buyer, PositionAction::Find).await?
             else {
                 return Ok(None);
             };
@@ -241,10 +234,13 @@ impl WaitingRooms {
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
-        let until = match self.batcher.request(room_state.sale(), buyer, false).await? {
-            Some(EnterOutcome::Known(place)) => place.until.filter(|until| *until > engine.now()),
-            _ => None,
-        };
+        let until =
+            match self.batcher.request(room_state.sale(), buyer, PositionAction::Find).await? {
+                Some(EnterOutcome::Known(place)) => {
+                    place.until.filter(|until| *until > engine.now())
+                }
+                _ => None,
+            };
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 

@@ -1,4 +1,5 @@
-//! Creates and reads positions in batches. Requests that arrive during one batch go into the next
+//! Creates, reads and gives up positions in batches. The batches run one after the other, so this
+//! node's memory never gets an older position after a newer one. Requests that arrive during one batch go into the next
 //! one.
 
 use std::collections::BTreeMap;
@@ -14,13 +15,23 @@ use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX};
 use super::{WaitingRoomError, WaitingRooms};
 use crate::engine::Engine;
 
+/// What to do with a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PositionAction {
+    /// Read it.
+    Find,
+    /// Create it, or find the existing one.
+    Enter,
+    /// Give it up.
+    Leave,
+}
+
 /// A visitor's request to the batcher.
 #[derive(Debug)]
 struct PositionRequest {
     sale: Arc<str>,
     buyer: BuyerId,
-    /// Whether to create a position; otherwise the position is only read.
-    enters: bool,
+    action: PositionAction,
     answer: oneshot::Sender<StoreResult<Option<EnterOutcome>>>,
 }
 
@@ -38,19 +49,19 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
     }
 
-    /// Creates or reads a position. When this returns, the sale's room state contains the result.
+    /// Does this with a position. When this returns, the sale's room state contains the result.
     /// `None`: there is no position.
     pub(super) async fn request(
         &self,
         sale: &Arc<str>,
         buyer: &BuyerId,
-        enters: bool,
+        action: PositionAction,
     ) -> Result<Option<EnterOutcome>, WaitingRoomError> {
-        if !enters {
+        if action == PositionAction::Find {
             self.looks.fetch_add(1, Ordering::Relaxed);
         }
         let (answer, answered) = oneshot::channel();
-        let request = PositionRequest { sale: sale.clone(), buyer: buyer.clone(), enters, answer };
+        let request = PositionRequest { sale: sale.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
         // The batcher is dropped only when the program ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
@@ -66,15 +77,17 @@ impl PositionBatcher {
         let mut waiting = self.waiting.lock().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            let mut groups: BTreeMap<(Arc<str>, bool), Vec<PositionRequest>> = BTreeMap::new();
+            let mut groups: BTreeMap<(Arc<str>, PositionAction), Vec<PositionRequest>> =
+                BTreeMap::new();
             for request in batch.drain(..) {
-                groups.entry((request.sale.clone(), request.enters)).or_default().push(request);
+                groups.entry((request.sale.clone(), request.action)).or_default().push(request);
             }
-            for ((sale, enters), group) in groups {
+            for ((sale, action), group) in groups {
                 let buyers = group.iter().map(|request| request.buyer.clone()).collect();
-                let found = match enters {
-                    true => enter_batch(rooms, engine, &sale, buyers).await,
-                    false => find_batch(rooms, engine, &sale, buyers).await,
+                let found = match action {
+                    PositionAction::Find => find_batch(rooms, engine, &sale, buyers).await,
+                    PositionAction::Enter => enter_batch(rooms, engine, &sale, buyers).await,
+                    PositionAction::Leave => leave_batch(rooms, engine, &sale, buyers).await,
                 };
                 send_answers(group, found);
             }
@@ -121,6 +134,23 @@ async fn find_batch(
         places.iter().find(|place| place.buyer == *buyer).cloned().map(EnterOutcome::Known)
     };
     Ok(buyers.iter().map(find).collect())
+}
+
+async fn leave_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sale: &Arc<str>,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
+    let room_state = rooms.room_state(sale);
+    let mut left = Vec::with_capacity(buyers.len());
+    for buyer in buyers {
+        let place = engine.store().leave_room(sale, buyer.clone()).await?;
+        // Without a position in the store, one in memory is old.
+        room_state.forget(&buyer);
+        left.push(place.map(EnterOutcome::Known));
+    }
+    Ok(left)
 }
 
 /// Answers the requests of a batch. Callers that disconnected meanwhile are skipped.

@@ -149,6 +149,11 @@ impl WaitingRoomState {
         }
     }
 
+    /// Removes a visitor who left.
+    pub(super) fn forget(&self, buyer: &BuyerId) {
+        self.lock().places.remove(buyer);
+    }
+
     /// Stores admissions of visitors whom this node knows, and of visitors who entered at another
     /// node but read their position here.
     pub(super) fn apply_admitted(

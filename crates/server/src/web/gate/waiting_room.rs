@@ -76,7 +76,7 @@ pub(crate) async fn leave(
 ) -> Answer {
     let sale = sale_with_room(&app, &sale).await?;
     app.admit(Route::Room, client, &buyer, &sale)?;
-    app.gate.room.leave(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
+    app.gate.room.leave(&sale, &buyer).await.map_err(room_problem)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
