@@ -194,6 +194,8 @@ pub enum SpreadOutcome {
     Done(SaleRow),
     /// The sale is closed.
     WrongState(Phase),
+    /// The sale has another version than the caller expected.
+    VersionMismatch(u64),
     /// No such item.
     NotFound,
 }

@@ -260,11 +260,17 @@ impl Store {
     }
 
     /// Changes how an item's stock is divided among its slots, until its sale is closed. The sale's
-    /// version increases if anything changed.
-    pub async fn set_spread(&self, item: ItemId, spread: Spread) -> StoreResult<SpreadOutcome> {
+    /// version increases if anything changed. If `if_version` is given and the sale has another
+    /// version, nothing changes.
+    pub async fn set_spread(
+        &self,
+        item: ItemId,
+        spread: Spread,
+        if_version: Option<u64>,
+    ) -> StoreResult<SpreadOutcome> {
         match self {
-            Self::Sqlite(s) => s.set_spread(item, spread).await,
-            Self::Postgres(s) => Box::pin(s.set_spread(item, spread)).await,
+            Self::Sqlite(s) => s.set_spread(item, spread, if_version).await,
+            Self::Postgres(s) => Box::pin(s.set_spread(item, spread, if_version)).await,
         }
     }
 

@@ -95,7 +95,9 @@ async fn look(
     if engine.concurrent_slots(&sale.row, own) > SLOTS_SERVED_MAX {
         return Ok(());
     }
-    let set = engine.set_spread(item, Spread { partitions, ..spread }).await?;
+    // An operator's change that this node has not seen yet must stay.
+    let wider = Spread { partitions, ..spread };
+    let set = engine.set_spread(item, wider, Some(sale.row.version)).await?;
     if matches!(set, SpreadOutcome::Done(_)) {
         let id = &sale.row.id;
         tracing::info!(

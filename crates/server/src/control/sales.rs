@@ -159,7 +159,8 @@ impl Engine {
     }
 
     /// Changes how an item's stock is spread. While the sale runs, this returns at once: the slots
-    /// that left the spread are drained, and the new ones get units, while buyers buy.
+    /// that left the spread are drained, and the new ones get units, while buyers buy. With
+    /// `if_version`, nothing changes if the sale has another version.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call.
@@ -167,13 +168,14 @@ impl Engine {
         &self,
         item: &ItemState,
         spread: Spread,
+        if_version: Option<u64>,
     ) -> Result<SpreadOutcome, EngineError> {
         let Some(flags) = self.catalogue().sale(&item.sale).map(|s| s.flags.clone()) else {
             return Ok(SpreadOutcome::NotFound);
         };
         let _guard = self.lock_sale(&flags).await;
         let before = self.catalogue().item_by_id(item.row.id).map(|item| item.row.spread);
-        let outcome = self.store().set_spread(item.row.id, spread).await?;
+        let outcome = self.store().set_spread(item.row.id, spread, if_version).await?;
         if let SpreadOutcome::Done(row) = &outcome
             && before != Some(spread)
         {

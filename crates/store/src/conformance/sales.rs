@@ -69,7 +69,7 @@ pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixtur
     assert!(matches!(patched, PatchOutcome::Done(_)));
     seen.push(version().await);
     let spread = Spread { partitions: 2, ..Spread::default() };
-    store.set_spread(sale.items[0].id, spread).await.expect("writes");
+    store.set_spread(sale.items[0].id, spread, None).await.expect("writes");
     seen.push(version().await);
     store.step_sale("spring", PhaseStep::Schedule).await.expect("writes");
     seen.push(version().await);
@@ -314,13 +314,15 @@ pub async fn a_spread_changes_until_the_sale_is_closed(fixture: Fixture) {
         threshold: 30,
         refill: 100,
     };
-    let set = async |item, spread| fixture.store.set_spread(item, spread).await.expect("writes");
+    let set =
+        async |item, spread| fixture.store.set_spread(item, spread, None).await.expect("writes");
     let SpreadOutcome::Done(after) = set(item, spread).await else { panic!("a draft can change") };
     assert_eq!(
         (after.version, after.items[0].spread, after.items[1].spread),
         (2, Spread::default(), spread)
     );
     assert_eq!(set(item, spread).await, SpreadOutcome::Done(after.clone()), "nothing changed");
+    let after_version = after.version;
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(after));
     assert_eq!(set(ItemId(404), spread).await, SpreadOutcome::NotFound);
     fixture.store.step_sale("spring", PhaseStep::Open).await.expect("writes");
@@ -329,6 +331,12 @@ pub async fn a_spread_changes_until_the_sale_is_closed(fixture: Fixture) {
         panic!("an open sale can change")
     };
     assert_eq!((open.phase, open.items[1].spread), (Phase::Open, wider));
+    let set_if = async |version| {
+        fixture.store.set_spread(item, spread, Some(version)).await.expect("writes")
+    };
+    let (now, before) = (open.version, after_version);
+    assert_eq!(set_if(before).await, SpreadOutcome::VersionMismatch(now));
+    assert!(matches!(set_if(now).await, SpreadOutcome::Done(_)));
     fixture.store.step_sale("spring", PhaseStep::Close).await.expect("writes");
     assert_eq!(set(item, spread).await, SpreadOutcome::WrongState(Phase::Closed));
 }

@@ -194,8 +194,11 @@ impl Postgres {
         &self,
         item: ItemId,
         spread: Spread,
+        if_version: Option<u64>,
     ) -> StoreResult<SpreadOutcome> {
-        self.job(RetryUnknown::Allowed, move |ledger| set_spread(ledger, item, &spread)).await
+        let change =
+            move |ledger: &mut PostgresLedger<'_>| set_spread(ledger, item, &spread, if_version);
+        self.job(RetryUnknown::Allowed, change).await
     }
 
     pub(crate) async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
@@ -359,6 +362,7 @@ fn set_spread(
     ledger: &mut PostgresLedger<'_>,
     item: ItemId,
     spread: &Spread,
+    if_version: Option<u64>,
 ) -> Done<SpreadOutcome> {
     let id = ledger.one("SELECT sale_id FROM item WHERE id = $1", &[&item.0], |row| {
         Ok(row.try_get::<_, String>(0)?)
@@ -367,6 +371,9 @@ fn set_spread(
     let Some(sale) = lock_sale(ledger, &id)? else { return Ok(SpreadOutcome::NotFound) };
     if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
+    }
+    if if_version.is_some_and(|wanted| wanted != sale.version) {
+        return Ok(SpreadOutcome::VersionMismatch(sale.version));
     }
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
         return Ok(SpreadOutcome::Done(sale));

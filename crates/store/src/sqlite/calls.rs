@@ -78,8 +78,9 @@ impl Sqlite {
         &self,
         item: ItemId,
         spread: Spread,
+        if_version: Option<u64>,
     ) -> StoreResult<SpreadOutcome> {
-        self.job(move |ledger| sales::set_spread(ledger, item, &spread)).await
+        self.job(move |ledger| sales::set_spread(ledger, item, &spread, if_version)).await
     }
 
     pub(crate) async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {

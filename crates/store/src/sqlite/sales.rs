@@ -248,6 +248,7 @@ pub(super) fn set_spread(
     ledger: &mut SqliteLedger<'_>,
     item: ItemId,
     spread: &Spread,
+    if_version: Option<u64>,
 ) -> Done<SpreadOutcome> {
     let sql = &mut ledger.sql;
     let id = sql.one("SELECT sale_id FROM item WHERE id = ?1", params![item.0], |row| {
@@ -257,6 +258,9 @@ pub(super) fn set_spread(
     let Some(sale) = one(sql, &id)? else { return Ok(SpreadOutcome::NotFound) };
     if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
+    }
+    if if_version.is_some_and(|wanted| wanted != sale.version) {
+        return Ok(SpreadOutcome::VersionMismatch(sale.version));
     }
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
         return Ok(SpreadOutcome::Done(sale));

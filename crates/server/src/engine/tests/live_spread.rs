@@ -17,7 +17,7 @@ pub(super) async fn change_again(engine: Arc<Engine>, changes: Vec<Spread>) {
 
 async fn respread(engine: &Engine, spread: Spread) {
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    let set = engine.set_spread(&item, spread).await.expect("the store is there");
+    let set = engine.set_spread(&item, spread, None).await.expect("the store is there");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
 }
 
@@ -136,7 +136,7 @@ async fn a_spread_of_a_paused_sale_applies_when_it_is_resumed_and_a_closed_sale_
     bought(&engine, "anna", "k", 10).await;
     step(&engine, PhaseStep::Close).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    let late = engine.set_spread(&item, over(2)).await.expect("the store is there");
+    let late = engine.set_spread(&item, over(2), None).await.expect("the store is there");
     assert!(matches!(late, SpreadOutcome::WrongState(_)), "{late:?}");
     is_sound(&engine).await;
     engine.stop().await;

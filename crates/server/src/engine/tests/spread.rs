@@ -16,7 +16,7 @@ pub(super) fn over(partitions: u32) -> Spread {
 pub(super) async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread: Spread) {
     draft(engine, Stock::Counted(stock), limit, 900_000).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    let set = engine.set_spread(&item, spread).await.expect("the store is there");
+    let set = engine.set_spread(&item, spread, None).await.expect("the store is there");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     step(engine, PhaseStep::Open).await;
 }
@@ -172,7 +172,8 @@ async fn a_spread_can_change_before_the_sale_opens_without_losing_units() {
     step(&engine, PhaseStep::Schedule).await;
     for partitions in [8, 3, 1, 16] {
         let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-        let set = engine.set_spread(&item, over(partitions)).await.expect("the store is there");
+        let set =
+            engine.set_spread(&item, over(partitions), None).await.expect("the store is there");
         assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
         let open = engine.store().open_grants().await.expect("the store is there");
         assert_eq!(open.len() as u32, partitions);
@@ -212,7 +213,7 @@ async fn unlimited_stock_is_sold_from_every_partition() {
     draft(&engine, Stock::Unlimited, 10, 900_000).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
     engine
-        .set_spread(&item, Spread { choose: PartitionChoice::RoundRobin, ..over(4) })
+        .set_spread(&item, Spread { choose: PartitionChoice::RoundRobin, ..over(4) }, None)
         .await
         .expect("the store is there");
     step(&engine, PhaseStep::Open).await;

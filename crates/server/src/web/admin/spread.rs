@@ -44,13 +44,15 @@ pub(crate) async fn set(
         )?;
     }
     let action = by.action("spread.changed", "sale", &name);
-    let outcome = recorded(action, app.engine.set_spread(&item, spread)).await.map_err(failed)?;
+    let outcome =
+        recorded(action, app.engine.set_spread(&item, spread, None)).await.map_err(failed)?;
     let row = match outcome {
         SpreadOutcome::Done(row) => row,
         SpreadOutcome::WrongState(phase) => {
             return Err(Problem::wrong_state(phase.as_str(), "the sale is closed").into());
         }
-        SpreadOutcome::NotFound => {
+        // Without an expected version, only the item can be missing.
+        SpreadOutcome::NotFound | SpreadOutcome::VersionMismatch(_) => {
             return Err(Problem::not_found("the sale has no such item").into());
         }
     };

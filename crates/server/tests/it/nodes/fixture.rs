@@ -270,7 +270,8 @@ impl TestNode {
             items: vec![item],
         };
         self.engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
-        let set = self.engine.set_spread(&self.item(), spread).await.expect("the store is there");
+        let set =
+            self.engine.set_spread(&self.item(), spread, None).await.expect("the store is there");
         assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     }
 

@@ -27,7 +27,7 @@ fn portions(partitions: u32, choose: PartitionChoice) -> Spread {
 /// Sets the spread at one node and waits until exactly its slots are open.
 async fn respread(node: &TestNode, spread: Spread) {
     let (engine, item) = (node.engine.clone(), node.item());
-    let set = node.run(async move { engine.set_spread(&item, spread).await }).await;
+    let set = node.run(async move { engine.set_spread(&item, spread, None).await }).await;
     let set = set.expect("the store is there");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     let began = Watch::start();
@@ -114,7 +114,7 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     first.open_sale(120, 10, over(8)).await;
     second.wait_for_phase(Phase::Open).await;
     let (engine, item) = (first.engine.clone(), first.item());
-    let set = first.run(async move { engine.set_spread(&item, over(2)).await }).await;
+    let set = first.run(async move { engine.set_spread(&item, over(2), None).await }).await;
     assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
     first.crash();
     let began = Watch::start();
