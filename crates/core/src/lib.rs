@@ -15,6 +15,7 @@
 //! production.
 #![forbid(unsafe_code)]
 
+pub mod assignment;
 pub mod edge;
 pub mod event;
 pub mod gate;

@@ -35,7 +35,7 @@ export const model = {
   passes: {} /* item id → { pass, item, valid_from, expires_at } */,
   code: null /* the access code that the buyer typed */,
   barred: null /* { name } of what keeps this buyer out: members, level, blocked */,
-  /* { state, position, first, estimate: { from, to }, until_ms }: the position in the waiting room */
+  /* the position in the waiting room: { state, position, first, estimate: {…}, until_ms } */
   room: null,
   roomStuck: false /* the request to leave the waiting room failed */,
   lapsed: false /* this buyer's turn ended unused */,

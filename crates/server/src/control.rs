@@ -39,7 +39,7 @@ use crate::engine::{Engine, Jobs};
 
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
-pub(crate) use leases::renew_leases;
+pub(crate) use leases::{LEASE_RENEWAL, renew_leases};
 pub(crate) use reconcile::{reconcile, reconcile_all};
 pub(crate) use reload::CatalogueCheck;
 
@@ -61,7 +61,7 @@ pub struct Control {
     sales_changed: Notify,
     times_changed: Notify,
     catalogue_changed: Notify,
-    queues_changed: Notify,
+    pub(crate) queues_changed: Notify,
     drains_changed: Notify,
     /// Notified when kept units came back, or when the waitlist may get them.
     waitlists_changed: Notify,

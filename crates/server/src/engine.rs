@@ -4,6 +4,7 @@ mod jobs;
 mod node_count;
 mod node_memory;
 mod orders;
+mod settlers;
 mod start;
 mod stop;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::Guard;
-use doorbuster_core::{IdKey, ItemId, Millis, NodeId, SlotKey};
+use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
 use doorbuster_slots::{Shared, SlotError, Slots};
 use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
 use tokio::sync::Notify;
@@ -36,6 +37,7 @@ use crate::metrics::Gauge;
 use crate::notify::Hub;
 use crate::waiters::Waiters;
 use node_memory::NodeMemory;
+use settlers::SettlerWatch;
 
 pub(crate) use jobs::Jobs;
 pub(crate) use node_count::NodeCount;
@@ -50,8 +52,6 @@ pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 const STALENESS_MAX: Duration = Duration::from_secs(2);
 /// How long slots are queried for numbers that are only displayed.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
-/// Most slots that a node names when it tells other nodes about itself.
-const SETTLES_SHOWN_MAX: usize = 64;
 
 /// Why the engine failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,8 @@ pub struct Engine {
     always_leads: bool,
     layout: Layout,
     node_count: Arc<NodeCount>,
+    roles: Roles,
+    settlers: SettlerWatch,
     parked: AtomicUsize,
     meter: EngineMeter,
     drained: Notify,
@@ -96,6 +98,8 @@ pub struct Engine {
     /// The newest check for changes of the catalogue.
     last_check: tokio::sync::Mutex<CatalogueCheck>,
     stopping: AtomicBool,
+    /// Held while the leases are renewed. True: they were released for good.
+    leases_released: tokio::sync::Mutex<bool>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// What this node tells other nodes about itself, once it serves.
@@ -105,8 +109,6 @@ pub struct Engine {
 /// What a node tells other nodes about itself.
 #[derive(Debug)]
 pub(crate) struct AboutNode {
-    /// Its roles.
-    pub(crate) roles: Roles,
     /// When it started, by its own clock.
     pub(crate) started_at: Millis,
     /// Its open connections.
@@ -127,22 +129,13 @@ impl Engine {
 
     /// What this node says about itself, as JSON.
     pub(crate) fn about_node(&self) -> String {
-        let Some(about) = self.about.get() else { return "{}".to_owned() };
-        let settled = |item: &Arc<ItemState>| -> Vec<String> {
-            let name =
-                |slot: &SlotKey| self.layout.name(&item.sale, &item.row.name, *slot, self.node);
-            item.slots.iter().map(name).collect()
-        };
-        let settles: Vec<String> = match about.roles.settle {
-            true => self.warm_items().iter().flat_map(settled).take(SETTLES_SHOWN_MAX).collect(),
-            false => Vec::new(),
-        };
+        let about = self.about.get();
         serde_json::json!({
-            "roles": about.roles.names(),
+            "roles": self.roles.names(),
             "version": env!("CARGO_PKG_VERSION"),
-            "started_at": about.started_at.0,
-            "connections": about.connections.get(),
-            "settles": settles,
+            "started_at": about.map(|about| about.started_at.0),
+            "connections": about.map_or(0, |about| about.connections.get()),
+            "settles": self.settled_slot_names(),
         })
         .to_string()
     }

@@ -154,7 +154,6 @@ impl App {
         let payments = Payments::new(engine.clone(), settings, webhook_secrets);
         let metrics = Metrics::default();
         engine.describe(AboutNode {
-            roles: settings.roles,
             started_at: engine.now(),
             connections: metrics.connections.clone(),
         });

@@ -16,7 +16,7 @@ mod shared;
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, SlotBounds, SlotView, TicketAnswer, TicketRequest,
 };
-use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, RecallId, SlotKey, Token};
+use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, SlotKey, Token};
 
 pub use self::redis::{Redis, RedisOptions};
 pub use edge_feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, FeedPart};
@@ -116,6 +116,14 @@ impl Slots {
         match self {
             Self::Local(_) => Ok(()),
             Self::Redis(redis) => redis.serve(slots),
+        }
+    }
+
+    /// Records the live nodes. A node that begins to read a queue takes over at once the tickets
+    /// that a node outside this list received.
+    pub fn set_live_nodes(&self, nodes: &[NodeId]) {
+        if let Self::Redis(redis) = self {
+            redis.set_live_nodes(nodes);
         }
     }
 

@@ -13,13 +13,15 @@ mod inbox;
 mod keys;
 mod limits;
 mod link;
+mod live_consumers;
+mod queues;
 mod reader;
 mod release;
 mod routes;
 mod script;
 mod watch;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::rows::FeedCause;
@@ -34,15 +36,13 @@ use self::batcher::RedisSettings;
 use self::failure::{RedisFailure, unexpected_reply};
 use self::inbox::Inbox;
 use self::keys::Keys;
-use self::limits::{
-    ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_DONE_MAX, SCRIPT_ROWS_MAX,
-    SERVED_MAX,
-};
-use self::reader::Reader;
+use self::limits::{ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_ROWS_MAX};
+use self::live_consumers::LiveConsumers;
+use self::reader::QueueReader;
 use self::routes::Routes;
 use self::script::{Script, ScriptForm};
 use self::watch::ServerWatch;
-use crate::{DeliveryRef, LossEvidence, SlotError, Taken};
+use crate::{LossEvidence, SlotError};
 
 /// Options of slots in Redis. They must not be printed, because URLs contain passwords.
 #[derive(Clone)]
@@ -74,13 +74,14 @@ struct Shared {
     routes: Arc<Routes>,
     inbox: Arc<Inbox>,
     watch: Arc<ServerWatch>,
-    readers: Mutex<HashMap<SlotKey, JoinSet<()>>>,
+    readers: Mutex<HashMap<SlotKey, QueueReader>>,
+    live: Arc<LiveConsumers>,
     /// The watch task. Like the readers it ends when the slots are dropped.
     _tasks: JoinSet<()>,
 }
 
 impl Shared {
-    fn readers(&self) -> MutexGuard<'_, HashMap<SlotKey, JoinSet<()>>> {
+    fn readers(&self) -> MutexGuard<'_, HashMap<SlotKey, QueueReader>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,6 +102,7 @@ impl Redis {
             inbox: Arc::default(),
             watch,
             readers: Mutex::default(),
+            live: Arc::default(),
             _tasks: tasks,
         })))
     }
@@ -298,99 +300,6 @@ impl Redis {
             Some(taken) => RecallOutcome::Taken(codec::number(taken)?),
             None => RecallOutcome::Refused,
         })
-    }
-
-    /// Makes this node read the queues of these slots and of no others. If there are more than the
-    /// bound, it reads only the first ones.
-    pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
-        let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
-        let mut readers = self.0.readers();
-        // A dropped reader ends. Tickets that it received last are claimed by the slot's next
-        // reader.
-        readers.retain(|slot, _| read.contains(slot));
-        for slot in read {
-            readers.entry(slot).or_insert_with(|| {
-                let mut task = JoinSet::new();
-                task.spawn(self.reader(slot).run());
-                task
-            });
-        }
-        if slots.len() > SERVED_MAX {
-            let reason =
-                format!("{} slots exceed the {SERVED_MAX} that one node reads", slots.len());
-            return Err(SlotError { reason, may_have_happened: false });
-        }
-        Ok(())
-    }
-
-    fn reader(&self, slot: SlotKey) -> Reader {
-        let Shared { consumer, routes, inbox, .. } = &*self.0;
-        Reader {
-            slot,
-            keys: self.keys(slot),
-            consumer: consumer.clone(),
-            routes: routes.clone(),
-            inbox: inbox.clone(),
-        }
-    }
-
-    pub(crate) async fn take(&self, at_most: usize) -> Vec<Taken> {
-        self.0.inbox.take(at_most).await
-    }
-
-    pub(crate) async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
-        let mut done = done.to_vec();
-        done.sort_by_key(|d| (d.slot, d.at));
-        for some in done
-            .chunk_by(|a, b| a.slot == b.slot)
-            .flat_map(|of_slot| of_slot.chunks(SCRIPT_DONE_MAX))
-        {
-            let arguments = |call: &mut Cmd| {
-                for one in some {
-                    call.arg(codec::entry_id(one.at)).arg(one.token.0);
-                }
-            };
-            self.call(some[0].slot, Script::Acknowledge, arguments).await?;
-        }
-        Ok(())
-    }
-
-    /// Delivers all unacknowledged tickets of the slot here again, in order, whichever node had
-    /// them. They replace the slot's tickets that wait here.
-    pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
-        let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
-        loop {
-            let mut reply = self.claim_page(slot, &keys, &from).await;
-            for _ in 1..ATTEMPTS_MAX {
-                if !is_wrong_server(&reply) {
-                    break;
-                }
-                self.refresh_routes().await;
-                reply = self.claim_page(slot, &keys, &from).await;
-            }
-            let claimed = match reply {
-                // No queue exists, so nothing was delivered.
-                Err(RedisFailure::Refused(_)) => break,
-                reply => reader::read_claimed(slot, reply?)?,
-            };
-            tickets.extend(claimed.tickets);
-            from = claimed.next;
-            if from == "0-0" {
-                break;
-            }
-        }
-        self.0.inbox.replace_slot(slot, tickets);
-        Ok(())
-    }
-
-    async fn claim_page(
-        &self,
-        slot: SlotKey,
-        keys: &Keys,
-        from: &str,
-    ) -> Result<Value, RedisFailure> {
-        let call = reader::claim(keys, &self.0.consumer, 0, from);
-        self.0.routes.server(slot)?.link.ask(&call).await
     }
 
     pub(crate) async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {

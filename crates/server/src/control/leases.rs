@@ -1,13 +1,15 @@
 //! Renews this node's lease and, on the leader, the leader's lease. Runs a few times per lease.
 //!
 //! The leader closes the grants of nodes whose lease lapsed, so that other nodes sell their units.
+//! A node also learns here which nodes are live, and so which slots it settles.
+//!
 //! Leases only save work; safety depends only on the store's rows. If a node continues without its
 //! lease, its tickets are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{CloseCause, lease};
+use doorbuster_core::{CloseCause, NodeId, lease};
 use tokio::time::Instant;
 
 use crate::config::Roles;
@@ -16,7 +18,7 @@ use crate::engine::{Engine, EngineError};
 /// How long a node counts as alive after its last renewal.
 pub(crate) const LEASE_MS: i64 = 3_000;
 /// Time between two renewals.
-const EVERY: Duration = Duration::from_millis(500);
+pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
 
 /// Renews the leases until the program stops.
 pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
@@ -25,9 +27,15 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
     }
     let mut last = Instant::now();
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(LEASE_RENEWAL).await;
         let asked = Instant::now();
-        match renew_leases(&engine, roles).await {
+        let released = engine.lock_leases().await;
+        if *released {
+            return std::future::pending().await;
+        }
+        let renewed = renew_leases(&engine, roles).await;
+        drop(released);
+        match renewed {
             Ok(()) => {
                 if asked.duration_since(last) > Duration::from_millis(LEASE_MS.unsigned_abs()) {
                     lapsed_grants(&engine, asked.duration_since(last));
@@ -92,8 +100,13 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     // grant.
     let may_lapse = leads && !engine.layout().reaches_all_slots();
     let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
-    let live = engine.store().live_nodes().await?;
+    let nodes = engine.store().nodes().await?;
+    let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
     engine.node_count().observe(live.len());
+    if engine.observe_settlers(&nodes) {
+        // Others see at once what this node settles now.
+        engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.about_node()).await?;
+    }
     for grant in lease::lapsed_grants(&grants, &live, engine.node()) {
         if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
             tracing::warn!(

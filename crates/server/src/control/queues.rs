@@ -1,5 +1,5 @@
-//! Selects the slots whose queues this node reads: the slots of every sale that may have tickets.
-//! Runs when a sale changes, and every second.
+//! Selects the slots whose queues this node reads. They belong to sales that may have tickets, and
+//! are assigned to this node. Runs when a sale or the set of nodes changes, and every second.
 //!
 //! A node reads a bounded number of queues. Queues of open and paused sales come first. Queues of a
 //! scheduled sale are read shortly before it opens.
@@ -47,7 +47,7 @@ fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
 }
 
 impl Engine {
-    /// Reads the queues of every sale that may have tickets.
+    /// Reads the queues that are assigned to this node, of every sale that may have tickets.
     pub(crate) fn serve(&self) {
         let (catalogue, now) = (self.catalogue(), self.now());
         let mut sales: Vec<(i64, &Arc<SaleState>)> =
@@ -55,7 +55,7 @@ impl Engine {
         sales.sort_by_key(|(priority, sale)| (*priority, sale.row.created_at));
         let items = sales.iter().flat_map(|(_, sale)| &sale.items);
         let slots: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
-        if let Err(error) = self.slots().serve(&slots) {
+        if let Err(error) = self.slots().serve(&self.settled_of(slots)) {
             tracing::error!(
                 %error,
                 event = "slot.unsettled",

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::node_memory::NodeMemory;
+use super::settlers::SettlerWatch;
 use super::{Engine, EngineError, Jobs};
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -129,12 +130,15 @@ impl Engine {
             always_leads: options.always_leads,
             layout,
             node_count: Arc::default(),
+            roles: options.roles,
+            settlers: SettlerWatch::default(),
             parked: AtomicUsize::new(0),
             meter: EngineMeter::default(),
             drained: Notify::new(),
             catalogue_lock: Mutex::default(),
             last_check: tokio::sync::Mutex::default(),
             stopping: AtomicBool::new(false),
+            leases_released: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             about: OnceLock::new(),
@@ -173,10 +177,10 @@ impl Engine {
             self.read_counts(items).await?;
         }
         self.load_holders().await?;
+        control::renew_leases(self, roles).await?;
         if roles.settle {
             self.serve();
         }
-        control::renew_leases(self, roles).await?;
         if self.watches_slots() {
             control::reconcile_all(self, &self.warm_items()).await;
         }

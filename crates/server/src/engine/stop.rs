@@ -7,6 +7,7 @@ use doorbuster_core::{CloseCause, SlotKey};
 use tokio::time::Instant;
 
 use super::{Engine, EngineError};
+use crate::control::LEASE_RENEWAL;
 
 /// How long a pause, a close or a stop waits for tickets in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -16,6 +17,9 @@ const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a stopping node returns unsettled tickets to their queues. Other nodes claim the rest
 /// once this node counts as dead.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
+/// How long a stopping node settles after it gave its lease back: a little longer than the time
+/// between two checks of another node.
+const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
 /// Time between two checks of a draining queue, beside notifications.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -71,6 +75,10 @@ impl Engine {
                 "failed to release this node's leases; other nodes get its units when the lease lapses"
             );
         }
+        if self.roles.settle && !self.layout.is_node_local() && self.has_other_settlers() {
+            // Until another node has noticed, this node settles what it always settled.
+            tokio::time::sleep(SETTLE_ON).await;
+        }
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -91,6 +99,11 @@ impl Engine {
             }
         }
         self.store.close().await;
+    }
+
+    /// Locks the leases. True: this node released them for good.
+    pub(crate) async fn lock_leases(&self) -> tokio::sync::MutexGuard<'_, bool> {
+        self.leases_released.lock().await
     }
 
     fn own_slots(&self) -> Vec<SlotKey> {
@@ -137,6 +150,7 @@ impl Engine {
 
     /// Returns at once what would go back when this node's leases lapse.
     async fn release_leases(&self) -> Result<(), EngineError> {
+        *self.leases_released.lock().await = true;
         if self.layout.is_node_local() {
             let own = self.own_slots();
             for grant in

@@ -29,6 +29,8 @@ mod leaders;
 mod live_spread;
 #[path = "nodes/redis.rs"]
 pub(crate) mod redis;
+#[path = "nodes/settlers.rs"]
+mod settlers;
 #[path = "nodes/short_stock.rs"]
 mod short_stock;
 #[path = "nodes/wait_bounds.rs"]

@@ -1,20 +1,24 @@
 //! Reads one slot's queue, on its own connection because the read waits for tickets.
 //!
 //! Each slot needs a connection, because a Redis Cluster lets a command wait on several queues only
-//! if they share a hash slot, which slots do not. Tickets that a settler received and never
-//! acknowledged go to another settler after a while. Only the script acknowledges.
+//! if they share a hash slot, which slots do not. One node reads a queue. When it is lost, the next
+//! reader claims by name the tickets that it received and did not acknowledge. Tickets of a node
+//! that still lives are claimed after a while. Only the script acknowledges.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::codec::{self, array, text};
 use super::failure::{RedisFailure, check_reply};
 use super::inbox::Inbox;
 use super::keys::{GROUP, Keys};
 use super::limits::{CLAIM_EVERY, CLAIM_IDLE, READ_BLOCK, READ_MAX, READ_PAUSE, RESPONSE_MAX};
+use super::live_consumers::LiveConsumers;
 use super::routes::Routes;
 use crate::Taken;
 
@@ -26,6 +30,36 @@ pub(super) struct Reader {
     pub(super) consumer: String,
     pub(super) routes: Arc<Routes>,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) live: Arc<LiveConsumers>,
+    /// Cancelled: the slot is no longer read here.
+    pub(super) ends: CancellationToken,
+}
+
+/// A running [`Reader`]. Dropping it ends the reader at once.
+#[derive(Debug)]
+pub(super) struct QueueReader {
+    ends: CancellationToken,
+    task: JoinSet<()>,
+}
+
+impl QueueReader {
+    pub(super) fn start(reader: Reader) -> Self {
+        let mut this = Self { ends: reader.ends.clone(), task: JoinSet::new() };
+        this.task.spawn(reader.run());
+        this
+    }
+
+    /// Lets the reader end by itself after its current read. A reader that is cut off may have
+    /// received tickets that nobody settles until another node claims them.
+    pub(super) fn end_after_read(&mut self) {
+        self.ends.cancel();
+        self.task.detach_all();
+    }
+
+    /// Ends the reader at once, and waits until its connection is closed.
+    pub(super) async fn shutdown(mut self) {
+        self.task.shutdown().await;
+    }
 }
 
 /// The consumer name of a node's readers.
@@ -34,40 +68,39 @@ pub(super) fn consumer(node: NodeId) -> String {
 }
 
 impl Reader {
-    /// Reads until the slot is no longer served here.
-    pub(super) async fn run(self) {
-        loop {
-            let Err(_) = self.session().await;
+    /// Reads until the slot is no longer read here.
+    async fn run(self) {
+        while !self.ends.is_cancelled() {
+            if self.session().await.is_ok() {
+                return;
+            }
             // The queue may be on another server by now.
             drop(self.routes.refresh().await);
             tokio::time::sleep(READ_PAUSE).await;
         }
     }
 
-    /// Reads over one connection until it fails.
-    async fn session(&self) -> Result<std::convert::Infallible, RedisFailure> {
+    /// Reads over one connection until it fails, or the slot is no longer read here.
+    async fn session(&self) -> Result<(), RedisFailure> {
         let link = self.routes.server(self.slot)?.link.clone();
         let mut connection = link.connect(None).await?;
-        loop {
-            let Err(fail) = self.read(&mut connection).await;
-            match fail {
+        while let Err(failure) = self.read(&mut connection).await {
+            match failure {
                 // The queue does not exist yet (the slot's next grant creates it), or the server is
                 // busy.
-                RedisFailure::Refused(_) | RedisFailure::Busy(_) => {
+                RedisFailure::Refused(_) | RedisFailure::Busy(_) if !self.ends.is_cancelled() => {
                     tokio::time::sleep(READ_PAUSE).await
                 }
-                fail => {
+                failure => {
                     link.report_broken();
-                    return Err(fail);
+                    return Err(failure);
                 }
             }
         }
+        Ok(())
     }
 
-    async fn read(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<std::convert::Infallible, RedisFailure> {
+    async fn read(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
         // Tickets that this node received before its restart, or before the connection broke.
         let mut from = "0".to_owned();
         loop {
@@ -77,8 +110,9 @@ impl Reader {
             from = last;
             self.inbox.wait_for_room().await;
         }
+        self.take_over(connection).await?;
         let mut claimed = Instant::now();
-        loop {
+        while !self.ends.is_cancelled() {
             self.inbox.wait_for_room().await;
             if claimed.elapsed() >= CLAIM_EVERY {
                 claimed = Instant::now();
@@ -92,6 +126,30 @@ impl Reader {
                 self.inbox.push(tickets);
             }
         }
+        Ok(())
+    }
+
+    /// Claims by name the tickets that nodes received which are no longer live.
+    async fn take_over(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
+        let mut asked = Cmd::new();
+        asked.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);
+        for consumer in self.live.lost(send(connection, &asked).await?)? {
+            loop {
+                let received = pending(&self.keys, &consumer, "-");
+                let ids = pending_ids(send(connection, &received).await?)?;
+                if ids.is_empty() {
+                    break;
+                }
+                let mut take = Cmd::new();
+                take.arg("XCLAIM").arg(self.keys.queue()).arg(GROUP).arg(&self.consumer);
+                take.arg(0).arg(&ids);
+                let claimed = read_entries(self.slot, send(connection, &take).await?)?;
+                self.inbox.push(claimed.tickets);
+                self.drop_unreadable(connection, &claimed.unreadable).await?;
+                self.inbox.wait_for_room().await;
+            }
+        }
+        Ok(())
     }
 
     /// Drops entries that stayed unreadable for as long as a ticket waits for another settler. They
@@ -171,6 +229,20 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
         .arg("COUNT")
         .arg(READ_MAX);
     call
+}
+
+/// Asks for the entries from this id on that a consumer received and did not acknowledge.
+pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
+    let mut call = Cmd::new();
+    call.arg("XPENDING").arg(keys.queue()).arg(GROUP).arg(from).arg("+");
+    call.arg(READ_MAX).arg(consumer);
+    call
+}
+
+/// The ids in the answer to [`pending`].
+pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
+    let id = |row: Value| text(&array(row)?.into_iter().next().unwrap_or_default()).map(Into::into);
+    array(reply)?.into_iter().map(id).collect()
 }
 
 /// The answer to a claim.

@@ -5,13 +5,12 @@
 //! and that value can be raised.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
-use tokio::task::JoinSet;
 
 use super::Redis;
-use super::codec::{array, text};
 use super::failure::RedisFailure;
 use super::keys::GROUP;
-use super::limits::{CLAIM_IDLE, READ_MAX};
+use super::limits::CLAIM_IDLE;
+use super::reader::{pending, pending_ids};
 use crate::SlotError;
 
 impl Redis {
@@ -19,10 +18,11 @@ impl Redis {
     /// reached; tickets that could not be returned are claimed once this node counts as dead.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
-        let (slots, mut tasks): (Vec<SlotKey>, Vec<JoinSet<()>>) = readers.into_iter().unzip();
-        for task in &mut tasks {
+        let mut slots = Vec::with_capacity(readers.len());
+        for (slot, reader) in readers {
             // Afterwards the reader's connection is closed, and it receives nothing more.
-            task.shutdown().await;
+            reader.shutdown().await;
+            slots.push(slot);
         }
         let mut handed = Ok(());
         for slot in slots {
@@ -34,26 +34,15 @@ impl Redis {
     async fn release_slot(&self, slot: SlotKey) -> Result<(), RedisFailure> {
         let (keys, consumer, mut from) = (self.keys(slot), &self.0.consumer, "-".to_owned());
         loop {
-            let mut given = Cmd::new();
-            given
-                .arg("XPENDING")
-                .arg(keys.queue())
-                .arg(GROUP)
-                .arg(&from)
-                .arg("+")
-                .arg(READ_MAX)
-                .arg(consumer);
-            let reply = self.0.routes.server(slot)?.link.ask(&given).await;
+            let received = pending(&keys, consumer, &from);
+            let reply = self.0.routes.server(slot)?.link.ask(&received).await;
             // No queue exists, so nothing was delivered.
             let reply = if matches!(reply, Err(RedisFailure::Refused(_))) {
                 Value::Array(Vec::new())
             } else {
                 reply?
             };
-            let ids = array(reply)?
-                .into_iter()
-                .map(id_of)
-                .collect::<Result<Vec<String>, RedisFailure>>()?;
+            let ids = pending_ids(reply)?;
             let Some(last) = ids.last() else { return Ok(()) };
             let mut silent = Cmd::new();
             silent.arg("XCLAIM").arg(keys.queue()).arg(GROUP).arg(consumer).arg(0).arg(&ids);
@@ -62,10 +51,4 @@ impl Redis {
             from = format!("({last}");
         }
     }
-}
-
-/// The id in one row of the pending entries.
-fn id_of(row: Value) -> Result<String, RedisFailure> {
-    let mut parts = array(row)?.into_iter();
-    text(&parts.next().unwrap_or_default()).map(ToOwned::to_owned)
 }

@@ -1,0 +1,163 @@
+//! Which node settles which slot: one node for each slot, chosen by rendezvous hashing.
+//!
+//! Each node computes the assignment by itself from the live nodes, so nodes do not negotiate. When
+//! a node comes or goes, only its own slots move. The assignment only saves work. Two nodes that
+//! settle the same slot do no harm, because the store settles each ticket once.
+//!
+//! Source: D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
+use crate::value::{NodeId, SlotKey};
+
+/// How long a node continues to settle a slot that moved to another node, in milliseconds.
+///
+/// The other node may notice the change later, by the time between two checks. Without the overlap
+/// nobody would settle the slot until then.
+pub const HANDOVER_MS: u64 = 1_200;
+
+/// The live nodes that settle, and the nodes before their last change.
+///
+/// Times are milliseconds of any clock that does not go back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settlers {
+    live: Vec<NodeId>,
+    before: Vec<NodeId>,
+    changed_ms: u64,
+}
+
+impl Settlers {
+    /// Records the live nodes. Returns whether they changed.
+    pub fn observe(&mut self, mut live: Vec<NodeId>, now_ms: u64) -> bool {
+        live.sort_unstable_by_key(|node| node.0);
+        live.dedup();
+        if live == self.live {
+            return false;
+        }
+        let in_handover = now_ms.saturating_sub(self.changed_ms) < HANDOVER_MS;
+        // Two changes in a row: nodes continue with everything that they had before the first one.
+        if !in_handover || self.before.is_empty() {
+            self.before = std::mem::take(&mut self.live);
+        }
+        self.live = live;
+        self.changed_ms = now_ms;
+        true
+    }
+
+    /// The live nodes that settle, in ascending order. Empty before the first check.
+    #[must_use]
+    pub fn live(&self) -> &[NodeId] {
+        &self.live
+    }
+
+    /// Whether a slot is this node's. It is as long as no live node is known.
+    #[must_use]
+    pub fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
+        settler_of(slot, &self.live).is_none_or(|settler| settler == node)
+    }
+
+    /// Whether this node settles a slot: the slot is assigned to it, or was until a moment ago.
+    #[must_use]
+    pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
+        let hands_over = || {
+            now_ms.saturating_sub(self.changed_ms) < HANDOVER_MS
+                && settler_of(slot, &self.before) == Some(node)
+        };
+        self.is_assigned(node, slot) || hands_over()
+    }
+}
+
+/// The node that settles a slot: the one with the highest hash of node and slot. `None`: there is
+/// no node.
+#[must_use]
+pub fn settler_of(slot: SlotKey, nodes: &[NodeId]) -> Option<NodeId> {
+    nodes.iter().copied().max_by_key(|node| (weight(slot, *node), node.0))
+}
+
+fn weight(slot: SlotKey, node: NodeId) -> u64 {
+    let of_slot = mix(mix(slot.item.0.cast_unsigned()) ^ u64::from(slot.index));
+    mix(of_slot ^ u64::from(node.0))
+}
+
+/// The finalizer of SplitMix64 (G. Steele, D. Lea and C. Flood, 2014).
+fn mix(n: u64) -> u64 {
+    let z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::ItemId;
+
+    fn slots() -> impl Iterator<Item = SlotKey> {
+        (1..=50).flat_map(|item| (0..8).map(move |index| SlotKey { item: ItemId(item), index }))
+    }
+
+    fn nodes(ids: &[u32]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    fn share(node: u32, of: &[NodeId]) -> usize {
+        slots().filter(|slot| settler_of(*slot, of) == Some(NodeId(node))).count()
+    }
+
+    #[test]
+    fn every_slot_has_one_settler_and_nodes_share_the_slots_evenly() {
+        let four = nodes(&[11, 22, 33, 1_999_888_777]);
+        let shares: Vec<usize> = four.iter().map(|node| share(node.0, &four)).collect();
+        assert_eq!(shares.iter().sum::<usize>(), 400);
+        assert!(shares.iter().all(|share| (70..=130).contains(share)), "{shares:?}");
+        assert_eq!(settler_of(slots().next().expect("a slot"), &[]), None);
+    }
+
+    #[test]
+    fn only_the_slots_of_a_node_that_comes_or_goes_move() {
+        let (three, two) = (nodes(&[1, 2, 3]), nodes(&[1, 3]));
+        for slot in slots() {
+            let (before, after) = (settler_of(slot, &three), settler_of(slot, &two));
+            assert!(before == after || before == Some(NodeId(2)), "{slot}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_nodes_does_not_matter() {
+        for slot in slots() {
+            assert_eq!(settler_of(slot, &nodes(&[5, 9])), settler_of(slot, &nodes(&[9, 5])));
+        }
+    }
+
+    #[test]
+    fn at_every_instant_of_a_change_some_node_settles_each_slot() {
+        let (old, new) = (NodeId(1), NodeId(2));
+        let mut at_old = Settlers::default();
+        let mut at_new = Settlers::default();
+        let slot = slots()
+            .find(|slot| settler_of(*slot, &[old, new]) == Some(new))
+            .expect("one of 400 moves");
+        assert!(at_old.settles(old, slot, 0), "no check was made yet");
+        assert!(at_old.observe(nodes(&[1]), 10) && !at_old.observe(nodes(&[1]), 20));
+        assert!(at_old.settles(old, slot, 5_000));
+        assert!(at_old.observe(nodes(&[2, 1]), 10_000));
+        assert!(at_old.settles(old, slot, 10_000 + HANDOVER_MS - 1), "it hands over");
+        assert!(!at_old.settles(old, slot, 10_000 + HANDOVER_MS));
+        at_new.observe(nodes(&[1, 2]), 9_500);
+        assert!(at_new.settles(new, slot, 9_500));
+        // The new node stops: the old one settles its slots again at once.
+        assert!(at_old.observe(nodes(&[1]), 20_000));
+        assert!(at_old.settles(old, slot, 20_000));
+        assert_eq!(at_old.live(), nodes(&[1]));
+    }
+
+    #[test]
+    fn two_changes_in_a_row_leave_no_gap() {
+        let (one, two, three) = (nodes(&[1]), nodes(&[1, 2]), nodes(&[1, 2, 3]));
+        let moved = slots().find(|slot| settler_of(*slot, &three) == Some(NodeId(3)));
+        let slot = moved.filter(|_| !one.is_empty()).expect("one of 400 moves");
+        let mut at_first = Settlers::default();
+        at_first.observe(one, 1);
+        at_first.observe(two, 10_000);
+        at_first.observe(three, 10_100);
+        assert!(at_first.settles(NodeId(1), slot, 10_200), "nodes 2 and 3 may not know yet");
+        assert!(!at_first.settles(NodeId(1), slot, 10_100 + HANDOVER_MS));
+    }
+}

@@ -1,0 +1,60 @@
+//! The consumers that still live: the names of the live nodes' readers.
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use doorbuster_core::NodeId;
+use redis::Value;
+
+use super::codec::{self, array, text};
+use super::failure::RedisFailure;
+use super::reader::consumer;
+
+/// The names of the live consumers. Empty: they are not known.
+#[derive(Debug, Default)]
+pub(super) struct LiveConsumers(Mutex<HashSet<String>>);
+
+impl LiveConsumers {
+    pub(super) fn set(&self, nodes: &[NodeId]) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            nodes.iter().map(|node| consumer(*node)).collect();
+    }
+
+    /// The consumers in the answer to `XINFO CONSUMERS` that have unacknowledged entries and are
+    /// not live. None while the live consumers are not known.
+    pub(super) fn lost(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
+        let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if live.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut lost = Vec::new();
+        for entry in array(reply)? {
+            let (name, pending) = parse_consumer(entry)?;
+            if pending > 0 && !live.contains(&name) {
+                lost.push(name);
+            }
+        }
+        Ok(lost)
+    }
+}
+
+/// A consumer's name, and how many entries it has not acknowledged.
+fn parse_consumer(entry: Value) -> Result<(String, u64), RedisFailure> {
+    let mut fields = match entry {
+        Value::Map(pairs) => pairs,
+        entry => {
+            let mut flat = array(entry)?.into_iter();
+            std::iter::from_fn(|| Some((flat.next()?, flat.next()?))).collect()
+        }
+    }
+    .into_iter();
+    let (mut name, mut pending) = (String::new(), 0);
+    fields.try_for_each(|(field, value)| {
+        match text(&field)? {
+            "name" => name = text(&value)?.to_owned(),
+            "pending" => pending = codec::number(&value)?,
+            _ => {}
+        }
+        Ok::<_, RedisFailure>(())
+    })?;
+    Ok((name, pending))
+}

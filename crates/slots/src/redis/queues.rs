@@ -1,0 +1,116 @@
+//! The queues that this node reads, and the tickets that it takes from them.
+use std::collections::HashSet;
+
+use doorbuster_core::{NodeId, SlotKey};
+use redis::{Cmd, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::RedisFailure;
+use super::keys::Keys;
+use super::limits::{ATTEMPTS_MAX, SCRIPT_DONE_MAX, SERVED_MAX};
+use super::reader::{self, QueueReader, Reader};
+use super::script::Script;
+use super::{Redis, Shared, codec, is_wrong_server};
+use crate::{DeliveryRef, SlotError, Taken};
+
+impl Redis {
+    /// Makes this node read the queues of these slots and of no others. If there are more than the
+    /// bound, it reads only the first ones.
+    pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
+        let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
+        let mut readers = self.0.readers();
+        readers.retain(|slot, reader| {
+            let stays = read.contains(slot);
+            if !stays {
+                reader.end_after_read();
+            }
+            stays
+        });
+        for slot in read {
+            readers.entry(slot).or_insert_with(|| QueueReader::start(self.reader(slot)));
+        }
+        if slots.len() > SERVED_MAX {
+            let reason =
+                format!("{} slots exceed the {SERVED_MAX} that one node reads", slots.len());
+            return Err(SlotError { reason, may_have_happened: false });
+        }
+        Ok(())
+    }
+
+    /// Records the live nodes, whose tickets a new reader leaves to them.
+    pub(crate) fn set_live_nodes(&self, nodes: &[NodeId]) {
+        self.0.live.set(nodes);
+    }
+
+    fn reader(&self, slot: SlotKey) -> Reader {
+        let Shared { consumer, routes, inbox, live, .. } = &*self.0;
+        Reader {
+            slot,
+            keys: self.keys(slot),
+            consumer: consumer.clone(),
+            routes: routes.clone(),
+            inbox: inbox.clone(),
+            live: live.clone(),
+            ends: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) async fn take(&self, at_most: usize) -> Vec<Taken> {
+        self.0.inbox.take(at_most).await
+    }
+
+    pub(crate) async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
+        let mut done = done.to_vec();
+        done.sort_by_key(|d| (d.slot, d.at));
+        for some in done
+            .chunk_by(|a, b| a.slot == b.slot)
+            .flat_map(|of_slot| of_slot.chunks(SCRIPT_DONE_MAX))
+        {
+            let arguments = |call: &mut Cmd| {
+                for one in some {
+                    call.arg(codec::entry_id(one.at)).arg(one.token.0);
+                }
+            };
+            self.call(some[0].slot, Script::Acknowledge, arguments).await?;
+        }
+        Ok(())
+    }
+
+    /// Delivers all unacknowledged tickets of the slot here again, in order, whichever node had
+    /// them. They replace the slot's tickets that wait here.
+    pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
+        let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
+        loop {
+            let mut reply = self.claim_page(slot, &keys, &from).await;
+            for _ in 1..ATTEMPTS_MAX {
+                if !is_wrong_server(&reply) {
+                    break;
+                }
+                self.refresh_routes().await;
+                reply = self.claim_page(slot, &keys, &from).await;
+            }
+            let claimed = match reply {
+                // No queue exists, so nothing was delivered.
+                Err(RedisFailure::Refused(_)) => break,
+                reply => reader::read_claimed(slot, reply?)?,
+            };
+            tickets.extend(claimed.tickets);
+            from = claimed.next;
+            if from == "0-0" {
+                break;
+            }
+        }
+        self.0.inbox.replace_slot(slot, tickets);
+        Ok(())
+    }
+
+    async fn claim_page(
+        &self,
+        slot: SlotKey,
+        keys: &Keys,
+        from: &str,
+    ) -> Result<Value, RedisFailure> {
+        let call = reader::claim(keys, &self.0.consumer, 0, from);
+        self.0.routes.server(slot)?.link.ask(&call).await
+    }
+}
