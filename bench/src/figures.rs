@@ -7,6 +7,7 @@ mod expiry;
 mod growth;
 mod latency;
 mod memory;
+mod nodes;
 mod orders;
 mod overload;
 mod passes;
@@ -39,7 +40,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 17] = [
+const GROUPS: [(&[&str], Measure); 18] = [
     (&["R1"], refusals::measure),
     (&["R1D"], passes::measure),
     (&["R2", "R3"], orders::measure),
@@ -50,6 +51,7 @@ const GROUPS: [(&[&str], Measure); 17] = [
     (&["R8"], overload::measure),
     (&["R9"], processor::measure),
     (&["R10"], growth::measure),
+    (&["R10N"], nodes::measure),
     (&["R11"], start::measure),
     (&["D5"], expiry::measure),
     (&["D8"], dead_endpoints::measure),

@@ -173,13 +173,48 @@ impl Drop for Process {
 /// # Errors
 /// When the process has ended.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
-    // The name in parentheses may contain spaces; utime and stime are the 12th and 13th fields
-    // after it.
-    let fields: Vec<&str> =
-        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|&f| fields.get(f)?.parse::<u64>().ok()).sum();
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    let stat = Stat::read(pid).context("the process is gone")?;
+    Ok(stat.ticks(&[UTIME, STIME]))
+}
+
+/// Processor time that a process and its children have used, also the children that have ended.
+///
+/// # Errors
+/// When the process has ended.
+pub fn cpu_time_with_children(pid: u32) -> Result<Duration> {
+    let parent = Stat::read(pid).context("the process is gone")?;
+    let processes = fs::read_dir("/proc").context("/proc is readable")?;
+    let live = processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(Stat::read)
+        .filter(|stat| stat.0.get(PARENT) == Some(&u64::from(pid)))
+        .map(|stat| stat.ticks(&[UTIME, STIME]));
+    Ok(parent.ticks(&[UTIME, STIME, ENDED_UTIME, ENDED_STIME]) + live.sum::<Duration>())
+}
+
+/// Positions among the fields of `/proc/PID/stat` after the name and the state.
+const PARENT: usize = 0;
+const UTIME: usize = 10;
+const STIME: usize = 11;
+const ENDED_UTIME: usize = 12;
+const ENDED_STIME: usize = 13;
+
+/// The numbers in `/proc/PID/stat` after the name and the state.
+struct Stat(Vec<u64>);
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may contain spaces. Some later fields are negative.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let number = |field: &str| field.parse().unwrap_or(0);
+        Some(Self(fields.split_whitespace().skip(1).map(number).collect()))
+    }
+
+    fn ticks(&self, fields: &[usize]) -> Duration {
+        let ticks: u64 = fields.iter().filter_map(|&field| self.0.get(field)).sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
 }
 
 /// Resident memory of a process, in bytes; `self` for this one.

@@ -16,7 +16,7 @@ use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK};
 use crate::peer::naive::Naive;
 use crate::peer::postgres::Postgres;
-use crate::process::cpu_time;
+use crate::process::{cpu_time, cpu_time_with_children};
 use crate::server::{NewSale, StockRow};
 use crate::temp_dir::TempDir;
 use doorbuster_harness::generator::buyers::Buyers;
@@ -28,8 +28,6 @@ use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 /// Partitions of an item over several slots.
 pub(super) const PARTITIONS: u32 = 16;
-/// Nodes of an installation with several nodes.
-pub(super) const NODES: usize = 4;
 const MEASURED: &str = "durable orders over HTTP, in cluster";
 
 /// Measures R4, and the comparison with the naive design.
@@ -108,8 +106,30 @@ fn rounds(config: &BenchConfig, with_hot_row: bool, with_naive: bool) -> Result<
     Ok(measured)
 }
 
+/// Processor time that each kind of program has used.
+struct Spent {
+    nodes: Duration,
+    redis: Duration,
+    postgres: Duration,
+}
+
+/// Processor time for an order in microseconds, by kind of program, and the rate of orders.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OrderCost {
+    pub(super) nodes: f64,
+    pub(super) redis: f64,
+    pub(super) postgres: f64,
+    pub(super) orders_per_sec: f64,
+}
+
+impl OrderCost {
+    pub(super) fn total(&self) -> f64 {
+        self.nodes + self.redis + self.postgres
+    }
+}
+
 /// Our side of the comparison.
-struct ClusterUnderTest {
+pub(super) struct ClusterUnderTest {
     cluster: Cluster,
     secret: Vec<u8>,
     sales: u32,
@@ -119,7 +139,7 @@ struct ClusterUnderTest {
 }
 
 impl ClusterUnderTest {
-    fn open(config: &BenchConfig, shape: Shape, nodes: usize) -> Result<Self> {
+    pub(super) fn open(config: &BenchConfig, shape: Shape, nodes: usize) -> Result<Self> {
         let dir = config.temp_dir("site")?;
         let mut plan = ClusterPlan::new(&config.program, &dir.path().join("cluster"), shape);
         (plan.nodes, plan.shards, plan.replicas) = (nodes, 1, false);
@@ -204,24 +224,35 @@ impl ClusterUnderTest {
         ))
     }
 
-    /// Processor time of all nodes per order, in microseconds.
-    fn cost(&mut self, config: &BenchConfig, partitions: u32, rates: &mut Vec<f64>) -> Result<f64> {
+    /// Processor time for each order of one round.
+    pub(super) fn cost(&mut self, config: &BenchConfig, partitions: u32) -> Result<OrderCost> {
         let before = self.spent()?;
         let run = self.one_round(config, partitions)?;
-        rates.push(run.per_sec(AnswerKind::Accepted));
-        Ok(self.spent()?.saturating_sub(before).as_secs_f64() * 1e6 / run.total() as f64)
+        let after = self.spent()?;
+        let orders = run.total() as f64;
+        let micros = |spent: fn(&Spent) -> Duration| {
+            spent(&after).saturating_sub(spent(&before)).as_secs_f64() * 1e6 / orders
+        };
+        Ok(OrderCost {
+            nodes: micros(|spent| spent.nodes),
+            redis: micros(|spent| spent.redis),
+            postgres: micros(|spent| spent.postgres),
+            orders_per_sec: run.per_sec(AnswerKind::Accepted),
+        })
     }
 
-    /// Processor time that all nodes have used.
-    fn spent(&self) -> Result<Duration> {
-        let one = |node: &Node| {
-            cpu_time(
-                node.pid()
-                    .and_then(|pid| u32::try_from(pid).ok())
-                    .context("the node does not run")?,
-            )
+    /// Processor time that each kind of program has used.
+    fn spent(&self) -> Result<Spent> {
+        let id = |pid: Option<i32>| {
+            pid.and_then(|pid| u32::try_from(pid).ok()).context("the process does not run")
         };
-        self.cluster.nodes.iter().map(one).sum()
+        let cluster = &self.cluster;
+        let redis = cluster.redis.iter().flat_map(|redis| redis.servers());
+        Ok(Spent {
+            nodes: cluster.nodes.iter().map(|node| cpu_time(id(node.pid())?)).sum::<Result<_>>()?,
+            redis: redis.map(|server| cpu_time(id(server.pid())?)).sum::<Result<_>>()?,
+            postgres: cpu_time_with_children(id(cluster.postgres.pid())?)?,
+        })
     }
 
     fn stock(&self, sale: &str) -> Result<StockRow> {
@@ -240,7 +271,7 @@ impl ClusterUnderTest {
         Ok(reply.json())
     }
 
-    fn close(mut self) -> Result<()> {
+    pub(super) fn close(mut self) -> Result<()> {
         self.cluster.stop_nodes()?;
         let report = audit::run(&audit::StoreLocation::parse(&self.cluster.store_url())?, None)?;
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
@@ -258,34 +289,20 @@ impl ClusterUnderTest {
 pub(super) fn over_partitions(config: &BenchConfig, target: Target) -> Result<Figure> {
     let site = std::cell::RefCell::new(ClusterUnderTest::open(config, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());
+    let nodes_cost = |partitions, rates: &mut Vec<f64>| {
+        let cost = site.borrow_mut().cost(config, partitions)?;
+        rates.push(cost.orders_per_sec);
+        Ok(cost.nodes)
+    };
     let comparison = compare_alternating(
         config.rounds,
-        || site.borrow_mut().cost(config, PARTITIONS, &mut many),
-        || site.borrow_mut().cost(config, 1, &mut one),
+        || nodes_cost(PARTITIONS, &mut many),
+        || nodes_cost(1, &mut one),
     )?;
     site.into_inner().close()?;
     Ok(Figure::new("R10", "", target).comparison(&comparison, "µs", "µs with one").note(format!(
         "the node's processor time for each order, with one Redis; {:.0} → {:.0} orders/s",
         median(&one),
-        median(&many)
-    )))
-}
-
-/// The cost of an order with several nodes under the same load, relative to one node.
-pub(super) fn over_nodes(config: &BenchConfig, shape: Shape, target: Target) -> Result<Figure> {
-    let (mut several, mut one) =
-        (ClusterUnderTest::open(config, shape, NODES)?, ClusterUnderTest::open(config, shape, 1)?);
-    let (mut many, mut few) = (Vec::new(), Vec::new());
-    let comparison = compare_alternating(
-        config.rounds,
-        || several.cost(config, 1, &mut many),
-        || one.cost(config, 1, &mut few),
-    )?;
-    several.close()?;
-    one.close()?;
-    Ok(Figure::new("R10", "", target).comparison(&comparison, "µs", "µs with one").note(format!(
-        "processor time of all nodes for each; {:.0} → {:.0} orders/s on the same cores",
-        median(&few),
         median(&many)
     )))
 }

@@ -1,12 +1,11 @@
-//! R10: whether an answer costs the same with many sales, connections, known buyers, partitions and
-//! nodes as with few.
+//! R10: whether an answer costs the same with many sales, connections, known buyers and partitions as
+//! with few.
 //!
 //! The judged value is the server's processor time per answer. With ten connections a rate would
 //! measure the network and not the cost.
 use anyhow::Result;
-use doorbuster_harness::cluster::Shape;
 
-use super::cluster::{NODES, PARTITIONS, over_nodes, over_partitions};
+use super::cluster::{PARTITIONS, over_partitions};
 use super::figure_or_invalid;
 use super::sale_server::{self, SaleServer};
 use crate::config::BenchConfig;
@@ -34,7 +33,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
         Ok((refusals, orders)) => (Ok(refusals), Ok(orders)),
         Err(error) => (Err(anyhow::anyhow!("{error:#}")), Err(error)),
     };
-    let rows: [(String, Result<Figure>); 7] = [
+    let rows: [(String, Result<Figure>); 5] = [
         (format!("refusals, 1 → {SALES} sales"), over_sales(config, &late)),
         (
             format!("refusals, {FEW_CONNECTIONS} → {CONNECTIONS} connections"),
@@ -45,14 +44,6 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
         (
             format!("orders in cluster, 1 → {PARTITIONS} partitions"),
             over_partitions(config, TARGET),
-        ),
-        (
-            format!("orders in cluster, 1 → {NODES} nodes"),
-            over_nodes(config, Shape::Cluster, TARGET),
-        ),
-        (
-            format!("orders in postgres, 1 → {NODES} nodes"),
-            over_nodes(config, Shape::Postgres, TARGET),
         ),
     ];
     let name = |(measured, figure): (String, Result<Figure>)| {

@@ -210,6 +210,11 @@ impl Postgres {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
+    /// The process id of the server while it runs. Its connections are children of this process.
+    pub fn pid(&self) -> Option<i32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// The port of the server.
     pub fn port(&self) -> u16 {
         self.port

@@ -157,6 +157,11 @@ impl RedisServer {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
+    /// The process id while the process exists.
+    pub fn pid(&self) -> Option<i32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// Whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
