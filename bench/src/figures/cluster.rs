@@ -16,7 +16,6 @@ use crate::figure::{Comparison, Figure, Target, compare_alternating, median};
 use crate::limits::{ORDER_CONNECTIONS, PLENTY_OF_STOCK};
 use crate::peer::naive::Naive;
 use crate::peer::postgres::Postgres;
-use crate::process::{cpu_time, cpu_time_with_children};
 use crate::server::{NewSale, StockRow};
 use crate::temp_dir::TempDir;
 use doorbuster_harness::generator::buyers::Buyers;
@@ -106,31 +105,9 @@ fn rounds(config: &BenchConfig, with_hot_row: bool, with_naive: bool) -> Result<
     Ok(measured)
 }
 
-/// Processor time that each kind of program has used.
-struct Spent {
-    nodes: Duration,
-    redis: Duration,
-    postgres: Duration,
-}
-
-/// Processor time for an order in microseconds, by kind of program, and the rate of orders.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OrderCost {
-    pub(super) nodes: f64,
-    pub(super) redis: f64,
-    pub(super) postgres: f64,
-    pub(super) orders_per_sec: f64,
-}
-
-impl OrderCost {
-    pub(super) fn total(&self) -> f64 {
-        self.nodes + self.redis + self.postgres
-    }
-}
-
 /// Our side of the comparison.
 pub(super) struct ClusterUnderTest {
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     secret: Vec<u8>,
     sales: u32,
     /// Orders confirmed so far.
@@ -165,7 +142,7 @@ impl ClusterUnderTest {
         Ok((sale, buyers))
     }
 
-    fn one_round(&mut self, config: &BenchConfig, partitions: u32) -> Result<RunResult> {
+    pub(super) fn one_round(&mut self, config: &BenchConfig, partitions: u32) -> Result<RunResult> {
         let (sale, buyers) = self.open_sale(config, partitions)?;
         let addrs: Vec<SocketAddr> = self.cluster.nodes.iter().map(Node::addr).collect();
         let run = self.load(config).run_at(
@@ -222,37 +199,6 @@ impl ClusterUnderTest {
             "our side lost {by_node} of {of_node} confirmed orders when the node was killed, and \
              {by_redis} of {of_redis} when Redis was killed"
         ))
-    }
-
-    /// Processor time for each order of one round.
-    pub(super) fn cost(&mut self, config: &BenchConfig, partitions: u32) -> Result<OrderCost> {
-        let before = self.spent()?;
-        let run = self.one_round(config, partitions)?;
-        let after = self.spent()?;
-        let orders = run.total() as f64;
-        let micros = |spent: fn(&Spent) -> Duration| {
-            spent(&after).saturating_sub(spent(&before)).as_secs_f64() * 1e6 / orders
-        };
-        Ok(OrderCost {
-            nodes: micros(|spent| spent.nodes),
-            redis: micros(|spent| spent.redis),
-            postgres: micros(|spent| spent.postgres),
-            orders_per_sec: run.per_sec(AnswerKind::Accepted),
-        })
-    }
-
-    /// Processor time that each kind of program has used.
-    fn spent(&self) -> Result<Spent> {
-        let id = |pid: Option<i32>| {
-            pid.and_then(|pid| u32::try_from(pid).ok()).context("the process does not run")
-        };
-        let cluster = &self.cluster;
-        let redis = cluster.redis.iter().flat_map(|redis| redis.servers());
-        Ok(Spent {
-            nodes: cluster.nodes.iter().map(|node| cpu_time(id(node.pid())?)).sum::<Result<_>>()?,
-            redis: redis.map(|server| cpu_time(id(server.pid())?)).sum::<Result<_>>()?,
-            postgres: cpu_time_with_children(id(cluster.postgres.pid())?)?,
-        })
     }
 
     fn stock(&self, sale: &str) -> Result<StockRow> {

@@ -1,5 +1,5 @@
-//! R10: whether an answer costs the same with many sales, connections, known buyers and partitions as
-//! with few.
+//! R10: whether an answer costs the same with many sales, connections, known buyers and partitions
+//! as with few.
 //!
 //! The judged value is the server's processor time per answer. With ten connections a rate would
 //! measure the network and not the cost.

@@ -1,13 +1,16 @@
 //! R10N: what an order costs all programs together when there are more nodes.
 use std::cell::RefCell;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use doorbuster_harness::cluster::Shape;
+use doorbuster_harness::generator::AnswerKind;
 
-use super::cluster::{ClusterUnderTest, OrderCost};
+use super::cluster::ClusterUnderTest;
 use super::figure_or_invalid;
 use crate::config::BenchConfig;
 use crate::figure::{Figure, Target, compare_alternating, median};
+use crate::process::{cpu_time, cpu_time_with_children};
 
 const TARGET: Target = Target::AtMost { floor: 1.3, goal: 1.1 };
 /// Numbers of nodes that are compared with one node.
@@ -25,6 +28,61 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
         }
     }
     figures
+}
+
+/// Processor time that each kind of program has used.
+struct Spent {
+    nodes: Duration,
+    redis: Duration,
+    postgres: Duration,
+}
+
+/// Processor time for an order in microseconds, by kind of program, and the rate of orders.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OrderCost {
+    pub(super) nodes: f64,
+    pub(super) redis: f64,
+    pub(super) postgres: f64,
+    pub(super) orders_per_sec: f64,
+}
+
+impl OrderCost {
+    pub(super) fn total(&self) -> f64 {
+        self.nodes + self.redis + self.postgres
+    }
+}
+
+impl ClusterUnderTest {
+    /// Processor time for each order of one round.
+    pub(super) fn cost(&mut self, config: &BenchConfig, partitions: u32) -> Result<OrderCost> {
+        let before = self.spent()?;
+        let run = self.one_round(config, partitions)?;
+        let after = self.spent()?;
+        let orders = run.total() as f64;
+        let micros = |spent: fn(&Spent) -> Duration| {
+            spent(&after).saturating_sub(spent(&before)).as_secs_f64() * 1e6 / orders
+        };
+        Ok(OrderCost {
+            nodes: micros(|spent| spent.nodes),
+            redis: micros(|spent| spent.redis),
+            postgres: micros(|spent| spent.postgres),
+            orders_per_sec: run.per_sec(AnswerKind::Accepted),
+        })
+    }
+
+    /// Processor time that each kind of program has used.
+    fn spent(&self) -> Result<Spent> {
+        let id = |pid: Option<i32>| {
+            pid.and_then(|pid| u32::try_from(pid).ok()).context("the process does not run")
+        };
+        let cluster = &self.cluster;
+        let redis = cluster.redis.iter().flat_map(|redis| redis.servers());
+        Ok(Spent {
+            nodes: cluster.nodes.iter().map(|node| cpu_time(id(node.pid())?)).sum::<Result<_>>()?,
+            redis: redis.map(|server| cpu_time(id(server.pid())?)).sum::<Result<_>>()?,
+            postgres: cpu_time_with_children(id(cluster.postgres.pid())?)?,
+        })
+    }
 }
 
 /// The cost of an order with several nodes under the same load, relative to one node.

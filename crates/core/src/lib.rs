@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assignment;
+pub mod digest;
 pub mod edge;
 pub mod event;
 pub mod gate;

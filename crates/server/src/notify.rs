@@ -10,6 +10,7 @@
 //! An idle reader does not wait at its queue. A task that serves many idle readers registers a
 //! ready queue, which gets the reader's key when an event arrives.
 
+mod followed_buyers;
 mod mailbox;
 mod mailbox_set;
 
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict};
 
+use followed_buyers::FollowedBuyers;
 use mailbox::Mailbox;
 use mailbox_set::Followers;
 
@@ -105,6 +107,7 @@ impl EventKind {
 #[derive(Debug, Default)]
 struct HubState {
     buyers: HashMap<BuyerId, Followers>,
+    followed: FollowedBuyers,
     sales: HashMap<Arc<str>, Followers>,
     /// Events about buyers' orders, oldest first.
     kept: VecDeque<HubEvent>,
@@ -199,6 +202,7 @@ impl Hub {
                 return None;
             }
             followers.add(&mailbox);
+            readers.followed.add(buyer.as_str());
             let from = after.map_or(readers.kept.len(), |after| {
                 readers.kept.partition_point(|event| event.id <= after)
             });
@@ -282,6 +286,20 @@ impl Hub {
                 .contains_key(buyer)
     }
 
+    /// Whether orders of buyers with this tag are published here: a reader follows such a buyer,
+    /// or did within the last minute.
+    #[must_use]
+    pub fn follows(&self, tag: u32) -> bool {
+        self.may_have_readers()
+            && self
+                .0
+                .readers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .followed
+                .has(tag, Instant::now())
+    }
+
     /// The number of subscriptions.
     #[must_use]
     pub fn readers(&self) -> usize {
@@ -341,6 +359,9 @@ impl Drop for Subscription {
             .kept_until_ms
             .store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.hub.0.count.fetch_sub(1, Ordering::Release);
+        if let Some(buyer) = &self.buyer {
+            readers.followed.remove(buyer.as_str(), Instant::now(), REPLAY_FOR);
+        }
         if let Some(buyer) = &self.buyer
             && let Some(followers) = readers.buyers.get_mut(buyer)
         {

@@ -1,6 +1,7 @@
 //! The input and output types of a store, the same for every backend.
 use std::sync::Arc;
 
+use doorbuster_core::digest::OrderDigest;
 use doorbuster_core::sale::Phase;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
@@ -290,9 +291,11 @@ pub struct Committed {
     /// Counts of every item that the commit touched, after the commit.
     pub counts: Vec<ItemCounts>,
     /// Orders that were created or changed state, in their current state and in commit order. An
-    /// order may be published twice. The list is complete up to `counts`: every order that these
-    /// counts include was published before, or is published here.
+    /// order may be published twice. The lists `orders` and `digests` are complete up to `counts`:
+    /// every order that these counts include was published before, or is published here.
     pub orders: Vec<Order>,
+    /// Orders of other nodes that this node does not need in full. Never in an embedded store.
+    pub digests: Vec<OrderDigest>,
     /// Verdicts of this node's tickets that another node settled. Always empty in an embedded
     /// store.
     pub verdicts: Vec<(Token, Resolved)>,
@@ -307,6 +310,10 @@ pub struct Committed {
 /// that commit get their answers. Where several nodes share a store, it is also called for the
 /// commits of other nodes. Must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
+
+/// Whether this node needs a buyer's orders in full, by the buyer's tag (`core::digest::buyer_tag`).
+/// Called for each order that another node changed. Must be quick and must not call the store.
+pub type BuyerFilter = Arc<dyn Fn(u32) -> bool + Send + Sync>;
 
 /// A filter for a list of orders.
 #[derive(Clone, Debug, Default)]

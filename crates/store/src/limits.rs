@@ -139,6 +139,15 @@ pub const PG_POLLS_APART: Duration = Duration::from_millis(5);
 /// Orders, and resolutions, that one poll reads at once; the remaining ones are read in further
 /// pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
+/// Commit digests that one poll reads at once; the remaining ones are read in further pages of the
+/// same snapshot. A digest has up to about 20 KiB.
+pub const PG_POLL_DIGESTS: usize = 64;
+/// A node whose last poll was longer ago reads all orders again in place of the digests, in
+/// milliseconds.
+pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
+/// How long commit digests are kept, in milliseconds. Longer than any node reads them, because the
+/// deleting transaction may run while a node polls.
+pub const DIGESTS_KEPT_MS: i64 = 2 * DIGESTS_READ_WITHIN_MS;
 /// Commits of this node that wait to be published; at the bound further commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;
 /// A time sample with a longer round trip is discarded as too imprecise.

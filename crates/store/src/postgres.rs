@@ -85,8 +85,17 @@ struct Handle {
 
 impl Postgres {
     pub(crate) async fn open(options: PostgresOptions) -> Result<Self, OpenError> {
-        let PostgresOptions { url, id_key, clock, node, sink, on_fatal, allow_fsync_off, history } =
-            options;
+        let PostgresOptions {
+            url,
+            id_key,
+            clock,
+            node,
+            sink,
+            follows,
+            on_fatal,
+            allow_fsync_off,
+            history,
+        } = options;
         history.bind(&id_key.fingerprint());
         let slot = (node.0 % COMMIT_CHECK_SLOTS).cast_signed();
         let connector =
@@ -99,8 +108,18 @@ impl Postgres {
             (connect::writers(&connector, PG_WRITERS)?, connect::readers(&connector, PG_READERS)?);
         let (commits, received) = mpsc::channel(PG_COMMITS_MAX);
         let clock = Clock::new(clock);
-        let parts =
-            Parts { id_key, node, clock, sink, on_fatal, connector, writes, reads, commits };
+        let parts = Parts {
+            id_key,
+            node,
+            clock,
+            sink,
+            follows,
+            on_fatal,
+            connector,
+            writes,
+            reads,
+            commits,
+        };
         let shared = Arc::new(Shared::new(parts));
         let publisher = publisher::Publisher::new(Arc::clone(&shared), received).await?;
         let publisher = Mutex::new(Some(tokio::spawn(publisher.run())));

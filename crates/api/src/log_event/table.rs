@@ -310,6 +310,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "The set of request keys that hold orders was full. Keys of sales that ended long ago were removed.",
     ),
     info("store.migrated", "The store was migrated to the schema of this program."),
+    info(
+        "store.orders_read_again",
+        "The last refresh was minutes ago. The node reads every order again.",
+    ),
     error("store.read_panicked", "A read of the store panicked."),
     warn("store.removed", "The file of the store was removed while it was in use."),
     warn(

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use doorbuster_core::{IdKey, ItemId, OrderState, Verdict};
+use doorbuster_core::digest::OrderDigest;
+use doorbuster_core::{IdKey, ItemId, Verdict};
 use doorbuster_store::Committed;
 
 use crate::catalogue::Catalogue;
@@ -39,11 +40,15 @@ impl NodeMemory {
             self.holders.insert(
                 self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
             );
-            if order.state != OrderState::Reserved && woken != Some(order.item) {
-                if let Some(item) = catalogue.item_by_id(order.item) {
-                    item.work.feed.record_ending();
-                }
-                self.control.wake_by_commit(order.item);
+            if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
+                self.record_ending(&catalogue, order.item);
+                woken = Some(order.item);
+            }
+        }
+        for order in &committed.digests {
+            self.holders.insert(order.request);
+            if order.ended && woken != Some(order.item) {
+                self.record_ending(&catalogue, order.item);
                 woken = Some(order.item);
             }
         }
@@ -88,5 +93,13 @@ impl NodeMemory {
                 self.hub.publish(EventKind::Order(Arc::new(order.clone())));
             }
         }
+    }
+
+    /// Wakes what waits for units of an item that may come back.
+    fn record_ending(&self, catalogue: &Catalogue, id: ItemId) {
+        if let Some(item) = catalogue.item_by_id(id) {
+            item.work.feed.record_ending();
+        }
+        self.control.wake_by_commit(id);
     }
 }

@@ -218,8 +218,8 @@ async fn open(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
 ) -> Result<(Store, Slots, Layout), EngineError> {
-    let sink = node_memory.clone();
-    let sink: CommitSink = Arc::new(move |committed| sink.publish(committed));
+    let memory = node_memory.clone();
+    let sink: CommitSink = Arc::new(move |committed| memory.publish(committed));
     match &options.place {
         StockLocation::Directory(dir) => {
             let clock = options.clock.clone();
@@ -241,7 +241,7 @@ async fn open(
             ))
         }
         StockLocation::Postgres(url) => {
-            let store = open_postgres(options, url, None, sink).await?;
+            let store = open_postgres(options, node_memory, url, None, sink).await?;
             Ok((
                 store,
                 Slots::local(options.id_key.clone(), options.bounds),
@@ -250,7 +250,7 @@ async fn open(
         }
         StockLocation::Cluster { store, slots, wait_replicas } => {
             let shared = Shared::new(&expose_urls(slots), &key_prefix(options))?;
-            let store = open_postgres(options, store, Some(shared), sink).await?;
+            let store = open_postgres(options, node_memory, store, Some(shared), sink).await?;
             Ok((store, open_redis(options, slots, *wait_replicas).await?, Layout::Shared))
         }
     }
@@ -258,11 +258,13 @@ async fn open(
 
 async fn open_postgres(
     options: &EngineOptions,
+    node_memory: &Arc<NodeMemory>,
     url: &SecretString,
     shared: Option<Shared>,
     sink: CommitSink,
 ) -> Result<Store, EngineError> {
     let DatabaseOptions { history, peers } = &options.database;
+    let hub = node_memory.hub.clone();
     history.set_elsewhere(other_places(history, shared, peers.clone()));
     let store = Store::open_postgres(PostgresOptions {
         url: url.expose_secret().to_owned(),
@@ -270,6 +272,7 @@ async fn open_postgres(
         clock: None,
         node: options.node,
         sink,
+        follows: Arc::new(move |buyer| hub.follows(buyer)),
         on_fatal: options.on_fatal.clone(),
         allow_fsync_off: options.allow_fsync_off,
         history: history.clone(),

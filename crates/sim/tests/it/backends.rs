@@ -154,6 +154,7 @@ fn a_store_in_postgresql_behaves_like_the_model() {
             clock: Some(clock),
             node: NodeId(1),
             sink,
+            follows: Arc::new(|_| true),
             on_fatal,
             allow_fsync_off: true,
             history: HistoryMemory::default(),

@@ -6,7 +6,7 @@ use doorbuster_core::{IdKey, Millis, NodeId};
 
 use crate::history_memory::HistoryMemory;
 
-use super::{CommitSink, PausedSale};
+use super::{BuyerFilter, CommitSink, PausedSale};
 
 /// Options for opening a store in SQLite.
 #[derive(Clone)]
@@ -37,6 +37,8 @@ pub struct PostgresOptions {
     pub node: NodeId,
     /// Called after every commit of this node, and for the commits of other nodes.
     pub sink: CommitSink,
+    /// The buyers whose orders this node needs in full when another node changes them.
+    pub follows: BuyerFilter,
     /// Called once when the database's data is damaged: the process must stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
     /// Use a server even if it does not sync (`fsync = off`). Such a server can lose confirmed

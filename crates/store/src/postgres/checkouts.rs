@@ -177,7 +177,7 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
             later.push((parts.grant, parts.n, due));
         }
         let writer = shared.writer();
-        let mut queries = flush::queries(&ledger.cache, ledger.now, writer, false);
+        let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
         // This comes after the write of the checkout, which sets `due` to the order's due time.
         queries.push(Query::put_off(&later));
         let transaction_id =

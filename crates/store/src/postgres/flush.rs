@@ -11,10 +11,15 @@ use doorbuster_core::{
 use super::failure::Failure;
 use super::row_cache::{CachedQuota, CachedRow, RowCache};
 use super::rows::{self, int};
+use super::shared::Shared;
 
+mod digest;
 mod events;
 mod money;
+mod notice;
 mod waitlist;
+
+pub(super) use notice::CommitNotice;
 
 type Value = Box<dyn ToSql + Sync + Send>;
 
@@ -55,9 +60,15 @@ fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
 }
 
 /// The statements for all changed rows, in the order in which rows may be written.
-pub(super) fn queries(cache: &RowCache, now: Millis, writer: i32, catalogue: bool) -> Vec<Query> {
-    let mut queries = Vec::new();
+pub(super) fn queries(
+    shared: &Shared,
+    cache: &RowCache,
+    now: Millis,
+    catalogue: bool,
+) -> Vec<Query> {
+    let (mut queries, writer) = (Vec::new(), shared.writer());
     orders(cache, writer, &mut queries);
+    digest::digest(cache, &shared.id_key, now, &mut queries);
     resolutions(cache, writer, &mut queries);
     feed(cache, &mut queries);
     quotas(cache, &mut queries);
@@ -310,33 +321,6 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// The notification of a commit for other nodes.
-#[derive(Clone, Copy)]
-pub(super) struct CommitNotice {
-    /// The store of the node that committed.
-    pub(super) writer: i32,
-    /// Whether the commit appended events.
-    pub(super) events: bool,
-}
-
-/// The suffix behind the writer that means that events were written. A node of the previous version
-/// reads the text as an unknown writer, which still serves as a hint.
-const WITH_EVENTS: char = '+';
-
-impl CommitNotice {
-    fn text(self) -> String {
-        let mut text = self.writer.to_string();
-        text.extend(self.events.then_some(WITH_EVENTS));
-        text
-    }
-
-    /// Parses a notification. A text that cannot be parsed is from another program.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let writer = text.strip_suffix(WITH_EVENTS);
-        Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })
-    }
-}
-
 /// Writes and commits. The statements are sent together, and each result is checked: after a failed
 /// statement, COMMIT becomes ROLLBACK without an error.
 ///
@@ -382,19 +366,4 @@ pub(super) async fn commit(
         tracing::debug!(%error, "failed to notify other nodes; their next poll finds the commit");
     }
     Ok(transaction)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::CommitNotice;
-
-    #[test]
-    fn a_notification_has_its_writer_and_whether_events_were_appended() {
-        for (writer, events, text) in [(7, false, "7"), (-9, true, "-9+")] {
-            assert_eq!(CommitNotice { writer, events }.text(), text);
-            let hint = CommitNotice::parse(text).expect("a hint");
-            assert_eq!((hint.writer, hint.events), (writer, events));
-        }
-        assert!(CommitNotice::parse("something else").is_none());
-    }
 }

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (11, "console", include_str!("../../migrations/postgres/0011_console.sql")),
     (12, "leave", include_str!("../../migrations/postgres/0012_leave.sql")),
     (13, "auto_spread", include_str!("../../migrations/postgres/0013_auto_spread.sql")),
+    (14, "digest", include_str!("../../migrations/postgres/0014_digest.sql")),
 ];
 
 /// "Dbrm": the advisory lock that a node holds while it migrates.
@@ -94,6 +95,13 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 /// this database has not reached yet. Every poll would read such rows as new, so they are written
 /// again.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    // Digests are only for nodes that poll now.
+    transaction
+        .execute(
+            "DELETE FROM commit_digest WHERE changed >= pg_snapshot_xmax(pg_current_snapshot())",
+            &[],
+        )
+        .await?;
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
         // The migration's own rows are ahead of its snapshot too.
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())

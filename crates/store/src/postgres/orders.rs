@@ -188,7 +188,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
         let mut ledger = PostgresLedger::prefetched(cache, shared.clock.for_transaction(publish));
         let expired = end(&mut ledger, &due)?;
         let writer = shared.writer();
-        let queries = flush::queries(&ledger.cache, ledger.now, writer, false);
+        let queries = flush::queries(shared, &ledger.cache, ledger.now, false);
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
                 .await?;

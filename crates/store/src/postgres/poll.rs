@@ -6,21 +6,24 @@
 //! come from the same snapshot, so the published orders are complete up to them. That holds for
 //! this node's own commits as well: a commit that is in the snapshot, but was not announced or has
 //! an unknown outcome, is read like another node's.
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
+use doorbuster_core::digest::{self, OrderDigest};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{NodeId, Order, TicketId, Token, Verdict};
 
 use crate::contract::ItemCounts;
-use crate::limits::PG_POLL_ROWS;
+use crate::limits::{PG_POLL_DIGESTS, PG_POLL_ROWS};
 
 use super::clock::Clock;
 use super::failure::Failure;
 use super::read::COUNTS;
 use super::rows::{self, int};
+use super::shared::Shared;
 use super::snapshot::{SNAPSHOT, SnapshotPosition, since};
 
 type Done<T> = Result<T, Failure>;
@@ -32,15 +35,19 @@ const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg
       ORDER BY i.id";
 const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2
                          AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
-const ORDERS: &str = concat!(
+const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_digest d
+     WHERE d.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(d.changed,
+     $1::text::pg_snapshot)
+           AND d.changed <> ALL ($3::text[]::xid8[]) AND d.changed > $4::text::xid8
+     ORDER BY d.changed LIMIT $5";
+/// The orders that a digest names and this node needs.
+const NEEDED_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
-     WHERE o.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(o.changed,
-     $1::text::pg_snapshot)
-           AND o.changed <> ALL ($3::text[]::xid8[])
-           AND (o.changed, o.seq) > ($4::text::xid8, $5::bigint)
-     ORDER BY o.changed, o.seq LIMIT $6"
+    ", o.node, o.changed::text, o.seq, o.writer
+     FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
+     JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
+     ORDER BY o.changed, o.seq"
 );
 /// Orders that all snapshots include up to this one, in the order of their last write.
 const OLD_ORDERS: &str = concat!(
@@ -87,6 +94,7 @@ pub(super) struct PollResult {
 pub(super) struct Changes {
     pub(super) counts: Vec<ItemCounts>,
     pub(super) orders: Vec<Order>,
+    pub(super) digests: Vec<OrderDigest>,
     pub(super) verdicts: Vec<(Token, Resolved)>,
     pub(super) sales: bool,
 }
@@ -98,7 +106,8 @@ pub(super) struct Poller {
     snapshot: Statement,
     counts: Statement,
     catalogue: Statement,
-    orders: Statement,
+    digests: Statement,
+    needed_orders: Statement,
     old_orders: Statement,
     resolutions: Statement,
     order: Statement,
@@ -109,8 +118,9 @@ impl Poller {
         let counts = client.prepare(&format!("{COUNTS}{CHANGED}")).await?;
         let (snapshot, catalogue) =
             (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
-        let (orders, resolutions) =
-            (client.prepare(ORDERS).await?, client.prepare(RESOLUTIONS).await?);
+        let (digests, resolutions) =
+            (client.prepare(DIGESTS).await?, client.prepare(RESOLUTIONS).await?);
+        let needed_orders = client.prepare(NEEDED_ORDERS).await?;
         let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
         Ok(Self {
             client,
@@ -118,7 +128,8 @@ impl Poller {
             snapshot,
             counts,
             catalogue,
-            orders,
+            digests,
+            needed_orders,
             old_orders,
             resolutions,
             order,
@@ -146,16 +157,22 @@ impl Poller {
         &self,
         since: &SnapshotPosition,
         own: &[String],
-        writer: i32,
-        clock: &Clock,
+        shared: &Shared,
         publish: &mut (dyn FnMut(Changes) + Send),
     ) -> Done<PollResult> {
         let mut position = None;
         if since.is_unknown() {
-            position = Some(self.position(clock).await?);
+            position = Some(self.position(&shared.clock).await?);
         } else {
-            match self.poll_from((since, since), own, writer, clock, publish).await? {
+            match self.poll_from((since, since), own, shared, publish).await? {
                 Ok((position, seen)) => return Ok(PollResult { position, seen, old: None }),
+                Err(other) if other.timeline == since.timeline => {
+                    tracing::info!(
+                        event = "store.orders_read_again",
+                        "the last refresh was minutes ago; reading every order again"
+                    );
+                    position.replace(other);
+                }
                 Err(other) => {
                     tracing::warn!(
                         before = since.timeline,
@@ -169,7 +186,7 @@ impl Poller {
         }
         let Some(begin) = position else { return Err(Failure::TimedOut) };
         let beginning = SnapshotPosition::beginning(begin.timeline.clone());
-        match self.poll_from((&beginning, &begin), own, writer, clock, publish).await? {
+        match self.poll_from((&beginning, &begin), own, shared, publish).await? {
             Ok((position, seen)) => {
                 let old = Backlog { snapshot: begin.snapshot, changed: "0".to_owned(), seq: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
@@ -199,74 +216,104 @@ impl Poller {
     }
 
     /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the
-    /// database's timeline has changed, returns the new position as an error.
+    /// database's timeline has changed, or digests may be missing, returns the new position as an
+    /// error.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
         own: &[String],
-        writer: i32,
-        clock: &Clock,
+        shared: &Shared,
         publish: &mut (dyn FnMut(Changes) + Send),
     ) -> Done<Result<(SnapshotPosition, Changes), SnapshotPosition>> {
         let sent = Instant::now();
         let (snapshot, xmin) = (&since_then.snapshot, since_then.xmin());
         let (orders_snapshot, orders_xmin) = (&of_orders.snapshot, of_orders.xmin());
-        let (limit, node, none) = (PG_POLL_ROWS as i64, i64::from(self.node.0), -1_i64);
+        let (limit, node, digests) =
+            (PG_POLL_ROWS as i64, i64::from(self.node.0), PG_POLL_DIGESTS as i64);
+        let writer = shared.writer();
         let of_counts: [&(dyn ToSql + Sync); 1] = [snapshot];
         let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
-        let orders_since: [&(dyn ToSql + Sync); 6] =
-            [orders_snapshot, &orders_xmin, &own, &"0", &none, &limit];
+        let digests_since: [&(dyn ToSql + Sync); 5] =
+            [orders_snapshot, &orders_xmin, &own, &"0", &digests];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
         // COMMIT is not sent with them: further pages must read the same snapshot.
-        let (begun, (position, answered), counts, catalogue, orders, resolutions) = tokio::join!(
+        let (begun, (position, answered), counts, catalogue, digests, resolutions) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
             self.client.query(&self.counts, &of_counts),
             self.client.query(&self.catalogue, &of_catalogue),
-            self.client.query(&self.orders, &orders_since),
+            self.client.query(&self.digests, &digests_since),
             self.client.query(&self.resolutions, &of_resolutions),
         );
         begun?;
-        let position = since(&position?, sent, answered, clock)?;
-        if position.timeline != since_then.timeline {
+        let position = since(&position?, sent, answered, &shared.clock)?;
+        if position.timeline != since_then.timeline || position.is_long_after(since_then) {
             self.client.batch_execute("ROLLBACK").await?;
             return Ok(Err(position));
         }
         let mut seen = Changes { sales: !catalogue?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
-        self.read_orders(orders?, (of_orders, own), writer, &mut seen, publish).await?;
+        self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?;
         let named = self.read_resolutions(resolutions?, since_then, writer, &mut seen).await?;
         self.read_named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
         Ok(Ok((position, seen)))
     }
 
-    async fn read_orders(
+    /// Reads digests, and the orders that this node needs in full.
+    async fn read_digests(
         &self,
         mut page: Vec<Row>,
         (since, own): (&SnapshotPosition, &[String]),
-        writer: i32,
+        shared: &Shared,
         seen: &mut Changes,
         publish: &mut (dyn FnMut(Changes) + Send),
     ) -> Done<()> {
         loop {
-            self.take_orders(&page, writer, seen)?;
-            let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_ROWS) else {
+            self.take_digests(&page, shared, seen).await?;
+            let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_DIGESTS) else {
                 return Ok(());
             };
-            let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
+            let changed: &str = last.try_get(1)?;
             publish(Changes {
                 orders: std::mem::take(&mut seen.orders),
+                digests: std::mem::take(&mut seen.digests),
                 verdicts: std::mem::take(&mut seen.verdicts),
                 ..Changes::default()
             });
-            let limit = PG_POLL_ROWS as i64;
-            let xmin = since.xmin();
-            let params: [&(dyn ToSql + Sync); 6] =
-                [&since.snapshot, &xmin, &own, &changed, &seq, &limit];
-            page = self.client.query(&self.orders, &params).await?;
+            let (limit, xmin) = (PG_POLL_DIGESTS as i64, since.xmin());
+            let params: [&(dyn ToSql + Sync); 5] = [&since.snapshot, &xmin, &own, &changed, &limit];
+            page = self.client.query(&self.digests, &params).await?;
         }
+    }
+
+    async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<()> {
+        // Whether the order is this node's. An order may be in several digests.
+        let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
+        for row in page {
+            let orders = digest::decode(row.try_get(0)?);
+            for order in orders.map_err(|unknown| Failure::Row(unknown.to_string()))? {
+                if order.is_needed(self.node, |buyer| (shared.follows)(buyer)) {
+                    let is_own = needed.entry((int(order.grant.0), int(order.n.0))).or_default();
+                    *is_own |= order.created_for == Some(self.node);
+                } else {
+                    seen.digests.push(order);
+                }
+            }
+        }
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let (grants, numbers): (Vec<i64>, Vec<i64>) = needed.keys().copied().unzip();
+        for row in self.client.query(&self.needed_orders, &[&grants, &numbers]).await? {
+            let order = rows::order(&row)?;
+            if needed.get(&(int(order.grant.0), int(order.n.0))) == Some(&true) {
+                seen.verdicts.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
+            }
+            seen.orders.push(order);
+        }
+        Ok(())
     }
 
     /// Adds orders, and the verdicts of the orders that this node waits for and that another node

@@ -197,6 +197,7 @@ impl Publisher {
         let committed = Committed {
             counts: seen.counts,
             orders,
+            digests: seen.digests,
             verdicts: seen.verdicts,
             sales: seen.sales,
             events,
@@ -215,7 +216,7 @@ impl Publisher {
         }
         let Some(look) = &self.look else { return Err(Failure::TimedOut) };
         let mut piece = publish_in_parts(&shared);
-        let looked = look.poll(&self.since, &self.own, shared.writer(), &shared.clock, &mut piece);
+        let looked = look.poll(&self.since, &self.own, &shared, &mut piece);
         let PollResult { position, seen, old } =
             timeout(wait, looked).await.unwrap_or(Err(Failure::TimedOut))?;
         self.check_history(position.fence)?;
@@ -270,8 +271,8 @@ impl Publisher {
 fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> {
     let shared = Arc::clone(shared);
     move |seen: Changes| {
-        let committed =
-            Committed { orders: seen.orders, verdicts: seen.verdicts, ..Committed::default() };
+        let Changes { orders, digests, verdicts, .. } = seen;
+        let committed = Committed { orders, digests, verdicts, ..Committed::default() };
         if !is_empty(&committed) {
             (shared.sink)(&committed);
         }
@@ -284,8 +285,9 @@ fn empty_commit() -> CommitMessage {
 }
 
 fn is_empty(committed: &Committed) -> bool {
-    let Committed { counts, orders, verdicts, sales, events } = committed;
-    counts.is_empty() && orders.is_empty() && verdicts.is_empty() && !sales && !events
+    let Committed { counts, orders, digests, verdicts, sales, events } = committed;
+    let has_orders = !orders.is_empty() || !digests.is_empty();
+    counts.is_empty() && !has_orders && verdicts.is_empty() && !sales && !events
 }
 
 /// A connection that listens for notifications and polls.

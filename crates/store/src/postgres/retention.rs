@@ -1,5 +1,6 @@
 //! Deletes expired rows, in PostgreSQL.
 use crate::contract::RetentionCutoffs;
+use crate::limits::DIGESTS_KEPT_MS;
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -37,6 +38,9 @@ fn delete_expired(
     let actions = "DELETE FROM action WHERE seq IN (
              SELECT seq FROM action WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)";
     rows += ledger.run(actions, &[&what.actions_before.0, &limit])?;
+    let digests = "DELETE FROM commit_digest WHERE ctid IN (
+             SELECT ctid FROM commit_digest WHERE at < $1 ORDER BY at LIMIT $2)";
+    rows += ledger.run(digests, &[&(ledger.now.0 - DIGESTS_KEPT_MS), &limit])?;
     let points = "DELETE FROM sale_point WHERE (sale_id, step_secs, at, node) IN (
              SELECT sale_id, step_secs, at, node FROM sale_point
              WHERE step_secs = $1::bigint AND at < $2 ORDER BY at LIMIT $3)";

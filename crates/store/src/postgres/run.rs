@@ -277,7 +277,7 @@ fn transaction<T>(
         .cache
         .commit_notice(writer)
         .or(ledger.catalogue.then_some(CommitNotice { writer, events: false }));
-    let queries = flush::queries(&ledger.cache, ledger.now, writer, ledger.catalogue);
+    let queries = flush::queries(shared, &ledger.cache, ledger.now, ledger.catalogue);
     let transaction_id =
         runtime.block_on(async { await_commit(flush::commit(object, &queries, hint)).await })?;
     Ok(Committed {

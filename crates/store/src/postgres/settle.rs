@@ -152,7 +152,7 @@ async fn attempt(
         let resolved =
             resolved.unwrap_or_else(|panic| Err(Failure::Panicked(panic_message(&*panic))))?;
         let writer = shared.writer();
-        let mut queries = flush::queries(&ledger.cache, ledger.now, writer, false);
+        let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
         if let SettleTask::GiveUp(reason) | SettleTask::DeadLetter(reason) = task {
             queries.extend(
                 tickets

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use doorbuster_core::{IdKey, NodeId, Order};
 
-use crate::contract::{CommitSink, StoreError};
+use crate::contract::{BuyerFilter, CommitSink, StoreError};
 use crate::limits::OUTAGE_LOGGED_EVERY;
 
 use super::acknowledged::Acknowledged;
@@ -42,6 +42,7 @@ pub(super) struct Shared {
     pub(super) node: NodeId,
     pub(super) clock: Clock,
     pub(super) sink: CommitSink,
+    pub(super) follows: BuyerFilter,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
     pub(super) connector: Connector,
     pub(super) writes: Sessions,
@@ -73,6 +74,7 @@ pub(super) struct Parts {
     pub(super) node: NodeId,
     pub(super) clock: Clock,
     pub(super) sink: CommitSink,
+    pub(super) follows: BuyerFilter,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
     pub(super) connector: Connector,
     pub(super) writes: Sessions,
@@ -82,8 +84,18 @@ pub(super) struct Parts {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id_key, node, clock, sink, on_fatal, connector, writes, reads, commits } =
-            parts;
+        let Parts {
+            id_key,
+            node,
+            clock,
+            sink,
+            follows,
+            on_fatal,
+            connector,
+            writes,
+            reads,
+            commits,
+        } = parts;
         let (writer, wake, unavailable) = (random_writer(), Notify::new(), Mutex::new(None));
         let expiring = tokio::sync::Mutex::new(());
         let (failed, closed, events) =
@@ -93,6 +105,7 @@ impl Shared {
             node,
             clock,
             sink,
+            follows,
             on_fatal,
             connector,
             writes,

@@ -7,6 +7,7 @@ use doorbuster_core::Millis;
 
 use super::clock::Clock;
 use super::failure::Failure;
+use crate::limits::DIGESTS_READ_WITHIN_MS;
 
 /// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
 /// again, from the last id that it received.
@@ -26,6 +27,8 @@ pub(super) struct SnapshotPosition {
     pub(super) timeline: String,
     /// The newest fencing number in the database's history.
     pub(super) fence: Option<i64>,
+    /// The database's time.
+    pub(super) at: Millis,
 }
 
 impl SnapshotPosition {
@@ -43,6 +46,11 @@ impl SnapshotPosition {
             && !running.split(',').any(|running| running == transaction)
     }
 
+    /// Whether digests of transactions since `before` may have been deleted.
+    pub(super) fn is_long_after(&self, before: &Self) -> bool {
+        !before.is_unknown() && self.at.0.saturating_sub(before.at.0) > DIGESTS_READ_WITHIN_MS
+    }
+
     /// The same timeline, with no known transaction.
     pub(super) fn with_unknown_past(&self) -> Self {
         Self::beginning(self.timeline.clone())
@@ -54,7 +62,7 @@ impl SnapshotPosition {
 
     /// The beginning of a timeline.
     pub(super) fn beginning(timeline: String) -> Self {
-        Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None }
+        Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
     }
 }
 
@@ -65,9 +73,10 @@ pub(super) fn since(
     answered: Instant,
     clock: &Clock,
 ) -> Result<SnapshotPosition, Failure> {
-    clock.add_sample(sent, Millis(row.try_get(1)?), answered);
+    let at = Millis(row.try_get(1)?);
+    clock.add_sample(sent, at, answered);
     let (snapshot, timeline, fence) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
-    Ok(SnapshotPosition { snapshot, timeline, fence })
+    Ok(SnapshotPosition { snapshot, timeline, fence, at })
 }
 
 #[cfg(test)]
@@ -80,6 +89,7 @@ mod tests {
             snapshot: "10:20:10,14".to_owned(),
             timeline: String::new(),
             fence: None,
+            at: Millis(0),
         };
         for (transaction, shown) in
             [("9", true), ("10", false), ("11", true), ("14", false), ("19", true), ("20", false)]
@@ -88,5 +98,19 @@ mod tests {
         }
         assert_eq!(since.xmin(), "10");
         assert!(!SnapshotPosition::beginning(String::new()).includes("3"));
+    }
+
+    #[test]
+    fn digests_are_trusted_for_some_minutes() {
+        let at = |ms| SnapshotPosition {
+            snapshot: "10:20:".to_owned(),
+            timeline: String::new(),
+            fence: None,
+            at: Millis(ms),
+        };
+        assert!(!at(DIGESTS_READ_WITHIN_MS).is_long_after(&at(0)));
+        assert!(at(DIGESTS_READ_WITHIN_MS + 1).is_long_after(&at(0)));
+        assert!(!at(0).is_long_after(&at(5_000)), "the clock was set back");
+        assert!(!at(i64::MAX).is_long_after(&SnapshotPosition::beginning(String::new())));
     }
 }

@@ -84,6 +84,7 @@ pub fn postgres_options(
         clock: Some(clock.reader()),
         node: NodeId(node),
         sink: commits.sink(),
+        follows: Arc::new(|_| true),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         allow_fsync_off: true,
         history: HistoryMemory::default(),
@@ -96,4 +97,14 @@ pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     let store =
         Store::open_postgres(postgres_options(url, node, &clock, &commits)).await.expect("opens");
     Fixture { store, clock, commits }
+}
+
+/// The same, as a node opens it that needs orders in full only of buyers with these tags.
+pub async fn open_postgres_following(url: &str, node: u32, buyers: &[u32]) -> Fixture {
+    let (clock, commits, buyers) = (Clock::new(), CommitLog::default(), buyers.to_vec());
+    let options = PostgresOptions {
+        follows: Arc::new(move |buyer| buyers.contains(&buyer)),
+        ..postgres_options(url, node, &clock, &commits)
+    };
+    Fixture { store: Store::open_postgres(options).await.expect("opens"), clock, commits }
 }

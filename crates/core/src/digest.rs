@@ -1,0 +1,191 @@
+//! Commit digests: which orders a transaction created or changed, in a few bytes for each.
+//!
+//! A transaction of the store writes one digest. Other nodes read it in place of the orders, and
+//! learn from it which requests hold an order. A node reads an order in full only if a request or a
+//! reader at that node waits for it.
+use crate::rows::OrderState;
+use crate::value::{GrantId, ItemId, NodeId, TicketN};
+
+/// The format's version, the first byte of every digest.
+const VERSION: u8 = 1;
+/// Bytes of one order.
+const ENTRY_BYTES: usize = 41;
+const CREATED: u8 = 1;
+const ENDED: u8 = 2;
+
+/// An order in a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderDigest {
+    /// The lower half of the keyed hash of the order's request.
+    pub request: u64,
+    /// The buyer, see [`buyer_tag`].
+    pub buyer: u32,
+    /// The order's item.
+    pub item: ItemId,
+    /// The order's grant, which names the order together with `n`.
+    pub grant: GrantId,
+    /// The number of its ticket under the grant.
+    pub n: TicketN,
+    /// The node whose ticket became this order. `None`: the transaction changed an earlier order.
+    pub created_for: Option<NodeId>,
+    /// Whether the order is no longer merely reserved.
+    pub ended: bool,
+}
+
+impl OrderDigest {
+    /// Whether an order in this state is marked as ended.
+    #[must_use]
+    pub fn is_ended(state: OrderState) -> bool {
+        state != OrderState::Reserved
+    }
+
+    /// Whether a node must read the order in full: its own request waits for the verdict, or one
+    /// of its readers follows the buyer.
+    #[must_use]
+    pub fn is_needed(&self, node: NodeId, follows: impl FnOnce(u32) -> bool) -> bool {
+        let is_own = self.created_for == Some(node);
+        is_own || follows(self.buyer)
+    }
+}
+
+/// A short hash of a buyer. Two buyers may share one: a node then reads an order that it does not
+/// need.
+#[must_use]
+pub fn buyer_tag(buyer: &str) -> u32 {
+    let hash = blake3::hash(buyer.as_bytes());
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// A digest that cannot be read: a newer program wrote it, or it is damaged. The reader must read
+/// the orders themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a commit digest has an unknown format")]
+pub struct UnknownDigest;
+
+/// Encodes the orders of one transaction.
+#[must_use]
+pub fn encode(orders: &[OrderDigest]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + orders.len() * ENTRY_BYTES);
+    bytes.push(VERSION);
+    for order in orders {
+        let created = order.created_for.map_or(0, |_| CREATED);
+        bytes.extend(order.request.to_le_bytes());
+        bytes.extend(order.buyer.to_le_bytes());
+        bytes.extend(order.item.0.to_le_bytes());
+        bytes.extend(order.grant.0.to_le_bytes());
+        bytes.extend(order.n.0.to_le_bytes());
+        bytes.extend(order.created_for.map_or(0, |node| node.0).to_le_bytes());
+        bytes.push(created | if order.ended { ENDED } else { 0 });
+    }
+    bytes
+}
+
+/// Decodes the orders of one transaction.
+///
+/// # Errors
+/// If the format is unknown.
+pub fn decode(bytes: &[u8]) -> Result<Vec<OrderDigest>, UnknownDigest> {
+    let (version, entries) = bytes.split_first().ok_or(UnknownDigest)?;
+    let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
+    if *version != VERSION || !rest.is_empty() {
+        return Err(UnknownDigest);
+    }
+    entries.iter().map(decode_entry).collect()
+}
+
+fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> Result<OrderDigest, UnknownDigest> {
+    let mut rest = &entry[..];
+    let request = u64::from_le_bytes(take(&mut rest)?);
+    let buyer = u32::from_le_bytes(take(&mut rest)?);
+    let item = ItemId(i64::from_le_bytes(take(&mut rest)?));
+    let grant = GrantId(u64::from_le_bytes(take(&mut rest)?));
+    let n = TicketN(u64::from_le_bytes(take(&mut rest)?));
+    let node = NodeId(u32::from_le_bytes(take(&mut rest)?));
+    let [flags] = take(&mut rest)?;
+    if flags & !(CREATED | ENDED) != 0 {
+        return Err(UnknownDigest);
+    }
+    let created_for = (flags & CREATED != 0).then_some(node);
+    Ok(OrderDigest { request, buyer, item, grant, n, created_for, ended: flags & ENDED != 0 })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], UnknownDigest> {
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(UnknownDigest)?;
+    *rest = tail;
+    Ok(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn order() -> OrderDigest {
+        OrderDigest {
+            request: 7,
+            buyer: buyer_tag("anna"),
+            item: ItemId(3),
+            grant: GrantId(9),
+            n: TicketN(11),
+            created_for: Some(NodeId(2)),
+            ended: false,
+        }
+    }
+
+    prop_compose! {
+        fn any_order()(
+            (request, buyer, item) in any::<(u64, u32, i64)>(),
+            (grant, n, node, ended) in any::<(u64, u64, Option<u32>, bool)>(),
+        ) -> OrderDigest {
+            OrderDigest {
+                request,
+                buyer,
+                item: ItemId(item),
+                grant: GrantId(grant),
+                n: TicketN(n),
+                created_for: node.map(NodeId),
+                ended,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_digest_is_read_as_it_was_written(orders in prop::collection::vec(any_order(), 0..50)) {
+            prop_assert_eq!(decode(&encode(&orders)), Ok(orders));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(orders) = decode(&bytes) {
+                prop_assert_eq!(encode(&orders).len(), bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let written = encode(&[order()]);
+        assert_eq!(written.len(), 1 + ENTRY_BYTES);
+        assert_eq!(decode(&[]), Err(UnknownDigest));
+        assert_eq!(decode(&written[..ENTRY_BYTES]), Err(UnknownDigest), "an entry is cut off");
+        let mut newer = written.clone();
+        newer[0] = VERSION + 1;
+        assert_eq!(decode(&newer), Err(UnknownDigest));
+        let mut flags = written;
+        flags[ENTRY_BYTES] = 4;
+        assert_eq!(decode(&flags), Err(UnknownDigest));
+    }
+
+    #[test]
+    fn a_node_reads_its_own_orders_and_those_of_buyers_it_follows() {
+        let order = order();
+        assert!(order.is_needed(NodeId(2), |_| false));
+        assert!(!order.is_needed(NodeId(1), |_| false));
+        assert!(order.is_needed(NodeId(1), |buyer| buyer == buyer_tag("anna")));
+        let changed = OrderDigest { created_for: None, ..order };
+        assert!(!changed.is_needed(NodeId(2), |buyer| buyer == buyer_tag("bert")));
+    }
+}

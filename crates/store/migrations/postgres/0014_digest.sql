@@ -1,0 +1,9 @@
+-- Which orders a transaction created or changed, in a compact form (`core::digest`). Other nodes
+-- read this row in place of the orders. Rows are deleted after some minutes.
+CREATE TABLE commit_digest (
+    changed xid8   NOT NULL DEFAULT pg_current_xact_id(),
+    at      bigint NOT NULL,
+    orders  bytea  NOT NULL
+);
+CREATE INDEX commit_digest_changed ON commit_digest (changed);
+CREATE INDEX commit_digest_at ON commit_digest (at);

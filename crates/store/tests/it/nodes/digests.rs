@@ -1,0 +1,176 @@
+//! Digests: a node learns which requests hold an order, and reads only the orders that it needs.
+
+use std::collections::BTreeSet;
+
+use doorbuster_core::digest::{OrderDigest, buyer_tag};
+use doorbuster_core::event::Attribution;
+use doorbuster_core::order::EndReason;
+use doorbuster_core::{Order, OrderState, SlotKey, Stock, Verdict};
+use doorbuster_store::conformance::{Fixture, id_key};
+use doorbuster_store::{Committed, RetentionCutoffs};
+
+use tokio::task::JoinSet;
+
+use super::{KNOWN_WITHIN, for_node, wait};
+use crate::cluster;
+use crate::fixture::{open_postgres, open_postgres_following};
+
+/// A node that settles, and one that follows only Anna.
+async fn two() -> (Fixture, Fixture, String) {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let url = cluster.url(&database);
+    let follower = open_postgres_following(&url, 2, &[buyer_tag("anna")]).await;
+    (open_postgres(&url, 1).await, follower, database)
+}
+
+fn request(order: &Order) -> u64 {
+    id_key().request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits()
+}
+
+fn digests(all: &[Committed]) -> Vec<&OrderDigest> {
+    all.iter().flat_map(|committed| &committed.digests).collect()
+}
+
+fn orders(all: &[Committed]) -> Vec<&Order> {
+    all.iter().flat_map(|committed| &committed.orders).collect()
+}
+
+#[tokio::test]
+async fn a_node_reads_only_its_own_orders_and_those_of_buyers_it_follows() {
+    let (a, b, _) = two().await;
+    let grant = a.slot(100, 50, 5).await;
+    let bert = a.reserve(&grant, 1, "bert", 2).await;
+    let all = wait(&b, KNOWN_WITHIN, |all| !digests(all).is_empty()).await;
+    let [digest] = digests(&all)[..] else { panic!("one digest: {all:?}") };
+    assert_eq!((digest.request, digest.item), (request(&bert), bert.item));
+    assert_eq!((digest.grant, digest.n, digest.ended), (bert.grant, bert.n, false));
+    assert!(orders(&all).is_empty(), "{all:?}");
+
+    let anna = a.reserve(&grant, 2, "anna", 1).await;
+    let all = wait(&b, KNOWN_WITHIN, |all| !orders(all).is_empty()).await;
+    assert_eq!((orders(&all), digests(&all)), (vec![&anna], vec![]));
+    assert!(all.iter().all(|committed| committed.verdicts.is_empty()), "{all:?}");
+
+    let ticket = for_node(&a.ticket(&grant, 3, "carl", "k", 1), 2);
+    let resolved = a.settle(&ticket).await;
+    let all = wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| !c.verdicts.is_empty())).await;
+    let verdicts: Vec<_> = all.iter().flat_map(|committed| &committed.verdicts).collect();
+    let [(token, told)] = verdicts[..] else { panic!("one verdict: {all:?}") };
+    assert_eq!(
+        (*token, told.verdict, &told.order),
+        (ticket.token, Verdict::Reserved, &resolved.order)
+    );
+
+    let cancel = EndReason::Cancel;
+    for order in [&bert, &anna] {
+        a.store.end_order(order.id, cancel, Attribution::BUYER.clone()).await.expect("writes");
+    }
+    let both = |all: &[Committed]| !digests(all).is_empty() && !orders(all).is_empty();
+    let all = wait(&b, KNOWN_WITHIN, both).await;
+    let [digest] = digests(&all)[..] else { panic!("one digest: {all:?}") };
+    assert_eq!((digest.request, digest.ended), (request(&bert), true));
+    let [order] = orders(&all)[..] else { panic!("one order: {all:?}") };
+    assert_eq!((order.id, order.state), (anna.id, OrderState::Cancelled));
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
+}
+
+/// No count is published before every order that it includes, in full or as a digest.
+#[tokio::test]
+async fn counts_include_only_published_orders_and_digests() {
+    let (a, b, _) = two().await;
+    let grant = a.slot(1_000, 500, 1).await;
+    let (mut known, mut reserved) = (0, 0);
+    while reserved < 200 {
+        for _ in 0..20 {
+            reserved += 1;
+            let buyer = if reserved % 50 == 0 { "anna".into() } else { format!("b{reserved}") };
+            if reserved <= 50 || reserved % 50 != 0 {
+                a.reserve(&grant, reserved, &buyer, 1).await;
+            }
+        }
+        for committed in b.commits.take() {
+            known += committed.orders.len() + committed.digests.len();
+            for counts in &committed.counts {
+                assert!(counts.held <= known as u64, "{} of {counts:?}", known);
+            }
+        }
+    }
+    let held = a.counts(grant.slot.item).await.held;
+    wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.iter().any(|c| c.held == held))).await;
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn digests_are_deleted_after_some_minutes() {
+    let (a, b, database) = two().await;
+    let grant = a.slot(100, 50, 5).await;
+    a.reserve(&grant, 1, "bert", 1).await;
+    a.clock.advance(601_000);
+    a.reserve(&grant, 2, "carl", 1).await;
+    let count = || {
+        let sql = "SELECT count(*) FROM commit_digest";
+        cluster::shared().psql(&database, sql).expect("a query").trim().to_owned()
+    };
+    assert_eq!(count(), "2");
+    let none = RetentionCutoffs::NONE;
+    a.store.delete_expired(none, 100).await.expect("writes");
+    assert_eq!(count(), "1", "the younger one is kept");
+    for fixture in [a, b] {
+        fixture.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn published_orders_are_complete_up_to_the_counts() {
+    let (a, b, _) = super::two().await;
+    let item = a.item(Stock::Counted(2_000), 3).await;
+    let mut settlers = JoinSet::new();
+    for index in 0..4 {
+        let grant = a.open(SlotKey { item, index }, 500).await;
+        let batches: Vec<Vec<_>> = (0..25)
+            .map(|batch| {
+                (1..=10)
+                    .map(|i| {
+                        a.ticket(
+                            &grant,
+                            batch * 10 + i,
+                            &format!("buyer-{index}-{batch}-{i}"),
+                            "k",
+                            1,
+                        )
+                    })
+                    .collect()
+            })
+            .collect();
+        let store = if index == 3 { b.store.clone() } else { a.store.clone() };
+        settlers.spawn(async move {
+            for batch in batches {
+                store.settle(batch).await.expect("settles");
+            }
+        });
+    }
+    settlers.join_all().await;
+    let done = |all: &[Committed]| {
+        all.iter().flat_map(|c| &c.counts).any(|c| c.item == item && c.held == 1_000)
+    };
+    for fixture in [&a, &b] {
+        let mut known = BTreeSet::new();
+        for committed in wait(fixture, KNOWN_WITHIN, done).await {
+            known.extend(committed.orders.iter().map(|o| o.id));
+            for counts in committed.counts.iter().filter(|c| c.item == item) {
+                assert!(
+                    counts.held <= known.len() as u64,
+                    "{counts:?} and {} orders known",
+                    known.len()
+                );
+            }
+        }
+    }
+    a.store.close().await;
+    b.store.close().await;
+}
