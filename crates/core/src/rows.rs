@@ -42,7 +42,7 @@ pub struct WaitlistEntry {
     pub id: TicketId,
     /// The item.
     pub item: ItemId,
-    /// The turn; also the ticket number under the waitlist's grant.
+    /// The entry's turn, which is also its ticket number under the waitlist's grant.
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
@@ -59,9 +59,9 @@ pub struct WaitlistEntry {
 /// The state of a waitlist entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WaitlistState {
-    /// No unit came back yet.
+    /// No unit has come back for the entry.
     Waiting,
-    /// It became an order.
+    /// The entry became an order.
     Served,
     /// The buyer left the waitlist.
     Left,
@@ -94,9 +94,9 @@ impl WaitlistState {
 /// The units that the store gave to one slot for one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Random id.
+    /// The random id of the grant.
     pub id: GrantId,
-    /// Which slot.
+    /// The slot that has the grant.
     pub slot: SlotKey,
     /// The slot's epoch under this grant.
     pub epoch: Epoch,
@@ -106,7 +106,7 @@ pub struct Grant {
     pub settled: u64,
     /// Whether the item's stock is counted.
     pub counted: bool,
-    /// Whether its tickets can still be consumed. A slot has at most one open grant.
+    /// Whether tickets of the grant can still be consumed. A slot has at most one open grant.
     pub open: bool,
     /// Whether the slot confirmed it.
     pub acked: bool,
@@ -121,8 +121,8 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Units that its slot may still issue tickets for, or has issued tickets for that are not
-    /// settled.
+    /// Returns the units that the slot may still issue tickets for, plus the units of tickets that
+    /// are not settled.
     #[must_use]
     pub fn unsettled(&self) -> u64 {
         self.granted.saturating_sub(self.settled)

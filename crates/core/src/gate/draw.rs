@@ -1,14 +1,14 @@
 //! The draw: the order in which a waiting room admits the visitors who came before the sale opened.
 //!
-//! The first visitor's arrival creates a seed of 32 random bytes. Its SHA-256, the commitment, is
-//! public from then on; the seed is published once the sale has opened. Each participant's lot is
-//! `HMAC-SHA-256(key = seed, message = buyer id)`. Participants are ranked by their lots, read as
-//! numbers of 256 bits, smallest first. So the order is secret before the opening, the seed cannot
-//! be chosen after the participants are known, and anyone with the seed and the list can repeat the
-//! draw.
+//! When the first visitor arrives, the server creates a seed of 32 random bytes. It publishes the
+//! SHA-256 of the seed, the commitment, at once, and the seed after the sale opens. Each
+//! participant's lot is `HMAC-SHA-256(key = seed, message = buyer id)`. Participants are ranked by
+//! their lots, read as numbers of 256 bits, smallest first. So the order is secret before the
+//! opening. The seed is fixed before the participants are known. Anyone with the seed and the list
+//! can repeat the draw.
 //!
 //! The operator of the server can read the seed early. The draw proves that the seed did not
-//! change, not that it stayed secret.
+//! change, not that the seed stayed secret.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};

@@ -6,8 +6,8 @@ use crate::event::EventType;
 pub enum EventFilter {
     /// Every type, including later ones.
     All,
-    /// The types with these names. A name that only a newer version of the program knows is kept,
-    /// and matches here too.
+    /// The types with these names. A name that only a newer version of the program knows is kept
+    /// and also matches.
     Only(Vec<String>),
 }
 
