@@ -1,12 +1,12 @@
 //! A ticket: a slot's record that it deducted units for one request.
 use crate::value::{BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, TicketN, Token, Units};
 
-/// Keyed hash of (buyer, request key): the key in every memory of requests.
+/// The keyed hash of (buyer, request key), by which slots and nodes remember requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestHash(pub u128);
 
 impl RequestHash {
-    /// The 24 bits that go into an id.
+    /// Returns the 24 bits that go into an id.
     #[must_use]
     pub fn id_bits(self) -> u32 {
         (self.0 >> 104) as u32
@@ -22,7 +22,7 @@ impl RequestHash {
 /// A slot's record that it deducted units for one request; settling resolves it exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Drawn by the node before it asked the slot.
+    /// The ticket's token. The node creates it before it asks the slot.
     pub token: Token,
     /// The grant of its units.
     pub grant: GrantId,
