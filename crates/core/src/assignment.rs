@@ -141,7 +141,10 @@ mod tests {
         assert!(at_old.observe(nodes(&[1]), 10) && !at_old.observe(nodes(&[1]), 20));
         assert!(at_old.settles(old, slot, 5_000));
         assert!(at_old.observe(nodes(&[2, 1]), 10_000));
-        assert!(at_old.settles(old, slot, 10_000 + HANDOVER_MS - 1), "the old node still settles during the handover");
+        assert!(
+            at_old.settles(old, slot, 10_000 + HANDOVER_MS - 1),
+            "the old node still settles during the handover"
+        );
         assert!(!at_old.settles(old, slot, 10_000 + HANDOVER_MS));
         at_new.observe(nodes(&[1, 2]), 9_500);
         assert!(at_new.settles(new, slot, 9_500));
@@ -160,7 +163,10 @@ mod tests {
         at_first.observe(one, 1);
         at_first.observe(two, 10_000);
         at_first.observe(three, 10_100);
-        assert!(at_first.settles(NodeId(1), slot, 10_200), "node 1 continues: nodes 2 and 3 may not have noticed the change");
+        assert!(
+            at_first.settles(NodeId(1), slot, 10_200),
+            "node 1 continues: nodes 2 and 3 may not have noticed the change"
+        );
         assert!(!at_first.settles(NodeId(1), slot, 10_100 + HANDOVER_MS));
     }
 }

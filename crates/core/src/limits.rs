@@ -115,7 +115,8 @@ pub fn with_jitter(ms: i64, spread: u32) -> i64 {
 }
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");
-const _: () = assert!(PARK_MS < DECIDE_WITHIN_MS, "a ticket for a parked request can be settled in time");
+const _: () =
+    assert!(PARK_MS < DECIDE_WITHIN_MS, "a ticket for a parked request can be settled in time");
 const _: () = assert!(
     SLOT_QUEUE_AGE_MAX_MS < DECIDE_WITHIN_MS / 2,
     "tickets issued behind a full queue are still settled in time"

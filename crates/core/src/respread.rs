@@ -257,7 +257,11 @@ mod tests {
             "the grant was read too early, so the slot must wait"
         );
         assert_eq!(step(&view(0, 6, 0, true), 6, false), LeaveStep::Close);
-        assert_eq!(step(&view(9, 6, 0, true), 6, false), LeaveStep::Close, "closing returns the remaining units to the pool");
+        assert_eq!(
+            step(&view(9, 6, 0, true), 6, false),
+            LeaveStep::Close,
+            "closing returns the remaining units to the pool"
+        );
     }
 
     #[test]

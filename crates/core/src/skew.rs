@@ -138,7 +138,11 @@ impl SimulatedSale {
             let from = &mut self.slots[part.from.index as usize];
             let view = from.view().expect("an epoch");
             let taken = from.recall(RecallId(self.asked), view.grant, view.epoch, part.units);
-            assert_eq!(taken, RecallOutcome::Taken(part.units), "the slot has the planned units, because nothing is sold meanwhile");
+            assert_eq!(
+                taken,
+                RecallOutcome::Taken(part.units),
+                "the slot has the planned units, because nothing is sold meanwhile"
+            );
             self.feed_units(into, part.units, Counter::A, FeedCause::Recalled);
         }
         self.ticket(gathered.into.index, units)

@@ -27,7 +27,8 @@ impl PackedTicket {
             token: Token(big(0..6)),
             grant,
             n: TicketN(big(6..11)),
-            units: Units::new(big(11..14) as u32).expect("the units were valid when they were packed"),
+            units: Units::new(big(11..14) as u32)
+                .expect("the units were valid when they were packed"),
             decide_by: Millis(big(14..20) as i64),
         }
     }

@@ -1,4 +1,4 @@
-//! Many concurrent requests, and their results.
+//! Sends many concurrent requests, and collects their results.
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{SlotKey, Token};
 use doorbuster_slots::conformance::request;

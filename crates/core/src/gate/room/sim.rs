@@ -175,7 +175,11 @@ impl World {
     fn check_invariants(&self) {
         assert_eq!(self.total, self.free + self.held.values().map(|(units, _)| units).sum::<u64>());
         let ranks: Vec<u64> = self.rows.values().filter_map(|row| row.rank).collect();
-        assert_eq!(ranks.iter().collect::<BTreeSet<_>>().len(), ranks.len(), "a rank belongs to one buyer");
+        assert_eq!(
+            ranks.iter().collect::<BTreeSet<_>>().len(),
+            ranks.len(),
+            "a rank belongs to one buyer"
+        );
         assert!(
             self.ever_called.iter().copied().eq(1..=self.line.called),
             "each rank is admitted once, in order"

@@ -164,8 +164,12 @@ fn an_event_that_cannot_be_sent_for_36_hours_is_dead() {
     for times in 1..=DEFERRALS_MAX {
         let now = AT.plus(i64::from(times) * 2 * DEFERRED_PAUSE_MAX_MS);
         assert_eq!(sent(&mut queue, now), [1], "{times}");
-        let note =
-            queue.done(1, SendOutcome::Deferred { error: "not known to this version".to_owned() }, now, 0);
+        let note = queue.done(
+            1,
+            SendOutcome::Deferred { error: "not known to this version".to_owned() },
+            now,
+            0,
+        );
         let is_dead = matches!(&note, Some(RowChange::Pending(parcel)) if parcel.dead);
         assert_eq!(is_dead, times == DEFERRALS_MAX, "{times}: {note:?}");
         keep(&mut queue);
