@@ -1,5 +1,5 @@
-//! Reconciliation in PostgreSQL: totals in one snapshot, movements by the positions of their
-//! events.
+//! Reconciliation in PostgreSQL. Totals come from one snapshot. Movements are sorted by the
+//! positions of their events.
 use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, Stock, TicketId};

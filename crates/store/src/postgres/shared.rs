@@ -1,4 +1,4 @@
-//! State that all parts of one store share: pools, clock, sink, and health.
+//! The state that all parts of one store share: pools, clock, sink, and health.
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -30,8 +30,8 @@ struct Outage {
 
 /// A message to the publisher.
 pub(super) enum CommitMessage {
-    /// A commit of this node: its transaction, its orders, whether it appended events, and the
-    /// caller that waits until the orders and the counts are published.
+    /// A commit of this node: its transaction, its orders, and whether it appended events. The last
+    /// part notifies the caller when the orders and the counts are published.
     Committed(Option<String>, Vec<Order>, bool, oneshot::Sender<()>),
     /// Publish the queued commits, then end.
     Stop,
@@ -52,19 +52,19 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// Whether another node announced events that this node has not published yet.
     pub(super) events: AtomicBool,
-    /// Held while due orders are found, expired and committed. The next expiry finds them ended,
+    /// Locked while due orders are found, expired and committed. The next expiry finds them ended,
     /// and may begin while the commit is still being published.
     pub(super) expiring: tokio::sync::Mutex<()>,
     /// The orders that this node committed recently.
     pub(super) acknowledged: Acknowledged,
     /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,
-    /// The writer number that marks the verdicts of this node's settlers, and its own changes of
-    /// the catalogue.
+    /// The writer number of this store. It marks the verdicts of this node's settlers, and its own
+    /// changes of the catalogue.
     writer: i32,
     /// The current outage of the database, if there is one.
     unavailable: Mutex<Option<Outage>>,
-    /// Why the store failed permanently, if it did.
+    /// The reason why the store failed permanently, if it did.
     failed: OnceLock<String>,
     closed: AtomicBool,
 }
@@ -127,7 +127,7 @@ impl Shared {
         self.writer
     }
 
-    /// Publishes a commit of this node, and returns when it is published.
+    /// Publishes a commit of this node. Returns after it is published.
     pub(super) async fn publish(
         &self,
         transaction: Option<String>,
@@ -141,13 +141,13 @@ impl Shared {
             .await
             .is_ok()
         {
-            // An error means that the store is closing: nothing is published any more.
+            // An error means that the store is closing, so nothing is published any more.
             let _ = published.await;
         }
     }
 
-    /// Commits one small row. Afterwards every commit that this node can see is as durable as a
-    /// commit of its own.
+    /// Commits one small row. After that, every commit that this node can see is as durable as its
+    /// own commits.
     pub(super) async fn commit_check(&self) -> Result<(), Failure> {
         let object = connect::get(&self.writes).await?;
         let slot = self.connector.slot();
@@ -158,8 +158,8 @@ impl Shared {
         done
     }
 
-    /// Records the result of a poll. The log gets one line when an outage begins, one every
-    /// [`OUTAGE_LOGGED_EVERY`], and one when it ends.
+    /// Records the result of a poll. The log gets a line when an outage begins, a line after every
+    /// [`OUTAGE_LOGGED_EVERY`], and a line when it ends.
     pub(super) fn set_unavailable(&self, why: Option<String>) {
         let mut outage = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
         match (&mut *outage, why) {
@@ -221,8 +221,8 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Fails the store. The first failure is reported to the program; from then on every call is
-    /// refused.
+    /// Marks the store as failed. The first failure is reported to the program. From then on, every
+    /// call is refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
             tracing::error!(
@@ -234,7 +234,7 @@ impl Shared {
         }
     }
 
-    /// Converts a failure into the caller's error. A fatal failure fails the store.
+    /// Converts a failure into the caller's error. A fatal failure makes the whole store fail.
     pub(super) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {
@@ -244,7 +244,7 @@ impl Shared {
     }
 }
 
-/// A random writer number. It is never 0, which marks rows that migrations wrote.
+/// Returns a random writer number. It is never 0, because 0 marks rows that migrations wrote.
 fn random_writer() -> i32 {
     rand::random_range(1..=i32::MAX)
 }

@@ -52,8 +52,8 @@ pub(super) fn delete_key(ledger: &mut SqliteLedger<'_>, id: &str) -> Done<bool> 
 }
 
 impl SqliteLedger<'_> {
-    /// Records the operator's action that this job performs, with the fields that it changed.
-    /// Without an operator, it does nothing.
+    /// Records the operator's action of this job, with the changed fields. If the job has no
+    /// operator, it does nothing.
     pub(super) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
         let Some(action) = &self.action else { return Ok(()) };
         self.sql.run(

@@ -48,7 +48,7 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
         created_at: Millis(row.get(7)?),
         opened_at: time(8)?,
         closed_at: time(9)?,
-        // The only process that uses the store tracks its own changes.
+        // No drain is stored, because the only process that uses the store knows its own drains.
         draining_until: None,
         items: Vec::new(),
     })
@@ -115,7 +115,7 @@ pub(super) fn one(sql: &mut Statements<'_>, id: &str) -> Done<Option<SaleRow>> {
     Ok(Some(sale))
 }
 
-/// Creates a draft with all its stock in the pools. `None`: the id is taken.
+/// Creates a draft with all its stock in the pools. Returns `None` if the id is in use.
 pub(super) fn create(ledger: &mut SqliteLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let made = sql.run(
@@ -197,7 +197,7 @@ pub(super) fn patch(
     if after == before {
         return Ok(PatchOutcome::Done(before));
     }
-    // Cached items would hide the new limits.
+    // Cached items must be dropped, because they have the old limits.
     ledger.flush()?;
     ledger.reset();
     let sql = &mut ledger.sql;
@@ -236,7 +236,7 @@ pub(super) fn patch(
         .map(|sale| sale.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
 }
 
-/// The sale as it is now, after its changes were recorded.
+/// Records the changes of the sale, and returns its current row.
 fn recorded_change(ledger: &mut SqliteLedger<'_>, before: &SaleRow) -> Done<Option<SaleRow>> {
     let after = one(&mut ledger.sql, &before.id)?;
     ledger.record(&actions::changed_sale(Some(before), after.as_ref()))?;

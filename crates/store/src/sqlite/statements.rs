@@ -1,4 +1,5 @@
-//! Prepared statements, kept as long as their connection, and found by the address of their text.
+//! Prepared statements. They are kept as long as their connection, and found by the address of
+//! their text.
 use rusqlite::{CachedStatement, Connection, Params, Row, Statement};
 
 use super::failure::Failure;
