@@ -71,7 +71,11 @@ pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
         marks.push(version(&fixture).await);
     }
     fixture.store.delete_block(BlockKind::Buyer, "b").await.expect("writes");
-    assert_eq!(version(&fixture).await, marks[1], "a deletion returns to the version before the block");
+    assert_eq!(
+        version(&fixture).await,
+        marks[1],
+        "a deletion returns to the version before the block"
+    );
     for (at, version) in marks.iter().enumerate() {
         assert!(!marks[..at].contains(version), "{marks:?}");
     }

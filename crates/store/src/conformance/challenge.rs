@@ -41,7 +41,9 @@ async fn at_once(
     let mut counts = Vec::new();
     for answer in tasks {
         let (is_correct, outcome) = answer.await.expect("no panic");
-        let SpendOutcome::Now { misses, .. } = outcome else { panic!("each challenge is spent once") };
+        let SpendOutcome::Now { misses, .. } = outcome else {
+            panic!("each challenge is spent once")
+        };
         counts.push((is_correct, misses));
     }
     counts
@@ -54,7 +56,11 @@ pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
     assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "another buyer cannot spend it");
     assert_eq!(spend_answer(&fixture, 2, 1, false).await, Some(0));
-    assert_eq!(spend_answer(&fixture, 2, 1, true).await, None, "a wrong answer spends the challenge");
+    assert_eq!(
+        spend_answer(&fixture, 2, 1, true).await,
+        None,
+        "a wrong answer spends the challenge"
+    );
 }
 
 /// Exactly one of many concurrent answers is the first.

@@ -60,7 +60,11 @@ pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     };
     assert!(list(&fixture, mixed).await.is_empty());
     let page = fixture.store.orders(OrderQuery { limit: 7, ..all.clone() }).await.expect("reads");
-    assert_eq!((page.orders.len(), page.next), (7, None), "a full page without more orders is the last page");
+    assert_eq!(
+        (page.orders.len(), page.next),
+        (7, None),
+        "a full page without more orders is the last page"
+    );
     assert_eq!(page.orders[0], orders[6]);
     let none = fixture.store.orders(OrderQuery { limit: 0, ..all }).await.expect("reads");
     assert_eq!((none.orders, none.next), (vec![], None));

@@ -95,7 +95,11 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     };
     assert_eq!(payments(&fixture, for_payment(&order)).await, from_ref(&payment));
     fixture.clock.advance(1);
-    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "the same message has no second effect");
+    assert_eq!(
+        capture(&fixture, &report).await,
+        CaptureOutcome::Repeated,
+        "the same message has no second effect"
+    );
     let other = Capture { event: "evt_2".to_owned(), ..report.clone() };
     assert_eq!(
         capture(&fixture, &other).await,
@@ -462,7 +466,11 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let news = async |news| {
         fixture.store.note_refund(first.id.clone(), news).await.expect("writes").expect("a refund")
     };
-    assert_eq!(due().await, [first.id.clone(), second.id.clone()], "the refund that is due longest comes first");
+    assert_eq!(
+        due().await,
+        [first.id.clone(), second.id.clone()],
+        "the refund that is due longest comes first"
+    );
     assert_eq!(fixture.store.refunds_due(1).await.expect("reads"), from_ref(&first));
     let waiting = news(RefundUpdate::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);
@@ -505,8 +513,12 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     );
     assert!(discard().await);
     assert!(!discard().await, "a refund is discarded once");
-    let again =
-        fixture.store.retry_refund(first.id.clone()).await.expect("writes").expect("the refund had failed");
+    let again = fixture
+        .store
+        .retry_refund(first.id.clone())
+        .await
+        .expect("writes")
+        .expect("the refund had failed");
     assert_eq!(
         (again.state, again.tries, again.next_at),
         (RefundState::Pending, 0, fixture.clock.now())

@@ -187,7 +187,11 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
         }
     }
     let closed = fixture.store.sale("spring").await.expect("reads").expect("created");
-    assert_eq!(closed.opened_at, Some(closed.created_at.plus(2_000)), "the sale keeps the time of its first opening");
+    assert_eq!(
+        closed.opened_at,
+        Some(closed.created_at.plus(2_000)),
+        "the sale keeps the time of its first opening"
+    );
     assert_eq!(closed.closed_at, Some(closed.created_at.plus(5_000)));
     assert_eq!(step(PhaseStep::Open).await, StepOutcome::WrongState(Phase::Closed));
     let none = fixture.store.step_sale("autumn", PhaseStep::Open).await.expect("writes");

@@ -394,7 +394,11 @@ pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixt
     join_new(&fixture, item, "bert").await;
     assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "two units are held");
     cancel(&fixture, &orders[1]).await;
-    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "one unit is held and one is kept");
+    assert_eq!(
+        join(&fixture, item, "cleo", "k").await,
+        JoinOutcome::Full,
+        "one unit is held and one is kept"
+    );
     assert_eq!(names(&serve(&fixture, item).await.orders), ["anna"]);
     join_new(&fixture, item, "cleo").await;
     assert_eq!(join(&fixture, item, "dora", "k").await, JoinOutcome::Full);

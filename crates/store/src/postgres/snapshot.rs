@@ -111,7 +111,10 @@ mod tests {
         };
         assert!(!at(DIGESTS_READ_WITHIN_MS).is_long_after(&at(0)));
         assert!(at(DIGESTS_READ_WITHIN_MS + 1).is_long_after(&at(0)));
-        assert!(!at(0).is_long_after(&at(5_000)), "a clock that was set back does not count as a long time");
+        assert!(
+            !at(0).is_long_after(&at(5_000)),
+            "a clock that was set back does not count as a long time"
+        );
         assert!(!at(i64::MAX).is_long_after(&SnapshotPosition::beginning(String::new())));
     }
 }

@@ -1,5 +1,5 @@
-//! A private store for each test: SQLite in a temporary directory, or PostgreSQL in a database of
-//! its own.
+//! A private store for each test: SQLite in a temporary directory, or PostgreSQL in its own
+//! database.
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -29,7 +29,7 @@ impl Dir {
         self.0.join("doorbuster.sqlite3")
     }
 
-    /// A second connection, like an SQL shell.
+    /// Opens a second connection, like a SQL shell.
     pub fn shell(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.file()).expect("the store's file")
     }
@@ -37,7 +37,7 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // A leftover in the temporary directory does no harm.
+        // If the removal fails, the directory stays in the temporary directory, which is harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -91,7 +91,7 @@ pub fn postgres_options(
     }
 }
 
-/// A store in a PostgreSQL database, as one node opens it.
+/// Opens a store in a PostgreSQL database, as one node does.
 pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     let (clock, commits) = (Clock::new(), CommitLog::default());
     let store =
@@ -99,7 +99,8 @@ pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     Fixture { store, clock, commits }
 }
 
-/// The same, as a node opens it that needs orders in full only of buyers with these tags.
+/// Opens a store like [`open_postgres`], but the node needs orders in full only of buyers with
+/// these tags.
 pub async fn open_postgres_following(url: &str, node: u32, buyers: &[u32]) -> Fixture {
     let (clock, commits, buyers) = (Clock::new(), CommitLog::default(), buyers.to_vec());
     let options = PostgresOptions {

@@ -55,7 +55,13 @@ async fn record_no_answer(fixture: &Fixture, order: &Order, session: &str) -> bo
 }
 
 async fn asked_at(fixture: &Fixture, order: &Order) -> Option<Millis> {
-    fixture.store.checkout(order.id).await.expect("reads").expect("the order keeps its checkout").asked_at
+    fixture
+        .store
+        .checkout(order.id)
+        .await
+        .expect("reads")
+        .expect("the order keeps its checkout")
+        .asked_at
 }
 
 async fn next_due(fixture: &Fixture) -> Option<Millis> {
@@ -242,7 +248,11 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
         ms: 1,
         no_answer: true,
     });
-    assert_eq!(fixture.store.defer_checkouts(all).await.expect("writes"), 5, "one of the checkouts was closed");
+    assert_eq!(
+        fixture.store.defer_checkouts(all).await.expect("writes"),
+        5,
+        "one of the checkouts was closed"
+    );
     let mut times = Vec::new();
     for order in &orders {
         times.push(asked_at(&fixture, order).await);

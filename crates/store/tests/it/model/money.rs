@@ -1,4 +1,4 @@
-//! Transactions of money, over any ledger and by the store's methods.
+//! Transactions with money, over any ledger and by the store's methods.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
@@ -14,8 +14,8 @@ use proptest::sample::{Index, select};
 
 use super::text;
 
-/// One transaction. Numbers stand for names from a small range; an index stands for a ticket, which
-/// may be an order.
+/// One transaction. A number stands for a name from a small range. An index stands for a ticket,
+/// which may be an order.
 #[derive(Clone, Debug)]
 pub enum Op {
     Capture { event: u8, payment: u8, how: How, last: bool },
