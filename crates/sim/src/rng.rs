@@ -12,7 +12,7 @@ impl SimRng {
         Self(seed)
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
@@ -28,7 +28,7 @@ impl SimRng {
         from + self.below(to - from + 1)
     }
 
-    /// True with a probability of `percent` percent.
+    /// Returns true with a probability of `percent` percent.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

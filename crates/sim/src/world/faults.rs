@@ -1,4 +1,4 @@
-//! Time, crashes and slot faults.
+//! Simulates time, crashes and slot faults.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{ItemId, Phase, partition};
 
@@ -43,9 +43,9 @@ impl World {
         }
     }
 
-    /// The requests that hold an order and that the node may not know yet, and the first
-    /// transaction for the next snapshot. That is the oldest transaction that is still running,
-    /// because it may commit after any later one.
+    /// Returns the requests that hold an order and that the node may not know yet. Also returns the
+    /// first transaction for the next snapshot. That is the oldest running transaction, because it
+    /// may commit after any later one.
     fn holders(&self, node: usize) -> (Vec<u64>, u64) {
         let Node { since, snapshot, .. } = &self.nodes[node];
         let until = match enforces(Rule::HoldersWithCounts) {
@@ -82,7 +82,7 @@ impl World {
         self.send(Message::Snapshot { node, snapshot });
     }
 
-    /// A node reads the store before it answers buyers.
+    /// Lets a node read the store before it answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = self.snapshot(node);
