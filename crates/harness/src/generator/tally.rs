@@ -8,15 +8,15 @@ use hdrhistogram::Histogram;
 /// The kind of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnswerKind {
-    /// An order, or the peer's equivalent.
+    /// An order, or an accepted request at another program in the comparison.
     Accepted,
-    /// Sold out.
+    /// The answer "sold out".
     SoldOut,
     /// Another successful answer.
     Fine,
-    /// A queued request: `202`.
+    /// A queued request (`202`).
     Queued,
-    /// An overloaded server: `503`.
+    /// The server is overloaded (`503`).
     Overloaded,
     /// Any other status.
     Other(u16),
@@ -31,17 +31,17 @@ pub struct RunResult {
     pub in_time: BTreeMap<AnswerKind, u64>,
     /// The measured time.
     pub time: Duration,
-    /// Requests written to a connection.
+    /// The number of requests that were written to a connection.
     pub sent: u64,
-    /// Requests that were due and sent within the measured time.
+    /// The number of requests that were due and sent within the measured time.
     pub sent_in_time: u64,
-    /// Requests given up because no connection was free.
+    /// The number of requests that were given up because no connection was free.
     pub given_up: u64,
-    /// Requests that never got an answer.
+    /// The number of requests that never got an answer.
     pub lost: u64,
-    /// Connections that the other side closed.
+    /// The number of connections that the other side closed.
     pub closed: u64,
-    /// Time from the instant at which a request was due to its answer, in microseconds.
+    /// The time from the instant at which a request was due to its answer, in microseconds.
     pub latency: Histogram<u64>,
     /// Share of the time in which the generator's thread ran on a core.
     pub generator_busy: f64,
@@ -49,9 +49,9 @@ pub struct RunResult {
     pub first_unexpected: Option<String>,
 }
 
-/// Significant digits of a latency.
+/// The number of significant digits of a latency.
 const DIGITS: u8 = 2;
-/// Longest recorded latency, in microseconds.
+/// The longest latency that is recorded, in microseconds.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
 impl Default for RunResult {
@@ -114,10 +114,9 @@ impl RunResult {
         self.latency.value_at_quantile(0.99) as f64
     }
 
-    /// Checks that every request was answered, and only with these kinds.
+    /// Checks that every request was answered, and only with these kinds of answers.
     ///
-    /// # Errors
-    /// When there were other answers, or none.
+    /// # Errors Fails if there were other answers, or no answers.
     pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
         let unexpected: Vec<String> = self
             .answers
