@@ -1,5 +1,5 @@
-//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, like the
-//! visitors of any shop.
+//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, as
+//! visitors of a shop do.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use crate::driver::Target;
 use crate::limits::{READY_WITHIN, SLOW_BY, WORKERS};
 use crate::servers::{RedisReturn, WorkDir, restart_redis, wait_until};
 
-/// Every order of a sale.
+/// Selects every order of a sale.
 const ORDERS: &str = "SELECT o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
     WHERE i.sale_id = ";
 
-/// How the product keeps its data.
+/// The shape of the product, which says where it keeps its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One process and a data directory.
@@ -53,19 +53,20 @@ struct EmbeddedServer {
     port: u16,
     admin_key: String,
     secret: String,
-    /// Threads that serve HTTP; by default one for each core.
+    /// The number of threads that serve HTTP. The default is one for each core.
     workers: Option<usize>,
     child: Option<Child>,
 }
 
 impl Product {
-    /// Starts an installation, which ends with the calling thread. `slow`: one database connection
-    /// in ten is slow.
+    /// Starts an installation, which ends with the calling thread. If `slow`, one database
+    /// connection in ten is slow.
     pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
         Self::start_with(program, shape, slow, None).await
     }
 
-    /// Starts an installation. A server of shape `embedded` has this many threads that serve HTTP.
+    /// Starts an installation. A server of shape `embedded` has this number of threads that serve
+    /// HTTP.
     pub async fn start_with(
         program: &Path,
         shape: Shape,
@@ -191,7 +192,7 @@ impl Product {
         (0..redis.servers().len()).try_for_each(|number| restart_redis(redis.server(number), how))
     }
 
-    /// Every order of the sale, in the order of their commits, from the store's rows.
+    /// Returns every order of the sale from the store's rows, in the order of their commits.
     pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
         let rows = self.order_rows(target)?.into_iter();
         rows.map(|(buyer, units)| {

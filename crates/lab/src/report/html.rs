@@ -1,4 +1,4 @@
-//! Renders `report.html`: one page that contains everything and needs no network.
+//! Renders `report.html`: one page that contains all its parts and needs no network.
 
 use std::fmt::Write;
 
@@ -186,7 +186,7 @@ fn incident_section(incident: &IncidentReport) -> String {
     )
 }
 
-/// One section for each strategy.
+/// Returns one section for each strategy.
 fn ways(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-ways\"><h2 id=\"h-ways\">How each strategy works, and how it \

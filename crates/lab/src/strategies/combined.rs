@@ -75,7 +75,7 @@ impl Combined {
         }
         transaction.commit().await?;
         let mut cache = cmd("SET");
-        // If the cache fails, no buyer is refused wrongly, and the sale is committed.
+        // If the cache fails, no buyer is wrongly refused, and the sale is already committed.
         let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
         Ok(Answer::Sold)
     }
