@@ -17,9 +17,9 @@ use doorbuster_harness::generator::{Load, Pace};
 /// The settings of a run.
 #[derive(Debug)]
 pub struct BenchConfig {
-    /// Rounds that count.
+    /// The number of rounds that count.
     pub rounds: usize,
-    /// How long one side of one round is measured.
+    /// How long one side of a round is measured.
     pub time: Duration,
     /// Whether this run only shows that the benches work.
     pub quick: bool,
@@ -65,22 +65,23 @@ impl BenchConfig {
         TempDir::new(&self.parent, name)
     }
 
-    /// The usual measurement: closed-loop connections, with a warm-up.
+    /// Returns the usual load: connections that send their next request after each answer, with a
+    /// warm-up.
     #[must_use]
     pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
         let warm_up = self.time / WARM_UP_PART;
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// More buyers than a measurement can serve.
+    /// Returns a number of buyers that is larger than a measurement can serve.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();
-        // Far below the largest u32.
+        // The product is far below the largest u32.
         (f64::from(ORDERS_PER_SEC_MAX) * seconds) as u32
     }
 
-    /// The parent directory of such directories.
+    /// Returns the parent of the directories of measurements.
     #[must_use]
     pub fn parent(&self) -> &Path {
         &self.parent

@@ -24,18 +24,18 @@ pub const BUYER_SECRET: &str = "a secret of the benches, 32 bytes or more";
 /// The operators' key.
 const ADMIN_KEY: &str = "an-operators-key-of-the-benches-32-or-more";
 
-/// How to start the server.
+/// The options with which the server starts.
 #[derive(Clone, Debug)]
 pub struct ServerOptions<'a> {
     /// The binary.
     pub program: &'a Path,
     /// Its data directory.
     pub dir: &'a Path,
-    /// Threads that serve HTTP; `None`: the server's default.
+    /// The number of threads that serve HTTP. `None` means the server's default.
     pub workers: Option<usize>,
-    /// The core that it stays on; `None`: any.
+    /// The core on which the server stays. `None` means any core.
     pub core: Option<usize>,
-    /// Further settings, as in its environment.
+    /// Further settings, as environment variables.
     pub settings: &'a [(&'a str, &'a str)],
 }
 
@@ -49,10 +49,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it is ready.
+    /// Starts the server and waits until it is ready.
     ///
-    /// # Errors
-    /// When the server does not become ready.
+    /// # Errors Fails if the server does not become ready.
     pub fn start(options: &ServerOptions<'_>) -> Result<Self> {
         let mut environment = vec![
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), BUYER_SECRET.to_owned()),
@@ -100,7 +99,7 @@ impl Server {
         &self.process
     }
 
-    /// Time from the start until the server was ready.
+    /// Returns the time from the start until the server was ready.
     #[must_use]
     pub fn ready_after(&self) -> Duration {
         self.ready_after
@@ -149,10 +148,9 @@ impl Server {
         self.operate("PATCH", &format!("/v1/admin/sales/{sale}"), patch, 200).map(drop)
     }
 
-    /// The units of a sale's only item by place.
+    /// Returns how many units of a sale's only item are in each state.
     ///
-    /// # Errors
-    /// When the request fails.
+    /// # Errors Fails if the request fails.
     pub fn stock(&self, sale: &str) -> Result<StockRow> {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
@@ -172,10 +170,9 @@ impl Server {
         Ok(())
     }
 
-    /// Number of answered requests of these routes.
+    /// Returns the number of answered requests of these routes.
     ///
-    /// # Errors
-    /// When the request fails.
+    /// # Errors Fails if the request fails.
     pub fn answered_requests(&self, routes: &[&str]) -> Result<u64> {
         routes.iter().map(|route| self.metric("doorbuster_http_requests_total", route)).sum()
     }
@@ -193,10 +190,9 @@ impl Server {
         lines.map(|line| number(line).with_context(|| line.to_owned())).sum()
     }
 
-    /// Sends an operator's request, which must have this status. Returns the body.
+    /// Sends an operator's request, which must get this status. Returns the body.
     ///
-    /// # Errors
-    /// When the status differs.
+    /// # Errors Fails if the status differs.
     pub fn operate(
         &self,
         method: &str,

@@ -11,9 +11,9 @@ use crate::figure::{Figure, FigureStatus, Target};
 pub struct Machine {
     /// Cores that could be used.
     pub cores: usize,
-    /// One synced write.
+    /// How long one synced write takes.
     pub sync: Duration,
-    /// Rounds that counted.
+    /// The number of rounds that counted.
     pub rounds: usize,
 }
 

@@ -31,7 +31,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // The removal may fail; the directory then stays.
+        // If the removal fails, the directory stays, which is harmless.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

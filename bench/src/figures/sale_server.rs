@@ -1,4 +1,4 @@
-//! Our server with a sale, for several figures, with the number of confirmed orders for the final
+//! Our server with a sale, which several figures use. It counts the confirmed orders for the final
 //! audit.
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub const ITEM: &str = "item";
 #[derive(Debug)]
 pub struct SaleServer {
     server: Server,
-    /// Confirmed orders so far.
+    /// The number of confirmed orders so far.
     orders: u64,
-    /// Queued requests so far. Each may become an order.
+    /// The number of queued requests so far. Each may become an order.
     queued: u64,
     dir: TempDir,
 }
@@ -68,10 +68,9 @@ impl SaleServer {
         self.server.open_sale(&NewSale { id: sale, stock: PLENTY_OF_STOCK, limit: 1 })
     }
 
-    /// Opens a sale with this stock and sells all of it to these buyers, `units` each.
+    /// Opens a sale with this stock and sells all of it to these buyers, `units` to each.
     ///
-    /// # Errors
-    /// When not all units could be sold.
+    /// # Errors Fails if not all units could be sold.
     pub fn sell_out(&mut self, sale: &str, buyers: &Buyers, units: u32) -> Result<()> {
         let stock = u64::from(buyers.count()) * u64::from(units);
         self.server.open_sale(&NewSale { id: sale, stock, limit: units })?;
@@ -85,7 +84,7 @@ impl SaleServer {
         self.server.check_stock(sale, stock..=stock)
     }
 
-    /// A load that sends as many orders as a script has, at full speed.
+    /// Returns a load that sends as many orders as a script has, at full speed.
     #[must_use]
     pub fn fill_load(&self, connections: usize) -> Load {
         let (warm_up, time) = (Duration::ZERO, NO_DEADLINE);
@@ -102,10 +101,9 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Runs a script; any number of its requests may become orders.
+    /// Runs a script. Any number of its requests may become orders.
     ///
-    /// # Errors
-    /// When a request fails.
+    /// # Errors Fails if a request fails.
     pub fn take_some_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<RunResult> {
         let run = load.run(script)?;
         self.orders += run.count(AnswerKind::Accepted);
@@ -113,7 +111,7 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Adds orders that another load got.
+    /// Adds the orders of another load.
     pub fn note_orders(&mut self, orders: u64) {
         self.orders += orders;
     }
@@ -145,13 +143,13 @@ pub fn buyers(series: &str, count: u32) -> Buyers {
     Buyers::new(BUYER_SECRET.as_bytes(), series, count)
 }
 
-/// The request for `units` of the sale's item.
+/// Returns the request for `units` of the sale's item.
 #[must_use]
 pub fn template(buyers: &Buyers, sale: &str, units: u32, headers: &str) -> Template {
     Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys: "k" })
 }
 
-/// A share as a percentage.
+/// Formats a share as a percentage.
 #[must_use]
 pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)

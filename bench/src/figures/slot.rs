@@ -1,4 +1,4 @@
-//! The memory that a slot keeps for each remembered request, measured in a separate process.
+//! Measures the memory that a slot keeps for each remembered request, in a separate process.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};

@@ -1,4 +1,4 @@
-//! nginx as the cache in front of a server. The configuration is the documented one with other
+//! nginx as the cache in front of a server. It has the documented configuration, with other
 //! addresses and paths.
 use std::net::SocketAddr;
 use std::path::Path;
@@ -61,8 +61,8 @@ impl Cache {
     }
 }
 
-/// The documented site in one process, which is the worker itself. It writes no logs and keeps
-/// connections open.
+/// Returns the documented site for nginx as a single process, which is also the worker. It writes
+/// no logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has no configuration")?;
     let (site, _) = rest.split_once("\n```").context("the configuration has no end")?;

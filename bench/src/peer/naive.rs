@@ -13,7 +13,7 @@ use crate::naive::QUEUE;
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// Longest time until the consumer has inserted the list.
+/// The longest time until the consumer has inserted the whole list.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
 
 /// The processes of the naive design.
@@ -135,7 +135,7 @@ impl Naive {
     }
 }
 
-/// The path of the bench program. In a test the running program is another one.
+/// Returns the path of the bench program. In a test, the running program is a different one.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

@@ -1,5 +1,5 @@
-//! PostgreSQL with the hot row: every order updates the same row and inserts its own, in one
-//! statement, durable at its commit.
+//! PostgreSQL with the hot row. Every order updates the same row and inserts its own row in one
+//! statement, which is durable at its commit.
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,11 +73,10 @@ impl Postgres {
         Ok(Self { process, programs, dir })
     }
 
-    /// Measures the orders per second over this time, from an empty table, and compares them with
-    /// the rows.
+    /// Measures the orders per second over this time, starting with an empty table, and compares
+    /// them with the rows.
     ///
-    /// # Errors
-    /// When a client failed, or the rows do not match the orders.
+    /// # Errors Fails if a client failed, or the rows do not match the orders.
     pub fn hot_row(&self, time: Duration) -> Result<f64> {
         let start = format!(
             "DROP TABLE IF EXISTS orders, item;
@@ -142,7 +141,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A fast shutdown does not wait for clients. Dropping the process kills it if necessary.
+        // A fast shutdown does not wait for clients. If it fails, dropping the process kills it.
         drop(self.process.stop(Signal::INT));
     }
 }
@@ -223,7 +222,7 @@ mod tests {
     #[test]
     fn every_order_of_the_hot_row_adds_a_row_and_takes_a_unit() {
         let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
-        let rate = postgres.hot_row(Duration::from_secs(1)).expect("rows that add up");
+        let rate = postgres.hot_row(Duration::from_secs(1)).expect("the rows add up");
         assert!(rate > 0.0);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::scan::{Kind, Span, spans};
 
-/// Identifiers that name nothing, or that use a private word.
+/// Identifiers that are too general, or that use a private word.
 const NAMES: [&str; 27] = [
     "Asked",
     "Bell",

@@ -17,7 +17,8 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Addresses and literals may be wide, because a broken one is harder to read.
+/// Returns whether a line may be wide. Addresses and literals may, because a broken one is harder
+/// to read.
 fn may_be_wide(line: &str) -> bool {
     line.contains("://") || line.contains(['"', '\'', '`'])
 }
@@ -89,8 +90,8 @@ fn strip_item(content: &str) -> &str {
     bulleted.or(numbered).unwrap_or(content)
 }
 
-/// Splits after `.`, `!`, `?`, `:` or `;` before a blank. Text between backticks counts as one
-/// word.
+/// Splits a paragraph after `.`, `!`, `?`, `:` or `;` before a blank. Text between backticks counts
+/// as one word.
 fn split_sentences(paragraph: &str) -> Vec<String> {
     let mut sentences = vec![String::new()];
     let mut is_code = false;

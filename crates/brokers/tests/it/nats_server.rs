@@ -12,7 +12,7 @@ use crate::keeper::{Keeper, dial, directory, free_ports};
 
 /// How long a stream detects a repeated id, unless a test chooses another time.
 const WINDOW: Duration = Duration::from_secs(120);
-/// Longest time until a listening server answers requests about streams.
+/// The longest time until a listening server answers requests about streams.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A NATS server with the user `shop` and the password `secret`.
@@ -37,7 +37,7 @@ impl NatsServer {
         Self::start_with("", None)
     }
 
-    /// Starts a server that accepts only TLS. The paths of both files contain no blanks.
+    /// Starts a server that accepts only TLS. The paths of both files must not contain blanks.
     pub fn start_with_tls(key: &Path, certificate: &Path) -> Self {
         let arguments =
             format!(" --tls --tlscert {} --tlskey {}", certificate.display(), key.display());
@@ -100,7 +100,7 @@ impl NatsServer {
         self.make_stream_with_window(prefix, WINDOW).await;
     }
 
-    /// Creates a stream that drops a message whose id was already used within this time, which is
+    /// Creates a stream that drops a message if its id was already used within this time, which is
     /// at least 100 ms.
     pub async fn make_stream_with_window(&self, prefix: &str, window: Duration) {
         let config = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
@@ -133,7 +133,7 @@ impl NatsServer {
 
 /// Sends a request to `JetStream`'s API and returns the answer.
 async fn ask(client: &Client, what: &str, body: &Value) -> Value {
-    // The server listens before its streams are available.
+    // The server listens before its streams are available, so the request is repeated.
     let since = Instant::now();
     loop {
         match client.request(format!("$JS.API.{what}"), body.to_string().into()).await {

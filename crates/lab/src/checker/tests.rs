@@ -56,7 +56,11 @@ fn a_promise_without_an_order_is_lost() {
     let found = judge(4, &records, &orders[..1]);
     assert_eq!((found.verdict, found.lost_orders), (Verdict::Lost, 1));
     let found = judge(4, &records, &[order(1), Order { buyer: 2, units: 1 }]);
-    assert_eq!((found.verdict, found.lost_orders), (Verdict::Lost, 1), "the order has fewer units than promised");
+    assert_eq!(
+        (found.verdict, found.lost_orders),
+        (Verdict::Lost, 1),
+        "the order has fewer units than promised"
+    );
 }
 
 #[test]
