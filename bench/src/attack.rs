@@ -61,7 +61,7 @@ impl Attack {
     /// the number of connections that were reset without an answer.
     ///
     /// # Errors
-    /// When the server accepted an oversized header, or none was sent.
+    /// Fails if the server accepted an oversized header, or none was sent.
     pub fn end(self) -> Result<(u64, u64)> {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;

@@ -35,7 +35,7 @@ impl BenchConfig {
     /// Checks the command line's arguments.
     ///
     /// # Errors
-    /// When the server is not built, or the directory is not on a disk.
+    /// Fails if the server is not built, or the directory is not on a disk.
     pub fn new(cli: &Cli) -> Result<Self> {
         let program = match &cli.server {
             Some(program) => program.clone(),
@@ -57,10 +57,10 @@ impl BenchConfig {
         Ok(Self { rounds, time, quick: cli.quick, known_buyers, program, parent, sync })
     }
 
-    /// A directory for one measurement.
+    /// Returns a directory for one measurement.
     ///
     /// # Errors
-    /// When the directory cannot be created.
+    /// Fails if the directory cannot be created.
     pub fn temp_dir(&self, name: &str) -> Result<TempDir> {
         TempDir::new(&self.parent, name)
     }
@@ -90,7 +90,7 @@ impl BenchConfig {
     /// Starts our server on this directory.
     ///
     /// # Errors
-    /// When the server does not become ready.
+    /// Fails if the server does not become ready.
     pub fn server(
         &self,
         dir: &Path,
@@ -104,14 +104,14 @@ impl BenchConfig {
     /// Starts our server with these settings, with the threads and cores that it chooses.
     ///
     /// # Errors
-    /// When the server does not become ready.
+    /// Fails if the server does not become ready.
     pub fn server_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
         let options =
             ServerOptions { program: &self.program, dir, workers: None, core: None, settings };
         Server::start(&options).context("our server")
     }
 
-    /// The machine of the measurement.
+    /// Returns the machine of the measurement.
     #[must_use]
     pub fn machine(&self) -> Machine {
         Machine { cores: cores::usable().len(), sync: self.sync, rounds: self.rounds }

@@ -57,7 +57,7 @@ impl<'a> DoorRequests<'a> {
         Self { next: first, ..self }
     }
 
-    /// The next buyer.
+    /// Returns the next buyer.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

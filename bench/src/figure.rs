@@ -124,7 +124,7 @@ impl Figure {
         self
     }
 
-    /// The figure's status.
+    /// Returns the figure's status.
     #[must_use]
     pub fn status(&self) -> FigureStatus {
         if self.invalid.is_some() || !self.value.is_finite() {
@@ -145,7 +145,7 @@ impl Figure {
 }
 
 impl FigureStatus {
-    /// The status in words.
+    /// Returns the status in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,7 +157,7 @@ impl FigureStatus {
         }
     }
 
-    /// Whether the figure meets its floor.
+    /// Returns whether the figure meets its floor.
     #[must_use]
     pub fn meets_floor(self) -> bool {
         !matches!(self, Self::Below | Self::Invalid)

@@ -47,7 +47,7 @@ struct App {
 /// Serves requests until the process is killed.
 ///
 /// # Errors
-/// When the handler cannot start, or Redis or PostgreSQL fails.
+/// Fails if the handler cannot start, or Redis or PostgreSQL fails.
 pub fn serve(args: &NaiveArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

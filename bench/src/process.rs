@@ -39,7 +39,7 @@ impl Process {
     /// Starts the program with a pipe for its standard output.
     ///
     /// # Errors
-    /// When the program cannot be started.
+    /// Fails if the program cannot be started.
     pub fn start(start: ProcessSpec<'_>) -> Result<Self> {
         // The kernel ends the program if this process dies without cleaning up.
         let mut words: Vec<String> = ["setpriv", "--pdeathsig", "TERM"].map(str::to_owned).into();
@@ -70,7 +70,7 @@ impl Process {
         self.child.stdout.take()
     }
 
-    /// The end of the program's standard error.
+    /// Returns the end of the program's standard error.
     #[must_use]
     pub fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
@@ -81,7 +81,7 @@ impl Process {
     /// Fails if the program has ended.
     ///
     /// # Errors
-    /// When the program has ended, with the end of its standard error.
+    /// Fails if the program has ended, with the end of its standard error.
     pub fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the program ended ({status}): {}", self.log_tail());
@@ -92,7 +92,7 @@ impl Process {
     /// Sends the signal and waits for the end of the program.
     ///
     /// # Errors
-    /// When the program does not end in time.
+    /// Fails if the program does not end in time.
     pub fn stop(&mut self, signal: Signal) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
@@ -111,7 +111,7 @@ impl Process {
     /// Keeps all threads of the program on this core from now on.
     ///
     /// # Errors
-    /// When the system does not allow it.
+    /// Fails if the system does not allow it.
     pub fn pin(&self, core: usize) -> Result<()> {
         let (core, pid) = (core.to_string(), self.child.id().to_string());
         let status = Command::new("taskset")
@@ -125,18 +125,18 @@ impl Process {
         Ok(())
     }
 
-    /// The processor time of all threads of the program so far, in user and in system mode.
+    /// Returns the processor time of all threads of the program so far, in user and in system mode.
     ///
     /// # Errors
-    /// When the program has ended.
+    /// Fails if the program has ended.
     pub fn cpu_time(&self) -> Result<Duration> {
         cpu_time(self.child.id())
     }
 
-    /// Resident memory in bytes.
+    /// Returns resident memory in bytes.
     ///
     /// # Errors
-    /// When the program has ended.
+    /// Fails if the program has ended.
     pub fn resident(&self) -> Result<u64> {
         resident(&self.child.id().to_string())
     }
@@ -168,10 +168,10 @@ impl Drop for Process {
     }
 }
 
-/// The processor time of all threads of a process so far, in user and in system mode.
+/// Returns the processor time of all threads of a process so far, in user and in system mode.
 ///
 /// # Errors
-/// When the process has ended.
+/// Fails if the process has ended.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = Stat::read(pid).context("the process is gone")?;
     Ok(stat.ticks(&[UTIME, STIME]))
@@ -231,10 +231,10 @@ pub fn resident(pid: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// The path of this program, from `PATH` or the usual directories.
+/// Returns the path of this program, from `PATH` or the usual directories.
 ///
 /// # Errors
-/// When the program is not installed.
+/// Fails if the program is not installed.
 pub fn find(name: &str) -> Result<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
@@ -244,10 +244,10 @@ pub fn find(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is not installed: run scripts/setup"))
 }
 
-/// An address on which no program listens at present.
+/// Returns an address on which no program listens at present.
 ///
 /// # Errors
-/// When no port is free.
+/// Fails if no port is free.
 pub fn free_address() -> Result<std::net::SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -18,7 +18,7 @@ impl Evalsha {
     }
 }
 
-/// A command in Redis's protocol.
+/// Returns a command in Redis's protocol.
 #[must_use]
 pub fn command(words: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();

@@ -87,13 +87,13 @@ impl Server {
         Ok(Self { process, addr, dir: options.dir.to_owned(), ready_after: began.elapsed() })
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The program.
+    /// Returns the program.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
@@ -108,7 +108,7 @@ impl Server {
     /// File of the store.
     ///
     /// # Errors
-    /// When the directory has no store.
+    /// Fails if the directory has no store.
     pub fn store_file(&self) -> Result<PathBuf> {
         sqlite::file_in(&self.dir)
     }
@@ -116,7 +116,7 @@ impl Server {
     /// Creates a sale with one item called `item` and opens it.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn open_sale(&self, sale: &NewSale<'_>) -> Result<()> {
         self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
         self.operate("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
@@ -125,7 +125,7 @@ impl Server {
     /// Creates a sale that opens automatically at this time.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn announce(&self, sale: &NewSale<'_>, starts_at: &str) -> Result<()> {
         self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
         self.change(sale.id, &format!(r#"{{"starts_at":"{starts_at}"}}"#))?;
@@ -135,7 +135,7 @@ impl Server {
     /// Moves a sale to another phase.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn change_phase(&self, sale: &str, step: &str) -> Result<()> {
         self.operate("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", 200).map(drop)
     }
@@ -143,7 +143,7 @@ impl Server {
     /// Changes a sale by a merge patch.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn change(&self, sale: &str, patch: &str) -> Result<()> {
         self.operate("PATCH", &format!("/v1/admin/sales/{sale}"), patch, 200).map(drop)
     }
@@ -158,7 +158,7 @@ impl Server {
     /// Checks that as many units are reserved as were confirmed, and that the units add up.
     ///
     /// # Errors
-    /// When the numbers differ.
+    /// Fails if the numbers differ.
     pub fn check_stock(&self, sale: &str, promised: RangeInclusive<u64>) -> Result<()> {
         let row = self.stock(sale)?;
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
@@ -177,10 +177,10 @@ impl Server {
         routes.iter().map(|route| self.metric("doorbuster_http_requests_total", route)).sum()
     }
 
-    /// The sum of a metric over the series with this label.
+    /// Returns the sum of a metric over the series with this label.
     ///
     /// # Errors
-    /// When the request fails.
+    /// Fails if the request fails.
     pub fn metric(&self, name: &str, label: &str) -> Result<u64> {
         let page = admin::send_request(self.addr, "GET", "/metrics", None, "")?.body;
         let (begin, with) = (format!("{name}{{"), format!("=\"{label}\""));
@@ -208,7 +208,7 @@ impl Server {
     /// Stops the server cleanly and audits its store.
     ///
     /// # Errors
-    /// When the server ended with an error, or the audit has findings.
+    /// Fails if the server ended with an error, or the audit has findings.
     pub fn stop_and_audit(mut self, promised: RangeInclusive<u64>) -> Result<()> {
         let status = self.process.stop(Signal::TERM)?;
         ensure!(

@@ -101,7 +101,7 @@ impl Font<'_> {
         anyhow::bail!("there is no table {}", String::from_utf8_lossy(name))
     }
 
-    /// The number of a character's glyph.
+    /// Returns the number of a character's glyph.
     fn glyph(&self, character: char) -> Result<usize> {
         let cmap = self.table(b"cmap")?;
         let tables = (0..usize::from(self.u16(cmap + 2)?)).map(|n| cmap + 4 + 8 * n);
@@ -135,7 +135,7 @@ impl Font<'_> {
         anyhow::bail!("the font does not have the character")
     }
 
-    /// The distance to the next character.
+    /// Returns the distance to the next character.
     fn advance(&self, glyph: usize) -> Result<u16> {
         let wide = usize::from(self.u16(self.table(b"hhea")? + 34)?);
         self.u16(self.table(b"hmtx")? + 4 * glyph.min(wide - 1))

@@ -194,7 +194,7 @@ fn fail(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(b"HTTP/1.1 500 Not now\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
 }
 
-/// Whether a request has arrived with its complete body.
+/// Returns whether a request has arrived with its complete body.
 fn is_whole(bytes: &[u8]) -> bool {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

@@ -31,7 +31,7 @@ impl SaleServer {
     /// Starts a server.
     ///
     /// # Errors
-    /// When the server does not become ready.
+    /// Fails if the server does not become ready.
     pub fn open(config: &BenchConfig, workers: Option<usize>, core: Option<usize>) -> Result<Self> {
         let dir = config.temp_dir("server")?;
         let server = config.server(&dir.path().join("data"), workers, core)?;
@@ -41,20 +41,20 @@ impl SaleServer {
     /// Starts a server with these settings.
     ///
     /// # Errors
-    /// When the server does not become ready.
+    /// Fails if the server does not become ready.
     pub fn open_with(config: &BenchConfig, settings: &[(&str, &str)]) -> Result<Self> {
         let dir = config.temp_dir("server")?;
         let server = config.server_with(&dir.path().join("data"), settings)?;
         Ok(Self { server, orders: 0, queued: 0, dir })
     }
 
-    /// The server.
+    /// Returns the server.
     #[must_use]
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
@@ -63,7 +63,7 @@ impl SaleServer {
     /// Opens a sale with one unit for every buyer.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn open_plenty(&self, sale: &str) -> Result<()> {
         self.server.open_sale(&NewSale { id: sale, stock: PLENTY_OF_STOCK, limit: 1 })
     }
@@ -94,7 +94,7 @@ impl SaleServer {
     /// Runs a script whose requests must all become orders.
     ///
     /// # Errors
-    /// When a request did not become an order.
+    /// Fails if a request did not become an order.
     pub fn take_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<RunResult> {
         let run = self.take_some_orders(load, script)?;
         run.only(&[AnswerKind::Accepted])?;
@@ -119,7 +119,7 @@ impl SaleServer {
     /// Checks that a sale with one unit per order has as many reserved units as this run confirmed.
     ///
     /// # Errors
-    /// When the numbers differ.
+    /// Fails if the numbers differ.
     pub fn check(&self, sale: &str, run: &RunResult) -> Result<()> {
         let accepted = run.count(AnswerKind::Accepted);
         self.server.check_stock(sale, accepted..=accepted + run.count(AnswerKind::Queued))
@@ -128,7 +128,7 @@ impl SaleServer {
     /// Stops the server and audits its store against the confirmed orders.
     ///
     /// # Errors
-    /// When the audit or the numbers disagree.
+    /// Fails if the audit or the numbers disagree.
     pub fn close(self) -> Result<()> {
         let Self { server, orders, queued, dir } = self;
         let audited = server.stop_and_audit(orders..=orders + queued).context("after the run");

@@ -115,7 +115,7 @@ fn export(config: &BenchConfig, sale_server: &SaleServer, folder: &Path) -> Resu
     Ok(())
 }
 
-/// The assets that a page names.
+/// Returns the assets that a page names.
 fn assets(page: &str) -> Vec<String> {
     let name = |rest: &str| rest.split(['"', '\'']).next().map(|name| format!("/assets/{name}"));
     page.split("/assets/")

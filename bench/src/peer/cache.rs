@@ -25,7 +25,7 @@ impl Cache {
     /// Starts nginx, which serves `folder` and forwards other requests to `server`.
     ///
     /// # Errors
-    /// When nginx is not installed or does not start.
+    /// Fails if nginx is not installed or does not start.
     pub fn start(parent: &Path, folder: &Path, server: SocketAddr) -> Result<Self> {
         let dir = TempDir::new(parent, "cache")?;
         let addr = process::free_address()?;
@@ -48,13 +48,13 @@ impl Cache {
         Ok(Self { addr, process, _dir: dir })
     }
 
-    /// The address that nginx listens on.
+    /// Returns the address that nginx listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The nginx process.
+    /// Returns the nginx process.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process

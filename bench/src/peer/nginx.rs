@@ -23,7 +23,7 @@ impl Nginx {
     /// Starts nginx on this core; it answers every request with `body`.
     ///
     /// # Errors
-    /// When nginx is not installed or does not start.
+    /// Fails if nginx is not installed or does not start.
     pub fn start(parent: &Path, body: &str, core: Option<usize>) -> Result<Self> {
         let dir = TempDir::new(parent, "nginx")?;
         let addr = process::free_address()?;
@@ -46,7 +46,7 @@ impl Nginx {
         Ok(Self { addr, _process: process, _dir: dir })
     }
 
-    /// The address that nginx listens on.
+    /// Returns the address that nginx listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr

@@ -31,7 +31,7 @@ impl Postgres {
     /// Creates a database in its own directory and starts PostgreSQL on a socket there.
     ///
     /// # Errors
-    /// When PostgreSQL is not installed or does not start.
+    /// Fails if PostgreSQL is not installed or does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let programs = programs()?;
         let dir = TempDir::new(parent, "postgres")?;
@@ -124,7 +124,7 @@ impl Postgres {
         Ok(rate)
     }
 
-    /// The address for a program that connects.
+    /// Returns the address for a program that connects.
     #[must_use]
     pub fn address(&self) -> String {
         format!("host={} user={USER} dbname={USER}", self.dir.path().display())
@@ -133,7 +133,7 @@ impl Postgres {
     /// Runs SQL and returns the rows as text.
     ///
     /// # Errors
-    /// When the SQL fails.
+    /// Fails if the SQL fails.
     pub fn query(&self, sql: &str) -> Result<String> {
         query(&self.programs, self.dir.path(), sql)
     }

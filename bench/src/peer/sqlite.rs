@@ -12,10 +12,10 @@ const SETTINGS: &str =
 /// Suffix of a store's file.
 const SUFFIX: &str = ".sqlite3";
 
-/// The store's file in a directory.
+/// Returns the store's file in a directory.
 ///
 /// # Errors
-/// When the directory has no such file.
+/// Fails if the directory has no such file.
 pub fn file_in(dir: &Path) -> Result<PathBuf> {
     let entries = std::fs::read_dir(dir).with_context(|| dir.display().to_string())?;
     let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -52,7 +52,7 @@ impl Rows {
     /// Reads the rows of a store.
     ///
     /// # Errors
-    /// When SQLite fails.
+    /// Fails if SQLite fails.
     pub fn read(file: &Path) -> Result<Self> {
         let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid";

@@ -19,7 +19,7 @@ pub struct Reply {
 /// Sends one request.
 ///
 /// # Errors
-/// When the connection fails or the answer is not valid HTTP.
+/// Fails if the connection fails or the answer is not valid HTTP.
 pub fn send_request(
     addr: SocketAddr,
     method: &str,
@@ -57,7 +57,7 @@ pub struct NewSale<'a> {
 }
 
 impl NewSale<'_> {
-    /// The body that creates the sale.
+    /// Returns the body that creates the sale.
     #[must_use]
     pub fn json(&self) -> String {
         json!({
@@ -98,7 +98,7 @@ impl StockRow {
     /// Reads the only row of the server's answer.
     ///
     /// # Errors
-    /// When the answer has no row.
+    /// Fails if the answer has no row.
     pub fn read(value: &Value) -> Result<Self> {
         let row = &value["items"][0];
         let number =

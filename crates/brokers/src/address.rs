@@ -51,7 +51,7 @@ impl BrokerKind {
         }
     }
 
-    /// The default port.
+    /// Returns the default port.
     fn port(self, is_tls: bool) -> u16 {
         match (self, is_tls) {
             (Self::Amqp, false) => 5672,
@@ -60,7 +60,7 @@ impl BrokerKind {
         }
     }
 
-    /// The query parameter for the name.
+    /// Returns the query parameter for the name.
     fn parameter(self) -> &'static str {
         match self {
             Self::Amqp => "exchange",
@@ -84,7 +84,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Whether a text looks like a broker's address.
+    /// Returns whether a text looks like a broker's address.
     #[must_use]
     pub fn is_broker_url(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| {
@@ -143,19 +143,19 @@ impl Address {
         })
     }
 
-    /// The kind of broker.
+    /// Returns the kind of broker.
     #[must_use]
     pub fn kind(&self) -> BrokerKind {
         self.kind
     }
 
-    /// The host: a name, or an IP address without brackets.
+    /// Returns the host: a name, or an IP address without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -179,12 +179,12 @@ impl Address {
         self.password.as_deref()
     }
 
-    /// The virtual host.
+    /// Returns the virtual host.
     pub(crate) fn virtual_host(&self) -> &str {
         &self.virtual_host
     }
 
-    /// The name of the exchange, or the prefix of subjects.
+    /// Returns the name of the exchange, or the prefix of subjects.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -173,7 +173,7 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     })
 }
 
-/// A header value on one line.
+/// Returns a header value on one line.
 fn header_value(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -45,7 +45,7 @@ fn message(id: &str, what: &str) -> Message {
     }
 }
 
-/// A unique name for the objects that a test creates at a broker.
+/// Returns a unique name for the objects that a test creates at a broker.
 fn name() -> String {
     format!("t{:016x}", rand::random::<u64>())
 }

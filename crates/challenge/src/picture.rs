@@ -74,7 +74,7 @@ pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength
 pub(crate) mod tests {
     use super::*;
 
-    /// The names of a file's chunks.
+    /// Returns the names of a file's chunks.
     pub(crate) fn chunks(file: &[u8]) -> Vec<String> {
         let mut names = Vec::new();
         let mut rest = &file[8..];

@@ -127,7 +127,7 @@ impl PieceShape {
         }))
     }
 
-    /// The outline, relative to the middle of the piece.
+    /// Returns the outline, relative to the middle of the piece.
     fn outline(&self) -> Vec<Point> {
         let side = |(n, edge): (usize, &Edge)| {
             let straight = |from: f32, to: f32| {
@@ -198,7 +198,7 @@ impl Pose {
         Self { place: place.pre_scale(size, size), bends }
     }
 
-    /// The outline of a shape at this position.
+    /// Returns the outline of a shape at this position.
     fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
         // The wave is as long as a piece's body, so the middle of the shape does not move.

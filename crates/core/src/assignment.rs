@@ -42,7 +42,7 @@ impl Settlers {
         true
     }
 
-    /// The live nodes that settle, in ascending order. Empty before the first check.
+    /// Returns the live nodes that settle, in ascending order. Empty before the first check.
     #[must_use]
     pub fn live(&self) -> &[NodeId] {
         &self.live
@@ -79,7 +79,7 @@ fn weight(slot: SlotKey, node: NodeId) -> u64 {
     mix(of_slot ^ u64::from(node.0))
 }
 
-/// The finalizer of SplitMix64 (G. Steele, D. Lea and C. Flood, 2014).
+/// Returns the finalizer of SplitMix64 (G. Steele, D. Lea and C. Flood, 2014).
 fn mix(n: u64) -> u64 {
     let z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

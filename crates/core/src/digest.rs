@@ -34,7 +34,7 @@ pub struct OrderDigest {
 }
 
 impl OrderDigest {
-    /// Whether an order in this state is marked as ended.
+    /// Returns whether an order in this state is marked as ended.
     #[must_use]
     pub fn is_ended(state: OrderState) -> bool {
         state != OrderState::Reserved

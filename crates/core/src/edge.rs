@@ -101,7 +101,7 @@ impl Follower {
         self.at
     }
 
-    /// The head of the copy in use.
+    /// Returns the head of the copy in use.
     #[must_use]
     pub fn used(&self) -> Option<FeedHead> {
         self.used

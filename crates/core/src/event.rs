@@ -56,7 +56,7 @@ impl EventType {
         Self::ItemSoldOut,
     ];
 
-    /// The name of the type in rows, JSON and metrics.
+    /// Returns the name of the type in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl EventType {
         Self::ALL.iter().copied().find(|t| t.as_str() == word)
     }
 
-    /// The event type for an order's new state.
+    /// Returns the event type for an order's new state.
     #[must_use]
     pub fn from_order_state(state: OrderState) -> Self {
         match state {
@@ -123,7 +123,7 @@ impl Attribution {
         Self { actor, why: None }
     }
 
-    /// The engine with this reason.
+    /// Returns the engine with this reason.
     #[must_use]
     pub fn from_engine(why: &str) -> Self {
         Self { actor: Actor::Engine, why: Some(why.to_owned()) }
@@ -208,20 +208,20 @@ pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the 
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
-    /// Whether the event is about an order that was created from a waitlist entry. The actor must
-    /// be the engine: other actors may give the same text as their reason.
+    /// Returns whether the event is about an order that was created from a waitlist entry. The
+    /// actor must be the engine: other actors may give the same text as their reason.
     #[must_use]
     pub fn is_from_waitlist(&self) -> bool {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)
     }
 
-    /// Whether the event is about a waitlist entry that ended with its sale.
+    /// Returns whether the event is about a waitlist entry that ended with its sale.
     #[must_use]
     pub fn is_end_of_waitlist(&self) -> bool {
         self.what == EventType::OrderRefused && self.has_engine_reason(WAITLIST_ENDED)
     }
 
-    /// Whether the engine made the change for this reason.
+    /// Returns whether the engine made the change for this reason.
     fn has_engine_reason(&self, why: &str) -> bool {
         self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(why)
     }

@@ -35,7 +35,7 @@ pub struct SeenDatabase {
 }
 
 impl SeenDatabase {
-    /// The newest row of its history.
+    /// Returns the newest row of its history.
     #[must_use]
     pub fn newest(&self) -> Option<&DatabaseHistory> {
         self.rows.first()

@@ -55,7 +55,7 @@ impl TicketId {
         Some(Self(bytes))
     }
 
-    /// The text form, without allocating.
+    /// Returns the text form, without allocating.
     #[must_use]
     pub fn text(&self) -> TicketIdText {
         let mut text = [0; TEXT_BYTES];
@@ -117,7 +117,7 @@ impl fmt::Debug for TicketId {
 pub struct TicketIdText([u8; TEXT_BYTES]);
 
 impl TicketIdText {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("the alphabet is ASCII")
@@ -176,7 +176,8 @@ impl IdKey {
         BuyerId::new(&name).expect("the erased name is valid")
     }
 
-    /// The name that replaces an erased buyer's request key, which may contain personal data.
+    /// Returns the name that replaces an erased buyer's request key, which may contain personal
+    /// data.
     #[must_use]
     pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -189,7 +190,7 @@ impl IdKey {
         RequestKey::new(&name).expect("39 visible bytes")
     }
 
-    /// The id of an issued ticket.
+    /// Returns the id of an issued ticket.
     #[must_use]
     pub fn id_of(&self, ticket: &Ticket) -> TicketId {
         let parts = TicketParts {
@@ -242,7 +243,7 @@ impl BuyerId {
     /// such a name is refused.
     pub const ERASED: &str = "erased:";
 
-    /// Whether this is the name of an erased buyer.
+    /// Returns whether this is the name of an erased buyer.
     #[must_use]
     pub fn is_erased(&self) -> bool {
         self.as_str().starts_with(Self::ERASED)

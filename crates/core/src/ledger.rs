@@ -16,7 +16,7 @@ pub trait Ledger {
     /// A failure below the rules, such as a disk or a connection. The transaction is rolled back.
     type Error;
 
-    /// The item.
+    /// Returns the item.
     fn item(&mut self, item: ItemId) -> Result<Option<Item>, Self::Error>;
     /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
@@ -28,11 +28,11 @@ pub trait Ledger {
     /// again.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
 
-    /// The grant, locked until the transaction ends.
+    /// Returns the grant, locked until the transaction ends.
     fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Self::Error>;
-    /// The slot's open grant.
+    /// Returns the slot's open grant.
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
-    /// Every open grant of an item, by slot.
+    /// Returns every open grant of an item, by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
     /// Returns the units of an item that are granted and not settled, in all its open grants. This
     /// does not lock the grants. Transfers between a slot and the pool wait for the item's lock,
@@ -47,14 +47,14 @@ pub trait Ledger {
 
     /// Returns the resolution of a ticket. A consumed ticket is read from its order.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
-    /// The ticket that has this number.
+    /// Returns the ticket that has this number.
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;
     /// Records a returned ticket. [`Ledger::insert_order`] records a consumed ticket.
     fn insert_resolution(&mut self, resolution: &Resolution) -> Result<(), Self::Error>;
 
-    /// The order of this id.
+    /// Returns the order of this id.
     fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Self::Error>;
-    /// The order of this request.
+    /// Returns the order of this request.
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey)
     -> Result<Option<Order>, Self::Error>;
     /// Returns the buyer's orders of one item, which are few.
@@ -73,23 +73,23 @@ pub trait Ledger {
     /// Writes an order's state, `pay_by`, `paid_at` and `ended_at`.
     fn put_order(&mut self, order: &Order) -> Result<(), Self::Error>;
 
-    /// Units that the buyer holds in active orders of an item.
+    /// Returns units that the buyer holds in active orders of an item.
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Self::Error>;
     /// Writes the buyer's quota.
     fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Result<(), Self::Error>;
 
-    /// The recall.
+    /// Returns the recall.
     fn recall(&mut self, id: RecallId) -> Result<Option<Recall>, Self::Error>;
-    /// Recalls of this grant that are not done.
+    /// Returns recalls of this grant that are not done.
     fn pending_recalls(&mut self, grant: GrantId) -> Result<Vec<Recall>, Self::Error>;
     /// Writes a recall, new or changed.
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
 
-    /// The grant of an item's waitlist, locked until the transaction ends.
+    /// Returns the grant of an item's waitlist, locked until the transaction ends.
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
-    /// The waitlist entry of this id.
+    /// Returns the waitlist entry of this id.
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// The buyer's waiting entry for the item.
+    /// Returns the buyer's waiting entry for the item.
     fn waitlist_entry_of(
         &mut self,
         item: ItemId,
@@ -113,17 +113,17 @@ pub trait Ledger {
     fn inbox(&mut self, provider: &str, event: &str) -> Result<bool, Self::Error>;
     /// Records that the message was handled.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Result<(), Self::Error>;
-    /// The payment, locked until the transaction ends.
+    /// Returns the payment, locked until the transaction ends.
     fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Self::Error>;
     /// Returns the payments that named this order, which are few.
     fn payments_of(&mut self, order: &TicketId) -> Result<Vec<Payment>, Self::Error>;
     /// Writes a payment, new or changed.
     fn put_payment(&mut self, payment: &Payment) -> Result<(), Self::Error>;
-    /// The refund, locked until the transaction ends.
+    /// Returns the refund, locked until the transaction ends.
     fn refund(&mut self, id: &RefundId) -> Result<Option<Refund>, Self::Error>;
     /// Writes a refund, new or changed.
     fn put_refund(&mut self, refund: &Refund) -> Result<(), Self::Error>;
-    /// The order's checkout.
+    /// Returns the order's checkout.
     fn checkout(&mut self, order: &TicketId) -> Result<Option<Checkout>, Self::Error>;
     /// Writes an order's checkout, new or changed.
     fn put_checkout(&mut self, checkout: &Checkout) -> Result<(), Self::Error>;

@@ -122,7 +122,7 @@ pub fn capture<L: Ledger>(
     }
 }
 
-/// The price of an order.
+/// Returns the price of an order.
 pub fn order_price<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<Money>, L::Error> {
     let Some(each) = ledger.price(order.item)? else { return Ok(None) };
     let minor = each.minor.checked_mul(i64::from(order.units.get()));

@@ -112,7 +112,7 @@ impl DeliveryQueue {
         queue
     }
 
-    /// The position after which to read the next event.
+    /// Returns the position after which to read the next event.
     #[must_use]
     pub fn read_after(&self) -> i64 {
         self.read
@@ -124,7 +124,7 @@ impl DeliveryQueue {
         self.bounds.window.saturating_sub(self.window.len())
     }
 
-    /// Whether the endpoint counts as down.
+    /// Returns whether the endpoint counts as down.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.breaker.is_open()
@@ -311,7 +311,7 @@ impl DeliveryQueue {
         }
     }
 
-    /// The keys of the events in delivery.
+    /// Returns the keys of the events in delivery.
     fn in_flight_keys(&self) -> HashSet<Arc<str>> {
         let all = self.in_flight.values().filter(|_| enforces(Rule::OneOnItsWay));
         all.map(|(about, _)| about.clone()).collect()

@@ -17,7 +17,7 @@ const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the 
 pub struct Registry(u64);
 
 impl Registry {
-    /// All of this many partitions (at most [`PARTITIONS_MAX`]).
+    /// Returns all of this many partitions (at most [`PARTITIONS_MAX`]).
     #[must_use]
     pub fn all(partitions: u32) -> Self {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
@@ -41,7 +41,7 @@ impl Registry {
         Self(listed)
     }
 
-    /// Whether a partition is listed.
+    /// Returns whether a partition is listed.
     #[must_use]
     pub fn has(self, index: u32) -> bool {
         self.0.checked_shr(index).unwrap_or(0) & 1 == 1

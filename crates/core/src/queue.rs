@@ -42,7 +42,7 @@ impl Queue {
         self.entries.len()
     }
 
-    /// The `decide_by` of the oldest ticket not yet acknowledged.
+    /// Returns the `decide_by` of the oldest ticket not yet acknowledged.
     pub(crate) fn oldest(&self) -> Option<Millis> {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
@@ -54,12 +54,12 @@ impl Queue {
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)
     }
 
-    /// Tickets not yet acknowledged.
+    /// Returns tickets not yet acknowledged.
     pub(crate) fn open(&self) -> usize {
         self.open
     }
 
-    /// Tickets not yet delivered.
+    /// Returns tickets not yet delivered.
     pub(crate) fn waiting(&self) -> usize {
         self.entries.len() - self.delivered
     }

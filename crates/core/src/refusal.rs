@@ -35,13 +35,13 @@ impl FreeUnits {
             .then_some(SoldOut { available, may_return: available + self.reserved > 0 })
     }
 
-    /// The answer of a node when a request was parked for the longest time allowed.
+    /// Returns the answer of a node when a request was parked for the longest time allowed.
     #[must_use]
     pub fn parked_too_long(&self, units: Units) -> SoldOut {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }
     }
 
-    /// The free units of a snapshot with these counts.
+    /// Returns the free units of a snapshot with these counts.
     #[must_use]
     pub fn from_parts(pool: u64, in_slots: u64, in_flight: u64, reserved: u64) -> Self {
         let hidden = if enforces(Rule::InFlightIsFree) { 0 } else { in_flight };

@@ -63,7 +63,7 @@ pub fn leave_step(
     LeaveStep::Wait
 }
 
-/// Whether every ticket of a stopped slot is settled under this grant.
+/// Returns whether every ticket of a stopped slot is settled under this grant.
 #[must_use]
 pub fn is_drained(grant: &Grant, view: &SlotView) -> bool {
     let same = view.grant == grant.id && view.epoch == grant.epoch;

@@ -28,7 +28,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// Units in the pool that are reserved for the waitlist: one for each entry.
+    /// Returns units in the pool that are reserved for the waitlist: one for each entry.
     #[must_use]
     pub fn kept_for_waitlist(&self) -> u64 {
         self.pool.min(self.waiting)
@@ -73,7 +73,7 @@ impl WaitlistState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Waiting, Self::Served, Self::Left, Self::PassedOver];
 
-    /// The name in rows and JSON.
+    /// Returns the name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -296,13 +296,13 @@ impl OrderState {
     pub const ALL: &[Self] =
         &[Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
 
-    /// Whether the order is active.
+    /// Returns whether the order is active.
     #[must_use]
     pub fn is_active(self) -> bool {
         matches!(self, Self::Reserved | Self::Paid)
     }
 
-    /// The name in rows, JSON and metrics.
+    /// Returns the name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ macro_rules! rules {
             /// Every rule.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The rule's name, as on the command line.
+            /// Returns the rule's name, as on the command line.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
@@ -358,7 +358,7 @@ mod removed {
         static REMOVED: Cell<Option<Rule>> = const { Cell::new(None) };
     }
 
-    /// Whether this rule holds on this thread.
+    /// Returns whether this rule holds on this thread.
     #[must_use]
     pub fn enforces(rule: Rule) -> bool {
         REMOVED.get() != Some(rule)
@@ -373,7 +373,7 @@ mod removed {
 #[cfg(feature = "mutants")]
 pub use removed::{enforces, remove};
 
-/// Whether this rule holds: always.
+/// Returns whether this rule holds: always.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 #[must_use]

@@ -49,7 +49,7 @@ impl Phase {
     pub const ALL: &[Self] =
         &[Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
 
-    /// The name in rows, JSON and metrics.
+    /// Returns the name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Phase {
         Self::ALL.iter().copied().find(|p| p.as_str() == word)
     }
 
-    /// The effect of `step` in this phase. A repeated step changes nothing.
+    /// Returns the effect of `step` in this phase. A repeated step changes nothing.
     #[must_use]
     pub fn step(self, step: PhaseStep) -> PhaseChange {
         use Phase::{Closed, Draft, Open, Paused, Scheduled};
@@ -96,7 +96,7 @@ impl Phase {
 }
 
 impl PhaseStep {
-    /// The name in paths and on the command line.
+    /// Returns the name in paths and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

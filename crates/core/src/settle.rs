@@ -129,7 +129,7 @@ struct SettleInput<'a> {
     now: Millis,
 }
 
-/// The verdict of an earlier transaction, if any.
+/// Returns the verdict of an earlier transaction, if any.
 fn earlier_verdict<L: Ledger>(
     ledger: &mut L,
     input: &SettleInput<'_>,

@@ -22,7 +22,7 @@ impl Counter {
     /// Both counters, in order.
     pub const ALL: &[Self] = &[Self::A, Self::B];
 
-    /// The other counter.
+    /// Returns the other counter.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -40,7 +40,7 @@ impl Counter {
         }
     }
 
-    /// The name in rows, JSON and scripts.
+    /// Returns the name in rows, JSON and scripts.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl PartitionChoice {
     /// Every choice.
     pub const ALL: &[Self] = &[Self::Buyer, Self::Random, Self::RoundRobin];
 
-    /// The name in rows, JSON and settings.
+    /// Returns the name in rows, JSON and settings.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -78,7 +78,7 @@ impl Units {
         (1..=UNITS_MAX).contains(&units).then_some(Self(units))
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
@@ -113,7 +113,7 @@ impl Stock {
         (units <= STOCK_MAX).then_some(Self::Counted(units))
     }
 
-    /// Whether units are counted (and so can run out).
+    /// Returns whether units are counted (and so can run out).
     #[must_use]
     pub fn is_counted(self) -> bool {
         matches!(self, Self::Counted(_))
@@ -134,13 +134,13 @@ impl SlotKey {
     /// index.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
-    /// The slot key of the grant of an item's waitlist ([`crate::waitlist`]).
+    /// Returns the slot key of the grant of an item's waitlist ([`crate::waitlist`]).
     #[must_use]
     pub fn waitlist(item: ItemId) -> Self {
         Self { item, index: Self::WAITLIST }
     }
 
-    /// Whether this is [`SlotKey::waitlist`].
+    /// Returns whether this is [`SlotKey::waitlist`].
     #[must_use]
     pub fn is_waitlist(self) -> bool {
         self == Self::waitlist(self.item)
@@ -169,7 +169,7 @@ macro_rules! text {
                 (fits && text.bytes().all(ok)).then(|| Self(text.into()))
             }
 
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -124,7 +124,7 @@ impl RoundReport {
         }
     }
 
-    /// Whether the round passed.
+    /// Returns whether the round passed.
     pub fn ok(&self) -> bool {
         self.findings.is_empty()
     }

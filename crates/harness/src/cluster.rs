@@ -35,7 +35,7 @@ pub use rustix::process::Signal;
 
 use process::{Process, ProcessSpec};
 
-/// A free port of this machine, for a server that is about to start.
+/// Returns a free port of this machine, for a server that is about to start.
 pub fn free_port() -> Result<u16, ClusterError> {
     ports::free()
 }
@@ -50,7 +50,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// The value of the `shape` setting.
+    /// Returns the value of the `shape` setting.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -263,22 +263,22 @@ impl Cluster {
         format!("http://{}", self.addr())
     }
 
-    /// The URL of the store.
+    /// Returns the URL of the store.
     pub fn store_url(&self) -> String {
         self.postgres.url(self.postgres.port())
     }
 
-    /// The URLs of the slots' Redis servers, in shape `cluster`.
+    /// Returns the URLs of the slots' Redis servers, in shape `cluster`.
     pub fn slots_urls(&self) -> Option<String> {
         self.redis.as_ref().map(|redis| slots_urls(redis, &self.redis_proxies))
     }
 
-    /// The operators' key.
+    /// Returns the operators' key.
     pub fn admin_key(&self) -> &str {
         &self.admin_key
     }
 
-    /// The file with the secret that signs buyers' tokens.
+    /// Returns the file with the secret that signs buyers' tokens.
     pub fn buyer_secret(&self) -> &Path {
         &self.buyer_secret
     }
@@ -390,7 +390,7 @@ fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
     addrs.iter().map(|addr| format!("redis://{addr}")).collect::<Vec<_>>().join(",")
 }
 
-/// A random secret of 64 hexadecimal digits.
+/// Returns a random secret of 64 hexadecimal digits.
 fn secret() -> String {
     secret_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -87,7 +87,7 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     DrawReport { ok: findings.is_empty(), findings, commitment: Some(commitment), order }
 }
 
-/// The queue that a seed gives.
+/// Returns the queue that a seed gives.
 fn drawn_order(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let lot = |buyer: &&str| hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec();

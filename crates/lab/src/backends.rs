@@ -61,7 +61,7 @@ impl Backends {
         Ok(Self { pool, redis, journal: Journal::default() })
     }
 
-    /// A connection to PostgreSQL.
+    /// Returns a connection to PostgreSQL.
     pub async fn db(&self) -> Result<Object> {
         self.pool.get().await.context("connecting to PostgreSQL")
     }
@@ -73,34 +73,34 @@ impl Backends {
         Ok(self.db().await?.batch_execute(&format!("{fresh}{sql}")).await?)
     }
 
-    /// The rows of the table `orders`.
+    /// Returns the rows of the table `orders`.
     pub async fn order_rows(&self) -> Result<Vec<Order>> {
         let db = self.db().await?;
         let rows = query(&db, "SELECT buyer, units FROM orders ORDER BY id", &[]).await?;
         Ok(rows.iter().map(|row| Order { buyer: row.get(0), units: row.get(1) }).collect())
     }
 
-    /// Whether the table `orders` has a row of this buyer.
+    /// Returns whether the table `orders` has a row of this buyer.
     pub async fn has_order(&self, buyer: i64) -> Result<bool> {
         let db = self.db().await?;
         let rows = query(&db, "SELECT 1 FROM orders WHERE buyer = $1", &[&buyer]).await?;
         Ok(!rows.is_empty())
     }
 
-    /// The orders of a Redis list of `buyer:units`.
+    /// Returns the orders of a Redis list of `buyer:units`.
     pub async fn listed_orders(&self, key: &str) -> Result<Vec<Order>> {
         let lines: Vec<String> =
             self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(-1)).await?;
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// The orders in a Redis hash from buyer to units.
+    /// Returns the orders in a Redis hash from buyer to units.
     pub async fn hashed_orders(&self, key: &str) -> Result<Vec<Order>> {
         let pairs: Vec<(i64, i64)> = self.redis.run(redis::cmd("HGETALL").arg(key)).await?;
         Ok(pairs.into_iter().map(|(buyer, units)| Order { buyer, units }).collect())
     }
 
-    /// The connection to Redis.
+    /// Returns the connection to Redis.
     pub fn redis(&self) -> &RedisLink {
         &self.redis
     }
@@ -191,7 +191,7 @@ pub async fn query_one(
     Ok(db.query_one(&statement, values).await?)
 }
 
-/// Whether a statement failed because the row already exists.
+/// Returns whether a statement failed because the row already exists.
 pub fn is_duplicate(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<tokio_postgres::Error>();
     error.and_then(|error| error.code()) == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)

@@ -88,7 +88,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// The promise as a word in the JSON.
+    /// Returns the promise as a word in the JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

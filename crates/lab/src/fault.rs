@@ -31,7 +31,7 @@ impl Fault {
     /// All faults. The run without a fault comes first.
     pub const ALL: [Self; 4] = [Self::None, Self::Crash, Self::Slow, Self::Restart];
 
-    /// The fault as a word on the command line and in the report.
+    /// Returns the fault as a word on the command line and in the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -114,7 +114,7 @@ impl Product {
         Ok(product)
     }
 
-    /// The addresses that buyers use.
+    /// Returns the addresses that buyers use.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         match &self.installation {
             Installation::Embedded(server) => vec![server.addr()],
@@ -122,7 +122,7 @@ impl Product {
         }
     }
 
-    /// The URL of the store, for the auditor.
+    /// Returns the URL of the store, for the auditor.
     pub fn store(&self) -> String {
         match &self.installation {
             Installation::Embedded(server) => server.data_dir.display().to_string(),
@@ -130,7 +130,7 @@ impl Product {
         }
     }
 
-    /// The secret that signs buyers' tokens.
+    /// Returns the secret that signs buyers' tokens.
     pub fn secret(&self) -> &[u8] {
         self.secret.as_bytes()
     }
@@ -202,7 +202,7 @@ impl Product {
         .collect()
     }
 
-    /// Every order of the sale, with the buyers' full names.
+    /// Returns every order of the sale, with the buyers' full names.
     pub fn order_rows(&self, target: &Target) -> Result<Vec<(String, i64)>> {
         let Target::Product { sale, .. } = target else { bail!("not a sale of the product") };
         match &self.installation {
@@ -240,7 +240,7 @@ fn is_ready(addr: SocketAddr) -> bool {
     http::send_request(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
 }
 
-/// A random secret of 64 hexadecimal digits.
+/// Returns a random secret of 64 hexadecimal digits.
 fn secret() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }

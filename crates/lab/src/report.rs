@@ -76,7 +76,7 @@ fn summary(run: &RunReport) -> String {
     format!("Of {all} strategies, {oversold} oversold and {broken} broke a promise. {safe}{best}")
 }
 
-/// A number with separated thousands.
+/// Returns a number with separated thousands.
 fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

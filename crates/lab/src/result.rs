@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict as a word in the report.
+    /// Returns the verdict as a word in the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -149,7 +149,7 @@ pub struct RunReport {
 }
 
 impl RunReport {
-    /// Whether every verdict agrees with the claim.
+    /// Returns whether every verdict agrees with the claim.
     #[must_use]
     pub fn agrees(&self) -> bool {
         self.results.iter().all(|result| result.agrees)

@@ -28,7 +28,7 @@ impl WorkDir {
         Ok(Self(path))
     }
 
-    /// The path of the directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -93,7 +93,7 @@ impl Servers {
         restart_redis(&mut self.redis, how)
     }
 
-    /// The servers with their versions.
+    /// Returns the servers with their versions.
     pub fn versions(&self) -> Result<Vec<String>> {
         let postgres = self.postgres.sql("SHOW server_version")?;
         let info = self.redis.run_command(&["INFO", "server"])?;
@@ -150,7 +150,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// The addresses of the workers.
+    /// Returns the addresses of the workers.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         self.specs.iter().map(|spec| SocketAddr::from(([127, 0, 0, 1], spec.port))).collect()
     }

@@ -285,18 +285,18 @@ impl Checker {
         self.history.last().and_then(|m| m.items[item.0 as usize - 1].free)
     }
 
-    /// The last answer to this attempt.
+    /// Returns the last answer to this attempt.
     pub(crate) fn last_answer(&self, attempt: usize) -> Option<BuyerAnswer> {
         self.answers.get(&attempt).copied()
     }
 
-    /// The store at a commit.
+    /// Returns the store at a commit.
     fn state_at(&self, version: u64) -> &CommitState {
         let at = self.history.partition_point(|m| m.version <= version);
         &self.history[at.saturating_sub(1)]
     }
 
-    /// The time of the next commit after this one.
+    /// Returns the time of the next commit after this one.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)
@@ -311,7 +311,7 @@ impl Checker {
             && ticket.is_some_and(|c| c.purchase.item == purchase.item && c.units == purchase.units)
     }
 
-    /// Whether this request holds an order.
+    /// Returns whether this request holds an order.
     pub(crate) fn holds_any(&self, purchase: &BuyerRequest) -> bool {
         self.requests.contains_key(&purchase.request())
     }

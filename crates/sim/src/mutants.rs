@@ -24,7 +24,7 @@ pub struct MutantResult {
 }
 
 impl MutantResult {
-    /// Whether the removal was detected.
+    /// Returns whether the removal was detected.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
         self.seeds.is_some() || self.directed.is_some()

@@ -75,7 +75,7 @@ impl Profile {
         Self::Swarm,
     ];
 
-    /// The profile of a seed.
+    /// Returns the profile of a seed.
     #[must_use]
     pub fn for_seed(seed: u64) -> Self {
         Self::ALL[(seed % Self::ALL.len() as u64) as usize]
@@ -199,7 +199,7 @@ fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
     }
 }
 
-/// The list of a seed.
+/// Returns the list of a seed.
 #[must_use]
 pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);

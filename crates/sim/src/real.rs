@@ -76,7 +76,7 @@ impl RecordedRun {
     }
 }
 
-/// The key for real slots and stores.
+/// Returns the key for real slots and stores.
 #[must_use]
 pub fn id_key() -> IdKey {
     NAMES.key.clone()

@@ -100,13 +100,13 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("numbers, names and texts")
 }
 
-/// The directory of the lists that detect a removed rule.
+/// Returns the directory of the lists that detect a removed rule.
 #[must_use]
 pub fn directed_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")
 }
 
-/// The directory of the lists that once gave a finding.
+/// Returns the directory of the lists that once gave a finding.
 #[must_use]
 pub fn regressions_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")

@@ -18,12 +18,12 @@ impl SimRng {
         mix(self.0)
     }
 
-    /// A number below `n` (0 if `n` is 0). The bias of the remainder is negligible here.
+    /// Returns a number below `n` (0 if `n` is 0). The bias of the remainder is negligible here.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next_u64() % n }
     }
 
-    /// A number from `from` to `to`, inclusive.
+    /// Returns a number from `from` to `to`, inclusive.
     pub fn in_range(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
@@ -34,7 +34,7 @@ impl SimRng {
     }
 }
 
-/// The finalizer of SplitMix64, which is a bijection.
+/// Returns the finalizer of SplitMix64, which is a bijection.
 #[must_use]
 pub fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -58,7 +58,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Whether every node reaches a slot of every item.
+    /// Returns whether every node reaches a slot of every item.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let reaches = |item: usize, node: u8| {

@@ -165,7 +165,7 @@ fn with_replaced(ops: &[Op], at: usize, op: Op) -> Vec<Op> {
     ops
 }
 
-/// The operation as JSON: its name with its arguments.
+/// Returns the operation as JSON: its name with its arguments.
 fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation is a name over numbers")
 }

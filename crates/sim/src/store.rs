@@ -172,7 +172,7 @@ fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
 }
 
 impl SimStore {
-    /// A store with these rows.
+    /// Returns a store with these rows.
     #[must_use]
     pub fn new(model: Model, key: IdKey) -> Self {
         let phases = model
@@ -278,32 +278,32 @@ impl SimStore {
         }
     }
 
-    /// The committed grant.
+    /// Returns the committed grant.
     #[must_use]
     pub fn grant(&self, id: GrantId) -> Option<&Grant> {
         self.model.grants.get(&id)
     }
 
-    /// The slot's open grant.
+    /// Returns the slot's open grant.
     #[must_use]
     pub fn open_grant(&self, slot: SlotKey) -> Option<&Grant> {
         self.model.grants.values().find(|g| g.open && g.slot == slot)
     }
 
-    /// Whether the grant was closed by this commit or an earlier one.
+    /// Returns whether the grant was closed by this commit or an earlier one.
     #[must_use]
     pub fn closed_by(&self, id: GrantId, version: u64) -> bool {
         self.closed.get(&id).is_some_and(|&at| at <= version)
     }
 
-    /// The order that a request holds.
+    /// Returns the order that a request holds.
     #[must_use]
     pub fn order_of(&self, buyer: &BuyerId, key: &RequestKey) -> Option<&doorbuster_core::Order> {
         let id = self.model.requests.get(&(buyer.clone(), key.clone()))?;
         self.model.orders.get(id)
     }
 
-    /// A ticket's verdict, if it has one.
+    /// Returns a ticket's verdict, if it has one.
     #[must_use]
     pub fn verdict(&self, id: &TicketId) -> Option<Verdict> {
         match self.model.orders.contains_key(id) {
@@ -312,19 +312,19 @@ impl SimStore {
         }
     }
 
-    /// Whether the phase that buyers see allows new grants.
+    /// Returns whether the phase that buyers see allows new grants.
     #[must_use]
     pub fn sells(&self, item: ItemId) -> bool {
         self.phases.get(&item).is_some_and(|p| p.shown == Phase::Open && p.intent.is_none())
     }
 
-    /// The requests that hold an order, in the order of the commits.
+    /// Returns the requests that hold an order, in the order of the commits.
     #[must_use]
     pub fn winners(&self) -> &[Winner] {
         &self.winners
     }
 
-    /// The units in an item's pool that are not kept for the waitlist.
+    /// Returns the units in an item's pool that are not kept for the waitlist.
     #[must_use]
     pub fn pool(&self, item: ItemId) -> u64 {
         self.model.items.get(&item).map_or(0, |i| i.pool - i.kept_for_waitlist())
@@ -351,12 +351,12 @@ impl SimStore {
         }
     }
 
-    /// Recalls that are not done, oldest id first.
+    /// Returns recalls that are not done, oldest id first.
     pub fn pending(&self) -> impl Iterator<Item = &Recall> {
         self.model.recalls.values().filter(|r| !r.done)
     }
 
-    /// Orders in one state, sorted by id.
+    /// Returns orders in one state, sorted by id.
     pub fn orders_in(&self, state: OrderState) -> impl Iterator<Item = &doorbuster_core::Order> {
         self.model.orders.values().filter(move |o| o.state == state)
     }

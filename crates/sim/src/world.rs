@@ -349,7 +349,7 @@ impl World {
     }
 }
 
-/// The number of units in an operation.
+/// Returns the number of units in an operation.
 pub(crate) fn units_of(units: u8) -> Units {
     Units::new(u32::from(units).clamp(1, 9)).expect("1 to 9 is in range")
 }

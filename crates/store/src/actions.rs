@@ -71,7 +71,7 @@ pub(crate) fn changed_order(
     Some(changes)
 }
 
-/// A change of an item's total to `total` units.
+/// Returns a change of an item's total to `total` units.
 pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange> {
     let before = total.cast_signed() - units;
     vec![
@@ -80,7 +80,7 @@ pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange>
     ]
 }
 
-/// The rows that one transaction of an erasure changed.
+/// Returns the rows that one transaction of an erasure changed.
 pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }
@@ -107,7 +107,7 @@ pub(crate) fn changed_endpoint(
     changes
 }
 
-/// The host of an address, without the user, the password and the path.
+/// Returns the host of an address, without the user, the password and the path.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -133,7 +133,8 @@ fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>)
     }
 }
 
-/// The fields of a sale that operators set, as the API names them. Times are in milliseconds.
+/// Returns the fields of a sale that operators set, as the API names them. Times are in
+/// milliseconds.
 fn sale_view(sale: &SaleRow) -> Value {
     let items: Map<String, Value> =
         sale.items.iter().map(|item| (item.name.clone(), item_view(item))).collect();

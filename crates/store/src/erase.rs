@@ -167,7 +167,7 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// The key that replaces a request key.
+    /// Returns the key that replaces a request key.
     pub(crate) fn key(&self, key: &str) -> RequestKey {
         self.key.erased_key(&self.old, key)
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::contract::SaleRow;
 
-/// The word for an actor: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
+/// Returns the word for an actor: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
 pub(crate) fn actor_text(actor: &Actor) -> Cow<'static, str> {
     match actor {
         Actor::Buyer => Cow::Borrowed("buyer"),
@@ -86,7 +86,7 @@ pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event
     })
 }
 
-/// The state of an order after an event of this type.
+/// Returns the state of an order after an event of this type.
 fn state_after(what: EventType) -> Option<OrderState> {
     Some(match what {
         EventType::OrderReserved | EventType::OrderExtended => OrderState::Reserved,

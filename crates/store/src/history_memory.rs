@@ -60,7 +60,7 @@ impl HistoryMemory {
         let _ = self.0.elsewhere.set(ask);
     }
 
-    /// The newest known history of this process's deployment.
+    /// Returns the newest known history of this process's deployment.
     #[must_use]
     pub fn known(&self) -> Option<DatabaseHistory> {
         let state = self.state();
@@ -111,7 +111,7 @@ impl HistoryMemory {
         self.announce(state, before);
     }
 
-    /// Whether a connection that was opened at this time must be checked again.
+    /// Returns whether a connection that was opened at this time must be checked again.
     pub(crate) fn is_outdated(&self, opened: Instant) -> bool {
         self.state().raised_at.is_some_and(|raised_at| opened < raised_at)
     }
@@ -140,7 +140,7 @@ impl HistoryMemory {
 }
 
 impl State {
-    /// The number and the token of the newest history.
+    /// Returns the number and the token of the newest history.
     fn newest(&self) -> Option<(i64, String)> {
         let known = self.known_to(self.deployment.as_deref());
         known.map(|known| (known.fence, known.token.clone()))

@@ -23,7 +23,7 @@ pub async fn dump(store: &Store) -> StoreResult<Model> {
 pub struct InMemory(Memory);
 
 impl InMemory {
-    /// An empty store.
+    /// Returns an empty store.
     pub fn open() -> StoreResult<Self> {
         Memory::open().map(Self)
     }
@@ -52,7 +52,7 @@ impl InMemory {
         self.0.run(now, work).map_err(StoreError::from)
     }
 
-    /// Every row of the rules' tables.
+    /// Returns every row of the rules' tables.
     pub fn dump(&mut self) -> StoreResult<Model> {
         self.0.dump().map_err(StoreError::from)
     }

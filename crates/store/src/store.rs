@@ -79,7 +79,7 @@ impl Store {
         }
     }
 
-    /// The store's clock.
+    /// Returns the store's clock.
     #[must_use]
     pub fn now(&self) -> Millis {
         match self {
@@ -118,7 +118,7 @@ impl Store {
         }
     }
 
-    /// Whether the store can be used.
+    /// Returns whether the store can be used.
     pub async fn health(&self) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.health(),
@@ -138,7 +138,7 @@ impl Store {
         }
     }
 
-    /// The history of the store, newest first.
+    /// Returns the history of the store, newest first.
     pub async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {
         match self {
             Self::Sqlite(s) => s.store_history().await,
@@ -210,12 +210,12 @@ impl Store {
 
 /// Sales.
 impl Store {
-    /// Every sale, newest first.
+    /// Returns every sale, newest first.
     pub async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
         Ok(self.catalogue().await?.sales)
     }
 
-    /// Every sale, with the version of that state.
+    /// Returns every sale, with the version of that state.
     pub async fn catalogue(&self) -> StoreResult<CatalogueRows> {
         match self {
             Self::Sqlite(s) => s.catalogue().await,
@@ -231,7 +231,7 @@ impl Store {
         }
     }
 
-    /// The sale of this id.
+    /// Returns the sale of this id.
     pub async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.sale(id).await,
@@ -334,7 +334,7 @@ impl Store {
 
 /// Operators and nodes.
 impl Store {
-    /// Every operator's key, oldest first.
+    /// Returns every operator's key, oldest first.
     pub async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
         match self {
             Self::Sqlite(s) => s.keys().await,
@@ -378,7 +378,7 @@ impl Store {
 
 /// Checks.
 impl Store {
-    /// Units that the buyer holds of an item.
+    /// Returns units that the buyer holds of an item.
     pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
         match self {
             Self::Sqlite(s) => s.quota(item, buyer).await,

@@ -146,7 +146,7 @@ fn check_phrases(file: &str, line: usize, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Whether `text` has `phrase` between word boundaries.
+/// Returns whether `text` has `phrase` between word boundaries.
 fn has_phrase(text: &str, phrase: &str) -> bool {
     text.match_indices(phrase).any(|(at, _)| {
         let before = text[..at].chars().next_back();

@@ -44,7 +44,8 @@ pub fn check_page(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The paragraphs and list items outside of code blocks, tables and headings, with their lines.
+/// Returns the paragraphs and list items outside of code blocks, tables and headings, with their
+/// lines.
 fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, String)> {
     let mut all: Vec<(usize, String)> = Vec::new();
     let mut is_code = false;
@@ -82,7 +83,7 @@ fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, St
     all
 }
 
-/// A list item without its mark.
+/// Returns a list item without its mark.
 fn strip_item(content: &str) -> &str {
     let digits = content.trim_start_matches(|c: char| c.is_ascii_digit());
     let numbered = (digits.len() < content.len()).then(|| digits.strip_prefix(". ")).flatten();

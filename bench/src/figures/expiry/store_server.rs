@@ -27,7 +27,7 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// The store's name.
+    /// Returns the store's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
@@ -77,7 +77,7 @@ impl StoreServer {
         Ok(Self { kind, _dir: dir })
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     pub fn addr(&self) -> SocketAddr {
         match &self.kind {
             Installation::SingleServer(server) => server.addr(),
@@ -85,7 +85,7 @@ impl StoreServer {
         }
     }
 
-    /// The secret that signs buyers' tokens.
+    /// Returns the secret that signs buyers' tokens.
     pub fn secret(&self) -> Result<Vec<u8>> {
         match &self.kind {
             Installation::SingleServer(_) => Ok(BUYER_SECRET.as_bytes().to_vec()),

@@ -100,7 +100,7 @@ impl Drop for Keeper {
     }
 }
 
-/// A new directory.
+/// Returns a new directory.
 pub fn directory(what: &str) -> PathBuf {
     let dir =
         std::env::temp_dir().join(format!("doorbuster-{what}-{:016x}", rand::random::<u64>()));
@@ -120,7 +120,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     held.map(|listener| listener.local_addr().expect("an address").port())
 }
 
-/// A connection to a port of this machine.
+/// Returns a connection to a port of this machine.
 pub fn dial(port: u16) -> Option<TcpStream> {
     let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;

@@ -79,7 +79,7 @@ impl NatsServer {
         self.port
     }
 
-    /// The server's URL with a prefix of subjects.
+    /// Returns the server's URL with a prefix of subjects.
     pub fn url(&self, prefix: &str) -> String {
         format!("nats://shop:secret@127.0.0.1:{}?prefix={prefix}", self.port)
     }
@@ -110,7 +110,7 @@ impl NatsServer {
         assert!(reply.get("error").is_none(), "{reply}");
     }
 
-    /// The messages of a stream, oldest first.
+    /// Returns the messages of a stream, oldest first.
     pub async fn kept(&self, stream: &str) -> Vec<Kept> {
         let client = self.connect().await;
         let mut all = Vec::new();

@@ -113,7 +113,7 @@ impl Rabbit {
         self.port
     }
 
-    /// The broker's URL with an exchange.
+    /// Returns the broker's URL with an exchange.
     pub fn url(&self, exchange: &str) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/?exchange={exchange}", self.port)
     }

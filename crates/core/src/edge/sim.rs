@@ -20,7 +20,7 @@ thread_local! {
     static REMOVED: Cell<Option<FeedRule>> = const { Cell::new(None) };
 }
 
-/// Whether this rule holds on this thread.
+/// Returns whether this rule holds on this thread.
 pub(super) fn holds(rule: FeedRule) -> bool {
     REMOVED.get() != Some(rule)
 }

@@ -35,7 +35,7 @@ impl DistinctBuyers {
         }
     }
 
-    /// The estimated number of buyers.
+    /// Returns the estimated number of buyers.
     #[must_use]
     pub const fn about(self) -> u64 {
         let (mut sum, mut empty, mut at) = (0, 0, 0);
@@ -54,7 +54,7 @@ impl DistinctBuyers {
 mod tests {
     use super::*;
 
-    /// A well-mixed hash (splitmix64).
+    /// Returns a well-mixed hash (splitmix64).
     fn hash(n: u64) -> u64 {
         let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -35,25 +35,25 @@ impl Seed {
         Self(random)
     }
 
-    /// The bytes that the store keeps.
+    /// Returns the bytes that the store keeps.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0
     }
 
-    /// The seed in hexadecimal, as it is published after the opening.
+    /// Returns the seed in hexadecimal, as it is published after the opening.
     #[must_use]
     pub fn text(&self) -> String {
         hex(&self.0)
     }
 
-    /// The commitment: `sha256:` and the hash of the seed's bytes.
+    /// Returns the commitment: `sha256:` and the hash of the seed's bytes.
     #[must_use]
     pub fn commitment(&self) -> String {
         format!("{COMMITMENT_PREFIX}{}", hex(&Sha256::digest(self.0)))
     }
 
-    /// The lot of this buyer.
+    /// Returns the lot of this buyer.
     #[must_use]
     pub fn lot(&self, buyer: &str) -> Lot {
         let mut mac =
@@ -77,7 +77,7 @@ impl Lot {
         Self(bytes)
     }
 
-    /// The bytes that the store keeps. Their order is the order of admission.
+    /// Returns the bytes that the store keeps. Their order is the order of admission.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0
@@ -90,7 +90,7 @@ impl fmt::Debug for Lot {
     }
 }
 
-/// The participants in the order in which they are admitted.
+/// Returns the participants in the order in which they are admitted.
 #[must_use]
 pub fn drawn_order<'a>(
     seed: &Seed,

@@ -38,8 +38,8 @@ pub enum RateDecision {
 }
 
 impl RateLimit {
-    /// A limit of `burst` requests at once and `per_minute` after that. Both must be at least one
-    /// and at most ten million.
+    /// Returns a limit of `burst` requests at once and `per_minute` after that. Both must be at
+    /// least one and at most ten million.
     #[must_use]
     pub const fn new(burst: u32, per_minute: u32) -> Self {
         let (burst, per_minute) =

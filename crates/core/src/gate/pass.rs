@@ -64,7 +64,7 @@ pub struct PassTerms<'a> {
     pub expires_at: Millis,
 }
 
-/// The period that contains `now`.
+/// Returns the period that contains `now`.
 #[must_use]
 pub fn period(now: Millis) -> i64 {
     now.0.div_euclid(PERIOD_MS)
@@ -169,7 +169,7 @@ impl<'a> UnverifiedPass<'a> {
         Some(Self { signed, tag, terms })
     }
 
-    /// The contents, unverified.
+    /// Returns the contents, unverified.
     #[must_use]
     pub const fn terms(&self) -> PassTerms<'a> {
         self.terms

@@ -102,7 +102,7 @@ pub struct RoomSupply {
 }
 
 impl RoomSupply {
-    /// The number of units that the next buyer is expected to take, at least 1.
+    /// Returns the number of units that the next buyer is expected to take, at least 1.
     #[must_use]
     pub fn units_per_buyer(&self) -> u64 {
         let share = match self.used {

@@ -43,7 +43,7 @@ impl PaymentState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Captured, Self::Refunded, Self::Failed];
 
-    /// The name in rows and JSON.
+    /// Returns the name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -90,7 +90,7 @@ impl ReversalKind {
     /// Every kind.
     pub const ALL: &[Self] = &[Self::Returned, Self::Disputed];
 
-    /// The name in rows and JSON.
+    /// Returns the name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -127,7 +127,7 @@ impl RefundCause {
     pub const ALL: &[Self] =
         &[Self::Late, Self::Mismatch, Self::Second, Self::UnknownOrder, Self::Operator];
 
-    /// The name in rows, JSON and metrics.
+    /// Returns the name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -168,7 +168,7 @@ impl RefundState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Pending, Self::Settled, Self::Failed];
 
-    /// The name in rows, JSON and metrics.
+    /// Returns the name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

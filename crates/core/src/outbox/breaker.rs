@@ -34,7 +34,7 @@ impl Breaker {
         self.probe_at.is_some()
     }
 
-    /// When an endpoint that is down may be tried again.
+    /// Returns when an endpoint that is down may be tried again.
     pub(super) fn probe_at(&self) -> Millis {
         self.probe_at.max(self.paused_until).unwrap_or(Millis(0))
     }

@@ -12,13 +12,13 @@ pub enum EventFilter {
 }
 
 impl EventFilter {
-    /// A filter for these types.
+    /// Returns a filter for these types.
     #[must_use]
     pub fn only(types: &[EventType]) -> Self {
         Self::Only(types.iter().map(|what| what.as_str().to_owned()).collect())
     }
 
-    /// Whether the endpoint wants events of the type with this name.
+    /// Returns whether the endpoint wants events of the type with this name.
     #[must_use]
     pub fn has(&self, what: &str) -> bool {
         match self {

@@ -56,7 +56,7 @@ pub(super) struct ItemTotals {
 }
 
 impl ItemTotals {
-    /// Units in active orders.
+    /// Returns units in active orders.
     pub fn active(&self) -> i128 {
         self.held + self.paid
     }
@@ -108,7 +108,7 @@ pub(super) struct Grant {
 const WAITLIST_SLOT: i64 = 2_147_483_647;
 
 impl Grant {
-    /// Whether this is the grant of an item's waitlist. Such a grant is never open.
+    /// Returns whether this is the grant of an item's waitlist. Such a grant is never open.
     pub fn is_waitlist(&self) -> bool {
         self.slot == WAITLIST_SLOT
     }
@@ -158,12 +158,12 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Whether the order is reserved or paid.
+    /// Returns whether the order is reserved or paid.
     pub fn is_active(&self) -> bool {
         matches!(&*self.state, "reserved" | "paid")
     }
 
-    /// Whether the buyer was erased, so that the buyer and the request key are unknown.
+    /// Returns whether the buyer was erased, so that the buyer and the request key are unknown.
     pub fn is_erased(&self) -> bool {
         self.buyer.starts_with("erased:")
     }
@@ -273,7 +273,7 @@ pub(super) struct WaitlistEntry {
 }
 
 impl Snapshot {
-    /// Whether this is the grant of a waitlist.
+    /// Returns whether this is the grant of a waitlist.
     pub fn is_waitlist(&self, grant: i64) -> bool {
         self.grants.get(&grant).is_some_and(Grant::is_waitlist)
     }
@@ -302,22 +302,22 @@ impl Snapshot {
         }
     }
 
-    /// The sums of one item.
+    /// Returns the sums of one item.
     pub fn item_totals(&self, item: i64) -> ItemTotals {
         self.index.sums.get(&item).copied().unwrap_or_default()
     }
 
-    /// The order of this id.
+    /// Returns the order of this id.
     pub fn order(&self, id: &str) -> Option<&Order> {
         self.index.by_id.get(id).map(|&at| &self.orders[at])
     }
 
-    /// The order of this grant and number.
+    /// Returns the order of this grant and number.
     pub fn order_by_number(&self, at: (i64, i64)) -> Option<&Order> {
         self.index.by_number.get(&at).map(|&at| &self.orders[at])
     }
 
-    /// The events of the order with this grant and number, in their order.
+    /// Returns the events of the order with this grant and number, in their order.
     pub fn history(&self, at: (i64, i64)) -> impl Iterator<Item = &Event> {
         self.index.histories.get(&at).into_iter().flatten().map(|&at| &self.events[at])
     }

@@ -107,7 +107,7 @@ const TABLE: [(Fault, &str, &str); 23] = [
 ];
 
 impl Fault {
-    /// All faults of an installation of this shape, in a fixed order.
+    /// Returns all faults of an installation of this shape, in a fixed order.
     pub fn all_for(shape: Shape) -> Vec<Self> {
         let all = TABLE.iter().map(|(fault, ..)| *fault);
         all.filter(|fault| shape == Shape::Cluster || !fault.name().starts_with("redis")).collect()
@@ -118,23 +118,23 @@ impl Fault {
         TABLE.iter().find(|(_, known, _)| *known == name).map(|(fault, ..)| *fault)
     }
 
-    /// The name of the fault.
+    /// Returns the name of the fault.
     pub fn name(self) -> &'static str {
         self.row().1
     }
 
-    /// The description of the fault.
+    /// Returns the description of the fault.
     pub fn description(self) -> &'static str {
         self.row().2
     }
 
-    /// Whether the fault needs a standby of PostgreSQL.
+    /// Returns whether the fault needs a standby of PostgreSQL.
     pub fn needs_standby(self) -> bool {
         use Fault::{PostgresFailover, PostgresOldPrimaryReturns, PostgresStandbyAway};
         matches!(self, PostgresFailover | PostgresOldPrimaryReturns | PostgresStandbyAway)
     }
 
-    /// Whether slots may be lost and replaced because of the fault.
+    /// Returns whether slots may be lost and replaced because of the fault.
     pub fn may_cost_a_slot(self) -> bool {
         !matches!(
             self,

@@ -29,17 +29,17 @@ impl ClusterDir {
         Ok(Self(absolute))
     }
 
-    /// The path of the directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The directory of the process-id files.
+    /// Returns the directory of the process-id files.
     pub fn pid_dir(&self) -> PathBuf {
         self.0.join("run")
     }
 
-    /// The log file of a server.
+    /// Returns the log file of a server.
     pub fn log_file(&self, name: &str) -> PathBuf {
         self.0.join("log").join(format!("{name}.log"))
     }

@@ -28,7 +28,7 @@ impl ClusterError {
 
 /// Adds the operation to the error of a system call.
 pub(super) trait OrFailed<T> {
-    /// The value, or an error that names the operation.
+    /// Returns the value, or an error that names the operation.
     fn or_failed(self, what: impl FnOnce() -> String) -> Result<T, ClusterError>;
 }
 

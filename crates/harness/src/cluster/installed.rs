@@ -47,12 +47,12 @@ pub struct InstalledServer {
 }
 
 impl InstalledCluster {
-    /// Whether every server runs.
+    /// Returns whether every server runs.
     pub fn is_up(&self) -> bool {
         self.parts.iter().all(|part| part.pid.is_some())
     }
 
-    /// Whether no server runs.
+    /// Returns whether no server runs.
     pub fn is_down(&self) -> bool {
         self.parts.iter().all(|part| part.pid.is_none())
     }

@@ -77,22 +77,22 @@ impl Node {
         })
     }
 
-    /// The address that the node listens on.
+    /// Returns the address that the node listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The name of the node.
+    /// Returns the name of the node.
     pub fn name(&self) -> &str {
         &self.start.name
     }
 
-    /// The process id while the process exists.
+    /// Returns the process id while the process exists.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Whether the process runs.
+    /// Returns whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
     }

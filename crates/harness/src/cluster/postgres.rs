@@ -211,12 +211,13 @@ impl Postgres {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// The process id of the server while it runs. Its connections are children of this process.
+    /// Returns the process id of the server while it runs. Its connections are children of this
+    /// process.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// The port of the server.
+    /// Returns the port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -294,7 +295,7 @@ fn initdb(
     run(&words.map(str::to_owned).collect::<Vec<_>>(), &[]).map(drop)
 }
 
-/// The directory of the newest version's programs.
+/// Returns the directory of the newest version's programs.
 fn bin_dir() -> Result<PathBuf, ClusterError> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<PathBuf> = entries

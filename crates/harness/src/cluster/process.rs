@@ -133,12 +133,12 @@ impl Process {
         Ok(found)
     }
 
-    /// The name of the process.
+    /// Returns the name of the process.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
@@ -237,7 +237,7 @@ impl Process {
         Ok(())
     }
 
-    /// The end of the log.
+    /// Returns the end of the log.
     pub fn log_tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let from = text.len().saturating_sub(LOG_SHOWN_BYTES);

@@ -200,7 +200,7 @@ mod tests {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
     }
 
-    /// A server that sends its name and then echoes its input.
+    /// Returns a server that sends its name and then echoes its input.
     fn echo(name: &'static str) -> SocketAddr {
         let listener = std::net::TcpListener::bind(anywhere()).expect("a free port");
         let addr = listener.local_addr().expect("a bound listener");

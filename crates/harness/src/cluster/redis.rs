@@ -157,12 +157,12 @@ impl RedisServer {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// The process id while the process exists.
+    /// Returns the process id while the process exists.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Whether the process runs.
+    /// Returns whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
     }
@@ -177,12 +177,12 @@ impl RedisServer {
         resp::run_command(self.addr(), words)
     }
 
-    /// The snapshot file that the server saves to and loads from.
+    /// Returns the snapshot file that the server saves to and loads from.
     pub fn snapshot(&self) -> PathBuf {
         self.dir.join("dump.rdb")
     }
 
-    /// The role that the server reports.
+    /// Returns the role that the server reports.
     pub fn role(&self) -> Role {
         match self.run_command(&["ROLE"]) {
             Ok(reply) if reply.starts_with("master") => Role::Primary,
@@ -312,12 +312,12 @@ impl Redis {
         self.servers.iter().try_for_each(|server| wait_until(what, || holds(server)))
     }
 
-    /// The number of shards.
+    /// Returns the number of shards.
     pub fn shards(&self) -> usize {
         self.shards
     }
 
-    /// All servers.
+    /// Returns all servers.
     pub fn servers(&self) -> &[RedisServer] {
         &self.servers
     }
@@ -327,7 +327,8 @@ impl Redis {
         &mut self.servers[index]
     }
 
-    /// The present primary of a shard and its replica. Without replicas both are the same server.
+    /// Returns the present primary of a shard and its replica. Without replicas both are the same
+    /// server.
     pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary

@@ -59,14 +59,14 @@ impl Buyers {
         buyers
     }
 
-    /// The number of buyers.
+    /// Returns the number of buyers.
     #[must_use]
     pub fn count(&self) -> u32 {
         // The count was a u32 in `new`.
         self.signatures.len() as u32
     }
 
-    /// The buyer's token.
+    /// Returns the buyer's token.
     #[must_use]
     pub fn token(&self, buyer: u32) -> String {
         let mut token = self.signed_part(buyer);
@@ -75,7 +75,7 @@ impl Buyers {
         String::from_utf8(token).expect("base64url and dots are ASCII")
     }
 
-    /// The buyer's name in the token.
+    /// Returns the buyer's name in the token.
     #[must_use]
     pub fn name(&self, buyer: u32) -> String {
         format!("{}-{buyer:0DIGITS$}", self.series)
@@ -143,7 +143,7 @@ impl Template {
         Self { bytes, claims: buyers.claims.clone(), token_at, key_digits_at, sale_digits_at }
     }
 
-    /// The request of this buyer.
+    /// Returns the request of this buyer.
     pub fn for_buyer(&mut self, buyers: &Buyers, buyer: u32) -> &[u8] {
         write_digits(buyer, &mut self.claims[buyers.digits_at..buyers.digits_at + DIGITS]);
         write_digits(buyer, &mut self.bytes[self.key_digits_at..self.key_digits_at + DIGITS]);

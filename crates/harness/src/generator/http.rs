@@ -161,7 +161,7 @@ impl<'a> Purchases<'a> {
         Self { sales, ..self }
     }
 
-    /// The next buyer.
+    /// Returns the next buyer.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

@@ -83,32 +83,32 @@ impl RunResult {
         }
     }
 
-    /// Answers of this kind.
+    /// Returns answers of this kind.
     #[must_use]
     pub fn count(&self, kind: AnswerKind) -> u64 {
         self.answers.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Answers of every kind.
+    /// Returns answers of every kind.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.answers.values().sum()
     }
 
-    /// Answers of this kind per second within the measured time.
+    /// Returns answers of this kind per second within the measured time.
     #[must_use]
     pub fn per_sec(&self, kind: AnswerKind) -> f64 {
         self.in_time.get(&kind).copied().unwrap_or(0) as f64
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Requests per second that were due and sent within the measured time.
+    /// Returns requests per second that were due and sent within the measured time.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// The 99th percentile, in microseconds.
+    /// Returns the 99th percentile, in microseconds.
     #[must_use]
     pub fn p99_us(&self) -> f64 {
         self.latency.value_at_quantile(0.99) as f64

@@ -65,12 +65,12 @@ impl Buyers {
         }
     }
 
-    /// The length of every token of this run in bytes.
+    /// Returns the length of every token of this run in bytes.
     pub fn token_len(&self) -> usize {
         self.signed_len() + 1 + 43
     }
 
-    /// The length of every buyer's name and of every key in bytes.
+    /// Returns the length of every buyer's name and of every key in bytes.
     pub fn name_len(&self) -> usize {
         self.prefix.len() + DIGITS
     }
@@ -91,7 +91,7 @@ impl Buyers {
         write_digits(buyer, digits);
     }
 
-    /// The buyer's name.
+    /// Returns the buyer's name.
     pub fn name(&self, buyer: u32) -> String {
         format!("{}{buyer:07}", self.prefix)
     }
@@ -102,7 +102,7 @@ impl Buyers {
         out[0] = b'k';
     }
 
-    /// The buyer's request key.
+    /// Returns the buyer's request key.
     pub fn key(&self, buyer: u32) -> String {
         format!("k{}", &self.name(buyer)[1..])
     }

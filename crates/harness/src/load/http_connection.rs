@@ -138,7 +138,7 @@ async fn send_and_read(
     }
 }
 
-/// Whether an idle connection has no unread data and was not closed by the server.
+/// Returns whether an idle connection has no unread data and was not closed by the server.
 fn is_quiet(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -55,7 +55,7 @@ impl Queued {
         !self.is_closed.replace(true)
     }
 
-    /// Whether the verdict is known or the buyer was given up.
+    /// Returns whether the verdict is known or the buyer was given up.
     pub fn is_closed(&self) -> bool {
         self.is_closed.get()
     }

@@ -120,12 +120,12 @@ impl LoadPlan {
         Target::parse(&self.url)
     }
 
-    /// The number of connections that will be opened.
+    /// Returns the number of connections that will be opened.
     pub(super) fn connections_used(&self) -> usize {
         self.connections.min(self.buyers as usize)
     }
 
-    /// The number of threads that will send.
+    /// Returns the number of threads that will send.
     pub(super) fn workers_used(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.unwrap_or((cores / 2).min(limits::WORKERS_DEFAULT_MAX));

@@ -157,7 +157,7 @@ enum ChunkState {
 }
 
 impl ChunkDecoder {
-    /// Whether the last chunk has been read.
+    /// Returns whether the last chunk has been read.
     pub fn ended(&self) -> bool {
         self.state == ChunkState::Ended
     }

@@ -50,7 +50,7 @@ pub(super) enum NextBuyer {
 }
 
 impl Shared {
-    /// A run that has not begun.
+    /// Returns a run that has not begun.
     pub fn new(
         plan: LoadPlan,
         target: Target,
@@ -76,7 +76,7 @@ impl Shared {
         }
     }
 
-    /// The number of worker threads.
+    /// Returns the number of worker threads.
     pub fn workers(&self) -> usize {
         self.published_counts.len()
     }
@@ -86,7 +86,7 @@ impl Shared {
         *self.start.get_or_init(Instant::now)
     }
 
-    /// Time since the first request.
+    /// Returns time since the first request.
     pub fn elapsed(&self) -> Duration {
         self.start.get().map_or(Duration::ZERO, Instant::elapsed)
     }
@@ -96,7 +96,7 @@ impl Shared {
         self.halted.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the run was stopped.
+    /// Returns whether the run was stopped.
     pub fn stopped(&self) -> bool {
         self.halted.load(Ordering::Relaxed)
     }
@@ -147,7 +147,7 @@ impl Shared {
         }
     }
 
-    /// The sum of the counts that the workers published at their last tick.
+    /// Returns the sum of the counts that the workers published at their last tick.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {

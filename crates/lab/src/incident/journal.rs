@@ -86,7 +86,7 @@ impl SharedJournal {
         Self { renewal, start: Instant::now(), written: Mutex::new(written) }
     }
 
-    /// The events so far.
+    /// Returns the events so far.
     pub fn story(&self) -> Vec<Event> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let mut events = written.events.clone();
@@ -105,7 +105,7 @@ impl SharedJournal {
 }
 
 impl Journal {
-    /// The journal of this actor.
+    /// Returns the journal of this actor.
     pub fn of(name: &'static str, shared: &Arc<SharedJournal>, seed: u64) -> Self {
         let seed = name.bytes().fold(seed, |sum, byte| sum.rotate_left(7) ^ u64::from(byte));
         let shared = Arc::clone(shared);

@@ -13,7 +13,7 @@ const LEFT: f64 = 90.0;
 const RIGHT: f64 = 880.0;
 const LANE: f64 = 56.0;
 
-/// The drawing, with the list of events below it.
+/// Returns the drawing, with the list of events below it.
 pub fn render(variant: &Variant) -> String {
     let story = variant.story(EVENTS_DRAWN);
     let mut actors: Vec<&str> = story.iter().map(|event| event.actor.as_str()).collect();

@@ -56,7 +56,7 @@ const WAITING: &str = "SELECT count(*) FROM intents WHERE NOT ordered";
 struct Combined(Backends);
 
 impl Combined {
-    /// The database transaction, which decides.
+    /// Runs the database transaction, which decides.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let mut db = self.0.db().await?;
         let stock = query_one(&db, READ, &[]).await?;

@@ -99,7 +99,7 @@ impl RowsBefore {
     }
 }
 
-/// The units that are granted and not settled.
+/// Returns the units that are granted and not settled.
 fn in_slots(store: &SimStore, item: ItemId) -> u64 {
     let open = store.model.grants.values().filter(|g| g.open && g.slot.item == item);
     open.map(|g| g.granted.saturating_sub(g.settled)).sum()

@@ -27,7 +27,7 @@ fn item_index(item: ItemId) -> usize {
     item.0 as usize - 1
 }
 
-/// The number in a name such as `b07`.
+/// Returns the number in a name such as `b07`.
 pub(super) fn number_in_name(name: &str) -> u8 {
     name.bytes().filter(u8::is_ascii_digit).fold(0, |acc, b| acc * 10 + (b - b'0'))
 }

@@ -17,7 +17,7 @@ fn active_and_other(view: &SlotView) -> (u64, u64) {
     }
 }
 
-/// Whether the slot's state after a ticket of `units` is right.
+/// Returns whether the slot's state after a ticket of `units` is right.
 fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> bool {
     let (active, other) = active_and_other(before);
     let (mut serves, left, rest, mut asks) = if active >= units {
@@ -38,7 +38,7 @@ fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> 
     after.counters == counters && after.active == serves && after.mark == (before.mark || asks)
 }
 
-/// Whether a recall took units from the inactive counter first.
+/// Returns whether a recall took units from the inactive counter first.
 fn recalled(before: &SlotView, after: &SlotView) -> bool {
     let ((active, other), (active_left, other_left)) =
         (active_and_other(before), active_and_other(after));

@@ -57,7 +57,7 @@ fn reserved(model: &Model, item: ItemId) -> u64 {
     model.orders.values().filter(waits).map(|o| o.units.to_u64()).sum()
 }
 
-/// The units of an item that a buyer holds.
+/// Returns the units of an item that a buyer holds.
 fn units(model: &Model, item: ItemId, buyer: u8) -> u32 {
     let holds =
         |o: &&Order| o.item == item && is_active(o) && number_in_name(o.buyer.as_str()) == buyer;
@@ -65,12 +65,12 @@ fn units(model: &Model, item: ItemId, buyer: u8) -> u32 {
 }
 
 impl Checker {
-    /// Whether this is the id of a waitlist entry.
+    /// Returns whether this is the id of a waitlist entry.
     pub(super) fn is_waitlist_id(&self, id: &TicketId) -> bool {
         self.waitlists.ended.contains_key(id) || self.waitlists.waiting.iter().any(|s| s.id == *id)
     }
 
-    /// Whether a buyer waits for the item.
+    /// Returns whether a buyer waits for the item.
     pub(crate) fn has_waiting(&self, item: ItemId) -> bool {
         self.waitlists.for_item(item).next().is_some()
     }
@@ -230,7 +230,7 @@ impl Checker {
         lapsed.min_by_key(|o| o.n).map(|o| o.id)
     }
 
-    /// Whether an operator cancelled an order of the buyer from the waitlist.
+    /// Returns whether an operator cancelled an order of the buyer from the waitlist.
     fn cancelled_by_operator(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
         let taken = |id: &TicketId| {
             model

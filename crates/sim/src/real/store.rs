@@ -58,7 +58,7 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     Ok(dumps)
 }
 
-/// The price of one unit of an item. A run without money uses any price.
+/// Returns the price of one unit of an item. A run without money uses any price.
 fn price(run: &RecordedRun, item: &ItemId) -> Money {
     let price = run.before.prices.get(item).cloned();
     price.unwrap_or_else(|| Money { minor: 1, currency: "EUR".to_owned() })

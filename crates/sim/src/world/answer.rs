@@ -7,7 +7,7 @@ use super::node::AttemptState;
 use super::{NAMES, World};
 use crate::checker::{BuyerAnswer, BuyerRequest};
 
-/// The id of an issued ticket, as a node computes it.
+/// Returns the id of an issued ticket, as a node computes it.
 pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId {
     let request = NAMES.request_hash(purchase.buyer, purchase.key).id_bits();
     let IssuedTicket { token, grant, n, units, decide_by } = *ticket;

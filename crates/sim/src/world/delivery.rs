@@ -109,7 +109,7 @@ impl World {
         self.deliveries.placed.extend(new);
     }
 
-    /// The next events to read, with their positions.
+    /// Returns the next events to read, with their positions.
     fn events_after(&mut self, position: i64, limit: usize) -> Vec<(i64, usize)> {
         if enforces(Rule::ReadByPosition) {
             self.place_events();
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    /// Whether every event that can be delivered to the endpoint was delivered.
+    /// Returns whether every event that can be delivered to the endpoint was delivered.
     pub(crate) fn all_delivered(&self, endpoint: usize) -> bool {
         let Endpoint { position, rows, .. } = &self.deliveries.endpoints[endpoint];
         let last = match enforces(Rule::ReadByPosition) {
@@ -322,7 +322,7 @@ impl World {
         *position >= last && rows.values().all(|row| row.dead)
     }
 
-    /// The dead letters of the endpoint.
+    /// Returns the dead letters of the endpoint.
     pub(crate) fn dead_letters(&self, endpoint: usize) -> Vec<usize> {
         let rows = self.deliveries.endpoints[endpoint].rows.values();
         rows.filter(|r| r.dead).map(|r| self.event_at(r.position)).collect()

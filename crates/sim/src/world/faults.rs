@@ -18,7 +18,7 @@ impl World {
         self.nodes[node].skew_ms = i64::from(tenths) * 100;
     }
 
-    /// The snapshot of the present commit for a node.
+    /// Returns the snapshot of the present commit for a node.
     pub(crate) fn snapshot(&self, node: usize) -> Snapshot {
         let seen = |i: usize| {
             let item = ItemId(i as i64 + 1);
@@ -63,7 +63,7 @@ impl World {
         (known.map(|w| w.half).collect(), next)
     }
 
-    /// Units in issued tickets that are not settled.
+    /// Returns units in issued tickets that are not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
         let units = |p: &super::PlacedSlot| {

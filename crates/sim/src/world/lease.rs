@@ -10,7 +10,7 @@ use crate::store::Tx;
 const LEASE_MS: i64 = 5_000;
 
 impl World {
-    /// Whether the slot is in the memory of a dead node.
+    /// Returns whether the slot is in the memory of a dead node.
     pub(crate) fn is_gone(&self, slot: usize) -> bool {
         self.places[slot]
             .node

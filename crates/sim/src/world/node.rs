@@ -142,7 +142,7 @@ impl World {
         self.ask_next_slot(i);
     }
 
-    /// Answers a request with its order if the node knows one. Returns whether it did.
+    /// Returns answers a request with its order if the node knows one. Returns whether it did.
     pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
         let Attempt { purchase, half, .. } = self.attempts[i];
         let node = &self.nodes[usize::from(purchase.node)];
@@ -241,7 +241,7 @@ impl World {
             .count()
     }
 
-    /// Whether the node cannot park one more request.
+    /// Returns whether the node cannot park one more request.
     fn is_crowded(&self, node: u8) -> bool {
         let bound = if self.setup.tight == 0 { PARKED_MAX } else { usize::from(self.setup.tight) };
         self.parked_at(node) >= bound && enforces(Rule::ParkedBound)

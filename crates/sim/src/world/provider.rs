@@ -62,7 +62,7 @@ pub(crate) struct MoneyBack {
 }
 
 impl MoneyBack {
-    /// Whether the refund was requested under this key or a later key of the same refund.
+    /// Returns whether the refund was requested under this key or a later key of the same refund.
     fn has_key(&self, key: &str) -> bool {
         self.key.strip_prefix(key).is_some_and(|more| more.is_empty() || more.starts_with('/'))
     }
@@ -110,12 +110,12 @@ impl Provider {
         self.at_rest = true;
     }
 
-    /// Whether a buyer can pay at this checkout.
+    /// Returns whether a buyer can pay at this checkout.
     pub(crate) fn takes_money(&self, session: usize, mono: Millis) -> bool {
         self.sessions.get(session).is_some_and(|s| s.open && mono < s.until)
     }
 
-    /// The charges captured at this checkout.
+    /// Returns the charges captured at this checkout.
     pub(crate) fn paid_at(&self, session: usize) -> Vec<usize> {
         let here = |c: &Charge| c.captured && c.session == Some(session);
         (0..self.charges.len()).filter(|&i| here(&self.charges[i])).collect()
@@ -123,7 +123,7 @@ impl Provider {
 }
 
 impl World {
-    /// The content of the provider's message about a payment, with this message id.
+    /// Returns the content of the provider's message about a payment, with this message id.
     pub(crate) fn capture_message(&self, charge: usize, event: &str) -> Capture {
         let Charge { payment, order, money, .. } = &self.provider.charges[charge];
         Capture {
@@ -185,7 +185,7 @@ impl World {
         self.hook(event, ProviderMessage::Captured(charge));
     }
 
-    /// The price of an order, as the provider knows it.
+    /// Returns the price of an order, as the provider knows it.
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
         let order = self.store.model.orders.get(id)?;
         let price = self.store.model.prices.get(&order.item)?;
@@ -303,7 +303,7 @@ impl World {
         Some(self.provider.sessions.len() - 1)
     }
 
-    /// Answers a request for a refund or for the state of a refund.
+    /// Returns answers a request for a refund or for the state of a refund.
     pub(crate) fn answer_refund_request(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
             return RefundUpdate::Failed("away".into());

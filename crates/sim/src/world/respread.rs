@@ -39,8 +39,8 @@ impl World {
         self.widths[item.0 as usize - 1]
     }
 
-    /// The index of a shared slot among the slots of its item; `None` for a slot in a node's
-    /// memory.
+    /// Returns the index of a shared slot among the slots of its item; `None` for a slot in a
+    /// node's memory.
     fn partition_of(&self, slot: usize) -> Option<usize> {
         let place = &self.places[slot];
         let before = self.places[..slot].iter();
@@ -50,12 +50,12 @@ impl World {
             .then(|| before.filter(|p| p.at.item == place.at.item && p.node.is_none()).count())
     }
 
-    /// Whether a spread with this many partitions has the slot.
+    /// Returns whether a spread with this many partitions has the slot.
     pub(crate) fn is_within(&self, slot: usize, partitions: usize) -> bool {
         self.partition_of(slot).is_none_or(|index| index < partitions)
     }
 
-    /// Whether the slot is in its item's spread.
+    /// Returns whether the slot is in its item's spread.
     pub(crate) fn is_in_spread(&self, slot: usize) -> bool {
         self.is_within(slot, self.width(self.places[slot].at.item).partitions)
     }

@@ -7,7 +7,7 @@ use super::{NAMES, World};
 use crate::checker::BuyerRequest;
 
 impl World {
-    /// The spread of an item.
+    /// Returns the spread of an item.
     pub(crate) fn spread(&self, item: ItemId) -> Spread {
         let setup = self.setup.items[item.0 as usize - 1];
         let width = self.width(item);
@@ -29,7 +29,7 @@ impl World {
         }
     }
 
-    /// The number of an item's partitions as a node knows it.
+    /// Returns the number of an item's partitions as a node knows it.
     fn known_partitions(&self, node: u8, item: ItemId) -> usize {
         let snapshot = self.nodes[usize::from(node)].snapshot.as_ref();
         let known = snapshot.and_then(|s| s.partitions.get(item.0 as usize - 1).copied());
@@ -47,12 +47,12 @@ impl World {
         self.places.iter().enumerate().filter_map(can).collect()
     }
 
-    /// The slots of the request's item outside the spread that its node knows.
+    /// Returns the slots of the request's item outside the spread that its node knows.
     pub(crate) fn leaving_at(&self, purchase: &BuyerRequest) -> Vec<usize> {
         self.leaving(purchase.item, self.known_partitions(purchase.node, purchase.item))
     }
 
-    /// The home slot of an attempt.
+    /// Returns the home slot of an attempt.
     pub(crate) fn home_of(&self, attempt: usize) -> usize {
         let attempt = &self.attempts[attempt];
         let slots = self.reachable(&attempt.purchase);

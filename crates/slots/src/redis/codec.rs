@@ -20,7 +20,7 @@ fn position(epoch: u64, n: u64) -> u64 {
     epoch << NUMBER_BITS | n
 }
 
-/// The id of the entry at this position.
+/// Returns the id of the entry at this position.
 pub(super) fn entry_id(at: u64) -> String {
     format!("{}-{}", at >> NUMBER_BITS, at & ((1 << NUMBER_BITS) - 1))
 }

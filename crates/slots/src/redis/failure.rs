@@ -75,12 +75,12 @@ impl RedisFailure {
         }
     }
 
-    /// Whether the same server may answer later.
+    /// Returns whether the same server may answer later.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::WrongServer(_) | Self::Busy(_))
     }
 
-    /// Whether the connection is unusable.
+    /// Returns whether the connection is unusable.
     pub(crate) fn breaks_connection(&self) -> bool {
         matches!(self, Self::NoReply(_))
     }

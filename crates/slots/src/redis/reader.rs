@@ -62,7 +62,7 @@ impl QueueReader {
     }
 }
 
-/// The consumer name of a node's readers.
+/// Returns the consumer name of a node's readers.
 pub(super) fn consumer(node: NodeId) -> String {
     format!("node-{node}")
 }

@@ -164,7 +164,7 @@ impl Routes {
         self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The servers that have slots.
+    /// Returns the servers that have slots.
     pub(super) fn servers(&self) -> Vec<Arc<Server>> {
         self.map().servers
     }
@@ -174,7 +174,7 @@ impl Routes {
         &self.broken
     }
 
-    /// The server that has the slot, as last known.
+    /// Returns the server that has the slot, as last known.
     pub(super) fn server(&self, slot: SlotKey) -> Result<Arc<Server>, RedisFailure> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let index = if self.is_cluster {

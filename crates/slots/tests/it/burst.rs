@@ -18,7 +18,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The numbers of a slot's tickets, sorted.
+    /// Returns the numbers of a slot's tickets, sorted.
     pub fn numbers_of(&self, slot: SlotKey) -> Vec<u64> {
         let mut numbers: Vec<u64> =
             self.issued.iter().filter(|(s, _)| *s == slot).map(|(_, issued)| issued.n.0).collect();

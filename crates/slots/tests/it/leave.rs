@@ -20,7 +20,7 @@ async fn node(server: &Server, node: u32) -> Slots {
     Slots::redis(options).await.expect("a server that may hold slots")
 }
 
-/// A node that reads a queue.
+/// Returns a node that reads a queue.
 async fn reading_node(server: &Server, number: u32) -> Slots {
     let slots = node(server, number).await;
     slots.init(SLOT, terms(GrantId(1), Epoch(1), 1_000)).await.expect("reachable");

@@ -188,7 +188,7 @@ impl Both {
         }
     }
 
-    /// The answers of the reference and of the real slot.
+    /// Returns the answers of the reference and of the real slot.
     async fn step(&mut self, op: &Op) -> (String, String) {
         match op {
             &Op::Init { epoch, counted, available, threshold } => {

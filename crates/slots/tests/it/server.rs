@@ -35,7 +35,7 @@ impl Server {
         Self::start_at(None, arguments)
     }
 
-    /// A server on a port.
+    /// Returns a server on a port.
     pub fn start_on_port(arguments: &[&str]) -> Self {
         Self::start_at(Some(free_port()), arguments)
     }

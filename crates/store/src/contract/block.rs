@@ -14,7 +14,7 @@ impl BlockKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Buyer, Self::Ip];
 
-    /// The word for this kind in the API and the database.
+    /// Returns the word for this kind in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

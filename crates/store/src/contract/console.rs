@@ -43,7 +43,7 @@ pub enum PointStep {
 }
 
 impl PointStep {
-    /// The length in seconds.
+    /// Returns the length in seconds.
     #[must_use]
     pub fn secs(self) -> i64 {
         match self {

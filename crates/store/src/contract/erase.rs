@@ -45,7 +45,7 @@ impl RetainReason {
     /// Every reason.
     pub const ALL: [Self; 4] = [Self::NotClosed, Self::Unpaid, Self::OpenCheckout, Self::RefundDue];
 
-    /// The word for this reason in the API and in SQL.
+    /// Returns the word for this reason in the API and in SQL.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

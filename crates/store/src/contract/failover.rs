@@ -46,13 +46,13 @@ pub struct Replication {
 }
 
 impl Replication {
-    /// Whether commits wait for standbys.
+    /// Returns whether commits wait for standbys.
     #[must_use]
     pub fn is_synchronous(&self) -> bool {
         self.required > 0
     }
 
-    /// Whether commits wait for standbys that are not connected.
+    /// Returns whether commits wait for standbys that are not connected.
     #[must_use]
     pub fn lacks_standbys(&self) -> bool {
         self.synchronous.is_some_and(|there| there < self.required)

@@ -44,7 +44,7 @@ impl HistoryCause {
     /// Every cause.
     pub const ALL: &[Self] = &[Self::Created, Self::Restored, Self::Promoted, Self::Moved];
 
-    /// The name in rows, logs and the audit.
+    /// Returns the name in rows, logs and the audit.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

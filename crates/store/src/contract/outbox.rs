@@ -20,7 +20,7 @@ impl EndpointKind {
     /// Every kind.
     pub const ALL: &[Self] = &[Self::Webhook, Self::Broker];
 
-    /// The word for this kind in the API and the database.
+    /// Returns the word for this kind in the API and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -152,7 +152,7 @@ impl DeliveryState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Pending, Self::Dead, Self::Discarded];
 
-    /// The word for this state in the API and the database.
+    /// Returns the word for this state in the API and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -287,7 +287,7 @@ impl DeadLetterKind {
     /// Every kind, in the order in which they are listed.
     pub const ALL: &[Self] = &[Self::Delivery, Self::Refund, Self::Ticket];
 
-    /// The word for this kind in the API.
+    /// Returns the word for this kind in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -316,7 +316,7 @@ pub enum DeadLetterId {
 }
 
 impl DeadLetterId {
-    /// The kind of this dead letter.
+    /// Returns the kind of this dead letter.
     pub(crate) fn kind(&self) -> DeadLetterKind {
         match self {
             Self::Delivery(_) => DeadLetterKind::Delivery,

@@ -159,7 +159,7 @@ impl DifferenceKind {
         Self::Reversed,
     ];
 
-    /// The word for this kind in the API and the reports.
+    /// Returns the word for this kind in the API and the reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -28,7 +28,7 @@ impl Acknowledged {
         }
     }
 
-    /// The remembered orders, each in its newest state.
+    /// Returns the remembered orders, each in its newest state.
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = kept.iter().filter(|(at, ..)| at.elapsed() <= ACKNOWLEDGED_KEPT);

@@ -71,12 +71,12 @@ impl Sessions {
     }
 }
 
-/// A pool of writing sessions.
+/// Returns a pool of writing sessions.
 pub(super) fn writers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
     sessions(connector, WRITER_PLANS, size)
 }
 
-/// A pool of reading sessions.
+/// Returns a pool of reading sessions.
 pub(super) fn readers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
     sessions(connector, "", size)
 }
@@ -140,7 +140,7 @@ fn sessions(
     Ok(Sessions { pool: pool.map_err(failed)?, connector: connector.clone() })
 }
 
-/// A session of a pool.
+/// Returns a session of a pool.
 pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
     let Sessions { pool, connector } = sessions;
     if pool.status().waiting >= PG_WAITING_MAX {

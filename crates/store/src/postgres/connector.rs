@@ -136,7 +136,7 @@ impl Connector {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a connection that was opened at this time must be checked again.
+    /// Returns whether a connection that was opened at this time must be checked again.
     pub(super) fn is_outdated(&self, opened: Instant) -> bool {
         self.0.memory.is_outdated(opened)
     }

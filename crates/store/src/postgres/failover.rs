@@ -34,7 +34,7 @@ const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
 
 impl Postgres {
-    /// The history of the database that this node uses.
+    /// Returns the history of the database that this node uses.
     pub(crate) fn database(&self) -> Option<DatabaseHistory> {
         self.shared().connector.memory().known()
     }

@@ -59,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// Whether the connection can still be used after the transaction is rolled back.
+    /// Returns whether the connection can still be used after the transaction is rolled back.
     pub(super) fn leaves_connection(&self) -> bool {
         match self {
             Self::Row(_) => true,
@@ -144,7 +144,7 @@ impl From<Failure> for StoreError {
     }
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())

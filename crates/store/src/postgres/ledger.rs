@@ -68,7 +68,7 @@ impl<'c> PostgresLedger<'c> {
         Self { live: None, cache, now, node: None, catalogue: false, action: None }
     }
 
-    /// Every row of a query.
+    /// Returns every row of a query.
     pub(super) fn all<T>(
         &self,
         sql: &str,
@@ -82,7 +82,7 @@ impl<'c> PostgresLedger<'c> {
         rows.iter().map(read).collect()
     }
 
-    /// The first row of a query.
+    /// Returns the first row of a query.
     pub(super) fn one<T>(
         &self,
         sql: &str,

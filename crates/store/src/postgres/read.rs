@@ -21,7 +21,7 @@ pub(super) const COUNTS: &str =
          AND s.counted) AS in_slots, sum(s.settled) AS settled
          FROM slot_grant s WHERE s.item_id = i.id) g ON TRUE";
 
-/// A limit as a SQL parameter.
+/// Returns a limit as a SQL parameter.
 pub(super) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

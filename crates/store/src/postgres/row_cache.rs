@@ -215,7 +215,7 @@ impl RowCache {
             || !self.events.is_empty()
     }
 
-    /// The notification of this transaction for other nodes, if it needs one.
+    /// Returns the notification of this transaction for other nodes, if it needs one.
     pub(super) fn commit_notice(&self, writer: i32) -> Option<CommitNotice> {
         self.has_changes().then_some(CommitNotice { writer, events: !self.events.is_empty() })
     }

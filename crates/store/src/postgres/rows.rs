@@ -116,7 +116,7 @@ pub(super) fn time(row: &Row, at: usize) -> RowResult<Option<Millis>> {
     Ok(row.try_get::<_, Option<i64>>(at)?.map(Millis))
 }
 
-/// The units to sell, as a column: NULL means unlimited.
+/// Returns the units to sell, as a column: NULL means unlimited.
 pub(super) fn total(stock: Stock) -> Option<i64> {
     match stock {
         Stock::Counted(units) => Some(int(units)),

@@ -189,7 +189,7 @@ impl Postgres {
             .map_err(|failure| shared.store_error(failure))
     }
 
-    /// The first row of a query.
+    /// Returns the first row of a query.
     pub(super) async fn one<T>(
         &self,
         sql: &str,

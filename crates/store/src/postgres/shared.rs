@@ -198,7 +198,7 @@ impl Shared {
         }
     }
 
-    /// Whether the database was reachable at the last poll.
+    /// Returns whether the database was reachable at the last poll.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         self.check_accepting()?;
         match &*self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -209,7 +209,7 @@ impl Shared {
         }
     }
 
-    /// Whether the store accepts new work.
+    /// Returns whether the store accepts new work.
     pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
         if let Some(reason) = self.failed.get() {
             return Err(StoreError::Fatal(reason.clone()));

@@ -42,7 +42,7 @@ pub fn backup(
     copied
 }
 
-/// The temporary name of the copy, unique to this backup.
+/// Returns the temporary name of the copy, unique to this backup.
 fn partial_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(format!(".part-{:08x}", rand::random::<u32>()));

@@ -29,7 +29,7 @@ macro_rules! checkout_columns {
 }
 pub(super) use checkout_columns;
 
-/// A checkout whose columns begin at `from`.
+/// Returns a checkout whose columns begin at `from`.
 fn row_at(row: &Row<'_>, from: usize) -> Done<Checkout> {
     Ok(Checkout {
         order: rows::ticket(row, from)?,

@@ -82,7 +82,7 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     Ok(())
 }
 
-/// The grant and number of a named order, if it exists.
+/// Returns the grant and number of a named order, if it exists.
 pub(super) fn order_numbers(
     ledger: &mut SqliteLedger<'_>,
     order: &str,

@@ -41,7 +41,7 @@ pub(super) fn commit_check(ledger: &mut SqliteLedger<'_>) -> Done<()> {
     Ok(())
 }
 
-/// The newest rows of the history, newest first.
+/// Returns the newest rows of the history, newest first.
 pub(super) fn newest(sql: &mut Statements<'_>, limit: i64) -> Done<Vec<StoreHistoryRow>> {
     sql.all(
         "SELECT fence, token, at, cause, backup_at, paused FROM store_history

@@ -23,7 +23,7 @@ const FILE: &str = "doorbuster.sqlite3";
 /// The file mode: only its owner may read a store.
 const FILE_MODE: u32 = 0o600;
 
-/// The path of a directory's store.
+/// Returns the path of a directory's store.
 pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
@@ -43,7 +43,7 @@ pub(super) fn with_suffix(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// The path of a directory's lock.
+/// Returns the path of a directory's lock.
 pub(super) fn lock_path(dir: &Path) -> PathBuf {
     dir.join("lock")
 }
@@ -152,7 +152,7 @@ fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// The connection of the checkpoint thread.
+/// Returns the connection of the checkpoint thread.
 pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
@@ -173,7 +173,7 @@ pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))
 }
 
-/// A read-only connection.
+/// Returns a read-only connection.
 pub(super) fn reader(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(

@@ -160,7 +160,7 @@ pub(super) fn first_unpaid(
     )
 }
 
-/// At most `limit` dead letters, newest first.
+/// Returns at most `limit` dead letters, newest first.
 pub(super) fn dead_tickets(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadTicket>> {
     sql.all(
         "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT ?1",
@@ -208,7 +208,7 @@ pub(super) enum PageOrder {
     Oldest,
 }
 
-/// A page of orders.
+/// Returns a page of orders.
 pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: PageOrder) -> Done<OrderPage> {
     let limit = query.limit.min(PAGE_ROWS_MAX);
     let (beyond, start, direction) = match first {

@@ -255,7 +255,7 @@ pub(super) fn quota(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done
     Ok(used.unwrap_or(0))
 }
 
-/// A limit as a SQL parameter.
+/// Returns a limit as a SQL parameter.
 pub(super) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

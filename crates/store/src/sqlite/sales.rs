@@ -81,7 +81,7 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
     })
 }
 
-/// Every sale, newest first.
+/// Returns every sale, newest first.
 pub(super) fn all(sql: &mut Statements<'_>) -> Done<Vec<SaleRow>> {
     let mut sales =
         sql.all(concat!("SELECT ", sale_columns!(), " FROM sale ORDER BY seq DESC"), [], sale_row)?;
@@ -99,7 +99,7 @@ pub(super) fn all(sql: &mut Statements<'_>) -> Done<Vec<SaleRow>> {
     Ok(sales)
 }
 
-/// The sale of this id.
+/// Returns the sale of this id.
 pub(super) fn one(sql: &mut Statements<'_>, id: &str) -> Done<Option<SaleRow>> {
     let sale = sql.one(
         concat!("SELECT ", sale_columns!(), " FROM sale WHERE id = ?1"),
@@ -339,7 +339,7 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> 
     })
 }
 
-/// The units of the adjustment with this key.
+/// Returns the units of the adjustment with this key.
 pub(super) fn adjusted_units(
     sql: &mut Statements<'_>,
     item: ItemId,

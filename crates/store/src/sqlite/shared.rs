@@ -24,7 +24,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Whether the store works.
+    /// Returns whether the store works.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         match self.failed.get() {
             Some(reason) => Err(StoreError::Fatal(reason.clone())),
@@ -32,7 +32,7 @@ impl Shared {
         }
     }
 
-    /// Whether the store accepts new work.
+    /// Returns whether the store accepts new work.
     pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
         self.health()?;
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }

@@ -37,7 +37,7 @@ impl<'c> Statements<'c> {
         Ok(self.get(sql)?.execute(params)?)
     }
 
-    /// The first row.
+    /// Returns the first row.
     pub(super) fn one<T>(
         &mut self,
         sql: &'static str,
@@ -48,7 +48,7 @@ impl<'c> Statements<'c> {
         rows.next()?.map(read).transpose()
     }
 
-    /// Every row.
+    /// Returns every row.
     pub(super) fn all<T>(
         &mut self,
         sql: &'static str,

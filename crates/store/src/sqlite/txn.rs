@@ -26,7 +26,7 @@ impl<'c> Txn<'c> {
         Self { ledger: SqliteLedger::new(sql), is_clean: true }
     }
 
-    /// The store's time for the current job.
+    /// Returns the store's time for the current job.
     pub(super) fn now(&self) -> Millis {
         self.ledger.now
     }
@@ -113,7 +113,7 @@ impl<'c> Txn<'c> {
         Ok(Committed { counts, orders, events, ..Committed::default() })
     }
 
-    /// The pages in the write-ahead log, and how many of them are checkpointed.
+    /// Returns the pages in the write-ahead log, and how many of them are checkpointed.
     pub(super) fn log_pages(&mut self) -> Result<(i64, i64), Failure> {
         let pages = self
             .ledger

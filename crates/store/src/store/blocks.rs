@@ -32,7 +32,7 @@ impl Store {
         }
     }
 
-    /// Every block that has not ended, newest first.
+    /// Returns every block that has not ended, newest first.
     pub async fn blocks(&self) -> StoreResult<Vec<Block>> {
         match self {
             Self::Sqlite(s) => s.blocks().await,

@@ -16,7 +16,7 @@ impl Store {
         }
     }
 
-    /// The number of spent challenges that are remembered.
+    /// Returns the number of spent challenges that are remembered.
     pub async fn spent_answers(&self) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.spent_answers().await,

@@ -48,7 +48,7 @@ impl Store {
         }
     }
 
-    /// The number of codes of a sale, and how many uses are spent.
+    /// Returns the number of codes of a sale, and how many uses are spent.
     pub async fn code_counts(&self, sale: &str) -> StoreResult<CodeCounts> {
         match self {
             Self::Sqlite(s) => s.code_counts(sale).await,

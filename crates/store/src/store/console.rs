@@ -41,7 +41,7 @@ impl Store {
         }
     }
 
-    /// Every node whose lease has not expired, by number.
+    /// Returns every node whose lease has not expired, by number.
     pub async fn nodes(&self) -> StoreResult<Vec<NodeRow>> {
         match self {
             Self::Sqlite(s) => s.nodes().await,
@@ -49,7 +49,7 @@ impl Store {
         }
     }
 
-    /// The kind and the version of the database server.
+    /// Returns the kind and the version of the database server.
     pub async fn server(&self) -> StoreResult<StoreServer> {
         match self {
             Self::Sqlite(s) => s.server().await,

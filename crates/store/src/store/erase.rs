@@ -7,7 +7,7 @@ use super::{Store, StoreResult};
 
 /// Erasure.
 impl Store {
-    /// The rows that name this buyer, and which of them can be erased now.
+    /// Returns the rows that name this buyer, and which of them can be erased now.
     pub async fn traces(&self, buyer: &BuyerId) -> StoreResult<BuyerTraces> {
         match self {
             Self::Sqlite(s) => s.traces(buyer).await,

@@ -49,7 +49,7 @@ impl Store {
         }
     }
 
-    /// Every open grant of every item, by slot.
+    /// Returns every open grant of every item, by slot.
     pub async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.open_grants().await,
@@ -57,7 +57,7 @@ impl Store {
         }
     }
 
-    /// The grant of this id.
+    /// Returns the grant of this id.
     pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
         match self {
             Self::Sqlite(s) => s.grant(id).await,
@@ -74,7 +74,7 @@ impl Store {
         }
     }
 
-    /// The number of transfers under each grant of an item, open or closed.
+    /// Returns the number of transfers under each grant of an item, open or closed.
     pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         match self {
             Self::Sqlite(s) => s.grant_transfers(item).await,
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` rows of a grant's feed after `seq`, in order.
+    /// Returns at most `limit` rows of a grant's feed after `seq`, in order.
     pub async fn feed_after(
         &self,
         id: GrantId,
@@ -119,7 +119,7 @@ impl Store {
         }
     }
 
-    /// Recalls that are not finished, by id.
+    /// Returns recalls that are not finished, by id.
     pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
         match self {
             Self::Sqlite(s) => s.pending_recalls().await,
@@ -127,7 +127,7 @@ impl Store {
         }
     }
 
-    /// Grants that were closed because their slot failed.
+    /// Returns grants that were closed because their slot failed.
     pub async fn repairs(&self) -> StoreResult<u64> {
         let closings = self.closings().await?;
         Ok(closings

@@ -71,8 +71,8 @@ impl Store {
         }
     }
 
-    /// Requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even a
-    /// discarded one.
+    /// Returns requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even
+    /// a discarded one.
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         match self {
             Self::Sqlite(s) => s.retry_refund(id).await,
@@ -98,7 +98,7 @@ impl Store {
         }
     }
 
-    /// When the next pending refund is due.
+    /// Returns when the next pending refund is due.
     pub async fn next_refund_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_refund_due().await,
@@ -106,7 +106,7 @@ impl Store {
         }
     }
 
-    /// The number of pending refunds.
+    /// Returns the number of pending refunds.
     pub async fn refunds_pending(&self) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.refunds_pending().await,
@@ -114,7 +114,7 @@ impl Store {
         }
     }
 
-    /// A page of payments. With `notices`, only payments whose refund is a notice.
+    /// Returns a page of payments. With `notices`, only payments whose refund is a notice.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         match self {
             Self::Sqlite(s) => s.payments(query).await,
@@ -122,7 +122,7 @@ impl Store {
         }
     }
 
-    /// A page of refunds.
+    /// Returns a page of refunds.
     pub async fn refunds(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Refund>> {
         match self {
             Self::Sqlite(s) => s.refunds(query).await,
@@ -142,7 +142,7 @@ impl Store {
         }
     }
 
-    /// The reversals that an operator should see, newest first, at most
+    /// Returns the reversals that an operator should see, newest first, at most
     /// [`crate::limits::NOTICES_MAX`].
     pub async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         match self {
@@ -162,7 +162,7 @@ impl Store {
         }
     }
 
-    /// The order's checkout, open or closed.
+    /// Returns the order's checkout, open or closed.
     pub async fn checkout(&self, order: TicketId) -> StoreResult<Option<Checkout>> {
         match self {
             Self::Sqlite(s) => s.checkout(order).await,
@@ -215,7 +215,7 @@ impl Store {
         }
     }
 
-    /// The events of an order, and of payments that named it, oldest first.
+    /// Returns the events of an order, and of payments that named it, oldest first.
     pub async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
         match self {
             Self::Sqlite(s) => s.history(id).await,
@@ -226,7 +226,7 @@ impl Store {
 
 /// Documents of the built-in provider, under keys. The store does not interpret them.
 impl Store {
-    /// The document under this key.
+    /// Returns the document under this key.
     pub async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
         match self {
             Self::Sqlite(s) => s.sandbox_get(key).await,
@@ -257,8 +257,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` documents whose keys begin with `prefix` and are greater than `after`, by
-    /// key.
+    /// Returns at most `limit` documents whose keys begin with `prefix` and are greater than
+    /// `after`, by key.
     pub async fn sandbox_list(
         &self,
         prefix: String,

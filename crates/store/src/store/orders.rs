@@ -38,7 +38,7 @@ impl Store {
         }
     }
 
-    /// A ticket's verdict, if it has one.
+    /// Returns a ticket's verdict, if it has one.
     pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
         match self {
             Self::Sqlite(s) => s.verdict(id).await,
@@ -46,7 +46,7 @@ impl Store {
         }
     }
 
-    /// The order of this id.
+    /// Returns the order of this id.
     pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
         match self {
             Self::Sqlite(s) => s.order(id).await,
@@ -54,7 +54,7 @@ impl Store {
         }
     }
 
-    /// The order that a request holds.
+    /// Returns the order that a request holds.
     pub async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
         match self {
             Self::Sqlite(s) => s.order_of(buyer, key).await,
@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    /// A page of orders, newest first.
+    /// Returns a page of orders, newest first.
     pub async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         match self {
             Self::Sqlite(s) => s.orders(query).await,
@@ -137,7 +137,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` dead letters, newest first.
+    /// Returns at most `limit` dead letters, newest first.
     pub async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
         match self {
             Self::Sqlite(s) => s.dead_tickets(limit).await,

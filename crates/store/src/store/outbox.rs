@@ -58,7 +58,7 @@ impl Store {
 
 /// Endpoints.
 impl Store {
-    /// Every endpoint, oldest first.
+    /// Returns every endpoint, oldest first.
     pub async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
         match self {
             Self::Sqlite(s) => s.endpoints().await,
@@ -108,7 +108,7 @@ impl Store {
         }
     }
 
-    /// The progress of each endpoint, oldest endpoint first.
+    /// Returns the progress of each endpoint, oldest endpoint first.
     pub async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
         match self {
             Self::Sqlite(s) => s.endpoint_statuses().await,
@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` pending deliveries of an endpoint, by position.
+    /// Returns at most `limit` pending deliveries of an endpoint, by position.
     pub async fn pending_deliveries(
         &self,
         id: &str,
@@ -148,7 +148,7 @@ impl Store {
         }
     }
 
-    /// A page of the deliveries of an endpoint.
+    /// Returns a page of the deliveries of an endpoint.
     pub async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
         match self {
             Self::Sqlite(s) => s.deliveries(query).await,
@@ -168,7 +168,7 @@ impl Store {
 
 /// Dead letters of every kind.
 impl Store {
-    /// A page of the unresolved dead letters of one kind, newest first.
+    /// Returns a page of the unresolved dead letters of one kind, newest first.
     pub async fn list_dead_letters(
         &self,
         kind: DeadLetterKind,
@@ -226,7 +226,7 @@ impl Store {
         }
     }
 
-    /// The number of unresolved dead letters of each kind.
+    /// Returns the number of unresolved dead letters of each kind.
     pub async fn dead_letter_counts(&self) -> StoreResult<DeadLetterCounts> {
         match self {
             Self::Sqlite(s) => s.dead_letter_counts().await,

@@ -22,7 +22,7 @@ impl Store {
         }
     }
 
-    /// The initial stock of each item of a sale, or of all sales, by item.
+    /// Returns the initial stock of each item of a sale, or of all sales, by item.
     pub async fn opening_stocks(&self, sale: Option<String>) -> StoreResult<Vec<OpeningStock>> {
         match self {
             Self::Sqlite(s) => s.opening_stocks(sale).await,

@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// The positions of these buyers, in no order.
+    /// Returns the positions of these buyers, in no order.
     pub async fn visitors(
         &self,
         sale: &str,
@@ -59,7 +59,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` admitted visitors with ranks above `after`, by rank.
+    /// Returns at most `limit` admitted visitors with ranks above `after`, by rank.
     pub async fn admitted_after(
         &self,
         sale: &str,
@@ -72,7 +72,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` participants of the draw after this lot, in the order of the draw.
+    /// Returns at most `limit` participants of the draw after this lot, in the order of the draw.
     pub async fn drawn_after(
         &self,
         sale: &str,

@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    /// The entry of this id, waiting or ended.
+    /// Returns the entry of this id, waiting or ended.
     pub async fn waitlist_position(&self, id: TicketId) -> StoreResult<Option<WaitlistPosition>> {
         match self {
             Self::Sqlite(s) => s.waitlist_position(id).await,
@@ -99,7 +99,7 @@ impl Store {
         }
     }
 
-    /// The entry with which a buyer waits for the item.
+    /// Returns the entry with which a buyer waits for the item.
     pub async fn waitlist_position_of(
         &self,
         item: ItemId,

@@ -143,12 +143,12 @@ impl Cluster {
         name
     }
 
-    /// The connection string of a database.
+    /// Returns the connection string of a database.
     pub fn url(&self, database: &str) -> String {
         format!("host={} user={USER} dbname={database}", self.dir.display())
     }
 
-    /// The connection string of a database on the primary of these two servers.
+    /// Returns the connection string of a database on the primary of these two servers.
     pub fn url_of_either(&self, other: &Self, database: &str) -> String {
         let (here, there) = (self.dir.display(), other.dir.display());
         format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")

@@ -19,12 +19,12 @@ impl Dir {
         Self(dir)
     }
 
-    /// The directory's path.
+    /// Returns the directory's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The path of the store's file.
+    /// Returns the path of the store's file.
     pub fn file(&self) -> PathBuf {
         self.0.join("doorbuster.sqlite3")
     }
@@ -45,7 +45,7 @@ impl Drop for Dir {
 /// The reasons that `on_fatal` received.
 pub type Fatal = Arc<Mutex<Vec<String>>>;
 
-/// The options of a test's store.
+/// Returns the options of a test's store.
 pub fn options(dir: &Path, clock: &Clock, commits: &CommitLog) -> (SqliteOptions, Fatal) {
     let fatal = Fatal::default();
     let reasons = Arc::clone(&fatal);
@@ -64,14 +64,14 @@ pub fn options(dir: &Path, clock: &Clock, commits: &CommitLog) -> (SqliteOptions
     )
 }
 
-/// A store in a directory.
+/// Returns a store in a directory.
 pub fn open(dir: &Path) -> Fixture {
     let (clock, commits) = (Clock::new(), CommitLog::default());
     let store = Store::open_sqlite(options(dir, &clock, &commits).0).expect("opens");
     Fixture { store, clock, commits }
 }
 
-/// The options of a test's store in PostgreSQL.
+/// Returns the options of a test's store in PostgreSQL.
 pub fn postgres_options(
     url: &str,
     node: u32,

@@ -227,7 +227,7 @@ fn by_the_rules<L: Ledger>(
     })
 }
 
-/// The tickets of a transaction.
+/// Returns the tickets of a transaction.
 fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     match op {
         Op::Settle(seeds) => seeds.iter().map(|seed| world.ticket(seed)).collect(),

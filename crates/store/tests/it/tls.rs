@@ -81,7 +81,7 @@ impl Server {
         }
     }
 
-    /// The result of opening a store over TCP, under the name `host`.
+    /// Returns the result of opening a store over TCP, under the name `host`.
     async fn open(&self, host: &str, words: &str) -> Result<(), String> {
         let url =
             format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");

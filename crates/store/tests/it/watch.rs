@@ -24,7 +24,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// All pauses, including a current one.
+    /// Returns all pauses, including a current one.
     fn stalls(&self, now: Instant) -> Duration {
         let waits = now.saturating_duration_since(self.last);
         self.stalls + if waits < STALL { Duration::ZERO } else { waits }
@@ -76,7 +76,7 @@ impl Watch {
         Self { begun, stalls: stalls(begun) }
     }
 
-    /// The measured time.
+    /// Returns the measured time.
     pub fn elapsed(&self) -> Duration {
         let now = Instant::now();
         let all = now - self.begun;

@@ -37,7 +37,7 @@ impl TempDir {
         Self(std::env::temp_dir().join(format!("doorbuster-audit-{:016x}", rand::random::<u64>())))
     }
 
-    /// The path of the directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &std::path::Path {
         &self.0
     }
@@ -51,7 +51,7 @@ impl Drop for TempDir {
 }
 
 impl StoreFixture {
-    /// A store without rows, with the server's own schema.
+    /// Returns a store without rows, with the server's own schema.
     pub fn strict() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -66,7 +66,7 @@ impl StoreFixture {
         Self { db, dir: TempDir(dir) }
     }
 
-    /// A store without rows and without constraints, so that a test can damage it.
+    /// Returns a store without rows and without constraints, so that a test can damage it.
     pub fn empty() -> Self {
         let fixture = Self::strict();
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
@@ -87,7 +87,7 @@ impl StoreFixture {
         fixture
     }
 
-    /// The consistent store without constraints, so that a test can damage it.
+    /// Returns the consistent store without constraints, so that a test can damage it.
     pub fn consistent() -> Self {
         Self::empty().with_consistent_rows()
     }
@@ -247,19 +247,19 @@ const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (12, 7, 1, "key_reused", None),
 ];
 
-/// The id of this buyer's order.
+/// Returns the id of this buyer's order.
 pub(super) fn order_id_of(name: &str) -> String {
     let (_, _, units, grant, n) =
         ORDERS.iter().find(|(buyer, ..)| *buyer == name).expect("the tests name buyers that exist");
     ticket(*grant, *n, *units)
 }
 
-/// The id of a waitlist entry.
+/// Returns the id of a waitlist entry.
 pub(super) fn waitlist_entry_id(grant: i64, n: i64) -> String {
     ticket(grant, n, 1)
 }
 
-/// The id of a ticket.
+/// Returns the id of a ticket.
 pub(super) fn ticket(grant: i64, n: i64, units: i64) -> String {
     order_id::write(OrderIdParts { decide_by: OPENED + 10_000, grant, n, units })
 }

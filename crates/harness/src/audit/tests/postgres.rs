@@ -62,7 +62,7 @@ impl PostgresCopy {
     }
 }
 
-/// The rows of a table as SQL for PostgreSQL.
+/// Returns the rows of a table as SQL for PostgreSQL.
 fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
     let mut read = fixture.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
     let names: Vec<String> = read.column_names().map(str::to_owned).collect();

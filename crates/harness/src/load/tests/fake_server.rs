@@ -24,7 +24,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The buyer that the token names.
+    /// Returns the buyer that the token names.
     pub fn buyer(&self) -> String {
         use base64::Engine;
         let claims = self.token.split('.').nth(1).expect("a token has three parts");
@@ -70,7 +70,7 @@ pub(super) fn refusal(code: &str) -> Vec<Action> {
     )
 }
 
-/// The order of this request, as JSON.
+/// Returns the order of this request, as JSON.
 pub(super) fn order(request: &Request, id: &str, state: &str) -> String {
     format!(
         "{{\"id\":\"{id}\",\"sale\":\"spring\",\"item\":\"phone\",\"buyer\":\"{}\",\

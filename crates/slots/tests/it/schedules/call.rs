@@ -138,7 +138,7 @@ impl Call {
 }
 
 impl Answer {
-    /// The name of the answer, if the coverage counts it.
+    /// Returns the name of the answer, if the coverage counts it.
     pub(super) fn word(&self) -> String {
         let shown = match self {
             Self::Ticket(answer) => format!("{answer:?}"),

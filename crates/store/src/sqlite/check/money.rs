@@ -36,7 +36,7 @@ const PAYMENTS: &str =
                                    LEFT JOIN refund r ON r.payment_id = p.id
                     ORDER BY p.seq";
 
-/// An amount, if both columns are present.
+/// Returns an amount, if both columns are present.
 fn money(row: &Row<'_>, at: usize) -> Done<Option<Money>> {
     let (minor, currency): (Option<i64>, Option<String>) = (row.get(at)?, row.get(at + 1)?);
     Ok(minor.zip(currency).map(|(minor, currency)| Money { minor, currency }))

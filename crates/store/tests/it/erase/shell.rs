@@ -27,7 +27,7 @@ impl Shell {
         }
     }
 
-    /// Every column, as `table.column`.
+    /// Returns every column, as `table.column`.
     pub fn columns(&self) -> Vec<String> {
         self.ask(match self {
             Self::Sqlite(_) => {

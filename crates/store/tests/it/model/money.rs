@@ -50,7 +50,7 @@ fn news() -> impl Strategy<Value = RefundUpdate> {
     ]
 }
 
-/// A transaction and its ticket.
+/// Returns a transaction and its ticket.
 pub fn ops() -> impl Strategy<Value = (Index, Op)> {
     let (event, payment) = (|| 0..12_u8, || 0..8_u8);
     let how = select(vec![
@@ -80,7 +80,7 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
     (any::<Index>(), op)
 }
 
-/// The price of a unit.
+/// Returns the price of a unit.
 pub fn price() -> Money {
     Money { minor: 1_999, currency: "EUR".to_owned() }
 }
