@@ -244,7 +244,9 @@ impl Shared {
     }
 }
 
-/// Returns a random writer number. It is never 0, because 0 marks rows that migrations wrote.
+/// Returns a random writer number. It is negative, because this writer leaves a digest of each
+/// commit. Migrations write 0, and nodes of earlier versions write positive numbers, so other nodes
+/// read the orders of those writers without a digest.
 fn random_writer() -> i32 {
-    rand::random_range(1..=i32::MAX)
+    rand::random_range(i32::MIN..0)
 }
