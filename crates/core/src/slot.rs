@@ -142,8 +142,7 @@ pub struct SlotView {
     pub counters: [u64; 2],
     /// The counter that tickets deduct from.
     pub active: Counter,
-    /// Whether the slot needs a refill, because a counter was drained since the last units arrived.
-    /// This is only a hint.
+    /// Whether the slot may need a refill: a counter was drained since the last units arrived.
     pub mark: bool,
     /// How many feed rows the slot applied.
     pub applied: Seq,
@@ -384,8 +383,7 @@ impl Slot {
         self.queue.acknowledge(at, token);
     }
 
-    /// Stops or resumes the issue of tickets. A stopped slot still returns the tickets of known
-    /// requests.
+    /// Stops or resumes the issue of tickets. A stopped slot still knows earlier tickets.
     pub fn stop(&mut self, stopped: bool) {
         self.stopped = stopped;
     }

@@ -25,8 +25,7 @@ pub enum JoinOutcome {
     Done(WaitlistEntry),
     /// The buyer had an entry before.
     Already(WaitlistEntry),
-    /// The order of one unit that the buyer's key holds. The entry was served, or the buyer bought
-    /// the unit.
+    /// The buyer's key holds this order of one unit, from the waitlist or from a purchase.
     Order(Order),
     /// A unit is available without waiting.
     UnitsFree,
@@ -99,8 +98,7 @@ pub struct JoinRequest {
     pub grant: GrantId,
     /// A random token for the entry.
     pub token: Token,
-    /// The largest number of entries in the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or
-    /// fewer in a test.
+    /// The bound of the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer in a test.
     pub entries_max: u64,
 }
 
@@ -172,9 +170,8 @@ pub fn join<L: Ledger>(
     Ok(JoinOutcome::Done(entry))
 }
 
-/// Returns the buyer's order from this waitlist that expired or that the buyer cancelled. An order
-/// that another actor cancelled does not count. The waitlist is locked, so none of its orders
-/// changes.
+/// Returns the buyer's order from this waitlist that expired or that the buyer cancelled. The
+/// waitlist is locked, so none of its orders changes.
 fn unpaid_order_of<L: Ledger>(
     ledger: &mut L,
     waitlist: Option<&Grant>,

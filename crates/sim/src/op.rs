@@ -1,6 +1,5 @@
-//! The operations of a simulated sale. Their arguments are small integers, and are used modulo the
-//! number of existing objects. So any part of a list is valid, and lists can be shrunk and stored
-//! as JSON.
+//! The operations of a simulated sale. Their arguments are small integers, modulo the number of
+//! existing objects. So any part of a list is valid, and lists can be shrunk and stored as JSON.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
@@ -28,8 +27,7 @@ pub enum Op {
         node: u8,
         /// The attempt to repeat.
         attempt: u8,
-        /// How many units more than before. If this is not 0, the repeated request has other
-        /// content.
+        /// How many units more than before. Above 0, the request has other content.
         more: u8,
     },
     /// A node answers `202` to a request that has a ticket.
@@ -52,8 +50,7 @@ pub enum Op {
         /// The index among the parked attempts.
         attempt: u8,
     },
-    /// A buyer cancels an unpaid order. If an operator cancels, the operation is
-    /// [`waitlist::Waitlist::TakeAway`].
+    /// A buyer cancels an unpaid order. An operator uses [`waitlist::Waitlist::TakeAway`].
     Cancel {
         /// The index among all orders.
         order: u8,
@@ -211,8 +208,7 @@ pub enum Op {
         /// The item.
         item: u8,
     },
-    /// A leader checks one slot after the other whether a stopping item is drained, and then shows
-    /// the phase.
+    /// A leader waits until the slots of a stopping item are drained, and then shows the phase.
     Drain {
         /// The leader.
         leader: u8,
@@ -302,8 +298,7 @@ pub enum Op {
         /// The slot.
         slot: u8,
     },
-    /// Fault: a slot and its saved copy are exchanged, as after a restore of an old snapshot or
-    /// with a second primary.
+    /// Fault: a slot and its saved copy are exchanged, as with an old snapshot or a second primary.
     Swap {
         /// The slot.
         slot: u8,
@@ -317,17 +312,15 @@ pub enum Op {
     PayAt {
         /// The index among the checkouts that were handed out.
         session: u8,
-        /// How the buyer pays. 0 and 1: once. 2: the payment fails, and then succeeds. 3: the
-        /// payment fails.
+        /// 0 and 1: the buyer pays once. 2: the payment fails, then succeeds. 3: it fails.
         how: u8,
     },
     /// A provider captures money outside of any checkout and sends its message.
     Charge {
         /// The index among all orders.
         order: u8,
-        /// What the buyer pays. 0: the price. 1: another amount. 2: another currency. 3: the price,
-        /// for a valid id of no order. 4: the price, for a text that is no id. 5: the payment
-        /// fails. 6: the payment fails and then succeeds.
+        /// 0: the price. 1: another amount. 2: another currency. 3: a valid id of no order. 4: an
+        /// invalid id. 5: the payment fails. 6: the payment fails, then succeeds.
         how: u8,
     },
     /// A provider repeats the message about a payment.
@@ -365,9 +358,8 @@ pub enum Op {
     RefundArrives {
         /// The index among the refunds that the provider accepted.
         refund: u8,
-        /// What the message says. 3: the payout has failed and will be retried. 5: the message is
-        /// late. 7: the money came back, whatever the provider said before. Other numbers: the
-        /// money arrived.
+        /// 3: the message says that the payout failed and is retried. 5: it is late. 7: the money
+        /// came back. Otherwise the money arrived.
         #[serde(default)]
         how: u8,
     },

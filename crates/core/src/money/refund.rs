@@ -125,8 +125,7 @@ pub fn apply_refund_update<L: Ledger>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The provider accepted the refund, although the server may have given it up because no
-            // answer came.
+            // The provider accepted a refund that the server may have given up without an answer.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;

@@ -178,8 +178,7 @@ impl Checker {
                         format!("{id:?}: a repeated message changed {:?} to {now:?}", before.refund)
                     });
                 }
-                // The message may be older than the return of the money, so the server asks the
-                // provider.
+                // The message may be older than the money's return, so the server asks.
                 if before.refund.as_ref().is_some_and(is_doubted)
                     && matches!(
                         news,
@@ -294,8 +293,7 @@ impl Checker {
         self.count_case("refund answered late");
     }
 
-    /// Checks that a paid order has one payment of its price, and a refunded payment has one refund
-    /// of its amount.
+    /// Checks that a paid order has one payment, a refunded payment one refund, and amounts match.
     fn check_totals(&mut self, store: &SimStore) {
         let model = &store.model;
         for order in model.orders.values() {
@@ -319,8 +317,7 @@ impl Checker {
         }
     }
 
-    /// Checks that a refund is decided once, and that a settled refund stays settled. Returns the
-    /// new refunds.
+    /// Checks that a refund is decided once and stays settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
         // Two reports may conflict: the money arrived, and the money came back. Only the provider
         // knows which report is newer.

@@ -216,8 +216,7 @@ impl Checker {
         self.tickets.entry(who).or_default().push(place.id);
     }
 
-    /// Returns the buyer's first served entry that ended without a payment, if any: its order
-    /// expired, or the buyer cancelled it.
+    /// Returns the buyer's first served entry whose order expired or that the buyer cancelled.
     fn entry_without_payment(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
         let own = |o: &&Order| match o.state {
             OrderState::Expired => true,
@@ -274,8 +273,7 @@ impl Checker {
         }
     }
 
-    /// Checks that the first buyers who could be served got the units of the pool, in the order of
-    /// joining.
+    /// Checks that the first eligible buyers got the pool's units, in the order of joining.
     fn served(
         &mut self,
         store: &SimStore,
@@ -389,8 +387,7 @@ impl Checker {
         self.count_case("answered that the sale has ended");
     }
 
-    /// Checks at rest that no entry waits while units are in the pool, or after the end of its
-    /// sale.
+    /// Checks at rest that no entry waits while the pool has units, or after its sale's end.
     pub(crate) fn waitlists_at_rest(&mut self, store: &SimStore) {
         for item in store.model.items.values() {
             let shown = store.phases.get(&item.id).map(|p| p.shown);

@@ -160,8 +160,7 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Returns whether the reference gives the same answers in some order of these calls. The order
-    /// keeps each thread's order.
+    /// Returns whether some order of all calls, with each thread's order, explains these answers.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
@@ -302,8 +301,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Runs these steps. After each step, the thread loops this many times; 1 yields to other
-    /// threads.
+    /// Runs these steps, each followed by a number of loops. The number 1 yields to other threads.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();
@@ -387,10 +385,7 @@ fn concurrent_answers_equal_those_of_some_sequence() {
     }
     println!("{together} of {calls} calls overlapped with others");
     let missed: Vec<_> = REACHED.iter().filter(|word| !reached.contains(**word)).collect();
-    assert!(
-        missed.is_empty() || wanted_schedules() < SCHEDULES,
-        "these answers never occurred: {missed:?}"
-    );
+    assert!(missed.is_empty() || wanted_schedules() < SCHEDULES, "never occurred: {missed:?}");
 }
 
 #[test]

@@ -95,11 +95,7 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     };
     assert_eq!(payments(&fixture, for_payment(&order)).await, from_ref(&payment));
     fixture.clock.advance(1);
-    assert_eq!(
-        capture(&fixture, &report).await,
-        CaptureOutcome::Repeated,
-        "the same message has no second effect"
-    );
+    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "a repeated message");
     let other = Capture { event: "evt_2".to_owned(), ..report.clone() };
     assert_eq!(
         capture(&fixture, &other).await,
@@ -238,8 +234,7 @@ pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
 
-/// A late payment is not decided while slots may have the missing units. The units are recalled
-/// first.
+/// A late payment waits while slots may have the missing units. The units are recalled first.
 pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -440,8 +435,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The server asks the provider again after increasing pauses. After the last attempt an operator
-/// must resolve the refund.
+/// The server retries a refund after increasing pauses. At last an operator must resolve it.
 pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -466,11 +460,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let news = async |news| {
         fixture.store.note_refund(first.id.clone(), news).await.expect("writes").expect("a refund")
     };
-    assert_eq!(
-        due().await,
-        [first.id.clone(), second.id.clone()],
-        "the refund that is due longest comes first"
-    );
+    assert_eq!(due().await, [first.id.clone(), second.id.clone()], "longest due first");
     assert_eq!(fixture.store.refunds_due(1).await.expect("reads"), from_ref(&first));
     let waiting = news(RefundUpdate::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);
@@ -513,12 +503,8 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     );
     assert!(discard().await);
     assert!(!discard().await, "a refund is discarded once");
-    let again = fixture
-        .store
-        .retry_refund(first.id.clone())
-        .await
-        .expect("writes")
-        .expect("the refund had failed");
+    let again =
+        fixture.store.retry_refund(first.id.clone()).await.expect("writes").expect("a failure");
     assert_eq!(
         (again.state, again.tries, again.next_at),
         (RefundState::Pending, 0, fixture.clock.now())

@@ -144,8 +144,7 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// An item has a waitlist only while all its units are held. An item that is available, sold out or
-/// not on sale has none.
+/// An item that is available, sold out or not on sale has no waitlist.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
@@ -394,11 +393,7 @@ pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixt
     join_new(&fixture, item, "bert").await;
     assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "two units are held");
     cancel(&fixture, &orders[1]).await;
-    assert_eq!(
-        join(&fixture, item, "cleo", "k").await,
-        JoinOutcome::Full,
-        "one unit is held and one is kept"
-    );
+    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "one held, one kept");
     assert_eq!(names(&serve(&fixture, item).await.orders), ["anna"]);
     join_new(&fixture, item, "cleo").await;
     assert_eq!(join(&fixture, item, "dora", "k").await, JoinOutcome::Full);

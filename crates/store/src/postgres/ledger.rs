@@ -102,8 +102,7 @@ impl<'c> PostgresLedger<'c> {
         })
     }
 
-    /// Locks grants in the order of their ids. Every transaction that locks several grants must use
-    /// this.
+    /// Locks grants in the order of their ids. To lock several grants, always call this.
     pub(super) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
         let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
         for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
@@ -132,8 +131,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        // This lock is shared. Other openings of grants may run, but a phase change of the sale
-        // waits.
+        // A shared lock lets other openings of grants run, but a phase change of the sale waits.
         let sql = "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s
                    ON s.id = i.sale_id WHERE i.id = $1 FOR SHARE OF s";
         Ok(self.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))

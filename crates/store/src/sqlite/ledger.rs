@@ -38,8 +38,7 @@ pub struct SqliteLedger<'c> {
     pub(super) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
-    /// The changes to publish at the commit: changed orders, items whose units moved, and whether
-    /// the commit has events.
+    /// The changes to publish: orders, items whose units moved, and whether there are events.
     pub(super) orders: Vec<Order>,
     pub(super) touched: Vec<ItemId>,
     pub(super) events: bool,

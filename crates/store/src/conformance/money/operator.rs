@@ -273,11 +273,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     // One part was refunded by hand. The refunds of two other parts failed.
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Noted);
     for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
-        assert_eq!(
-            send(event, Returned, Some(minor), false).await,
-            Known,
-            "the failure was of another refund"
-        );
+        assert_eq!(send(event, Returned, Some(minor), false).await, Known, "another refund failed");
         assert_eq!(stands().await, [(Returned, 40)]);
     }
     assert_eq!(send("evt_6", Returned, Some(40), false).await, Noted);
@@ -344,23 +340,11 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     // An old report changes nothing. A newer report does, also after the dispute ended.
     assert_eq!(send(Some(("dp_1", 15)), Some(60), true).await, Known);
     assert_eq!(stands().await, [40]);
-    assert_eq!(
-        send(Some(("dp_1", 30)), Some(50), true).await,
-        Noted,
-        "the shop lost the dispute after all"
-    );
-    assert_eq!(
-        send(Some(("dp_1", 31)), Some(50), true).await,
-        Known,
-        "an equal report changes nothing"
-    );
+    assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "the dispute is lost");
+    assert_eq!(send(Some(("dp_1", 31)), Some(50), true).await, Known, "an equal report");
     assert_eq!(stands().await, [40, 50]);
     assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount");
-    assert_eq!(
-        send(Some(("dp_1", 29)), Some(55), false).await,
-        Known,
-        "an older report changes nothing"
-    );
+    assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an older report");
     assert_eq!(stands().await, [40, 55]);
     // If two reports have the same time, the report of the end counts, in either order. A dispute
     // whose end arrives first never counts.
