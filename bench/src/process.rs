@@ -133,7 +133,7 @@ impl Process {
         cpu_time(self.child.id())
     }
 
-    /// Returns resident memory in bytes.
+    /// Returns the resident memory in bytes.
     ///
     /// # Errors
     /// Fails if the program has ended.

@@ -124,7 +124,7 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
 }
 
-/// Returns resident memory after it stops growing.
+/// Returns the resident memory after it stops growing.
 fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
     let mut before = 0;
     for _ in 0..12 {

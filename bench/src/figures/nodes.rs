@@ -70,7 +70,7 @@ impl ClusterUnderTest {
         })
     }
 
-    /// Returns processor time that each kind of program has used.
+    /// Returns the processor time that each kind of program has used.
     fn spent(&self) -> Result<Spent> {
         let id = |pid: Option<i32>| {
             pid.and_then(|pid| u32::try_from(pid).ok()).context("the process does not run")

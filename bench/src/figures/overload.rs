@@ -227,7 +227,7 @@ fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     }
 }
 
-/// Returns orders per second within the measured time, from the store's file.
+/// Returns the orders per second within the measured time, from the store's file.
 fn settled_per_sec(file: &Path, load: &Load) -> Result<f64> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("reading the store")?;

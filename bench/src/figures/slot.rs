@@ -9,7 +9,7 @@ use doorbuster_core::{
 
 use crate::process;
 
-/// Returns bytes per request, measured in a child process.
+/// Returns the bytes per request, measured in a child process.
 ///
 /// # Errors
 /// Fails if that process fails.

@@ -120,7 +120,7 @@ impl Naive {
         }
     }
 
-    /// Returns units that the peer's counter has deducted.
+    /// Returns the units that the peer's counter has deducted.
     ///
     /// # Errors
     /// Fails if Redis does not answer.

@@ -73,14 +73,14 @@ pub trait Ledger {
     /// Writes an order's state, `pay_by`, `paid_at` and `ended_at`.
     fn put_order(&mut self, order: &Order) -> Result<(), Self::Error>;
 
-    /// Returns units that the buyer holds in active orders of an item.
+    /// Returns the units that the buyer holds in active orders of an item.
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Self::Error>;
     /// Writes the buyer's quota.
     fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Result<(), Self::Error>;
 
     /// Returns the recall.
     fn recall(&mut self, id: RecallId) -> Result<Option<Recall>, Self::Error>;
-    /// Returns recalls of this grant that are not done.
+    /// Returns the recalls of this grant that are not done.
     fn pending_recalls(&mut self, grant: GrantId) -> Result<Vec<Recall>, Self::Error>;
     /// Writes a recall, new or changed.
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;

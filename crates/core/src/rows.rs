@@ -28,7 +28,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// Returns units in the pool that are reserved for the waitlist: one for each entry.
+    /// Returns the units in the pool that are reserved for the waitlist: one for each entry.
     #[must_use]
     pub fn kept_for_waitlist(&self) -> u64 {
         self.pool.min(self.waiting)

@@ -351,12 +351,12 @@ impl SimStore {
         }
     }
 
-    /// Returns recalls that are not done, oldest id first.
+    /// Returns the recalls that are not done, oldest id first.
     pub fn pending(&self) -> impl Iterator<Item = &Recall> {
         self.model.recalls.values().filter(|r| !r.done)
     }
 
-    /// Returns orders in one state, sorted by id.
+    /// Returns the orders in one state, sorted by id.
     pub fn orders_in(&self, state: OrderState) -> impl Iterator<Item = &doorbuster_core::Order> {
         self.model.orders.values().filter(move |o| o.state == state)
     }

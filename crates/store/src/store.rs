@@ -378,7 +378,7 @@ impl Store {
 
 /// Checks.
 impl Store {
-    /// Returns units that the buyer holds of an item.
+    /// Returns the units that the buyer holds of an item.
     pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
         match self {
             Self::Sqlite(s) => s.quota(item, buyer).await,

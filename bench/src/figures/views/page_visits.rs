@@ -113,7 +113,7 @@ impl PageVisits {
         self.looks
     }
 
-    /// Returns number of versions from the server.
+    /// Returns the number of versions from the server.
     #[must_use]
     pub fn versions(&self) -> usize {
         self.versions.len() - 1

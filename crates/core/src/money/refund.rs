@@ -215,8 +215,8 @@ fn came_back_once_error(refund: &Refund) -> Option<String> {
     Some(format!("{CAME_BACK_ONCE_PREFIX}{why}"))
 }
 
-/// Returns requests a failed refund from the provider again, even if the provider accepted it
-/// before. Returns `None` if no failed refund has this id.
+/// Requests a failed refund from the provider again, even if the provider accepted it before.
+/// Returns `None` if no failed refund has this id.
 pub fn retry_refund<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,

@@ -56,7 +56,7 @@ pub(super) struct ItemTotals {
 }
 
 impl ItemTotals {
-    /// Returns units in active orders.
+    /// Returns the units in active orders.
     pub fn active(&self) -> i128 {
         self.held + self.paid
     }

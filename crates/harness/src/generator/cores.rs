@@ -31,7 +31,7 @@ pub fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("core {core} cannot be used"))
 }
 
-/// Returns processor time that the calling thread has used.
+/// Returns the processor time that the calling thread has used.
 #[must_use]
 pub fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);

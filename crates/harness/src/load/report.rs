@@ -150,7 +150,7 @@ impl LoadReport {
         }
     }
 
-    /// Returns time from the first request to the last final answer.
+    /// Returns the time from the first request to the last final answer.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Duration::from_millis(self.elapsed_ms)

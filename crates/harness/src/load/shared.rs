@@ -86,7 +86,7 @@ impl Shared {
         *self.start.get_or_init(Instant::now)
     }
 
-    /// Returns time since the first request.
+    /// Returns the time since the first request.
     pub fn elapsed(&self) -> Duration {
         self.start.get().map_or(Duration::ZERO, Instant::elapsed)
     }

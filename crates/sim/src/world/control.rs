@@ -197,7 +197,7 @@ impl World {
             .collect()
     }
 
-    /// Returns units in feed rows that the slot has not applied.
+    /// Returns the units in feed rows that the slot has not applied.
     pub(super) fn on_its_way(&self, grant: doorbuster_core::GrantId, applied: Seq) -> u64 {
         let rows =
             self.store.model.feed.range((grant, Seq(applied.0 + 1))..=(grant, Seq(u64::MAX)));

@@ -63,7 +63,7 @@ impl World {
         (known.map(|w| w.half).collect(), next)
     }
 
-    /// Returns units in issued tickets that are not settled.
+    /// Returns the units in issued tickets that are not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
         let units = |p: &super::PlacedSlot| {

@@ -142,7 +142,7 @@ impl World {
         self.ask_next_slot(i);
     }
 
-    /// Returns answers a request with its order if the node knows one. Returns whether it did.
+    /// Answers a request with its order if the node knows one. Returns whether it did.
     pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
         let Attempt { purchase, half, .. } = self.attempts[i];
         let node = &self.nodes[usize::from(purchase.node)];

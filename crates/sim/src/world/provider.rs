@@ -303,7 +303,7 @@ impl World {
         Some(self.provider.sessions.len() - 1)
     }
 
-    /// Returns answers a request for a refund or for the state of a refund.
+    /// Answers a request for a refund or for the state of a refund.
     pub(crate) fn answer_refund_request(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
             return RefundUpdate::Failed("away".into());

@@ -47,7 +47,7 @@ impl ServerWatch {
         }
     }
 
-    /// Checks until the slots are dropped.
+    /// Checks the servers until the slots are dropped.
     pub(super) async fn run(self: Arc<Self>, routes: Arc<Routes>) {
         loop {
             drop(tokio::time::timeout(WATCH_EVERY, routes.broken().notified()).await);

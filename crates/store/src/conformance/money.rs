@@ -435,7 +435,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The server retries a refund after increasing pauses. At last an operator must resolve it.
+/// The server retries a refund after increasing pauses. After the last one, an operator must act.
 pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

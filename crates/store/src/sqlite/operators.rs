@@ -124,7 +124,7 @@ pub(super) fn take_leader_lease(
     Ok(taken > 0)
 }
 
-/// Returns nodes whose lease has not expired, by number.
+/// Returns the nodes whose lease has not expired, by number.
 pub(super) fn live_nodes(sql: &mut Statements<'_>, now: Millis) -> Done<Vec<NodeId>> {
     sql.all("SELECT node FROM node WHERE until > ?1 ORDER BY node", params![now.0], |row| {
         Ok(NodeId(row.get(0)?))

@@ -251,8 +251,8 @@ pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: PageOrder) -
     Ok(page)
 }
 
-/// Returns requests that hold an order of one of these items, oldest first, and the position after
-/// which the next page begins.
+/// Returns the requests that hold an order of one of these items, oldest first, and the position
+/// after which the next page begins.
 pub(super) fn request_hashes_of(
     sql: &mut Reader<'_>,
     key: &IdKey,

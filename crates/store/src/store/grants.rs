@@ -119,7 +119,7 @@ impl Store {
         }
     }
 
-    /// Returns recalls that are not finished, by id.
+    /// Returns the recalls that are not finished, by id.
     pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
         match self {
             Self::Sqlite(s) => s.pending_recalls().await,
@@ -127,7 +127,7 @@ impl Store {
         }
     }
 
-    /// Returns grants that were closed because their slot failed.
+    /// Returns the grants that were closed because their slot failed.
     pub async fn repairs(&self) -> StoreResult<u64> {
         let closings = self.closings().await?;
         Ok(closings

@@ -71,8 +71,8 @@ impl Store {
         }
     }
 
-    /// Returns requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even
-    /// a discarded one.
+    /// Requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even a
+    /// discarded one.
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         match self {
             Self::Sqlite(s) => s.retry_refund(id).await,

@@ -156,7 +156,8 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     b.store.close().await;
 }
 
-/// Returns requests of the same buyers, on two grants and two nodes. Some requests are repeated.
+/// Returns the requests of the same buyers, on two grants and two nodes. Some requests are
+/// repeated.
 fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {
