@@ -54,12 +54,12 @@ impl Queue {
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)
     }
 
-    /// Returns the tickets not yet acknowledged.
+    /// Returns how many tickets are not yet acknowledged.
     pub(crate) fn open(&self) -> usize {
         self.open
     }
 
-    /// Returns the tickets not yet delivered.
+    /// Returns how many tickets are not yet delivered.
     pub(crate) fn waiting(&self) -> usize {
         self.entries.len() - self.delivered
     }

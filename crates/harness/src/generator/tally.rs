@@ -83,26 +83,26 @@ impl RunResult {
         }
     }
 
-    /// Returns the answers of this kind.
+    /// Returns the number of answers of this kind.
     #[must_use]
     pub fn count(&self, kind: AnswerKind) -> u64 {
         self.answers.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Returns the answers of every kind.
+    /// Returns the number of answers of every kind.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.answers.values().sum()
     }
 
-    /// Returns the answers of this kind per second within the measured time.
+    /// Returns how many answers of this kind came per second of the measured time.
     #[must_use]
     pub fn per_sec(&self, kind: AnswerKind) -> f64 {
         self.in_time.get(&kind).copied().unwrap_or(0) as f64
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Returns the requests per second that were due and sent within the measured time.
+    /// Returns how many requests per second were due and sent within the measured time.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)

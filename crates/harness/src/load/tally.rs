@@ -51,7 +51,7 @@ impl Counts {
         }
     }
 
-    /// Returns the requests repeated because of `429` or `5xx`.
+    /// Returns how many requests were repeated because of `429` or `5xx`.
     pub fn retries(&self) -> u64 {
         self.overloaded_retries + self.rate_limited_retries + self.server_error_retries
     }
