@@ -7,7 +7,7 @@ pub const STOCK_MAX: u64 = 1_000_000_000;
 /// The longest id (sale, item, buyer) and the longest idempotency key, in bytes. The server refuses
 /// longer ones.
 pub const NAME_BYTES_MAX: usize = 64;
-/// Tickets that one settle transaction resolves; the rest waits for the next transaction.
+/// Tickets that one settle transaction resolves. The rest waits for the next transaction.
 pub const SETTLE_BATCH_MAX: usize = 500;
 /// Tickets that wait in one slot's queue. At the bound the slot answers
 /// [`crate::slot::TicketAnswer::Full`] and deducts nothing.
@@ -82,7 +82,7 @@ pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// How often in a row this server may fail to send an event before it gives up the event. With the
 /// pauses, this takes a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
-/// Events in delivery to one endpoint at once; more wait.
+/// Events in delivery to one endpoint at once. Further events wait.
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
 /// Events that the server reads ahead of an endpoint's position. The store keeps the rest.
 pub const DELIVERY_WINDOW: usize = 256;

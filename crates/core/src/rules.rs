@@ -33,7 +33,7 @@ rules! {
     TicketOnce,
     /// A request that holds an order gets that order, not a second one.
     OrderExists,
-    /// An existing order counts for a request only if the content is the same; otherwise the key
+    /// An existing order counts for a request only if the content is the same. Otherwise the key
     /// was reused.
     OrderExistsCompares,
     /// If a ticket is not consumed while its grant is open, its slot gets a credit.

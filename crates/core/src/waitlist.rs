@@ -351,7 +351,7 @@ fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     }
 }
 
-/// Ends an entry; the caller writes the waitlist and the item.
+/// Ends an entry. The caller writes the waitlist and the item.
 fn end_entry<L: Ledger>(
     ledger: &mut L,
     waitlist: &mut Grant,

@@ -101,7 +101,7 @@ pub struct SaleRow {
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
-    /// A number that every change increases; it becomes the `ETag`.
+    /// A number that every change increases. It is the `ETag` in HTTP.
     pub version: u64,
     /// When it was created.
     pub created_at: Millis,
@@ -144,7 +144,7 @@ pub struct NewSale {
     pub items: Vec<NewItem>,
 }
 
-/// An item to create; all its stock starts in the pool.
+/// An item to create. All its stock starts in the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewItem {
     /// The shop's id of the item. [`ItemRow`] describes this field and the others.

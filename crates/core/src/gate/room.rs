@@ -157,7 +157,7 @@ pub enum Return {
 /// The status that a visitor sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VisitorStatus {
-    /// The sale has not opened; the visitor takes part in the draw.
+    /// The sale has not opened. The visitor takes part in the draw.
     NotDrawn,
     /// The visitor waits. The visitor at position 1 is admitted next.
     Waiting(u64),

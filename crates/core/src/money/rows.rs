@@ -220,7 +220,7 @@ pub struct Refund {
 /// A provider's message that money was captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
-    /// The message's id; unique with the provider's name.
+    /// The message's id, which is unique together with the provider's name.
     pub event: String,
     /// The provider that sent the message.
     pub provider: String,

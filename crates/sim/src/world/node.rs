@@ -66,7 +66,7 @@ pub(crate) struct Node {
 pub(crate) enum AttemptState {
     /// The node waits for a slot's answer.
     Asking { slot: usize },
-    /// A ticket is issued; the node waits for its verdict.
+    /// A ticket is issued, and the node waits for its verdict.
     Waiting { id: TicketId },
     /// Every slot has too few units, so the request waits for units.
     Parked,

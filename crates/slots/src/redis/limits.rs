@@ -49,7 +49,7 @@ pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
 pub(super) const ATTEMPTS_MAX: usize = 5;
 /// The pause between two such attempts.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// Time between two checks of the servers' identities; a broken connection starts a check at once.
+/// Time between two checks of the servers' identities. A broken connection starts one at once.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two checks while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);

@@ -198,7 +198,7 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
     assert_eq!(none, StepOutcome::NotFound);
 }
 
-/// Counts can be read by item; unknown items are left out.
+/// Counts can be read by item. Unknown items are left out.
 pub async fn counts_are_listed_by_item(fixture: Fixture) {
     let (a, b) =
         (fixture.item(Stock::Counted(1), 1).await, fixture.item(Stock::Counted(2), 1).await);

@@ -119,7 +119,7 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A batch appends an event for each of its orders; settling it again appends none.
+/// A batch appends an event for each of its orders. If it is settled again, it appends none.
 pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     let tickets: Vec<_> =
