@@ -107,7 +107,7 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Returns another shape, of which one side is visibly different. A robot must compare all four
+    /// Returns another shape. One of its sides is visibly different. A robot must compare all four
     /// sides to notice the difference.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();

@@ -224,8 +224,8 @@ pub fn pay<L: Ledger>(
     Ok(PayOutcome::Done(order))
 }
 
-/// Appends an event if the last unit of an item was paid for. An item of which no unit was sold is
-/// not sold out, even if an operator lowers its total to zero.
+/// Appends an event if the last unit of an item was paid for. An item without any sold
+/// unit is not sold out, even if an operator lowers its total to zero.
 pub(crate) fn append_if_sold_out<L: Ledger>(
     ledger: &mut L,
     item: &Item,

@@ -185,7 +185,7 @@ fn unpaid_order_of<L: Ledger>(
 }
 
 /// Returns whether the waitlist accepts no more entries. If no units are free, only unpaid and kept
-/// units can come back. More entries than such units would wait in vain.
+/// units can come back. More entries than such units would never be served.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),

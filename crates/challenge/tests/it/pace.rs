@@ -9,7 +9,7 @@ use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_pu
 const MOST: Duration = Duration::from_millis(2);
 /// The number of challenges in a round.
 const TIMES: u32 = 40;
-/// The number of rounds, of which the cheapest counts. Other programs on the machine disturb caches
+/// The number of rounds. The cheapest round counts. Other programs on the machine disturb caches
 /// and clock speed, which only makes the measured time longer.
 const ROUNDS: u32 = 5;
 

@@ -37,7 +37,7 @@ async fn add(fixture: &Fixture, id: &str) -> Endpoint {
     fixture.store.insert_endpoint(new(id), MOST).await.expect("writes").expect("there is room")
 }
 
-/// Returns the events, all of which must be readable.
+/// Returns the events. All of them must be readable.
 fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("a row as it was written")).collect()
 }

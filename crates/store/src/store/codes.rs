@@ -11,7 +11,7 @@ pub type CodeHash = [u8; 32];
 
 /// Access codes.
 impl Store {
-    /// Adds codes, each of which admits the given number of buyers. Adds either all or none. A code
+    /// Adds codes. Each of them admits the given number of buyers. Adds either all or none. A code
     /// is given by its first characters and its hash.
     pub async fn add_codes(
         &self,
