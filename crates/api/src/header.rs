@@ -86,7 +86,7 @@ fn is_foreign_charset(parameter: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"charset") && !unquote(value).eq_ignore_ascii_case(b"utf-8")
 }
 
-/// Comma-separated elements of all `values`, trimmed, without empty ones.
+/// The comma-separated elements of all `values`, trimmed; empty elements are left out.
 fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     values
         .into_iter()

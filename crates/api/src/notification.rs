@@ -97,10 +97,10 @@ impl EventType {
 pub struct Notification<'a> {
     /// The event's id, which is also `webhook-id`: the same for each attempt and each endpoint.
     pub id: &'a str,
-    /// What happened.
+    /// The type of the event.
     #[serde(rename = "type")]
     pub what: &'static str,
-    /// When it happened.
+    /// When the event happened.
     pub timestamp: Time,
     /// The object that the event is about.
     pub data: NotificationData,
@@ -128,7 +128,7 @@ pub enum NotificationData {
 /// `order.extended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderData {
-    /// The order after the change, as `GET /v1/orders/{order}` showed it then.
+    /// The order after the change, as `GET /v1/orders/{order}` showed it at that time.
     pub order: Order,
     /// `true` in the `order.reserved` of an order from the waitlist; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ pub struct RefusedData {
 pub struct PaymentData {
     /// The payment.
     pub payment: Payment,
-    /// Its refund, as it was when the server created it.
+    /// The refund of the payment, in its first state.
     pub refund: Refund,
 }
 

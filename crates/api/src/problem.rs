@@ -297,7 +297,7 @@ impl Problem {
         Self::without_members(Code::AlreadyExists, detail)
     }
 
-    /// `412`: the object's version is not the one in `If-Match`.
+    /// `412`: the object's version differs from `If-Match`.
     #[must_use]
     pub fn precondition_failed() -> Self {
         Self::without_members(
@@ -337,10 +337,11 @@ impl Problem {
         )
     }
 
-    /// `503`: the server has too many requests; nothing was done.
+    /// `503`: the server has too many requests and did not handle this request.
     #[must_use]
     pub fn overloaded(retry_after: u32) -> Self {
-        let detail = "the server is overloaded; nothing was done; send the same request again";
+        let detail =
+            "the server is overloaded and did not handle the request; send the same request again";
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 

@@ -71,7 +71,7 @@ pub struct DeadLetter {
     /// The event's id.
     #[schema(required = true)]
     pub event: Option<String>,
-    /// The event's type; `null` also when the event was deleted.
+    /// The event's type; also `null` if the event was deleted.
     #[serde(rename = "type")]
     #[schema(required = true)]
     pub what: Option<String>,
@@ -87,7 +87,7 @@ pub struct DeadLetter {
     "refund": null, "request": null
 })))]
 pub struct DeadLetterDetail {
-    /// The dead letter as it is listed; its members are on the same level as the other three.
+    /// The dead letter as in the list. Its members are on the same level as the members below.
     #[serde(flatten)]
     pub letter: DeadLetter,
     /// The event as it is sent to webhooks; a broker gets the same data in another envelope. `null`
@@ -274,7 +274,7 @@ pub struct ManySeenTo {
 pub struct SeenTo {
     /// The dead letter's id.
     pub id: String,
-    /// `pending`: it is being retried. `discarded`: it was discarded.
+    /// `pending`: the server retries the dead letter. `discarded`: an operator discarded it.
     pub state: SeenToState,
 }
 
@@ -282,8 +282,8 @@ pub struct SeenTo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SeenToState {
-    /// It is retried.
+    /// The server retries the dead letter.
     Pending,
-    /// It was discarded.
+    /// An operator discarded the dead letter.
     Discarded,
 }

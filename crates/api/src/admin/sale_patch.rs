@@ -25,10 +25,10 @@ pub struct SalePatch {
     /// The title on the page.
     #[schema(schema_with = super::schema::title, required = false)]
     pub title: Option<String>,
-    /// When it opens.
+    /// When the sale opens.
     #[schema(value_type = Option<Time>, required = false)]
     pub starts_at: Change<Time>,
-    /// When it closes; after `starts_at`.
+    /// When the sale closes; after `starts_at`.
     #[schema(value_type = Option<Time>, required = false)]
     pub ends_at: Change<Time>,
     /// Changes to items, identified by their ids. Other items do not change.
@@ -49,16 +49,16 @@ pub struct ItemPatch {
     /// The title on the page.
     #[schema(schema_with = super::schema::title, required = false)]
     pub title: Option<String>,
-    /// A longer text; `null` makes it empty.
+    /// The description of the item; `null` makes it empty.
     #[schema(schema_with = super::schema::nullable_description, required = false)]
     pub description: Option<String>,
     /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: Change<String>,
-    /// Price of one unit; before the sale opens.
+    /// Price of one unit; may change before the sale opens.
     #[schema(schema_with = super::schema::price, required = false)]
     pub price: Option<Money>,
-    /// The price elsewhere, for comparison; before the sale opens.
+    /// A price for comparison; may change before the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: Change<Money>,
     /// Most units that one buyer may have; before the sale opens; `null` is the default, 1.

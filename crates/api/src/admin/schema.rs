@@ -1,4 +1,4 @@
-//! Schemas of members of operators' requests, where a Rust type does not express all rules.
+//! Schemas of members of operators' requests whose rules a Rust type cannot express.
 
 use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, Schema, Type};

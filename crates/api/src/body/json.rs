@@ -38,7 +38,7 @@ impl JsonKind {
         self == Self::Object
     }
 
-    /// The kind with its article, for a fault's detail.
+    /// The kind with its article, such as "a list", for a fault's detail.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Object => "an object",

@@ -79,8 +79,8 @@ const EVENT_DOCS: [EventDoc; 12] = [
     },
     EventDoc {
         what: EventType::PaymentRefunded,
-        when: "A payment that pays for no order goes back. It was too late, had another amount, \
-               was a second one, or named an unknown order. \
+        when: "The server refunds a payment that pays for no order. The payment was too late, had another \
+               amount, was a second payment, or named an unknown order. \
                The refund of an order is `order.refunded`.",
         schema: members::<PaymentData>,
         example: example_payment_data,
@@ -89,7 +89,7 @@ const EVENT_DOCS: [EventDoc; 12] = [
         what: EventType::PaymentReversed,
         when: "Money went back although the shop did not request it. It was refunded at the \
                provider's console or taken back by the buyer's bank. \
-               With `stands: false` the money is there after all. \
+               With `stands: false` the reversal was cancelled, and the shop has the money. \
                The payment and its order do not change. The shop decides what happens to them.",
         schema: members::<ReversalData>,
         example: |_| NotificationData::Reversal(ReversalData { reversal: example() }),
