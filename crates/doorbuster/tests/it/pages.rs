@@ -66,7 +66,7 @@ async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) ->
     name.to_owned()
 }
 
-/// Creates and opens such a sale.
+/// Creates a sale like [`draft`], and opens it.
 async fn sale(fixture: &ServerFixture, name: &str, item: Value) -> String {
     draft(fixture, name, item, json!({})).await;
     fixture.step(name, "open").await;

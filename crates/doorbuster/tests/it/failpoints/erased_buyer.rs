@@ -53,7 +53,8 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Erases until nothing is retained; meanwhile checkouts are closed and refunds arrive.
+/// Repeats the erasure until no row is held back. During this time checkouts close and refunds
+/// arrive.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";
     loop {

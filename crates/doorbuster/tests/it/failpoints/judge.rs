@@ -52,7 +52,7 @@ pub async fn until_settled(
     }
 }
 
-/// Whether all work is done; otherwise waits a moment.
+/// Returns whether all work is done. If not, it waits a moment first.
 pub async fn is_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,

@@ -10,7 +10,7 @@ use crate::windows::client::PurchaseSpec;
 
 /// The buyer whose payment is disputed by messages that a test signs.
 const DISPUTED_BUYER: &str = "argued";
-/// The price of every unit here.
+/// The price of every unit in these sales.
 const PRICE: i64 = 10;
 
 /// Pays with one button of the sandbox and reverses it with another. Then an operator refunds the
@@ -64,7 +64,7 @@ pub fn reversal_kind(payment: &Value) -> Option<&str> {
 
 /// A reversed payment.
 pub struct Reversal<'a> {
-    /// Its row in the list.
+    /// The payment's row in the list.
     row: &'a Value,
     /// The kind of the reversal, and its state.
     kind: &'a str,
@@ -108,7 +108,8 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Whether an operator must handle it: its payment stands, or the bank also has a refund.
+    /// Whether an operator must handle the reversal: the order is still paid, or a refund also
+    /// arrived.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }

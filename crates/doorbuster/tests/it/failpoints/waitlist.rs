@@ -14,13 +14,13 @@ pub const ITEM: &str = "lamp";
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
 /// The buyer who leaves the waitlist.
 const LEAVING_BUYER: &str = "restless";
-/// The buyer who does not join it.
+/// The buyer who does not join the waitlist.
 const STRANGER: &str = "stranger";
 
 /// Runs all buyers; returns the promised results, with the entry that was left.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
-    // Nothing is for sale while they wait.
+    // No unit is for sale while these buyers wait.
     let owners = [
         holds(retrying_client, "giver", &mut outcomes).await,
         holds(retrying_client, "returner", &mut outcomes).await,
@@ -118,7 +118,7 @@ pub async fn check(
     orders: &[Value],
     outcomes: &[PurchaseOutcome],
 ) {
-    // Their positions in the list, newest first.
+    // The positions of the orders in the list, newest first.
     let of = |buyer: &str| -> Vec<usize> {
         (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect()
     };

@@ -211,7 +211,7 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
     sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
     Browser::with_browser(async |browser| {
-        // In separate windows, because each button is disabled for a while after a press.
+        // Each press has its own window, because a button is disabled for a while after a press.
         let visit = async |sale: &str, buyer: &str, units: &str| {
             let tab = tab(browser).await;
             tab.go(&link(flaky_proxy.address, &format!("/sale/{sale}"), buyer)).await;

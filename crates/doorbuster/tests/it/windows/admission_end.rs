@@ -11,9 +11,9 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk delays a commit that is not released: longer than an admission lasts here.
+/// How long the disk delays a commit that is not released. An admission is shorter.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
-/// Longest wait for a change that needs no request, on a slow machine.
+/// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
 /// How much the server's time may differ from this process's.
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;

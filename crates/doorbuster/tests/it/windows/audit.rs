@@ -13,8 +13,8 @@ use crate::test_server::{program, run};
 const PATIENCE: Duration = Duration::from_secs(180);
 const ALARM: &str = "doorbuster_audit_findings_total";
 
-/// Changes the store behind the server's back, as a person with an SQL shell can; the statement
-/// must change one row.
+/// Changes the store without the server, as a person with an SQL shell can. The statement must
+/// change one row.
 fn falsify(fixture: &ServerFixture, sql: &str) {
     let store =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");

@@ -80,8 +80,8 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
         let soon = scheduled(&fixture, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&fixture, 1).await;
-        // This hold begins while the server does not trust the clock, so its whole second falls
-        // into that time.
+        // This hold begins while the server does not trust the clock, and ends before the server
+        // trusts it again.
         let held = fixture.buy(&PurchaseSpec { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");

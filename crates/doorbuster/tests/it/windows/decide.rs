@@ -11,7 +11,7 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// Longest wait for a change that needs no request, on a slow machine.
+/// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
 /// How long the disk delays a commit that is not released: much longer than a request may stay
 /// undecided.
@@ -57,7 +57,7 @@ impl WaitingPosition {
         Self { id: reply.id(), spec, decide_by }
     }
 
-    /// A request that reads it.
+    /// A request that reads the queued purchase.
     pub(super) fn look(&self) -> Vec<u8> {
         self.spec.order("GET", &self.id, "")
     }
@@ -120,7 +120,7 @@ async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
         let reply = fixture.buy(&place.spec).await;
         match &*reply.verdict() {
             "200" | "201" => Some(reply.id()),
-            // On a slow machine the answer may be the same again.
+            // On a slow machine the answer may still be the earlier refusal.
             "202" | "503 unavailable" | "503 overloaded" => None,
             other => panic!("{other}: {reply}"),
         }

@@ -70,7 +70,7 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
         .expect("no panic");
     let stderr_text = expect_reason(&mut fixture);
     assert_eq!(faults.syncs_of_main_failed(), 1, "{stderr_text}");
-    // The next sync would have succeeded, without the pages that the failed sync lost.
+    // A second sync would succeed, but without the pages that the failed sync lost.
     assert_eq!(faults.syncs_of_main_after_failure(), 0, "the file was synced again: {stderr_text}");
     faults.slow_disk(Duration::ZERO);
     fixture.restart();

@@ -25,7 +25,7 @@ pub struct ServerFixture {
     child: Child,
 }
 
-/// Where an item's units are.
+/// The units of an item, by location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stock {
     /// All units.
@@ -178,7 +178,7 @@ impl ServerFixture {
         }
     }
 
-    /// What the server wrote to standard error since its first start.
+    /// The server's standard error since its first start.
     pub fn stderr_text(&self) -> String {
         stderr_text(&self.temp_dir)
     }

@@ -1,5 +1,5 @@
-//! A ticket that can never settle: it alone is given up, its units are returned, an operator can
-//! see it, and other tickets settle.
+//! A ticket that can never settle. The server gives up only this ticket and returns its units. An
+//! operator can see the ticket, and other tickets settle.
 
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first one; the request may be sent to the slot again.
+    // Only the first ticket fails, because the request may be sent to the slot again.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;

@@ -24,11 +24,11 @@ pub struct AllowedEvents {
 /// The progress of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelState {
-    /// Not requested.
+    /// The cancellation was not requested.
     NotSent,
-    /// Requested, without an answer.
+    /// The cancellation was requested and not answered.
     Sent,
-    /// Confirmed.
+    /// The cancellation was confirmed.
     Confirmed,
 }
 
@@ -37,7 +37,7 @@ pub enum CancelState {
 pub struct PurchaseLog {
     /// The request.
     pub spec: PurchaseSpec,
-    /// The order in its last answer.
+    /// The order in the last answer.
     pub order: Option<Value>,
     /// The id of a queued request.
     pub queued: Option<Value>,
@@ -45,14 +45,14 @@ pub struct PurchaseLog {
     pub refused: Option<(u16, String)>,
     /// Whether the newest purchase was sent and not answered.
     pub open: bool,
-    /// Whether it will be cancelled.
+    /// The progress of the cancellation.
     pub cancel: CancelState,
-    /// The events that are possible.
+    /// The events that are possible during the load.
     pub allowed: AllowedEvents,
 }
 
 impl PurchaseLog {
-    /// Without an answer.
+    /// A request without answers.
     pub fn new(spec: PurchaseSpec, allowed: AllowedEvents) -> Self {
         Self {
             spec,
@@ -93,14 +93,14 @@ impl PurchaseLog {
                 assert!(self.order.is_none(), "a replay was refused: {self:?} then {reply}");
                 self.refused = Some((409, verdict[4..].to_owned()));
             }
-            // These answers are only given when they hold: send the same request later.
+            // After these answers, the same request may succeed later.
             "503 unavailable" | "503 overloaded" => {}
             other => panic!("{other} for {self:?}: {reply}"),
         }
         Ok(reply)
     }
 
-    /// Cancels the order; without one, reads.
+    /// Cancels the order. Without an order it only reads.
     pub async fn cancel(&mut self, wire: &mut Wire) -> io::Result<Reply> {
         let Some(id) = self.id() else { return self.look(wire).await };
         self.cancel = self.cancel.max_of(CancelState::Sent);

@@ -86,18 +86,18 @@ impl RandomLoad {
 /// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeState {
-    /// Sent, without an answer.
+    /// The change was sent and not answered.
     Open,
-    /// Confirmed.
+    /// The change was confirmed.
     Done,
-    /// Refused.
+    /// The change was refused.
     Refused,
 }
 
 /// A change of the total.
 #[derive(Clone, Debug)]
 pub struct StockChange {
-    /// Its key.
+    /// The key of the change.
     pub key: String,
     /// The difference.
     pub units: i64,
@@ -108,9 +108,9 @@ pub struct StockChange {
 /// All answers.
 #[derive(Debug, Default)]
 pub struct LoadRecord {
-    /// The buyers'.
+    /// The buyers' requests and answers.
     pub purchase_logs: Vec<PurchaseLog>,
-    /// The operator's.
+    /// The operator's changes.
     pub changes: Vec<StockChange>,
     /// The length of the load.
     pub took: Duration,
@@ -205,7 +205,8 @@ async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
 }
 
 impl StockChange {
-    /// Sends it, for the first time or again. An error: the connection ended before the answer.
+    /// Sends the change, for the first time or again. An error: the connection ended before the
+    /// answer.
     pub async fn send(&mut self, wire: &mut Wire, sale: &str) -> io::Result<()> {
         if self.state != ChangeState::Done {
             self.state = ChangeState::Open;
@@ -233,7 +234,7 @@ impl StockChange {
     }
 }
 
-/// Adds the stock up continuously.
+/// Checks continuously that the stock adds up.
 async fn look(plan: Arc<RandomLoad>) {
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);

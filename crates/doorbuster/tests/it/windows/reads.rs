@@ -17,7 +17,7 @@ const AT_REST: Duration = Duration::from_secs(2);
 /// seen.
 const LEAST: f64 = 40.0;
 
-/// The request with this number.
+/// Creates the request with a number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
 /// Sends this repeatedly over one connection; returns the file locks taken meanwhile, and the time.
@@ -99,7 +99,7 @@ impl Watched {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
 
-    /// Each of these gets this answer repeatedly, and nothing is read for it.
+    /// Checks that each of these requests gets this answer repeatedly, without a read of the store.
     async fn read_nothing(&self, kinds: &[(&str, Ask<'_>, &str)]) {
         for &(what, request, verdict) in kinds {
             let (taken, took) = locks(&self.fixture, &self.faults, ASKED, request, verdict).await;
@@ -142,7 +142,7 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // The rate limit refuses it long before the minute is over.
+        // The rate limit refuses the buyer long before the minute is over.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),

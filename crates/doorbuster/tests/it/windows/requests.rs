@@ -80,7 +80,7 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
         hang_up(wire.stream, index % 2 == 0);
     }
     let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
-    // Some disconnected too late; for the others the window was open.
+    // Some clients disconnected after the answer. The other requests ran without a client.
     assert!(replays >= 100, "only {replays} requests ran after their client was gone");
     assert_eq!(fixture.orders("spring").await.len(), 300);
     let more: Vec<_> =
@@ -116,7 +116,7 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
-        // All bytes but the last are at the server already.
+        // The server already has all bytes except the last byte.
         let (mut wire, last) = (fixture.wire().await, request.len() - 1);
         wire.send(&request[..last]).await.expect("the request is sent");
         wires.push((wire, request[last]));

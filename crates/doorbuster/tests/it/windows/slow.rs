@@ -17,7 +17,7 @@ use super::client::{PurchaseSpec, Wire, request, signed_in};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// A connection without a whole request head for this long is closed.
+/// The server closes a connection that sends no whole request head for this time.
 const IDLE_SECS: u64 = 2;
 /// Connections that never finish the head of their request.
 const HALF_HEADS: usize = 2_000;
@@ -31,9 +31,9 @@ const HALF_BODIES: usize = 50;
 const BODY_WITHIN: Duration = Duration::from_secs(14);
 /// Concurrent buyers, five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
-/// Dead WebSockets beside them, and slow request heads at any time.
+/// The number of dead WebSockets, and of slow request heads, during the overload.
 const ATTACKERS: usize = 200;
-/// Longer than any of them may stay connected.
+/// No attacker may stay connected for this time.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Memory that one of these clients may cost, in KiB.
 const KIB_EACH_MAX: u64 = 24;
@@ -111,7 +111,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     })
 }
 
-/// The longest time of any of them.
+/// The longest of these times.
 async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
     let mut longest = Duration::ZERO;
     for one in all {
