@@ -66,7 +66,7 @@ impl BodyType {
         }
     }
 
-    /// Whether a `Content-Type` with this `value` is one of them, in UTF-8 if it names a charset.
+    /// Whether `value` is an accepted `Content-Type`. If it names a charset, this must be UTF-8.
     #[must_use]
     pub fn matches(self, value: &[u8]) -> bool {
         // Nearly every client sends exactly this value, so it is compared first.

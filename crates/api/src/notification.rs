@@ -39,7 +39,7 @@ pub enum EventType {
     OrderRefused,
     /// A payment that pays for no order goes back.
     PaymentRefunded,
-    /// Money went back although the shop did not request it, or such a reversal was cancelled.
+    /// Money went back although the shop did not request it, or a reversal was cancelled.
     PaymentReversed,
     /// The sale opened.
     SaleOpened,
@@ -211,8 +211,8 @@ pub fn names_event(named: &str, id: &str) -> bool {
     named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))
 }
 
-/// 40 bits of FNV-1a over the fields that make an event distinct. It distinguishes events and
-/// proves nothing. It must never change.
+/// 40 bits of FNV-1a over the fields that make an event distinct. The fingerprint only
+/// distinguishes events. The algorithm must never change.
 fn event_fingerprint(what: &str, at_ms: i64, about: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let bytes = what.bytes().chain([0]).chain(at_ms.to_be_bytes()).chain(about.bytes());

@@ -130,7 +130,7 @@ impl Problem {
         Self::with_members(Code::NotEligible, detail, ExtraMembers::Requirement(requirement))
     }
 
-    /// `403`: the sale requires a purchase pass, and none was sent.
+    /// `403`: the sale requires a purchase pass, and the request has no pass.
     #[must_use]
     pub fn pass_required() -> Self {
         Self::without_members(Code::PassRequired, "this sale requires a Purchase-Pass")

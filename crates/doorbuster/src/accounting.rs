@@ -39,9 +39,9 @@ pub fn csv(args: &CsvArgs) -> Outcome {
     })
 }
 
-/// A file that is still being written. It is removed unless `finish` succeeds.
+/// A file that is still being written. If `finish` does not succeed, the file is removed.
 struct PartialFile {
-    /// The requested file, which error messages name.
+    /// The path of the requested file, for error messages.
     target: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,

@@ -120,8 +120,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
-            // Without this setting, reqwest reads the system's certificates, and fails if there are
-            // none, although HTTP needs none.
+            // Without this setting, reqwest reads the system's certificates and fails if the system
+            // has none. But plain HTTP needs no certificates.
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

@@ -305,7 +305,7 @@ pub struct Session {
     pub key: SessionKey,
     /// What the key allows.
     pub role: Role,
-    /// When the session expires; `null` for a key.
+    /// When the session expires; `null` if the request has a key and no session.
     pub expires_at: Option<Time>,
 }
 

@@ -87,7 +87,7 @@ pub struct DeadLetter {
     "refund": null, "request": null
 })))]
 pub struct DeadLetterDetail {
-    /// The dead letter as in the list. Its members are on the same level as the members below.
+    /// The dead letter as in the list. In JSON its members stand beside the members below.
     #[serde(flatten)]
     pub letter: DeadLetter,
     /// The event as it is sent to webhooks; a broker gets the same data in another envelope. `null`
@@ -151,7 +151,7 @@ impl Discard {
     }
 }
 
-/// The dead letters to resolve at once: those of one endpoint, or all.
+/// The dead letters to resolve at once: the dead letters of one endpoint, or all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSelection {
     /// Only events that this endpoint did not accept.
@@ -159,7 +159,8 @@ pub struct DeadLetterSelection {
     pub endpoint: Option<String>,
     /// `true` selects all dead letters; otherwise `endpoint` is required.
     pub all: bool,
-    /// The reason, for other operators. Required to discard, and refused otherwise.
+    /// The reason, for other operators. It is required to discard dead letters, and refused for a
+    /// retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -177,7 +177,8 @@ pub struct FrontDoorPatch {
     limits: Change<LimitsPatch>,
 }
 
-/// Changes to limits. Here `null` does not restore the default: it means no limit.
+/// Changes to limits. In this patch `null` does not restore a default. It means that there is no
+/// limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: Change<LimitPatch>,

@@ -63,7 +63,7 @@ impl NewKey {
         body::object(bytes, &["name", "role"], |body| {
             let name = body.required("name", read::title);
             let role = body.required("role", read::one_of(&["viewer", "operator", "admin"]));
-            // `one_of` accepted the word, so it names a role.
+            // The reader `one_of` accepts only names of roles.
             Some(Self { name: name?, role: Role::parse(role?)? })
         })
     }

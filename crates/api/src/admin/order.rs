@@ -20,7 +20,7 @@ use crate::order::{HistoryEntry, Order, QueuedOrder, RefusedOrder, WaitingOrder}
     "payments": []
 })))]
 pub struct OrderDetail {
-    /// The order. Its members are on the same level as the members below.
+    /// The order. In JSON its members stand beside the members below.
     #[serde(flatten)]
     pub order: Order,
     /// The steps so far, oldest first.

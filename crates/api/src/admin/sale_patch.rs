@@ -34,7 +34,7 @@ pub struct SalePatch {
     /// Changes to items, identified by their ids. Other items do not change.
     #[schema(min_items = 1, max_items = 100, required = false)]
     pub items: Vec<ItemPatch>,
-    /// The requirements, merged member by member; `null` turns everything off.
+    /// The front door, merged member by member; `null` turns every check off.
     #[schema(schema_with = super::schema::front_door_patch, required = false)]
     pub front_door: Change<FrontDoorPatch>,
 }

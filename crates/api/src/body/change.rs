@@ -22,7 +22,7 @@ impl<T> Change<T> {
         }
     }
 
-    /// The new value, or `cleared` for `null`; `None` if the member stays.
+    /// Returns the new value, or `cleared` if the member is `null`, or `None` if the member stays.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,

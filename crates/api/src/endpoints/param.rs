@@ -15,7 +15,7 @@ use crate::order::OrderState;
 use crate::sale::Phase;
 use crate::value::NAME_PATTERN;
 
-/// An order as a provider may write it: anything without control characters.
+/// An order's id as a provider may write it: any text without control characters.
 const ORDER_TEXT_PATTERN: &str = r"^[^\u0000-\u001F\u007F]+$";
 
 /// Where a parameter is sent.

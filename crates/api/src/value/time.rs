@@ -42,8 +42,7 @@ impl Time {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (head, fraction, offset) = split(text)?;
-        // The calendar library checks a uniform spelling: whole seconds here; the fraction is read
-        // separately.
+        // The calendar library reads the time in whole seconds. The fraction is read separately.
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {

@@ -43,8 +43,9 @@ pub enum LabCommand {
 
 /// Run strategies against the same buyers, and judge them.
 ///
-/// Exits with 0 if every verdict agrees with what the strategy promises: a safe one holds, a safe
-/// one without faults holds without faults, and an unsafe one promises nothing.
+/// Exits with 0 if every verdict agrees with what the strategy promises: a safe strategy holds, a
+/// strategy that is safe without faults holds without faults, and an unsafe strategy promises
+/// nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab run

@@ -201,7 +201,7 @@ fn price_of(text: &str, minor_of: Option<Currency>) -> Parsed<Money> {
     Ok(Money { amount_minor: amount_minor.ok_or_else(wrong)?, currency })
 }
 
-/// The item with this currency added to a price that has none.
+/// Returns the item. If its price has no currency, this currency is added.
 pub fn with_currency(item: &str, currency: Currency) -> String {
     let part = |part: &str| match part.strip_prefix("price=") {
         Some(price) if price.ends_with(|last: char| last.is_ascii_digit()) => {

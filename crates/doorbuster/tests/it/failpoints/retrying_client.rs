@@ -33,8 +33,8 @@ impl RetryingClient {
         *self.address.lock().expect("no thread panics with the lock") = address;
     }
 
-    /// Records what a task waits for, and what it sees, for the report of a test that hangs;
-    /// `None`: the wait is over.
+    /// Records the condition that a task waits for, and the last state that the task saw, for the
+    /// report of a test that hangs. `None` ends the wait.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("no thread panics with the lock");
         match seen {
@@ -101,7 +101,7 @@ impl RetryingClient {
         }
     }
 
-    /// Buys, and retries as long as units are only held; returns the order. `None`: the last unit
+    /// Buys, and retries while units are only held. Returns the order, or `None` when the last unit
     /// is paid.
     pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
         loop {

@@ -37,8 +37,8 @@ pub async fn taken_back(
     outcomes
 }
 
-/// Reports a dispute as a provider does: first of a part, then of everything, the old message
-/// again, and the same report under another id.
+/// Reports a dispute as a provider does: first for a part of the amount, then for the whole amount,
+/// then the old message again, and last the same report under another id.
 pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
         paid_for(&retrying_client, PurchaseSpec::new(DISPUTED_BUYER, "k", "spring", 1), &["pay"])
@@ -72,8 +72,8 @@ pub struct Reversal<'a> {
     outcomes: Vec<i64>,
 }
 
-/// The expected reversals: from the sandbox's documents, and from the messages that were signed
-/// here.
+/// The expected reversals: from the sandbox's documents, and from the messages that the test
+/// signed.
 pub fn all<'a>(
     sessions: &'a [Value],
     payments: &'a [Value],

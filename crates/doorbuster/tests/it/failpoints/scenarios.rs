@@ -209,8 +209,8 @@ pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
     reply.json()
 }
 
-/// A payment of another amount, signed here like a provider's message. Its refund is settled by
-/// hand, because the sandbox does not know the payment.
+/// Reports a payment of another amount with a message that the test signs. The test also settles
+/// the refund, because the sandbox does not know the payment.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);
     let order = retrying_client.buy(&spec).await;

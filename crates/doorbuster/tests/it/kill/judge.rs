@@ -47,7 +47,7 @@ impl Judge {
         allowed: AllowedEvents,
         record: LoadRecord,
     ) {
-        // This check comes first: the units add up as found, and nothing was repaired.
+        // This check comes before any other request, so it sees the units as the restart left them.
         fixture.stock(sale).await;
         fixture.audit(None).await;
         if allowed.pause {

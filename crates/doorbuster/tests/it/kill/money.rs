@@ -66,8 +66,8 @@ struct Message {
 }
 
 impl Message {
-    /// Sends the report; returns the payment's result. `None`: it must be sent again. An error: the
-    /// server is gone.
+    /// Sends the report and returns the payment's result. `None` means that the report must be sent
+    /// again. An error means that the server is gone.
     async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});

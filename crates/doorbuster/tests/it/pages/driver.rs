@@ -75,7 +75,7 @@ impl Driver {
         let mut keeper = pipes.spawn().expect("a shell starts");
         let lines = BufReader::new(keeper.stdout.take().expect("piped output")).lines();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        // Its output is read to the end, so that later output does not block it.
+        // The test reads all output of the driver, so that a full pipe does not block the driver.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some(port) = line.strip_prefix(READY) {

@@ -1,4 +1,5 @@
-//! An admission that ends while its pass is issued: no pass is returned, and nothing more is spent.
+//! An admission that ends while its pass is issued. The buyer gets no pass, and no further code is
+//! spent.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -209,7 +209,8 @@ pub struct PurchaseSpec {
     pub item: String,
     /// The number of units.
     pub units: u32,
-    /// The buyer's header line: signed once, because signing takes longer than anything else here.
+    /// The buyer's header line. It is signed once, because signing is the slowest part of a
+    /// request.
     pub signed: String,
 }
 

@@ -137,8 +137,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     faults.slow_disk(COMMIT_DELAY);
     let first =
         queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
-    // Its ticket was taken, so it is in the commit that the disk delays. Later requests are in the
-    // next commit.
+    // The first ticket was taken, so it is in the commit that the disk delays. Later requests are
+    // in the next commit.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
     fixture.until("the first ticket is being committed", SOON, taken).await;
     let late = queue_up(

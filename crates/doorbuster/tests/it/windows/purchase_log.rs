@@ -65,7 +65,7 @@ impl PurchaseLog {
         }
     }
 
-    /// Sends the purchase, for the first time or again. An error: the connection ended before the
+    /// Sends the purchase, for the first time or again. It fails if the connection ends before the
     /// answer.
     pub async fn buy(&mut self, wire: &mut Wire, lines: &str) -> io::Result<Reply> {
         self.open = true;
@@ -120,7 +120,7 @@ impl PurchaseLog {
         Ok(reply)
     }
 
-    /// Reads the order or the queued request; without either, buys again.
+    /// Reads the order or the queued request. Without an order or a queued request it buys again.
     pub async fn look(&mut self, wire: &mut Wire) -> io::Result<Reply> {
         let id = self.id().or_else(|| Some(self.queued.as_ref()?["id"].as_str()?.to_owned()));
         let Some(id) = id else { return self.buy(wire, "").await };

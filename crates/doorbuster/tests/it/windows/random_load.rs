@@ -14,7 +14,7 @@ use crate::watch::Watch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// Requests of one buyer; together they ask for more than the limit.
+/// The number of requests of one buyer. Together they ask for more than the limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock: more than twenty a second, also on a busy machine.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -33,7 +33,7 @@ pub struct RandomLoad {
     pub buyers: usize,
     /// The possible events.
     pub allowed: AllowedEvents,
-    /// Set to end it; it also ends with its server.
+    /// Set to end the load. The load also ends with its server.
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,
@@ -205,7 +205,7 @@ async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
 }
 
 impl StockChange {
-    /// Sends the change, for the first time or again. An error: the connection ended before the
+    /// Sends the change, for the first time or again. It fails if the connection ends before the
     /// answer.
     pub async fn send(&mut self, wire: &mut Wire, sale: &str) -> io::Result<()> {
         if self.state != ChangeState::Done {

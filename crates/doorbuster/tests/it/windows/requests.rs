@@ -11,7 +11,8 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk delays a commit that is not released: a ticket is decided within ten seconds.
+/// How long the disk delays a commit that is not released. It is shorter than the ten seconds in
+/// which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// Time until a server notices that a client is gone, which cannot be seen from outside.
 const NOTICE: Duration = Duration::from_millis(200);
