@@ -23,8 +23,9 @@ use judge::Judge;
 
 /// Units that each buyer may hold.
 const LIMIT: u32 = 6;
-/// The length of a hold in seconds: longer than a round.
+/// The length of a long hold in seconds, which is longer than a round.
 const LONG: u32 = 900;
+/// The length of a short hold in seconds, which ends during a round.
 const SHORT: u32 = 1;
 /// The most additional rounds.
 const MORE_ROUNDS: u64 = 5;
