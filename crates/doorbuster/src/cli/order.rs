@@ -102,9 +102,9 @@ pub struct OrderSelection {
 
 /// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
 ///
-/// Orders in open sales, and orders with money pending, are not erased: they are listed, and the
-/// exit code is 1. Repeat the command later. A block of the buyer is not removed either: it is
-/// listed, and the exit code is 0. Remove it with `block remove`.
+/// Orders in open sales, and orders with a pending payment or refund, are not erased. The command
+/// lists them and exits with 1. Repeat the command later. A block of the buyer is not removed. The
+/// command lists it and exits with 0. Remove the block with `block remove`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {

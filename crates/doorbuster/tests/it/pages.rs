@@ -111,8 +111,9 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Prepares a page for a sale before the sale opens: this many seconds after the start, or later on
-/// a slow machine. Returns the sale's name, and the result of the preparation.
+/// Prepares a page for a sale before the sale opens. The sale opens this number of seconds after
+/// the start of the test, or later on a slow machine. Returns the sale's name, and the result of
+/// the preparation.
 async fn prepared_before_opening<T>(
     secs: i64,
     make_ready: impl AsyncFn(String, i64) -> T,

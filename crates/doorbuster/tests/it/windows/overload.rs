@@ -168,8 +168,8 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     fixture.audit(None).await;
 }
 
-/// The server's processor time for each of these requests, which are sent one after another over
-/// one connection, until so many units are held.
+/// The server's processor time for one request. The requests are sent one after another over one
+/// connection, until this number of units is held.
 async fn cost_each(
     fixture: &ServerFixture,
     requests: &[Vec<u8>],

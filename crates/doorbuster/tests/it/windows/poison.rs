@@ -98,7 +98,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     poison(&fixture, "orders", "NEW.buyer = 'poison'");
     poison(&fixture, "resolution", "TRUE");
     let poisoned = crowd(&fixture, &faults).await;
-    // If no verdict can be written, the answer is 202, or no ticket.
+    // If the server cannot write the verdict, it answers 202, or issues no ticket.
     assert!(matches!(&*poisoned.verdict(), "202" | "503 unavailable"), "{poisoned}");
     let letters = dead_letters(&fixture);
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");

@@ -37,8 +37,8 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Sales that refuse a crowd for every reason other than sold out: not open yet, paused, closed,
-/// the limit of an order, and the rate limit.
+/// Opens one sale for each refusal except `sold_out`: not open yet, paused, closed, the limit of an
+/// order, and the rate limit.
 async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;

@@ -1,5 +1,5 @@
-//! Requests whose clients disconnect, and repeated requests: one order, one verdict, and no
-//! stranded unit.
+//! Requests whose clients disconnect, and repeated requests. Each request gets one verdict and at
+//! most one order, and no unit is lost.
 
 use std::time::Duration;
 
