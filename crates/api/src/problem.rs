@@ -1,7 +1,7 @@
 //! Refusals and failures as RFC 9457 problems, with a closed set of codes.
 //!
-//! Each constructor of [`Problem`] requires all members of its code. So there is no `sold_out`
-//! without `may_return`, and no `429` without `Retry-After`.
+//! Each constructor of [`Problem`] requires all members of its code. So each `sold_out` has
+//! `may_return`, and each `429` has `Retry-After`.
 
 mod body;
 mod code;

@@ -33,7 +33,7 @@ pub struct NewSale {
     /// When the sale closes; after `starts_at`.
     #[schema(default = json!(null))]
     pub ends_at: Option<Time>,
-    /// The items, each with another id.
+    /// The items; their ids differ.
     #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<NewItem>,
     /// What the sale requires of its buyers.

@@ -242,7 +242,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
             died = true;
         }
         if store_access.is_shared() {
-            // A restarted server begins while the first one still delivers.
+            // The restarted server begins while the first server still delivers.
             if second.is_none() && (died || !receiver.received().is_empty()) {
                 let of = store_access.clone();
                 let starting =

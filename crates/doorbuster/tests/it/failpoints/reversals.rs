@@ -13,8 +13,8 @@ const DISPUTED_BUYER: &str = "argued";
 /// The price of every unit in these sales.
 const PRICE: i64 = 10;
 
-/// Pays with one button of the sandbox and reverses it with another. Then an operator refunds the
-/// order as well, or leaves it.
+/// Pays with one button of the sandbox and reverses the payment with another button. Then an
+/// operator may also refund the order.
 pub async fn taken_back(
     retrying_client: RetryingClient,
     buyer: &str,

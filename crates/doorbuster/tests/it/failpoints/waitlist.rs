@@ -129,8 +129,8 @@ pub async fn check(
     );
     let turns = turns.concat();
     assert!(turns.is_sorted_by(|one, next| one > next), "by turn: {turns:?} of {orders:?}");
-    // Two units were free for the last buyer, because the previous one had not paid in time. Any
-    // buyer could get the other unit.
+    // Two units were free when the last buyer's turn came, because the buyer before had not paid in
+    // time. Any buyer could get the second unit.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

@@ -76,7 +76,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         fixture.buy(&PurchaseSpec::new("bert", "spring", "spring", 1)).await.verdict(),
         "409 paused"
     );
-    // The finding affects neither the other sale nor the server.
+    // The other sale and the server continue.
     assert_eq!(phase("autumn").await, "open");
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("bert", "autumn", "autumn", 1)).await.verdict(),

@@ -1,5 +1,5 @@
-//! The machine's clock steps by an hour, forward and back: nothing expires early, no sale opens
-//! early, and the operator is warned.
+//! The machine's clock steps by an hour, forward and back. No order expires early, no sale opens
+//! early, and the server warns the operator.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

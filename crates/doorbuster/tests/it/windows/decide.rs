@@ -63,8 +63,8 @@ impl WaitingPosition {
     }
 }
 
-/// Sends requests that do not wait, all at once; returns the queued ones. If the machine pauses in
-/// between, later requests are refused.
+/// Sends requests that do not wait, all at once. Returns the queued requests. If the machine pauses
+/// during this, later requests are refused.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,

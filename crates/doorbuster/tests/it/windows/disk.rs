@@ -180,7 +180,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         wire.send(&spec.with("")).await.expect("the request is sent");
     }
     let before = faults.syncs();
-    // Meanwhile refusals are immediate, and reads work.
+    // While the disk is slow, refusals are immediate, and reads work.
     for look in 0..LOOKS {
         let sent_at = Watch::start();
         let late = fixture

@@ -1,5 +1,5 @@
-//! The store's files are removed while the server runs: the program ends with the reason and sells
-//! nothing into unlinked files. Every answered request is stored when the files are back.
+//! The store's files are removed while the server runs. The program ends with the reason and writes
+//! no order into the removed files. Every answered request is stored when the files are back.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;

@@ -45,8 +45,8 @@ struct Raced {
     spec: PurchaseSpec,
     answers: Vec<Reply>,
     id: String,
-    /// Answers to three purchases of one unit after the first order ended; none if the second order
-    /// has also ended.
+    /// Answers to three purchases of one unit after the first order ended. The list is empty if the
+    /// second order has also ended.
     after: Vec<Reply>,
 }
 

@@ -102,7 +102,7 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
             closed: counts.closed + closed,
         };
     }
-    // Measure again without the excess clients: the machine may have become slower meanwhile.
+    // Measure again without the excess clients, because the machine may have become slower.
     let (after, cost_after) = measured(&fixture, &mut buyer_probe).await;
     println!(
         "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {counts:?}, {grown} KiB, \
@@ -223,7 +223,7 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // Tickets are issued and none is settled, until the oldest has waited too long.
+    // Tickets are issued and not settled, until the oldest ticket has waited too long.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

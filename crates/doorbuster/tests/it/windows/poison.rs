@@ -11,7 +11,7 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// The most tickets of one purchase when none of them can be settled.
+/// The most tickets of one purchase whose tickets cannot be settled.
 const TRIES_MAX: i64 = 5;
 
 /// A second connection to the store, like an SQL shell.
@@ -37,8 +37,8 @@ fn dead_letters(fixture: &ServerFixture) -> i64 {
     shell(fixture).query_row(count, [], |row| row.get(0)).expect("a number")
 }
 
-/// Sends forty purchases and the poisonous one at once, in as few batches as possible. The forty
-/// get their orders; returns the answer to the other one.
+/// Sends forty purchases and the poisonous purchase at once, in as few batches as possible. The
+/// forty purchases get their orders. Returns the answer to the poisonous purchase.
 async fn crowd(fixture: &ServerFixture, faults: &MachineFaults) -> Reply {
     faults.slow_disk(Duration::from_millis(100));
     let mut requests: Vec<_> =

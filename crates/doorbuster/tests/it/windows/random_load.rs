@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock: more than twenty a second, also on a busy machine.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The load shows everything required within this time, on a slow machine too.
+/// The load must meet all requirements within this time, also on a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// The parameters of a load.
@@ -73,7 +73,7 @@ impl RandomLoad {
         })
     }
 
-    /// Runs the load for this long, and until it has shown everything required.
+    /// Runs the load for this time, and until it has met all requirements.
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
         let begun = Watch::start();
         while begun.elapsed() < least || !is_enough(self) {

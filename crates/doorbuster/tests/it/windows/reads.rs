@@ -20,7 +20,8 @@ const LEAST: f64 = 40.0;
 /// Creates the request with a number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Sends this repeatedly over one connection; returns the file locks taken meanwhile, and the time.
+/// Sends a request repeatedly over one connection. Returns the number of file locks during this
+/// time, and the time.
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,

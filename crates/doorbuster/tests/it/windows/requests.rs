@@ -40,8 +40,8 @@ async fn a_client_that_disconnects_between_ticket_and_answer_finds_its_order() {
         let (spec, before) =
             (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
         let mut wire = fixture.wire().await;
-        // The ticket is issued at once and its commit is delayed; the client disconnects in
-        // between.
+        // The ticket is issued at once, and its commit is delayed. The client disconnects before
+        // the commit.
         faults.slow_disk(COMMIT_DELAY);
         wire.send(&spec.bytes()).await.expect("the request is sent");
         let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
@@ -136,7 +136,7 @@ async fn the_same_request_many_times_at_once_is_one_order() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 100, 900)]).await;
     for round in 0..6 {
-        // With a slow disk all of them arrive while the first one's ticket is undecided.
+        // With a slow disk all requests arrive while the ticket of the first request is undecided.
         faults.slow_disk(Duration::from_millis(if round < 3 { 0 } else { 150 }));
         let spec = PurchaseSpec::new("anna", &format!("k{round}"), "spring", 3);
         let replies = at_once(&fixture, vec![spec.bytes(); 40]).await;

@@ -154,7 +154,8 @@ impl EndpointCase {
         self.sink.come_back();
     }
 
-    /// Waits until everything is delivered: the events of each order, in order, and no others.
+    /// Waits until each event is delivered. The events of each order must arrive in sequence, and
+    /// no other event may arrive.
     async fn check_all_delivered(&self) {
         let Some(endpoint) = &self.endpoint else { return };
         let is_level = async || {

@@ -88,8 +88,8 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
     })
 }
 
-/// Sends this many endless headers, each over a connection of its own; returns how many got the
-/// right answer, and how many got none.
+/// Sends `bombs` endless headers, each over its own connection. Returns the number of right
+/// answers, and the number of connections without an answer.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -266,8 +266,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     );
     assert!(meanwhile.later * 100 < meanwhile.answers, "requests were refused: {meanwhile:?}");
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
-    // The attacking clients take processor time from the buyers' client as well, and so do other
-    // tests at times.
+    // The attacking clients and other tests also take processor time from the buyers' client.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
     assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");
     drop(sleeping);

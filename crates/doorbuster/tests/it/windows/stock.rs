@@ -14,7 +14,7 @@ use super::purchase_log::AllowedEvents;
 use super::random_load::{self, ChangeState, RandomLoad};
 use super::requests::{at_once, available};
 
-/// The shortest load; it continues until it has shown everything required.
+/// The shortest duration of a load. A load continues until it has met all requirements.
 const STORM: Duration = Duration::from_secs(3);
 /// The fewest reads of the stock during a load.
 const LOOKS_MIN: usize = 60;
