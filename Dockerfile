@@ -1,5 +1,5 @@
 # Doorbuster in a small image. The build uses the toolchain of rust-version in Cargo.toml. The image
-# # has no toolchain, and the program runs as an unprivileged user.
+# has no toolchain, and the program runs as an unprivileged user.
 #
 #   docker build -t doorbuster .
 #   docker run --rm -p 8080:8080 -v doorbuster:/var/lib/doorbuster doorbuster
