@@ -116,8 +116,7 @@ pub struct WebhookEndpointPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = types, required = false)]
     pub types: Option<Vec<String>>,
-    /// Whether the endpoint receives events. An endpoint that is enabled again gets the missed
-    /// events.
+    /// Whether the endpoint receives events. When it is enabled again, it gets the missed events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub enabled: Option<bool>,
@@ -280,8 +279,7 @@ impl DeliveryState {
     }
 }
 
-/// An event that an endpoint did not accept at the first attempt. Other deliveries are not
-/// recorded.
+/// An event that an endpoint did not accept at the first attempt. Others are not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",

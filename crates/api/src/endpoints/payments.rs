@@ -27,9 +27,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}/checkout",
         id: "open_checkout",
         summary: "Get the checkout of an order",
-        description: "The order must be reserved. A repeated request returns the same checkout while it \
-            accepts payment. Requests for a new checkout are limited: ten at once and ten a minute for \
-            one order, sixty for one buyer of a sale.",
+        description: "The order must be reserved. A repeated request returns the same checkout while \
+            it accepts payment. Requests for a new checkout are limited: ten at once and ten a \
+            minute for one order, sixty for one buyer of a sale.",
         responses: &[ok::<Checkout>("The page for the buyer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT

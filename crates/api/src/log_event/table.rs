@@ -21,7 +21,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "audit.pause_failed",
         "The audit found a fault in a sale, and the sale could not be paused. The sale still sells.",
     ),
-    warn("audit.run_failed", "The continuous audit could not run. The server tries again."),
+    warn("audit.run_failed", "The continuous audit could not run. The server retries."),
     warn(
         "auth.keys_refresh_failed",
         "The buyers' public keys could not be read again. The keys from the last read stay valid.",
@@ -116,21 +116,15 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "key.unwritten",
         "The server created the first operator's key and could not write it to a file. Set `auth.admin_key`.",
     ),
-    warn(
-        "limits.not_shared",
-        "Nodes cannot share rate limits. Each node applies its part of a limit.",
-    ),
+    warn("limits.not_shared", "Nodes cannot share rate limits. Each node applies its part."),
     info("limits.shared", "Nodes share rate limits again."),
     info("node.leadership_changed", "This node became the leader, or stopped being the leader."),
-    warn("node.lease_failed", "This node could not renew its lease. It tries again."),
+    warn("node.lease_failed", "This node could not renew its lease. It retries."),
     warn(
         "node.lease_lapsed",
         "The lease of this node lapsed. If other nodes took the units of its slots, the slots start a new epoch.",
     ),
-    warn(
-        "node.lost",
-        "The lease of another node lapsed. The live nodes sell the units of that node.",
-    ),
+    warn("node.lost", "Another node's lease lapsed. The live nodes sell the units of that node."),
     warn(
         "node.release_failed",
         "The server could not release its leases while it stopped. The leases lapse by themselves.",
@@ -139,17 +133,14 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "operator.action",
         "An operator changed something. The fields name the action, the subject and the key.",
     ),
-    warn(
-        "order.expiry_failed",
-        "Orders that are due could not be expired. The server tries again.",
-    ),
+    warn("order.expiry_failed", "Orders that are due could not be expired. The server retries."),
     warn(
         "order.expiry_read_failed",
-        "The next order to expire could not be read. The server tries again.",
+        "The next order to expire could not be read. The server retries.",
     ),
     warn(
         "payment.ask_failed",
-        "The server could not query the provider about a checkout. It tries again.",
+        "The server could not query the provider about a checkout. It retries.",
     ),
     error("payment.checkout_refused", "The payment provider refused to create a checkout."),
     warn(
@@ -158,7 +149,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.checkouts_unread",
-        "Ended checkouts could not be read from the store. The server tries again.",
+        "Ended checkouts could not be read from the store. The server retries.",
     ),
     warn(
         "payment.late_recall_failed",
@@ -184,10 +175,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error("payment.refund_failed", "A refund failed at the provider. An operator must resolve it."),
     warn("payment.refund_unstored", "The provider's answer about a refund could not be stored."),
     info("payment.refunding_stray", "A payment pays for no order, so the server refunds it."),
-    warn(
-        "payment.refunds_unread",
-        "Refunds could not be read from the store. The server tries again.",
-    ),
+    warn("payment.refunds_unread", "Refunds could not be read from the store. The server retries."),
     warn("payment.sandbox", "`payment.provider` is the sandbox. No money moves."),
     warn(
         "payment.stripe_key_limited",
@@ -204,25 +192,16 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "sale.catalogue_failed",
-        "The sales could not be read again from the store. The server tries again.",
+        "The sales could not be read again from the store. The server retries.",
     ),
     error(
         "sale.front_door_invalid",
         "The stored front door of a sale cannot be read. The server refuses all buyers of the sale.",
     ),
-    info(
-        "sale.phase_changed",
-        "An operator or the schedule opened, paused, resumed or closed a sale.",
-    ),
-    warn(
-        "sale.phase_failed",
-        "A sale could not be opened or closed at its time. The server tries again.",
-    ),
+    info("sale.phase_changed", "An operator or the schedule changed the phase of a sale."),
+    warn("sale.phase_failed", "A sale could not open or close at its time. The server retries."),
     warn("sandbox.cleanup_failed", "Old documents of the sandbox could not be deleted."),
-    warn(
-        "sandbox.delivery_failed",
-        "The sandbox could not send messages to this server. It tries again.",
-    ),
+    warn("sandbox.delivery_failed", "The sandbox could not send its messages. It retries."),
     warn(
         "sandbox.message_refused",
         "The server did not accept a message of the sandbox. The sandbox sends it again.",
@@ -266,7 +245,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "settle.acknowledge_failed",
         "Settled tickets could not be acknowledged. Their slots deliver the tickets again.",
     ),
-    warn("settle.batch_failed", "A batch of tickets could not be settled. The server tries again."),
+    warn("settle.batch_failed", "A batch of tickets could not be settled. The server retries."),
     error(
         "settle.dead_letter",
         "A ticket could not be settled. The server returns it and writes a dead letter.",
@@ -275,10 +254,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "settle.dead_letter_unwritten",
         "A dead letter could not be written. The fields name its ticket.",
     ),
-    warn(
-        "settle.split",
-        "A batch could not be settled. The server settles its two halves separately.",
-    ),
+    warn("settle.split", "A batch could not be settled. The server settles its halves separately."),
     warn(
         "slot.drain_cancel_failed",
         "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
@@ -324,7 +300,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn("slot.servers_changed", "The set of servers that hold slots changed."),
     warn("slot.stop_failed", "A slot could not be stopped while the server stopped."),
-    warn("slot.take_failed", "Tickets could not be taken from a slot. The server tries again."),
+    warn("slot.take_failed", "Tickets could not be taken from a slot. The server retries."),
     warn(
         "slot.tickets_in_flight",
         "The server stops while tickets are in flight. These tickets are returned, or other nodes settle them.",
@@ -333,21 +309,15 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.unsettled",
         "This node cannot settle the tickets of every slot. The tickets of the remaining slots are returned.",
     ),
-    warn("slot.watch_failed", "The server could not check the slots. It tries again."),
+    warn("slot.watch_failed", "The server could not check the slots. It retries."),
     info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
     warn(
         "spread.widen_failed",
         "An item with `\"partitions\": \"auto\"` could not get more partitions.",
     ),
     info("spread.widened", "An item with `\"partitions\": \"auto\"` has more partitions."),
-    warn(
-        "store.backlog_failed",
-        "The backlog of orders could not be read. The server tries again.",
-    ),
-    warn(
-        "store.backlog_timed_out",
-        "The backlog of orders was not read in time. The server tries again.",
-    ),
+    warn("store.backlog_failed", "The backlog of orders could not be read. The server retries."),
+    warn("store.backlog_timed_out", "The backlog was not read in time. The server retries."),
     warn(
         "store.checkpoint_failed",
         "The log of the store could not be copied into the store's file while the server stopped. The next start copies it.",
@@ -360,7 +330,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error("store.failed", "The store failed and cannot be used any more. The server stops."),
     warn(
         "store.holders_failed",
-        "The set of request keys that hold orders could not be refreshed. The server tries again.",
+        "The set of request keys that hold orders could not be refreshed. The server retries.",
     ),
     warn(
         "store.holders_full",
@@ -384,10 +354,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("store.unlock_failed", "The data directory could not be unlocked."),
     error("store.unusable", "The store failed and must not be used any more."),
     error("stream.lost", "Idle WebSockets were lost because their task panicked."),
-    warn(
-        "stream.poll_failed",
-        "Idle WebSockets could not be polled. Each gets its own task again.",
-    ),
+    warn("stream.poll_failed", "Idle WebSockets could not be polled. Each gets its own task."),
     warn(
         "stream.poller_failed",
         "The poller for idle WebSockets could not be created. Each WebSocket keeps its own task.",
@@ -397,12 +364,12 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "An idle WebSocket could not be registered with the poller. It keeps its own task.",
     ),
     warn("trace.unsent", "The last traces could not be sent."),
-    warn("waitlist.failed", "A waitlist could not be served or ended. The server tries again."),
+    warn("waitlist.failed", "A waitlist could not be served or ended. The server retries."),
     warn("webhook.cleanup_failed", "Old events could not be deleted."),
     error("webhook.dead_letter", "An event could not be delivered and is a dead letter."),
     warn(
         "webhook.delivery_failed",
-        "The store failed while the server delivered events to an endpoint. The server tries again.",
+        "The store failed while the server delivered events to an endpoint. The server retries.",
     ),
     warn(
         "webhook.endpoint_failing",
@@ -412,15 +379,12 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("webhook.endpoint_recovered", "An endpoint accepts events again."),
     warn(
         "webhook.endpoints_failed",
-        "The webhook endpoints could not be read from the store. The server tries again.",
+        "The webhook endpoints could not be read from the store. The server retries.",
     ),
     info(
         "webhook.other_node_delivered",
         "Another node delivered events to an endpoint that this node serves.",
     ),
-    warn(
-        "webhook.positions_failed",
-        "Events could not get their positions. The server tries again.",
-    ),
+    warn("webhook.positions_failed", "Events could not get their positions. The server retries."),
     error("webhook.task_failed", "The task that delivers events failed and was started again."),
 ];

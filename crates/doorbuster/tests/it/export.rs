@@ -212,8 +212,7 @@ async fn a_cache_answers_nearly_every_page_view() {
     let most = simulated(views as u64, took, 1) + 2;
     assert!((1..=most).contains(&arrived), "{arrived} of {requests} in {took:?}, more than {most}");
 
-    // Purchases are never cached: each purchase reaches the server, and only its buyer gets the
-    // answer.
+    // Purchases are never cached, so each purchase reaches the server.
     let sold = cdn
         .wire()
         .await
