@@ -141,8 +141,8 @@ pub struct Difference {
     "elsewhere": [], "differences": [], "next_cursor": null
 })))]
 pub struct Reconciliation {
-    /// Whether there is no difference. `false` on a continued report, because earlier pages had
-    /// some.
+    /// Whether units and money match. A continued report has `false`, because earlier pages had
+    /// differences.
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,

@@ -61,11 +61,12 @@ pub struct ItemPatch {
     /// A price for comparison; may change before the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: Change<Money>,
-    /// Most units that one buyer may have; before the sale opens; `null` is the default, 1.
+    /// Most units that one buyer may have; may change before the sale opens; `null` is the default,
+    /// 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
     pub limit_per_buyer: Option<u32>,
-    /// How long reserved units are held for payment, in seconds; before the sale opens; `null` is
-    /// the default, 900.
+    /// How long reserved units are held for payment, in seconds; may change before the sale opens;
+    /// `null` is the default, 900.
     #[schema(minimum = 1, maximum = 86_400, required = false)]
     pub hold_secs: Option<u32>,
     /// Must equal the present stock, because only an adjustment changes the stock.

@@ -14,7 +14,7 @@ const HOUR_MS: i64 = 3_600_000;
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// How much the server's time may differ from the true one.
 const CLOCK_ERROR_MAX_MS: i64 = 2_000;
-/// How long after its end a hold would be expired, if expiry were not suspended.
+/// A hold normally expires within this time after its end. During the alarm it must not expire.
 const PAST_ITS_END_MS: i64 = 1_000;
 
 /// The true time, by this process's clock, in milliseconds since the epoch.
