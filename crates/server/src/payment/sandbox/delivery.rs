@@ -1,9 +1,9 @@
-//! Sends the sandbox's messages to this server over HTTP, as any provider would, until the server
-//! answers 200.
+//! Sends the sandbox's messages to this server over HTTP until the server answers 200, as a real
+//! provider does.
 //!
-//! A message is announced under `due/`, by time, before it is written into its session. So no
-//! message is lost when the program stops. Every node may send messages; this server handles a
-//! repeated message once.
+//! Before a message is written into its session, it is announced under `due/`, by time. So a stop
+//! of the program loses no message. Every node may send messages. This server handles a repeated
+//! message only once.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -14,22 +14,23 @@ use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 use crate::signing;
 
-/// How long an answer may take.
+/// Longest wait for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Announcements that are read at once.
 const PAGE: usize = 200;
-/// Attempts for one message. After that the message is dropped, and the shop finds its content only
-/// by asking.
+/// Attempts to send one message. After that the message is dropped. The shop then learns its
+/// content only by asking.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// An announcement that has had no message for this long belongs to a program that stopped.
+/// If an announcement has had no message for this long, its program stopped before it wrote the
+/// message.
 const ORPHAN_MS: i64 = 30_000;
-/// The value of an announcement when all messages of its session were sent.
+/// The value of an announcement after all messages of its session were sent.
 const SENT: &str = "done";
 
 impl Sandbox {
-    /// Announces that `session` will have a message to send at `due`; returns the announcement's
+    /// Announces that `session` will have a message to send at `due`. Returns the announcement's
     /// name.
     pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
         let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());

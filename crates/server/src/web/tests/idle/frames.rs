@@ -1,7 +1,8 @@
-//! Tests of the frames that clients of idle WebSockets send.
+//! Tests frames that clients of idle WebSockets send.
 use super::*;
 
-/// How long a WebSocket must be quiet before it becomes idle: long enough to observe it active.
+/// How long a WebSocket must be without activity before it becomes idle. A test can observe it
+/// active for this long.
 const LONG: Duration = Duration::from_secs(3);
 
 #[tokio::test]
@@ -50,15 +51,15 @@ async fn a_socket_with_half_a_message_stays_active_until_the_message_is_complete
 async fn an_invalid_frame_closes_an_idle_socket_with_the_reason() {
     let full = start(|_| {}).await;
     let wrong: [&[u8]; 6] = [
-        // No mask.
+        // A frame without a mask.
         &[0x89, 0],
         &[0x8a, 0],
-        // Unknown kinds of frames.
+        // A frame of an unknown kind.
         &[0x83, 0x80, 0, 0, 0, 0],
         &[0x8b, 0x80, 0, 0, 0, 0],
-        // A reserved bit.
+        // A frame with a reserved bit.
         &[0xca, 0x80, 0, 0, 0, 0],
-        // A continuation without a first frame.
+        // A continuation frame without a first frame.
         &[0x80, 0x80, 0, 0, 0, 0],
     ];
     for said in wrong {
@@ -84,7 +85,7 @@ async fn a_message_other_than_a_pong_wakes_an_idle_socket() {
     assert_eq!(
         (units(&mut stream).await, idle_sockets(&full)),
         (7, 1),
-        "a few pongs wake no socket"
+        "a few pongs leave the socket idle"
     );
 }
 
@@ -97,6 +98,6 @@ async fn a_client_that_closes_its_side_is_disconnected() {
     expect_no_connection(&full).await;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.expect("the stream ends without an error");
-    assert_eq!(rest.first(), Some(&0x81), "the first event");
-    assert!(!rest.ends_with(b"stopping"), "there is no close frame");
+    assert_eq!(rest.first(), Some(&0x81), "the first event arrives");
+    assert!(!rest.ends_with(b"stopping"), "the server sends no close frame");
 }
