@@ -199,7 +199,10 @@ mod tests {
 
     fn passes(masters: &[u8]) -> Passes {
         let masters = masters.iter().map(|byte| [*byte; MASTER_KEY_BYTES]).collect();
-        Passes::new(MasterKeys::new(masters).expect("there is at least one key"), Duration::from_secs(120))
+        Passes::new(
+            MasterKeys::new(masters).expect("there is at least one key"),
+            Duration::from_secs(120),
+        )
     }
 
     fn issued(passes: &Passes, now: Millis) -> IssuedPass {

@@ -339,7 +339,11 @@ mod tests {
             front_door: "{}".into(),
             items: vec![item],
         };
-        engine.create_sale(sale).await.expect("the store is available").expect("the sale's id is free");
+        engine
+            .create_sale(sale)
+            .await
+            .expect("the store is available")
+            .expect("the sale's id is free");
         engine
     }
 

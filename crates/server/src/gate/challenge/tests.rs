@@ -65,7 +65,8 @@ impl Rig {
     ) -> (String, ChallengeAnswer) {
         let offered = node.issue(self.store.now(), "spring", &buyer(who), kind, USUAL).await;
         let IssuedChallenge { token, shown, .. } = offered.expect("no other request waits");
-        let sealed = node.seals.open(&token, "spring", who).expect("the token belongs to this buyer");
+        let sealed =
+            node.seals.open(&token, "spring", who).expect("the token belongs to this buyer");
         let answer = match shown {
             ChallengeContent::Image { .. } => {
                 ChallengeAnswer::Text(sealed.text().expect("an image has a text").to_uppercase())

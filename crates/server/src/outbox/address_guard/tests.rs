@@ -1,5 +1,5 @@
-//! Tests of the address guard: every notation of an address that is not public, and names whose DNS
-//! servers do not answer.
+//! Tests the address guard with every notation of an address that is not public, and with names
+//! whose DNS servers do not answer.
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::dns_lookups::{LOOKUPS_MAX, NAMES_MAX};
 use super::*;
 
-/// Longest wait in these tests, which normally take far less.
+/// Longest wait in these tests. They normally take far less.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn closed() -> AddressGuard {
@@ -127,8 +127,8 @@ async fn a_name_of_a_private_address_is_refused() {
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// A guard whose resolver blocks on names that begin with `stuck` until the sender is dropped. The
-/// list contains the names that were looked up, in order.
+/// Creates a guard whose resolver blocks on names that begin with `stuck` until the sender is
+/// dropped. The list contains the names that were looked up, in order.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));
@@ -167,7 +167,7 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     assert_eq!(
         *begun.lock().expect("no panic"),
         ["stuck.example", "b.example"],
-        "one look-up for all callers"
+        "one look-up serves all callers"
     );
     assert_eq!(guard.look_ups.free(), LOOKUPS_MAX - 1);
     // A caller that stops waiting does not cancel the look-up of the others.

@@ -1,5 +1,5 @@
-//! Tests of webhook requests: the pauses that a response can request, and that every request obeys
-//! the address guard. In the tests of the guard, a reachable listener must get no connection.
+//! Tests webhook requests: the pauses that a response can request, and the address guard. In tests
+//! of the guard, a listener that is reachable must get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -60,7 +60,7 @@ fn a_response_requests_a_pause_in_seconds_or_until_a_date() {
     assert_eq!(pause_ms(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now), 0);
 }
 
-/// A guard whose resolver maps a shop's public name to this machine.
+/// Creates a guard whose resolver maps a shop's public name to this machine.
 fn guard(allow_private: bool) -> AddressGuard {
     AddressGuard::with_names(allow_private, |name| match name {
         "shop.example" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
@@ -90,7 +90,7 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     Webhooks::new(guard, PATIENCE).send(&endpoint, &message, Millis(0)).await
 }
 
-/// Whether no client has connected to the listener.
+/// Returns whether no client has connected to the listener.
 fn got_no_connection(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).expect("a listener's setting");
     listener.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -133,7 +133,7 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", proxy.local_addr().expect("bound"));
     let (_, module) = module_path!().split_once("::").expect("a module of this crate");
-    // The test needs a process of its own, because the client reads proxies from the environment.
+    // The test needs its own process, because the client reads proxies from the environment.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args([
         "--exact",

@@ -254,7 +254,8 @@ mod tests {
             .sandbox_swap(session_key("cs_1"), None, session_json(&session))
             .await
             .expect("writes");
-        let press = async |action| sandbox.press("cs_1", action).await.expect("the store reads and writes");
+        let press =
+            async |action| sandbox.press("cs_1", action).await.expect("the store reads and writes");
         let announced = async || {
             engine
                 .store()

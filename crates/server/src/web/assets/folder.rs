@@ -225,7 +225,11 @@ mod tests {
                     .filter(|path| path.starts_with("assets/first."))
                     .map(str::to_owned)
             };
-            files.iter().filter_map(path).find(|path| path.ends_with(".js")).expect("the folder has this file")
+            files
+                .iter()
+                .filter_map(path)
+                .find(|path| path.ends_with(".js"))
+                .expect("the folder has this file")
         };
         assert_ne!(site(&here), site(&there));
         assert!(text(&there, &site(&there)).contains(r#""api":"https://api.example""#));

@@ -59,8 +59,13 @@ fn publish_refusal(full: &Full, units: u32) {
 fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let catalogue = full.app.engine.catalogue();
-    let item =
-        catalogue.sale("spring").expect("the sale was created").item("phone").expect("the sale was created").row.id;
+    let item = catalogue
+        .sale("spring")
+        .expect("the sale was created")
+        .item("phone")
+        .expect("the sale was created")
+        .row
+        .id;
     let (buyer, units) =
         (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("in range"));
     full.app.engine.hub().publish(EventKind::Refused {

@@ -60,8 +60,9 @@ impl Reader {
     }
 
     async fn line(&mut self) -> String {
-        let line =
-            tokio::time::timeout(PATIENCE, self.0.next_line()).await.expect("a line arrives in time");
+        let line = tokio::time::timeout(PATIENCE, self.0.next_line())
+            .await
+            .expect("a line arrives in time");
         line.expect("no reset").expect("the connection is open")
     }
 
@@ -78,8 +79,13 @@ fn publish_refusals(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("in range");
     let catalogue = full.app.engine.catalogue();
-    let item =
-        catalogue.sale("spring").expect("the sale was created").item("phone").expect("the sale was created").row.id;
+    let item = catalogue
+        .sale("spring")
+        .expect("the sale was created")
+        .item("phone")
+        .expect("the sale was created")
+        .row
+        .id;
     for _ in 0..times {
         let buyer = BuyerId::new("anna").expect("a buyer");
         full.app.engine.hub().publish(EventKind::Refused {

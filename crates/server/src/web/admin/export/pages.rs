@@ -124,7 +124,11 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
     assert!(reserved.iter().cloned().collect::<BTreeSet<_>>() == ids(&orders), "none is lost");
     assert_eq!(reserved.len(), orders.len(), "none twice");
     assert_eq!(cancelled.iter().collect::<BTreeSet<_>>().len(), cancelled.len(), "none twice");
-    assert_eq!(cancelled.len(), 4, "the ledger has the orders that were cancelled before the last page");
+    assert_eq!(
+        cancelled.len(),
+        4,
+        "the ledger has the orders that were cancelled before the last page"
+    );
     let held = orders.len() - cancelled.len();
     let last = lines.last().expect("lines");
     let cell = |name: &str| last[name].parse::<usize>().expect("a number");
