@@ -1,8 +1,8 @@
-//! The settler: takes tickets in batches, has the store resolve them, and delivers the verdicts to
-//! waiting requests.
+//! The settler takes tickets in batches, lets the store decide them, and delivers the verdicts to
+//! the waiting requests.
 //!
-//! Runs as one task on each node with the role. A batch is what arrived while the last one
-//! committed, so batches grow with the load.
+//! The settler is one task on each node with the role `settle`. While one batch commits, new
+//! tickets form the next batch. So batches grow with the load.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::waiters::Delivery;
 /// Pause before a retry while the store is unreachable.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Settles tickets until the program stops. Tickets that were taken and not committed stay in their
+/// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
 /// queue.
 pub async fn run(engine: Arc<Engine>) {
     loop {
@@ -44,7 +44,7 @@ pub async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Resolves one batch, however long the store is unreachable. False if the store failed
+/// Settles one batch. Retries until the store is reachable. Returns `false` if the store failed
 /// permanently.
 async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
     failpoint::pass(Point::SettleTaken);
@@ -91,7 +91,7 @@ fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
     }
     let (id, verdict) = (resolved.id, resolved.verdict);
     let delivery = engine.waiters().deliver(ticket.token, resolved);
-    // The node that issued the ticket publishes its refusal by itself.
+    // The node that issued the ticket publishes its refusal itself.
     if refused
         && ticket.node == engine.node()
         && !matches!(delivery, Delivery::Received)

@@ -19,7 +19,7 @@ const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 pub enum OrderLookup {
     /// The id belongs to an order.
     Order(doorbuster_core::Order),
-    /// A queued request, not decided yet.
+    /// The id belongs to a queued request without a verdict.
     Queued {
         /// The item.
         item: Arc<ItemState>,

@@ -1,4 +1,4 @@
-//! Tests of generated secrets: created once, private, and never replaced.
+//! Tests generated secrets. They are created once, they are private, and they are never replaced.
 
 use super::*;
 use crate::config::{Flags, load};

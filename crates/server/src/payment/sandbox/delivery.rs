@@ -55,7 +55,7 @@ impl Sandbox {
         }
     }
 
-    /// Sends all due messages after `from`, and moves `from` past the finished ones.
+    /// Sends all due messages after `from`, and moves `from` past the announcements that are done.
     async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
         let mut after = from.clone();
         let mut all_done = true;
@@ -70,7 +70,8 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
-                // Another node may still write an announcement for a time that has just passed.
+                // Another node may still write an announcement for a time that has just passed. So the
+            // cursor does not move past recent times.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }
@@ -82,7 +83,7 @@ impl Sandbox {
         }
     }
 
-    /// Sends the messages of an announcement. Returns true if none is left.
+    /// Sends the messages of an announcement. Returns `true` if all were sent.
     async fn send_announced(
         &self,
         key: &str,
@@ -120,7 +121,7 @@ impl Sandbox {
         Ok(is_over)
     }
 
-    /// Sends one message. Returns true if this server accepted it.
+    /// Sends one message. Returns `true` if this server accepted it.
     async fn send(&self, id: &str, body: &str) -> bool {
         let Some(address) = self.address.get() else { return false };
         let at_secs = self.engine.now().0.div_euclid(1_000);
@@ -153,7 +154,7 @@ impl Sandbox {
     }
 }
 
-/// The time and the session of an announcement.
+/// Returns the time and the session of an announcement.
 pub(super) fn parse_announcement(key: &str) -> Option<(i64, &str)> {
     let (due, rest) = key.strip_prefix("due/")?.split_once('/')?;
     Some((due.parse().ok()?, rest.split_once('/')?.0))
