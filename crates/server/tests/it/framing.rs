@@ -1,5 +1,5 @@
-//! HTTP messages that a proxy in front may read differently (request smuggling), and answers that a
-//! cache must not keep.
+//! Tests HTTP messages that a proxy may read differently (request smuggling), and answers that
+//! caches must not keep.
 
 use doorbuster_api::endpoints::{self, Method};
 

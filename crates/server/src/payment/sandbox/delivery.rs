@@ -70,8 +70,8 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
-                // Another node may still write an announcement for a time that has just passed. So the
-            // cursor does not move past recent times.
+                // Another node may still write an announcement for a time that has just passed. So
+                // the cursor does not move past recent times.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }
