@@ -248,7 +248,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     let check = async |path: &str, is_shared: bool| {
         let reply = app.get(path).await;
         assert_eq!(reply.status, 200, "{path}");
-        let said = reply.header("cache-control").expect("it is always said").to_owned();
+        let said = reply.header("cache-control").expect("the header is always present").to_owned();
         assert_eq!(
             (said.starts_with("public, max-age="), said == "no-store"),
             (is_shared, !is_shared),
@@ -258,7 +258,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     let status = async || app.get("/v1/sales/spring/status").await.json();
     let version = status().await["version"].as_str().expect("a version").to_owned();
     let page = app.get("/sale/spring").await.text();
-    let asset = named(&page).pop_first().expect("it names some");
+    let asset = named(&page).pop_first().expect("the page names assets");
     for path in [
         "/v1/sales",
         "/v1/sales/spring",
@@ -273,7 +273,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/v1/sales/a%3Ab/status", true).await;
     check("/sale/spring?lang=zh", true).await;
     check(&asset, true).await;
-    // Anybody could invent one of these for each request.
+    // Anyone could invent such an address for each request.
     for path in [
         "/v1/sales?x=1",
         "/v1/sales?limit=7",
@@ -296,7 +296,8 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // Pages that do not know of a change request the version before it, all of them the same one.
+    // Pages that do not know of a change request the version before it. All of them request the
+    // same one.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;
