@@ -233,7 +233,7 @@ async function cancel() {
   m.cancelling = false;
   if (answer.status === 200) await take(answer.data);
   else if (answer.status !== 409)
-    m.said = 'o.uncancelled'; /* 409: the order is no longer reserved; the next read gets its state */
+    m.said = 'o.uncancelled'; /* 409: no longer reserved; the next read gets the state */
   draw();
   if (answer.status === 409) poll.wake();
 }

@@ -79,7 +79,7 @@ const LONG_TITLE = 28;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
   go = $('#go');
-const steps = ['check', 'code', 'waiting']; /* the page also announces each step that the buyer has done */
+const steps = ['check', 'code', 'waiting']; /* announced when the buyer has done them */
 const HOUR_MS = 3_600_000;
 const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
 let shown = '',
