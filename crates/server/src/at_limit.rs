@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_buyer_at_the_limit_is_known_until_an_order_ends() {
-        let (at_limit, two) = (AtLimit::default(), Units::new(2).expect("in range"));
+        let (at_limit, two) = (AtLimit::default(), Units::new(2).expect("the number is in range"));
         assert_eq!(at_limit.refuses(7, Units::ONE, 3, 0, NOW), None, "unknown buyer");
         at_limit.learn(7, 2, 4);
         assert_eq!(at_limit.refuses(7, two, 3, 4, NOW), Some(2));

@@ -77,7 +77,7 @@ mod tests {
         let unit_demand = DemandQueue::default();
         let demand = |units| UnitDemand {
             slot: SlotKey { item: ItemId(1), index: units },
-            units: Units::new(units).expect("in range"),
+            units: Units::new(units).expect("the number is in range"),
         };
         assert!(unit_demand.is_empty() && unit_demand.first().is_none());
         let first = unit_demand.register(demand(1));

@@ -190,7 +190,7 @@ mod tests {
         TicketInfo {
             item: ItemId(1),
             buyer: BuyerId::new("anna").expect("a buyer"),
-            units: Units::new(1).expect("in range"),
+            units: Units::new(1).expect("the number is in range"),
             decide_by: Millis(decide_by),
         }
     }

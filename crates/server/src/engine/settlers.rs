@@ -63,7 +63,7 @@ impl Engine {
         changed
     }
 
-    /// Returns those of these slots whose tickets this node settles.
+    /// Returns the slots among `slots` whose tickets this node settles.
     pub(crate) fn settled_of(&self, mut slots: Vec<SlotKey>) -> Vec<SlotKey> {
         if !self.layout.is_node_local() {
             let (settlers, now_ms) = (self.settlers.settlers(), self.settlers.now_ms());

@@ -106,7 +106,7 @@ async fn buy_within(
 ) -> PurchaseOutcome {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
-    let units = Units::new(units).expect("in range");
+    let units = Units::new(units).expect("the number is in range");
     if let Some(refusal) = engine.refuse_from_memory((buyer, key), &sale, &item, units, || None) {
         return PurchaseOutcome::Refused(refusal);
     }
@@ -379,7 +379,7 @@ async fn a_finding_without_an_item_pauses_every_open_sale() {
     let mut view = engine.audit().await.expect("the store is available");
     engine.act_on(&view).await;
     let phase = || engine.catalogue().sale("spring").expect("the sale was created").row.phase;
-    assert_eq!(phase(), Phase::Open, "nothing was found");
+    assert_eq!(phase(), Phase::Open, "the audit has no finding");
     view.findings.push(finding);
     engine.act_on(&view).await;
     assert_eq!(phase(), Phase::Paused);
@@ -395,7 +395,7 @@ async fn a_waiting_request_keeps_its_future_small() {
     let item = sale.items[0].clone();
     let (buyer, key) =
         (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
-    let units = Units::new(1).expect("in range");
+    let units = Units::new(1).expect("the number is in range");
     let purchase = Purchase { buyer, key, sale, item, units, wait: WAIT, door: None };
     let buying = engine.buy(&purchase);
     let room = std::mem::size_of_val(&buying);

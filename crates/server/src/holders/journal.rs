@@ -83,6 +83,6 @@ mod tests {
         assert_eq!(holders.journal.take(), JournalPart::Requests(vec![]));
         holders.journal.end();
         holders.insert(4);
-        assert_eq!(holders.journal.take(), JournalPart::Incomplete, "nobody records");
+        assert_eq!(holders.journal.take(), JournalPart::Incomplete, "the journal is not recording");
     }
 }

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn queued(token: u64, due: i64) -> Queued {
-        let units = Units::new(1).expect("in range");
+        let units = Units::new(1).expect("the number is in range");
         let ticket = IssuedTicket {
             token: Token(token),
             grant: GrantId(1),

@@ -74,30 +74,32 @@ impl Resolve for AddressGuard {
 
 /// The reason to refuse an address that is not public.
 pub(super) const PRIVATE_ADDRESS: &str =
-    "it is a private, local or reserved address; webhooks.allow_private would allow it";
+    "the address is private, local or reserved; webhooks.allow_private would allow it";
 
 /// Returns the URL of an endpoint, if it passes all checks that need no name look-up.
 pub(crate) fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "it is not an address")?;
+    let url = Url::parse(text).map_err(|_| "the text is not an address")?;
     match url.scheme() {
         "https" => {}
         "http" if guard.allow_private => {}
         "http" => {
-            return Err("it must begin with https://; webhooks.allow_private would allow http://");
+            return Err(
+                "the address must begin with https://; webhooks.allow_private would allow http://",
+            );
         }
-        _ => return Err("it must begin with https://"),
+        _ => return Err("the address must begin with https://"),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("it must not hold a user name or a password");
+        return Err("the address must not contain a user name or a password");
     }
     if url.fragment().is_some() {
-        return Err("it must not have a fragment");
+        return Err("the address must not have a fragment");
     }
     if url.port() == Some(0) {
-        return Err("it must not have port 0");
+        return Err("the address must not have port 0");
     }
     match host(&url) {
-        None => Err("it must name a host"),
+        None => Err("the address must name a host"),
         Some(Host::Address(address)) if !guard.allows(address) => Err(PRIVATE_ADDRESS),
         Some(Host::Name(name)) if !guard.allow_private && is_local_name(name) => {
             Err(PRIVATE_ADDRESS)

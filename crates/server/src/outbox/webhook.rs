@@ -101,8 +101,10 @@ impl Webhooks {
             return Ok(());
         }
         let error = match status.is_redirection() {
-            true => format!("it answered {}: redirects are not followed", status.as_u16()),
-            false => format!("it answered {}", status.as_u16()),
+            true => {
+                format!("the endpoint answered {}: redirects are not followed", status.as_u16())
+            }
+            false => format!("the endpoint answered {}", status.as_u16()),
         };
         Err(DeliveryError {
             error,
@@ -162,7 +164,7 @@ fn refused(error: &reqwest::Error) -> DeliveryError {
         cause = inner;
     }
     DeliveryError::new(if error.is_timeout() {
-        "it did not answer in time".to_owned()
+        "the endpoint did not answer in time".to_owned()
     } else if error.is_connect() {
         format!("no connection: {cause}")
     } else {

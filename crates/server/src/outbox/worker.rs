@@ -334,7 +334,7 @@ impl Worker<'_> {
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
-        let (subject, reason) = (format!("endpoint:{}", self.id), "it answered 410 Gone");
+        let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
         let action = NewAction::by_engine("endpoint.disabled", subject, reason);
         recorded(action, store.update_endpoint(self.id, off)).await?;
         log::endpoint_gone(self.id);

@@ -102,7 +102,7 @@ impl Full {
     }
 
     async fn send(&self, requests: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        let mut stream = TcpStream::connect(self.address).await.expect("the server listens");
         stream.write_all(requests.as_bytes()).await.expect("the server reads");
         stream
     }
@@ -174,7 +174,7 @@ async fn read_refusals(stream: &mut TcpStream, text: &mut String, refusals: usiz
     let reading = async {
         while text.matches("\"code\":\"overloaded\"").count() < refusals {
             let mut bytes = [0; 4096];
-            let read = stream.read(&mut bytes).await.expect("no reset");
+            let read = stream.read(&mut bytes).await.expect("the connection is not reset");
             assert!(read > 0, "the connection ended: {text}");
             text.push_str(std::str::from_utf8(&bytes[..read]).expect("text"));
         }
@@ -236,8 +236,11 @@ async fn raw_socket(full: &Full) -> TcpStream {
 
 /// Opens a WebSocket of this buyer, with this query.
 async fn socket_of(full: &Full, buyer: &str, query: &str) -> TcpStream {
-    upgraded(TcpStream::connect(full.address).await.expect("it listens"), &websocket(buyer, query))
-        .await
+    upgraded(
+        TcpStream::connect(full.address).await.expect("the server listens"),
+        &websocket(buyer, query),
+    )
+    .await
 }
 
 /// Sends this request on this connection, and returns the connection as a WebSocket.

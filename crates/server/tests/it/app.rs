@@ -86,9 +86,10 @@ impl TestApp {
         let task = tokio::spawn(serving);
         match address.await {
             Ok(address) => Ok(Self { address, dir, stop: Some(stop), task: Some(task) }),
-            Err(_) => {
-                Err(task.await.expect("no panic").expect_err("the server never became ready"))
-            }
+            Err(_) => Err(task
+                .await
+                .expect("the server did not panic")
+                .expect_err("the server never became ready")),
         }
     }
 
@@ -104,7 +105,10 @@ impl TestApp {
 
     /// Stops the server and returns its directory for the next server.
     pub(crate) async fn stop(mut self) -> PathBuf {
-        self.ask_to_stop().await.expect("no panic").expect("a good end");
+        self.ask_to_stop()
+            .await
+            .expect("the server did not panic")
+            .expect("the server stops without an error");
         std::mem::take(&mut self.dir)
     }
 

@@ -193,10 +193,9 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     let begun = Watch::start();
     trade(&app, 4..34, &mut wanted).await;
     assert!(begun.elapsed() < Duration::from_secs(20), "buyers continue: {:?}", begun.elapsed());
-    let broker = ending.join().expect("no panic");
+    let broker = ending.join().expect("the task did not panic");
     trade(&app, 34..44, &mut wanted).await;
-    let standing =
-        app.until(&one, "something waits", |one| one["waiting"].as_u64() > Some(0)).await;
+    let standing = app.until(&one, "an event waits", |one| one["waiting"].as_u64() > Some(0)).await;
     assert_eq!(standing["dead"], 0);
     for path in [PATH.to_owned(), one.clone(), format!("{one}/deliveries")] {
         let shown = app.admin("GET", &path, None).await.text();
@@ -302,7 +301,7 @@ async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
     app.admin("PATCH", &one, Some(json!({"enabled": true}))).await;
     buy(&app, 1).await;
     let page = app
-        .until(&format!("{one}/deliveries"), "it failed", |page| {
+        .until(&format!("{one}/deliveries"), "the delivery failed", |page| {
             page["deliveries"][0]["tries"].as_u64() > Some(0)
         })
         .await;
@@ -311,5 +310,5 @@ async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
         "its host is not one of brokers.hosts in the settings"
     );
     listener.set_nonblocking(true).expect("the test's socket works");
-    assert!(listener.accept().is_err(), "nobody came");
+    assert!(listener.accept().is_err(), "no client connected");
 }

@@ -320,7 +320,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
         .collect();
     let mut told = Vec::new();
     for part in crowd {
-        told.extend(part.await.expect("no panic"));
+        told.extend(part.await.expect("the task did not panic"));
     }
     let count = |verdict: &str| told.iter().filter(|told| *told == verdict).count();
     assert_eq!(

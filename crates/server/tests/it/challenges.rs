@@ -181,7 +181,7 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
         changed.json()["front_door"]["pow_effort"].clone()
     };
     let ask = async |sale: &str| challenge(&app, "anna", sale, json!({"kind": "pow"})).await;
-    assert_eq!(ask("spring").await["tries_max"], 8_000, "the usual");
+    assert_eq!(ask("spring").await["tries_max"], 8_000, "the difficulty is the default");
     assert_eq!(set(json!(100)).await, 100);
     let easy = ask("spring").await;
     assert_eq!(easy["tries_max"], 160);
@@ -192,7 +192,7 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
     assert_eq!(
         (&hard["tries_max"], &ask("autumn").await["tries_max"]),
         (&json!(1_600), &json!(8_000)),
-        "one sale's"
+        "one sale has its own difficulty"
     );
     assert_eq!(
         answer(&app, "anna", "spring", &hard, &little).await,

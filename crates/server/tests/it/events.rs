@@ -170,7 +170,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
     small.send(Message::Ping(vec![1, 2].into())).await.expect("the server takes the message");
     let pong = tokio::time::timeout(PATIENCE, small.next())
         .await
-        .expect("in time")
+        .expect("a message arrives in time")
         .expect("open")
         .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
@@ -185,7 +185,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
         last
     };
     small.send(Message::Close(None)).await.expect("the server takes the message");
-    let answered = tokio::time::timeout(PATIENCE, farewell(small)).await.expect("it ends");
+    let answered = tokio::time::timeout(PATIENCE, farewell(small)).await.expect("the socket ends");
     assert_eq!(answered, Some(Message::Close(None)));
     let mut large = socket(&app, "anna", "").await;
     large.send(Message::Text("x".repeat(5_000).into())).await.expect("the message is sent");
@@ -326,7 +326,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     }
     tokio::time::timeout(PATIENCE, reading)
         .await
-        .expect("in time")
+        .expect("a message arrives in time")
         .expect("the fast reader gets every order");
     let close = async {
         let mut read = 0;
@@ -340,7 +340,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         }
     };
-    let (read, code) = tokio::time::timeout(PATIENCE, close).await.expect("it ends");
+    let (read, code) = tokio::time::timeout(PATIENCE, close).await.expect("the socket ends");
     assert_eq!(code, Some(1013), "after {read} events");
     assert!(read < ORDERS, "the slow reader did not get every event");
     let page = app.get("/metrics").await.text();
@@ -438,7 +438,7 @@ async fn streams_end_with_the_server() {
     let ended = app.ask_to_stop();
     let close = tokio::time::timeout(PATIENCE, socket.next())
         .await
-        .expect("in time")
+        .expect("a message arrives in time")
         .expect("a frame")
         .expect("a frame");
     assert!(
@@ -447,6 +447,6 @@ async fn streams_end_with_the_server() {
     );
     drop(socket);
     wire.read_to_end().await;
-    ended.await.expect("no panic").expect("a good end");
+    ended.await.expect("the server did not panic").expect("the server stops without an error");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }

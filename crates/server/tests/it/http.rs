@@ -178,7 +178,7 @@ impl Connection {
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         tokio::time::timeout(PATIENCE, async { while self.read_more().await.is_some() {} })
             .await
-            .expect("it ends");
+            .expect("the connection ends");
         std::mem::take(&mut self.read)
     }
 }

@@ -117,7 +117,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
                     wire.send(&purchase(&buyer)).await;
                     match wire.reply(false).await {
                         Some(reply) if reply.verdict() == "201" => {
-                            told.lock().expect("no panic").push(buyer)
+                            told.lock().expect("the server did not panic").push(buyer)
                         }
                         Some(reply) => {
                             assert!(matches!(reply.status, 409 | 503), "{}", reply.verdict())
@@ -128,18 +128,21 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
             })
         })
         .collect();
-    app.until("/v1/admin/sales/spring/stock", "it sells", |stock| {
+    app.until("/v1/admin/sales/spring/stock", "the sale sells", |stock| {
         stock["items"][0]["held"].as_u64() > Some(40)
     })
     .await;
     let begun = Watch::start();
-    app.ask_to_stop().await.expect("no panic").expect("a good end");
+    app.ask_to_stop()
+        .await
+        .expect("the server did not panic")
+        .expect("the server stops without an error");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for part in crowd {
         // If a stopping server refuses the connection, that also counts as its end.
         drop(part.await);
     }
-    let told = told.lock().expect("no panic").clone();
+    let told = told.lock().expect("the server did not panic").clone();
     assert!(told.len() > 20, "{}", told.len());
     let app = TestApp::try_start(app.dir(), &[], false).await.expect("the server starts again");
     for buyer in &told {

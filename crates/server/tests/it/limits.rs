@@ -79,7 +79,7 @@ async fn press(
     }
     let mut all = (0, None);
     while let Some(one) = crowd.join_next().await {
-        let (let_in, too_many) = one.expect("no panic");
+        let (let_in, too_many) = one.expect("the task did not panic");
         all = (all.0 + let_in, all.1.or(too_many));
     }
     all

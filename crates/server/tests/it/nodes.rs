@@ -95,11 +95,11 @@ async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
         });
     }
     let ended = tokio::time::timeout(patience, async {
-        while crowd.join_next().await.transpose().expect("no panic").is_some() {}
+        while crowd.join_next().await.transpose().expect("the task did not panic").is_some() {}
     });
     if ended.await.is_err() {
         give_up.store(true, Ordering::Release);
-        while crowd.join_next().await.transpose().expect("no panic").is_some() {}
+        while crowd.join_next().await.transpose().expect("the task did not panic").is_some() {}
     }
     sold.load(Ordering::Acquire)
 }

@@ -88,11 +88,11 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "409 not_started");
-    app.until("/v1/admin/sales/spring", "it opens", |sale| sale["phase"] == "open").await;
+    app.until("/v1/admin/sales/spring", "the sale opens", |sale| sale["phase"] == "open").await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
     let ends = Some(json!({"ends_at": at(0.7)}));
     assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", ends).await.verdict(), "200");
-    app.until("/v1/admin/sales/spring", "it closes", |sale| sale["phase"] == "closed").await;
+    app.until("/v1/admin/sales/spring", "the sale closes", |sale| sale["phase"] == "closed").await;
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 ended");
 }
 

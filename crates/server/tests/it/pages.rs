@@ -48,17 +48,17 @@ fn named(text: &str) -> BTreeSet<String> {
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/assets/copy-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("the file exists");
-    let (_, mut rest) = script.split_once("export default {").expect("one object");
+    let (_, mut rest) = script.split_once("export default {").expect("the script has one object");
     let (mut quoted, mut between) = (Vec::new(), String::new());
     while let Some(at) = rest.find(['\'', '"', '`', '/']) {
         between.extend(rest[..at].split_whitespace());
         rest = match rest[at..].strip_prefix("/*") {
-            Some(comment) => comment.split_once("*/").expect("it ends").1,
+            Some(comment) => comment.split_once("*/").expect("the comment ends").1,
             None => {
                 let text = rest[at..]
                     .strip_prefix('\'')
                     .unwrap_or_else(|| panic!("not understood: {}", &rest[at..]));
-                let (text, after) = text.split_once('\'').expect("it ends");
+                let (text, after) = text.split_once('\'').expect("the text ends");
                 assert!(!text.contains(['\\', '\n']), "the test cannot parse this text: {text}");
                 quoted.push(text.to_owned());
                 after

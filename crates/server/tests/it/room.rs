@@ -132,7 +132,8 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
             4..8 => "waiting",
             _ => "gone",
         };
-        let place = until(&app, buyer, "is told", |place| place["state"] == state).await;
+        let place =
+            until(&app, buyer, "the buyer gets an event", |place| place["state"] == state).await;
         let position = if at < 4 { Value::Null } else { json!(at - 3) };
         assert_eq!(place["position"], position, "{buyer}: {place}");
         assert_eq!(place["admitted_until"].is_string(), at < 4);
@@ -309,9 +310,9 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     let order = buy(&app, "a").await;
     assert_eq!(order.verdict(), "201", "{}", order.text());
     assert_eq!(buy(&app, "b").await.verdict(), "201");
-    let gone = until(&app, "c", "is told", is("gone")).await;
+    let gone = until(&app, "c", "the buyer gets an event", is("gone")).await;
     assert_eq!(gone["position"], 1);
-    until(&app, "d", "is told", is("gone")).await;
+    until(&app, "d", "the buyer gets an event", is("gone")).await;
     told(&mut waits, &gone).await;
     // A returned unit goes to the next waiting buyer, who gets an event.
     let id = order.json()["id"].as_str().expect("an id").to_owned();

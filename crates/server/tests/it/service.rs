@@ -42,7 +42,7 @@ async fn a_stopping_server_reports_that_it_is_not_ready_and_still_serves() {
     assert!(told.header("retry-after").is_some());
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(app.get("/healthz").await.verdict(), "200");
-    ended.await.expect("no panic").expect("a good end");
+    ended.await.expect("the server did not panic").expect("the server stops without an error");
     assert!(asked.elapsed() >= NOTICE, "{:?}", asked.elapsed());
 }
 

@@ -276,7 +276,11 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
         assert!(begun.elapsed() < PATIENCE, "the server is ready again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(app.buy("anna", "k", "spring", "phone", 3).await.status / 100, 2, "and sells");
+    assert_eq!(
+        app.buy("anna", "k", "spring", "phone", 3).await.status / 100,
+        2,
+        "the server sells"
+    );
     app.stop().await;
 }
 
@@ -318,7 +322,7 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
     )
     .await;
     drop(operator);
-    locking.join().expect("no panic").expect("the table was locked and released");
+    locking.join().expect("the task did not panic").expect("the table was locked and released");
     until("the action is recorded", "SELECT count(*) FROM action WHERE action = 'order.cancelled'")
         .await;
     let seen = app.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;

@@ -131,7 +131,7 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     ));
     let again = parks(&engine, "anna", "k2").await;
     drop(alone);
-    let again = again.await.expect("no panic");
+    let again = again.await.expect("the task did not panic");
     assert!(matches!(again, PurchaseOutcome::Created(_)), "{again:?}");
     engine.stop().await;
 }

@@ -77,7 +77,7 @@ pub(super) async fn sell_out_while(spread: Spread, stock: u64, changes: &[Spread
         });
     }
     while let Some(ended) = crowd.join_next().await {
-        ended.expect("no panic");
+        ended.expect("the task did not panic");
     }
     drop(changing);
     stop.store(true, Ordering::Release);
@@ -319,7 +319,7 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
         assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");
     }
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
-    let first = first.await.expect("no panic");
+    let first = first.await.expect("the task did not panic");
     assert!(
         matches!(first, PurchaseOutcome::Queued { .. }),
         "no ticket is settled in this test: {first:?}"
@@ -355,7 +355,7 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
     let limit = PurchaseOutcome::Refused(Refusal::LimitReached { limit: 10, used: 1 });
     assert_eq!(buy(&engine, "anna", "new", 10).await, limit, "the new request has no ticket");
-    let first = first.await.expect("no panic");
+    let first = first.await.expect("the task did not panic");
     assert!(
         matches!(first, PurchaseOutcome::Queued { .. }),
         "no ticket is settled in this test: {first:?}"

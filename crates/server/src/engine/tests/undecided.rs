@@ -19,7 +19,7 @@ async fn ask(
 ) -> PurchaseOutcome {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
-    let units = Units::new(units).expect("in range");
+    let units = Units::new(units).expect("the number is in range");
     if let Some(refusal) = engine.refuse_from_memory(("anna", key), &sale, &item, units, || door) {
         return PurchaseOutcome::Refused(refusal);
     }

@@ -125,7 +125,7 @@ async fn no_request_reaches_a_public_name_that_resolves_to_a_private_address() {
         stream.write_all(b"HTTP/1.1 204 Taken\r\n\r\n").expect("the client reads");
     });
     assert_eq!(send(guard(true), &format!("http://shop.example:{port}/")).await, Ok(()));
-    answering.join().expect("no panic");
+    answering.join().expect("the task did not panic");
 }
 
 #[test]

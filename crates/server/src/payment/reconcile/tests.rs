@@ -140,7 +140,7 @@ async fn the_lag_counts_waiting_units_and_not_ended_orders() {
 /// Starts a Stripe stand-in that reports every session as undecided, and returns its address.
 async fn undecided() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = listener.local_addr().expect("it listens");
+    let address = listener.local_addr().expect("the stand-in listens");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0; 4096];

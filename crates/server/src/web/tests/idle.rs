@@ -67,7 +67,7 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
         .row
         .id;
     let (buyer, units) =
-        (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("in range"));
+        (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("the number is in range"));
     full.app.engine.hub().publish(EventKind::Refused {
         id,
         item,

@@ -31,7 +31,7 @@ pub(super) const WAITING: usize = 1_500;
 pub(super) async fn narrow(full: &Full) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("the size can be set");
-    socket.connect(full.address).await.expect("it listens")
+    socket.connect(full.address).await.expect("the server listens")
 }
 
 /// Reads Anna's event stream line by line when the test asks for it.
@@ -52,7 +52,7 @@ impl Reader {
         let asked = format!(
             "GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
-        stream.write_all(asked.as_bytes()).await.expect("it reads");
+        stream.write_all(asked.as_bytes()).await.expect("the server reads");
         let mut reader = Self(BufReader::new(stream).lines());
         assert_eq!(reader.line().await, "HTTP/1.1 200 OK");
         reader.hear("data: ", 1).await;
@@ -63,7 +63,7 @@ impl Reader {
         let line = tokio::time::timeout(PATIENCE, self.0.next_line())
             .await
             .expect("a line arrives in time");
-        line.expect("no reset").expect("the connection is open")
+        line.expect("the connection is not reset").expect("the connection is open")
     }
 
     /// Reads until this many lines that begin with `begin` have arrived.
@@ -77,7 +77,7 @@ impl Reader {
 /// Publishes this often that a queued request of Anna was refused.
 fn publish_refusals(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
-    let units = Units::new(1).expect("in range");
+    let units = Units::new(1).expect("the number is in range");
     let catalogue = full.app.engine.catalogue();
     let item = catalogue
         .sale("spring")
@@ -114,7 +114,8 @@ async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
     // The slow client's connection must still be open when the client reads again.
     let full = Full::start_with(&[], |app| app.write_stall = REST).await;
     let mut slow = Reader::new(narrow(&full).await).await;
-    let mut quick = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
+    let mut quick =
+        Reader::new(TcpStream::connect(full.address).await.expect("the server listens")).await;
     for _ in 0..EVENTS / BATCH {
         publish_refusals(&full, BATCH);
         quick.hear("data: ", BATCH).await;
@@ -155,7 +156,8 @@ async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropp
 async fn a_stream_without_events_gets_pings_that_need_no_answer() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
-    let mut reader = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
+    let mut reader =
+        Reader::new(TcpStream::connect(full.address).await.expect("the server listens")).await;
     let pings = 2 * ping_policy.pings_max as usize;
     let pinged = tokio::time::timeout(SOON, reader.hear(": ping", pings)).await;
     assert!(pinged.is_ok(), "{pings} pings did not arrive");
@@ -167,7 +169,7 @@ async fn a_stream_without_events_gets_pings_that_need_no_answer() {
 async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(20), pings_max: 3 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
-    let stream = TcpStream::connect(full.address).await.expect("it listens");
+    let stream = TcpStream::connect(full.address).await.expect("the server listens");
     let mut reader = Reader::following(stream, "?sale=spring").await;
     let spring = full.app.engine.catalogue().sale("spring").cloned().expect("the sale was created");
     let view = full.app.views.sale_view(&full.app.engine, &spring);
@@ -187,9 +189,10 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
 async fn answer_bytes(full: &Full, request: &str) -> usize {
     let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
-    let read =
-        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
-    read.expect("no reset")
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .expect("the connection ends in time");
+    read.expect("the connection is not reset")
 }
 
 /// Sends this request again and again without reading an answer, until the server ends the

@@ -34,7 +34,9 @@ async fn wait_for_idle(app: &TestApp, count: u64) {
 /// Returns the next message that is not a ping.
 async fn message(socket: &mut Socket) -> Option<Message> {
     loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time")?;
+        let message = tokio::time::timeout(PATIENCE, socket.next())
+            .await
+            .expect("a message arrives in time")?;
         match message.expect("a message") {
             Message::Ping(_) => {}
             message => return Some(message),
@@ -224,6 +226,6 @@ async fn idle_connections_are_notified_of_shutdown() {
         assert_eq!(u16::from(frame.code), 1001);
     }
     drop(sockets);
-    ended.await.expect("no panic").expect("a good end");
+    ended.await.expect("the server did not panic").expect("the server stops without an error");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }

@@ -54,10 +54,10 @@ impl Library {
         let mut command = self.official.command();
         command.args(self.signs).args([secret, id, at.as_str()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
+        let mut child = command.spawn().expect("the program starts");
         // A program that ends before it has read the body reports the reason itself.
         let _ = child.stdin.take().expect("the output is piped").write_all(body.as_bytes());
-        let output = child.wait_with_output().expect("it ends");
+        let output = child.wait_with_output().expect("the program ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let signature = String::from_utf8(output.stdout).expect("a signature").trim().to_owned();
         Message { id: id.to_owned(), at, signature, body }

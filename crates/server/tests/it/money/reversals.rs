@@ -37,7 +37,9 @@ async fn a_shop_gets_one_event_about_a_payment_that_was_reversed_externally() {
         );
     }
     let heard = shop
-        .until(10, "the dispute", |heard| heard.iter().any(|one| kind(&one.json()) == "disputed"))
+        .until(10, "the event about the dispute arrives", |heard| {
+            heard.iter().any(|one| kind(&one.json()) == "disputed")
+        })
         .await;
     let told: Vec<Value> = heard
         .iter()

@@ -106,8 +106,10 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     let url = checkout(&app, &id).await;
     assert_eq!(url, "https://checkout.stripe.example/c/pay/cs_test_1");
     assert_eq!(checkout(&app, &id).await, url, "the order keeps its checkout while it is open");
-    let [made]: [SentRequest; 1] =
-        stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("made once");
+    let [made]: [SentRequest; 1] = stripe
+        .sent("POST", "/v1/checkout/sessions")
+        .try_into()
+        .expect("the session was created once");
     let SentRequest { form, key, authorization, .. } = made;
     assert_eq!(authorization, format!("Bearer {KEY}"));
     assert!(key.is_some_and(|key| key.len() <= 255));
@@ -177,7 +179,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
         "noted"
     );
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
-    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once");
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "the refund was requested once");
     let unsigned = app.call("POST", "/v1/payments/sandbox/webhook", &[], b"{}").await;
     assert_eq!(unsigned.verdict(), "404 not_found", "the sandbox is not available with Stripe");
     assert_eq!(app.get("/sandbox/checkout/cs_1").await.verdict(), "404 not_found");
@@ -303,7 +305,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         "noted"
     );
     until("it settles", async || (row().await["state"] == "settled").then_some(())).await;
-    assert_eq!(dead_refunds(&app).await, 0, "it arrived");
+    assert_eq!(dead_refunds(&app).await, 0, "the refund arrived");
     assert_ledger_adds_up(&app).await;
 }
 

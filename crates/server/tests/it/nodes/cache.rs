@@ -101,7 +101,7 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
     println!("the other node knows the sale after {:?}", opened.elapsed());
     assert!(opened.elapsed() < Duration::from_secs(1), "{:?}", opened.elapsed());
     stop.store(true, Ordering::Release);
-    flood.await.expect("no panic");
+    flood.await.expect("the task did not panic");
     assert!(matches!(b.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
     a.stop().await;
     b.stop().await;

@@ -44,10 +44,14 @@ async fn sells_on(mut home: Deployment) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_slot_that_nodes_share_goes_on_under_the_next_epoch() {
-    tokio::time::timeout(PATIENCE, sells_on(Deployment::cluster())).await.expect("in time");
+    tokio::time::timeout(PATIENCE, sells_on(Deployment::cluster()))
+        .await
+        .expect("the stock is sold in time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_slot_in_a_nodes_memory_goes_on_under_the_next_epoch() {
-    tokio::time::timeout(PATIENCE, sells_on(Deployment::postgres())).await.expect("in time");
+    tokio::time::timeout(PATIENCE, sells_on(Deployment::postgres()))
+        .await
+        .expect("the stock is sold in time");
 }

@@ -108,7 +108,7 @@ impl Deployment {
         let engine = runtime
             .spawn(Engine::start(options))
             .await
-            .expect("no panic")
+            .expect("the task did not panic")
             .expect("the servers are available");
         TestNode { engine, runtime: OnceLock::from(runtime) }
     }
@@ -126,7 +126,7 @@ impl TableLock {
         postgres::shared().psql("postgres", &end).expect("the database answers");
         self.locking
             .join()
-            .expect("no panic")
+            .expect("the task did not panic")
             .expect_err("the connection that locks the table was ended");
     }
 }
@@ -167,7 +167,7 @@ impl BuyerClient {
         let buying = self.handle.spawn(async move {
             let sale = engine.catalogue().sale(SALE).cloned().expect("created");
             let item = sale.items[0].clone();
-            let units = Units::new(units).expect("in range");
+            let units = Units::new(units).expect("the number is in range");
             if let Some(refusal) =
                 engine.refuse_from_memory((&buyer, &key), &sale, &item, units, || None)
             {
@@ -177,13 +177,13 @@ impl BuyerClient {
                 (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
             engine.buy(&Purchase { buyer, key, sale, item, units, wait: WAIT, door: None }).await
         });
-        buying.await.expect("no panic")
+        buying.await.expect("the task did not panic")
     }
 }
 
 impl TestNode {
     pub(crate) fn buyer_client(&self) -> BuyerClient {
-        let handle = self.runtime.get().expect("it lives").handle().clone();
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
         BuyerClient { engine: self.engine.clone(), handle }
     }
 
@@ -204,13 +204,13 @@ impl TestNode {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        let handle = self.runtime.get().expect("it lives").handle().clone();
-        handle.spawn(work).await.expect("no panic")
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
+        handle.spawn(work).await.expect("the task did not panic")
     }
 
     /// Blocks all jobs of this node for this long, like a stopped process.
     pub(crate) fn block_runtime(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
-        let handle = self.runtime.get().expect("it lives").handle().clone();
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
         handle.spawn(async move { std::thread::sleep(so_long) })
     }
 
@@ -219,7 +219,7 @@ impl TestNode {
         &self,
     ) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
         let (go_on, told) = std::sync::mpsc::sync_channel(1);
-        let handle = self.runtime.get().expect("it lives").handle().clone();
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
         let stands = handle.spawn(async move {
             let _ = told.recv();
         });
@@ -233,7 +233,7 @@ impl TestNode {
             (buyer, key),
             &sale,
             &sale.items[0],
-            Units::new(units).expect("in range"),
+            Units::new(units).expect("the number is in range"),
             || None,
         )
     }
@@ -299,14 +299,15 @@ impl TestNode {
 
     /// Stops cleanly.
     pub(crate) async fn stop(mut self) {
-        let (runtime, engine) = (self.runtime.take().expect("it lives"), self.engine.clone());
-        runtime.spawn(async move { engine.stop().await }).await.expect("no panic");
+        let (runtime, engine) =
+            (self.runtime.take().expect("the node is running"), self.engine.clone());
+        runtime.spawn(async move { engine.stop().await }).await.expect("the task did not panic");
         runtime.shutdown_background();
     }
 
     /// Stops abruptly, as if killed.
     pub(crate) fn crash(mut self) {
-        self.runtime.take().expect("it lives").shutdown_background();
+        self.runtime.take().expect("the node is running").shutdown_background();
     }
 }
 

@@ -41,7 +41,7 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     let early = sell_out(&[&first, &second], STOCK / 2, PATIENCE).await;
     assert!(
         [&first, &second].iter().all(|node| node.engine.meter().read().refills > 0),
-        "both refill"
+        "both leaders refill slots"
     );
     // Both nodes detect that every slot lost its memory.
     home.redis().flush();
@@ -69,7 +69,7 @@ async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
         bought
     });
     until("the third node sells", async || selling.load(Ordering::Acquire)).await;
-    assert!(matches!(dying.await.expect("no panic"), PurchaseOutcome::Created(_)));
+    assert!(matches!(dying.await.expect("the task did not panic"), PurchaseOutcome::Created(_)));
     third.crash();
     // Both nodes find that the lease lapsed, and sell the dead node's units.
     let told = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;

@@ -200,7 +200,7 @@ async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() 
         "no new leader repaired the slot: {:?}",
         lost.elapsed()
     );
-    stands.await.expect("no panic");
+    stands.await.expect("the task did not panic");
     assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Replayed(_)));
     first.stop().await;
     second.stop().await;
@@ -225,7 +225,7 @@ async fn stale_stock_data_refuses_no_buyer() {
     })
     .await;
     drop(go_on);
-    stands.await.expect("no panic");
+    stands.await.expect("the task did not panic");
     until("the node has read the store again", async || {
         matches!(second.refuse_from_memory("bert", "k", 1), Some(Refusal::SoldOut(_)))
     })
@@ -316,9 +316,9 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
         })
         .await;
         locked.release();
-        let decided = decided.await.expect("no panic");
+        let decided = decided.await.expect("the task did not panic");
         let decided_after = asked.elapsed();
-        let (heard, after) = waits.await.expect("no panic");
+        let (heard, after) = waits.await.expect("the task did not panic");
         if decided_after < SOON {
             assert!(matches!(decided, PurchaseOutcome::Created(_)), "{decided:?}");
             assert!(
@@ -357,11 +357,11 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
     })
     .await;
     locked.release();
-    let opened = opened.await.expect("no panic");
+    let opened = opened.await.expect("the task did not panic");
     assert!(matches!(opened, Ok(StepOutcome::Done { .. })), "{opened:?}");
     until("the slots have units", async || first.counts().await.in_slots > 0).await;
     let there_after = asked.elapsed();
-    let (heard, after) = waits.await.expect("no panic");
+    let (heard, after) = waits.await.expect("the task did not panic");
     first.stop().await;
     second.stop().await;
     (there_after, heard, after)

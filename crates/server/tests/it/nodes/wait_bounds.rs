@@ -71,7 +71,7 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
     })
     .await;
     let hung_after = asked.elapsed();
-    let (heard, after) = waits.await.expect("no panic");
+    let (heard, after) = waits.await.expect("the task did not panic");
     assert_eq!(node.parked(), 0, "the request is no longer parked");
     signal(server, "-CONT");
     drop(untended);
@@ -137,7 +137,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     home.redis().flush();
     // The settler starts after the ticket was lost, so no slot knows its result.
     let second = home.node(Roles::ALL).await;
-    let heard = waits.await.expect("no panic");
+    let heard = waits.await.expect("the task did not panic");
     let asked_again = first.engine.meter().read().retried;
     second.stop().await;
     first.crash();
@@ -184,7 +184,7 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     // The checks must be in this order, because an answered request has left both queues.
     let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
-    let heard = waits.await.expect("no panic");
+    let heard = waits.await.expect("the task did not panic");
     node.stop().await;
     (has_left, heard)
 }

@@ -31,7 +31,7 @@ async fn reading_a_known_position_does_not_read_the_store() {
         assert_eq!(poll(&app, buyer, state).await, 0, "{buyer}");
     }
     assert_eq!(buy(&app, "a").await.verdict(), "201");
-    until(&app, "b", "is told", is("gone")).await;
+    until(&app, "b", "the buyer gets an event", is("gone")).await;
     assert_eq!(poll(&app, "b", "gone").await, 0);
 }
 

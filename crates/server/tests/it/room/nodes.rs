@@ -53,7 +53,9 @@ async fn nodes_share_a_room() {
                 3..6 => "waiting",
                 _ => "gone",
             };
-            let place = until(node, buyer, "is told", |place| place["state"] == state).await;
+            let place =
+                until(node, buyer, "the buyer gets an event", |place| place["state"] == state)
+                    .await;
             assert_eq!(
                 place["position"],
                 if at < 3 { Value::Null } else { json!(at - 2) },

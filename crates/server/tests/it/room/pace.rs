@@ -72,7 +72,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         Value::Null,
         "there is no estimate if the units may be gone by then"
     );
-    let (buyer, _, _) = told.expect("it was");
+    let (buyer, _, _) = told.expect("the last buyer got an estimate");
     let near: usize = buyer[1..].parse().expect("a number");
     let mut events = socket(&app, &format!("b{}", near + 3), "?sale=spring").await;
     let event = loop {

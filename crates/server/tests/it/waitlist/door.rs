@@ -44,7 +44,7 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     assert_eq!(
         join("b", 1, Some(&pass("c").await)).await.verdict(),
         "403 pass_invalid",
-        "another buyer's"
+        "the pass belongs to another buyer"
     );
     let held = pass("b").await;
     let joined = join("b", 1, Some(&held)).await;

@@ -112,17 +112,19 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
     let heard = shop
-        .until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first))
+        .until(10, "the event about the cancellation arrives", |heard| {
+            heard.iter().any(|one| one.order() == first)
+        })
         .await;
     for read in &over {
         let id = read["id"].as_str().expect("an id");
-        let mine = heard.iter().find(|one| one.order() == id).expect("told of");
+        let mine = heard.iter().find(|one| one.order() == id).expect("the entry has an event");
         assert_eq!(
             (mine.event_type().as_str(), &mine.json()["data"]["order"]),
             ("order.refused", read),
             "the event shows the entry as the API does"
         );
-        assert_eq!(states_sent(&heard, id).len(), 1, "once: {heard:?}");
+        assert_eq!(states_sent(&heard, id).len(), 1, "each entry has one event: {heard:?}");
     }
     let (line, begun) = ("doorbuster_waitlist_ended_total{outcome=\"closed\"} 2", Instant::now());
     while !app.get("/metrics").await.text().lines().any(|found| found == line) {
@@ -146,14 +148,16 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let both = |heard: &[ReceivedRequest]| {
         places.iter().all(|id| heard.iter().any(|one| one.order() == *id))
     };
-    shop.until(10, "both places", both).await;
+    shop.until(10, "both entries have an event", both).await;
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
     nobody_waits(&app).await;
     // Every event of the waitlist comes before this event.
     app.cancel("a", &first).await;
     let heard = shop
-        .until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first))
+        .until(10, "the event about the cancellation arrives", |heard| {
+            heard.iter().any(|one| one.order() == first)
+        })
         .await;
     for id in &places {
         let told = states_sent(&heard, id);

@@ -80,10 +80,11 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
     let left = app.waiting_entry("b", &b).await;
     app.cancel("a", &first).await;
     let order = app.becomes("c", &c, "reserved").await;
-    let heard =
-        shop.until(10, "both places", |heard| heard.iter().any(|one| one.order() == c)).await;
+    let heard = shop
+        .until(10, "both entries have an event", |heard| heard.iter().any(|one| one.order() == c))
+        .await;
     let of = |id: &str| {
-        let mine = heard.iter().find(|one| one.order() == id).expect("told of");
+        let mine = heard.iter().find(|one| one.order() == id).expect("the entry has an event");
         (mine.event_type(), mine.json()["data"]["order"].clone())
     };
     assert_eq!(of(&b), ("order.refused".into(), left), "the event shows the entry as the API does");
@@ -106,7 +107,7 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
         let mine = heard
             .iter()
             .find(|one| one.order() == id && one.event_type() == "order.reserved")
-            .expect("told of");
+            .expect("the entry has an event");
         mine.json()["data"].get("from_waitlist").cloned()
     };
     assert_eq!(

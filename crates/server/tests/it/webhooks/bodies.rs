@@ -122,7 +122,9 @@ async fn events_about_extension_and_expiry_match_the_operators_view_of_that_time
     let extended = last(&app, &id, "order.extended").await;
     assert_ne!(extended["data"]["order"]["pay_by"], reserved["data"]["order"]["pay_by"]);
     let heard = shop
-        .until(30, "its end", |heard| heard.iter().any(|one| one.event_type() == "order.expired"))
+        .until(30, "the event about the expiry arrives", |heard| {
+            heard.iter().any(|one| one.event_type() == "order.expired")
+        })
         .await;
     let expired = last(&app, &id, "order.expired").await;
     assert_eq!([&reserved, &extended, &expired].map(state), ["reserved", "reserved", "expired"]);

@@ -96,7 +96,7 @@ async fn many_dead_letters_are_retried_or_discarded_at_once() {
         let told = ask(&format!("retry?limit=5{cursor}"), json!({"endpoint": first})).await;
         assert_eq!(told.verdict(), "200", "{}", told.text());
         let told = told.json();
-        assert!(told["done"].as_u64() <= Some(5), "bounded: {told}");
+        assert!(told["done"].as_u64() <= Some(5), "the number is bounded: {told}");
         (done, calls) = (done + told["done"].as_u64().expect("a number"), calls + 1);
         let Some(next) = told["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");

@@ -118,8 +118,10 @@ async fn a_receiver_that_fails_at_first_receives_every_event_in_order() {
         );
     }
     let first: Vec<_> = heard.iter().filter(|one| one.order() == orders[0]).collect();
-    let cancelled =
-        first.iter().position(|one| one.event_type() == "order.cancelled").expect("it came");
+    let cancelled = first
+        .iter()
+        .position(|one| one.event_type() == "order.cancelled")
+        .expect("the event arrived");
     assert!(
         first[..cancelled].iter().any(|one| one.accepted),
         "no event overtakes an event that was not accepted yet"
@@ -263,7 +265,7 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
     shop.until(30, "some", |heard| heard.len() >= 8).await;
     cancel(&app, 0, &orders[0]).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
-    let standing = app.until(&path, "what waits", |one| one["waiting"].as_u64() > Some(15)).await;
+    let standing = app.until(&path, "events wait", |one| one["waiting"].as_u64() > Some(15)).await;
     let failing = standing["failing"].as_u64().expect("a number");
     assert!(failing < 20, "no delivery rows pile up: {standing}");
     assert!(!standing["oldest_waiting_at"].is_null());
@@ -286,7 +288,7 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
         one["waiting"] == 0 && one["failing"] == 0
     })
     .await;
-    assert_eq!(lag(&app).await, 0.0, "nothing waits");
+    assert_eq!(lag(&app).await, 0.0, "no event waits");
 }
 
 #[tokio::test]

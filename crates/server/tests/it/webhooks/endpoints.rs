@@ -153,10 +153,12 @@ async fn an_address_that_became_private_receives_nothing() {
     buy(&app, 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let page = app
-        .until(&path, "it failed", |page| page["deliveries"][0]["tries"].as_u64() > Some(0))
+        .until(&path, "the delivery failed", |page| {
+            page["deliveries"][0]["tries"].as_u64() > Some(0)
+        })
         .await;
     let error = page["deliveries"][0]["error"].as_str().expect("why");
-    assert!(error.starts_with("it is a private"), "{error}");
+    assert!(error.starts_with("the address is private"), "{error}");
     assert_eq!(
         (&page["deliveries"][0]["state"], &page["deliveries"][0]["dead_letter"]),
         (&json!("pending"), &json!(null))

@@ -28,7 +28,7 @@ fn example(language: &str) -> String {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhooks.md"))
             .expect("the guide");
     let (_, rest) = guide.split_once(&format!("```{language}\n")).expect("an example");
-    rest.split_once("```").expect("its end").0.to_owned()
+    rest.split_once("```").expect("the code block ends").0.to_owned()
 }
 
 /// A running example. It ends with the test.
@@ -55,7 +55,8 @@ async fn receives_every_event(official: Official, mut command: Command) {
         .port();
     let (_, secret) = add(&app, &format!("http://127.0.0.1:{port}/"), json!(["*"])).await;
     command.env("PORT", port.to_string()).env("WEBHOOK_SECRET", &secret);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the example starts");
     let output = BufReader::new(child.stdout.take().expect("the output is piped"));
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
@@ -66,7 +67,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     let mut heard = async || {
         let heard =
             tokio::time::timeout(PATIENCE, lines.recv()).await.expect("the example prints in time");
-        heard.expect("it runs")
+        heard.expect("the example runs")
     };
     app.step("spring", "open").await;
     let opened = heard().await;

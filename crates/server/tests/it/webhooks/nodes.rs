@@ -53,7 +53,7 @@ async fn one_node_delivers_to_an_endpoint_and_the_other_takes_over() {
     for n in 20..40 {
         orders.insert(buy(&second, n).await);
     }
-    ended.await.expect("no panic").expect("a good end");
+    ended.await.expect("the server did not panic").expect("the server stops without an error");
     shop.until(60, "orders arrive after one node has stopped", |heard| accepted(heard) == orders)
         .await;
     second.stop().await;

@@ -85,7 +85,7 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
     };
     let (trusts, doubts) = (inner(&certificate), inner("/dev/null"));
     shop.kill().expect("ours");
-    shop.wait().expect("it ended");
+    shop.wait().expect("the shop ended");
     std::fs::remove_dir_all(&dir).expect("ours");
     let said = |out: &std::process::Output| String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said(&trusts).contains("the event was delivered"), "{}", said(&trusts));

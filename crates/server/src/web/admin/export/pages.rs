@@ -65,7 +65,7 @@ async fn while_rows_are_written(
     which: Export,
     before: &mut Vec<Order>,
 ) -> Vec<HashMap<String, String>> {
-    let reply = export(app.clone(), Some("sale=spring"), which).await.expect("it begins");
+    let reply = export(app.clone(), Some("sale=spring"), which).await.expect("the export begins");
     let ReplyBody::Routed(body) = reply.into_body() else { panic!("the answer is streamed") };
     let (mut pages, mut text, mut count) = (body.into_data_stream(), String::new(), 0);
     while let Some(page) = pages.next().await {
@@ -101,7 +101,7 @@ async fn every_order_is_exported_once_while_others_come_and_go() {
     let mut orders = crowd(&app, 0..MANY).await;
     let lines = while_rows_are_written(&app, Export::Orders, &mut orders).await;
     let exported: BTreeSet<String> = lines.iter().map(|line| line["id"].clone()).collect();
-    assert_eq!(exported.len(), lines.len(), "none twice");
+    assert_eq!(exported.len(), lines.len(), "no order occurs twice");
     assert!(
         exported == ids(&orders),
         "no order is lost, and the export has all orders from before its last page"
@@ -121,9 +121,13 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
     };
     let (reserved, cancelled) = (moved("reserved"), moved("cancelled"));
     assert_eq!(lines.len(), 1 + reserved.len() + cancelled.len());
-    assert!(reserved.iter().cloned().collect::<BTreeSet<_>>() == ids(&orders), "none is lost");
-    assert_eq!(reserved.len(), orders.len(), "none twice");
-    assert_eq!(cancelled.iter().collect::<BTreeSet<_>>().len(), cancelled.len(), "none twice");
+    assert!(reserved.iter().cloned().collect::<BTreeSet<_>>() == ids(&orders), "no order is lost");
+    assert_eq!(reserved.len(), orders.len(), "no order occurs twice");
+    assert_eq!(
+        cancelled.iter().collect::<BTreeSet<_>>().len(),
+        cancelled.len(),
+        "no order occurs twice"
+    );
     assert_eq!(
         cancelled.len(),
         4,
@@ -143,7 +147,7 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     crowd(&app, 0..3).await;
     let begun = async |which: Export| {
         let ReplyBody::Routed(body) =
-            export(app.clone(), None, which).await.expect("it begins").into_body()
+            export(app.clone(), None, which).await.expect("the export begins").into_body()
         else {
             panic!("the answer is streamed")
         };

@@ -36,7 +36,7 @@ async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
     }
     wait_for_idle(&full, CONNECTIONS as u64).await;
     let ask = async |buyer: &str| {
-        let mut stream = TcpStream::connect(full.address).await.expect("it listens");
+        let mut stream = TcpStream::connect(full.address).await.expect("the server listens");
         let head = answer(&mut stream, websocket(buyer, "").as_bytes()).await;
         (head[9..12].to_owned(), stream)
     };

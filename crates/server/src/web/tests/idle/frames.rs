@@ -8,7 +8,7 @@ const LONG: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn frames_sent_with_the_request_are_read() {
     let full = start(|_| {}).await;
-    let mut stream = TcpStream::connect(full.address).await.expect("it listens");
+    let mut stream = TcpStream::connect(full.address).await.expect("the server listens");
     let asked = [websocket("anna", "").as_bytes(), &PING].concat();
     let head = answer(&mut stream, &asked).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -24,12 +24,12 @@ async fn a_socket_with_half_a_message_stays_active_until_the_message_is_complete
     let (half, rest) = ([0x01, 0x81, 0, 0, 0, 0, b'a'], [0x80, 0x81, 0, 0, 0, 0, b'b']);
     let full = start(|_| {}).await;
     for is_idle in [false, true] {
-        let mut stream = TcpStream::connect(full.address).await.expect("it listens");
+        let mut stream = TcpStream::connect(full.address).await.expect("the server listens");
         let asked = websocket("anna", "");
         if is_idle {
             stream = upgraded(stream, &asked).await;
             wait_for_idle(&full, 1).await;
-            stream.write_all(&half).await.expect("it reads");
+            stream.write_all(&half).await.expect("the server reads");
             wait_for_idle(&full, 0).await;
         } else {
             let head = answer(&mut stream, &[asked.as_bytes(), &half].concat()).await;
@@ -37,8 +37,8 @@ async fn a_socket_with_half_a_message_stays_active_until_the_message_is_complete
         }
         tokio::time::sleep(10 * IDLE_AFTER).await;
         assert_eq!(idle_sockets(&full), 0, "the socket waits for the second half");
-        stream.write_all(&rest).await.expect("it reads");
-        stream.write_all(&PING).await.expect("it reads");
+        stream.write_all(&rest).await.expect("the server reads");
+        stream.write_all(&PING).await.expect("the server reads");
         pong(&mut stream).await;
         publish_refusal(&full, 7);
         assert_eq!(units(&mut stream).await, 7);
@@ -65,7 +65,7 @@ async fn an_invalid_frame_closes_an_idle_socket_with_the_reason() {
     for said in wrong {
         let mut stream = raw_socket(&full).await;
         wait_for_idle(&full, 1).await;
-        stream.write_all(said).await.expect("it reads");
+        stream.write_all(said).await.expect("the server reads");
         assert_eq!(close_code(&mut stream).await, 1002, "{said:?}");
         drop(stream);
         expect_no_connection(&full).await;
@@ -77,10 +77,10 @@ async fn a_message_other_than_a_pong_wakes_an_idle_socket() {
     let full = start(|app| app.idle_after = LONG).await;
     let mut stream = raw_socket(&full).await;
     wait_for_idle(&full, 1).await;
-    stream.write_all(&PONG.repeat(100)).await.expect("it reads");
+    stream.write_all(&PONG.repeat(100)).await.expect("the server reads");
     wait_for_idle(&full, 0).await;
     wait_for_idle(&full, 1).await;
-    stream.write_all(&PONG.repeat(3)).await.expect("it reads");
+    stream.write_all(&PONG.repeat(3)).await.expect("the server reads");
     publish_refusal(&full, 7);
     assert_eq!(
         (units(&mut stream).await, idle_sockets(&full)),

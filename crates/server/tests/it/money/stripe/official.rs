@@ -51,7 +51,8 @@ fn python() -> Option<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_and_signatures_are_those_of_stripes_official_library() {
-    let Some(python) = tokio::task::spawn_blocking(python).await.expect("no panic") else {
+    let Some(python) = tokio::task::spawn_blocking(python).await.expect("the task did not panic")
+    else {
         not_checked(
             "requests to Stripe and its signatures, as its official library cannot be installed \
              here",
@@ -96,8 +97,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     command.args(["-k", "5", "240"]).arg(python).arg(script).arg(given.to_string());
     let ran = tokio::task::spawn_blocking(move || command.output())
         .await
-        .expect("no panic")
-        .expect("it starts");
+        .expect("the task did not panic")
+        .expect("the program starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     for path in [
         "/v1/checkout/sessions",

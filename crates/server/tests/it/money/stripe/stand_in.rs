@@ -75,7 +75,7 @@ impl StripeStandIn {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.state.lock().expect("no panic"))
+        look(&mut self.state.lock().expect("the task did not panic"))
     }
 
     /// Returns all received requests.
@@ -181,7 +181,7 @@ impl StripeStandIn {
 async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let Some((sent, body)) = read(&mut stream).await else { return };
     let ((status, answer), is_lost) = {
-        let mut state = state.lock().expect("no panic");
+        let mut state = state.lock().expect("the task did not panic");
         let before = sent.key.as_ref().and_then(|key| state.answers.get(key).cloned());
         let answer = before.unwrap_or_else(|| answer(&mut state, &sent));
         if let Some(key) = &sent.key {
