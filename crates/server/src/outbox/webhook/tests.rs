@@ -150,7 +150,10 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     }
     let ran = inner.output().expect("this program");
     let output = String::from_utf8_lossy(&ran.stdout);
-    assert!(output.contains(&format!("it failed: no connection: {PRIVATE_ADDRESS}")), "{output}");
+    assert!(
+        output.contains(&format!("the delivery failed: no connection: {PRIVATE_ADDRESS}")),
+        "{output}"
+    );
     assert!(
         got_no_connection(&proxy),
         "a proxy would connect to addresses that the guard never checks"
@@ -162,5 +165,5 @@ fn a_proxy_from_the_environment_gets_no_connection() {
 async fn sends_with_a_proxy_in_the_environment() {
     let error =
         send(guard(false), "https://shop.example/").await.expect_err("a private address").error;
-    println!("it failed: {error}");
+    println!("the delivery failed: {error}");
 }

@@ -179,8 +179,10 @@ async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;
     let (first, second) = (order(&app, "anna", "k", 1).await, order(&app, "bert", "k", 1).await);
     for id in [&first, &second] {
-        until("it expires", async || (read(&app, id).await["state"] == "expired").then_some(()))
-            .await;
+        until("the order expires", async || {
+            (read(&app, id).await["state"] == "expired").then_some(())
+        })
+        .await;
     }
     // Another buyer buys one of the two units in the meantime.
     let sold = until("a unit is for sale", async || {

@@ -221,7 +221,10 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     .await;
     let second = home.node(Roles::ALL).await;
     assert!(matches!(first.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
-    until("they follow", async || published(&home).is_some_and(|(text, _)| text == "20 1 3")).await;
+    until("the published numbers follow", async || {
+        published(&home).is_some_and(|(text, _)| text == "20 1 3")
+    })
+    .await;
     let (_, fence) = published(&home).expect("the numbers are published");
     first.crash();
     let began = Instant::now();

@@ -167,7 +167,7 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
                  {sent}\nheard: {heard:?}"
             );
         }
-        let reply = reply.expect("it was judged");
+        let reply = reply.expect("the answer passed the check");
         tally.count(*operation, &reply);
         record_ids(*operation, &reply, &mut known);
     }

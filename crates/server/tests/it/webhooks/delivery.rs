@@ -331,7 +331,7 @@ async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_
     );
     assert_eq!(
         (&letter["endpoint"], &letter["error"]),
-        (&json!(endpoint), &json!("it answered 400"))
+        (&json!(endpoint), &json!("the endpoint answered 400"))
     );
     assert_eq!(letters["next_cursor"], json!(null));
     let metrics = app.get("/metrics").await.text();

@@ -89,7 +89,7 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
     std::fs::remove_dir_all(&dir).expect("ours");
     let said = |out: &std::process::Output| String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said(&trusts).contains("the event was delivered"), "{}", said(&trusts));
-    assert!(said(&doubts).contains("it failed: no connection"), "{}", said(&doubts));
+    assert!(said(&doubts).contains("the delivery failed: no connection"), "{}", said(&doubts));
 }
 
 #[tokio::test]
@@ -109,5 +109,8 @@ async fn a_server_delivers_to_a_shop_over_tls() {
         return;
     }
     let deliveries = app.admin("GET", &format!("{path}/deliveries"), None).await.json();
-    println!("it failed: {}", deliveries["deliveries"][0]["error"].as_str().unwrap_or_default());
+    println!(
+        "the delivery failed: {}",
+        deliveries["deliveries"][0]["error"].as_str().unwrap_or_default()
+    );
 }

@@ -50,7 +50,10 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    until("the refund settles", async || {
+        (refunds(&app, &id).await[0].1 == "settled").then_some(())
+    })
+    .await;
     assert_eq!(
         stripe.sent("POST", "/v1/refunds").len(),
         1,
@@ -100,7 +103,7 @@ async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
         send_message(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status,
         200
     );
-    until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
+    until("the refund settles", async || (state(app, id).await == "settled").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1);
     assert_ledger_adds_up(app).await;
 }
@@ -161,7 +164,7 @@ async fn a_full_refund_by_hand_that_fails_makes_our_refund_fail() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
+    until("the refund settles", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_1", "refund.failed", &by_hand(20, "failed")).await.json()["outcome"],
@@ -204,7 +207,7 @@ async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) 
             .status,
         200
     );
-    until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
+    until("the refund settles", async || (state(app, id).await == "settled").then_some(())).await;
     assert_ledger_adds_up(app).await;
 }
 
@@ -227,7 +230,7 @@ async fn a_partial_refund_by_hand_that_fails_after_the_rest_arrived_is_detected(
             .status,
         200
     );
-    until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
+    until("the refund settles", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_2", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"],
@@ -432,7 +435,8 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         app.admin("POST", &format!("/v1/admin/orders/{returned}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (state(&app, &returned).await == "settled").then_some(())).await;
+    until("the refund settles", async || (state(&app, &returned).await == "settled").then_some(()))
+        .await;
     assert_eq!(differences(&app).await, [""; 0], "the order shows the refund");
     let dispute = json!({"id": "dp_1", "payment_intent": "pi_2", "amount": 20, "currency": "cny", "status": "lost"});
     assert_eq!(
@@ -444,7 +448,8 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         app.admin("POST", &format!("/v1/admin/orders/{disputed}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (state(&app, &disputed).await == "settled").then_some(())).await;
+    until("the refund settles", async || (state(&app, &disputed).await == "settled").then_some(()))
+        .await;
     assert_eq!(differences(&app).await, ["reversed"], "the money went back twice");
 }
 
