@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 /// again.
 const BUYERS_MAX: usize = 65_536;
 
-/// One item's buyers at the limit.
+/// The buyers who have reached the limit of one item.
 #[derive(Debug, Default)]
 pub struct AtLimit {
     count: AtomicUsize,

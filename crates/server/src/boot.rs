@@ -132,9 +132,9 @@ fn event_loop(workers: usize) -> io::Result<Runtime> {
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("doorbuster")
-        // Before each task, a worker checks for tasks that other threads woke, such as the settler.
-        // With rarer checks, a flood of requests would delay the settler by tens of milliseconds.
-        // The store's writer would be idle in that time.
+        // Before each task, a worker checks for tasks that other threads woke. The settler is such
+        // a task. If workers checked less often, a flood of requests would delay the settler by
+        // tens of milliseconds. The store's writer would be idle in that time.
         .global_queue_interval(1)
         .enable_all()
         .build()

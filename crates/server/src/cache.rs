@@ -184,7 +184,8 @@ async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
 enum ReadTurn<T> {
     /// Another node has read it. This is its result.
     FromPeer(T),
-    /// This node must read. With the lock, it reads for all nodes; otherwise only for itself.
+    /// This node must read the store. With the lock, it reads for all nodes. Without the lock, it
+    /// reads only for itself.
     ReadStore(Option<LockGuard>),
 }
 

@@ -243,7 +243,8 @@ impl Engine {
         &self.clock
     }
 
-    /// Returns whether the store's clock was stepped. Such a clock is not trusted for deadlines.
+    /// Returns whether the store's clock was stepped. The server does not trust a stepped clock for
+    /// deadlines.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         self.clock.has_alarm() || self.store.clock_stepped()

@@ -49,7 +49,7 @@ pub enum Point {
     ReconcileCaptured,
     /// The store shows the checkout as closed. Its order has not ended yet.
     ReconcileClosed,
-    /// Orders have reached the end of their holds. None has expired.
+    /// Orders have reached the end of their holds. No order has expired.
     ExpiryDue,
     /// Some orders have expired. No later step was done.
     ExpiryDone,
@@ -59,7 +59,7 @@ pub enum Point {
     OrderRefunded,
     /// Events have their positions. The delivery was not notified.
     OutboxSequenced,
-    /// Events were read. None was sent.
+    /// Events were read. No event was sent.
     OutboxRead,
     /// An event was sent and accepted. The store has not recorded that.
     OutboxSent,

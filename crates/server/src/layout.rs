@@ -7,7 +7,7 @@ use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
 pub enum Layout {
     /// The slots are in this process's memory. No other process reaches them.
     SingleNode,
-    /// Each node that serves buyers has one slot in its memory. `None` on a node that serves none.
+    /// Each node that serves buyers has one slot in its memory. `None`: this node serves no buyers.
     PerNode(Option<NodeId>),
     /// The slots are on servers that every node reaches.
     Shared,
@@ -48,7 +48,7 @@ impl Layout {
     }
 
     /// Returns whether the slots that this node reaches are in its own memory. No other node uses
-    /// such slots.
+    /// slots in this node's memory.
     #[must_use]
     pub fn is_node_local(self) -> bool {
         !matches!(self, Self::Shared)

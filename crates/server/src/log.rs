@@ -41,6 +41,6 @@ pub fn init(settings: &LogSettings) {
         eprintln!("doorbuster: tracing is off: {why}");
         None
     }));
-    // This fails only if a logger exists already, as in a test.
+    // This call fails only if a logger exists already, as in a test.
     let _ = registry.try_init();
 }

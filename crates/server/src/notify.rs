@@ -288,8 +288,8 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether orders of buyers with this tag are published here. They are if such a buyer
-    /// has a reader, or had one within the last minute.
+    /// Returns whether orders of buyers with this tag are published here. They are published if a
+    /// buyer with this tag has a reader, or had a reader within the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()

@@ -2,7 +2,7 @@
 //! embedded shape they are files in the data directory that only its owner can read.
 //!
 //! If several nodes share one store, the store keeps the secrets of the first node. Nodes write no
-//! secret anywhere else, with one exception: the node that generates the operators' key writes that
+//! secret anywhere else, with one exception. The node that generates the operators' key writes that
 //! key to a file for the operator.
 //!
 //! | file | content |

@@ -54,7 +54,7 @@ struct WaiterEntry {
 pub enum Delivery {
     /// A waiting request received it.
     Received,
-    /// Requests waited for the verdict before, but none waits now.
+    /// Requests waited for the verdict before, but no request waits now.
     Abandoned(TicketInfo),
     /// No request of this node waited for the verdict, or it was already delivered.
     Unknown,

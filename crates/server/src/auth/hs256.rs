@@ -37,7 +37,7 @@ pub(super) struct Hs256 {
 struct TokenHeader<'a> {
     #[serde(borrow)]
     alg: std::borrow::Cow<'a, str>,
-    /// Required extensions. The server supports none.
+    /// Extensions that the token requires. The server supports no extension.
     #[serde(default)]
     crit: Option<serde::de::IgnoredAny>,
 }

@@ -247,8 +247,8 @@ const fn below_field(first: u8) -> [u8; 32] {
     bytes
 }
 
-/// Returns whether an Ed25519 public key is a point of low order. Anyone can forge signatures for
-/// such a key.
+/// Returns whether an Ed25519 public key is a point of low order. Anyone can forge signatures for a
+/// key of low order.
 fn is_low_order(x: &str) -> bool {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(x) else { return false };
     let Ok(mut point) = <[u8; 32]>::try_from(bytes) else { return false };

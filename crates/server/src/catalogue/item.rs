@@ -26,7 +26,8 @@ pub struct ItemState {
     pub row: ItemRow,
     /// The item's counts.
     pub gauge: Arc<Gauge>,
-    /// The slots that serve this node's requests. A node that serves no buyers has none.
+    /// The slots that serve this node's requests. The list is empty on a node that serves no
+    /// buyers.
     pub slots: Box<[SlotKey]>,
     /// The state that survives a change of the row.
     pub work: Arc<ItemWork>,

@@ -81,7 +81,7 @@ fn next_steps(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(text)
 }
 
-/// Reads the four colours. All four must be set, or none.
+/// Reads the four colours. The settings must have all four colours, or no colour.
 fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     let texts = COLORS.map(|path| read.text(path));
     if texts.iter().all(Option::is_none) {

@@ -382,7 +382,7 @@ fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
         }
     }
     assert!(read.min(refused) > FILES / 100, "{read} were read, {refused} refused");
-    // This secret was written as a number, which is too large for TOML.
+    // The secret is written as a number that is too large for TOML.
     let (_dir, flags) = file("[auth]\nadmin_key = 0xffffffffffffffffffffffffffffffff\n");
     let said = load(&flags, environment(&[])).expect_err("refused").to_string();
     assert!(said.contains("line 2, column 13") && !said.contains(&u128::MAX.to_string()), "{said}");

@@ -36,7 +36,7 @@ pub struct AuditView {
     pub checked_at: Millis,
     /// Grants that were closed because a slot failed.
     pub repairs: u64,
-    /// Violated invariants; empty if there are none.
+    /// Violated invariants. The list is empty if every invariant holds.
     pub findings: Vec<FindingView>,
     /// Refunds of payments that pay for no order. The server handles them by itself, so they are
     /// not findings.

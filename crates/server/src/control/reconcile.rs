@@ -349,7 +349,8 @@ pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64
 /// item's lock before it stops slots.
 ///
 /// If all nodes reach a slot, only three nodes may start it: the node that stopped it, the leader,
-/// and a node with a new grant. Otherwise a slot could start while another node drains it.
+/// and a node with a new grant. With any other node, a slot could start while another node drains
+/// it.
 async fn start_or_stop_slots(
     engine: &Engine,
     item: &ItemState,

@@ -122,7 +122,7 @@ pub(super) async fn share_with_new_slots(
     pending: &[Recall],
 ) -> Result<bool, EngineError> {
     let may_share = engine.control().leads() && engine.layout().reaches_all_slots();
-    // While requests lack units, the other slots' units go to those requests instead.
+    // While requests lack units, the units of other slots go to these requests.
     if !may_share || open_slots.len() < item.slots.len() || !item.work.unit_demand.is_empty() {
         return Ok(false);
     }

@@ -138,8 +138,9 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes the reconciliation of items that missed a signal. Such an item needs a grant, or its pool
-/// has units. Or one of its slots lacks feed rows or was stopped without a reason.
+/// Wakes the reconciliation of items that missed a signal. These are items that need a grant, and
+/// items with units in the pool. They are also items with a slot that lacks feed rows or was
+/// stopped without a reason.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     if engine.watches_slots() {

@@ -1,6 +1,6 @@
 //! How an edge without a database gets the deployment's keys. Nodes keep the keys in the shared
-//! Redis, sealed with a secret that the edge also has: the operators' key, or the secret of buyers'
-//! tokens. Without such a secret, nobody can open the keys.
+//! Redis, sealed with a secret that the edge also has. That is the operators' key or the secret of
+//! buyers' tokens. Without one of these secrets, nobody can open the keys.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -137,7 +137,7 @@ pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets
     })
 }
 
-/// Reads the keys that a node keeps in Redis. Waits for a while if there are none.
+/// Reads the keys that a node keeps in Redis. If there are no keys, waits for a while.
 async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, SecretsError> {
     let buyer_secret = match &settings.auth.buyers {
         Some(BuyerKeys::Secret(secret)) => Some(secret),

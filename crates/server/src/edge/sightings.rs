@@ -86,7 +86,8 @@ impl EdgeSightings {
 }
 
 impl Engine {
-    /// Returns the edges that are alive, with their ids. Returns none if Redis does not answer.
+    /// Returns the edges that are alive, with their ids. The result is empty if Redis does not
+    /// answer.
     pub(crate) async fn live_edges(&self) -> Vec<AboutEdge> {
         let Some(shared) = self.shared() else { return Vec::new() };
         let now = self.now();

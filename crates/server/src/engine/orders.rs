@@ -81,7 +81,8 @@ impl Engine {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
-        // This is read first, because a ticket with a verdict no longer waits.
+        // The wait is checked before the order is read, because a ticket with a verdict no longer
+        // waits.
         let waits = self.waiting_buyer(id);
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
@@ -152,8 +153,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If the store is unreachable, or if an item belongs to no known sale. Rows about such an item
-    /// must not be left out silently.
+    /// If the store is unreachable, or if an item belongs to no known sale. Rows about an unknown
+    /// item must not be left out silently.
     pub(crate) async fn find_items(
         &self,
         ids: &[ItemId],

@@ -1,5 +1,5 @@
-//! Starts an engine. Opens the store and the slots of its shape, recovers the state that a stopped
-//! or killed process left, and starts the jobs of its roles.
+//! Starts an engine. Opens the store and the slots of its shape. Recovers the state that a stopped
+//! or killed process left. Then starts the jobs of its roles.
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};

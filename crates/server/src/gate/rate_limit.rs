@@ -428,8 +428,9 @@ fn check_turn(
     }
 }
 
-/// Returns the part of an address that counts as one caller. That is a whole IPv4 address, or the
-/// first 64 bits of an IPv6 address, because one customer usually has such a whole network.
+/// Returns the part of an address that counts as one caller. For IPv4 it is the whole address. For
+/// IPv6 it is the first 64 bits, because one customer usually has all addresses with the same 64
+/// bits.
 fn network(address: IpAddr) -> [u8; 9] {
     let mut bytes = [0; 9];
     match address.to_canonical() {

@@ -144,7 +144,7 @@ impl WaitingRooms {
         ))
     }
 
-    /// Removes the buyer's position. Does nothing if the buyer has none.
+    /// Removes the buyer's position, if the buyer has one.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl WaitingRooms {
         self.batcher.request(room_state.sale(), buyer, PositionAction::Leave).await.map(drop)
     }
 
-    /// Returns the buyer's position. `None`: the buyer has none, or it has lapsed.
+    /// Returns the buyer's position. `None`: the buyer has no position, or it has lapsed.
     ///
     /// # Errors
     ///
@@ -247,8 +247,8 @@ impl WaitingRooms {
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 
-    /// Returns the sale's room. Creates it if there is none. If the sale has started, also makes
-    /// the draw.
+    /// Returns the sale's room. Creates the room if it does not exist. If the sale has started,
+    /// also makes the draw.
     ///
     /// # Errors
     ///

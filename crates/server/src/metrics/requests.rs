@@ -26,7 +26,8 @@ pub fn routes() -> impl Iterator<Item = &'static str> {
     ROUTES_OTHER.into_iter().chain(endpoints::all().map(|endpoint| endpoint.id))
 }
 
-/// Returns the index of the route `name`. If there is none, returns the index of `unmatched`.
+/// Returns the index of the route `name`. If the route does not exist, returns the index of
+/// `unmatched`.
 #[must_use]
 pub fn route_index(name: &str) -> RouteIndex {
     RouteIndex(

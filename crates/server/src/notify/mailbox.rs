@@ -129,7 +129,7 @@ impl Mailbox {
         let next = waiting.next();
         if next.is_none() {
             let rest = Parked { ready_queue: ready_queue.clone(), key, rung: ReadyReason::None };
-            // This releases the memory of the queue.
+            // An empty state releases the memory of the queue.
             *waiting = MailboxState { rest: Some(rest), ..MailboxState::default() };
         }
         next

@@ -168,8 +168,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     match parts {
         // These are IPv4-mapped addresses and addresses behind NAT64.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
-        // These are for special purposes such as Teredo, for documentation, and for 6to4. A 6to4
-        // address can lead to any IPv4 address.
+        // These networks are for special purposes such as Teredo, for documentation, and for 6to4.
+        // A 6to4 address can lead to any IPv4 address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }

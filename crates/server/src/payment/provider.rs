@@ -72,7 +72,7 @@ pub(crate) enum ProviderMessage {
         /// The reversal to record if the shop did not request this refund.
         if_not_ours: Option<Reversal>,
     },
-    /// Money went back without a request of the shop, or such a reversal was cancelled.
+    /// Money went back without a request of the shop, or a reversal of this kind was cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,

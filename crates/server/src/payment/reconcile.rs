@@ -120,8 +120,8 @@ impl Payments {
         }
     }
 
-    /// Reads ended checkouts, urgent ones first. Returns none if this node does not lead or if the
-    /// read fails.
+    /// Reads ended checkouts, urgent ones first. The result is empty if this node does not lead or
+    /// if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         if !self.leads() {
             self.meter.set_lag(0);
@@ -230,7 +230,7 @@ impl Payments {
             Ok(CheckoutStatus::Closed) => {}
             Ok(CheckoutStatus::Paid(apply_found)) => {
                 if let Err(error) = self.apply_found(apply_found).await {
-                    // Until then the checkout occupies none of the concurrent requests.
+                    // Until the checkout is due again, it occupies none of the concurrent requests.
                     self.postpone(checkout, &order, false).await?;
                     return Err(error);
                 }

@@ -169,7 +169,7 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         drop(self.place.take());
         if !self.item.work.unit_demand.is_empty() {
-            // Another request is now first, and units must be gathered for it.
+            // Another request is now the first, and units must be gathered for it.
             self.engine.control().wake(self.item.row.id);
         }
     }

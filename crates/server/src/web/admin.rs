@@ -41,8 +41,9 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-/// Checks that this sale's `own` slots do not exceed the limit together with the slots of the sales
-/// that overlap it in time. The limit is what one node can read at once.
+/// Checks that a node can read this sale's `own` slots together with the slots of overlapping
+/// sales. A sale overlaps if both may be open at the same time. The limit is what one node can read
+/// at once.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.concurrent_slots(row, own);
     if slots <= SLOTS_SERVED_MAX {

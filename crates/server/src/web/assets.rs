@@ -69,8 +69,8 @@ const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60"
 #[derive(Debug)]
 pub(crate) struct AssetFile {
     plain: Rendered,
-    /// One entry for each coding, compressed at the first request for it. `None` inside: the coding
-    /// does not make the file smaller.
+    /// One entry for each coding. The first request for a coding compresses the file. The inner
+    /// `None` means that the coding does not make the file smaller.
     packed: [OnceLock<Option<Rendered>>; Coding::ALL.len()],
     media_type: HeaderValue,
     cache: HeaderValue,

@@ -140,9 +140,10 @@ fn request_hash(
     Some(app.engine.id_key().request_hash(buyer.name.as_str(), key))
 }
 
-/// Marks a request as one that may hold an order. The edge has passed the request to a node. When
-/// the mark is dropped, the edge remembers the request, unless the node answered that it holds no
-/// order. So the edge also remembers a request without an answer, or with a buyer who disconnected.
+/// Marks a request as one that may hold an order, because the edge has passed it to a node. When
+/// the mark is dropped, the edge remembers the request. It does not if the node answered that the
+/// request holds no order. So the edge also remembers a request without an answer, or with a buyer
+/// who disconnected.
 struct MayHold<'a> {
     holders: &'a Holders,
     request: Option<RequestHash>,

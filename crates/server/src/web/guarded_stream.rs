@@ -1,4 +1,4 @@
-//! A connection's stream that tolerates two kinds of peers: one that does not read, and one that
+//! A connection's stream that tolerates two kinds of peers. One kind does not read, and the other
 //! closes right after sending.
 //!
 //! The server's other timeouts cover reads, and this stream's timeout covers writes. The stream

@@ -31,7 +31,7 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 #[derive(Debug, Default)]
 pub(crate) struct PageOrigin {
     origin: Option<HeaderValue>,
-    /// The same headers as text, for an answer that is written as bytes.
+    /// The same headers in the form of text lines.
     lines: Arc<str>,
 }
 

@@ -61,7 +61,7 @@ pub(crate) struct Refusals {
     pass_expired: RenderedRefusal,
     waiting_room: RenderedRefusal,
     blocked: RenderedRefusal,
-    /// One for each scope, without `Retry-After`.
+    /// The refusals for rate limits, one for each scope, without `Retry-After`.
     rate_limited: [RenderedRefusal; SCOPES.len()],
     /// The refusal for the opening time of the last buyer who was too early. Nearly all such buyers
     /// share one opening time.

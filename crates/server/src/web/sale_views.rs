@@ -208,7 +208,7 @@ impl SaleViews {
         let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
             // Another request renders the views now. Waiting requests get the previous views if
-            // those are recent.
+            // these are recent.
             Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
                 Some(shown) => return shown,
                 None => view.making.lock().await,

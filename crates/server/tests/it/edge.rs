@@ -1,5 +1,5 @@
-//! Tests an edge in front of a node: the answers from its memory, the requests that it passes on,
-//! and its behaviour with an old copy.
+//! Tests an edge in front of a node. The tests check the answers from its memory, the requests that
+//! it passes on, and its behaviour with an old copy.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Tests that an event stream ends with the token that opened it, or with a newer token that renews
-//! it.
+//! Tests the end of an event stream. It ends with the token that opened it, or with a newer token
+//! that renewed it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -228,7 +228,7 @@ async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    // The limits are those of docs/front-door.md.
+    // These limits are the ones in docs/front-door.md.
     let limits =
         json!({"buyer": {"burst": 10, "per_minute": 60}, "ip": {"burst": 600, "per_minute": 6000}});
     open(&app, "spring", 1, limits).await;

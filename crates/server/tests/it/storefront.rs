@@ -1,5 +1,5 @@
-//! Tests pages beyond their identical bytes: a sale's texts in its HTML, pages for wrong addresses,
-//! the list of sales with their states, and a buyer's cookie.
+//! Tests a sale's texts in the page's HTML, pages for wrong addresses, the list of sales with their
+//! states, and a buyer's cookie.
 
 use serde_json::json;
 

@@ -124,7 +124,7 @@ struct PoolState {
 }
 
 impl PoolState {
-    /// Returns the kind to prepare next: the one with the fewest prepared challenges.
+    /// Returns the kind to prepare next. It is the kind with the fewest prepared challenges.
     fn next_to_prerender(&self) -> Option<RenderRequest> {
         let prerendered = RenderRequest::PRERENDERED_KINDS.into_iter().zip(&self.prerendered);
         let open = prerendered.filter(|(_, shelf)| shelf.is_wanted && !shelf.is_full());

@@ -182,7 +182,7 @@ async fn a_challenge_ends_after_two_minutes() {
 async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let (rig, dir) = (Rig::new(), TempDir::new());
     let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
-    // Each read of this clock returns a later time than the one before.
+    // Each read of this clock returns a later time than the read before.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(rig.store.now().0));
     let looked = Arc::clone(&clock);
     let store =

@@ -6,8 +6,8 @@
 //! always that limit is full already, and nothing is lost.
 //!
 //! If all eight limits are in use, the state with the least use is lost, and the loss is counted.
-//! So a caller at a limit is evicted last. To evict such a caller, about as many other callers at
-//! their limits must come as the table has cells.
+//! So a caller at a limit is evicted last. An eviction of such a caller needs about as many other
+//! callers at their limits as the table has cells.
 //!
 //! The count of an address's buyers also takes a cell. A large count ranks like a caller at a limit
 //! for some seconds. A small count ranks as unused.

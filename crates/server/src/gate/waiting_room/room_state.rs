@@ -92,7 +92,7 @@ impl WaitingRoomState {
         self.lock().room.clone()
     }
 
-    /// Stores a row, unless this node knows a newer one.
+    /// Stores a row. Ignores the row if this node knows a newer one.
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
         let is_older = |known: &WaitingRoom| {
@@ -154,8 +154,8 @@ impl WaitingRoomState {
         self.lock().places.remove(buyer);
     }
 
-    /// Stores the admissions of visitors whom this node knows. Also stores those of visitors who
-    /// entered on another node but read their position here.
+    /// Stores the admissions of visitors whom this node knows. Also stores the admissions of
+    /// visitors who entered on another node but read their position here.
     pub(super) fn apply_admitted(
         &self,
         called: &[RoomVisitor],

@@ -1,5 +1,5 @@
-//! Tests the address guard with every notation of an address that is not public, and with names
-//! whose DNS servers do not answer.
+//! Tests the address guard. Private addresses come in every notation, and some names have DNS
+//! servers that do not answer.
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 

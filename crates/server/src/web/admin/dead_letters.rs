@@ -1,4 +1,5 @@
-//! Shows, retries and discards dead letters. One list has those of deliveries, refunds and tickets.
+//! Shows, retries and discards dead letters of deliveries, refunds and tickets. All of them are in
+//! one list.
 
 use std::sync::Arc;
 

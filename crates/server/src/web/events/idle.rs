@@ -337,8 +337,8 @@ impl IdleConnections {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
         match (&idle.stream).read(&mut bytes) {
-            // The client closed the connection without a close frame. So the server sends none
-            // either.
+            // The client closed the connection without a close frame. So the server sends no close
+            // frame either.
             Ok(0) => drop(self.remove_connection(key)),
             // The input was read completely and has only pongs. So the connection stays idle.
             Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {

@@ -22,7 +22,7 @@ pub(super) enum ParsedRequest<'a> {
     Purchase { known: RawHeaders<'a>, body: &'a [u8], len: usize },
     /// The beginning of a purchase, or no bytes yet.
     Incomplete,
-    /// Another request, for the general server.
+    /// A request that the general server must handle.
     Other,
 }
 
@@ -102,8 +102,8 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     }
 }
 
-/// Parses a length in plain digits. `None`: the text is no such length, or the body may not be that
-/// long.
+/// Parses a length in plain digits. `None`: the text has other characters, or the body may not be
+/// that long.
 fn length(digits: &[u8]) -> Option<usize> {
     if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

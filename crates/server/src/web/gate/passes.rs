@@ -63,8 +63,8 @@ async fn issue_pass(
         return Err(refusal_problem(&refusal).into());
     }
     app.check_rate_limit(Route::Pass, client, buyer, sale)?;
-    // A pass ends together with the visitor's admission, because the next visitor then gets those
-    // units.
+    // A pass ends together with the visitor's admission, because the visitor's units then go to the
+    // next visitor.
     let (until, issued_without_room) = match app
         .gate
         .room

@@ -259,7 +259,7 @@ async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete(
         if cut > 0 {
             stream.write_all(&ping[..cut]).await.expect("the server reads");
             wait_for_idle(&full, 0).await;
-            // Nothing happens on the socket, but it must stay active.
+            // There is no activity on the socket, but it must stay active.
             tokio::time::sleep(10 * IDLE_AFTER).await;
             assert_eq!(
                 idle_sockets(&full),

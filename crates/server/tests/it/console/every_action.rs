@@ -1,5 +1,5 @@
 //! Tests that every kind of change by an operator is recorded as an action. A call without an
-//! effect records none.
+//! effect records no action.
 
 use std::collections::BTreeSet;
 

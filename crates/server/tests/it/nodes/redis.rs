@@ -1,5 +1,5 @@
-//! A private Redis on a socket in its own directory. It ends with the test program, in whatever way
-//! the program ends.
+//! A private Redis on a socket in its own directory. The server ends when the test program ends,
+//! even after a crash of the program.
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Tests that a node does not refuse a buyer because a message of another node is late, or because
-//! that node is unreachable.
+//! Tests that a node does not refuse a buyer because of another node. That node's message may be
+//! late, or that node may be unreachable.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::order::ChangeOutcome;

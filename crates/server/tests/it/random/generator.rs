@@ -235,7 +235,7 @@ impl RequestGenerator {
             drawn.headers.push((name.into(), value.into()));
         }
         if !sound && one_in(&mut self.rng, 20) && !drawn.headers.is_empty() {
-            // This removes a header or repeats one.
+            // The request gets a header removed or repeated.
             let at = self.rng.random_range(0..drawn.headers.len());
             let header = drawn.headers.remove(at);
             if one_in(&mut self.rng, 2) {
@@ -293,7 +293,7 @@ impl RequestGenerator {
         let spoils = !sound && one_in(&mut self.rng, 2);
         let max = endpoint.body_bytes_max();
         if endpoint.body.is_none() {
-            // This adds an unexpected body.
+            // The request gets an unexpected body.
             if spoils && one_in(&mut self.rng, 6) {
                 drawn.body = body::spoil(&mut self.rng, json!({"sale": "spring"}), max);
             }

@@ -35,8 +35,8 @@ impl CsvLines {
         self
     }
 
-    /// Writes a cell with a value of this program, such as a number or a time. A leading minus is
-    /// allowed here.
+    /// Writes a cell with a value of this program, such as a number or a time. The cell may begin
+    /// with a minus.
     pub(super) fn value(&mut self, value: impl Display) -> &mut Self {
         self.next();
         // Writing to a `String` cannot fail.

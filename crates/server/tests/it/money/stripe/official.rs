@@ -64,8 +64,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // These are all kinds of requests. Closing the session fails, so the session is read. The
-    // refund is requested and then read.
+    // The following requests are of all kinds. Closing the session fails, so the server reads the
+    // session. The server requests the refund and then reads it.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was read", async || stripe.sent("GET", "/v1/refunds").pop()).await;

@@ -151,7 +151,8 @@ impl StripeStandIn {
         self.with(|state| state.by_hand_fails_next = true);
     }
 
-    /// Makes the answer to the next such request get lost. The request still has its effect.
+    /// Makes the answer to the next request with this method and path get lost. The request still
+    /// has its effect.
     pub(super) fn lose_next(&self, method: &str, path: &str) {
         self.with(|state| state.loses = Some((method.to_owned(), path.to_owned())));
     }
