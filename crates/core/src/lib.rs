@@ -27,6 +27,7 @@ mod id;
 pub mod lease;
 mod ledger;
 pub mod limits;
+pub mod linger;
 pub mod loss;
 pub mod model;
 pub mod money;

@@ -2,11 +2,13 @@
 //! the waiting requests.
 //!
 //! The settler is one task on each node with the role `settle`. While one batch commits, new
-//! tickets form the next batch. So batches grow with the load.
+//! tickets form the next batch. So batches grow with the load. If several nodes settle, each waits a
+//! moment before it takes the next batch, so that batches keep their size.
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
+use doorbuster_core::linger::linger;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{Ticket, Verdict};
 use doorbuster_slots::{DeliveryRef, Taken};
@@ -38,8 +40,13 @@ pub async fn run(engine: Arc<Engine>) {
             }
         };
         engine.meter().settle_batch(taken.len());
+        let began = Instant::now();
         if !trace::trace_batch(taken.len(), settle(&engine, &taken)).await {
             return;
+        }
+        let wait = linger(taken.len(), began.elapsed(), engine.settler_count());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
 }

@@ -72,6 +72,15 @@ impl Engine {
         slots
     }
 
+    /// Returns the number of live nodes that settle, including this node.
+    pub(crate) fn settler_count(&self) -> usize {
+        if self.layout.is_node_local() {
+            // A node that sells also settles, because its slots are in its memory.
+            return usize::try_from(self.node_count.now()).unwrap_or(usize::MAX);
+        }
+        self.settlers.settlers().live().len()
+    }
+
     /// Returns whether another live node settles too.
     pub(super) fn has_other_settlers(&self) -> bool {
         self.settlers.settlers().live().iter().any(|node: &NodeId| *node != self.node)

@@ -19,6 +19,13 @@ use doorbuster_core::{NodeId, Order, TicketId, Token, Verdict};
 use crate::contract::ItemCounts;
 use crate::limits::{PG_POLL_DIGESTS, PG_POLL_ROWS};
 
+mod statements;
+
+use statements::{
+    BEGIN, CATALOGUE, CHANGED, DIGESTS, NEEDED_ORDERS, OLD_ORDERS, ORDER, ORDERS_WITHOUT_DIGEST,
+    RESOLUTIONS,
+};
+
 use super::clock::Clock;
 use super::failure::Failure;
 use super::read::COUNTS;
@@ -27,49 +34,6 @@ use super::shared::Shared;
 use super::snapshot::{SNAPSHOT, SnapshotPosition, since};
 
 type Done<T> = Result<T, Failure>;
-
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
-      OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id
-      AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
-      ORDER BY i.id";
-const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2
-                         AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
-const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_digest d
-     WHERE d.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(d.changed,
-     $1::text::pg_snapshot)
-           AND d.changed <> ALL ($3::text[]::xid8[]) AND d.changed > $4::text::xid8
-     ORDER BY d.changed LIMIT $5";
-/// The orders that a digest names and this node needs.
-const NEEDED_ORDERS: &str = concat!(
-    "SELECT ",
-    rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq, o.writer
-     FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
-     JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
-     ORDER BY o.changed, o.seq"
-);
-/// Orders that all snapshots include up to this one, in the order of their last write.
-const OLD_ORDERS: &str = concat!(
-    "SELECT ",
-    rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
-     WHERE o.changed >= $2::text::xid8 AND pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
-           AND (o.changed, o.seq) > ($2::text::xid8, $3::bigint)
-     ORDER BY o.changed, o.seq LIMIT $4"
-);
-const RESOLUTIONS: &str = concat!(
-    "SELECT ",
-    rows::resolution_columns!(),
-    ", r.changed::text FROM resolution r
-     WHERE r.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(r.changed,
-     $1::text::pg_snapshot) AND r.writer <> $3
-           AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8,
-           $6::text)
-     ORDER BY r.changed, r.ticket LIMIT $7"
-);
-const ORDER: &str =
-    concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
 
 /// Earlier orders that must still be read: all orders in the poll's snapshot, from this position
 /// on.
@@ -99,6 +63,18 @@ pub(super) struct Changes {
     pub(super) sales: bool,
 }
 
+impl Changes {
+    /// Takes what may be published before the counts.
+    fn take_rows(&mut self) -> Self {
+        Self {
+            orders: std::mem::take(&mut self.orders),
+            digests: std::mem::take(&mut self.digests),
+            verdicts: std::mem::take(&mut self.verdicts),
+            ..Self::default()
+        }
+    }
+}
+
 /// The connection that polls, with its prepared statements.
 pub(super) struct Poller {
     client: Client,
@@ -107,6 +83,7 @@ pub(super) struct Poller {
     counts: Statement,
     catalogue: Statement,
     digests: Statement,
+    orders_without_digest: Statement,
     needed_orders: Statement,
     old_orders: Statement,
     resolutions: Statement,
@@ -120,7 +97,8 @@ impl Poller {
             (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
         let (digests, resolutions) =
             (client.prepare(DIGESTS).await?, client.prepare(RESOLUTIONS).await?);
-        let needed_orders = client.prepare(NEEDED_ORDERS).await?;
+        let (orders_without_digest, needed_orders) =
+            (client.prepare(ORDERS_WITHOUT_DIGEST).await?, client.prepare(NEEDED_ORDERS).await?);
         let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
         Ok(Self {
             client,
@@ -129,6 +107,7 @@ impl Poller {
             counts,
             catalogue,
             digests,
+            orders_without_digest,
             needed_orders,
             old_orders,
             resolutions,
@@ -235,15 +214,18 @@ impl Poller {
         let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
         let digests_since: [&(dyn ToSql + Sync); 5] =
             [orders_snapshot, &orders_xmin, &own, &"0", &digests];
+        let orders_since: [&(dyn ToSql + Sync); 5] =
+            [orders_snapshot, &orders_xmin, &"0", &-1_i64, &limit];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
         // COMMIT is not sent with them: further pages must read the same snapshot.
-        let (begun, (position, answered), counts, catalogue, digests, resolutions) = tokio::join!(
+        let (begun, (position, answered), counts, catalogue, digests, orders, resolutions) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
             self.client.query(&self.counts, &of_counts),
             self.client.query(&self.catalogue, &of_catalogue),
             self.client.query(&self.digests, &digests_since),
+            self.client.query(&self.orders_without_digest, &orders_since),
             self.client.query(&self.resolutions, &of_resolutions),
         );
         begun?;
@@ -255,6 +237,7 @@ impl Poller {
         let mut seen = Changes { sales: !catalogue?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
         self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?;
+        self.read_orders_without_digest(orders?, of_orders, writer, &mut seen, publish).await?;
         let named = self.read_resolutions(resolutions?, since_then, writer, &mut seen).await?;
         self.read_named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
@@ -276,15 +259,32 @@ impl Poller {
                 return Ok(());
             };
             let changed: &str = last.try_get(1)?;
-            publish(Changes {
-                orders: std::mem::take(&mut seen.orders),
-                digests: std::mem::take(&mut seen.digests),
-                verdicts: std::mem::take(&mut seen.verdicts),
-                ..Changes::default()
-            });
+            publish(seen.take_rows());
             let (limit, xmin) = (PG_POLL_DIGESTS as i64, since.xmin());
             let params: [&(dyn ToSql + Sync); 5] = [&since.snapshot, &xmin, &own, &changed, &limit];
             page = self.client.query(&self.digests, &params).await?;
+        }
+    }
+
+    /// Reads the orders that nodes of an earlier version wrote.
+    async fn read_orders_without_digest(
+        &self,
+        mut page: Vec<Row>,
+        since: &SnapshotPosition,
+        writer: i32,
+        seen: &mut Changes,
+        publish: &mut (dyn FnMut(Changes) + Send),
+    ) -> Done<()> {
+        loop {
+            self.take_orders(&page, writer, seen)?;
+            let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_ROWS) else {
+                return Ok(());
+            };
+            publish(seen.take_rows());
+            let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
+            let (limit, xmin) = (PG_POLL_ROWS as i64, since.xmin());
+            let params: [&(dyn ToSql + Sync); 5] = [&since.snapshot, &xmin, &changed, &seq, &limit];
+            page = self.client.query(&self.orders_without_digest, &params).await?;
         }
     }
 

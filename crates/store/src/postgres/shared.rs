@@ -244,7 +244,9 @@ impl Shared {
     }
 }
 
-/// A random writer number. It is never 0, which marks rows that migrations wrote.
+/// A random writer number. It is negative: the writer leaves a digest of each commit. Migrations
+/// write 0, and nodes of earlier versions positive numbers, so other nodes read their orders
+/// without a digest.
 fn random_writer() -> i32 {
-    rand::random_range(1..=i32::MAX)
+    rand::random_range(i32::MIN..0)
 }

@@ -1,0 +1,57 @@
+//! How long a settler waits for more tickets before it takes the next batch.
+//!
+//! A transaction has a fixed cost. Settlers that share the load of one store each gather only a
+//! part of the tickets while the store commits, so their batches are smaller and the fixed cost of
+//! each order is higher. Each settler therefore waits until it has about as many tickets as a
+//! single settler would have.
+use std::time::Duration;
+
+use crate::limits::SETTLE_BATCH_MAX;
+
+/// A settler never waits longer.
+pub const LINGER_MAX: Duration = Duration::from_millis(3);
+/// After a smaller batch the load is low, and the settler does not wait.
+pub const LINGER_MIN_BATCH: usize = 8;
+
+/// Returns how long a settler waits after a batch of `tickets` that took `commit` to resolve, while
+/// `settlers` nodes settle, this one included.
+#[must_use]
+pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
+    let is_useful = (LINGER_MIN_BATCH..SETTLE_BATCH_MAX).contains(&tickets);
+    if !is_useful {
+        return Duration::ZERO;
+    }
+    let others = u32::try_from(settlers.saturating_sub(1)).unwrap_or(u32::MAX);
+    commit.saturating_mul(others).min(LINGER_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: Duration = Duration::from_micros(700);
+
+    #[test]
+    fn a_single_settler_never_waits() {
+        assert_eq!(linger(100, COMMIT, 1), Duration::ZERO);
+        assert_eq!(linger(100, COMMIT, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn several_settlers_wait_for_the_tickets_of_one_commit() {
+        assert_eq!(linger(100, COMMIT, 2), COMMIT);
+        assert_eq!(linger(100, COMMIT, 4), COMMIT * 3);
+    }
+
+    #[test]
+    fn a_settler_waits_at_most_three_milliseconds() {
+        assert_eq!(linger(100, COMMIT, 8), LINGER_MAX);
+        assert_eq!(linger(100, Duration::MAX, usize::MAX), LINGER_MAX);
+    }
+
+    #[test]
+    fn a_settler_does_not_wait_at_low_load_or_when_a_batch_is_full() {
+        assert_eq!(linger(LINGER_MIN_BATCH - 1, COMMIT, 4), Duration::ZERO);
+        assert_eq!(linger(SETTLE_BATCH_MAX, COMMIT, 4), Duration::ZERO);
+    }
+}
