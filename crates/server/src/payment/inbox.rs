@@ -136,8 +136,8 @@ impl Payments {
         Ok(())
     }
 
-    /// Hints to the buyer's page that it should read the order again, although the order did not
-    /// change. The page also polls.
+    /// Sends the buyer's page an event to read the order again, although the order did not change.
+    /// The page also polls.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
         else {

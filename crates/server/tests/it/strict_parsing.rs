@@ -167,40 +167,96 @@ async fn the_first_check_that_fails_answers() {
 
     let key = ("Idempotency-Key", "new");
     let with_pass = [by(&anna, "new"), vec![("Purchase-Pass", "none")]].concat();
+    // Each case has two faults. The answer names only the first one.
     for (what, headers, body, expected) in [
-        ("bytes, who", vec![json_type, key], "{".to_owned(), "400 malformed_request"),
-        ("size, who", vec![json_type, key], " ".repeat(16 * 1024 + 1), "413 body_too_large"),
-        ("type, who", vec![key], order("spring", "phone", 1), "415 unsupported_media_type"),
-        ("members, who", vec![json_type, key], order("spring", "phone", 0), "422 invalid_request"),
+        (
+            "malformed body, missing token",
+            vec![json_type, key],
+            "{".to_owned(),
+            "400 malformed_request",
+        ),
+        (
+            "large body, missing token",
+            vec![json_type, key],
+            " ".repeat(16 * 1024 + 1),
+            "413 body_too_large",
+        ),
+        (
+            "wrong content type, missing token",
+            vec![key],
+            order("spring", "phone", 1),
+            "415 unsupported_media_type",
+        ),
+        (
+            "invalid member, missing token",
+            vec![json_type, key],
+            order("spring", "phone", 0),
+            "422 invalid_request",
+        ),
         (
             "missing key, missing token",
             vec![json_type],
             order("spring", "phone", 1),
             "422 invalid_request",
         ),
-        ("who, sale", vec![json_type, key], order("none", "phone", 1), "401 unauthenticated"),
         (
-            "who, draft",
+            "missing token, unknown sale",
+            vec![json_type, key],
+            order("none", "phone", 1),
+            "401 unauthenticated",
+        ),
+        (
+            "invalid token, draft",
             by("Bearer nonsense", "new"),
             order("draft", "phone", 1),
             "401 unauthenticated",
         ),
-        ("who, item", vec![json_type, key], order("spring", "none", 1), "401 unauthenticated"),
-        ("sale, key", by(&anna, "used"), order("none", "phone", 2), "404 not_found"),
-        ("draft, key", by(&anna, "used"), order("draft", "phone", 2), "404 not_found"),
-        ("item, key", by(&anna, "used"), order("spring", "none", 2), "404 not_found"),
         (
-            "key, phase",
+            "missing token, unknown item",
+            vec![json_type, key],
+            order("spring", "none", 1),
+            "401 unauthenticated",
+        ),
+        ("unknown sale, reused key", by(&anna, "used"), order("none", "phone", 2), "404 not_found"),
+        ("draft, reused key", by(&anna, "used"), order("draft", "phone", 2), "404 not_found"),
+        (
+            "unknown item, reused key",
+            by(&anna, "used"),
+            order("spring", "none", 2),
+            "404 not_found",
+        ),
+        (
+            "reused key, paused sale",
             by(&anna, "used"),
             order("resting", "phone", 2),
             "422 idempotency_key_reused",
         ),
-        ("known key, phase", by(&anna, "kept"), order("over", "phone", 1), "200"),
-        ("phase, pass", by(&anna, "new"), order("shut", "phone", 1), "409 paused"),
-        ("phase, limits", by(&anna, "new"), order("narrow-resting", "phone", 1), "409 paused"),
-        ("eligibility, limits", by(&anna, "new"), order("members", "phone", 1), "403 not_eligible"),
-        ("pass, limits", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
-        ("limits, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
+        ("known key, closed sale", by(&anna, "kept"), order("over", "phone", 1), "200"),
+        ("paused sale, missing pass", by(&anna, "new"), order("shut", "phone", 1), "409 paused"),
+        (
+            "paused sale, exceeded limit",
+            by(&anna, "new"),
+            order("narrow-resting", "phone", 1),
+            "409 paused",
+        ),
+        (
+            "not eligible, exceeded limit",
+            by(&anna, "new"),
+            order("members", "phone", 1),
+            "403 not_eligible",
+        ),
+        (
+            "invalid pass, exceeded limit",
+            with_pass,
+            order("narrow", "phone", 1),
+            "403 pass_invalid",
+        ),
+        (
+            "exceeded limit, no stock",
+            by(&anna, "new"),
+            order("scarce", "phone", 1),
+            "429 rate_limited",
+        ),
     ] {
         // The fast path and the general server give the same answer.
         for more in [&[][..], &[("Connection", "close")]] {
