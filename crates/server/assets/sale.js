@@ -32,8 +32,7 @@ const GAP_MS = 3_000;
 const CACHED_MS = 2_000; /* a shared answer from a cache may be this old */
 /* If a status differs from the clock by more than this, the page sets the clock again. */
 const CLOCK_OFF_MS = 5_000;
-/* After the end of the time to pay, the page reads an order this often until its state has changed.
-   */
+/* After the time to pay, the page reads an order this often until its state has changed. */
 const REREAD_MS = 5_000;
 
 const poll = pauser(),

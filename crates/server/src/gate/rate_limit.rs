@@ -267,8 +267,7 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns a sale's limit. While other nodes are unreachable, returns this node's part of the
-    /// limit.
+    /// Returns a sale's limit, or this node's part of it while other nodes are unreachable.
     fn pace(&self, route: Route, sale: &SaleState, scope: Scope) -> Option<RateLimit> {
         let pace = sale.limits_of(route).pace(scope)?;
         Some(match &self.sharing {
@@ -428,9 +427,8 @@ fn check_turn(
     }
 }
 
-/// Returns the part of an address that counts as one caller. For IPv4 it is the whole address. For
-/// IPv6 it is the first 64 bits, because one customer usually has all addresses with the same 64
-/// bits.
+/// Returns the part of an address that counts as one caller: all of an IPv4 address, or the first
+/// 64 bits of an IPv6 address. One customer usually has all addresses with the same 64 bits.
 fn network(address: IpAddr) -> [u8; 9] {
     let mut bytes = [0; 9];
     match address.to_canonical() {

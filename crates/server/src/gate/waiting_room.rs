@@ -111,8 +111,7 @@ impl WaitingRooms {
         sale.flags.arrivals.record_arrival(buyer, self.per_sec);
     }
 
-    /// Adds the buyer to the room, or finds the existing position. Returns `true` if the position
-    /// is new.
+    /// Adds the buyer to the room, or finds the position. Returns whether the position is new.
     ///
     /// # Errors
     ///
@@ -179,8 +178,7 @@ impl WaitingRooms {
                 return Ok(None);
             }
             self.ensure_drawn(engine, sale, &room_state).await?;
-            // The row may be older than this node's state of the room. Then the loop reads it
-            // again.
+            // The row may be older than this node's state of the room. Then the loop continues.
             if let Some(shown) = self.position_view(engine, sale, &room_state, buyer) {
                 return Ok(Some(shown));
             }
@@ -315,8 +313,7 @@ impl WaitingRooms {
         counts
     }
 
-    /// Returns how often this node read a position from the store because its memory did not have
-    /// it.
+    /// Returns how often this node read a position from the store.
     #[must_use]
     pub fn store_lookups(&self) -> u64 {
         self.batcher.store_lookups()

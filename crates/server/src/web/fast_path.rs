@@ -50,13 +50,11 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // The time at which the unanswered bytes began to arrive, or at which a waiting purchase was
-    // answered.
+    // When the unanswered bytes began to arrive, or a waiting purchase was answered.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, the code sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // A child token avoids contention, because each check of the shared token locks it for all
-    // connections.
+    // A child token avoids contention for the lock of the shared token.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {

@@ -108,8 +108,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
             "{kind}: it is spent"
         );
     }
-    // The answer may be a little off the gap or use the other letter case. No other difference is
-    // accepted.
+    // A small distance from the gap and another letter case are accepted. No more is.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
         let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");

@@ -50,7 +50,7 @@ pub(crate) async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocket
 pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     loop {
         let message =
-            tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event arrives in time");
+            tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event arrives");
         match message.expect("the socket is open").expect("a message") {
             Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
             Message::Ping(_) | Message::Pong(_) => {}
@@ -71,8 +71,7 @@ async fn sent(wire: &mut Connection, text: &mut String) -> (Option<u64>, Value) 
             }
             continue;
         }
-        let chunk =
-            tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("an event arrives in time");
+        let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("an event arrives");
         text.push_str(&String::from_utf8(chunk.expect("the stream is open")).expect("UTF-8"));
     }
 }
@@ -174,8 +173,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
         .expect("open")
         .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
-    // Returns the last frame of a socket. A close frame has a reason, and the server answers a
-    // client's close frame.
+    // Returns the last frame of a socket. The server answers a client's close frame.
     let farewell = async |mut socket: Socket| {
         let mut last = None;
         while let Some(Ok(message)) = socket.next().await {
@@ -381,8 +379,7 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
 
 /// Checks that the stream ends and that no event comes before its end.
 async fn is_over(wire: &mut Connection, text: &str) {
-    let chunk =
-        tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("the stream ends at once");
+    let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("the stream ends");
     assert_eq!((text, chunk.as_deref()), ("", Some(&[][..])));
 }
 
@@ -411,10 +408,7 @@ async fn a_blocked_buyer_receives_no_more_events() {
             }
         }
     };
-    assert_eq!(
-        tokio::time::timeout(PATIENCE, close).await.expect("the stream ends at once"),
-        Some(1008)
-    );
+    assert_eq!(tokio::time::timeout(PATIENCE, close).await.expect("the stream ends"), Some(1008));
     is_over(&mut wire, &text).await;
     assert_eq!(app.buyer("anna", "GET", "/v1/events").await.verdict(), "403 forbidden");
     match open(&app, "", &[("authorization", &bearer("anna"))]).await {

@@ -132,8 +132,7 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
             4..8 => "waiting",
             _ => "gone",
         };
-        let place =
-            until(&app, buyer, "the buyer gets an event", |place| place["state"] == state).await;
+        let place = until(&app, buyer, "an event arrives", |place| place["state"] == state).await;
         let position = if at < 4 { Value::Null } else { json!(at - 3) };
         assert_eq!(place["position"], position, "{buyer}: {place}");
         assert_eq!(place["admitted_until"].is_string(), at < 4);
@@ -200,11 +199,7 @@ async fn a_sale_without_a_room_has_none() {
     );
     let patch = json!({"front_door": {"waiting_room": "always"}});
     assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
-    assert_eq!(
-        enter(&app, "anna").await.verdict(),
-        "201",
-        "the waiting room opens while the sale runs"
-    );
+    assert_eq!(enter(&app, "anna").await.verdict(), "201", "the room opens late");
     until(&app, "anna", "the buyer is admitted", is("admitted")).await;
     app.step("spring", "close").await;
     assert_eq!(enter(&app, "bert").await.verdict(), "409 ended");
@@ -310,19 +305,15 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     let order = buy(&app, "a").await;
     assert_eq!(order.verdict(), "201", "{}", order.text());
     assert_eq!(buy(&app, "b").await.verdict(), "201");
-    let gone = until(&app, "c", "the buyer gets an event", is("gone")).await;
+    let gone = until(&app, "c", "an event arrives", is("gone")).await;
     assert_eq!(gone["position"], 1);
-    until(&app, "d", "the buyer gets an event", is("gone")).await;
+    until(&app, "d", "an event arrives", is("gone")).await;
     told(&mut waits, &gone).await;
     // A returned unit goes to the next waiting buyer, who gets an event.
     let id = order.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(app.buyer("a", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
     let admitted = until(&app, "c", "the buyer is admitted", is("admitted")).await;
-    assert_eq!(
-        look(&app, "d").await["position"],
-        1,
-        "one buyer is admitted for the unit, and one more waits"
-    );
+    assert_eq!(look(&app, "d").await["position"], 1, "one more buyer waits");
     told(&mut waits, &admitted).await;
     assert_eq!(buy(&app, "c").await.verdict(), "201");
     until(&app, "d", "the buyer gets another event", is("gone")).await;

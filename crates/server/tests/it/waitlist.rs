@@ -153,7 +153,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     assert_eq!(
         (again.verdict().as_str(), &again.json()["state"]),
         ("200", &json!("reserved")),
-        "the key belongs to an order"
+        "the key is used"
     );
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"][0]["event"], "order.reserved", "{history}");
@@ -166,8 +166,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
             .is_some_and(|all| all.iter().all(|one| one.get("from_waitlist").is_none()))
     );
 
-    // B's window ends and C gets the unit. C cancels the order, and then any buyer can buy the
-    // unit.
+    // B's window ends and C gets the unit. C cancels, and then any buyer can have the unit.
     app.becomes("b", &b, "expired").await;
     app.becomes("c", &c, "reserved").await;
     app.cancel("c", &c).await;
@@ -208,17 +207,9 @@ async fn a_buyer_who_cancelled_an_offered_order_cannot_rejoin_the_waitlist() {
         (told.verdict().as_str(), &told.json()["state"]),
         ("409 wrong_state", &json!("cancelled"))
     );
-    assert_eq!(
-        app.join("b", "line").await.json()["state"],
-        "cancelled",
-        "the key belongs to an order"
-    );
+    assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key is used");
     let a = app.joined("a").await;
-    assert_eq!(
-        app.waiting_entry("a", &a).await["ahead"],
-        0,
-        "a buyer who bought and cancelled may join"
-    );
+    assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "the buyer may join");
     // Two units are held, so two buyers may wait. The node or the store refuses a third one.
     app.joined("d").await;
     assert_eq!(app.join("e", "line").await.verdict(), "409 waitlist_full");
@@ -314,11 +305,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
             told.text()
         );
     }
-    assert_eq!(
-        app.join("a", "k").await.verdict(),
-        "422 idempotency_key_reused",
-        "the order has two units"
-    );
+    assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "other units");
     // These requests have no token, have no valid key, or name another buyer's entry.
     assert_eq!(
         app.call("POST", WAITLIST, &[("Idempotency-Key", "k")], b"").await.verdict(),
@@ -349,11 +336,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     }
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"], json!([]));
-    assert_eq!(
-        app.waiting_entry("b", &b).await["state"],
-        "waiting",
-        "the entry of another buyer did not change"
-    );
+    assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting", "b's entry stays");
     let orders = app.buyer("b", "GET", "/v1/orders").await.json();
     assert_eq!(orders["orders"], json!([]));
     // A sale that has ended offers no units.
@@ -452,11 +435,7 @@ async fn added_stock_goes_to_the_waitlist_first() {
     let begun = Instant::now();
     for buyer in ["d", "e"] {
         while app.buy(buyer, "k", "spring", "phone", 1).await.status != 201 {
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "the other units are for sale: {}",
-                app.row().await
-            );
+            assert!(begun.elapsed() < PATIENCE, "the rest is for sale: {}", app.row().await);
         }
     }
     app.is_well().await;

@@ -69,8 +69,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Reads an event whose signature is valid. Ignores sessions without `mark`, because they belong to
-/// other installations.
+/// Reads an event whose signature is valid. Ignores sessions without `mark`.
 pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageError> {
     let wrong = |why: &str| MessageError::Malformed(why.to_owned());
     let root: Value = serde_json::from_slice(body)
@@ -140,11 +139,9 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                 if_not_ours,
             })
         }
-        // The inbox recognises refunds that this installation requested, and does not count them
-        // again.
+        // The inbox recognises refunds of this installation, and does not count them again.
         "charge.refunded" => {
-            // A charge has the metadata of its payment. Refunds and disputes have separate
-            // metadata.
+            // A charge has the metadata of its payment. Refunds and disputes have their own.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),

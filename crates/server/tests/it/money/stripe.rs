@@ -1,5 +1,4 @@
-//! Tests Stripe payments with a local stand-in that answers as Stripe does and records the
-//! requests.
+//! Tests Stripe payments with a local stand-in that answers as Stripe does.
 
 #[path = "stripe/external_refunds.rs"]
 mod external_refunds;
@@ -106,10 +105,8 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     let url = checkout(&app, &id).await;
     assert_eq!(url, "https://checkout.stripe.example/c/pay/cs_test_1");
     assert_eq!(checkout(&app, &id).await, url, "the order keeps its checkout while it is open");
-    let [made]: [SentRequest; 1] = stripe
-        .sent("POST", "/v1/checkout/sessions")
-        .try_into()
-        .expect("the session was created once");
+    let [made]: [SentRequest; 1] =
+        stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("one session");
     let SentRequest { form, key, authorization, .. } = made;
     assert_eq!(authorization, format!("Bearer {KEY}"));
     assert!(key.is_some_and(|key| key.len() <= 255));
@@ -120,10 +117,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!(field("success_url"), Some(back("paid").as_str()));
     assert_eq!(field("cancel_url"), Some(back("left").as_str()));
     let ends: u64 = field("expires_at").expect("an end").parse().expect("seconds");
-    assert!(
-        (1_800..24 * 3_600).contains(&(ends - now_secs())),
-        "Stripe allows this end of the session: {ends}"
-    );
+    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "Stripe allows this: {ends}");
 
     let event = paid(&stripe, "cs_test_1", &id, 100);
     let body =
@@ -166,8 +160,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
 
     let refunded = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
     assert_eq!(refunded.verdict(), "200", "{}", refunded.text());
-    let asked =
-        until("Stripe gets the request", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let asked = until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     let refund = row["refund"].as_str().expect("an id").to_owned();
     assert_eq!(asked.key.as_deref(), Some(refund.as_str()), "the refund's id is the key");
@@ -194,10 +187,7 @@ async fn stripe_is_queried_before_the_units_of_a_due_order_return() {
     // This session is unpaid. The server closes it, and the units return.
     let id = order(&app, "anna", "k1", 1).await;
     checkout(&app, &id).await;
-    until("the order expires", async || {
-        (read(&app, &id).await["state"] == "expired").then_some(())
-    })
-    .await;
+    until("it expired", async || (read(&app, &id).await["state"] == "expired").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions/cs_test_1/expire").len(), 1);
     // This session is paid, but its message was lost.
     let id = order(&app, "anna", "k2", 1).await;
@@ -254,7 +244,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     );
     let row =
         async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
-    until("Stripe gets the request", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let refund = row().await["refund"].as_str().expect("an id").to_owned();
     let made = |status: &str| {
         json!({"id": "re_1", "payment_intent": "pi_1", "status": status, "failure_reason": "lost_or_stolen_card",
@@ -307,7 +297,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         send_message(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"],
         "noted"
     );
-    until("the refund settles", async || (row().await["state"] == "settled").then_some(())).await;
+    until("it settled", async || (row().await["state"] == "settled").then_some(())).await;
     assert_eq!(dead_refunds(&app).await, 0, "the refund arrived");
     assert_ledger_adds_up(&app).await;
 }
@@ -385,10 +375,7 @@ async fn a_free_order_is_paid_by_its_session_and_refunded_without_a_request_to_s
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("the refund settles", async || {
-        (refunds(&app, &id).await[0].1 == "settled").then_some(())
-    })
-    .await;
+    until("it settled", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
     assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "there is no money to request");
     assert_ledger_adds_up(&app).await;
 }

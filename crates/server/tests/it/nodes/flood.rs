@@ -201,7 +201,7 @@ async fn in_a_cluster_one_node_reads_the_store_for_a_flood_of_unknown_ids_at_two
         node(&home, &database, Some(slots.as_str())).await,
     );
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
-    // A node reads the store itself if it waited in vain for the other node's read.
+    // A node reads the store itself if the other node's read took too long.
     let most = at_most(took, MARKER_TTL) + at_most(took, PEER_READ_MAX);
     assert!((1..=most).contains(&read), "{read} in {took:?}");
     first.stop().await;

@@ -2,8 +2,7 @@
 //! the server must not refuse its shape. A table lists what a schema cannot express, with reasons.
 //! A refusal for any other reason is a gap in the document.
 //!
-//! `DOORBUSTER_RANDOM_REQUESTS` and `DOORBUSTER_RANDOM_SEED` set the number of requests and the
-//! seed here too.
+//! The variables `DOORBUSTER_RANDOM_REQUESTS` and `DOORBUSTER_RANDOM_SEED` work here too.
 
 use std::collections::BTreeSet;
 
@@ -37,52 +36,32 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// A location is a pointer with `*` for each number, or a parameter after a question mark. A
 /// location with a slash at its end includes all locations below it.
 const RULES: [(&str, &str, &str); 18] = [
-    (
-        "?cursor",
-        "is not a cursor that this server issued",
-        "only the server can make a valid cursor",
-    ),
-    ("?to", "must be after from", "the server compares one parameter with another"),
-    ("?from", "at most 3,600 steps", "the bound depends on other parameters"),
+    ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
+    ("?to", "must be after from", "two parameters are compared"),
+    ("?from", "at most 3,600 steps", "other parameters decide"),
     (
         "/items/*/id",
         "is the id of an earlier entry",
         "entries must differ in one member, not as a whole",
     ),
-    ("/items/*/id", "the sale has no such item", "the rule depends on the sale"),
-    ("/items/*/stock", "is changed by an adjustment", "the rule depends on the sale"),
+    ("/items/*/id", "the sale has no such item", "the sale decides"),
+    ("/items/*/stock", "is changed by an adjustment", "the sale decides"),
     (
         "/items/*/list_price/currency",
         "must be the currency of the price",
-        "the server compares one member with another",
+        "two members are compared",
     ),
-    ("/starts_at", "a scheduled sale must have a start", "the rule depends on the sale's phase"),
-    ("/starts_at", "must be in the future", "the rule depends on the sale and the clock"),
-    ("/ends_at", "must be after starts_at", "the server compares one member with another"),
-    ("/front_door/limits/", "is missing, and was not set before", "the rule depends on the sale"),
-    ("/expires_at", "must be in the future", "the rule depends on the clock"),
-    ("/value", "must be an address or a network", "no schema format describes networks"),
-    (
-        "/secs",
-        "must be later than the order's pay_by",
-        "the rule depends on the order and the clock",
-    ),
-    (
-        "/pay_by",
-        "must be later than the order's pay_by",
-        "the rule depends on the order and the clock",
-    ),
-    ("/units", "would raise the stock over", "the bound depends on the item"),
-    (
-        "/initial",
-        "initial, threshold and refill must all be",
-        "the server compares three members with each other",
-    ),
-    (
-        "/threshold",
-        "threshold must not be above initial",
-        "the server compares one member with another",
-    ),
+    ("/starts_at", "a scheduled sale must have a start", "the sale's phase decides"),
+    ("/starts_at", "must be in the future", "the sale and the clock decide"),
+    ("/ends_at", "must be after starts_at", "two members are compared"),
+    ("/front_door/limits/", "is missing, and was not set before", "the sale decides"),
+    ("/expires_at", "must be in the future", "the clock decides"),
+    ("/value", "must be an address or a network", "no format describes networks"),
+    ("/secs", "must be later than the order's pay_by", "the order and the clock decide"),
+    ("/pay_by", "must be later than the order's pay_by", "the order and the clock decide"),
+    ("/units", "would raise the stock over", "the item decides"),
+    ("/initial", "initial, threshold and refill must all be", "three members are compared"),
+    ("/threshold", "threshold must not be above initial", "two members are compared"),
 ];
 
 /// An operation of the document.
@@ -207,10 +186,7 @@ impl<'a> OperationCounts<'a> {
             "DOORBUSTER_RANDOM_SEED={seed}: too few requests succeeded: {good}"
         );
         let is_read = each < EACH_FOR_LUCK || unread.len() <= UNLUCKY;
-        assert!(
-            is_read,
-            "DOORBUSTER_RANDOM_SEED={seed}: these operations accepted no body: {unread:?}"
-        );
+        assert!(is_read, "DOORBUSTER_RANDOM_SEED={seed}: no body accepted: {unread:?}");
         let per_503 = usize::try_from(REQUESTS_PER_503).expect("a count of requests");
         assert!(
             come_again.len() <= requests / per_503 + SPARE_503,
@@ -321,9 +297,7 @@ fn parameters(
         if parameter["required"] != true && rng.random_bool(0.5) {
             continue;
         }
-        let word = |member: &str| {
-            parameter[member].as_str().expect("a parameter has a name and a location")
-        };
+        let word = |member: &str| parameter[member].as_str().expect("a name and a location");
         let (name, place) = (word("name"), word("in"));
         let values = Values { document, known, is_header: place == "header" };
         let several = match values.draw(rng, &parameter["schema"], name) {

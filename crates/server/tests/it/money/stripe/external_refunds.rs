@@ -50,15 +50,8 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("the refund settles", async || {
-        (refunds(&app, &id).await[0].1 == "settled").then_some(())
-    })
-    .await;
-    assert_eq!(
-        stripe.sent("POST", "/v1/refunds").len(),
-        1,
-        "the refund was requested once and refused"
-    );
+    until("it settled", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "one refused request");
     assert_eq!(notices(&app).await, []);
     // Stripe also reports the refund that this server requested. The report changes nothing.
     assert_eq!(
@@ -83,7 +76,7 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// Checks a payment of which a part was refunded by hand. This server refunds the rest, and the
+/// Checks a payment after a partial refund by hand. This server refunds the rest, and the
 /// refund settles when the rest has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     until("the server requests the rest", async || {
@@ -103,7 +96,7 @@ async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
         send_message(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status,
         200
     );
-    until("the refund settles", async || (state(app, id).await == "settled").then_some(())).await;
+    until("it settled", async || (state(app, id).await == "settled").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1);
     assert_ledger_adds_up(app).await;
 }
@@ -164,7 +157,7 @@ async fn a_full_refund_by_hand_that_fails_makes_our_refund_fail() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("the refund settles", async || (state(&app, &id).await == "settled").then_some(())).await;
+    until("it settled", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_1", "refund.failed", &by_hand(20, "failed")).await.json()["outcome"],
@@ -207,7 +200,7 @@ async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) 
             .status,
         200
     );
-    until("the refund settles", async || (state(app, id).await == "settled").then_some(())).await;
+    until("it settled", async || (state(app, id).await == "settled").then_some(())).await;
     assert_ledger_adds_up(app).await;
 }
 
@@ -230,7 +223,7 @@ async fn a_partial_refund_by_hand_that_fails_after_the_rest_arrived_is_detected(
             .status,
         200
     );
-    until("the refund settles", async || (state(&app, &id).await == "settled").then_some(())).await;
+    until("it settled", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_2", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"],
@@ -370,9 +363,8 @@ async fn a_refund_without_a_message_is_found_by_a_status_query() {
     checkout(&app, &id).await;
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
     stripe.refunded_by_hand(20);
-    until("the order is paid", async || (read(&app, &id).await["state"] == "paid").then_some(()))
-        .await;
-    let noticed = until("the reversal is recorded", async || notices(&app).await.pop()).await;
+    until("it was paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
+    let noticed = until("it is recorded", async || notices(&app).await.pop()).await;
     assert_eq!(noticed, ("returned".to_owned(), id));
 }
 
@@ -435,8 +427,7 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         app.admin("POST", &format!("/v1/admin/orders/{returned}/refund"), None).await.verdict(),
         "200"
     );
-    until("the refund settles", async || (state(&app, &returned).await == "settled").then_some(()))
-        .await;
+    until("it settled", async || (state(&app, &returned).await == "settled").then_some(())).await;
     assert_eq!(differences(&app).await, [""; 0], "the order shows the refund");
     let dispute = json!({"id": "dp_1", "payment_intent": "pi_2", "amount": 20, "currency": "cny", "status": "lost"});
     assert_eq!(
@@ -448,8 +439,7 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         app.admin("POST", &format!("/v1/admin/orders/{disputed}/refund"), None).await.verdict(),
         "200"
     );
-    until("the refund settles", async || (state(&app, &disputed).await == "settled").then_some(()))
-        .await;
+    until("it settled", async || (state(&app, &disputed).await == "settled").then_some(())).await;
     assert_eq!(differences(&app).await, ["reversed"], "the money went back twice");
 }
 

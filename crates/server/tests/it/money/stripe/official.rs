@@ -51,8 +51,7 @@ fn python() -> Option<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_and_signatures_are_those_of_stripes_official_library() {
-    let Some(python) = tokio::task::spawn_blocking(python).await.expect("the task did not panic")
-    else {
+    let Some(python) = tokio::task::spawn_blocking(python).await.expect("no panic") else {
         not_checked(
             "requests to Stripe and its signatures, as its official library cannot be installed \
              here",
