@@ -143,7 +143,7 @@ async fn a_key_works_within_its_role_until_it_is_deleted() {
     check(&viewer, "GET", "/v1/admin/sales", "", "401 unauthenticated").await;
     check(&admin, "DELETE", &format!("/v1/admin/keys/{viewer_id}"), "", "404 not_found").await;
 
-    let app = TestApp::try_start(app.stop().await, &[], false).await.expect("it starts again");
+    let app = TestApp::try_start(app.stop().await, &[], false).await.expect("server restarts");
     let bearer = format!("Bearer {operator}");
     let reply = app.call("GET", "/v1/admin/sales", &[("Authorization", &bearer)], b"").await;
     assert_eq!(reply.verdict(), "200", "keys still work after a restart");

@@ -306,7 +306,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
                     ];
                     let body = br#"{"sale":"spring","item":"phone","units":10}"#;
                     wire.send(&crate::http::request("POST", "/v1/orders", &headers, body)).await;
-                    told.push(wire.reply(false).await.expect("it stays open").verdict());
+                    told.push(wire.reply(false).await.expect("open connection").verdict());
                 }
                 told
             })

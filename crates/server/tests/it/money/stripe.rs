@@ -117,7 +117,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!(field("success_url"), Some(back("paid").as_str()));
     assert_eq!(field("cancel_url"), Some(back("left").as_str()));
     let ends: u64 = field("expires_at").expect("an end").parse().expect("seconds");
-    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "Stripe allows this: {ends}");
+    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "Stripe allows {ends}");
 
     let event = paid(&stripe, "cs_test_1", &id, 100);
     let body =
@@ -187,7 +187,8 @@ async fn stripe_is_queried_before_the_units_of_a_due_order_return() {
     // This session is unpaid. The server closes it, and the units return.
     let id = order(&app, "anna", "k1", 1).await;
     checkout(&app, &id).await;
-    until("it expired", async || (read(&app, &id).await["state"] == "expired").then_some(())).await;
+    until("order expired", async || (read(&app, &id).await["state"] == "expired").then_some(()))
+        .await;
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions/cs_test_1/expire").len(), 1);
     // This session is paid, but its message was lost.
     let id = order(&app, "anna", "k2", 1).await;
@@ -297,7 +298,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         send_message(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"],
         "noted"
     );
-    until("it settled", async || (row().await["state"] == "settled").then_some(())).await;
+    until("refund settled", async || (row().await["state"] == "settled").then_some(())).await;
     assert_eq!(dead_refunds(&app).await, 0, "the refund arrived");
     assert_ledger_adds_up(&app).await;
 }
@@ -375,7 +376,8 @@ async fn a_free_order_is_paid_by_its_session_and_refunded_without_a_request_to_s
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settled", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    until("refund settled", async || (refunds(&app, &id).await[0].1 == "settled").then_some(()))
+        .await;
     assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "there is no money to request");
     assert_ledger_adds_up(&app).await;
 }

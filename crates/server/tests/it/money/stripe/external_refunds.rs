@@ -50,7 +50,7 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settled", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    until("settlement", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "one refused request");
     assert_eq!(notices(&app).await, []);
     // Stripe also reports the refund that this server requested. The report changes nothing.
@@ -96,7 +96,7 @@ async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
         send_message(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status,
         200
     );
-    until("it settled", async || (state(app, id).await == "settled").then_some(())).await;
+    until("refund settled", async || (state(app, id).await == "settled").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1);
     assert_ledger_adds_up(app).await;
 }
@@ -157,7 +157,7 @@ async fn a_full_refund_by_hand_that_fails_makes_our_refund_fail() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settled", async || (state(&app, &id).await == "settled").then_some(())).await;
+    until("refund settled", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_1", "refund.failed", &by_hand(20, "failed")).await.json()["outcome"],
@@ -200,7 +200,7 @@ async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) 
             .status,
         200
     );
-    until("it settled", async || (state(app, id).await == "settled").then_some(())).await;
+    until("refund settled", async || (state(app, id).await == "settled").then_some(())).await;
     assert_ledger_adds_up(app).await;
 }
 
@@ -223,7 +223,7 @@ async fn a_partial_refund_by_hand_that_fails_after_the_rest_arrived_is_detected(
             .status,
         200
     );
-    until("it settled", async || (state(&app, &id).await == "settled").then_some(())).await;
+    until("refund settled", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_2", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"],
@@ -363,8 +363,8 @@ async fn a_refund_without_a_message_is_found_by_a_status_query() {
     checkout(&app, &id).await;
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
     stripe.refunded_by_hand(20);
-    until("it was paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
-    let noticed = until("it is recorded", async || notices(&app).await.pop()).await;
+    until("order paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
+    let noticed = until("reversal recorded", async || notices(&app).await.pop()).await;
     assert_eq!(noticed, ("returned".to_owned(), id));
 }
 
@@ -427,7 +427,7 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         app.admin("POST", &format!("/v1/admin/orders/{returned}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settled", async || (state(&app, &returned).await == "settled").then_some(())).await;
+    until("settlement", async || (state(&app, &returned).await == "settled").then_some(())).await;
     assert_eq!(differences(&app).await, [""; 0], "the order shows the refund");
     let dispute = json!({"id": "dp_1", "payment_intent": "pi_2", "amount": 20, "currency": "cny", "status": "lost"});
     assert_eq!(
@@ -439,7 +439,7 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         app.admin("POST", &format!("/v1/admin/orders/{disputed}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settled", async || (state(&app, &disputed).await == "settled").then_some(())).await;
+    until("settlement", async || (state(&app, &disputed).await == "settled").then_some(())).await;
     assert_eq!(differences(&app).await, ["reversed"], "the money went back twice");
 }
 
