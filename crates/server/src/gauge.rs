@@ -144,7 +144,7 @@ mod tests {
     use doorbuster_core::ItemId;
 
     #[test]
-    fn a_gauge_packs_the_published_counts_into_one_word() {
+    fn a_gauge_returns_the_published_counts_from_one_word() {
         let counts = ItemCounts {
             item: ItemId(1),
             total: Stock::Counted(100),

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_verifies_passes_until_the_end_of_the_period_after_its_own() {
+    fn a_key_verifies_passes_until_the_end_of_the_next_period() {
         let passes = passes(&[1]);
         let end = Millis((period(NOW) + 1) * PERIOD_MS);
         let last = issued(&passes, end.plus(-1));

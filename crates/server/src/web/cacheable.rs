@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_one_spelling() {
+    fn a_path_with_unneeded_percent_encoding_is_not_plain() {
         let check = |path: &str, plain: bool| assert_eq!(is_plain(path), plain, "{path}");
         check("/v1/sales/spring/status", true);
         check("/v1/sales/a:b", true);

@@ -53,7 +53,7 @@ fn worked(challenge: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_solved_challenge_gives_one_pass_which_buys() {
+async fn a_solved_challenge_gives_one_pass_that_buys_a_unit() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
     let status = app.get("/v1/sales/spring/status").await.json();

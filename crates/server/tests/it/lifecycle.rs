@@ -154,7 +154,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
 }
 
 #[tokio::test]
-async fn a_directory_has_one_server_at_a_time_and_outlives_it() {
+async fn a_directory_serves_one_server_at_a_time_and_keeps_its_data() {
     let app = TestApp::start().await;
     app.open_sale("spring", 5.into(), 5).await;
     let placed = app.buy("anna", "k", "spring", "phone", 2).await.json();

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_a_cell_for_each_name() {
+    fn each_row_has_a_cell_for_each_column() {
         let at = Time::from_millis(0);
         let order_row = Order {
             id: "ord_1".into(),

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn each_coding_makes_a_long_text_smaller_and_refuses_one_that_grows() {
+    fn each_coding_shrinks_a_long_text_and_refuses_to_grow_a_short_text() {
         let long = "a line of a page\n".repeat(200);
         for coding in Coding::ALL {
             let packed = coding.pack(long.as_bytes()).expect("a repetitive text gets smaller");

@@ -158,7 +158,7 @@ fn count(value: &Value) -> usize {
 }
 
 #[test]
-fn a_value_is_held_to_each_keyword() {
+fn each_keyword_of_a_schema_is_checked() {
     let document = json!({"schemas": {"Units": {"type": "integer", "minimum": 1, "maximum": 5}}});
     let check = |schema: Value, right: &[Value], wrong: &[Value]| {
         for value in right {

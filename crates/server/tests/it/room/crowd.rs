@@ -42,7 +42,7 @@ async fn each(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement with 100,000 positions on one node"]
-async fn a_hundred_thousand_wait_on_one_node() {
+async fn a_hundred_thousand_buyers_wait_on_one_node() {
     const WAITING: usize = 100_000;
     const CONNECTIONS: usize = 200;
     let app = TestApp::start().await;

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_quoted_where_they_must_be_and_formulas_are_shown() {
+    fn cells_are_quoted_and_formulas_become_text() {
         let check = |text: &str, expected: &str| {
             let mut lines = CsvLines::default();
             lines.value(1).text(text).optional(None::<i64>).value(-2).end_line();

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_go_from_hand_to_hand_and_none_is_lost() {
+    fn the_balance_keeps_its_sum_when_units_move() {
         use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
         let mut balance = Balance { total: Some(10), free: 10, ..Balance::default() };
         for (before, after, units, expected) in [

@@ -129,7 +129,7 @@ mod tests {
     use doorbuster_api::limits::CURSOR_BYTES_MAX;
 
     #[test]
-    fn a_cursor_leads_back_to_the_place_in_each_kind() {
+    fn a_cursor_decodes_to_its_position_in_each_kind() {
         let all: Vec<_> =
             DifferenceKind::ALL.iter().map(|kind| (*kind, i64::MAX - *kind as i64)).collect();
         for more in [&all[..], &all[2..3], &[(DifferenceKind::Reversed, 0)]] {

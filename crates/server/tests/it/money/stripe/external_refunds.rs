@@ -275,7 +275,7 @@ async fn a_partial_refund_by_hand_that_fails_before_stripes_answer_is_read_is_de
 }
 
 #[tokio::test]
-async fn a_dispute_is_noticed_until_it_is_won() {
+async fn the_audit_reports_a_dispute_until_the_shop_wins_it() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
