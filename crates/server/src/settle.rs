@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::linger::linger;
+use doorbuster_core::pacing::linger;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{Ticket, Verdict};
 use doorbuster_slots::{DeliveryRef, Taken};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{CloseCause, NodeId, lease};
+use doorbuster_core::{CloseCause, NodeId, lease, pacing};
 use tokio::time::Instant;
 
 use crate::config::Roles;
@@ -104,6 +104,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     let nodes = engine.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
     engine.node_count().observe(live.len());
+    engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
     if engine.observe_settlers(&nodes) {
         // Other nodes see at once which slots this node settles now.
         engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.about_node()).await?;
