@@ -49,7 +49,7 @@ impl DeadKind {
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "dlv_7", "kind": "delivery", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "error": "it answered 500",
+    "id": "dlv_7", "kind": "delivery", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "error": "the endpoint answered 500",
     "tries": 20, "at": "2026-11-20T10:00:42.000Z", "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid"
 })))]
 pub struct DeadLetter {
@@ -81,7 +81,7 @@ pub struct DeadLetter {
 /// `request`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "it answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
+    "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "the endpoint answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
     "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042_f2aa95665c", "type": "sale.opened",
     "message": {"id": "evt_0000000000000042_f2aa95665c", "type": "sale.opened", "timestamp": "2026-11-20T10:00:00.000Z", "data": {"sale": "spring"}},
     "refund": null, "request": null

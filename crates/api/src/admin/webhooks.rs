@@ -283,7 +283,7 @@ impl DeliveryState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
-    "state": "pending", "tries": 3, "next_try_at": "2026-11-20T10:00:46.000Z", "error": "it answered 503", "reason": null,
+    "state": "pending", "tries": 3, "next_try_at": "2026-11-20T10:00:46.000Z", "error": "the endpoint answered 503", "reason": null,
     "since": "2026-11-20T10:00:42.000Z", "dead_letter": null
 })))]
 pub struct Delivery {
