@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use doorbuster_core::history::DatabaseHistory;
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, NodeId, Spread};
+use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Spread};
 
 use tokio::sync::watch;
 
@@ -30,6 +30,7 @@ mod console;
 mod erase;
 mod grants;
 mod money;
+mod nodes;
 mod orders;
 mod outbox;
 mod reconciliation;
@@ -115,14 +116,6 @@ impl Store {
         match self {
             Self::Sqlite(_) => Duration::ZERO,
             Self::Postgres(s) => s.staleness(),
-        }
-    }
-
-    /// Sets the shortest time between two refreshes that other nodes' commits cause. It
-    /// does nothing for an embedded store.
-    pub fn set_refreshes_apart(&self, apart: Duration) {
-        if let Self::Postgres(s) = self {
-            s.set_refreshes_apart(apart);
         }
     }
 
@@ -363,23 +356,6 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.delete_key(id).await,
             Self::Postgres(s) => Box::pin(s.delete_key(id)).await,
-        }
-    }
-
-    /// Takes or renews the lease of the leader. Returns true if this node has the lease for
-    /// `lease_ms` from now.
-    pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.take_leader_lease(node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.take_leader_lease(node, lease_ms)).await,
-        }
-    }
-
-    /// Returns the nodes whose lease has not expired by the store's time, by number.
-    pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
-        match self {
-            Self::Sqlite(s) => s.live_nodes().await,
-            Self::Postgres(s) => Box::pin(s.live_nodes()).await,
         }
     }
 }
