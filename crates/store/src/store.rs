@@ -333,7 +333,7 @@ impl Store {
     }
 }
 
-/// Operators and nodes.
+/// The keys of operators.
 impl Store {
     /// Returns every operator's key, oldest first.
     pub async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
