@@ -22,13 +22,14 @@ const LONG: &str = include_str!("tidy/long.txt");
 /// Words that must not be in the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
 /// The workspace crates on which each crate may depend.
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 12] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 13] = [
     ("core", &[]),
     ("brokers", &[]),
     ("challenge", &[]),
     ("api", &[]),
     ("slots", &["core"]),
     ("postgres-tls", &[]),
+    ("testkit", &[]),
     ("store", &["core", "postgres-tls"]),
     ("server", &["core", "slots", "store", "api", "brokers", "challenge"]),
     ("harness", &["api", "postgres-tls"]),

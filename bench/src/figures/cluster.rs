@@ -193,7 +193,7 @@ impl ClusterUnderTest {
             self.promised += confirmed;
         }
         let [(by_node, of_node), (by_redis, of_redis)] = lost[..] else {
-            anyhow::bail!("not exactly two loads were run")
+            anyhow::bail!("expected two loads, but {} were run", lost.len())
         };
         Ok(format!(
             "our side lost {by_node} of {of_node} confirmed orders when the node was killed, and \

@@ -107,7 +107,7 @@ rules! {
     RefillAfterInit,
     /// "Sold out" is answered only if even the units in flight and in transit are too few.
     InFlightIsFree,
-    /// The snapshot for "sold out" includes the requests that hold an order.
+    /// A node that answers "sold out" from a snapshot finds every request that holds an order in it.
     WinnersInSnapshot,
     /// A node remembers the orders that it confirmed itself, even if its snapshot lacks them.
     OwnOrders,

@@ -9,9 +9,7 @@ use std::ops::RangeInclusive;
 
 use crate::pixels::Grey;
 
-#[path = "slide/form.rs"]
 mod form;
-#[path = "slide/rim.rs"]
 mod rim;
 
 const ROUNDS: usize = 300;

@@ -8,23 +8,14 @@
 //! On PostgreSQL only the points whose steps differ there run; `DOORBUSTER_FAILPOINTS_SHARED=all`
 //! runs all of them and takes some minutes.
 
-#[path = "failpoints/broker.rs"]
 mod broker;
-#[path = "failpoints/erased_buyer.rs"]
 mod erased_buyer;
-#[path = "failpoints/judge.rs"]
 mod judge;
-#[path = "failpoints/receiver.rs"]
 pub mod receiver;
-#[path = "failpoints/retrying_client.rs"]
 mod retrying_client;
-#[path = "failpoints/reversals.rs"]
 mod reversals;
-#[path = "failpoints/scenarios.rs"]
 mod scenarios;
-#[path = "failpoints/store_access.rs"]
 mod store_access;
-#[path = "failpoints/waitlist.rs"]
 mod waitlist;
 
 use std::os::unix::process::ExitStatusExt;

@@ -4,9 +4,7 @@
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds (20), `DOORBUSTER_KILL_SEED` the seed (a new
 //! one each time; a failure prints it).
 
-#[path = "kill/judge.rs"]
 mod judge;
-#[path = "kill/money.rs"]
 mod money;
 
 use std::sync::atomic::Ordering;

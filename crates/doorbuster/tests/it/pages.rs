@@ -1,36 +1,20 @@
 //! The pages of the real server, used in a real browser.
 
-#[path = "pages/axe.rs"]
 mod axe;
-#[path = "pages/buying.rs"]
 mod buying;
-#[path = "pages/cdn.rs"]
 mod cdn;
-#[path = "pages/check.rs"]
 mod check;
-#[path = "pages/driver.rs"]
 mod driver;
-#[path = "pages/elsewhere.rs"]
 mod elsewhere;
-#[path = "pages/flaky_proxy.rs"]
 mod flaky_proxy;
-#[path = "pages/live.rs"]
 mod live;
-#[path = "pages/passes.rs"]
 mod passes;
-#[path = "pages/paying.rs"]
 mod paying;
-#[path = "pages/polling.rs"]
 mod polling;
-#[path = "pages/room.rs"]
 mod room;
-#[path = "pages/stable.rs"]
 mod stable;
-#[path = "pages/tab.rs"]
 mod tab;
-#[path = "pages/visitors.rs"]
 mod visitors;
-#[path = "pages/waitlist.rs"]
 mod waitlist;
 
 use std::net::SocketAddr;

@@ -142,7 +142,7 @@ impl Drop for ParkedPermit<'_> {
     }
 }
 
-/// The demand of a request for which an item's last units are gathered.
+/// How many units a request needs while the server gathers the item's last units for it.
 struct UnitDemandEntry<'a> {
     engine: &'a Engine,
     item: &'a ItemState,

@@ -1,7 +1,6 @@
 //! Tests challenges as clients use them. A challenge is for one buyer and one sale, and has one
 //! answer.
 
-#[path = "challenges/pool.rs"]
 mod pool;
 
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
 //! Tests the endpoints that the console uses: sessions, actions, nodes, numbers by second, one
 //! buyer's history, and the check before opening.
 
-#[path = "console/every_action.rs"]
 mod every_action;
 
 use serde_json::{Value, json};

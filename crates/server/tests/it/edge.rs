@@ -15,9 +15,7 @@ use crate::several_servers::address;
 use crate::watch::Watch;
 use counting_proxy::CountingProxy;
 
-#[path = "edge/counting_proxy.rs"]
 mod counting_proxy;
-#[path = "edge/settings.rs"]
 mod settings;
 
 /// A purchase of one phone.

@@ -16,9 +16,7 @@ use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Connection, request};
 use crate::watch::Watch;
 
-#[path = "events/handshake.rs"]
 mod handshake;
-#[path = "events/idle.rs"]
 mod idle;
 
 /// A client's WebSocket.

@@ -8,9 +8,7 @@ use crate::app::{TestApp, bearer, sale};
 use crate::http::{Connection, Reply, request};
 use crate::watch::Watch;
 
-#[path = "limits/nodes.rs"]
 mod nodes;
-#[path = "limits/proxies.rs"]
 mod proxies;
 
 /// Opens a sale with these limits. A stock of 1 is sold out after one purchase.

@@ -1,24 +1,14 @@
 //! Tests payments: messages of providers, and their effects for buyers and operators.
 
-#[path = "money/erasures.rs"]
 mod erasures;
-#[path = "money/exports.rs"]
 mod exports;
-#[path = "money/inbox.rs"]
 mod inbox;
-#[path = "money/libraries.rs"]
 mod libraries;
-#[path = "money/nodes.rs"]
 mod nodes;
-#[path = "money/orders.rs"]
 mod orders;
-#[path = "money/reversals.rs"]
 mod reversals;
-#[path = "money/sandbox.rs"]
 mod sandbox;
-#[path = "money/stripe.rs"]
 mod stripe;
-#[path = "money/too_many.rs"]
 mod too_many;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

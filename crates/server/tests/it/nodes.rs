@@ -15,25 +15,15 @@ use crate::app::TestApp;
 use crate::watch::Watch;
 use fixture::{Deployment, SALE, TestNode, until};
 
-#[path = "nodes/cache.rs"]
 mod cache;
-#[path = "nodes/epoch_roll.rs"]
 mod epoch_roll;
-#[path = "nodes/fixture.rs"]
 mod fixture;
-#[path = "nodes/flood.rs"]
 mod flood;
-#[path = "nodes/leaders.rs"]
 mod leaders;
-#[path = "nodes/live_spread.rs"]
 mod live_spread;
-#[path = "nodes/redis.rs"]
 pub(crate) mod redis;
-#[path = "nodes/settlers.rs"]
 mod settlers;
-#[path = "nodes/short_stock.rs"]
 mod short_stock;
-#[path = "nodes/wait_bounds.rs"]
 mod wait_bounds;
 
 /// A time that is longer than a lease and the work after its end.

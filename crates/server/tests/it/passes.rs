@@ -1,7 +1,6 @@
 //! Tests purchase passes. The server refuses each misuse with its own problem code, and accepts a
 //! valid pass.
 
-#[path = "passes/spent.rs"]
 mod spent;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

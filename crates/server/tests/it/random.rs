@@ -13,15 +13,10 @@ use crate::app::{TestApp, sale};
 use crate::http::{Connection, Reply, request};
 use generator::{GeneratedRequest, RequestGenerator};
 
-#[path = "random/body.rs"]
 mod body;
-#[path = "random/from_schema.rs"]
 mod from_schema;
-#[path = "random/generator.rs"]
 mod generator;
-#[path = "random/samples.rs"]
 mod samples;
-#[path = "random/schema.rs"]
 mod schema;
 
 /// The number of requests if the environment sets none.

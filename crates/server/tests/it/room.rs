@@ -1,19 +1,12 @@
 //! Tests the waiting room as buyers see it: one position for each buyer, a reproducible draw, and
 //! admissions while units are available.
 
-#[path = "room/auto.rs"]
 mod auto;
-#[path = "room/crowd.rs"]
 mod crowd;
-#[path = "room/items.rs"]
 mod items;
-#[path = "room/leave.rs"]
 mod leave;
-#[path = "room/memory.rs"]
 mod memory;
-#[path = "room/nodes.rs"]
 mod nodes;
-#[path = "room/pace.rs"]
 mod pace;
 
 use std::time::{Duration, Instant};

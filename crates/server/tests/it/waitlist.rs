@@ -10,13 +10,9 @@ use crate::events::{next, socket};
 use crate::http::Reply;
 use crate::money::{self, captured, send_message};
 
-#[path = "waitlist/door.rs"]
 mod door;
-#[path = "waitlist/ends.rs"]
 mod ends;
-#[path = "waitlist/nodes.rs"]
 mod nodes;
-#[path = "waitlist/turns.rs"]
 mod turns;
 
 const WAITLIST: &str = "/v1/sales/spring/items/phone/waitlist";

@@ -1,25 +1,15 @@
 //! Tests outgoing webhooks. Receivers fail, do not answer, answer slowly, redirect, or send too
 //! much. Operators manage endpoints and dead letters.
 
-#[path = "webhooks/bodies.rs"]
 mod bodies;
-#[path = "webhooks/dead_letters.rs"]
 mod dead_letters;
-#[path = "webhooks/delivery.rs"]
 mod delivery;
-#[path = "webhooks/endpoints.rs"]
 mod endpoints;
-#[path = "webhooks/libraries.rs"]
 mod libraries;
-#[path = "webhooks/nodes.rs"]
 mod nodes;
-#[path = "webhooks/official.rs"]
 pub(crate) mod official;
-#[path = "webhooks/pause.rs"]
 mod pause;
-#[path = "webhooks/receiver.rs"]
 pub(crate) mod receiver;
-#[path = "webhooks/tls.rs"]
 mod tls;
 
 use serde_json::{Value, json};

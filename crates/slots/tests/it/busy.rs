@@ -1,6 +1,6 @@
 //! Tests servers that answer but do no work yet: one runs a long script, and one loads its file.
-//! Their refusals have no effect, and later they sell again. A node that starts meanwhile retries
-//! for a while.
+//! A command that such a server refuses changes nothing. The server sells again once it works. A
+//! node that starts meanwhile retries for a while.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;

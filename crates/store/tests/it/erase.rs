@@ -23,7 +23,6 @@ use doorbuster_store::{
 use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
 
-#[path = "erase/shell.rs"]
 pub mod shell;
 
 use shell::Shell;

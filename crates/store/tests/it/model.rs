@@ -23,7 +23,6 @@ use proptest::sample::{Index, select};
 use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
 
-#[path = "model/money.rs"]
 mod money;
 
 /// A ticket from a small range, so that the same numbers, buyers and keys repeat.

@@ -1,9 +1,7 @@
 //! Tests several nodes on one PostgreSQL. Each node learns of the others' commits, and together
 //! they never sell a unit twice.
 
-#[path = "nodes/digests.rs"]
 mod digests;
-#[path = "nodes/rest.rs"]
 mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,13 +1,9 @@
 //! Accessibility of every page state: axe-core finds nothing in both colour schemes, on a phone, a
 //! tablet and a desktop, and the smallest phone needs no sideways scrolling.
 
-#[path = "axe/console.rs"]
 mod console;
-#[path = "axe/front.rs"]
 mod front;
-#[path = "axe/paying.rs"]
 mod paying;
-#[path = "axe/report.rs"]
 mod report;
 
 use std::path::PathBuf;

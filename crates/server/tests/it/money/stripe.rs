@@ -1,20 +1,12 @@
 //! Tests Stripe payments with a local stand-in that answers as Stripe does.
 
-#[path = "stripe/external_refunds.rs"]
 mod external_refunds;
-#[path = "stripe/grace.rs"]
 mod grace;
-#[path = "stripe/later.rs"]
 mod later;
-#[path = "stripe/lost_answers.rs"]
 mod lost_answers;
-#[path = "stripe/official.rs"]
 mod official;
-#[path = "stripe/prices.rs"]
 mod prices;
-#[path = "stripe/secrets.rs"]
 mod secrets;
-#[path = "stripe/stand_in.rs"]
 mod stand_in;
 
 use hmac::{Hmac, KeyInit, Mac};

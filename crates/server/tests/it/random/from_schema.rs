@@ -17,9 +17,7 @@ use crate::app::{ADMIN_KEY, TestApp, bearer};
 use crate::http::Reply;
 use value::{KnownIds, Values};
 
-#[path = "from_schema/pattern.rs"]
 mod pattern;
-#[path = "from_schema/value.rs"]
 mod value;
 
 /// The test opens a new sale and places a new order after this many requests, because random

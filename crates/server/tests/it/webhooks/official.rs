@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 /// The directory of the libraries.
 const LIBRARIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vendor/standardwebhooks");
 
-/// If this variable is `1`, all languages are installed, and a skipped check fails.
+/// With `1`, a check fails if it would be skipped because a language is not installed.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_LIBRARIES";
 
 /// Reports a skipped check on the terminal, because the test itself passes.

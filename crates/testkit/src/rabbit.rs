@@ -22,6 +22,8 @@ pub struct Rabbit {
 }
 
 impl Rabbit {
+    /// Starts a broker on a free port.
+    #[must_use]
     pub fn start() -> Self {
         Self::start_with("")
     }
@@ -89,6 +91,7 @@ impl Rabbit {
         rabbit
     }
 
+    /// Starts the stopped broker again, on the same port and with its data.
     pub fn start_again(&mut self) {
         let port = self.port;
         let greets = || {
@@ -101,14 +104,17 @@ impl Rabbit {
         self.keeper.start(|| greets().is_some());
     }
 
+    /// Stops the broker cleanly.
     pub fn stop(&mut self) {
         self.keeper.stop();
     }
 
+    /// Kills the broker, as a power failure would.
     pub fn kill(&mut self) {
         self.keeper.kill();
     }
 
+    /// Returns the broker's port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -118,6 +124,7 @@ impl Rabbit {
         format!("amqp://guest:guest@127.0.0.1:{}/?exchange={exchange}", self.port)
     }
 
+    /// Connects to the broker, and opens a channel.
     pub async fn connect(&self) -> (Connection, Channel) {
         let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port);
         let connection = Connection::connect(&url, ConnectionProperties::default())

@@ -1,12 +1,9 @@
 //! The simulation as a test: no seed has a finding, the removal of each rule is detected, and fixed
 //! faults stay fixed.
-#[path = "it/backends.rs"]
 mod backends;
-#[path = "it/order.rs"]
 mod order;
-#[allow(dead_code, reason = "the store's own tests use the other functions")]
-#[path = "../../store/tests/it/cluster.rs"]
-mod postgres;
+
+use doorbuster_testkit::postgres;
 
 use std::collections::BTreeSet;
 

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A running proxy. It ends with the test's event loop.
 pub struct Proxy {
+    /// The port on which the proxy accepts clients.
     pub port: u16,
     gate: Arc<Gate>,
 }
@@ -20,6 +21,7 @@ struct Gate {
 }
 
 impl Proxy {
+    /// Starts a proxy before this port.
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let own = listener.local_addr().expect("an address").port();

@@ -1,22 +1,10 @@
 //! Tests with private real brokers that accept messages, refuse them, do not answer, or are killed.
 
-#[path = "it/amqp.rs"]
 mod amqp;
-#[allow(dead_code, reason = "the server's own tests do more with it")]
-#[path = "it/keeper.rs"]
-mod keeper;
-#[path = "it/nats.rs"]
 mod nats;
-#[allow(dead_code, reason = "the server's own tests do more with it")]
-#[path = "it/nats_server.rs"]
-mod nats_server;
-#[path = "it/proxy.rs"]
-mod proxy;
-#[allow(dead_code, reason = "the server's own tests do more with it")]
-#[path = "it/rabbit.rs"]
-mod rabbit;
-#[path = "it/tls.rs"]
 mod tls;
+
+use doorbuster_testkit::{keeper, nats_server, proxy, rabbit};
 
 use std::time::Duration;
 

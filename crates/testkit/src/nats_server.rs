@@ -26,13 +26,17 @@ pub struct NatsServer {
 /// A stored message of a stream.
 #[derive(Clone, Debug)]
 pub struct Kept {
+    /// The subject of the message.
     pub subject: String,
     /// The headers in their wire format.
     pub headers: String,
+    /// The bytes of the message.
     pub body: Vec<u8>,
 }
 
 impl NatsServer {
+    /// Starts a server on a free port.
+    #[must_use]
     pub fn start() -> Self {
         Self::start_with("", None)
     }
@@ -57,6 +61,7 @@ impl NatsServer {
         server
     }
 
+    /// Starts the stopped server again, on the same port and with its data.
     pub fn start_again(&mut self) {
         let port = self.port;
         let greets = || {
@@ -67,14 +72,17 @@ impl NatsServer {
         self.keeper.start(|| greets().is_some());
     }
 
+    /// Stops the server cleanly.
     pub fn stop(&mut self) {
         self.keeper.stop();
     }
 
+    /// Kills the server, as a power failure would.
     pub fn kill(&mut self) {
         self.keeper.kill();
     }
 
+    /// Returns the server's port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -84,6 +92,7 @@ impl NatsServer {
         format!("nats://shop:secret@127.0.0.1:{}?prefix={prefix}", self.port)
     }
 
+    /// Connects to the server.
     pub async fn connect(&self) -> Client {
         let mut options = ConnectOptions::new().user_and_password("shop".into(), "secret".into());
         if let Some(certificate) = &self.certificate {
