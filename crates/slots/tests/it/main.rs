@@ -13,7 +13,7 @@ mod one;
 mod open;
 mod replicas;
 mod schedules;
-pub mod server;
+mod server;
 mod several;
 mod shared;
 mod speed;
