@@ -4,10 +4,12 @@
 #   docker build -t doorbuster .
 #   docker run --rm -p 8080:8080 -v doorbuster:/var/lib/doorbuster doorbuster
 #
-# With brokers: docker build --build-arg FEATURES=amqp,nats -t doorbuster .
+# Without brokers: docker build --build-arg FEATURES=otel -t doorbuster .
+# With the commit in --version: docker build --build-arg COMMIT=$(git rev-parse --short=12 HEAD) .
 
 FROM rust:1.95-slim-trixie AS build
-ARG FEATURES=
+ARG FEATURES=amqp,nats,otel
+ARG COMMIT=
 RUN apt-get update \
  && apt-get install -y --no-install-recommends cmake g++ make \
  && rm -rf /var/lib/apt/lists/*
@@ -15,7 +17,7 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --profile dist -p doorbuster --features "$FEATURES" \
+    BUILD_COMMIT="$COMMIT" cargo build --locked --profile dist -p doorbuster --no-default-features --features "$FEATURES" \
  && install -D target/dist/doorbuster /out/doorbuster
 
 FROM debian:trixie-slim

@@ -114,7 +114,7 @@ fn fault(name: &str, shape: Shape) -> anyhow::Result<Fault> {
     Ok(fault)
 }
 
-fn build(release: bool) -> anyhow::Result<PathBuf> {
+pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "-p", "doorbuster"]);

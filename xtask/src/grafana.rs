@@ -167,6 +167,44 @@ mod tests {
         assert!(found == rendered(root).expect("a guide"), "run `cargo xtask grafana`");
     }
 
+    /// Runs promtool on a file in the directory of the rules.
+    fn promtool(words: [&str; 3]) {
+        let dir = root().expect("a root").join("packaging/prometheus");
+        let output = std::process::Command::new("promtool").current_dir(dir).args(words).output();
+        let output = output.expect("promtool starts; it is in Debian's package prometheus");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}{error}");
+    }
+
+    #[test]
+    fn the_rules_of_prometheus_are_valid_and_each_fires_in_a_test() {
+        promtool(["check", "rules", "alerts.yml"]);
+        promtool(["test", "rules", "alerts_test.yml"]);
+        let dir = root().expect("a root").join("packaging/prometheus");
+        let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("a file");
+        let (rules, tests) = (read("alerts.yml"), read("alerts_test.yml"));
+        let names = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+        for name in names {
+            assert!(tests.contains(&format!("alertname: {name}\n")), "no test fires {name}");
+        }
+    }
+
+    #[test]
+    fn every_event_that_a_rule_counts_exists() {
+        let file = root().expect("a root").join("packaging/prometheus/alerts.yml");
+        let rules = std::fs::read_to_string(file).expect("rules");
+        let events = rules.split("event=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let mut counted = 0;
+        for code in events {
+            let known =
+                doorbuster_api::log_event::LOG_EVENTS.iter().any(|event| event.code == code);
+            assert!(known, "alerts.yml counts {code}, which no log line has");
+            counted += 1;
+        }
+        assert!(counted > 5, "{counted}");
+    }
+
     #[test]
     fn every_rule_of_prometheus_uses_metrics_of_the_guide() {
         let root = root().expect("a root");

@@ -1,7 +1,8 @@
-//! The repository's tasks: `cargo xtask tidy | licences | events | logs | grafana | glyphs | sheet | sim | chaos | bench`.
+//! The repository's tasks: `cargo xtask tidy | licences | events | logs | grafana | glyphs | sheet | sim | chaos | soak | dist | bench`.
 
 mod bench;
 mod chaos;
+mod dist;
 mod events;
 mod glyphs;
 mod grafana;
@@ -9,6 +10,7 @@ mod licences;
 mod logs;
 mod sheet;
 mod sim;
+mod soak;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +44,10 @@ enum Chore {
     Sim(sim::Arguments),
     /// Run load on an installation, break parts of it, and check every answer.
     Chaos(chaos::Arguments),
+    /// Make the files of a release: archive, Debian package, bill of materials, checksums.
+    Dist(dist::Arguments),
+    /// Run an installation for hours under mixed traffic, and judge what grows.
+    Soak(soak::Arguments),
     /// Compare with other programs on this machine: `bench [NAME…] [--json] [--rounds N]
     /// [--quick]`.
     #[command(disable_help_flag = true)]
@@ -63,6 +69,8 @@ fn main() -> anyhow::Result<()> {
         Chore::Sheet => sheet::run(),
         Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Chaos(arguments) => chaos::run(&arguments),
+        Chore::Dist(arguments) => dist::run(&arguments),
+        Chore::Soak(arguments) => soak::run(&arguments),
         Chore::Bench { arguments } => bench::run(&arguments),
     }
 }

@@ -56,12 +56,16 @@ pub use webhook::{EndpointCommand, ListenArgs, NewEndpointArgs, WebhookArgs, Web
 
 /// A flash-sale engine that never sells more than the stock and never loses an accepted order.
 #[derive(Debug, Parser)]
-#[command(name = "doorbuster", version, arg_required_else_help = true, max_term_width = 100, after_help = FIRST_STEPS)]
+#[command(name = "doorbuster", version, long_version = LONG_VERSION.as_str(), arg_required_else_help = true, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Cli {
     /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// What `--version` prints; `-V` prints only the number.
+static LONG_VERSION: std::sync::LazyLock<String> =
+    std::sync::LazyLock::new(|| doorbuster_server::version::details(env!("COMMIT")));
 
 const FIRST_STEPS: &str = "\
 First steps:

@@ -1,7 +1,7 @@
 //! `serve`: runs the server until it is asked to stop.
 
 use anyhow::Context;
-use doorbuster_server::boot::{self, ServeError};
+use doorbuster_server::boot::{self, Reloader, ServeError};
 use doorbuster_server::{config as settings, log};
 
 use crate::cli::ServeArgs;
@@ -11,20 +11,22 @@ use crate::signals::{self, StopSignals};
 
 /// Runs `serve`.
 pub fn run(args: &ServeArgs) -> Outcome {
-    let settings = settings::load(&args.flags.flags(), std::env::vars_os())
+    let flags = args.flags.flags();
+    let (settings, values) = settings::load_with_values(&flags, std::env::vars_os())
         .map_err(config::settings_failure)?;
-    log::init(&settings.log);
+    let levels = log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     runtime.block_on(async {
-        // Listen before the store opens, so that an early stop signal is not lost.
+        // Listen before the store opens, so that an early signal is not lost.
         let mut stop = StopSignals::listen()?;
+        let reloader = Reloader::listen(flags, values, levels).context("cannot catch SIGHUP")?;
         let stop_requested = async {
             tokio::select! {
                 () = stop.wait() => {}
                 () = signals::stdin_ended(), if args.until_stdin_ends => {}
             }
         };
-        boot::serve(settings, stop_requested).await.map_err(serve_failure)?;
+        boot::serve(settings, Some(reloader), stop_requested).await.map_err(serve_failure)?;
         Ok(CommandResult::Success)
     })
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
@@ -40,31 +40,55 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// Opens TLS connections. Clones are cheap.
+/// Opens TLS connections. Clones are cheap and use the same certificates.
 #[derive(Clone, Debug)]
-pub struct Tls(Arc<ClientConfig>);
+pub struct Tls(Arc<TlsSettings>);
+
+#[derive(Debug)]
+struct TlsSettings {
+    check: CertCheck,
+    /// The file of trusted certificates; `None`: the system's.
+    roots: Option<PathBuf>,
+    config: RwLock<Arc<ClientConfig>>,
+}
 
 impl Tls {
     /// Returns TLS settings that trust the certificates in the file `roots`. If it is `None`, they
     /// trust the system's certificates.
     pub(crate) fn new(check: CertCheck, roots: Option<PathBuf>) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let own = match (check, roots) {
-            (CertCheck::Nothing, _) => Vec::new(),
-            (_, Some(path)) => from_file(&path)?,
-            (_, None) => rustls_native_certs::load_native_certs().certs,
-        };
-        let authorities =
-            (check != CertCheck::Nothing).then(|| authorities(&own, &provider)).transpose()?;
-        let verifier = Arc::new(Verifier::new(Arc::clone(&provider), check, authorities, own));
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::Setup(error.to_string()))?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+        let config = RwLock::new(Arc::new(client_config(check, roots.as_deref())?));
+        Ok(Self(Arc::new(TlsSettings { check, roots, config })))
     }
+
+    /// Reads the trusted certificates again. Later connections use them.
+    ///
+    /// # Errors
+    /// If they cannot be used. The previous ones stay in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let config = client_config(self.0.check, self.0.roots.as_deref())?;
+        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        Ok(())
+    }
+}
+
+/// TLS settings that trust the certificates in the file `roots`, or the system's if `None`.
+fn client_config(check: CertCheck, roots: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let own = match (check, roots) {
+        (CertCheck::Nothing, _) => Vec::new(),
+        (_, Some(path)) => from_file(path)?,
+        (_, None) => rustls_native_certs::load_native_certs().certs,
+    };
+    let authorities =
+        (check != CertCheck::Nothing).then(|| authorities(&own, &provider)).transpose()?;
+    let verifier = Arc::new(Verifier::new(Arc::clone(&provider), check, authorities, own));
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Setup(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(config)
 }
 
 fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -104,7 +128,8 @@ where
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
         // The driver passes no host for a Unix socket, which uses no TLS.
         let host = if host.is_empty() { "localhost" } else { host };
-        Ok(Connect { config: Arc::clone(&self.0), host: ServerName::try_from(host.to_owned())? })
+        let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Connect { config, host: ServerName::try_from(host.to_owned())? })
     }
 }
 

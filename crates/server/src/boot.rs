@@ -5,6 +5,7 @@ mod announce;
 mod demo;
 mod file_limit;
 mod parts;
+mod reload;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
 use parts::{engine_options, publish_keys, stock_location};
+
+pub use reload::Reloader;
 
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
 use crate::config::{BuyerKeys, Settings, Shape};
@@ -142,6 +145,7 @@ fn event_loop(workers: usize) -> io::Result<Runtime> {
 
 /// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
 /// logging.
+/// `reloader` loads the settings again on request.
 ///
 /// When the server is ready, it prints the line `doorbuster listening on http://HOST:PORT` on
 /// standard output. It also notifies the service manager.
@@ -151,6 +155,7 @@ fn event_loop(workers: usize) -> io::Result<Runtime> {
 /// Why the server did not start or did not stop cleanly.
 pub async fn serve(
     settings: Settings,
+    reloader: Option<Reloader>,
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let print_address = |address| {
@@ -159,10 +164,10 @@ pub async fn serve(
         let _ =
             writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
     };
-    serve_with(settings, print_address, asked_to_stop).await
+    serve_and_reload(settings, reloader, print_address, asked_to_stop).await
 }
 
-/// Like [`serve`], but calls `ready` with the address and does not print it.
+/// Like [`serve`], but calls `ready` with the address and does not print it. It never reloads.
 ///
 /// # Errors
 ///
@@ -172,7 +177,16 @@ pub async fn serve_with(
     ready: impl FnOnce(SocketAddr),
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let connections_max = file_limit::raise(settings.connections_max)?;
+    serve_and_reload(settings, None, ready, asked_to_stop).await
+}
+
+async fn serve_and_reload(
+    mut settings: Settings,
+    reloader: Option<Reloader>,
+    ready: impl FnOnce(SocketAddr),
+    asked_to_stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    settings.connections_max = file_limit::raise(settings.connections_max)?;
     if let Shape::Embedded = &settings.shape {
         let path = settings.data_dir.clone();
         secrets::create_directory(&path)
@@ -191,9 +205,8 @@ pub async fn serve_with(
     let place = stock_location(&settings, &secrets)?;
     let engine =
         Engine::start(engine_options(&settings, &secrets, (place, history), failed)).await?;
-    let parts =
-        ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
-    let run = run(parts, ready, asked_to_stop, fatal).await;
+    let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
+    let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
         // From here on the store must not write. Confirmed orders are on the disk. Units of other
         // tickets are returned at the next start.
@@ -216,17 +229,17 @@ struct ServerParts<'a> {
     settings: &'a Settings,
     secrets: &'a Secrets,
     engine: &'a Arc<Engine>,
-    connections_max: usize,
 }
 
 /// Runs a started engine until it must stop.
 async fn run(
     parts: ServerParts<'_>,
+    reloader: Option<Reloader>,
     ready: impl FnOnce(SocketAddr),
     asked_to_stop: impl Future<Output = ()>,
     fatal: oneshot::Receiver<String>,
 ) -> Result<(), ServeError> {
-    let ServerParts { settings, secrets, engine, connections_max } = parts;
+    let ServerParts { settings, secrets, engine } = parts;
     let app = build_app(settings, secrets, engine).await?;
     let at = |error| ServeError::Listen { address: settings.listen, error };
     let listener = web::bind(settings.listen).map_err(at)?;
@@ -243,20 +256,27 @@ async fn run(
     tracing::info!(version, shape, %address, workers, event = "server.started", "serving");
     let stop = CancellationToken::new();
     let serving = async {
-        let served = listener.serve(&app, connections_max, settings.idle, &stop);
-        tokio::join!(served, app.run_jobs(), publish_keys(parts, &stop));
+        let reloading = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = reload_on_request(reloader, &app) => {}
+            }
+        };
+        let served = listener.serve(&app, &stop);
+        tokio::join!(served, app.run_jobs(), publish_keys(parts, &stop), reloading);
     };
     let mut serving = std::pin::pin!(serving);
     let asked_to_stop = async {
         asked_to_stop.await;
-        if !settings.stop_notice.is_zero() {
+        let notice = app.stop_notice();
+        if !notice.is_zero() {
             tracing::info!(
-                for_secs = settings.stop_notice.as_secs(),
+                for_secs = notice.as_secs(),
                 event = "server.stop_requested",
                 "stop requested; reporting not ready while still serving"
             );
             app.mark_not_ready();
-            tokio::time::sleep(settings.stop_notice).await;
+            tokio::time::sleep(notice).await;
         }
     };
     let ended = tokio::select! {
@@ -277,6 +297,13 @@ async fn run(
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended
+}
+
+async fn reload_on_request(reloader: Option<Reloader>, app: &Arc<App>) {
+    match reloader {
+        Some(reloader) => reloader.run(app.clone()).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn build_app(

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::gate::Room;
-use doorbuster_core::{IdKey, ItemId, Millis, Phase};
+use doorbuster_core::{IdKey, ItemId, Millis, Phase, SlotKey};
 use doorbuster_store::{ItemCounts, SaleRow};
 
 use crate::answer_counts::AnswerCounts;
@@ -193,6 +193,21 @@ impl Catalogue {
     /// Returns every sale, in no particular order.
     pub fn sales(&self) -> impl Iterator<Item = &Arc<SaleState>> {
         self.sales.values()
+    }
+
+    /// An item's name for people, `sale/item`.
+    #[must_use]
+    pub fn item_name(&self, item: ItemId) -> String {
+        match self.item_by_id(item) {
+            Some(state) => format!("{}/{}", state.sale, state.row.name),
+            None => item.to_string(),
+        }
+    }
+
+    /// A slot's name for people: its item and its partition, `sale/item#0`.
+    #[must_use]
+    pub fn slot_name(&self, slot: SlotKey) -> String {
+        format!("{}#{}", self.item_name(slot.item), slot.index)
     }
 
     /// Returns the item with this id.

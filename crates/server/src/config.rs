@@ -15,6 +15,7 @@ mod host;
 mod page;
 mod payment;
 mod raw;
+mod reload;
 mod shape;
 mod show;
 mod table;
@@ -22,6 +23,7 @@ mod table;
 pub use cidr::Cidr;
 pub use fault::{SettingFault, SettingsError};
 pub use host::BrokerHost;
+pub use reload::{SettingValues, SettingsChange};
 pub use table::{ENV_PREFIX, SETTINGS, Setting};
 
 use std::ffi::OsString;
@@ -341,6 +343,18 @@ pub fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Settings, SettingsError> {
     gather(flags, environment).1
+}
+
+/// The checked settings, and their values for a later comparison.
+///
+/// # Errors
+/// All faults together.
+pub fn load_with_values(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(Settings, SettingValues), SettingsError> {
+    let (raw, settings) = gather(flags, environment);
+    Ok((settings?, SettingValues::new(&raw)))
 }
 
 /// Returns the effective settings, each on one line with its origin. Secrets are hidden. Also

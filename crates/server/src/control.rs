@@ -36,6 +36,7 @@ use tokio::sync::Notify;
 use crate::config::Roles;
 use crate::database;
 use crate::engine::{Engine, Jobs};
+use crate::outages;
 
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
@@ -184,6 +185,7 @@ impl Control {
 
 /// Starts every job of this node's roles. The leader's jobs pause on all other nodes.
 pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
+    jobs.start("outages", outages::run(engine.clone()));
     jobs.start("status", status::run(engine.clone()));
     jobs.start("rebuild_holders", rebuild_holders::run(engine.clone()));
     jobs.start("reload", reload::run(engine.clone()));

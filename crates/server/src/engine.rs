@@ -35,6 +35,7 @@ use crate::layout::Layout;
 use crate::meter::EngineMeter;
 use crate::metrics::Gauge;
 use crate::notify::Hub;
+use crate::outages::Outages;
 use crate::waiters::Waiters;
 use node_memory::NodeMemory;
 use settlers::SettlerWatch;
@@ -92,6 +93,7 @@ pub struct Engine {
     settlers: SettlerWatch,
     parked: AtomicUsize,
     meter: EngineMeter,
+    outages: Outages,
     drained: Notify,
     /// Locked while a changed catalogue is put in place.
     catalogue_lock: Mutex<()>,

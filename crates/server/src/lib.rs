@@ -23,7 +23,11 @@ pub mod maintenance;
 pub mod meter;
 pub mod metrics;
 pub mod notify;
+#[cfg(feature = "otel")]
+mod otlp;
+mod outages;
 mod outbox;
+mod outgoing;
 mod payment;
 pub mod purchase;
 pub mod secrets;
@@ -35,6 +39,7 @@ mod trace;
 #[path = "untraced.rs"]
 mod trace;
 pub mod unit_demand;
+pub mod version;
 mod waiters;
 pub mod web;
 

@@ -1,21 +1,37 @@
 //! The log. It is text on a terminal and otherwise JSON, always on standard error. Purchases write
 //! no log lines.
 
+mod counts;
+
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt, registry};
+use tracing_subscriber::{Layer, Registry, fmt, registry, reload};
 
 use crate::config::{LogFormat, LogSettings};
+
+pub(crate) use counts::event_counts;
 
 /// Broker clients with their logs off, because they log whole returned messages with buyers' ids.
 /// The server logs the clients' errors itself.
 const SILENT: [&str; 2] = ["lapin", "async_nats"];
 
+/// Changes the levels of a running log.
+#[derive(Debug)]
+pub struct LogLevels(reload::Handle<Targets, Registry>);
+
+impl LogLevels {
+    /// Logs at these levels from now on.
+    pub fn change(&self, settings: &LogSettings) {
+        // Fails only if another logger was installed first, as in a test.
+        let _ = self.0.reload(filter(settings));
+    }
+}
+
 /// Starts logging. Only the first call in a process has an effect.
-pub fn init(settings: &LogSettings) {
+pub fn init(settings: &LogSettings) -> LogLevels {
     let terminal = std::io::stderr().is_terminal();
     let text = match settings.format {
         LogFormat::Auto => terminal,
@@ -32,15 +48,24 @@ pub fn init(settings: &LogSettings) {
             .with_current_span(false)
             .boxed()
     };
-    let filter = SILENT
-        .iter()
-        .fold(settings.filter.clone(), |filter, part| filter.with_target(*part, LevelFilter::OFF));
-    let registry = registry().with(lines.with_filter(filter));
+    let (filter, handle) = reload::Layer::new(filter(settings));
+    let registry = registry()
+        .with(lines.with_filter(filter))
+        .with(counts::EventCounter.with_filter(LevelFilter::WARN));
     #[cfg(feature = "otel")]
     let registry = registry.with(crate::trace::layer().unwrap_or_else(|why| {
         eprintln!("doorbuster: tracing is off: {why}");
         None
     }));
+    #[cfg(feature = "otel")]
+    let registry = registry.with(crate::otlp::layer(&SILENT));
     // This call fails only if a logger exists already, as in a test.
     let _ = registry.try_init();
+    LogLevels(handle)
+}
+
+fn filter(settings: &LogSettings) -> Targets {
+    SILENT
+        .iter()
+        .fold(settings.filter.clone(), |filter, part| filter.with_target(*part, LevelFilter::OFF))
 }

@@ -1,5 +1,8 @@
 //! The engine's counters. The metrics page and the statistics read them.
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::metrics::{Histogram, HistogramSnapshot};
 
 /// Upper bounds of the buckets for settled batches, in tickets. The last bucket has no bound.
 pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
@@ -9,6 +12,7 @@ pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
 pub struct EngineMeter {
     batches: [AtomicU64; BATCH_BOUNDS.len()],
     tickets: AtomicU64,
+    commits: Histogram,
     refills: AtomicU64,
     refilled_units: AtomicU64,
     expired: AtomicU64,
@@ -72,6 +76,17 @@ impl EngineMeter {
         let i = BATCH_BOUNDS.iter().position(|&b| tickets <= b).unwrap_or(BATCH_BOUNDS.len() - 1);
         self.batches[i].fetch_add(1, Ordering::Relaxed);
         self.tickets.fetch_add(tickets as u64, Ordering::Relaxed);
+    }
+
+    /// Records how long the commit of a settled batch took.
+    pub fn record_commit(&self, took: Duration) {
+        self.commits.record(took);
+    }
+
+    /// How long commits of settled batches took.
+    #[must_use]
+    pub fn commits(&self) -> HistogramSnapshot {
+        self.commits.read()
     }
 
     /// Counts a refill of this many units.

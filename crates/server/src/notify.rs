@@ -29,9 +29,6 @@ use mailbox_set::Followers;
 
 /// Most bytes that may wait for one reader. A reader with more is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
-/// The size that each waiting event counts with. It is about the event's size on the wire.
-const EVENT_BYTES: usize = 512;
-const BACKLOG_MAX: usize = BACKLOG_BYTES_MAX / EVENT_BYTES;
 /// Most events about buyers' orders that this node keeps for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
 /// Most kept events that one reconnecting buyer gets.
@@ -96,6 +93,19 @@ impl EventKind {
             Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => Some(buyer),
             Self::Status(_) | Self::Room(_) | Self::Place { .. } => None,
         }
+    }
+
+    /// The memory that a waiting event occupies: its place in the queue, and its content.
+    fn bytes(&self) -> usize {
+        let content = match self {
+            Self::Order(order) => {
+                size_of::<Order>() + order.buyer.as_str().len() + order.key.as_str().len()
+            }
+            Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => buyer.as_str().len(),
+            Self::Place { sale, buyer } => sale.len() + buyer.as_str().len(),
+            Self::Status(sale) | Self::Room(sale) => sale.len(),
+        };
+        size_of::<HubEvent>() + size_of::<Self>() + content
     }
 
     /// Returns whether the event is for one buyer. Other events are for all readers of a sale.

@@ -43,6 +43,7 @@ use tokio::time::Instant;
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
+use crate::outages;
 
 use address_guard::AddressGuard;
 pub(crate) use body::{event_id, visible_event_id};
@@ -87,6 +88,11 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// Makes the next webhook use the certificates that the system has then.
+    pub(crate) fn renew_client(&self) {
+        self.webhooks.renew_client();
+    }
+
     /// Creates the delivery service with these settings.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
         let guard = AddressGuard::new(settings.webhooks_allow_private);
@@ -187,8 +193,9 @@ impl Outbox {
                     self.new_events.send_modify(|new_events| *new_events += 1);
                 }
                 Err(error) => {
-                    tracing::warn!(
-                        %error,
+                    outages::warn!(
+                        self.engine.outages(),
+                        error,
                         event = "webhook.positions_failed",
                         "failed to assign positions to events; will retry"
                     );
@@ -214,8 +221,9 @@ impl Outbox {
                     self.assign_workers(endpoints, &mut known, &mut workers);
                     self.known.send_replace(changes);
                 }
-                Err(error) => tracing::warn!(
-                    %error,
+                Err(error) => outages::warn!(
+                    self.engine.outages(),
+                    error,
                     event = "webhook.endpoints_failed",
                     "failed to read the endpoints; will retry"
                 ),

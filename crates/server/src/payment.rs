@@ -98,6 +98,11 @@ impl Payments {
         self.refunds.notify_one();
     }
 
+    /// Makes the next call to the provider use the certificates that the system has then.
+    pub(crate) fn renew_client(&self) {
+        self.provider.renew_client();
+    }
+
     /// Runs the payment jobs until the program stops.
     pub(crate) async fn run_jobs(&self) {
         let sending = async {

@@ -17,6 +17,7 @@ use doorbuster_store::StoreError;
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 use crate::notify::EventKind;
+use crate::outages;
 use crate::trace;
 use crate::waiters::Delivery;
 
@@ -30,8 +31,9 @@ pub async fn run(engine: Arc<Engine>) {
         let taken = match engine.slots().take(SETTLE_BATCH_MAX).await {
             Ok(taken) => taken,
             Err(error) => {
-                tracing::warn!(
-                    %error,
+                outages::warn!(
+                    engine.outages(),
+                    error,
                     event = "slot.take_failed",
                     "failed to take tickets; will retry"
                 );
@@ -57,14 +59,19 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
     failpoint::pass(Point::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
     let resolved = loop {
+        let began = Instant::now();
         match engine.store().settle(tickets.clone()).await {
-            Ok(resolved) => break resolved,
+            Ok(resolved) => {
+                engine.meter().record_commit(began.elapsed());
+                break resolved;
+            }
             Err(StoreError::Fatal(_)) => return false,
             Err(error) => {
-                tracing::warn!(
-                    %error,
-                    tickets = tickets.len(),
+                outages::warn!(
+                    engine.outages(),
+                    error,
                     event = "settle.batch_failed",
+                    tickets = tickets.len(),
                     "failed to settle a batch; will retry"
                 );
                 tokio::time::sleep(RETRY).await;
@@ -77,8 +84,9 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
         .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
         .collect();
     if let Err(error) = engine.slots().acknowledge(&done).await {
-        tracing::warn!(
-            %error,
+        outages::warn!(
+            engine.outages(),
+            error,
             event = "settle.acknowledge_failed",
             "failed to acknowledge settled tickets; their slots deliver them again"
         );

@@ -2,19 +2,27 @@
 //! only with the feature `otel`.
 //!
 //! One random number decides whether a purchase is sampled, before any part of a trace exists.
-//! Other purchases cost nothing more. The usual environment variables configure traces:
+//! Other purchases cost nothing more. A request with the header `traceparent` follows its caller:
+//! it continues a sampled trace, and is not traced if the caller's trace is not sampled.
+//!
+//! The usual environment variables configure traces:
 //!
 //! - `OTEL_EXPORTER_OTLP_ENDPOINT`: the collector. Without it, there are no traces.
 //! - `OTEL_SERVICE_NAME`: the name of the service.
 //! - `OTEL_TRACES_SAMPLER_ARG`: the share of sampled purchases, from 0 to 1.
 use std::env;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::Context;
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
+};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::{Instrument, Level, Span, Subscriber, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
@@ -23,6 +31,11 @@ use tracing_subscriber::registry::LookupSpan;
 const TARGET: &str = "doorbuster_trace";
 /// The default share: one purchase in a thousand.
 const SHARE: f64 = 0.001;
+/// Most purchases in a second whose callers decide that they are sampled. Beyond it they are not,
+/// so that a crowd that sends the header does not flood the collector.
+const CALLERS_TRACES_PER_SECOND: u32 = 100;
+/// The flag of a sampled trace.
+const SAMPLED: u8 = 1;
 /// The variables that can name the collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
@@ -75,9 +88,58 @@ fn is_sampled() -> bool {
 /// The trace of one purchase. It ends when it is dropped.
 pub(crate) struct Trace(Option<Span>);
 
-/// Starts a trace of a purchase if it is sampled.
-pub(crate) fn purchase() -> Trace {
-    Trace(is_sampled().then(|| info_span!(target: TARGET, parent: None, "purchase")))
+/// Starts a trace of a purchase if it is sampled. `parent` is the value of `traceparent`.
+pub(crate) fn purchase(parent: Option<&[u8]>) -> Trace {
+    let start = || info_span!(target: TARGET, parent: None, "purchase");
+    if TRACES.get().is_none() {
+        return Trace(None);
+    }
+    let Some(parent) = parent.and_then(parse_parent) else {
+        return Trace(is_sampled().then(start));
+    };
+    if !parent.is_sampled() || !may_follow_caller() {
+        return Trace(None);
+    }
+    let span = start();
+    // Fails only if the layer is missing. Then nothing is sent.
+    let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+    Trace(Some(span))
+}
+
+/// The caller's span, from `VERSION-TRACE-SPAN-FLAGS` (W3C Trace Context).
+fn parse_parent(value: &[u8]) -> Option<SpanContext> {
+    let mut parts = std::str::from_utf8(value).ok()?.trim().split('-');
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |text: &str, digits: usize| {
+        text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_whole = version != "00" || parts.next().is_none();
+    if !(is_hex(version, 2) && version != "ff" && is_whole)
+        || !(is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2))
+    {
+        return None;
+    }
+    let flags = u8::from_str_radix(flags, 16).ok()? & SAMPLED;
+    let context = SpanContext::new(
+        TraceId::from_hex(trace).ok()?,
+        SpanId::from_hex(span).ok()?,
+        TraceFlags::new(flags),
+        true,
+        TraceState::default(),
+    );
+    context.is_valid().then_some(context)
+}
+
+/// Whether one more caller may decide in this second.
+fn may_follow_caller() -> bool {
+    static USED: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
+    let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    let (began, count) =
+        used.filter(|(began, _)| began.elapsed().as_secs() == 0).unwrap_or((now, 0));
+    *used = Some((began, count + 1));
+    count < CALLERS_TRACES_PER_SECOND
 }
 
 impl Trace {
@@ -116,6 +178,9 @@ pub(crate) async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>
     }
 }
 
+/// Says nothing: this build sends traces if the environment names a collector.
+pub(crate) fn announce() {}
+
 /// Sends the remaining spans. Blocks while the collector takes them, at most a few seconds.
 pub(crate) fn flush() {
     if let Some((_, provider)) = TRACES.get()
@@ -127,7 +192,31 @@ pub(crate) fn flush() {
 
 #[cfg(test)]
 mod tests {
-    use super::share;
+    use super::{parse_parent, share};
+
+    #[test]
+    fn only_a_well_formed_traceparent_names_a_trace() {
+        let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        let parsed = |text: String| parse_parent(text.as_bytes());
+        let parent = parsed(format!("00-{trace}-{span}-01")).expect("a valid header");
+        assert_eq!(parent.trace_id().to_string(), trace);
+        assert_eq!(parent.span_id().to_string(), span);
+        assert!(parent.is_sampled() && parent.is_remote());
+        assert!(!parsed(format!("00-{trace}-{span}-00")).expect("valid").is_sampled());
+        assert!(parsed(format!("01-{trace}-{span}-01-more")).is_some(), "a later version");
+        for wrong in [
+            String::new(),
+            format!("ff-{trace}-{span}-01"),
+            format!("00-{trace}-{span}"),
+            format!("00-{trace}-{span}-01-more"),
+            format!("00-{}-{span}-01", "0".repeat(32)),
+            format!("00-{trace}-{}-01", "0".repeat(16)),
+            format!("00-{}-{span}-01", trace.to_uppercase()),
+            format!("00-{trace}x-{span}-01"),
+        ] {
+            assert!(parsed(wrong.clone()).is_none(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_sampling_share_is_parsed_or_refused() {

@@ -5,7 +5,7 @@
 pub(crate) struct Trace;
 
 /// Returns no trace.
-pub(crate) fn purchase() -> Trace {
+pub(crate) fn purchase(_parent: Option<&[u8]>) -> Trace {
     Trace
 }
 
@@ -29,6 +29,17 @@ pub(crate) fn traced<F: Future>(_name: &'static str, work: F) -> F {
 /// Settles a batch unchanged.
 pub(crate) fn trace_batch<F: Future>(_tickets: usize, work: F) -> F {
     work
+}
+
+/// Says at the start that this build sends nothing, if the environment names a collector.
+pub(crate) fn announce() {
+    if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|value| !value.is_empty()) {
+        tracing::warn!(
+            event = "trace.not_built",
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but this program was built without the feature \
+             otel; build it with --features otel to send traces, metrics and logs"
+        );
+    }
 }
 
 /// Sends nothing.

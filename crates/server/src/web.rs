@@ -21,6 +21,7 @@ mod health;
 mod identity;
 mod input;
 mod limits;
+mod live;
 mod orders;
 mod over_capacity;
 mod overload_pacer;
@@ -45,29 +46,33 @@ pub(crate) mod wire;
 
 pub use accept::{Listener, bind};
 pub use assets::{ExportedSale, FolderFile, brand_preview, folder};
+#[cfg(feature = "otel")]
+pub(crate) use health::metrics_page;
 pub(crate) use limits::HANDLES_SPARE;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use doorbuster_store::StoreError;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Buyers, Operators};
-use crate::config::{Cidr, Settings};
+use crate::auth::{Buyers, JwksError, Operators};
+use crate::config::Settings;
 use crate::edge::EdgeSightings;
 use crate::engine::{AboutNode, Engine};
 use crate::gate::{Gate, MasterKeys};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::payment::Payments;
-use assets::{AssetFile, Assets};
+use assets::AssetFile;
 use failure::FailureLogLimiter;
 use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
+use live::LiveSettings;
 use overload_pacer::OverloadPacer;
 use page_origin::PageOrigin;
 use pages::GuestSignIn;
@@ -82,10 +87,8 @@ pub struct App {
     engine: Arc<Engine>,
     buyers: Buyers,
     operators: Operators,
-    proxies: Vec<Cidr>,
-    assets: Assets,
-    /// The shop's name and the origin of its pages, which texts in pages contain.
-    shop: (String, Option<String>),
+    /// The settings that can change while the server runs.
+    live: ArcSwap<LiveSettings>,
     /// The list of sales as a page. The server renders it at most once a second.
     index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
     /// The origin of the pages, if it differs from this server's.
@@ -114,9 +117,6 @@ pub struct App {
     operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
     /// Tracks purchases and operators' changes. They complete even if their clients disconnect.
     running_purchases: TaskTracker,
-    /// Most event streams of one buyer: half of all connections. So one token cannot take all of
-    /// them.
-    event_streams_max: usize,
     /// Set when the program is asked to stop. A stopping program reports that it is not ready.
     is_leaving: AtomicBool,
     stopping: AtomicBool,
@@ -168,12 +168,7 @@ impl App {
             engine,
             buyers,
             operators,
-            proxies: settings.trusted_proxies.clone(),
-            assets: Assets::prepare(settings, None),
-            shop: (
-                settings.shop.clone(),
-                settings.page_origin.clone().or_else(|| settings.page_url.clone()),
-            ),
+            live: ArcSwap::from_pointee(LiveSettings::new(settings)),
             index: std::sync::Mutex::default(),
             page_origin: PageOrigin::new(settings.page_origin.as_deref()),
             views: SaleViews::default(),
@@ -191,7 +186,6 @@ impl App {
             keys: tokio::sync::Mutex::default(),
             operator_keys_read_at: tokio::sync::Mutex::default(),
             running_purchases: TaskTracker::new(),
-            event_streams_max: settings.event_streams_max,
             is_leaving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
@@ -214,6 +208,14 @@ impl App {
         if let Some(sandbox) = self.payments.sandbox() {
             sandbox.set_server_address(address);
         }
+    }
+
+    /// Reads the buyers' public keys again.
+    ///
+    /// # Errors
+    /// Why they could not be read. The previous keys stay in use.
+    pub async fn reload_keys(&self) -> Result<(), JwksError> {
+        self.buyers.reload_keys().await
     }
 
     /// Returns the engine.
@@ -244,16 +246,28 @@ impl App {
                 self.refresh_operator_keys().await;
             }
         };
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = sampling => {}
-            () = self.run_series() => {}
-            () = self.buyers.run_key_refresh() => {}
-            () = self.gate.run_jobs(&self.engine) => {}
-            () = self.payments.run_jobs() => {}
-            () = self.outbox.run_jobs() => {}
-        }
+        let jobs = async {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = sampling => {}
+                () = self.run_series() => {}
+                () = self.buyers.run_key_refresh() => {}
+                () = self.gate.run_jobs(&self.engine) => {}
+                () = self.payments.run_jobs() => {}
+                () = self.outbox.run_jobs() => {}
+            }
+        };
+        tokio::join!(jobs, self.run_otlp());
     }
+
+    /// Sends metrics and logs to a collector until the program stops.
+    #[cfg(feature = "otel")]
+    async fn run_otlp(&self) {
+        crate::otlp::run(self, &self.stop).await;
+    }
+
+    #[cfg(not(feature = "otel"))]
+    async fn run_otlp(&self) {}
 
     /// Marks the program as not ready. The program still serves requests.
     pub fn mark_not_ready(&self) {

@@ -66,6 +66,8 @@ pub struct ServerIdentity {
     /// The server's replication id. It changes when a replica takes over, and when the first
     /// replica is added.
     pub replication_id: String,
+    /// Whether the server answered when it was asked last, about a second ago.
+    pub is_up: bool,
 }
 
 /// Signs that slots may have lost their memory. They are only a hint, and do not show every loss.

@@ -18,6 +18,7 @@ mod postgres;
 mod reconciliation;
 mod sqlite;
 mod store;
+mod versions;
 mod waitlist;
 
 pub use actions::recorded;
@@ -45,3 +46,4 @@ pub use postgres::{
 };
 pub use sqlite::{Failure, Sqlite, SqliteLedger, backup, is_store, restore};
 pub use store::{CodeHash, Store, StoreResult};
+pub use versions::{StoreVersions, store_versions};

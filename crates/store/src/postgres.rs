@@ -65,6 +65,7 @@ mod waitlist;
 
 pub use connect::check_address;
 pub use ledger::PostgresLedger;
+pub(crate) use migrate::known_schema;
 pub use migrate::migrate_postgres;
 pub use secret::{shared_secret, stored_secret};
 
@@ -156,6 +157,10 @@ impl Postgres {
 
     pub(crate) fn health(&self) -> StoreResult<()> {
         self.shared().health()
+    }
+
+    pub(crate) fn reload_certificates(&self) -> Result<(), String> {
+        self.shared().connector.reload_certificates()
     }
 
     pub(crate) async fn close(&self) {

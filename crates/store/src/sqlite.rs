@@ -63,6 +63,7 @@ pub use dump::Memory;
 pub use failure::Failure;
 pub use ledger::SqliteLedger;
 pub use open::is_store;
+pub(crate) use open::known_schema;
 pub use restore::restore;
 
 use open_files::OpenFiles;

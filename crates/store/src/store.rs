@@ -31,6 +31,7 @@ mod erase;
 mod grants;
 mod money;
 mod nodes;
+mod operating;
 mod orders;
 mod outbox;
 mod reconciliation;

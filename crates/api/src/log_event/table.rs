@@ -47,6 +47,8 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "clock.stepped",
         "The clock of the machine was set. No order expires until the clock of the machine and the clock of the server agree again.",
     ),
+    error("config.reload_refused", "SIGHUP came, but the settings are invalid. Nothing changed."),
+    info("config.reloaded", "SIGHUP came. The settings and certificates were loaded again."),
     error(
         "database.clock_set",
         "The clock of the database was set. Orders expire and sales open by the earlier of the new time and the expected time.",
@@ -102,7 +104,6 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "database.standby_missing",
         "Commits wait for a synchronous standby that is not connected.",
     ),
-    warn("database.unreachable", "A statement could not reach the database."),
     info("edge.upstream_back", "A node behind this edge answers."),
     warn(
         "edge.upstream_lost",
@@ -285,6 +286,9 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.memory_lost",
         "A slot lost its memory. Its grant was closed, and its units go back to the pool.",
     ),
+    error("slot.outage_began", "A server that holds slots is unavailable."),
+    error("slot.outage_continues", "A server that holds slots is still unavailable."),
+    warn("slot.outage_ended", "The servers that hold slots are available again."),
     warn("slot.reconcile_failed", "The slots could not be reconciled with the store."),
     warn(
         "slot.release_failed",
@@ -318,6 +322,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("spread.widened", "An item with `\"partitions\": \"auto\"` has more partitions."),
     warn("store.backlog_failed", "The backlog of orders could not be read. The server retries."),
     warn("store.backlog_timed_out", "The backlog was not read in time. The server retries."),
+    warn("store.calls_failed", "Calls to the store failed, although the store is available."),
     warn(
         "store.checkpoint_failed",
         "The log of the store could not be copied into the store's file while the server stopped. The next start copies it.",
@@ -363,6 +368,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "stream.register_failed",
         "An idle WebSocket could not be registered with the poller. It keeps its own task.",
     ),
+    warn("trace.not_built", "A collector is configured, but this build lacks the feature `otel`."),
     warn("trace.unsent", "The last traces could not be sent."),
     warn("waitlist.failed", "A waitlist could not be served or ended. The server retries."),
     warn("webhook.cleanup_failed", "Old events could not be deleted."),

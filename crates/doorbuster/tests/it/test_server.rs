@@ -211,6 +211,11 @@ impl TestServer {
         (head.to_owned(), body.to_owned())
     }
 
+    /// Sends the signal of this name.
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
+    }
+
     /// Sends SIGTERM and waits; returns the exit code, the duration and standard error.
     pub fn terminate(self) -> (Option<i32>, Duration, String) {
         self.stop_with_signal("TERM")

@@ -1,4 +1,5 @@
-//! Traces as a collector receives them: the program runs beside a private OTLP receiver over HTTP.
+//! Traces, metrics and logs as a collector receives them: the program runs beside a private OTLP
+//! receiver over HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -143,9 +144,9 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
     (address, kept)
 }
 
-/// Sells one unit with this share of purchases sampled and stops the server; returns what the
-/// collector received.
-fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
+/// Sells one unit with this share of purchases sampled and stops the server; returns the path and
+/// the body of each request that the collector received. `headers` are those of the purchase.
+fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let temp_dir = TempDir::new();
     let (address, got) = collector();
     let data_dir = temp_dir.join("data");
@@ -159,6 +160,7 @@ fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
         .stdout_of_success();
     test_server.ask(&temp_dir, &["sale", "open", "drop"]).stdout_of_success();
     let lines = "Idempotency-Key: once\r\nContent-Type: application/json\r\nPrefer: wait=5\r\n";
+    let lines = &format!("{lines}{headers}");
     let body = r#"{"sale":"drop","item":"phone","units":1}"#;
     let (status, answer) =
         test_server.send(&test_server.token(&temp_dir, "anna"), "POST", "/v1/orders", lines, body);
@@ -169,13 +171,28 @@ fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     got.try_iter().collect()
 }
 
+/// The same, only what belongs to traces.
+fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
+    traces(sell_with(share, ""))
+}
+
+fn traces(got: Vec<(String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
+    got.into_iter().filter(|(path, _)| path.starts_with("POST /v1/traces ")).collect()
+}
+
+/// The spans in the requests, by name.
+fn spans(got: &[(String, Vec<u8>)]) -> Vec<Span> {
+    let resources = got.iter().flat_map(|(_, body)| inner(body, 1));
+    let scopes = resources.flat_map(|resource| inner(resource, 2));
+    let mut spans: Vec<Span> = scopes.flat_map(|scope| inner(scope, 2)).map(span).collect();
+    spans.sort_by(|a, b| a.name.cmp(&b.name));
+    spans
+}
+
 #[test]
 fn a_collector_gets_the_spans_of_a_sampled_purchase_and_of_its_batch() {
     let got = sell("1");
-    assert!(
-        !got.is_empty() && got.iter().all(|(path, _)| path.starts_with("POST /v1/traces ")),
-        "{got:?}"
-    );
+    assert!(!got.is_empty());
     let resources: Vec<&[u8]> = got.iter().flat_map(|(_, body)| inner(body, 1)).collect();
     for resource in &resources {
         let attributes: Vec<_> =
@@ -183,9 +200,7 @@ fn a_collector_gets_the_spans_of_a_sampled_purchase_and_of_its_batch() {
         let name = ("service.name".to_owned(), Value::Text("spring-shop".to_owned()));
         assert!(attributes.contains(&name), "{attributes:?}");
     }
-    let scopes = resources.into_iter().flat_map(|resource| inner(resource, 2));
-    let mut spans: Vec<Span> = scopes.flat_map(|scope| inner(scope, 2)).map(span).collect();
-    spans.sort_by(|a, b| a.name.cmp(&b.name));
+    let spans = spans(&got);
     let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["purchase", "settle", "ticket and verdict"], "{spans:#?}");
     let [purchase, settle, part] = &spans[..] else { unreachable!("three names, three spans") };
@@ -200,4 +215,51 @@ fn a_collector_gets_the_spans_of_a_sampled_purchase_and_of_its_batch() {
 #[test]
 fn a_purchase_that_is_not_sampled_is_not_sent() {
     assert_eq!(sell("0"), []);
+}
+
+#[test]
+fn a_purchase_continues_the_trace_of_its_caller_and_follows_its_decision() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let header = |flags: &str| format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-{flags}\r\n");
+    // No purchase is sampled by chance, and this one is because its caller's trace is.
+    let spans_of = |share: &str, flags: &str| spans(&traces(sell_with(share, &header(flags))));
+    let found = spans_of("0", "01");
+    let purchase = found.iter().find(|span| span.name == "purchase").expect("a purchase");
+    assert_eq!(hex(&purchase.trace), TRACE, "{found:#?}");
+    assert_eq!(hex(&purchase.parent), "00f067aa0ba902b7", "{found:#?}");
+    // Every purchase would be sampled, and this one is not because its caller's trace is not.
+    let found = spans_of("1", "00");
+    assert!(found.iter().all(|span| span.name != "purchase"), "{found:#?}");
+}
+
+#[test]
+fn a_collector_gets_metrics_and_log_lines() {
+    let got = sell_with("0", "");
+    let json = |path: &str| -> Vec<serde_json::Value> {
+        let of = got.iter().filter(|(line, _)| line.starts_with(&format!("POST {path} ")));
+        of.map(|(_, body)| serde_json::from_slice(body).expect("JSON")).collect()
+    };
+    let metrics = json("/v1/metrics");
+    let last = &metrics.last().expect("metrics are sent when the server stops")["resourceMetrics"];
+    assert_eq!(last[0]["resource"]["attributes"][0]["value"]["stringValue"], "spring-shop");
+    let of = |name: &str| {
+        let all = last[0]["scopeMetrics"][0]["metrics"].as_array().expect("a list");
+        all.iter().find(|metric| metric["name"] == name).cloned().unwrap_or_default()
+    };
+    let settled = of("doorbuster_tickets_settled_total");
+    assert_eq!(settled["sum"]["dataPoints"][0]["asDouble"], 1.0, "{settled}");
+    assert_eq!(settled["sum"]["isMonotonic"], true);
+    let commits = of("doorbuster_store_commit_seconds");
+    assert_eq!(commits["histogram"]["dataPoints"][0]["count"], "1", "{commits}");
+    let logs = json("/v1/logs");
+    let mut lines = logs.iter().flat_map(|request| {
+        request["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().expect("a list")
+    });
+    let is_phase = |line: &&serde_json::Value| {
+        let fields = line["attributes"].as_array().expect("a list");
+        fields.iter().any(|field| field["value"]["stringValue"] == "sale.phase_changed")
+    };
+    let line = lines.find(is_phase).expect("the line about the opened sale");
+    assert_eq!((&line["severityText"], &line["severityNumber"]), (&"INFO".into(), &9.into()));
 }

@@ -97,6 +97,27 @@ impl Buyers {
         }
     }
 
+    /// The number of public keys in use. `None`: tokens are signed with a secret.
+    #[must_use]
+    pub fn public_keys(&self) -> Option<usize> {
+        match &self.by {
+            TokenVerifier::Secret(_) => None,
+            TokenVerifier::Keys(keys) => Some(keys.len()),
+        }
+    }
+
+    /// Reads the public keys again at once, with the certificates that the system has now. Does
+    /// nothing if tokens are signed with a secret.
+    ///
+    /// # Errors
+    /// Why the keys could not be read. The previous keys stay in use.
+    pub async fn reload_keys(&self) -> Result<(), JwksError> {
+        match &self.by {
+            TokenVerifier::Secret(_) => Ok(()),
+            TokenVerifier::Keys(keys) => keys.reload().await,
+        }
+    }
+
     /// Reads the public keys again at intervals, so that a key that the shop removed stops working.
     /// Runs until the program ends.
     pub async fn run_key_refresh(&self) {

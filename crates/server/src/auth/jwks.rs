@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::Denied;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
+use crate::outgoing::OutgoingClient;
 
 /// How often the set is read again.
 pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
@@ -56,7 +57,7 @@ struct JwksKey {
 /// The shop's public keys.
 pub(super) struct Jwks {
     source: JwksSource,
-    client: reqwest::Client,
+    client: OutgoingClient,
     keys: ArcSwap<Vec<JwksKey>>,
     read_at: Mutex<Option<Instant>>,
 }
@@ -77,11 +78,10 @@ struct JwksSet {
 
 impl Jwks {
     pub(super) fn new(source: JwksSource) -> Self {
-        let client = reqwest::Client::builder()
-            .timeout(FETCH_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .expect("an HTTP client without certificates of its own can be created");
+        let client = OutgoingClient::new(|| {
+            let builder = reqwest::Client::builder().timeout(FETCH_TIMEOUT);
+            builder.redirect(reqwest::redirect::Policy::none()).build()
+        });
         Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
     }
 
@@ -129,9 +129,21 @@ impl Jwks {
         Claims::verify(&claims, expected, now_secs)
     }
 
+    /// The number of keys in use.
+    pub(super) fn len(&self) -> usize {
+        self.keys.load().len()
+    }
+
     /// Returns whether no set has been loaded yet.
     pub(super) fn is_empty(&self) -> bool {
         self.keys.load().is_empty()
+    }
+
+    /// Reads the set again with the certificates that the system has now, and at once.
+    pub(super) async fn reload(&self) -> Result<(), JwksError> {
+        self.client.renew();
+        *self.read_at.lock().await = None;
+        self.refresh().await
     }
 
     /// Reads the set again, except if it was read a moment ago. Concurrent callers wait for the
@@ -159,8 +171,8 @@ impl Jwks {
 
     async fn fetch(&self, url: &str) -> Result<Vec<u8>, String> {
         let why = |error: reqwest::Error| error.without_url().to_string();
-        let mut answer = self
-            .client
+        let client = self.client.get().map_err(why)?;
+        let mut answer = client
             .get(url)
             .send()
             .await

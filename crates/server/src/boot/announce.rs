@@ -10,6 +10,7 @@ use super::{ServeError, ServerParts, demo};
 use crate::config::{ProviderSettings, Settings};
 use crate::engine::{Engine, EngineError};
 use crate::secrets::{self, Secrets};
+use crate::trace;
 
 /// Logs and prints what the operator should know. Opens the sale of a demonstration.
 pub(super) async fn announce(
@@ -17,6 +18,7 @@ pub(super) async fn announce(
     address: SocketAddr,
 ) -> Result<(), ServeError> {
     let ServerParts { settings, secrets, engine, .. } = parts;
+    trace::announce();
     if engine.edge().is_some() {
         return Ok(());
     }

@@ -8,6 +8,8 @@ pub struct Setting {
     pub path: &'static str,
     /// Whether the value is a secret. A secret is never shown and may be read from a file.
     pub secret: bool,
+    /// Whether a running server uses a new value after SIGHUP.
+    pub live: bool,
 }
 
 impl Setting {
@@ -34,27 +36,27 @@ pub const SETTINGS: [Setting; 50] = [
     plain("workers"),
     plain("roles"),
     plain("data_dir"),
-    plain("trusted_proxies"),
-    plain("page.shop"),
+    live("trusted_proxies"),
+    live("page.shop"),
     plain("page.origin"),
     plain("page.url"),
-    plain("page.time_zone"),
-    plain("page.shop_url"),
-    plain("page.next_steps"),
-    plain("page.theme.accent"),
-    plain("page.theme.on_accent"),
-    plain("page.theme.accent_text"),
-    plain("page.theme.accent_wash"),
-    plain("page.theme.logo"),
-    plain("page.theme.font"),
-    plain("page.theme.footer"),
+    live("page.time_zone"),
+    live("page.shop_url"),
+    live("page.next_steps"),
+    live("page.theme.accent"),
+    live("page.theme.on_accent"),
+    live("page.theme.accent_text"),
+    live("page.theme.accent_wash"),
+    live("page.theme.logo"),
+    live("page.theme.font"),
+    live("page.theme.footer"),
     secret("auth.buyer_secret"),
     plain("auth.buyer_jwks"),
     plain("auth.issuer"),
     plain("auth.audience"),
     secret("auth.admin_key"),
     secret("auth.id_key"),
-    plain("auth.sign_in_url"),
+    live("auth.sign_in_url"),
     secret("store.url"),
     plain("store.peers"),
     secret("slots.urls"),
@@ -73,18 +75,23 @@ pub const SETTINGS: [Setting; 50] = [
     plain("webhooks.tries"),
     plain("webhooks.timeout_secs"),
     plain("brokers.hosts"),
-    plain("limits.connections"),
-    plain("limits.idle_secs"),
-    plain("limits.event_streams"),
-    plain("limits.stop_notice_secs"),
+    live("limits.connections"),
+    live("limits.idle_secs"),
+    live("limits.event_streams"),
+    live("limits.stop_notice_secs"),
     plain("log.format"),
-    plain("log.filter"),
+    live("log.filter"),
 ];
 
 const fn plain(path: &'static str) -> Setting {
-    Setting { path, secret: false }
+    Setting { path, secret: false, live: false }
 }
 
 const fn secret(path: &'static str) -> Setting {
-    Setting { path, secret: true }
+    Setting { path, secret: true, live: false }
+}
+
+/// A setting that a running server can change.
+const fn live(path: &'static str) -> Setting {
+    Setting { path, secret: false, live: true }
 }

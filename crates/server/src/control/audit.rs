@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
+use crate::outages;
 
 /// Shortest pause between two audits.
 const EVERY: Duration = Duration::from_secs(5);
@@ -86,8 +87,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
         let started = Instant::now();
         match engine.audit().await {
             Ok(view) => engine.act_on(&view).await,
-            Err(error) => tracing::warn!(
-                %error,
+            Err(error) => outages::warn!(
+                engine.outages(),
+                error,
                 event = "audit.run_failed",
                 "failed to run the audit; will retry"
             ),

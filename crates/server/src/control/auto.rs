@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
 use crate::layout::Layout;
+use crate::outages;
 
 /// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -56,10 +57,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
         for (sale, item) in open {
             let seen: &mut Observed = observed.entry(item.row.id).or_default();
             if let Err(error) = look(&engine, sale, item, seen, began).await {
-                tracing::warn!(
-                    %error,
-                    item = %item.row.id,
+                outages::warn!(
+                    engine.outages(),
+                    error,
                     event = "spread.widen_failed",
+                    item = format!("{}/{}", item.sale, item.row.name),
                     "failed to widen a spread; will retry"
                 );
             }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
+use crate::outages;
 
 use super::reconcile;
 
@@ -38,10 +39,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
             let engine = engine.clone();
             following.spawn(async move {
                 if let Err(error) = follow_drain(&engine, &sale).await {
-                    tracing::warn!(
-                        %error,
-                        sale = sale.row.id,
+                    outages::warn!(
+                        engine.outages(),
+                        error,
                         event = "slot.drain_follow_failed",
+                        sale = sale.row.id,
                         "failed to follow another node's drain; will retry"
                     );
                 }
@@ -127,10 +129,11 @@ impl Engine {
         match self.slots().stop(slot, true).await {
             Ok(()) => Some(slot),
             Err(error) => {
-                tracing::warn!(
-                    %error,
-                    %slot,
+                outages::warn!(
+                    self.outages(),
+                    error,
                     event = "slot.drain_stop_failed",
+                    slot = self.catalogue().slot_name(slot),
                     "failed to stop a slot; tickets that it still issues are returned"
                 );
                 None
@@ -147,10 +150,11 @@ impl Engine {
         let until = Instant::now() + DRAIN_MAX;
         let slots = self.stop_slots(sale).await;
         if let Err(error) = self.drain(&slots, until).await {
-            tracing::warn!(
-                %error,
-                sale = sale.row.id,
+            outages::warn!(
+                self.outages(),
+                error,
                 event = "slot.drain_incomplete",
+                sale = sale.row.id,
                 "failed to drain every slot; tickets in flight are returned"
             );
         }
@@ -181,10 +185,11 @@ impl Engine {
         if !self.layout().is_single_node()
             && let Err(error) = self.store().drain_sale(&sale.row.id, 0).await
         {
-            tracing::warn!(
-                %error,
-                sale = sale.row.id,
+            outages::warn!(
+                self.outages(),
+                error,
                 event = "slot.drain_cancel_failed",
+                sale = sale.row.id,
                 "failed to cancel a drain; other nodes keep draining until it times out"
             );
         }

@@ -38,7 +38,7 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
         && engine.store().close_grant(grant.id, CloseCause::Rolled).await?
     {
         tracing::info!(
-            slot = %grant.slot,
+            slot = engine.catalogue().slot_name(grant.slot),
             event = "slot.full",
             "slot memory was full; the slot continues under a new epoch"
         );

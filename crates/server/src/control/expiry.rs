@@ -9,6 +9,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
+use crate::outages;
 
 /// The largest and the smallest number of orders in one transaction, if enough orders are due.
 const BATCH_MAX: usize = 500;
@@ -52,8 +53,9 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
         }
         Ok(None) => SLEEP_MAX,
         Err(error) => {
-            tracing::warn!(
-                %error,
+            outages::warn!(
+                engine.outages(),
+                error,
                 event = "order.expiry_read_failed",
                 "failed to read the next order to expire; will retry"
             );
@@ -93,8 +95,9 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
                 *batch = next(*batch, began.elapsed(), time);
             }
             Err(error) => {
-                tracing::warn!(
-                    %error,
+                outages::warn!(
+                    engine.outages(),
+                    error,
                     event = "order.expiry_failed",
                     "failed to expire orders; will retry"
                 );

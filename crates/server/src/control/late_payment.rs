@@ -9,6 +9,7 @@ use super::reconcile;
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
+use crate::outages;
 
 /// How long a late payment waits for units that may still return. After that it gets units from the
 /// pool, or it is refunded.
@@ -38,8 +39,9 @@ impl Engine {
         // Recalled units that are not needed go back to the slots. A slot must also learn that the
         // buyer uses the quota again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
-            tracing::warn!(
-                %error,
+            outages::warn!(
+                self.outages(),
+                error,
                 event = "payment.late_reconcile_failed",
                 "failed to reconcile slots after a late payment; will retry"
             );
@@ -69,8 +71,9 @@ impl Engine {
                 Ok(moved) => moved,
                 Err(error) => {
                     // The payment does not wait for unreachable slots. It uses only the pool.
-                    tracing::warn!(
-                        %error,
+                    outages::warn!(
+                        self.outages(),
+                        error,
                         event = "payment.late_recall_failed",
                         "failed to recall units for a late payment; only the pool is used"
                     );

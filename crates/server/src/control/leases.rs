@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::config::Roles;
 use crate::engine::{Engine, EngineError};
+use crate::outages;
 
 /// How long a node counts as alive after its last renewal.
 pub(crate) const LEASE_MS: i64 = 3_000;
@@ -44,8 +45,9 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
                 last = asked;
             }
             Err(error) => {
-                tracing::warn!(
-                    %error,
+                outages::warn!(
+                    engine.outages(),
+                    error,
                     event = "node.lease_failed",
                     "failed to renew this node's lease; will retry"
                 );
@@ -112,7 +114,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     for grant in lease::lapsed_grants(&grants, &live, engine.node()) {
         if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
             tracing::warn!(
-                slot = %grant.slot,
+                slot = engine.catalogue().slot_name(grant.slot),
                 units = grant.unsettled(),
                 event = "node.lost",
                 "a node's lease lapsed; other nodes sell its units"

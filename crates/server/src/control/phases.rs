@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
+use crate::outages;
 
 /// Longest sleep. The sleep is bounded because the clock may be adjusted in that time.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
@@ -47,11 +48,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// Takes one step and returns the sale's id. Logs a failed step, and the next check repeats it.
 async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
-        tracing::warn!(
-            %error,
+        outages::warn!(
+            engine.outages(),
+            error,
+            event = "sale.phase_failed",
             sale = sale.row.id,
             step = step.as_str(),
-            event = "sale.phase_failed",
             "failed to change a sale's phase; will retry"
         );
         tokio::time::sleep(RETRY).await;

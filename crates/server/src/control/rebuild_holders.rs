@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::outages;
 
 /// Time between two checks for a full set.
 const EVERY: Duration = Duration::from_secs(60);
@@ -19,8 +20,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         engine.holders().begin_rebuild();
         while let Err(error) = engine.load_holders().await {
-            tracing::warn!(
-                %error,
+            outages::warn!(
+                engine.outages(),
+                error,
                 event = "store.holders_failed",
                 "failed to refresh the set of request keys that hold orders; will retry"
             );

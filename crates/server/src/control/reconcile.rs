@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::catalogue::{ItemState, SaleState, SlotUnits};
 use crate::engine::{Engine, EngineError};
+use crate::outages;
 
 use super::WakeReason;
 use super::refill::{self, POOL_REST_MS, Portions};
@@ -69,10 +70,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 let reconciled = reconcile_locked(&engine, &item).await;
                 drop(alone);
                 if let Err(error) = reconciled {
-                    tracing::warn!(
-                        %error,
-                        item = %id,
+                    outages::warn!(
+                        engine.outages(),
+                        error,
                         event = "slot.reconcile_failed",
+                        item = engine.catalogue().item_name(id),
                         "failed to reconcile slots; will retry"
                     );
                     tokio::time::sleep(RETRY).await;
@@ -89,10 +91,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
 pub(crate) async fn reconcile_all(engine: &Engine, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = reconcile(engine, &item).await {
-            tracing::warn!(
-                %error,
-                item = %item.row.id,
+            outages::warn!(
+                engine.outages(),
+                error,
                 event = "slot.reconcile_failed",
+                item = format!("{}/{}", item.sale, item.row.name),
                 "failed to reconcile slots; will retry"
             );
             engine.control().wake(item.row.id);

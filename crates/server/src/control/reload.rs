@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
+use crate::outages;
 
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
@@ -18,8 +19,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         engine.control().catalogue_changed.notified().await;
         while let Err(error) = engine.refresh_catalogue().await {
-            tracing::warn!(
-                %error,
+            outages::warn!(
+                engine.outages(),
+                error,
                 event = "sale.catalogue_failed",
                 "failed to reload the catalogue; will retry"
             );

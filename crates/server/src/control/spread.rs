@@ -84,7 +84,7 @@ async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
             LeaveStep::Close => {
                 engine.store().close_grant(now.id, CloseCause::Rolled).await?;
                 tracing::info!(
-                    %slot,
+                    slot = engine.catalogue().slot_name(slot),
                     is_overdue,
                     event = "spread.slot_closed",
                     "closed a slot that left the spread"

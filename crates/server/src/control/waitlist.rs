@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
 use crate::notify::EventKind;
+use crate::outages;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Waitlists that are served at the same time. The store groups their commits.
@@ -103,11 +104,12 @@ async fn process_waitlists(engine: &Engine) -> bool {
             WaitlistWork::End => end_entries(engine, &item).await,
         };
         done.unwrap_or_else(|error| {
-            tracing::warn!(
-                %error,
-                item = %item.row.id,
-                ?work,
+            outages::warn!(
+                engine.outages(),
+                error,
                 event = "waitlist.failed",
+                item = format!("{}/{}", item.sale, item.row.name),
+                work = format!("{work:?}"),
                 "failed to serve or end a waitlist; will retry"
             );
             false

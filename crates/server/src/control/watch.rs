@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
+use crate::outages;
 
 use super::evidence::evidence;
 
@@ -33,8 +34,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         engine.waiters().forget_overdue(engine.now().plus(-VERDICT_GRACE_MS));
         if let Err(error) = watch(&engine, is_suspected).await {
-            tracing::warn!(
-                %error,
+            outages::warn!(
+                engine.outages(),
+                error,
                 event = "slot.watch_failed",
                 "failed to watch the slots; will retry"
             );
@@ -66,10 +68,11 @@ async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     sweep(engine, &grants).await?;
     let each = futures_util::stream::iter(grants).map(|grant| async move {
         if let Err(error) = watch_one(engine, &grant, is_suspected).await {
-            tracing::warn!(
-                %error,
-                slot = %grant.slot,
+            outages::warn!(
+                engine.outages(),
+                error,
                 event = "slot.watch_failed",
+                slot = engine.catalogue().slot_name(grant.slot),
                 "failed to watch a slot; will retry"
             );
         }
@@ -109,7 +112,7 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
     let _guard = item.work.reconciling.lock().await;
     if engine.store().close_grant(grant.id, cause).await? {
         tracing::error!(
-            slot = %grant.slot,
+            slot = engine.catalogue().slot_name(grant.slot),
             cause = cause.as_str(),
             event = "slot.memory_lost",
             "a slot lost its memory; its grant was closed"
@@ -128,7 +131,7 @@ async fn close_leftover(
 ) -> Result<(), EngineError> {
     if engine.control().leads() && engine.store().close_grant(grant.id, CloseCause::Rolled).await? {
         tracing::info!(
-            slot = %grant.slot,
+            slot = engine.catalogue().slot_name(grant.slot),
             event = "slot.grant_closed",
             "closed the grant of a slot from an earlier spread"
         );

@@ -6,6 +6,16 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Engine;
+use crate::outages::Outages;
+
+impl Engine {
+    /// Returns the outages that this node sees.
+    pub(crate) fn outages(&self) -> &Outages {
+        &self.outages
+    }
+}
+
 /// Starts jobs that must not end before the program.
 pub(crate) struct Jobs {
     pub(super) tasks: TaskTracker,

@@ -28,6 +28,7 @@ use crate::holders::Holders;
 use crate::layout::Layout;
 use crate::meter::EngineMeter;
 use crate::notify::Hub;
+use crate::outages::Outages;
 use crate::settle;
 use crate::waiters::Waiters;
 
@@ -135,6 +136,7 @@ impl Engine {
             settlers: SettlerWatch::default(),
             parked: AtomicUsize::new(0),
             meter: EngineMeter::default(),
+            outages: Outages::default(),
             drained: Notify::new(),
             catalogue_lock: Mutex::default(),
             last_check: tokio::sync::Mutex::default(),

@@ -38,7 +38,7 @@ impl Engine {
                 if let Err(error) = self.slots.stop(slot, true).await {
                     tracing::warn!(
                         %error,
-                        %slot,
+                        slot = self.catalogue().slot_name(slot),
                         event = "slot.stop_failed",
                         "failed to stop a slot"
                     );

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::Cidr;
 use crate::engine::Engine;
+use crate::outages;
 
 /// Most blocks; further blocks are refused.
 pub(crate) const BLOCKS_MAX: usize = 10_000;
@@ -153,8 +154,9 @@ impl Blocks {
             every.tick().await;
             let looked = self.catch_up(engine).await;
             if let (Err(error), false) = (&looked, was_away) {
-                tracing::warn!(
-                    %error,
+                outages::warn!(
+                    engine.outages(),
+                    error,
                     event = "block.reload_failed",
                     "failed to reload the blocks; the previous ones stay in force"
                 );

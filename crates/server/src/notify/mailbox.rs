@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{BACKLOG_MAX, EventKind, HubEvent, NextEvent};
+use super::{BACKLOG_BYTES_MAX, EventKind, HubEvent, NextEvent};
 
 /// The events that wait for one reader.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct MailboxState {
     events: VecDeque<HubEvent>,
+    /// The memory that these events occupy.
+    bytes: usize,
     /// Whether more events arrived than the queue may contain.
     lagged: bool,
     /// The parking of the reader. It is set only while the reader is parked.
@@ -59,7 +61,21 @@ impl MailboxState {
         if self.lagged {
             return Some(NextEvent::Lagged);
         }
-        self.events.pop_front().map(NextEvent::HubEvent)
+        let event = self.events.pop_front()?;
+        self.bytes -= event.kind.bytes();
+        Some(NextEvent::HubEvent(event))
+    }
+
+    /// Removes the waiting events of this kind.
+    fn remove(&mut self, is_replaced: impl Fn(&EventKind) -> bool) {
+        let Self { events, bytes, .. } = self;
+        events.retain(|event| {
+            let stays = !is_replaced(&event.kind);
+            if !stays {
+                *bytes -= event.kind.bytes();
+            }
+            stays
+        });
     }
 }
 
@@ -79,19 +95,21 @@ impl Mailbox {
         // A newer status or position replaces an older one that still waits.
         match &*event.kind {
             EventKind::Status(sale) => {
-                waiting.events.retain(|e| !matches!(&*e.kind, EventKind::Status(s) if s == sale))
+                waiting.remove(|kind| matches!(kind, EventKind::Status(s) if s == sale))
             }
             EventKind::Room(sale) => {
-                waiting.events.retain(|e| !matches!(&*e.kind, EventKind::Room(s) if s == sale))
+                waiting.remove(|kind| matches!(kind, EventKind::Room(s) if s == sale))
             }
             EventKind::Order(_)
             | EventKind::Refused { .. }
             | EventKind::WaitlistEnded { .. }
             | EventKind::Place { .. } => {}
         }
-        if waiting.events.len() >= BACKLOG_MAX {
-            (waiting.lagged, waiting.events) = (true, VecDeque::new());
+        let bytes = event.kind.bytes();
+        if waiting.bytes + bytes > BACKLOG_BYTES_MAX {
+            (waiting.lagged, waiting.events, waiting.bytes) = (true, VecDeque::new(), 0);
         } else {
+            waiting.bytes += bytes;
             waiting.events.push_back(event);
         }
         match &mut waiting.rest {

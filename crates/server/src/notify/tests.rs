@@ -9,7 +9,7 @@ async fn a_slow_reader_is_dropped_and_only_the_newest_status_waits() {
     let mut reader = hub
         .subscribe(None, vec!["spring".into()], 1, None)
         .expect("no limit for a reader without a buyer");
-    for _ in 0..BACKLOG_MAX * 2 {
+    for _ in 0..BACKLOG_BYTES_MAX / 64 {
         hub.publish(EventKind::Status("spring".into()));
     }
     assert!(matches!(reader.next().await, NextEvent::HubEvent(_)));
@@ -17,7 +17,7 @@ async fn a_slow_reader_is_dropped_and_only_the_newest_status_waits() {
     let mut slow = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("the number is in range");
-    for _ in 0..=BACKLOG_MAX {
+    for _ in 0..=BACKLOG_BYTES_MAX / refused(&buyer).bytes() {
         let buyer = buyer.clone();
         hub.publish(EventKind::Refused {
             id,
@@ -42,6 +42,30 @@ fn refused(buyer: &BuyerId) -> EventKind {
         units,
         verdict: Verdict::Unavailable,
     }
+}
+
+#[tokio::test]
+async fn the_bound_of_a_reader_counts_the_bytes_of_its_waiting_events() {
+    let hub = Hub::new(Millis(1_795_000_000_000));
+    let (short, long) = ("a".to_owned(), "a".repeat(64));
+    let [short, long] = [short, long].map(|name| BuyerId::new(&name).expect("a buyer"));
+    let most = |buyer: &BuyerId| BACKLOG_BYTES_MAX / refused(buyer).bytes();
+    assert!(most(&short) > most(&long), "a longer event takes more of the bound");
+    for buyer in [&short, &long] {
+        let mut reader = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
+        // Events that were read do not count.
+        for _ in 0..2 {
+            (0..most(buyer)).for_each(|_| hub.publish(refused(buyer)));
+            assert_eq!(hub.dropped(), 0);
+            for _ in 0..most(buyer) {
+                assert!(matches!(reader.next().await, NextEvent::HubEvent(_)));
+            }
+        }
+    }
+    let mut reader = hub.subscribe(Some(long.clone()), vec![], 1, None).expect("the first");
+    (0..=most(&long)).for_each(|_| hub.publish(refused(&long)));
+    assert!(matches!(reader.next().await, NextEvent::Lagged));
+    assert_eq!(hub.dropped(), 1);
 }
 
 /// Returns the ids of the events that wait for a reader.
@@ -146,7 +170,7 @@ async fn a_parked_reader_with_too_many_waiting_events_is_too_slow() {
     let anna = BuyerId::new("anna").expect("a buyer");
     let mut reader = hub.subscribe(Some(anna.clone()), vec![], 1, None).expect("the first");
     assert!(reader.next_or_park(&ready_queue, 1).is_none());
-    for _ in 0..=BACKLOG_MAX {
+    for _ in 0..=BACKLOG_BYTES_MAX / refused(&anna).bytes() {
         hub.publish(refused(&anna));
     }
     assert_eq!(ready_queue.wait_ready().await, own(1));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use doorbuster_store::RetentionCutoffs;
 
 use super::Outbox;
+use crate::outages;
 
 /// Interval between two cleanups.
 const EVERY: Duration = Duration::from_secs(60);
@@ -49,8 +50,9 @@ impl Outbox {
                     Ok(0) => break,
                     Ok(rows) => self.meter.delete_expired(rows),
                     Err(error) => {
-                        tracing::warn!(
-                            %error,
+                        outages::warn!(
+                            self.engine.outages(),
+                            error,
                             event = "webhook.cleanup_failed",
                             "failed to delete expired rows; will retry"
                         );

@@ -1,7 +1,48 @@
 //! The log lines about the delivery of events to an endpoint.
 
+use std::time::{Duration, Instant};
+
+use doorbuster_store::StoreError;
+
+use crate::outages::{self, Outages};
+
+/// How often an endpoint that refuses events, and accepts others, is logged.
+const REFUSAL_LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// Limits the lines about one endpoint.
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog {
+    logged_at: Option<Instant>,
+}
+
+impl RefusalLog {
+    /// Logs an answer of the endpoint, if it is news. The pair says whether the endpoint began to
+    /// fail or accepts events again, and whether it failed before.
+    pub(super) fn note(
+        &mut self,
+        endpoint: &str,
+        (is_changed, failed_before): (bool, bool),
+        error: Option<&str>,
+    ) {
+        if is_changed {
+            endpoint_changed(endpoint, failed_before, error.unwrap_or_default());
+        } else if let Some(error) = error
+            && !failed_before
+            && self.logged_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOGGED_EVERY)
+        {
+            self.logged_at = Some(Instant::now());
+            tracing::warn!(
+                endpoint,
+                error,
+                event = "webhook.endpoint_failing",
+                "an endpoint does not accept an event"
+            );
+        }
+    }
+}
+
 /// Logs that an endpoint began to fail, or that it accepts events again.
-pub(super) fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str) {
+fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str) {
     if failed_before {
         tracing::info!(
             endpoint,
@@ -16,6 +57,17 @@ pub(super) fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str)
             "an endpoint does not accept events; trying one event at a time"
         );
     }
+}
+
+/// The store failed while events were delivered.
+pub(super) fn delivery_failed(outages: &Outages, endpoint: &str, error: &StoreError) {
+    outages::warn!(
+        outages,
+        error,
+        event = "webhook.delivery_failed",
+        endpoint,
+        "failed to deliver events to an endpoint; will retry"
+    );
 }
 
 /// Logs that an event became a dead letter.

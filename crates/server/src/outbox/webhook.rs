@@ -1,6 +1,5 @@
 //! Sends messages to the shop as signed requests: Standard Webhooks over HTTP. Follows no
 //! redirects, and limits the time and the size of a response.
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -13,6 +12,7 @@ use reqwest::redirect::Policy;
 
 use super::address_guard::{AddressGuard, check};
 use super::sink::{DeliveryError, Message};
+use crate::outgoing::OutgoingClient;
 use crate::signing::{self, SigningKey};
 
 /// Longest time to open a connection.
@@ -30,37 +30,40 @@ const PAUSE_MAX_MS: i64 = 3_600_000;
 /// Sends webhooks.
 pub(super) struct Webhooks {
     guard: AddressGuard,
-    timeout: Duration,
-    /// The HTTP client. The first message creates it, because loading the system's certificates is
-    /// slow.
-    client: OnceLock<Result<reqwest::Client, String>>,
+    client: OutgoingClient,
 }
 
 impl Webhooks {
     pub(super) fn new(guard: AddressGuard, timeout: Duration) -> Self {
-        Self { guard, timeout, client: OnceLock::new() }
-    }
-
-    fn client(&self) -> Result<&reqwest::Client, DeliveryError> {
-        let builder = || {
+        let resolver = std::sync::Arc::new(guard.clone());
+        let builder = move || {
             reqwest::Client::builder()
                 // A proxy from the environment would connect to addresses that the guard never
                 // checks.
                 .no_proxy()
                 .redirect(Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(self.timeout)
+                .timeout(timeout)
                 .pool_max_idle_per_host(IDLE_MAX)
                 .referer(false)
                 .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(std::sync::Arc::new(self.guard.clone()))
+                .dns_resolver(resolver.clone())
         };
-        let made = self.client.get_or_init(|| {
-            // Without the system's certificates, only http endpoints are reachable.
-            let made = builder().build().or_else(|_| builder().tls_certs_only([]).build());
-            made.map_err(|error| format!("cannot create an HTTP client: {error}"))
+        // Without the system's certificates, only http endpoints are reachable.
+        let client = OutgoingClient::new(move || {
+            builder().build().or_else(|_| builder().tls_certs_only([]).build())
         });
-        made.as_ref().map_err(|error| DeliveryError::new(error.clone()))
+        Self { guard, client }
+    }
+
+    fn client(&self) -> Result<reqwest::Client, DeliveryError> {
+        let made = self.client.get();
+        made.map_err(|error| DeliveryError::new(format!("cannot create an HTTP client: {error}")))
+    }
+
+    /// Makes the next message use the certificates that the system has then.
+    pub(super) fn renew_client(&self) {
+        self.client.renew();
     }
 
     /// Sends a message once, signed with every active secret.

@@ -50,11 +50,7 @@ pub(super) async fn run(
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
-            tracing::warn!(
-                %error,
-                endpoint = id, event = "webhook.delivery_failed",
-                "failed to deliver events to an endpoint; will retry"
-            );
+            log::delivery_failed(outbox.engine.outages(), &id, &error);
         }
         tokio::select! {
             () = tokio::time::sleep(RENEW_EVERY) => {}
@@ -92,6 +88,7 @@ struct Worker<'o> {
     may_have_more: bool,
     /// Whether the endpoint answered that it wants no more events.
     is_gone: bool,
+    refusals: log::RefusalLog,
 }
 
 /// The reason why an event was not delivered.
@@ -138,6 +135,7 @@ async fn deliver(
         advanced_at: Instant::now(),
         may_have_more: true,
         is_gone: false,
+        refusals: log::RefusalLog::default(),
     };
     let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + ROWS_REFRESH_EVERY);
     loop {
@@ -316,9 +314,8 @@ impl Worker<'_> {
             self.record_dead_letter(position, error.as_deref());
         }
         self.notes.extend(note);
-        if self.queue.is_open() != was_open {
-            log::endpoint_changed(self.id, was_open, &error.unwrap_or_default());
-        }
+        let is_changed = self.queue.is_open() != was_open;
+        self.refusals.note(self.id, (is_changed, was_open), error.as_deref());
         Ok(())
     }
 

@@ -184,6 +184,15 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
+    /// Makes the next call use the certificates that the system has then.
+    pub(super) fn renew_client(&self) {
+        match self {
+            // The sandbox uses no TLS.
+            Self::Sandbox(_) => {}
+            Self::Stripe(stripe) => stripe.renew_client(),
+        }
+    }
+
     /// Creates the configured provider. `secrets` verify and sign the sandbox's messages, newest
     /// first.
     pub(super) fn configured(

@@ -22,6 +22,7 @@ use super::provider::CheckoutStatus;
 use super::silence::{ProbeResult, ProviderSilence};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
+use crate::outages;
 
 /// Checkouts that are read at once. Each read scans all ended checkouts.
 const PAGE: usize = 1_024;
@@ -96,8 +97,9 @@ impl Payments {
                             Ok(result) => silence.record(result, Instant::now()),
                             Err(error) => {
                                 all_noted = false;
-                                tracing::warn!(
-                                    %error,
+                                outages::warn!(
+                                    self.engine.outages(),
+                                    error,
                                     event = "payment.checkout_unstored",
                                     "failed to store a provider's answer about a checkout; will retry"
                                 );
@@ -134,8 +136,9 @@ impl Payments {
                 apply_found
             }
             Err(error) => {
-                tracing::warn!(
-                    %error,
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
                     event = "payment.checkouts_unread",
                     "failed to read expired checkouts; will retry"
                 );
@@ -152,8 +155,9 @@ impl Payments {
         });
         for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
             if let Err(error) = self.engine.store().defer_checkouts(some.to_vec()).await {
-                tracing::warn!(
-                    %error,
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
                     event = "payment.postpone_failed",
                     "failed to postpone the checkouts of a silent provider; will retry"
                 );

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use super::{Payments, RefundStep};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
+use crate::outages;
 
 /// Refunds that are read at once.
 const PAGE: usize = 128;
@@ -27,8 +28,9 @@ impl Payments {
         loop {
             let wait = match self.leads() {
                 true => self.check_refunds().await.unwrap_or_else(|error| {
-                    tracing::warn!(
-                        %error,
+                    outages::warn!(
+                        self.engine.outages(),
+                        error,
                         event = "payment.refunds_unread",
                         "failed to read refunds; will retry"
                     );
@@ -50,8 +52,9 @@ impl Payments {
             checks.buffer_unordered(AT_ONCE).fold(true, async |all_noted, result| match result {
                 Ok(()) => all_noted,
                 Err(error) => {
-                    tracing::warn!(
-                        %error,
+                    outages::warn!(
+                        self.engine.outages(),
+                        error,
                         event = "payment.refund_unstored",
                         "failed to store a provider's answer about a refund; will retry"
                     );

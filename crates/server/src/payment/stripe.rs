@@ -115,6 +115,11 @@ impl Stripe {
         })
     }
 
+    /// See [`super::provider::Provider::renew_client`].
+    pub(super) fn renew_client(&self) {
+        self.api.renew_client();
+    }
+
     /// Closes a checkout. See [`super::provider::Provider::close`].
     pub(super) async fn close(
         &self,

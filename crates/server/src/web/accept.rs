@@ -59,15 +59,9 @@ impl Listener {
     }
 
     /// Serves `app` until `stop`. Then the function accepts no more connections, finishes the
-    /// current requests, and closes idle connections. At most `connections_max` connections are
-    /// open at once. Each may be idle for at most `idle`.
-    pub async fn serve(
-        self,
-        app: &Arc<App>,
-        connections_max: usize,
-        idle: Duration,
-        stop: &CancellationToken,
-    ) {
+    /// current requests, and closes idle connections. The settings of `app` limit the number of
+    /// connections and the time that each may be idle.
+    pub async fn serve(self, app: &Arc<App>, stop: &CancellationToken) {
         let open = TaskTracker::new();
         // Cancelled when the time to finish is over. The remaining connections are closed then.
         let cut = CancellationToken::new();
@@ -75,7 +69,6 @@ impl Listener {
         let mut idle_tasks = JoinSet::new();
         let idle_slots = Arc::new(IdleSlots::open(app, &cut, &mut idle_tasks));
         let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
-        let places = Arc::new(Semaphore::new(connections_max));
         let turned_away = Arc::new(Semaphore::new(OVER_CAPACITY_REPLIES_MAX));
         loop {
             let (stream, peer) = tokio::select! {
@@ -84,14 +77,16 @@ impl Listener {
                 accepted = self.accept() => accepted,
             };
             app.metrics.accepted.add_one();
-            if let Ok(place) = places.clone().try_acquire_owned() {
+            let (idle, most) = (app.live().idle, app.live().connections_max);
+            // Only this loop opens connections, so the count cannot rise in between.
+            if app.metrics.connections.get() < most as u64 {
                 let connection = Connection {
                     service: service.clone(),
                     peer: peer.ip(),
                     stop: stop.clone(),
                     cut: cut.clone(),
                     idle,
-                    _place: (place, app.metrics.connections.hold(), open.token()),
+                    _place: (app.metrics.connections.hold(), open.token()),
                 };
                 tokio::spawn(serve(Arc::new(connection), stream));
             } else {

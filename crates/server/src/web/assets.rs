@@ -80,6 +80,8 @@ pub(crate) struct AssetFile {
 #[derive(Debug)]
 pub(crate) struct Assets {
     assets: HashMap<String, Arc<AssetFile>>,
+    /// The assets before the last reload.
+    previous: HashMap<String, Arc<AssetFile>>,
     pages: HashMap<String, Arc<AssetFile>>,
 }
 
@@ -152,7 +154,17 @@ impl Assets {
                 _ => pages.insert(name, file),
             };
         }
-        Self { assets, pages }
+        Self { assets, previous: HashMap::new(), pages }
+    }
+
+    /// The asset with this hashed name.
+    fn file(&self, name: &str) -> Option<Arc<AssetFile>> {
+        self.assets.get(name).or_else(|| self.previous.get(name)).cloned()
+    }
+
+    /// Also serves the assets of the pages before, which browsers may show a while longer.
+    pub(crate) fn keep_files_of(&mut self, before: &Self) {
+        self.previous.clone_from(&before.assets);
     }
 
     /// Answers with the page from the file `name`.
@@ -200,7 +212,7 @@ pub(crate) async fn get(
     name: Option<Path<String>>,
     headers: HeaderMap,
 ) -> Answer {
-    let file = name.and_then(|Path(name)| app.assets.assets.get(&name));
+    let file = name.and_then(|Path(name)| app.live().assets.file(&name));
     match file {
         Some(file) => Ok(file.reply(&headers)),
         None => Err(Problem::not_found("there is no such file").into()),

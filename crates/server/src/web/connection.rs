@@ -10,7 +10,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -20,8 +19,8 @@ use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::metrics::GaugeGuard;
 
-/// A connection and its permit from the limit of open connections. The permit returns when the
-/// connection ends. A WebSocket takes the permit over.
+/// A connection. It counts towards the limit of open connections until it ends. A WebSocket takes
+/// its place over.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// The address of the peer.
@@ -32,7 +31,7 @@ pub(crate) struct Connection {
     pub cut: CancellationToken,
     /// How long the connection may be idle, or may take to send the head of a request.
     pub idle: Duration,
-    pub _place: (OwnedSemaphorePermit, GaugeGuard, TaskTrackerToken),
+    pub _place: (GaugeGuard, TaskTrackerToken),
 }
 
 /// Serves a connection to its end.

@@ -94,7 +94,8 @@ impl Service {
         if request.headers().contains_key(UPGRADE) {
             request.extensions_mut().insert(connection.clone());
         }
-        let client = client::client(connection.peer, request.headers(), &self.app.proxies);
+        let proxies = &self.app.live().proxies;
+        let client = client::client(connection.peer, request.headers(), proxies);
         request.extensions_mut().insert(client);
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let has_ways = |uri: &Uri| uri.query().is_some() || uri.path().contains('%');
@@ -140,10 +141,12 @@ impl Service {
         let id = known.unwrap_or_else(|| request_id(headers));
         let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
-        if let Some(FailureCause(cause)) = cause
+        // During an outage the first failed request has a line, and the others are counted.
+        if let Some(cause) = cause
+            && !self.app.engine.outages().absorbs_request(&cause)
             && self.app.failure_log.may_write(second)
         {
-            let client = client::client(peer, headers, &self.app.proxies).address;
+            let client = client::client(peer, headers, &self.app.live().proxies).address;
             tracing::warn!(
                 request_id = id.to_str().unwrap_or_default(),
                 route = route_name(route),
@@ -176,7 +179,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
 pub(crate) fn internal_error() -> Reply {
     Refused {
         problem: Box::new(Problem::internal()),
-        cause: Some(FailureCause("a handler panicked; the panic was logged before".into())),
+        cause: Some(FailureCause::new("a handler panicked; the panic was logged before")),
     }
     .reply()
 }

@@ -30,7 +30,7 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Answer {
 
 /// `GET /docs`
 pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
-    app.assets.page("docs.html", &headers)
+    app.live().assets.page("docs.html", &headers)
 }
 
 /// Adds every problem code to the page. The `type` of a problem links to the code's anchor.

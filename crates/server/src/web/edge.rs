@@ -256,7 +256,7 @@ async fn pass_on(
     mut request: Request<Body>,
 ) -> Reply {
     let app = &connection.service.app;
-    let client = client::client(connection.peer, request.headers(), &app.proxies);
+    let client = client::client(connection.peer, request.headers(), &app.live().proxies);
     let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let reply = match send(node, request, client).await {
         Ok(mut response) => {

@@ -10,13 +10,38 @@ use doorbuster_store::StoreError;
 use super::limits::RETRY_SECS;
 use super::reply::Refused;
 use crate::engine::EngineError;
+use crate::outages::{Away, FailedCall};
 
 /// Most log lines about failed requests in a second; further lines are dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 
 /// Why a request failed. The answer's extensions carry this value to the code that logs it.
 #[derive(Clone, Debug)]
-pub(crate) struct FailureCause(pub Arc<str>);
+pub(crate) struct FailureCause {
+    /// The reason.
+    text: Arc<str>,
+    /// What is away, if that is the reason.
+    away: Option<Away>,
+}
+
+impl FailureCause {
+    /// A cause that is not an outage.
+    pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), away: None }
+    }
+}
+
+impl std::fmt::Display for FailureCause {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+impl FailedCall for FailureCause {
+    fn away(&self) -> Option<Away> {
+        self.away
+    }
+}
 
 /// Returns the problem for a failure of the engine.
 pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
@@ -41,7 +66,8 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
             RETRY_SECS,
         ),
     };
-    Refused { problem: Box::new(problem), cause: Some(FailureCause(error.to_string().into())) }
+    let cause = FailureCause { text: error.to_string().into(), away: error.away() };
+    Refused { problem: Box::new(problem), cause: Some(cause) }
 }
 
 /// Limits the log lines about failures, so that an outage of the store does not fill the disk.

@@ -61,7 +61,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
         match parse_request(&buffer) {
             ParsedRequest::Purchase { known, body, mut len } => {
                 let mut now = app.engine.now();
-                let purchase_headers = known.purchase_headers(connection.peer, &app.proxies);
+                let purchase_headers = known.purchase_headers(connection.peer, &app.live().proxies);
                 let head = RawHead::Bytes(&buffer[..len - body.len()]);
                 let sell = || {
                     purchase_handler::start_purchase(

@@ -20,9 +20,12 @@ use crate::edge::{EDGE_HEADER, TIME_HEADER};
 
 mod database;
 mod edge;
+mod log;
 mod outbox;
 mod page;
 mod process;
+mod sales;
+mod slots;
 
 /// The reason why an edge is not ready: no node behind it answered the last check.
 const NO_UPSTREAM: &str = "no_upstream";
@@ -78,9 +81,14 @@ fn facts(app: &App) -> ReadinessFacts {
     }
 }
 
+/// The page of metrics.
+pub(crate) async fn metrics_page(app: &App) -> String {
+    page::text(app).await
+}
+
 /// `GET /metrics`
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Answer {
-    let text = page::text(&app).await;
+    let text = metrics_page(&app).await;
     let mut reply = Response::new(ReplyBody::Bytes(Some(text.into())));
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     reply.headers_mut().insert(CONTENT_TYPE, media);

@@ -70,7 +70,7 @@ impl App {
         let is_overloaded =
             matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded { .. }, _)));
         let overload_pacer =
-            is_overloaded && !self.proxies.iter().any(|proxy| proxy.contains(peer));
+            is_overloaded && !self.live().proxies.iter().any(|proxy| proxy.contains(peer));
         overload_pacer.then(|| self.overload_pacer.next())
     }
 }

@@ -23,7 +23,6 @@ use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::reply::{Answer, empty, json, rendered};
 use super::router::get;
 use super::sales::shown_or_new;
-use super::shell::Shop;
 use super::{App, assets, input, payment, sales, shell, wire};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
@@ -37,7 +36,7 @@ const NOTHING_HERE: &str = "there is nothing at this address";
 pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     let page = |name: &'static str| {
         get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
-            app.assets.page(name, &headers)
+            app.live().assets.page(name, &headers)
         })
     };
     let mut routes = vec![
@@ -70,7 +69,8 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     let (sales, _) = sales::page(&app, None, shell::LISTED_MAX, |phase| phase != Phase::Draft)?;
     let sales: Vec<_> =
         sales.iter().map(|sale| (wire::sale(&sale.row), wire::phase(sale.row.phase))).collect();
-    let html = shell::index_page(&app.assets.page_text("index.html"), &sales, shop(&app));
+    let live = app.live();
+    let html = shell::index_page(&live.assets.page_text("index.html"), &sales, live.shop());
     let page = match kept.take() {
         // If the text is unchanged, the old page and its compressed copies stay in use.
         Some((_, page)) if page.text() == html => page,
@@ -80,12 +80,8 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     Ok(page.reply(&headers))
 }
 
-fn shop(app: &App) -> Shop<'_> {
-    Shop { name: &app.shop.0, url: app.shop.1.as_deref() }
-}
-
 async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
-    app.assets.icon(&headers)
+    app.live().assets.icon(&headers)
 }
 
 /// Serves the page of a sale. The page exists if any node knows the sale.
@@ -97,10 +93,11 @@ async fn sale(
     let Ok(sale) = shown_or_new(&app, &name).await else {
         return missing(&app, "sale.html", &headers);
     };
-    let page = app.views.page(&app.engine, &sale, || {
+    let live = app.live();
+    let page = app.views.page(&app.engine, &sale, live.generation, || {
         let (shown, phase) = (wire::sale(&sale.row), wire::phase(sale.row.phase));
-        let template = app.assets.page_text("sale.html");
-        AssetFile::page(shell::sale_page(&template, &shown, phase, shop(&app), true))
+        let template = live.assets.page_text("sale.html");
+        AssetFile::page(shell::sale_page(&template, &shown, phase, live.shop(), true))
     });
     Ok(page.reply(&headers))
 }
@@ -111,7 +108,7 @@ async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) 
     let starts_at = sale
         .starts_at
         .ok_or_else(|| Problem::not_found("the start of this sale is not known yet"))?;
-    let entry = shell::calendar(&sale, starts_at, shop(&app));
+    let entry = shell::calendar(&sale, starts_at, app.live().shop());
     let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", entry.into());
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
@@ -128,7 +125,7 @@ async fn order(
     headers: HeaderMap,
 ) -> Answer {
     match TicketId::parse(&id) {
-        Some(_) => app.assets.page("order.html", &headers),
+        Some(_) => app.live().assets.page("order.html", &headers),
         None => missing(&app, "order.html", &headers),
     }
 }
@@ -161,7 +158,7 @@ fn redirect(status: StatusCode, to: &str) -> Answer {
 /// clients get the usual problem.
 fn missing(app: &App, page: &str, headers: &HeaderMap) -> Answer {
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
-        return app.assets.missing_page(page, headers);
+        return app.live().assets.missing_page(page, headers);
     }
     Err(Problem::not_found(NOTHING_HERE).into())
 }

@@ -116,7 +116,7 @@ where
     let map: &HeaderMap = &parts.headers;
     let values =
         |field: PurchaseHeader| map.get_all(field.name()).iter().map(HeaderValue::as_bytes);
-    let headers = PurchaseHeaders::new(values, peer, &app.proxies);
+    let headers = PurchaseHeaders::new(values, peer, &app.live().proxies);
     let arrived = (started, app.engine.now());
     let mut facts = LearnedFacts::default();
     let sold = loop {
@@ -161,7 +161,7 @@ pub(crate) fn start_purchase(
     if let Some(node) = app.engine.edge() {
         return edge::start_purchase(app, node, (headers, head), body, arrived, facts);
     }
-    let trace = trace::purchase();
+    let trace = trace::purchase(headers.trace_parent);
     match trace.run_sync(|| parse_purchase(app, headers, body, arrived, facts)) {
         Ok(CheckedPurchase::Refused(refusal, limit_status)) => {
             PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status))

@@ -22,6 +22,7 @@ pub(crate) enum PurchaseHeader {
     Page,
     Pass,
     Prefer,
+    TraceParent,
     XForwardedFor,
 }
 
@@ -41,6 +42,7 @@ impl PurchaseHeader {
             Self::Key => "idempotency-key",
             Self::Pass => "purchase-pass",
             Self::Prefer => "prefer",
+            Self::TraceParent => "traceparent",
             Self::XForwardedFor => client::X_FORWARDED_FOR,
         }
     }
@@ -61,6 +63,8 @@ pub(crate) struct PurchaseHeaders<'a> {
     pub pass: PresentedPass<'a>,
     /// How long to wait for the verdict.
     pub prefer: Prefer,
+    /// The caller's trace, unchecked.
+    pub trace_parent: Option<&'a [u8]>,
     /// The origin of the request.
     pub client: Client,
 }
@@ -92,6 +96,7 @@ impl<'a> PurchaseHeaders<'a> {
             ),
             pass: PresentedPass::new(values(PurchaseHeader::Pass)),
             prefer: Prefer::parse(values(PurchaseHeader::Prefer)),
+            trace_parent: values(PurchaseHeader::TraceParent).next(),
             client: client::from_headers(peer, proxies, forwarded, x_forwarded_for),
         }
     }

@@ -189,6 +189,8 @@ async fn guard(
 ) -> Response {
     let checked = check(&app, endpoint, &mut request).await;
     let operator = request.extensions().get::<OperatorIdentity>().cloned();
+    let subject =
+        is_operator_change(endpoint).then(|| subject(endpoint.path, request.uri().path()));
     let (limited, request) = LimitedRequest::from_request(endpoint.path, request).await;
     let mut response = match checked {
         Ok(()) if is_operator_change(endpoint) => run_to_completion(&app, next.run(request)).await,
@@ -199,7 +201,7 @@ async fn guard(
         limited.add_status_headers(&app, &mut response);
     }
     if let Some(OperatorIdentity(by)) = operator.filter(|_| is_operator_change(endpoint)) {
-        note_change(endpoint, &by, &mut response);
+        note_change(endpoint, &subject.unwrap_or_default(), &by, &mut response);
     }
     response.extensions_mut().insert(route_index(endpoint.id));
     // A shared cache must not keep an answer for one caller.
@@ -214,12 +216,13 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
 }
 
 /// Logs an operator's change with the request's id. The log of actions has the same id.
-fn note_change(endpoint: &Endpoint, by: &OperatorRequest, response: &mut Response) {
+fn note_change(endpoint: &Endpoint, subject: &str, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() {
         // The change may name buyers, so the log line does not contain it.
         tracing::info!(
             by = &*by.id,
             action = endpoint.id,
+            subject,
             event = "operator.action",
             "an operator changed something"
         );
@@ -227,6 +230,16 @@ fn note_change(endpoint: &Endpoint, by: &OperatorRequest, response: &mut Respons
     if let Ok(id) = HeaderValue::from_str(&by.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+}
+
+/// What a request is about, by its path: `sale:spring item:phone`. A path may name a buyer, which
+/// the log must not have.
+fn subject(template: &str, path: &str) -> String {
+    const NAMED: [&str; 5] = ["{sale}", "{item}", "{order}", "{endpoint}", "{key}"];
+    let parts = template.split('/').zip(path.split('/'));
+    let named = parts.filter(|(name, _)| NAMED.contains(name));
+    let words = named.map(|(name, value)| format!("{}:{value}", name.trim_matches(['{', '}'])));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Runs an operator's change in a separate task. So the change completes and is recorded even if

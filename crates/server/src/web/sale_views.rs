@@ -65,8 +65,8 @@ struct RenderedSale {
 #[derive(Debug)]
 pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
-    /// The sale's page, and the version of the sale on that page.
-    page: Mutex<Option<(Arc<SaleState>, Arc<AssetFile>)>>,
+    /// The sale's page, with the version of the sale and the generation of the settings on it.
+    page: Mutex<Option<(Arc<SaleState>, u64, Arc<AssetFile>)>>,
     /// Locked while the views are rendered. Other requests get the previous views, or wait.
     making: tokio::sync::Mutex<()>,
     /// The latencies of the sale's purchases.
@@ -124,22 +124,23 @@ impl SaleViews {
         }
     }
 
-    /// Returns the sale's page. `make` renders it once for each version of the sale.
+    /// Returns the sale's page. `make` renders it once for each version and generation.
     pub(crate) fn page(
         &self,
         engine: &Engine,
         sale: &Arc<SaleState>,
+        generation: u64,
         make: impl FnOnce() -> AssetFile,
     ) -> Arc<AssetFile> {
         let view = self.sale_view(engine, sale);
         let mut page = view.page.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, page)) = page.as_ref()
-            && Arc::ptr_eq(of, sale)
+        if let Some((of, made_for, page)) = page.as_ref()
+            && (Arc::ptr_eq(of, sale) && *made_for == generation)
         {
             return page.clone();
         }
         let made = Arc::new(make());
-        *page = Some((sale.clone(), made.clone()));
+        *page = Some((sale.clone(), generation, made.clone()));
         made
     }
 

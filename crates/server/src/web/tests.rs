@@ -63,11 +63,12 @@ impl Full {
         let settings = settings.expect("valid settings");
         let mut app = app(&dir, &settings, 100).await;
         change(Arc::get_mut(&mut app).expect("the only reference"));
+        app.change_live(|live| (live.connections_max, live.idle) = (connections, PATIENCE));
         let purchases = (0..PURCHASES_MAX).map(|_| app.running_purchases.token()).collect();
         let listener = bind(settings.listen).expect("a free port");
         let (address, stop) = (listener.address().expect("bound"), CancellationToken::new());
         let (served, stopped) = (app.clone(), stop.clone());
-        tokio::spawn(async move { listener.serve(&served, connections, PATIENCE, &stopped).await });
+        tokio::spawn(async move { listener.serve(&served, &stopped).await });
         Self { app, address, stop, _purchases: purchases, _dir: dir }
     }
 

@@ -12,11 +12,13 @@ pub(super) struct Health {
     pub(super) policy: String,
     pub(super) run_id: String,
     pub(super) replication_id: String,
+    /// Whether the server answered when it was asked last.
+    pub(super) is_up: bool,
 }
 
 impl Health {
     pub(super) fn read(address: &str, info: &str) -> Self {
-        let mut health = Self { address: address.to_owned(), ..Self::default() };
+        let mut health = Self { address: address.to_owned(), is_up: true, ..Self::default() };
         for (name, value) in info.lines().filter_map(|line| line.split_once(':')) {
             let value = value.trim();
             match name {

@@ -38,6 +38,7 @@ impl ServerWatch {
             address: h.address.clone(),
             run_id: h.run_id.clone(),
             replication_id: h.replication_id.clone(),
+            is_up: h.is_up,
         };
         let refusals = healths.iter().filter_map(|h| health::check_usable(h).err()).collect();
         LossEvidence {
@@ -66,7 +67,7 @@ impl ServerWatch {
             let reply = server.link.ask(Cmd::new().arg("INFO")).await;
             match reply.as_ref().map(text) {
                 Ok(Ok(info)) => next.push(Health::read(address, info)),
-                _ => next.extend(self.last(address)),
+                _ => next.extend(self.last(address).map(|last| Health { is_up: false, ..last })),
             }
         }
         let identities = |all: &[Health]| {

@@ -20,6 +20,8 @@ use super::failure::Failure;
 use super::hosts::{self, DatabaseHost};
 use super::inspect_database::{self, Inspected};
 
+mod certificates;
+
 type Done<T> = Result<T, Failure>;
 
 /// The function of PostgreSQL that warns when a commit was not confirmed by its standby.
@@ -129,11 +131,6 @@ impl Connector {
     /// Returns the row of this node's commit checks.
     pub(super) fn slot(&self) -> i32 {
         self.0.slot
-    }
-
-    /// Returns the reason why the last connection was not opened.
-    pub(super) fn last_failure(&self) -> String {
-        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns whether a connection that was opened at this time must be checked again.

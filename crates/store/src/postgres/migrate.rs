@@ -35,6 +35,11 @@ const WAIT: Duration = Duration::from_secs(120);
 /// other.
 const NEWER_MAX: i32 = 1;
 
+/// The newest schema that this program knows.
+pub(crate) fn known_schema() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
 /// Migrates the database at this address to the schema of this program, or creates the schema.
 /// Nodes may run meanwhile.
 ///

@@ -177,6 +177,8 @@ impl Publisher {
         match timeout(PG_POLL_WAIT, look.read_backlog(old, self.shared.writer(), &mut tell)).await {
             Ok(Ok(true)) => self.old = None,
             Ok(Ok(false)) => {}
+            // During an outage the lines about the outage are enough.
+            Ok(Err(_)) | Err(_) if self.shared.health().is_err() => {}
             Ok(Err(failure)) => {
                 tracing::warn!(
                     %failure,

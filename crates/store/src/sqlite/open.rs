@@ -222,15 +222,16 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
             r.get(0)
         })
         .map_err(fault)?;
-    let known = embedded::migrations::runner()
-        .get_migrations()
-        .iter()
-        .map(|m| i64::from(m.version()))
-        .max();
-    match known.unwrap_or(0) {
+    match known_schema() {
         known if found > known => Err(OpenError::TooNew { found, known }),
         _ => Ok(()),
     }
+}
+
+/// The newest schema that this program knows.
+pub(crate) fn known_schema() -> i64 {
+    let runner = embedded::migrations::runner();
+    runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or(0)
 }
 
 fn is_only_history(conn: &Connection) -> rusqlite::Result<bool> {

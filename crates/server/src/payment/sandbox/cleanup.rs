@@ -8,6 +8,7 @@ use doorbuster_core::Millis;
 
 use super::{Sandbox, Session, delivery, session_key};
 use crate::engine::EngineError;
+use crate::outages;
 
 /// Interval between two pages.
 const EVERY: Duration = Duration::from_secs(60);
@@ -38,8 +39,9 @@ impl Sandbox {
                 Ok(0) => EVERY,
                 Ok(_) => ERROR_PAUSE,
                 Err(error) => {
-                    tracing::warn!(
-                        %error,
+                    outages::warn!(
+                        self.engine.outages(),
+                        error,
                         event = "sandbox.cleanup_failed",
                         "failed to delete old documents of the sandbox; will retry"
                     );

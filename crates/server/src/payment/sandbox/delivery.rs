@@ -12,6 +12,7 @@ use doorbuster_core::limits::backoff_ms;
 use super::{POLL_EVERY, Sandbox};
 use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
+use crate::outages;
 use crate::signing;
 
 /// Longest wait for an answer.
@@ -45,8 +46,9 @@ impl Sandbox {
             if self.address.get().is_some()
                 && let Err(error) = self.send_due(&mut from).await
             {
-                tracing::warn!(
-                    %error,
+                outages::warn!(
+                    self.engine.outages(),
+                    error,
                     event = "sandbox.delivery_failed",
                     "failed to send the sandbox's messages; will retry"
                 );

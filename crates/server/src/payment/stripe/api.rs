@@ -4,6 +4,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::outgoing::OutgoingClient;
 use crate::payment::provider::ProviderError;
 
 /// The version of the API that this client uses.
@@ -33,6 +34,19 @@ pub(super) struct ApiError {
     message: String,
 }
 
+impl ApiError {
+    /// No answer arrived.
+    fn unreachable(error: &dyn std::fmt::Display) -> Self {
+        Self {
+            is_refusal: false,
+            is_forbidden: false,
+            is_busy: false,
+            code: None,
+            message: format!("cannot reach Stripe: {error}"),
+        }
+    }
+}
+
 impl From<ApiError> for ProviderError {
     fn from(error: ApiError) -> Self {
         Self { why: error.message, is_refusal: error.is_refusal, is_busy: error.is_busy }
@@ -42,24 +56,27 @@ impl From<ApiError> for ProviderError {
 /// The API of one Stripe account.
 #[derive(Debug)]
 pub(super) struct Api {
-    http: reqwest::Client,
+    http: OutgoingClient,
     url: String,
     key: SecretString,
 }
 
 impl Api {
     pub(super) fn new(url: &str, key: SecretString) -> Self {
-        let mut http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
-        if url.starts_with("http://") {
-            // A test server on this machine needs no certificates. Without this setting, the client
-            // would load the system's certificates, which may be missing.
-            http = http.tls_certs_only([]).no_proxy();
-        }
-        let http = http.build().expect("a client without certificates can be created");
+        let is_plain = url.starts_with("http://");
+        let http = OutgoingClient::new(move || {
+            let mut http = reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(REQUEST_TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
+            if is_plain {
+                // A test server on this machine needs no certificates. Without this, the client
+                // would load the system's certificates, which may be missing.
+                http = http.tls_certs_only([]).no_proxy();
+            }
+            http.build()
+        });
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
@@ -71,8 +88,8 @@ impl Api {
         key: Option<&str>,
     ) -> Result<Value, ApiError> {
         let body = form.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
-        let request =
-            self.http.post(format!("{}{path}", self.url)).body(body.collect::<Vec<_>>().join("&"));
+        let body = body.collect::<Vec<_>>().join("&");
+        let request = self.client()?.post(format!("{}{path}", self.url)).body(body);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         match key {
             Some(key) => self.send(request.header("idempotency-key", key)).await,
@@ -82,19 +99,23 @@ impl Api {
 
     /// Reads an object.
     pub(super) async fn get(&self, path: &str) -> Result<Value, ApiError> {
-        self.send(self.http.get(format!("{}{path}", self.url)).timeout(SHORT_TIMEOUT)).await
+        let request = self.client()?.get(format!("{}{path}", self.url));
+        self.send(request.timeout(SHORT_TIMEOUT)).await
+    }
+
+    fn client(&self) -> Result<reqwest::Client, ApiError> {
+        self.http.get().map_err(|error| ApiError::unreachable(&error))
+    }
+
+    /// Makes the next call use the certificates that the system has then.
+    pub(super) fn renew_client(&self) {
+        self.http.renew();
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, ApiError> {
         let request =
             request.bearer_auth(self.key.expose_secret()).header("stripe-version", VERSION);
-        let away = |error: &dyn std::fmt::Display| ApiError {
-            is_refusal: false,
-            is_forbidden: false,
-            is_busy: false,
-            code: None,
-            message: format!("cannot reach Stripe: {error}"),
-        };
+        let away = ApiError::unreachable;
         let mut answer = request.send().await.map_err(|error| away(&error.without_url()))?;
         let status = answer.status();
         let mut bytes = Vec::new();

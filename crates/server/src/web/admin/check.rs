@@ -117,7 +117,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, Refused> 
             ));
         }
     }
-    if app.proxies.iter().any(|network| network.contains(IpAddr::from([8, 8, 8, 8]))) {
+    if app.live().proxies.iter().any(|network| network.contains(IpAddr::from([8, 8, 8, 8]))) {
         problems.push(warning(
             "all_proxies_trusted",
             "trusted_proxies includes public addresses; clients can forge their addresses",

@@ -85,8 +85,8 @@ impl Feed {
         blocks: watch::Receiver<()>,
         after: Option<u64>,
     ) -> Option<Self> {
-        let subscription =
-            app.engine.hub().subscribe(Some(buyer), sales, app.event_streams_max, after)?;
+        let most = app.live().event_streams_max;
+        let subscription = app.engine.hub().subscribe(Some(buyer), sales, most, after)?;
         let ends_at = ends_at(&app, expiry);
         Some(Self { app, subscription, client, ends_at, blocks, place: None, pending_status: None })
     }

@@ -51,6 +51,7 @@ impl<'a> RawHeaders<'a> {
             7 if is("upgrade") || is("trailer") => return false,
             9 if is("forwarded") => PurchaseHeader::Forwarded,
             10 if is("connection") => return value.eq_ignore_ascii_case(b"keep-alive"),
+            11 if is("traceparent") => PurchaseHeader::TraceParent,
             12 if is("content-type") => PurchaseHeader::ContentType,
             13 if is("authorization") => PurchaseHeader::Authorization,
             13 if is("purchase-pass") => PurchaseHeader::Pass,

@@ -6,6 +6,18 @@ use crate::web::App;
 /// Writes these metrics. A value is missing if this node does not know it, or if its shape does not
 /// have it.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_store_up",
+        MetricKind::Gauge,
+        "1 while the store can be used, and 0 during an outage.",
+    )
+    .sample(&[], u8::from(app.engine.store().is_available()));
+    text.metric(
+        "doorbuster_store_commit_seconds",
+        MetricKind::Histogram,
+        "How long the commit of a settled batch took.",
+    )
+    .histogram(&app.engine.meter().commits());
     let database = app.engine.database();
     let replication = database.replication();
     let rows = [

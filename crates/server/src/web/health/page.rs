@@ -5,7 +5,6 @@ use doorbuster_core::{Phase, Stock};
 use doorbuster_store::BlockKind;
 
 use crate::answer_counts::Answer;
-use crate::gate::waiting_room::WaitingRoomCounts;
 use crate::gate::{AnswerOutcome, ChallengeKind, LimitSharing, Route, SCOPES};
 use crate::meter::{BATCH_BOUNDS, MeterReading};
 use crate::metrics::{MetricKind, MetricsText};
@@ -21,12 +20,16 @@ pub(super) async fn text(app: &App) -> String {
     challenges(app, &mut text);
     stock(app, &mut text);
     waitlists(app, &mut text);
-    rooms(app, &mut text);
+    super::sales::phases(app, &mut text);
+    super::sales::rooms(app, &mut text);
+    super::sales::public_keys(app, &mut text);
     money(app, &mut text).await;
     super::outbox::show(app, &mut text).await;
     engine(app, &mut text).await;
     super::database::show(app, &mut text);
     super::edge::show(app, &mut text);
+    super::slots::show(app, &mut text);
+    super::log::show(&mut text);
     super::process::show(&mut text);
     text.finish()
 }
@@ -270,34 +273,6 @@ fn waitlists(app: &App, text: &mut MetricsText) {
     .sample(&[("outcome", "served")], reading.waitlist_served)
     .sample(&[("outcome", "passed_over")], reading.waitlist_passed_over)
     .sample(&[("outcome", "closed")], reading.waitlist_closed);
-}
-
-fn rooms(app: &App, text: &mut MetricsText) {
-    let counts = app.gate.room.counts();
-    let mut show =
-        |name: &'static str, kind, help: &'static str, number: fn(&WaitingRoomCounts) -> u64| {
-            text.metric(name, kind, help);
-            for room in &counts {
-                text.sample(&[("sale", &room.sale)], number(room));
-            }
-        };
-    show(
-        "doorbuster_waiting_room_waiting",
-        MetricKind::Gauge,
-        "Positions that are not admitted yet.",
-        |room| room.waiting,
-    );
-    let called = "Positions admitted by any node.";
-    show("doorbuster_waiting_room_admitted_total", MetricKind::Counter, called, |room| room.called);
-    show(
-        "doorbuster_waiting_room_positions",
-        MetricKind::Gauge,
-        "Positions in this node's memory.",
-        |room| room.in_memory,
-    );
-    let looks = "Positions read from the store because memory was not enough.";
-    text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, looks)
-        .sample(&[], app.gate.room.store_lookups());
 }
 
 async fn money(app: &App, text: &mut MetricsText) {

@@ -100,14 +100,14 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
                 OrderState::Reserved.as_str(),
                 "the payment provider accepts no payment for this order; contact the shop",
             )),
-            cause: Some(FailureCause(error.to_string().into())),
+            cause: Some(FailureCause::new(error.to_string())),
         }),
         CheckoutResult::Unavailable(error) => Err(Refused {
             problem: Box::new(Problem::unavailable(
                 "the payment provider is unavailable; send the same request again",
                 RETRY_SECS,
             )),
-            cause: Some(FailureCause(error.to_string().into())),
+            cause: Some(FailureCause::new(error.to_string())),
         }),
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>
 
 async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     sandbox(&app)?;
-    app.assets.page("sandbox.html", &headers)
+    app.live().assets.page("sandbox.html", &headers)
 }
 
 async fn state(State(app): State<Arc<App>>, PathNames([session]): PathNames<1>) -> Answer {

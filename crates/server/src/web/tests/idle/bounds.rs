@@ -5,7 +5,7 @@ use crate::web::limits::IDLE_EVENTS_MAX;
 /// More events than an idle WebSocket gets in a row, but not too many to wait for it.
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
 /// More events than may wait for a reader.
-const TOO_MANY: u32 = 5_000;
+const TOO_MANY: u32 = 20_000;
 /// The limit of streams of one buyer.
 const STREAMS: usize = 3;
 
@@ -29,7 +29,7 @@ async fn many_events_arrive_in_order_and_too_many_close_the_socket() {
 
 #[tokio::test]
 async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
-    let full = start(|app| app.event_streams_max = STREAMS).await;
+    let full = start(|app| app.change_live(|live| live.event_streams_max = STREAMS)).await;
     let mut sockets = Vec::new();
     for at in 0..CONNECTIONS {
         sockets.push(socket_of(&full, &format!("b{}", at / STREAMS), "").await);

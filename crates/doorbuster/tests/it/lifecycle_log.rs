@@ -1,0 +1,100 @@
+//! What a server logs at its default level while operators work.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::test_server::{TempDir, TestServer, program, serve, until};
+
+fn lines(log: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(log).expect("the log exists");
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// A receiver of webhooks that answers 401, until the tests end.
+fn refusing_endpoint() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}/events", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.expect("a connection"));
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).unwrap_or(0) == 0 || line.trim().is_empty() {
+                    break;
+                }
+                let digits = line.to_ascii_lowercase();
+                if let Some(digits) = digits.strip_prefix("content-length:") {
+                    length = digits.trim().parse().expect("a number");
+                }
+            }
+            let _ = std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink());
+            let answer =
+                "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = stream.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn the_life_of_a_sale_and_a_failing_endpoint_are_in_the_log() {
+    let temp_dir = TempDir::new();
+    let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+    let mut command = serve(&temp_dir, &data_dir);
+    command.env_remove("DOORBUSTER_LOG__FILTER").env("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true");
+    command.stderr(File::create(&log).expect("a log file"));
+    let server = TestServer::start(command, data_dir);
+    let ask = |words: &[&str]| server.ask(&temp_dir, words).stdout_of_success();
+    ask(&["webhook", "endpoint", "add", &refusing_endpoint()]);
+    let item = "id=phone,title=Phone,stock=9,price=10.00EUR";
+    ask(&["sale", "create", "spring", "--title", "Spring", "--item", item]);
+    for step in ["open", "pause", "resume"] {
+        ask(&["sale", step, "spring"]);
+    }
+    ask(&["sale", "close", "spring", "--yes"]);
+    let has = |event: &str, test: &dyn Fn(&Value) -> bool| {
+        lines(&log).into_iter().find(|line| line["event"] == event && test(line))
+    };
+    for phase in ["open", "paused", "closed"] {
+        let line = until("the phase is logged", || {
+            has("sale.phase_changed", &|line| line["phase"] == phase)
+        });
+        assert_eq!((&line["level"], &line["sale"]), (&"INFO".into(), &"spring".into()), "{line}");
+    }
+    let line =
+        until("the failing endpoint is logged", || has("webhook.endpoint_failing", &|_| true));
+    assert_eq!(line["level"], "WARN", "{line}");
+    assert!(line["error"].as_str().is_some_and(|error| error.contains("401")), "{line}");
+    let line = has("server.started", &|_| true).expect("the start is logged");
+    assert_eq!(line["shape"], "embedded", "{line}");
+    assert!(line["version"].as_str().is_some_and(|version| !version.is_empty()), "{line}");
+    let actions: Vec<_> = lines(&log)
+        .into_iter()
+        .filter(|line| line["event"] == "operator.action")
+        .map(|line| format!("{} {}", line["action"], line["subject"]))
+        .collect();
+    for action in [r#""open_sale" "sale:spring""#, r#""close_sale" "sale:spring""#] {
+        assert!(actions.iter().any(|found| found == action), "{action}: {actions:?}");
+    }
+    assert_eq!(server.terminate().0, Some(0));
+    assert!(has("server.stopping", &|_| true).is_some());
+    // No line names an item by its number.
+    let text = std::fs::read_to_string(&log).expect("the log exists");
+    assert!(!text.contains("\"1#0\""), "{text}");
+}
+
+#[test]
+fn the_version_names_commit_features_and_schemas() {
+    let temp_dir = TempDir::new();
+    let long = crate::test_server::run(program(&temp_dir).arg("--version")).stdout_of_success();
+    for part in ["commit: ", "features: amqp nats otel", "sqlite: 3.", "schema of postgres: "] {
+        assert!(long.contains(part), "{part}: {long}");
+    }
+    let short = crate::test_server::run(program(&temp_dir).arg("-V")).stdout_of_success();
+    assert_eq!(short.trim(), concat!("doorbuster ", env!("CARGO_PKG_VERSION")));
+}

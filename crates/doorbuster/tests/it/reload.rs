@@ -1,0 +1,123 @@
+//! SIGHUP: a running server loads its settings again.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::test_server::{KEY, TempDir, TestServer, program, until};
+
+/// A server with a settings file, whose log is in a file.
+struct Reloadable {
+    server: TestServer,
+    settings: PathBuf,
+    log: PathBuf,
+}
+
+impl Reloadable {
+    fn start(temp_dir: &TempDir, text: &str) -> Self {
+        let (data_dir, settings, log) =
+            (temp_dir.join("data"), temp_dir.join("settings.toml"), temp_dir.join("log"));
+        std::fs::write(&settings, text).expect("the file is written");
+        let mut command: Command = program(temp_dir);
+        command.args(["serve", "--log-format", "json", "--data-dir"]).arg(&data_dir);
+        command.arg("--config").arg(&settings).env("DOORBUSTER_AUTH__ADMIN_KEY", KEY);
+        command.stderr(File::create(&log).expect("a log file"));
+        Self { server: TestServer::start(command, data_dir), settings, log }
+    }
+
+    /// Writes the file, sends SIGHUP, and returns the line that says what happened.
+    fn reload(&self, text: &str) -> Value {
+        std::fs::write(&self.settings, text).expect("the file is written");
+        let before = lines(&self.log).len();
+        self.server.signal("HUP");
+        until("the reload is logged", || {
+            let is_reload = |line: &Value| {
+                line["event"].as_str().is_some_and(|event| event.starts_with("config."))
+            };
+            lines(&self.log).into_iter().skip(before).find(is_reload)
+        })
+    }
+
+    fn index(&self) -> String {
+        self.server.exchange("", "GET", "/", "", "").1
+    }
+}
+
+fn lines(log: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(log).expect("the log exists");
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// The settings with these values.
+fn file(level: &str, shop: &str, connections: &str, workers: u32) -> String {
+    format!(
+        "listen = \"127.0.0.1:0\"\nworkers = {workers}\n[page]\nshop = \"{shop}\"\n[limits]\n\
+         connections = {connections}\n[log]\nfilter = \"{level}\"\n"
+    )
+}
+
+#[test]
+fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
+    let temp_dir = TempDir::new();
+    let server = Reloadable::start(&temp_dir, &file("warn", "First shop", "100", 2));
+    assert!(server.index().contains("First shop"));
+    assert!(lines(&server.log).iter().all(|line| line["level"] != "INFO"), "the level is warn");
+
+    let line = server.reload(&file("info", "Second shop", "16", 3));
+    assert_eq!(line["event"], "config.reloaded", "{line}");
+    assert_eq!(line["level"], "INFO", "the new level is in use: {line}");
+    assert_eq!(line["changed"], "page.shop limits.connections log.filter", "{line}");
+    assert_eq!(line["needs_restart"], "workers", "{line}");
+    until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
+    // The limit of connections is in force: one more than allowed is turned away.
+    let address = server.server.url().strip_prefix("http://").expect("an address").to_owned();
+    let taken: Vec<TcpStream> =
+        (0..16).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
+    let mut reply = String::new();
+    let mut more = TcpStream::connect(&address).expect("the kernel takes it");
+    // The server may close a refused connection before the request is sent.
+    let _ = more.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let _ = more.read_to_string(&mut reply);
+    assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
+    drop(taken);
+    // What needs a restart is named again until the restart.
+    let line = server.reload(&file("info", "Second shop", "16", 3));
+    assert_eq!((&line["changed"], &line["needs_restart"]), (&"".into(), &"workers".into()));
+    assert_eq!(server.server.terminate().0, Some(0));
+}
+
+#[test]
+fn a_wrong_settings_file_is_refused_by_name_and_changes_nothing() {
+    let temp_dir = TempDir::new();
+    let server = Reloadable::start(&temp_dir, &file("info", "First shop", "100", 2));
+    for (text, named) in [
+        (file("info", "Second shop", "3", 2), "limits.connections"),
+        (file("info", "Second shop", "100", 2) + "nonsense = 1\n", "log.nonsense"),
+        ("[page\n".to_owned(), "is not valid TOML"),
+    ] {
+        let line = server.reload(&text);
+        assert_eq!(line["event"], "config.reload_refused", "{line}");
+        assert_eq!(line["level"], "ERROR", "{line}");
+        let faults = line["faults"].as_str().expect("faults");
+        assert!(faults.contains(named), "{faults}");
+        assert!(faults.contains(&server.settings.display().to_string()), "{faults}");
+        assert!(server.index().contains("First shop"));
+    }
+    std::fs::remove_file(&server.settings).expect("the file is there");
+    server.server.signal("HUP");
+    until("the missing file is named", || {
+        let refused = |line: &Value| {
+            line["event"] == "config.reload_refused"
+                && line["faults"].as_str().is_some_and(|faults| faults.contains("cannot read"))
+        };
+        lines(&server.log).iter().any(refused).then_some(())
+    });
+    let line = server.reload(&file("info", "Second shop", "100", 2));
+    assert_eq!(line["changed"], "page.shop", "{line}");
+    until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
+    assert_eq!(server.server.terminate().0, Some(0));
+}

@@ -1,0 +1,80 @@
+//! A receiver of webhooks that refuses most of them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// Of this many events one is accepted.
+const ACCEPTED_OF: u64 = 4;
+/// How long a connection may be idle.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The receiver. Its thread ends with the process.
+pub(super) struct FailingEndpoint {
+    addr: SocketAddr,
+    seen: Arc<AtomicU64>,
+}
+
+impl FailingEndpoint {
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("listening for webhooks")?;
+        let addr = listener.local_addr()?;
+        let seen = Arc::new(AtomicU64::new(0));
+        let counted = seen.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let counted = counted.clone();
+                // Few connections are open at a time: the server reuses them.
+                std::thread::spawn(move || drop(answer(stream, &counted)));
+            }
+        });
+        Ok(Self { addr, seen })
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}/events", self.addr)
+    }
+
+    /// The events that were refused and accepted.
+    pub(super) fn counts(&self) -> [u64; 2] {
+        let seen = self.seen.load(Ordering::Relaxed);
+        [seen - seen / ACCEPTED_OF, seen / ACCEPTED_OF]
+    }
+}
+
+/// Answers the requests of one connection.
+fn answer(stream: TcpStream, seen: &AtomicU64) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let line = line.trim().to_ascii_lowercase();
+            if let Some(digits) = line.strip_prefix("content-length:") {
+                length = digits.trim().parse().unwrap_or(0);
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        std::io::copy(&mut stream.by_ref().take(length), &mut std::io::sink())?;
+        let number = seen.fetch_add(1, Ordering::Relaxed) + 1;
+        let status = if number.is_multiple_of(ACCEPTED_OF) { "204 No Content" } else { "500 Oops" };
+        let reply = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+        // An answer with 204 has no length.
+        let reply = if status.starts_with("204") {
+            reply.replace("Content-Length: 0\r\n", "")
+        } else {
+            reply
+        };
+        stream.get_mut().write_all(reply.as_bytes())?;
+    }
+}

@@ -1,0 +1,155 @@
+//! Samples of memory, open files, data, tables and logs, and their judgement.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::slope::{Judgement, slope};
+use super::{Progress, SoakPlan};
+use crate::cluster::Cluster;
+
+/// The bytes of a page of memory, as `/proc` counts them.
+const PAGE_BYTES: f64 = 4_096.0;
+const MIB: f64 = 1_048_576.0;
+/// How fast the memory of a node may grow, in MiB an hour, in a long run.
+const MEMORY_MOST: f64 = 16.0;
+/// What the memory may grow in a short run by chance, in MiB.
+const MEMORY_NOISE: f64 = 12.0;
+/// How fast the number of open files may grow, an hour, in a long run.
+const FILES_MOST: f64 = 2.0;
+/// What that number may grow in a short run by chance.
+const FILES_NOISE: f64 = 40.0;
+/// Bytes that an order may add to the database, with its events and its indexes.
+const BYTES_PER_ORDER_MOST: f64 = 16.0 * 1_024.0;
+/// Bytes that a sale may add to the log of a node, with its lines about a failing endpoint.
+const LOG_BYTES_PER_SALE_MOST: f64 = 64.0 * 1_024.0;
+
+/// One sample.
+pub(super) struct Sample {
+    /// Since the start of the run.
+    at: Duration,
+    orders: f64,
+    sales: f64,
+    memory_mib: f64,
+    files: f64,
+    database_bytes: f64,
+    log_bytes: f64,
+    /// Rows of each table.
+    tables: BTreeMap<String, f64>,
+}
+
+/// Samples the first node and the database until the run is over.
+pub(super) fn sample(
+    cluster: &Cluster,
+    plan: &SoakPlan,
+    shared: &Progress,
+    progress: &(impl Fn(&str) + Sync),
+) -> anyhow::Result<Vec<Sample>> {
+    let (begun, mut samples) = (Instant::now(), Vec::new());
+    while begun.elapsed() < plan.duration && !shared.is_stopped() {
+        shared.rest(plan.sample_every());
+        let sample = take(cluster, shared, begun)?;
+        progress(&format!(
+            "{:>5} s  {:>6} sales  {:>8} orders  {:>7.1} MiB  {:>4} files  {:>8.1} MiB data",
+            sample.at.as_secs(),
+            sample.sales,
+            sample.orders,
+            sample.memory_mib,
+            sample.files,
+            sample.database_bytes / MIB,
+        ));
+        samples.push(sample);
+    }
+    Ok(samples)
+}
+
+fn take(cluster: &Cluster, shared: &Progress, begun: Instant) -> anyhow::Result<Sample> {
+    let node = cluster.nodes.first().context("the installation has a node")?;
+    let pid = node.pid().context("the first node runs")?;
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).context("reading its memory")?;
+    let pages: f64 = statm.split_whitespace().nth(1).unwrap_or("0").parse()?;
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).context("reading its open files")?.count();
+    let log = fs::metadata(cluster.cluster_dir.log_file(node.name())).context("reading its log")?;
+    let number = |sql: &str| -> anyhow::Result<f64> {
+        Ok(cluster.postgres.sql(sql)?.trim().parse::<f64>()?)
+    };
+    let database_bytes = number("SELECT pg_database_size(current_database())")?;
+    let rows = cluster
+        .postgres
+        .sql("SELECT relname, greatest(n_live_tup, 0) FROM pg_stat_user_tables ORDER BY relname")?;
+    let tables = rows
+        .lines()
+        .filter_map(|line| {
+            let (table, rows) = line.split_once('|')?;
+            Some((table.to_owned(), rows.trim().parse().ok()?))
+        })
+        .collect();
+    Ok(Sample {
+        at: begun.elapsed(),
+        orders: shared.orders.load(Ordering::Relaxed) as f64,
+        sales: shared.sales.load(Ordering::Relaxed) as f64,
+        memory_mib: pages * PAGE_BYTES / MIB,
+        files: files as f64,
+        database_bytes,
+        log_bytes: log.len() as f64,
+        tables,
+    })
+}
+
+/// Judges the samples after the warm-up.
+pub(super) fn judge(samples: &[Sample], duration: Duration, warm_up: f64) -> Vec<Judgement> {
+    let from = duration.mul_f64(warm_up);
+    let judged: Vec<&Sample> = samples.iter().filter(|sample| sample.at >= from).collect();
+    let Some(last) = judged.last() else { return Vec::new() };
+    let hours = |sample: &Sample| sample.at.as_secs_f64() / 3_600.0;
+    let judged_hours = duration.as_secs_f64() * (1.0 - warm_up) / 3_600.0;
+    let line = |x: &dyn Fn(&Sample) -> f64, y: &dyn Fn(&Sample) -> f64| {
+        slope(&judged.iter().map(|sample| (x(sample), y(sample))).collect::<Vec<_>>())
+    };
+    let one = |what: &str, unit, slope, most, last| Judgement {
+        what: what.to_owned(),
+        unit,
+        slope,
+        most,
+        last,
+    };
+    let mut found = vec![
+        one(
+            "memory of the first node",
+            "MiB/h",
+            line(&hours, &|sample| sample.memory_mib),
+            Some(MEMORY_MOST + MEMORY_NOISE / judged_hours),
+            last.memory_mib,
+        ),
+        one(
+            "open files of the first node",
+            "files/h",
+            line(&hours, &|sample| sample.files),
+            Some(FILES_MOST + FILES_NOISE / judged_hours),
+            last.files,
+        ),
+        one(
+            "database",
+            "bytes/order",
+            line(&|sample| sample.orders, &|sample| sample.database_bytes),
+            Some(BYTES_PER_ORDER_MOST),
+            last.database_bytes,
+        ),
+        one(
+            "log of the first node",
+            "bytes/sale",
+            line(&|sample| sample.sales, &|sample| sample.log_bytes),
+            Some(LOG_BYTES_PER_SALE_MOST),
+            last.log_bytes,
+        ),
+    ];
+    for (table, rows) in &last.tables {
+        let of = |sample: &Sample| sample.tables.get(table).copied().unwrap_or_default();
+        let per_order = line(&|sample| sample.orders, &of);
+        found.push(one(&format!("rows of {table}"), "rows/order", per_order, None, *rows));
+    }
+    found
+}

@@ -1,0 +1,83 @@
+//! Slopes of samples, and whether they are allowed.
+
+/// The slope of a line through points, by least squares. 0 for fewer than two points.
+#[must_use]
+pub fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean_x = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let mean_y = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let spread: f64 = points.iter().map(|point| (point.0 - mean_x).powi(2)).sum();
+    if points.len() < 2 || spread == 0.0 {
+        return 0.0;
+    }
+    points.iter().map(|point| (point.0 - mean_x) * (point.1 - mean_y)).sum::<f64>() / spread
+}
+
+/// One slope, and the largest that is allowed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// What was measured.
+    pub what: String,
+    /// The unit of the slope, such as `MiB/h`.
+    pub unit: &'static str,
+    /// The slope.
+    pub slope: f64,
+    /// The largest allowed slope. `None`: the slope is only reported.
+    pub most: Option<f64>,
+    /// The last value.
+    pub last: f64,
+}
+
+impl Judgement {
+    /// Whether the slope is allowed.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.most.is_none_or(|most| self.slope <= most)
+    }
+
+    /// A line of the report.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let Self { what, unit, slope, last, .. } = self;
+        let verdict = match self.most {
+            None => "reported only".to_owned(),
+            Some(most) if self.is_ok() => format!("ok, at most {most:.2}"),
+            Some(most) => format!("GROWS, at most {most:.2} is allowed"),
+        };
+        format!("{what:<34} {slope:>12.3} {unit:<14} last {last:>12.1}  {verdict}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slope_is_that_of_the_line_through_the_points() {
+        let line = |by: f64| (0..10).map(|x| (f64::from(x), 3.0 + by * f64::from(x))).collect();
+        for by in [0.0, 2.0, -1.5] {
+            let points: Vec<(f64, f64)> = line(by);
+            assert!((slope(&points) - by).abs() < 1e-9, "{by}");
+        }
+        // Noise of both signs does not matter.
+        let noisy: Vec<(f64, f64)> =
+            (0..100).map(|x| (f64::from(x), f64::from(x % 2) * 10.0 + f64::from(x))).collect();
+        assert!((slope(&noisy) - 1.0).abs() < 0.02, "{}", slope(&noisy));
+        assert_eq!(slope(&[]), 0.0);
+        assert_eq!(slope(&[(1.0, 5.0)]), 0.0);
+    }
+
+    #[test]
+    fn a_slope_over_its_bound_is_named() {
+        let judged = |slope, most| Judgement {
+            what: "memory".into(),
+            unit: "MiB/h",
+            slope,
+            most,
+            last: 1.0,
+        };
+        assert!(judged(5.0, None).is_ok() && judged(5.0, Some(5.0)).is_ok());
+        assert!(!judged(5.1, Some(5.0)).is_ok());
+        assert!(judged(5.1, Some(5.0)).to_text().contains("GROWS"));
+    }
+}

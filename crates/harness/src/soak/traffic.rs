@@ -1,0 +1,73 @@
+//! The traffic of a soak run: sales that open, sell to more buyers than they have units, and close.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use super::Progress;
+use crate::cluster::Cluster;
+use crate::load::{self, LoadPlan};
+
+/// Units of each sale, as a share of its buyers.
+const STOCK_SHARE: u32 = 2;
+/// How long an operator's request is repeated while nodes restart.
+const WITHIN: Duration = Duration::from_secs(60);
+/// How often it is repeated.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Adds an endpoint that receives every event.
+pub(super) fn add_endpoint(cluster: &Cluster, url: &str) -> anyhow::Result<()> {
+    admin(cluster, "/v1/admin/webhook-endpoints", &json!({"url": url, "types": ["*"]})).map(drop)
+}
+
+/// Sells one sale after the other until the run stops.
+pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow::Result<()> {
+    let secret = load::read_secret(cluster.buyer_secret()).context("reading the buyers' secret")?;
+    let mut number = 0_u32;
+    while !shared.is_stopped() {
+        number += 1;
+        let name = format!("soak-{number}");
+        open(cluster, &name, buyers / STOCK_SHARE)?;
+        let mut plan = LoadPlan::new(&cluster.url(), &name, "phone", buyers, secret.clone());
+        plan.seed = number.into();
+        plan.connections = plan.connections.min(buyers as usize);
+        let report = load::run(plan, |_| {}).context("sending purchases")?;
+        let orders = report.answers.get("reserved").copied().unwrap_or_default();
+        shared.orders.fetch_add(orders, Ordering::Relaxed);
+        shared.lost_answers.fetch_add(report.lost_answers, Ordering::Relaxed);
+        admin(cluster, &format!("/v1/admin/sales/{name}/close"), &Value::Null)?;
+        shared.sales.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn open(cluster: &Cluster, name: &str, stock: u32) -> anyhow::Result<()> {
+    let price = json!({"amount_minor": 100, "currency": "EUR"});
+    let item = json!({"id": "phone", "title": "Phone", "price": price, "stock": stock});
+    let sale = json!({"id": name, "title": "Soak", "items": [item], "front_door": {"pass": "off"}});
+    admin(cluster, "/v1/admin/sales", &sale)?;
+    admin(cluster, &format!("/v1/admin/sales/{name}/open"), &Value::Null).map(drop)
+}
+
+/// An operator's request, repeated while a node restarts. A repeated request may find its own
+/// earlier effect, which is a conflict.
+fn admin(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Value> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let (begun, mut tries) = (Instant::now(), 0);
+    loop {
+        let reply = cluster.admin("POST", path, &body);
+        match &reply {
+            Ok(reply) if reply.status / 100 == 2 => return Ok(reply.json()),
+            Ok(reply) if reply.status == 409 && tries > 0 => return Ok(reply.json()),
+            Ok(reply) if reply.status / 100 == 4 && reply.status != 429 => {
+                bail!("POST {path}: {} {}", reply.status, reply.body);
+            }
+            _ if begun.elapsed() > WITHIN => bail!("POST {path} failed for a minute: {reply:?}"),
+            _ => {}
+        }
+        tries += 1;
+        std::thread::sleep(PAUSE);
+    }
+}

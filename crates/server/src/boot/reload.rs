@@ -1,0 +1,92 @@
+//! SIGHUP: loads the settings again, and uses what can change while the server runs.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{self, Flags, SettingValues, Settings};
+use crate::log::LogLevels;
+use crate::outgoing;
+use crate::web::App;
+
+/// Loads the settings again on request.
+#[derive(Debug)]
+pub struct Reloader {
+    hangups: Signal,
+    flags: Flags,
+    /// The values that the server uses.
+    values: SettingValues,
+    levels: LogLevels,
+}
+
+impl Reloader {
+    /// Catches SIGHUP from now on. Must run on a Tokio runtime. `values` are those of the settings
+    /// that the server starts with.
+    ///
+    /// # Errors
+    /// If the signal cannot be caught.
+    pub fn listen(flags: Flags, values: SettingValues, levels: LogLevels) -> io::Result<Self> {
+        Ok(Self { hangups: signal(SignalKind::hangup())?, flags, values, levels })
+    }
+
+    /// Reloads at each signal, until it is dropped.
+    pub(super) async fn run(mut self, app: Arc<App>) {
+        while self.hangups.recv().await.is_some() {
+            self.reload(&app).await;
+        }
+    }
+
+    async fn reload(&mut self, app: &Arc<App>) {
+        let flags = self.flags.clone();
+        // Files are read, which blocks.
+        let loaded = tokio::task::spawn_blocking(move || load(&flags)).await;
+        let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));
+        let used = match loaded {
+            Ok((settings, values)) => {
+                app.engine().store().reload_certificates().map(|()| (settings, values))
+            }
+            Err(faults) => Err(faults),
+        };
+        let (settings, values) = match used {
+            Ok(loaded) => loaded,
+            Err(faults) => {
+                tracing::error!(
+                    faults,
+                    event = "config.reload_refused",
+                    "the settings are invalid, so nothing was changed; correct them and send \
+                     SIGHUP again"
+                );
+                return;
+            }
+        };
+        let change = self.values.change_to(&values);
+        self.levels.change(&settings.log);
+        app.reload(&settings);
+        self.values = self.values.clone().with_live_of(&values);
+        tracing::info!(
+            changed = change.live.join(" "),
+            needs_restart = change.needs_restart.join(" "),
+            event = "config.reloaded",
+            "loaded the settings and certificates again; a setting in needs_restart keeps its \
+             earlier value until a restart"
+        );
+        if let Err(error) = app.reload_keys().await {
+            tracing::warn!(
+                %error,
+                event = "auth.keys_refresh_failed",
+                "failed to refresh the buyers' public keys; will retry"
+            );
+        }
+    }
+}
+
+/// Checked settings and their values, or all faults in one line.
+fn load(flags: &Flags) -> Result<(Settings, SettingValues), String> {
+    let (mut settings, values) = config::load_with_values(flags, std::env::vars_os())
+        .map_err(|faults| faults.to_string().replace('\n', "; "))?;
+    outgoing::check_certificates()?;
+    settings.connections_max =
+        super::file_limit::raise(settings.connections_max).map_err(|error| error.to_string())?;
+    Ok((settings, values))
+}

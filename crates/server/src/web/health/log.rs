@@ -1,0 +1,17 @@
+//! The metrics of the log: an alarm uses them in place of a log line.
+
+use crate::log::event_counts;
+use crate::metrics::{MetricKind, MetricsText};
+
+/// Shows how often each event was logged at the levels `warn` and `error`.
+pub(super) fn show(text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_log_events_total",
+        MetricKind::Counter,
+        "Log lines of the levels warn and error, by event.",
+    );
+    for (event, count) in event_counts() {
+        let level = event.level.as_str().to_ascii_lowercase();
+        text.sample(&[("event", event.code), ("level", &level)], count);
+    }
+}

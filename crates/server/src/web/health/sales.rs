@@ -1,0 +1,64 @@
+//! The metrics of sales, of their waiting rooms, and of the keys that buyers sign in with.
+
+use doorbuster_core::Phase;
+
+use crate::gate::waiting_room::WaitingRoomCounts;
+use crate::metrics::{MetricKind, MetricsText};
+use crate::web::App;
+
+/// The phases of sales. A closed sale is not shown.
+pub(super) fn phases(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_sale_phase",
+        MetricKind::Gauge,
+        "1, with the phase of a sale that is scheduled, open or paused.",
+    );
+    let catalogue = app.engine.catalogue();
+    let is_shown = |phase: Phase| !matches!(phase, Phase::Draft | Phase::Closed);
+    let mut sales: Vec<_> = catalogue.sales().filter(|sale| is_shown(sale.row.phase)).collect();
+    sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
+    for sale in sales {
+        text.sample(&[("sale", &sale.row.id), ("phase", sale.row.phase.as_str())], 1);
+    }
+}
+
+/// The waiting rooms.
+pub(super) fn rooms(app: &App, text: &mut MetricsText) {
+    let counts = app.gate.room.counts();
+    let mut show =
+        |name: &'static str, kind, help: &'static str, number: fn(&WaitingRoomCounts) -> u64| {
+            text.metric(name, kind, help);
+            for room in &counts {
+                text.sample(&[("sale", &room.sale)], number(room));
+            }
+        };
+    show(
+        "doorbuster_waiting_room_waiting",
+        MetricKind::Gauge,
+        "Positions that are not admitted yet.",
+        |room| room.waiting,
+    );
+    let called = "Positions admitted by any node.";
+    show("doorbuster_waiting_room_admitted_total", MetricKind::Counter, called, |room| room.called);
+    show(
+        "doorbuster_waiting_room_positions",
+        MetricKind::Gauge,
+        "Positions in this node's memory.",
+        |room| room.in_memory,
+    );
+    let looks = "Positions read from the store because memory was not enough.";
+    text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, looks)
+        .sample(&[], app.gate.room.store_lookups());
+}
+
+/// The buyers' public keys. Absent if tokens are signed with a secret.
+pub(super) fn public_keys(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_auth_public_keys",
+        MetricKind::Gauge,
+        "Public keys of buyers in use; with 0 no buyer can sign in.",
+    );
+    if let Some(keys) = app.buyers.public_keys() {
+        text.sample(&[], keys);
+    }
+}

@@ -1,0 +1,23 @@
+//! The metrics of the servers that hold slots.
+
+use crate::metrics::{MetricKind, MetricsText};
+use crate::web::App;
+
+/// Shows whether each server answers. A node whose slots are in memory has no such server.
+pub(super) fn show(app: &App, text: &mut MetricsText) {
+    let evidence = app.engine.slots().evidence();
+    text.metric(
+        "doorbuster_slot_server_up",
+        MetricKind::Gauge,
+        "1 while a Redis server that holds slots answers.",
+    );
+    for server in &evidence.servers {
+        text.sample(&[("server", &server.address)], u8::from(server.is_up));
+    }
+    text.metric(
+        "doorbuster_slot_servers_refused",
+        MetricKind::Gauge,
+        "Redis servers that hold slots and have settings with which a node refuses to start.",
+    )
+    .sample(&[], evidence.refusals.len());
+}

@@ -1,0 +1,91 @@
+//! The settings that a running server can change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Guard;
+
+use super::App;
+use super::assets::Assets;
+use super::shell::Shop;
+use crate::config::{Cidr, Settings};
+
+/// The settings as they are now. A reload replaces all of them at once.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveSettings {
+    /// Proxies whose forwarding headers are trusted.
+    pub(crate) proxies: Vec<Cidr>,
+    /// The files of the pages.
+    pub(crate) assets: Arc<Assets>,
+    /// The shop's name and its pages' origin, for the texts in pages.
+    shop: (String, Option<String>),
+    /// Most event streams of one buyer on this node.
+    pub(crate) event_streams_max: usize,
+    /// Most connections at once.
+    pub(crate) connections_max: usize,
+    /// How long a connection may be idle, and how long a request head may take.
+    pub(crate) idle: Duration,
+    /// How long the server still serves after it was asked to stop.
+    pub(crate) stop_notice: Duration,
+    /// Rises with each reload.
+    pub(crate) generation: u64,
+}
+
+impl LiveSettings {
+    /// The part of the settings that can change.
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            proxies: settings.trusted_proxies.clone(),
+            assets: Arc::new(Assets::prepare(settings, None)),
+            shop: (
+                settings.shop.clone(),
+                settings.page_origin.clone().or_else(|| settings.page_url.clone()),
+            ),
+            event_streams_max: settings.event_streams_max,
+            connections_max: settings.connections_max,
+            idle: settings.idle,
+            stop_notice: settings.stop_notice,
+            generation: 0,
+        }
+    }
+
+    /// The shop, for the texts in pages.
+    pub(super) fn shop(&self) -> Shop<'_> {
+        Shop { name: &self.shop.0, url: self.shop.1.as_deref() }
+    }
+}
+
+impl App {
+    /// The settings as they are now.
+    pub(crate) fn live(&self) -> Guard<Arc<LiveSettings>> {
+        self.live.load()
+    }
+
+    /// Uses the part of these settings that can change, and the certificates that the system has
+    /// now. Files of the previous pages stay available, because browsers may show these pages.
+    pub fn reload(&self, settings: &Settings) {
+        let before = self.live.load_full();
+        let mut next = LiveSettings::new(settings);
+        if let Some(assets) = Arc::get_mut(&mut next.assets) {
+            assets.keep_files_of(&before.assets);
+        }
+        next.generation = before.generation + 1;
+        self.live.store(Arc::new(next));
+        self.payments.renew_client();
+        self.outbox.renew_client();
+    }
+
+    /// How long the server still serves after it was asked to stop.
+    #[must_use]
+    pub fn stop_notice(&self) -> Duration {
+        self.live().stop_notice
+    }
+
+    /// Changes one of the settings.
+    #[cfg(test)]
+    pub(super) fn change_live(&self, change: impl FnOnce(&mut LiveSettings)) {
+        let mut next = LiveSettings::clone(&self.live.load());
+        change(&mut next);
+        self.live.store(Arc::new(next));
+    }
+}

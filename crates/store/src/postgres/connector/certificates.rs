@@ -1,0 +1,18 @@
+//! What a connector knows beside its connections: its certificates and its last failure.
+use std::sync::PoisonError;
+
+use super::Connector;
+
+impl Connector {
+    /// Why the last connection was not opened.
+    pub(in crate::postgres) fn last_failure(&self) -> String {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the trusted certificates again. Later connections use them.
+    pub(in crate::postgres) fn reload_certificates(&self) -> Result<(), String> {
+        // All hosts share the certificates of the address.
+        let first = self.0.hosts.first();
+        first.map_or(Ok(()), |host| host.address.tls.reload().map_err(|error| error.to_string()))
+    }
+}

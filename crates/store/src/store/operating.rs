@@ -1,0 +1,26 @@
+//! What a running program asks of a store besides its data.
+
+use super::Store;
+
+impl Store {
+    /// Whether the store can be used now. PostgreSQL: whether the last poll reached the database.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        match self {
+            Self::Sqlite(s) => s.health().is_ok(),
+            Self::Postgres(s) => s.health().is_ok(),
+        }
+    }
+
+    /// Reads the certificates that connections to the database trust again. Later connections use
+    /// them. Does nothing for SQLite.
+    ///
+    /// # Errors
+    /// If they cannot be used. The previous ones stay in use.
+    pub fn reload_certificates(&self) -> Result<(), String> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(s) => s.reload_certificates(),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `cargo xtask dist`: makes the files of a release: an archive, a Debian package, a bill of
+//! materials, and checksums. The same commit gives the same bytes.
+
+mod check;
+mod deb;
+mod licences;
+mod sbom;
+mod stage;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+/// What to make, and from what.
+#[derive(Args)]
+pub struct Arguments {
+    /// The directory for the files.
+    #[arg(long, value_name = "DIR", default_value = "target/release-files")]
+    out: PathBuf,
+    /// Package this program instead of building it in the profile `dist`.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Unpack, install, run and remove what was made.
+    #[arg(long)]
+    check: bool,
+}
+
+/// What all files of a release share.
+pub(crate) struct Release {
+    root: PathBuf,
+    program: PathBuf,
+    version: String,
+    /// The architecture as Rust names it, such as `x86_64`.
+    machine: &'static str,
+    /// The time of the commit, which all files get.
+    epoch: String,
+}
+
+impl Release {
+    /// The name of the archive, without its ending.
+    fn name(&self) -> String {
+        format!("doorbuster-{}-{}-linux", self.version, self.machine)
+    }
+}
+
+/// Makes the files.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
+    let (commit, epoch) = (git(root, &["rev-parse", "--short=12", "HEAD"])?, commit_time(root)?);
+    let program = match &arguments.program {
+        Some(program) => std::path::absolute(program)?,
+        None => build(root, &commit, &epoch)?,
+    };
+    let release = Release {
+        root: root.to_owned(),
+        program,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: std::env::consts::ARCH,
+        epoch,
+    };
+    let out = std::path::absolute(&arguments.out)?;
+    if out.exists() {
+        fs::remove_dir_all(&out).with_context(|| format!("removing {}", out.display()))?;
+    }
+    fs::create_dir_all(&out)?;
+    let tree = out.join(release.name());
+    stage::stage(&release, &tree)?;
+    fs::copy(tree.join("sbom.cdx.json"), out.join(format!("{}.cdx.json", release.name())))?;
+    let package = deb::build(&release, &tree, &out)?;
+    let archive = archive(&release, &out)?;
+    fs::remove_dir_all(&tree)?;
+    checksums(&out)?;
+    for file in [&archive, &package] {
+        println!("dist: {} ({} bytes)", file.display(), fs::metadata(file)?.len());
+    }
+    if arguments.check {
+        check::check(&archive, &package, &out)?;
+        println!("dist: the archive and the package were unpacked, installed, run and removed");
+    }
+    Ok(())
+}
+
+/// Builds the program in the profile `dist`. No path of this machine is in it.
+fn build(root: &Path, commit: &str, epoch: &str) -> Result<PathBuf> {
+    let home = std::env::var("CARGO_HOME")
+        .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
+    let mut flags = format!("--remap-path-prefix={}=/src", root.display());
+    if let Ok(home) = home {
+        flags += &format!(" --remap-path-prefix={home}=/cargo");
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root).args(["build", "--locked", "--profile", "dist", "-p", "doorbuster"]);
+    command.env("RUSTFLAGS", flags).env("BUILD_COMMIT", commit).env("SOURCE_DATE_EPOCH", epoch);
+    run_command(&mut command)?;
+    Ok(root.join("target/dist/doorbuster"))
+}
+
+/// Packs the tree: sorted, owned by root, with the time of the commit.
+fn archive(release: &Release, out: &Path) -> Result<PathBuf> {
+    let tar = out.join(format!("{}.tar", release.name()));
+    let mut command = Command::new("tar");
+    command.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"]);
+    command.arg(format!("--mtime=@{}", release.epoch)).arg("-C").arg(out).arg("-cf").arg(&tar);
+    run_command(command.arg(release.name()))?;
+    run_command(Command::new("gzip").args(["-n", "-9", "-f"]).arg(&tar))?;
+    Ok(out.join(format!("{}.tar.gz", release.name())))
+}
+
+/// Writes `SHA256SUMS` with every file of the directory.
+fn checksums(out: &Path) -> Result<()> {
+    let mut names: Vec<_> =
+        fs::read_dir(out)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    names.sort();
+    let output = Command::new("sha256sum").current_dir(out).arg("--").args(&names).output()?;
+    ensure!(output.status.success(), "sha256sum failed");
+    Ok(fs::write(out.join("SHA256SUMS"), output.stdout)?)
+}
+
+fn commit_time(root: &Path) -> Result<String> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(epoch) => Ok(epoch),
+        Err(_) => git(root, &["log", "-1", "--format=%ct"]),
+    }
+}
+
+fn git(root: &Path, words: &[&str]) -> Result<String> {
+    let output = Command::new("git").current_dir(root).args(words).output()?;
+    ensure!(output.status.success(), "git {} failed", words.join(" "));
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// Runs a command that must succeed.
+fn run_command(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
+
+/// The output of a command that must succeed.
+fn output_of(command: &mut Command) -> Result<Vec<u8>> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed: {error}");
+    Ok(output.stdout)
+}

@@ -1,0 +1,141 @@
+//! Unpacks, installs, runs and removes what was made, in a directory of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{output_of, run_command};
+
+/// How long the program may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// Files that an archive must have.
+const ARCHIVED: [&str; 9] = [
+    "doorbuster",
+    "doorbuster.toml",
+    "doorbuster.service",
+    "man/doorbuster.1",
+    "completions/doorbuster.bash",
+    "sbom.cdx.json",
+    "THIRD-PARTY-LICENCES",
+    "LICENSE-MIT",
+    "monitoring/alerts.yml",
+];
+/// Files that an installed package must have.
+const INSTALLED: [&str; 6] = [
+    "usr/bin/doorbuster",
+    "usr/lib/systemd/system/doorbuster.service",
+    "etc/doorbuster/doorbuster.toml",
+    "usr/share/man/man1/doorbuster.1.gz",
+    "usr/share/bash-completion/completions/doorbuster",
+    "usr/share/doc/doorbuster/copyright",
+];
+
+/// Checks an archive and a package in the directory of a release.
+pub(super) fn check(archive: &Path, package: &Path, out: &Path) -> Result<()> {
+    run_command(Command::new("sha256sum").current_dir(out).args([
+        "--check",
+        "--quiet",
+        "SHA256SUMS",
+    ]))?;
+    let scratch = out.join("check");
+    fs::create_dir_all(&scratch)?;
+    check_archive(archive, &scratch)?;
+    check_package(package, &scratch)?;
+    fs::remove_dir_all(&scratch)?;
+    Ok(())
+}
+
+fn check_archive(archive: &Path, scratch: &Path) -> Result<()> {
+    run_command(Command::new("tar").arg("-C").arg(scratch).arg("-xzf").arg(archive))?;
+    let name = archive.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let tree = scratch.join(name.trim_end_matches(".tar.gz"));
+    for file in ARCHIVED {
+        ensure!(tree.join(file).is_file(), "the archive lacks {file}");
+    }
+    serve(&tree.join("doorbuster"), &tree.join("doorbuster.toml"), scratch)
+}
+
+/// Installs the package below a directory, as dpkg does it for another system. Its scripts see
+/// `DPKG_ROOT` and leave the services of this machine alone.
+fn check_package(package: &Path, scratch: &Path) -> Result<()> {
+    let root = scratch.join("root");
+    let admin = root.join("var/lib/dpkg");
+    for dir in ["info", "updates", "triggers"] {
+        fs::create_dir_all(admin.join(dir))?;
+    }
+    for file in ["status", "available"] {
+        fs::write(admin.join(file), "")?;
+    }
+    let dpkg = || {
+        let mut command = Command::new("dpkg");
+        command.arg(format!("--root={}", root.display())).arg("--force-script-chrootless");
+        command.args(["--force-depends", "--force-not-root", "--force-bad-path"]);
+        command.arg("--log=/dev/null").stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    run_command(dpkg().arg("-i").arg(package))?;
+    for file in INSTALLED {
+        ensure!(root.join(file).is_file(), "the package lacks {file}");
+    }
+    let unit = fs::read_to_string(root.join(INSTALLED[1]))?;
+    ensure!(
+        unit.contains("ExecStart=/usr/bin/doorbuster serve"),
+        "the unit starts another program"
+    );
+    ensure!(unit.contains("ExecReload="), "the unit cannot reload");
+    serve(&root.join(INSTALLED[0]), &root.join(INSTALLED[2]), scratch)?;
+    run_command(dpkg().args(["--remove", "doorbuster"]))?;
+    ensure!(!root.join(INSTALLED[0]).exists(), "the program stays after a removal");
+    ensure!(root.join(INSTALLED[2]).is_file(), "a removal deletes the settings");
+    run_command(dpkg().args(["--purge", "doorbuster"]))?;
+    ensure!(!root.join(INSTALLED[2]).exists(), "the settings stay after a purge");
+    Ok(())
+}
+
+/// Starts the program with these settings, waits until it serves, and stops it.
+fn serve(program: &Path, settings: &Path, scratch: &Path) -> Result<()> {
+    let version = output_of(Command::new(program).arg("--version"))?;
+    let version = String::from_utf8_lossy(&version);
+    ensure!(version.contains("commit: ") && version.contains("features: "), "{version}");
+    let data: PathBuf = scratch.join("data");
+    let mut child = Command::new(program)
+        .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(settings)
+        .env("DOORBUSTER_DATA_DIR", &data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))?;
+    let served = first_line(&mut child);
+    let stopped = stop(&mut child);
+    fs::remove_dir_all(&data)?;
+    ensure!(served?.starts_with("doorbuster listening on http://"), "the program did not serve");
+    stopped
+}
+
+fn first_line(child: &mut Child) -> Result<String> {
+    let mut line = String::new();
+    let output = child.stdout.take().context("the output is a pipe")?;
+    BufReader::new(output).read_line(&mut line)?;
+    Ok(line)
+}
+
+/// Asks the program to stop. It must end with code 0.
+fn stop(child: &mut Child) -> Result<()> {
+    run_command(Command::new("kill").args(["-TERM", &child.id().to_string()]))?;
+    let begun = Instant::now();
+    while begun.elapsed() < STOP_WITHIN {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "the program ended with {status}");
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill()?;
+    child.wait()?;
+    bail!("the program did not stop in time")
+}
