@@ -26,6 +26,7 @@ pub mod notify;
 mod outbox;
 mod payment;
 pub mod purchase;
+mod push;
 pub mod secrets;
 mod settle;
 pub mod signing;

@@ -45,6 +45,10 @@ mod nats_server;
 mod nodes;
 #[path = "it/operating.rs"]
 mod operating;
+#[path = "it/order_links.rs"]
+mod order_links;
+#[path = "it/page_texts.rs"]
+mod page_texts;
 #[path = "it/pages.rs"]
 mod pages;
 #[path = "it/passes.rs"]
@@ -52,6 +56,8 @@ mod passes;
 #[allow(dead_code, reason = "the stores' own tests do more with it")]
 #[path = "../../store/tests/it/cluster.rs"]
 mod postgres;
+#[path = "it/push.rs"]
+mod push;
 #[allow(dead_code, reason = "the brokers' own tests do more with it")]
 #[path = "../../brokers/tests/it/rabbit.rs"]
 mod rabbit;

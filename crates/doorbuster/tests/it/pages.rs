@@ -22,6 +22,8 @@ mod passes;
 mod paying;
 #[path = "pages/polling.rs"]
 mod polling;
+#[path = "pages/product.rs"]
+mod product;
 #[path = "pages/room.rs"]
 mod room;
 #[path = "pages/stable.rs"]

@@ -41,24 +41,7 @@ impl Webhooks {
     }
 
     fn client(&self) -> Result<&reqwest::Client, DeliveryError> {
-        let builder = || {
-            reqwest::Client::builder()
-                // A proxy from the environment would connect to addresses that the guard never
-                // checks.
-                .no_proxy()
-                .redirect(Policy::none())
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(self.timeout)
-                .pool_max_idle_per_host(IDLE_MAX)
-                .referer(false)
-                .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(std::sync::Arc::new(self.guard.clone()))
-        };
-        let made = self.client.get_or_init(|| {
-            // Without the system's certificates, only http endpoints are reachable.
-            let made = builder().build().or_else(|_| builder().tls_certs_only([]).build());
-            made.map_err(|error| format!("cannot create an HTTP client: {error}"))
-        });
+        let made = self.client.get_or_init(|| guarded_client(&self.guard, self.timeout));
         made.as_ref().map_err(|error| DeliveryError::new(error.clone()))
     }
 
@@ -109,6 +92,28 @@ impl Webhooks {
             is_gone: status == StatusCode::GONE,
         })
     }
+}
+
+/// A client that connects only to addresses that the guard allows, and follows no redirects.
+pub(crate) fn guarded_client(
+    guard: &AddressGuard,
+    timeout: Duration,
+) -> Result<reqwest::Client, String> {
+    let builder = || {
+        reqwest::Client::builder()
+            // A proxy from the environment would connect to addresses that the guard never checks.
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(timeout)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .referer(false)
+            .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(std::sync::Arc::new(guard.clone()))
+    };
+    // Without the system's certificates, only http endpoints are reachable.
+    let made = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+    made.map_err(|error| format!("cannot create an HTTP client: {error}"))
 }
 
 /// Whether a status means that the receiver refuses this message, rather than a temporary problem

@@ -328,6 +328,7 @@ mod tests {
             list_price_minor: None,
             limit: 1,
             hold_ms: 900_000,
+            page: String::new(),
             stock: Stock::Counted(100),
             spread: Spread::default(),
         };
@@ -337,6 +338,7 @@ mod tests {
             starts_at: None,
             ends_at: None,
             front_door: "{}".into(),
+            page: String::new(),
             items: vec![item],
         };
         engine.create_sale(sale).await.expect("the store is there").expect("the id is free");

@@ -73,7 +73,7 @@ async fn issue_pass(
     {
         // If a waiting room opens later, passes from before it are not valid there.
         Admission::NotNeeded => (Millis(i64::MAX), true),
-        Admission::AdmittedUntil(until) => (until, false),
+        Admission::AdmittedUntil(until) => (keep_turn(app, sale, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
     };
     check_challenge(app, sale, buyer, &wanted, until).await?;
@@ -94,6 +94,17 @@ async fn issue_pass(
         valid_from: wire::time(valid_from),
         expires_at: wire::time(pass.expires_at),
     })
+}
+
+/// The end of the turn of a buyer who uses it now.
+async fn keep_turn(
+    app: &App,
+    sale: &SaleState,
+    buyer: &BuyerId,
+    until: Millis,
+) -> Result<Millis, Refused> {
+    let kept = app.gate.room.keep_turn(&app.engine, sale, buyer, until).await;
+    kept.map_err(waiting_room::room_problem)
 }
 
 /// When the sale opens or opened, if passes are available now.

@@ -146,6 +146,7 @@ pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
         list_price_minor: None,
         limit,
         hold_ms: 900_000,
+        page: String::new(),
         stock: Stock::Counted(stock),
         spread: Spread::default(),
     }
@@ -267,6 +268,7 @@ impl TestNode {
             starts_at: None,
             ends_at: None,
             front_door: "{}".into(),
+            page: String::new(),
             items: vec![item],
         };
         self.engine.create_sale(sale).await.expect("the store is there").expect("the id is free");

@@ -35,7 +35,7 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// What a schema cannot express: the location of an error, the start of its message, and the
 /// reason. A location is a pointer with `*` for each number, or a parameter after a question mark.
 /// A location that ends in a slash includes everything below it.
-const RULES: [(&str, &str, &str); 18] = [
+const RULES: [(&str, &str, &str); 21] = [
     ("?cursor", "is not a cursor that this server issued", "what a cursor seals is the server's"),
     ("?to", "must be after from", "one parameter is held against another"),
     ("?from", "at most 3,600 steps", "it depends on the other parameters"),
@@ -45,6 +45,9 @@ const RULES: [(&str, &str, &str); 18] = [
         "entries are different in one member, not as a whole",
     ),
     ("/items/*/id", "the sale has no such item", "it depends on the sale"),
+    ("/title", "must keep at least one language", "it depends on the sale"),
+    ("/items/*/title", "must keep at least one language", "it depends on the sale"),
+    ("/items/*/description", "must keep at least one language", "it depends on the sale"),
     ("/items/*/stock", "is changed by an adjustment", "it depends on the sale"),
     (
         "/items/*/list_price/currency",
