@@ -25,7 +25,7 @@ use crate::outbox::AddressGuard;
 use crate::web::page_document;
 use sender::Sender;
 
-pub(crate) use encrypt::{AUTH_BYTES, BrowserKeys, PUBLIC_KEY_BYTES};
+pub(crate) use encrypt::BrowserKeys;
 pub(crate) use vapid::VapidKey;
 
 /// Most subscriptions of a node; at the bound, further ones are refused.

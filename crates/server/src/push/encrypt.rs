@@ -7,9 +7,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// Bytes of a public key: an uncompressed point of P-256.
-pub(crate) const PUBLIC_KEY_BYTES: usize = 65;
+pub(super) const PUBLIC_KEY_BYTES: usize = 65;
 /// Bytes of a browser's authentication secret.
-pub(crate) const AUTH_BYTES: usize = 16;
+pub(super) const AUTH_BYTES: usize = 16;
 /// Most bytes of a message, so that every push service takes the record.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 2_048;
 const SALT_BYTES: usize = 16;

@@ -6,6 +6,8 @@
 
 mod bundle;
 mod compress;
+#[cfg(test)]
+mod copies;
 mod folder;
 mod names;
 mod theme;
