@@ -61,10 +61,10 @@ pub struct Sale {
     pub id: String,
     /// The title on the page.
     pub title: Text,
-    /// When it opens, if the time is set.
+    /// When the sale opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When it closes, if the time is set.
+    /// When the sale closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
     /// The items on sale.
@@ -78,7 +78,7 @@ pub struct Item {
     pub id: String,
     /// The title on the page.
     pub title: Text,
-    /// A longer text, possibly empty.
+    /// The description of the item, possibly empty.
     pub description: Text,
     /// URL of a picture.
     #[schema(required = true)]
@@ -93,7 +93,7 @@ pub struct Item {
     pub facts: Vec<Fact>,
     /// Price of one unit.
     pub price: Money,
-    /// The price elsewhere, for comparison.
+    /// A price for comparison, such as the usual price.
     #[schema(required = true)]
     pub list_price: Option<Money>,
     /// The most units of the item that one buyer may have.
@@ -129,7 +129,7 @@ pub struct ListedSale {
     /// The sale.
     #[serde(flatten)]
     pub sale: Sale,
-    /// Its status, at most a second old.
+    /// The status of the sale, at most a second old.
     pub status: Status,
 }
 
@@ -159,7 +159,7 @@ pub struct StatusFrontDoor {
     pub waiting_room: Room,
     /// Whether only members may buy.
     pub members_only: bool,
-    /// Lowest level that may buy.
+    /// Lowest level of a buyer who may buy.
     pub min_level: u8,
     /// Whether the pass requires an access code.
     pub access_codes: RequirementMode,
@@ -233,13 +233,13 @@ pub struct Status {
     pub phase: Phase,
     /// Whether the sale has opened; stays true afterwards.
     pub started: bool,
-    /// When it opens, if the time is set.
+    /// When the sale opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When it closes, if the time is set.
+    /// When the sale closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
-    /// A random word that changes when the sale opens.
+    /// An opaque word that changes with the sale, also when the sale opens.
     pub version: String,
     /// What a buyer must provide.
     pub front_door: StatusFrontDoor,
@@ -252,7 +252,7 @@ pub struct Status {
 pub struct ItemStatus {
     /// The item's name.
     pub item: String,
-    /// Whether it can be bought now.
+    /// Whether the item can be bought now.
     pub state: ItemState,
     /// All units; `null` for unlimited stock.
     #[schema(required = true)]

@@ -1,6 +1,6 @@
-//! Builds the message of an event. Every attempt and every receiver gets the same bytes, because
-//! the content comes only from the event's row, from data that never changes, and from the setting
-//! that names the pages' address.
+//! Builds the message of an event. The content comes only from the event's row, from data that never
+//! changes, and from the setting that names the pages' address. So every attempt and every receiver
+//! gets the same bytes.
 use doorbuster_api::admin::payments::{Reversal, ReversalKind};
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
@@ -17,7 +17,7 @@ use crate::catalogue::Catalogue;
 use crate::web::order_links::order_link;
 use crate::web::wire;
 
-/// The event's id.
+/// Returns the event's id.
 pub(crate) fn event_id(stored: &StoredEvent) -> String {
     notification::event_id(
         stored.position,
@@ -27,7 +27,7 @@ pub(crate) fn event_id(stored: &StoredEvent) -> String {
     )
 }
 
-/// The id of an event from these parts. The id of a deleted event has no fingerprint.
+/// Returns the id of an event with these parts. The id of a deleted event has no fingerprint.
 pub(crate) fn visible_event_id(
     position: i64,
     event: Option<&(String, Millis)>,
@@ -45,7 +45,7 @@ pub(super) struct Links<'a> {
     pub origin: Option<&'a str>,
 }
 
-/// The message. `None`: this node's catalogue does not contain the item yet.
+/// Builds the message. `None`: this node's catalogue does not contain the item yet.
 pub(super) fn message(
     catalogue: &Catalogue,
     links: Links<'_>,
@@ -78,7 +78,7 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // If the buyer gives up a ticket before it is an order, the ticket was a waitlist
+            // If the buyer ended a ticket before it became an order, the ticket was a waitlist
             // entry.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
@@ -106,7 +106,7 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
     })
 }
 
-/// The provider's report on a payment, as it was stored with the event.
+/// Returns the provider's report on a payment, as stored with the event.
 fn reversal(event: &Event) -> Option<Reversal> {
     let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else {
         return None;
@@ -126,7 +126,7 @@ fn reversal(event: &Event) -> Option<Reversal> {
     })
 }
 
-/// The name of the provider that reported the event.
+/// Returns the name of the provider that reported the event.
 fn provider(event: &Event) -> String {
     match &event.by.actor {
         Actor::Provider(name) => name.clone(),
@@ -134,7 +134,7 @@ fn provider(event: &Event) -> String {
     }
 }
 
-/// The payment and its refund as they were stored with the event.
+/// Returns the payment and its refund, as stored with the event.
 fn payment(event: &Event) -> Option<PaymentData> {
     let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
     let provider = provider(event);

@@ -1,11 +1,11 @@
-//! One poll of the committed changes: it takes a snapshot and reads every row that the previous
+//! One poll of the committed changes. It takes a snapshot and reads every row that the previous
 //! snapshot did not include.
 //!
-//! A row names the transaction that wrote it last. In whatever order transactions commit, a row is
-//! new exactly once: when the new snapshot includes its transaction and the old one did not. Counts
-//! come from the same snapshot, so the published orders are complete up to them. That holds for
-//! this node's own commits as well: a commit that is in the snapshot, but was not announced or has
-//! an unknown outcome, is read like another node's.
+//! Each row has the id of the transaction that wrote it last. A row is new if the new snapshot
+//! includes its transaction and the old snapshot did not. This is true exactly once, in whatever
+//! order transactions commit. Counts come from the same snapshot, so the published orders are
+//! complete up to the counts. This also holds for this node's own commits. If a commit is in the
+//! snapshot but was not announced, the poll reads it like another node's commit.
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -46,10 +46,10 @@ pub(super) struct Backlog {
 
 /// The result of a poll.
 pub(super) struct PollResult {
-    /// The position where it ended.
+    /// The position at which the poll ended.
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// The earlier orders that must still be read, if the previous position is unusable.
+    /// The earlier orders that must still be read, if the previous position cannot be used.
     pub(super) old: Option<Backlog>,
 }
 
@@ -119,7 +119,7 @@ impl Poller {
         self.client.is_closed()
     }
 
-    /// The position that includes every transaction that is committed now.
+    /// Returns the position that includes every transaction that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
         let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
@@ -127,11 +127,11 @@ impl Poller {
     }
 
     /// Polls once. Orders of the transactions in `own` are known and left out. `publish` receives
-    /// earlier parts of a long result; the last part, with the counts, is returned.
+    /// the earlier parts of a long result. The function returns the last part, with the counts.
     ///
-    /// If the previous position does not belong to this database's timeline, everything is new. The
-    /// orders are then read gradually ([`Poller::read_backlog`]), so that a commit of this node
-    /// does not wait until all orders have been read.
+    /// If the previous position does not belong to this database's timeline, everything is new.
+    /// Then the orders are read gradually ([`Poller::read_backlog`]), so that a commit of this node
+    /// does not wait for all of them.
     pub(super) async fn poll(
         &self,
         since: &SnapshotPosition,
@@ -170,12 +170,12 @@ impl Poller {
                 let old = Backlog { snapshot: begin.snapshot, changed: "0".to_owned(), seq: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
             }
-            // The database failed over once more: the next poll starts again.
+            // The database failed over again, so the next poll starts from the beginning.
             Err(_) => Err(Failure::TimedOut),
         }
     }
 
-    /// Reads a part of the backlog and continues after it. True: the backlog is empty.
+    /// Reads the next part of the backlog. Returns true if the backlog is empty.
     pub(super) async fn read_backlog(
         &self,
         old: &mut Backlog,
@@ -195,8 +195,8 @@ impl Poller {
     }
 
     /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the
-    /// database's timeline has changed, or digests may be missing, returns the new position as an
-    /// error.
+    /// database's timeline has changed, or digests may be missing, it returns the new position as
+    /// an error.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -218,8 +218,8 @@ impl Poller {
             [orders_snapshot, &orders_xmin, &"0", &-1_i64, &limit];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
-        // COMMIT is not sent with them: further pages must read the same snapshot.
-        let (begun, (position, answered), counts, catalogue, digests, orders, resolutions) = tokio::join!(
+        // COMMIT is sent separately, because further pages must read the same snapshot.
+        let (begun, (position, answered), counts, sales, digests, others, verdicts) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
             self.client.query(&self.counts, &of_counts),
@@ -234,11 +234,11 @@ impl Poller {
             self.client.batch_execute("ROLLBACK").await?;
             return Ok(Err(position));
         }
-        let mut seen = Changes { sales: !catalogue?.is_empty(), ..Changes::default() };
+        let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
         self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?;
-        self.read_orders_without_digest(orders?, of_orders, writer, &mut seen, publish).await?;
-        let named = self.read_resolutions(resolutions?, since_then, writer, &mut seen).await?;
+        self.read_orders_without_digest(others?, of_orders, writer, &mut seen, publish).await?;
+        let named = self.read_resolutions(verdicts?, since_then, writer, &mut seen).await?;
         self.read_named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
         Ok(Ok((position, seen)))
@@ -289,7 +289,7 @@ impl Poller {
     }
 
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<()> {
-        // Whether the order is this node's. An order may be in several digests.
+        // For each needed order, whether it is this node's own. An order may be in several digests.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
         for row in page {
             let orders = digest::decode(row.try_get(0)?);
@@ -316,7 +316,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Adds orders, and the verdicts of the orders that this node waits for and that another node
+    /// Adds orders, and the verdicts of orders that this node waits for and that another node
     /// settled.
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
         for row in page {

@@ -14,7 +14,7 @@ pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_d
      $1::text::pg_snapshot)
            AND d.changed <> ALL ($3::text[]::xid8[]) AND d.changed > $4::text::xid8
      ORDER BY d.changed LIMIT $5";
-/// Orders without a digest: the node that wrote them runs an earlier version.
+/// Selects the orders without a digest, which nodes of an earlier version wrote.
 pub(super) const ORDERS_WITHOUT_DIGEST: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -24,7 +24,7 @@ pub(super) const ORDERS_WITHOUT_DIGEST: &str = concat!(
            AND (o.changed, o.seq) > ($3::text::xid8, $4::bigint)
      ORDER BY o.changed, o.seq LIMIT $5"
 );
-/// The orders that a digest names and this node needs.
+/// Selects the orders that a digest names and this node needs.
 pub(super) const NEEDED_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -33,7 +33,7 @@ pub(super) const NEEDED_ORDERS: &str = concat!(
      JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
      ORDER BY o.changed, o.seq"
 );
-/// Orders that all snapshots include up to this one, in the order of their last write.
+/// Selects the orders that all snapshots include up to this one, in the order of their last write.
 pub(super) const OLD_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
