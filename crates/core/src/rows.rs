@@ -351,8 +351,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// How long a link shows an order that can no longer be paid, so that whoever paid by the link
-    /// sees the result.
+    /// How long a link shows an order that can no longer be paid, so that a payer sees the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
     /// Whether a link opens this order: while it can be paid, and for a while after that.

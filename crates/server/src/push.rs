@@ -226,7 +226,7 @@ impl WebPush {
     }
 }
 
-/// The text about an event and its topic, if buyers are told of it.
+/// The text about an event and its topic, if buyers get a message about it.
 fn text_of(
     engine: &Engine,
     gate: &Gate,

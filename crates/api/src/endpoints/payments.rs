@@ -38,8 +38,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}/link",
         id: "get_order_link",
         summary: "Get a link that opens the order without the buyer's token",
-        description: "For a reserved order. Whoever has the link can read the order and pay for \
-            it, and nothing else. It opens the order while that can be paid, and for one hour \
+        description: "For a reserved order. The holder of the link can read the order and pay \
+            for it, and nothing else. It opens the order while that can be paid, and for one hour \
             after its end.",
         responses: &[ok::<OrderLink>("The link.")],
         codes: &[Code::WrongState],
