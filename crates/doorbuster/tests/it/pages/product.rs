@@ -115,9 +115,8 @@ async fn a_buyer_who_lost_the_tab_comes_back_by_the_link_and_pays() {
         tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         tab.says("#state", "Reserved for you").await;
         tab.eval(
-            "window.copied = null;
-             Object.defineProperty(navigator, 'clipboard', { configurable: true, value:
-               { writeText: async words => { window.copied = words; } } })",
+            "(() => { Object.defineProperty(navigator, 'clipboard', { configurable: true, value:
+               { writeText: async words => { window.copied = words; } } }); })()",
         )
         .await;
         tab.click("#copy-link").await;
@@ -126,10 +125,10 @@ async fn a_buyer_who_lost_the_tab_comes_back_by_the_link_and_pays() {
         assert!(address.contains(&format!("/order/{order}#key=")), "{address}");
         // Another browser knows neither the token nor the cookie.
         tab.eval(
-            "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })",
+            "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
+               .then(() => { localStorage.clear(); sessionStorage.clear(); })",
         )
         .await;
-        tab.eval("localStorage.clear(); sessionStorage.clear()").await;
         tab.go(&plain(fixture.address, &format!("/order/{order}"))).await;
         tab.says("#pill", "Not signed in").await;
         tab.go(&address).await;
