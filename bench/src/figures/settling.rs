@@ -128,6 +128,7 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
         list_price_minor: None,
         limit: 1,
         hold_ms: 900_000,
+        page: String::new(),
         stock: Stock::Counted(units),
         spread: Spread::default(),
     };
@@ -137,6 +138,7 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
         starts_at: None,
         ends_at: None,
         front_door: "{}".into(),
+        page: String::new(),
         items: vec![item],
     };
     let sale = store.create_sale(sale).await?.context("a new store has no sale")?;

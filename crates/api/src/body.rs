@@ -8,10 +8,12 @@ mod json;
 mod object;
 mod purchase;
 pub(crate) mod read;
+pub(crate) mod text;
 
 pub use change::Change;
 pub(crate) use object::{Faults, Object};
 pub use purchase::Purchase;
+pub use text::TextPatch;
 
 use serde_json::value::RawValue;
 

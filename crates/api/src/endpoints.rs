@@ -13,6 +13,7 @@ mod param;
 mod passes;
 mod payments;
 mod privacy;
+mod push;
 mod response;
 mod service;
 mod waiting_room;
@@ -138,6 +139,7 @@ pub fn all() -> impl Iterator<Item = &'static Endpoint> {
         waiting_room::ENDPOINTS,
         waitlist::ENDPOINTS,
         payments::ENDPOINTS,
+        push::ENDPOINTS,
         webhooks::ENDPOINTS,
         operators::ENDPOINTS,
         console::ENDPOINTS,

@@ -14,6 +14,9 @@ use crate::problem::{Fault, FaultLocation};
 /// The header that carries a purchase pass.
 pub const PURCHASE_PASS: &str = "Purchase-Pass";
 
+/// The header with the key of a link to an order.
+pub const ORDER_KEY: &str = "Order-Key";
+
 /// The header with the key that makes a request repeatable.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 

@@ -19,6 +19,7 @@ pub mod openapi;
 pub mod order;
 pub mod payment;
 pub mod problem;
+pub mod push;
 pub mod query;
 pub mod report;
 pub mod sale;

@@ -36,6 +36,15 @@ pub const DESCRIPTION_CHARS_MAX: usize = 4_000;
 /// Longest address of an image, in bytes; longer: `422`.
 pub const IMAGE_BYTES_MAX: usize = 2_048;
 
+/// Most languages of one text; more: `422`.
+pub const LANGUAGES_MAX: usize = 20;
+
+/// Most pictures of an item beside its first; more: `422`.
+pub const GALLERY_MAX: usize = 12;
+
+/// Most facts about one item; more: `422`.
+pub const ITEM_FACTS_MAX: usize = 40;
+
 /// Highest limit per buyer; more: `422`.
 pub const LIMIT_PER_BUYER_MAX: u32 = 1_000_000;
 
@@ -70,6 +79,9 @@ pub const POW_EFFORT_DEFAULT: u32 = 5_000;
 
 /// Longest URL of an endpoint that receives events, in bytes; longer: `422`.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
+
+/// Longest address of a browser's push service, in bytes; longer: `422`.
+pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 
 /// Longest time for which a replaced secret still signs, in seconds; longer: `422`.
 pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;

@@ -133,6 +133,10 @@ pub struct OrderData {
     /// `true` in the `order.reserved` of an order from the waitlist; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_waitlist: Option<bool>,
+    /// A link that opens the order without the buyer's token, in `order.reserved`; absent
+    /// otherwise. Send it only to the buyer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// Data of `order.refused`.

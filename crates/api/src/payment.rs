@@ -18,6 +18,14 @@ pub struct Checkout {
     pub expires_at: Time,
 }
 
+/// A link that opens an order without the buyer's token, to read it and to pay for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"url": "https://shop.example/order/ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa#key=0f1e2d3c4b5a69788796a5b4c3d2e1f0"})))]
+pub struct OrderLink {
+    /// The address of the order's page; a path if the address of the pages is not configured.
+    pub url: String,
+}
+
 /// A message of the sandbox provider. Unknown members are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({

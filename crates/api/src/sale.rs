@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::admin::front_door::FrontDoor;
 use crate::gate::{ChallengeKind, RequirementMode, Room};
-use crate::value::{Money, Time};
+use crate::value::{Money, Text, Time};
 
 /// Phase of a sale. Buyers never see a draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -60,7 +60,7 @@ pub struct Sale {
     /// The sale's name.
     pub id: String,
     /// The title on the page.
-    pub title: String,
+    pub title: Text,
     /// When the sale opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
@@ -77,12 +77,20 @@ pub struct Item {
     /// The item's name within its sale.
     pub id: String,
     /// The title on the page.
-    pub title: String,
+    pub title: Text,
     /// The description of the item, possibly empty.
-    pub description: String,
+    pub description: Text,
     /// URL of a picture.
     #[schema(required = true)]
     pub image: Option<String>,
+    /// Further pictures, shown after `image`; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub gallery: Vec<Picture>,
+    /// Facts about the product, shown as a table; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub facts: Vec<Fact>,
     /// Price of one unit.
     pub price: Money,
     /// A price for comparison, such as the usual price.
@@ -94,6 +102,25 @@ pub struct Item {
     /// How long reserved units are held for payment, in seconds.
     #[schema(minimum = 1)]
     pub hold_secs: u32,
+}
+
+/// A further picture of an item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Picture {
+    /// URL of the picture.
+    pub image: String,
+    /// What the picture shows, for people who do not see it; possibly empty.
+    #[serde(default)]
+    pub alt: Text,
+}
+
+/// A fact about a product: its name and its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Fact {
+    /// The name, such as `Weight`.
+    pub name: Text,
+    /// The value, such as `1.2 kg`.
+    pub value: Text,
 }
 
 /// A sale and its status, as the list shows them.

@@ -2,11 +2,14 @@
 
 mod money;
 mod stock;
+mod text;
 mod time;
 
 pub(crate) use money::assigned_currency;
 pub use money::{Currency, Money};
 pub use stock::Stock;
+pub(crate) use text::LANGUAGE_PATTERN;
+pub use text::{Text, direction, is_language};
 pub use time::Time;
 
 use crate::limits::NAME_MAX;

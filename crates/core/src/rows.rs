@@ -350,6 +350,22 @@ pub struct Order {
     pub ended_at: Option<Millis>,
 }
 
+impl Order {
+    /// How long a link shows an order that can no longer be paid, so that a payer sees the result.
+    pub const LINK_AFTER_END_MS: i64 = 3_600_000;
+
+    /// Whether a link opens this order: while it can be paid, and for a while after that.
+    #[must_use]
+    pub fn opens_by_link(&self, now: Millis) -> bool {
+        let ended_at = match self.state {
+            OrderState::Reserved => return true,
+            OrderState::Paid => self.paid_at,
+            OrderState::Cancelled | OrderState::Expired | OrderState::Refunded => self.ended_at,
+        };
+        ended_at.is_some_and(|at| now < at.plus(Self::LINK_AFTER_END_MS))
+    }
+}
+
 /// The destination of recalled units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecallTarget {

@@ -17,7 +17,7 @@ use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::admin::new_sale::{NewItem, NewSale};
 use doorbuster_api::admin::stock::{StockList, StockRow};
 use doorbuster_api::limits::HOLD_SECS_DEFAULT;
-use doorbuster_api::value::{Currency, Money, Stock};
+use doorbuster_api::value::{Currency, Money, Stock, Text};
 use doorbuster_harness::audit;
 use doorbuster_harness::load::LoadReport;
 
@@ -122,8 +122,10 @@ fn new_sale(args: &DemoArgs) -> NewSale {
         stock: Stock::Counted(args.stock),
         limit_per_buyer: args.units,
         hold_secs: HOLD_SECS_DEFAULT,
-        description: String::new(),
+        description: Text::default(),
         image: None,
+        gallery: Vec::new(),
+        facts: Vec::new(),
         list_price: None,
     };
     NewSale {

@@ -94,7 +94,7 @@ fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
     let items = args.item.iter().map(item).collect::<Result<_, _>>().map_err(Failure::Settings)?;
     Ok(NewSale {
         id: args.sale.unwrap_or_default(),
-        title: args.title.unwrap_or_default(),
+        title: args.title.unwrap_or_default().into(),
         starts_at: args.starts_at,
         ends_at: args.ends_at,
         items,

@@ -82,6 +82,19 @@ export const getHistory = (token, id) =>
 /** Requests the address of the payment page. The provider may need some seconds. */
 export const openCheckout = (token, id) =>
   call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
+/** A link that opens the order without the buyer's token; the order and its checkout by such a
+    link's key. */
+export const getOrderLink = (token, id) => call('GET', `/v1/orders/${seg(id)}/link`, { token });
+export const getLinkedOrder = (key, id) =>
+  call('GET', `/v1/linked-orders/${seg(id)}`, {
+    headers: { 'Order-Key': key },
+    cache: 'no-store',
+  });
+export const openLinkedCheckout = (key, id) =>
+  call('POST', `/v1/linked-orders/${seg(id)}/checkout`, {
+    headers: { 'Order-Key': key },
+    patience_ms: 20_000,
+  });
 /** Sends a purchase. The server may take two seconds and then answer "queued". */
 export const placeOrder = (token, { key, sale, item, units }, pass = null) =>
   call('POST', '/v1/orders', {
@@ -118,6 +131,10 @@ export const leaveWaitlist = (token, sale, item) =>
 /** Stores the shop's token in a cookie, and reads which buyer the cookie belongs to. */
 export const keepToken = token => call('POST', '/v1/session', { token });
 export const getSession = () => call('GET', '/v1/session', { cache: 'no-store' });
+/** Messages of web push to this browser. */
+export const subscribePush = (token, body) =>
+  call('POST', '/v1/push-subscriptions', { token, body });
+export const unsubscribePush = token => call('DELETE', '/v1/push-subscriptions', { token });
 /** Requests a guest's identity. Only a demonstration server has guests. */
 export const newGuest = () => call('POST', '/demo/guest');
 

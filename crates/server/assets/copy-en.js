@@ -14,6 +14,7 @@ export default {
     '“Reserved” means that your order is saved. Until you see it, you have not bought anything.',
   'how.3': 'Pay in time', 'how.3t': 'Pay in {hold}',
   'how.3+': 'Unpaid items go back on sale. So “none left” can change. “Sold out” is final.',
+  'pictures': 'Pictures', 'picture': 'Picture {n} of {of}', 'facts': 'About this product',
   'say.day': '{n} days', 'say.hour1': '1 hour', 'say.hour': '{n} hours',
 
   /* label, clock and stock of each state of the sale */
@@ -222,8 +223,9 @@ export default {
   'far.text': 'You are offline, or the shop is very busy. We keep trying. No need to reload.',
   'all': 'See all sales', 'remind.came': 'One came back for you',
   'remind.soon': 'Opens in {left}', 'remind.open': 'The sale is open',
-  'remind.turn': 'It’s your turn',
+  'remind.near': 'Your turn is near', 'remind.turn': 'It’s your turn',
   'remind.denied': 'Your browser blocks notifications from this page.',
+  'remind.push': 'Also works when this page is closed: at your turn, and when units are reserved for you.',
   'remind.note': 'Works while this page is open.', 'remind.notify': 'Notify me',
   'remind.sound': 'Play a sound', 'remind.calendar': 'Add to calendar',
   'remind.title': 'Don’t miss it',
@@ -318,7 +320,13 @@ export default {
   'o.sure+': 'All {units} go back on sale at once. Someone else may take them.',
   'o.sure1+': 'It goes back on sale at once. Someone else may take it.', 'o.keep': 'Keep it',
   'o.yes': 'Cancel order', 'o.shop': 'Back to the shop',
-  'o.link': 'This page’s address opens your order until it is paid. Keep it to yourself.',
+  'o.copylink': 'Copy payment link',
+  'o.linked':
+    'Link copied. With it, anyone can see this order and pay for it, as long as it can be paid.',
+  'o.linkis':
+    'Anyone with this link can see this order and pay for it, as long as it can be paid: {link}',
+  'o.unlinked': 'This link no longer opens the order',
+  'o.unlinked+': 'A payment link works while the order can be paid. To see the order, sign in.',
   'o.calendar': 'Add the deadline to your calendar', 'o.next': 'What happens next',
   'o.copied': 'Copied', 'o.copy': 'Copy order number', 'o.print': 'Print this order',
   'o.uncancelled': 'The cancellation failed. Please try again.',

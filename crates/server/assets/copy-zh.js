@@ -11,6 +11,7 @@ export default {
   'how.2+': '显示“已保留”才算抢到。在此之前还没有下单。', 'how.3': '按时付款',
   'how.3t': '{hold}内付款',
   'how.3+': '逾期未付的商品会重新放出。所以“暂时无货”可能会变，“已售罄”不会变。',
+  'pictures': '商品图片', 'picture': '第 {n} 张，共 {of} 张', 'facts': '商品参数',
   'say.day': '{n} 天', 'say.hour1': '1 小时', 'say.hour': '{n} 小时',
 
   /* label, clock and stock of each state of the sale */
@@ -157,8 +158,9 @@ export default {
   'lost.title': '没有这场抢购', 'lost.text': '可能是网址有误，或者商家已撤下本场活动。',
   'far.title': '页面未能加载', 'far.text': '网络已断开，或系统繁忙。正在自动重试，无需刷新。',
   'all': '查看全部活动', 'remind.came': '有货了，已为你保留', 'remind.soon': '{left} 后开抢',
-  'remind.open': '已开抢', 'remind.turn': '轮到你了',
-  'remind.denied': '浏览器已禁止本页发送通知。', 'remind.note': '仅在本页打开时有效。',
+  'remind.open': '已开抢', 'remind.near': '马上轮到你了', 'remind.turn': '轮到你了',
+  'remind.denied': '浏览器已禁止本页发送通知。', 'remind.push': '关闭本页后仍会提醒：轮到你时，以及为你保留商品时。',
+  'remind.note': '仅在本页打开时有效。',
   'remind.notify': '系统通知', 'remind.sound': '播放提示音', 'remind.calendar': '加入日历',
   'remind.title': '开抢提醒',
 
@@ -226,7 +228,10 @@ export default {
   'h.settled': '已退回', 'h.stuck': '尚未退回', 'o.sure': '确定取消订单？',
   'o.sure+': '{units} 件商品会立即释放，可能被其他人抢走。',
   'o.sure1+': '商品会立即释放，可能被其他人抢走。', 'o.keep': '先不取消', 'o.yes': '取消订单',
-  'o.shop': '返回商家', 'o.link': '付款前可用本页地址打开订单，请勿分享。',
+  'o.shop': '返回商家', 'o.copylink': '复制付款链接',
+  'o.linked': '链接已复制。订单可付款期间，任何人打开此链接都能查看并支付该订单。',
+  'o.linkis': '订单可付款期间，任何人打开此链接都能查看并支付该订单：{link}',
+  'o.unlinked': '此链接已失效', 'o.unlinked+': '付款链接仅在订单可付款期间有效。如需查看订单，请登录。',
   'o.calendar': '把付款截止时间加入日历', 'o.next': '接下来', 'o.copied': '已复制',
   'o.copy': '复制订单号', 'o.print': '打印订单',
   'o.uncancelled': '取消请求未能送达，请再试一次。',

@@ -1,6 +1,6 @@
 /* Shows one order: the amount, the time to pay, and how to cancel. Every state fills the same
    elements. */
-import { $, text, has, put, attr, announce, countAloud, localized, site } from '/assets/words.js';
+import { $, text, has, put, putText, attr, announce, countAloud, localized, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, left, moment, money, shortId } from '/assets/format.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
@@ -32,6 +32,7 @@ const views = {
 const bare = {
   loading: {},
   missing: { pill: 'none' },
+  unlinked: { pill: 'none' },
   signin: { pill: 'signin' },
   far: { pill: 'offline', tone: 'warn' },
 };
@@ -42,8 +43,9 @@ function showSlip(m) {
     item = sale?.items?.find(i => i.id === order.item);
   const price = item && { ...item.price, amount_minor: item.price.amount_minor * order.units },
     sum = order.amount ?? price;
-  put($('#slip-title'), item?.title ?? order.item);
-  put($('#slip-sale'), sale && sale.title !== item?.title ? sale.title : '');
+  const edition = localized(sale?.title);
+  putText($('#slip-title'), item?.title ?? order.item);
+  putText($('#slip-sale'), edition !== localized(item?.title) ? sale?.title : '');
   put($('#id'), shortId(order.id));
   attr($('#id'), 'title', order.id);
   put($('#units'), count(order.units));
@@ -129,7 +131,7 @@ function showButtons(m, name, view, v) {
   const way =
     view.does === 'back'
       ? [backToSale(order), 'o.back']
-      : name === 'signin' && m.sign_in_url
+      : ['signin', 'unlinked'].includes(name) && m.sign_in_url
         ? [m.sign_in_url, 'o.signin.b']
         : null;
   go.hidden = !way;
@@ -145,7 +147,9 @@ function showButtons(m, name, view, v) {
     : name === 'checking'
       ? 'pay'
       : view.does === 'pay'
-        ? 'cancel'
+        ? m.by_link
+          ? null
+          : 'cancel'
         : name === 'waiting'
           ? 'leave'
           : null;
@@ -177,7 +181,8 @@ export function showOrder(m) {
   const name = stateOf(m),
     view = views[name] ?? bare[name] ?? views.refused,
     { order } = m;
-  $('#slip').hidden = $('#orders').hidden = !order;
+  $('#slip').hidden = !order;
+  $('#orders').hidden = !order || m.by_link;
   $('#door').toggleAttribute('hidden', !!order || name === 'loading');
   $('#clock-box').hidden = !order;
   const isPaid = ['paid', 'paidlate'].includes(name);
@@ -185,6 +190,8 @@ export function showOrder(m) {
   put($('#next-text'), localized(site.next_steps));
   $('#print').hidden = !isPaid;
   $('#deadline').hidden = order?.state !== 'reserved';
+  $('#copy-link').hidden = order?.state !== 'reserved' || !m.token;
+  $('#link-note').hidden ||= $('#copy-link').hidden;
   $('#shop').hidden = !isPaid || !site.shop_url;
   attr($('#shop'), 'href', site.shop_url ?? '/');
   $('#sandbox').hidden =

@@ -5,15 +5,18 @@ import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
   cancelOrder,
   getHistory,
+  getLinkedOrder,
   getOrder,
+  getOrderLink,
   getSale,
   getStatus,
   idInAddress,
   leaveWaitlist,
   openCheckout,
+  openLinkedCheckout,
   random,
 } from '/assets/api.js';
-import { forget, identify } from '/assets/who.js';
+import { forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { tab } from '/assets/store.js';
 import { CHECK_MS, isBack, moneyBack, stateOf } from '/assets/order-state.js';
@@ -33,6 +36,8 @@ const m = {
   back_ms: null,
   sign_in_url: signInUrl() ?? null,
   token: null,
+  key: null /* the key of the link that opened the page */,
+  by_link: false /* the order was read by that key, not by the buyer's token */,
 };
 /* After a gap in the stream, the page reads the order again at a random moment within this time. */
 const GAP_MS = 3_000;
@@ -51,15 +56,26 @@ function draw() {
   drawn = stateOf(m);
 }
 
+/* Asks as the buyer, and otherwise by the link's key. null: there is neither. */
+async function ask() {
+  if (!m.by_link) {
+    /* somebody with the link needs no guest's identity */
+    m.token = m.key && !token() ? null : await identify();
+    const answer = m.token ? await getOrder(m.token, m.id) : null;
+    if (!m.key || (answer && ![401, 403, 404].includes(answer.status))) return answer;
+    m.by_link = true;
+    m.token = null;
+  }
+  return getLinkedOrder(m.key, m.id);
+}
 /** Reads the order. Returns the seconds that the server asked the page to wait, if any. */
 async function read() {
-  m.token = await identify();
-  if (!m.token) {
+  const answer = await ask();
+  if (!answer) {
     m.trouble = site.guest ? 'far' : 'signin';
     m.order = null;
     return null;
   }
-  const answer = await getOrder(m.token, m.id);
   if (answer.status === 200) {
     lost = 0;
     m.offline = false;
@@ -74,7 +90,7 @@ async function read() {
     m.trouble = site.guest ? 'missing' : 'signin';
     m.order = null; /* a new guest has no old orders */
   } else if (answer.status === 404 || answer.status === 403) {
-    m.trouble = 'missing';
+    m.trouble = m.by_link ? 'unlinked' : 'missing';
     m.order = null;
   } else {
     lost += 1;
@@ -98,7 +114,7 @@ async function learnMore(answer) {
    order, after an event, or while a payment is expected. */
 async function take(order) {
   const isSame = JSON.stringify(order) === JSON.stringify(m.order);
-  const wanted = !['queued', 'refused', 'waiting'].includes(order.state);
+  const wanted = !m.by_link && !['queued', 'refused', 'waiting'].includes(order.state);
   if (wanted && (!isSame || hinted || !m.told || isBack(m) || moneyBack(m)?.state === 'pending')) {
     hinted = false;
     const answer = await getHistory(m.token, m.id);
@@ -112,7 +128,7 @@ async function take(order) {
   if (!['expired', 'cancelled'].includes(order.state)) cameBack(null);
 }
 function listenIn() {
-  if (stream || ['refused', 'refunded'].includes(m.order.state)) return;
+  if (stream || m.by_link || ['refused', 'refunded'].includes(m.order.state)) return;
   stream = listen({
     token: m.token,
     on: {
@@ -139,17 +155,24 @@ function cameBack(ms) {
 }
 function readAddress() {
   const url = new URL(location.href),
-    back = url.searchParams.get('back');
-  if (back !== null) {
+    back = url.searchParams.get('back'),
+    parts = new URLSearchParams(url.hash.slice(1)),
+    key = parts.get('key');
+  if (back !== null || key !== null) {
     url.searchParams.delete('back');
-    history.replaceState(null, '', url.pathname + url.search + url.hash);
+    parts.delete('key');
+    const rest = String(parts) && '#' + parts;
+    history.replaceState(null, '', url.pathname + url.search + rest);
   }
+  /* the way back from the payment page has no key */
+  if (key !== null) tab.set('key.' + m.id, key);
+  m.key = key ?? tab.get('key.' + m.id);
   if (back === 'paid' || (back === null && tab.get('back.' + m.id))) cameBack(performance.now());
   else if (back !== null) cameBack(null);
 }
 
 function pace_ms() {
-  if (m.trouble === 'missing' || m.trouble === 'signin') return Infinity;
+  if (['missing', 'signin', 'unlinked'].includes(m.trouble)) return Infinity;
   if (lost || !m.order) return jitter(500, 1_000) * 2 ** Math.min(lost, 4);
   const heard = stream?.isOpen();
   if (moneyBack(m)?.state === 'pending') return jitter(4_000, 8_000);
@@ -254,7 +277,9 @@ async function pay() {
   m.opening = true;
   m.said = null;
   draw();
-  const { status, data } = await twice(() => openCheckout(m.token, m.id));
+  const { status, data } = await twice(() =>
+    m.by_link ? openLinkedCheckout(m.key, m.id) : openCheckout(m.token, m.id),
+  );
   const url = status === 200 && /^https?:\/\//.test(data.checkout_url) ? data.checkout_url : null;
   if (url) {
     cameBack(null);
@@ -297,6 +322,22 @@ $('#copy').onclick = async () => {
   put($('#copy'), text('o.copied'));
   announce(text('o.copied'), true);
 };
+/* The link for another device or another payer. Where the clipboard refuses, the page shows it. */
+$('#copy-link').onclick = async () => {
+  const answer = await getOrderLink(m.token, m.id);
+  if (answer.status !== 200) return poll.wake();
+  const link = new URL(answer.data.url, location.origin).href;
+  const copied = await navigator.clipboard?.writeText(link).then(
+    () => true,
+    () => false,
+  );
+  put($('#link-note'), copied ? text('o.linked') : text('o.linkis', { link }));
+  $('#link-note').hidden = false;
+  announce($('#link-note').textContent, true);
+};
+addEventListener('hashchange', () => {
+  if (/[#&]key=/.test(location.hash)) location.reload();
+});
 $('#deadline').onclick = event => {
   const file = new Blob([deadlineEntry(m.order, $('#slip-title').textContent)], {
     type: 'text/calendar',

@@ -36,6 +36,8 @@ export async function fetchPass(m, item, solved = null) {
   if (answer.status === 201 && answer.data.pass) {
     m.passes[item] = answer.data;
     write(m);
+    /* with the pass the buyer keeps the whole turn */
+    if (m.room?.state === 'admitted') m.room.until_ms = Date.parse(answer.data.expires_at);
   }
   return answer;
 }

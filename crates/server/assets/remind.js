@@ -3,6 +3,7 @@
    notification follow only if the buyer switched them on, on this page. */
 import { origin } from '/assets/api.js';
 import { left } from '/assets/format.js';
+import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
 import { $, attr, put, text } from '/assets/words.js';
 import { starts } from '/assets/sale-state.js';
 
@@ -26,13 +27,29 @@ export function bindReminders(m) {
     attr($('#sound'), 'aria-pressed', !!audio);
     if (audio) play();
   };
-  $('#notify').onclick = async () => {
-    notifies = !notifies && (await Notification.requestPermission()) === 'granted';
+  const showNotify = pushes => {
     attr($('#notify'), 'aria-pressed', notifies);
     const denied = Notification.permission === 'denied';
-    put($('#remind-note'), text(denied ? 'remind.denied' : 'remind.note'));
+    put($('#remind-note'), text('remind.' + (denied ? 'denied' : pushes ? 'push' : 'note')));
   };
+  $('#notify').onclick = async () => {
+    notifies = !notifies && (await Notification.requestPermission()) === 'granted';
+    if (!notifies) stopPush(m.token);
+    showNotify(notifies && (await startPush(m.token)));
+  };
+  renewPush(m.token).then(pushes => {
+    if (!pushes) return;
+    notifies = true;
+    showNotify(true);
+  });
 }
+
+/* The turn is near: the buyer has to be back at the screen, because an idle turn passes. */
+const NEAR_SECS = 60,
+  NEAR_POSITION = 3;
+const isNear = room =>
+  room?.state === 'waiting' &&
+  (room.position <= NEAR_POSITION || (room.estimate && room.estimate.to <= NEAR_SECS));
 
 /** Updates the reminders. The page calls this each time it draws. */
 export function remind(m, scene, deal, t, turn) {
@@ -42,6 +59,8 @@ export function remind(m, scene, deal, t, turn) {
   $('#remind').hidden = scene === 'ended' || scene === 'sold';
   const news = turn
     ? 'turn'
+    : deal === 'waiting' && isNear(m.room)
+      ? 'near'
     : deal === 'reserved' && m.order.id === m.came
       ? 'came'
       : scene === 'live'
@@ -49,6 +68,7 @@ export function remind(m, scene, deal, t, turn) {
         : scene;
   const start = {
     turn: () => text('remind.turn'),
+    near: () => text('remind.near'),
     came: () => text('remind.came'),
     open: () => (reserved > 0 ? left(reserved) : text('pill.live')),
   }[news];
@@ -58,9 +78,14 @@ export function remind(m, scene, deal, t, turn) {
   const rest = soon || Math.max(0, reserved);
   drawIcon(
     rest ? String(rest < 60_000 ? Math.ceil(rest / 1000) : Math.ceil(rest / 60_000)) : '',
-    ['turn', 'came', 'open'].includes(news),
+    ['turn', 'near', 'came', 'open'].includes(news),
   );
-  const told = { turn: 'remind.turn', came: 'remind.came', open: 'remind.open' }[news];
+  const told = {
+    turn: 'remind.turn',
+    near: 'remind.near',
+    came: 'remind.came',
+    open: 'remind.open',
+  }[news];
   if (last && last !== news && told && !(news === 'open' && last !== 'before')) call(text(told), m);
   last = news;
 }

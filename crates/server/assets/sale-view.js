@@ -1,6 +1,7 @@
 /* Shows the model of the sale page. Each state fills the same elements, so that nothing jumps. */
 import { claimsOf } from '/assets/who.js';
-import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
+import { $, text, has, put, putText, attr, announce, countAloud, localized, site } from '/assets/words.js';
+import { showFacts, showPictures, watchPrice } from '/assets/product.js';
 import { now } from '/assets/clock.js';
 import { remind } from '/assets/remind.js';
 import { count, estimate, fullTime, left, moment, money, shopTime, shortTime, span, time, when, zone } from '/assets/format.js';
@@ -88,33 +89,31 @@ let shown = '',
 /** Shows the parts that depend only on the item: texts, picture and price. */
 export function showItem(m) {
   const { sale, item } = m;
-  put($('#edition'), sale.title === item.title ? '' : sale.title);
-  put($('#name'), item.title);
-  $('#name').toggleAttribute('data-long', widthOf(item.title) > LONG_TITLE);
-  put($('#lead'), item.description ?? '');
-  $('#lead').hidden = !item.description;
+  const title = localized(item.title),
+    edition = localized(sale.title);
+  putText($('#edition'), edition === title ? '' : sale.title);
+  putText($('#name'), item.title);
+  $('#name').toggleAttribute('data-long', widthOf(title) > LONG_TITLE);
+  putText($('#lead'), item.description);
+  $('#lead').hidden = !localized(item.description);
+  showFacts(item);
+  put($('#bar-name'), title);
+  put($('#bar-price'), money(item.price));
   put($('#price'), money(item.price));
   $('#before').hidden = !item.list_price;
   if (item.list_price) put($('#was'), money(item.list_price));
   put($('#rule'), text('rule', { limit: item.limit_per_buyer ?? 1 }));
   $('.stepper').toggleAttribute('data-wide', (item.limit_per_buyer ?? 1) > 999);
   if (item.hold_secs) put($('#how-hold'), text('how.3t', { hold: span(item.hold_secs) }));
-  m.title = sale.title === item.title ? item.title : `${item.title} – ${sale.title}`;
-  const image = $('#image');
-  image.hidden = !item.image;
-  if (item.image) {
-    image.onerror = () => {
-      image.hidden = true;
-    };
-    attr(image, 'src', item.image);
-    attr(image, 'alt', item.title);
-  }
+  m.title = edition === title ? title : `${title} – ${edition}`;
+  showPictures(item);
   for (const input of document.querySelectorAll('#items input'))
     input.checked = input.value === item.id;
 }
 
 /** Shows the choice of an item, if the sale has several. */
 export function showItems(m, choose) {
+  watchPrice();
   $('#items').hidden = m.sale.items.length < 2;
   $('#items-list').replaceChildren(
     ...m.sale.items.map(item => {
@@ -130,7 +129,8 @@ export function showItems(m, choose) {
         if (input.getAttribute('aria-disabled') === 'true') event.preventDefault();
       };
       input.onchange = () => choose(item.id);
-      name.textContent = label.title = item.title;
+      putText(name, item.title);
+      label.title = localized(item.title);
       more.dataset.item = item.id;
       label.append(input, name, more);
       return label;

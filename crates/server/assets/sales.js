@@ -1,5 +1,5 @@
 /* The list of sales and, for a known buyer, the list of the buyer's orders. */
-import { $, put, ready, site, text, translate, announce } from '/assets/words.js';
+import { $, chosen, put, ready, site, speak, text, translate, announce } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { moment, money, when } from '/assets/format.js';
 import { getOrders, getSale, getSales } from '/assets/api.js';
@@ -54,14 +54,16 @@ function door(light) {
   );
   return el;
 }
-function ticket({ href, title, pill, tone, price, words, picture, level }) {
+function ticket({ href, title, units, pill, tone, price, words, picture, level }) {
   const li = make('li'),
     card = make('article', 'card ticket'),
     body = make('div'),
     head = make(level),
-    a = make('a', '', title);
+    [shown, language] = chosen(title),
+    a = make('a', '', shown);
   a.href = href;
-  head.append(a);
+  speak(a, language);
+  head.append(...(units ? [`${units} × `] : []), a);
   body.append(make('span', 'pill' + (tone ? ' pill--' + tone : ''), pill), head);
   if (price) body.append(make('p', 'ticket__price', price));
   if (words) body.append(make('p', 'soft small', words));
@@ -155,7 +157,8 @@ function orderTicket(order) {
     href = '/order/' + encodeURIComponent(order.id);
   const li = ticket({
     href,
-    title: `${order.units} × ${item?.title ?? order.item}`,
+    title: item?.title ?? order.item,
+    units: order.units,
     level: 'h3',
     pill: text('p.' + order.state),
     tone: orderTones[order.state],

@@ -20,10 +20,35 @@ export const text = (key, values = {}) =>
     return typeof value === 'number' ? figures.format(value) : (value ?? all);
   });
 
-/** Returns a text of the shop in the page's language. The shop gives one text, or one for each
-   language. */
-export const localized = words =>
-  typeof words === 'string' ? words : (words?.[zh ? 'zh' : 'en'] ?? Object.values(words ?? {})[0] ?? '');
+/* Languages that are written from right to left. */
+const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
+/** A text of the shop for this page, as [words, language]: in the page's language, else in English,
+    else in the first language of the alphabet. The language of a plain string is not known: null. */
+export function chosen(words) {
+  if (typeof words === 'string' || !words) return [words ?? '', null];
+  const languages = Object.keys(words).sort(),
+    own = zh ? 'zh' : 'en';
+  const language =
+    languages.find(tag => tag === own) ??
+    languages.find(tag => tag.startsWith(own + '-')) ??
+    languages.find(tag => tag === 'en') ??
+    languages[0];
+  return [words[language] ?? '', language ?? null];
+}
+/** The words alone: where an element cannot name their language. */
+export const localized = words => chosen(words)[0];
+/** Shows a text of the shop, with its language and its direction. */
+export function putText(el, words) {
+  const [shown, language] = chosen(words);
+  put(el, shown);
+  speak(el, language);
+}
+/** Names the language of an element's text; its direction follows. */
+export function speak(el, language) {
+  if (language) attr(el, 'lang', language);
+  else el.removeAttribute('lang');
+  attr(el, 'dir', language ? (RIGHT_TO_LEFT.test(language) ? 'rtl' : 'ltr') : 'auto');
+}
 
 /** Returns the shop's sign-in page with the address to come back to, or null. */
 export const signInUrl = () =>

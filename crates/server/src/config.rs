@@ -151,6 +151,17 @@ pub struct PageSettings {
     pub next_steps: Option<String>,
     /// The brand.
     pub theme: Theme,
+    /// Messages to browsers, if the shop set a key.
+    pub push: Option<PushSettings>,
+}
+
+/// Messages to browsers (web push).
+#[derive(Clone, Debug)]
+pub struct PushSettings {
+    /// The private key that names the shop to push services, in base64url.
+    pub key: SecretString,
+    /// Where the operator of a push service reaches the shop: `mailto:` or `https:`.
+    pub contact: String,
 }
 
 /// A shop's brand on the pages.

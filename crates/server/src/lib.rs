@@ -30,6 +30,7 @@ mod outbox;
 mod outgoing;
 mod payment;
 pub mod purchase;
+mod push;
 pub mod secrets;
 mod settle;
 pub mod signing;

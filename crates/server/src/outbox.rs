@@ -45,13 +45,14 @@ use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 use crate::outages;
 
-use address_guard::AddressGuard;
+pub(crate) use address_guard::{AddressGuard, check as check_address};
 pub(crate) use body::{event_id, visible_event_id};
 pub(crate) use broker::display_address as shown_address;
 use broker::{BrokerGuard, Brokers};
 pub(crate) use metrics::{AttemptOutcome, DeliveryMetrics};
 use sink::Message;
 use webhook::Webhooks;
+pub(crate) use webhook::guarded_client;
 
 /// Most endpoints of a deployment. Further ones are refused.
 pub(crate) const ENDPOINTS_MAX: usize = 50;
@@ -68,6 +69,8 @@ const SEQUENCE_AT_ONCE: usize = 10_000;
 /// The delivery service of this node.
 pub(crate) struct Outbox {
     engine: Arc<Engine>,
+    /// The address of the pages, if it is configured.
+    origin: Option<String>,
     webhooks: Webhooks,
     brokers: Brokers,
     guard: AddressGuard,
@@ -100,6 +103,7 @@ impl Outbox {
             BrokerGuard::new(settings.broker_hosts.clone(), settings.webhooks_allow_private);
         Self {
             engine,
+            origin: settings.page_origin.clone().or_else(|| settings.page_url.clone()),
             webhooks: Webhooks::new(guard.clone(), settings.webhooks_timeout),
             brokers: Brokers::new(brokers, settings.webhooks_timeout, settings.page_url.clone()),
             guard,
@@ -127,13 +131,14 @@ impl Outbox {
 
     /// Returns the message of this event. `None`: this node does not know the event's item.
     pub(crate) async fn message(&self, stored: &StoredEvent) -> Option<Message> {
-        let message = body::message(&self.engine.catalogue(), stored);
+        let links = body::Links { key: self.engine.id_key(), origin: self.origin.as_deref() };
+        let message = body::message(&self.engine.catalogue(), links, stored);
         if message.is_some() {
             return message;
         }
         // Another node may have created the sale just now.
         drop(self.engine.refresh_catalogue().await);
-        body::message(&self.engine.catalogue(), stored)
+        body::message(&self.engine.catalogue(), links, stored)
     }
 
     /// Returns the delivery counters.

@@ -22,14 +22,17 @@ mod identity;
 mod input;
 mod limits;
 mod live;
+pub(crate) mod order_links;
 mod orders;
 mod over_capacity;
 mod overload_pacer;
+pub(crate) mod page_document;
 mod page_origin;
 mod pages;
 mod payment;
 mod purchase_handler;
 mod purchase_headers;
+mod push;
 mod rate_limits;
 mod refusal_memory;
 mod refusals;
@@ -67,8 +70,9 @@ use crate::edge::EdgeSightings;
 use crate::engine::{AboutNode, Engine};
 use crate::gate::{Gate, MasterKeys};
 use crate::metrics::Metrics;
-use crate::outbox::Outbox;
+use crate::outbox::{AddressGuard, Outbox};
 use crate::payment::Payments;
+use crate::push::WebPush;
 use assets::AssetFile;
 use failure::FailureLogLimiter;
 use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
@@ -107,6 +111,8 @@ pub struct App {
     gate: Gate,
     payments: Arc<Payments>,
     outbox: Arc<Outbox>,
+    /// Sends messages to browsers; `None`: the shop set no key.
+    push: Option<WebPush>,
     failure_log: FailureLogLimiter,
     guests: Option<GuestSignIn>,
     /// Whether this node answers buyers and operators.
@@ -165,6 +171,10 @@ impl App {
             gate: Gate::new(&engine, settings, masters),
             payments: Arc::new(payments),
             outbox: Arc::new(Outbox::new(engine.clone(), settings)),
+            push: WebPush::new(
+                settings.page.push.as_ref(),
+                AddressGuard::new(settings.webhooks_allow_private),
+            ),
             engine,
             buyers,
             operators,
@@ -255,9 +265,17 @@ impl App {
                 () = self.gate.run_jobs(&self.engine) => {}
                 () = self.payments.run_jobs() => {}
                 () = self.outbox.run_jobs() => {}
+                () = self.run_push() => {}
             }
         };
         tokio::join!(jobs, self.run_otlp());
+    }
+
+    async fn run_push(&self) {
+        match &self.push {
+            Some(push) => push.run(&self.engine, &self.gate).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Sends metrics and logs to a collector until the program stops.

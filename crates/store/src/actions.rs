@@ -144,6 +144,7 @@ fn sale_view(sale: &SaleRow) -> Value {
         "starts_at": sale.starts_at.map(|at| at.0),
         "ends_at": sale.ends_at.map(|at| at.0),
         "front_door": serde_json::from_str::<Value>(&sale.front_door).unwrap_or_default(),
+        "page": serde_json::from_str::<Value>(&sale.page).unwrap_or_default(),
         "items": items,
     })
 }
@@ -154,6 +155,7 @@ fn item_view(item: &ItemRow) -> Value {
         "title": item.title,
         "description": item.description,
         "image": item.image,
+        "page": serde_json::from_str::<Value>(&item.page).unwrap_or_default(),
         "price": money(item.price_minor),
         "list_price": item.list_price_minor.map(money),
         "limit_per_buyer": item.limit,

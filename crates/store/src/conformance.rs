@@ -129,6 +129,7 @@ pub fn new_item(name: &str, stock: Stock, limit: u32) -> NewItem {
         list_price_minor: Some(2_999),
         limit,
         hold_ms: HOLD_MS,
+        page: String::new(),
         stock,
         spread: Spread::default(),
     }
@@ -144,6 +145,7 @@ pub fn new_sale(id: &str, items: Vec<NewItem>) -> NewSale {
         starts_at: None,
         ends_at: None,
         front_door,
+        page: String::new(),
         items,
     }
 }

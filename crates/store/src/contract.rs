@@ -80,6 +80,8 @@ pub struct ItemRow {
     pub limit: u32,
     /// Payment window in milliseconds.
     pub hold_ms: i64,
+    /// What its page shows beside these fields, as JSON; empty if there is nothing.
+    pub page: String,
     /// Whether stock is counted (the count itself lives in [`ItemCounts`]).
     pub counted: bool,
     /// How its stock is divided among its slots; only [`crate::Store::set_spread`] changes it.
@@ -101,6 +103,8 @@ pub struct SaleRow {
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
+    /// What its page shows beside these fields, as JSON; empty if there is nothing.
+    pub page: String,
     /// A number that every change increases. It is the `ETag` in HTTP.
     pub version: u64,
     /// When it was created.
@@ -140,6 +144,8 @@ pub struct NewSale {
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
+    /// What its page shows beside these fields, as JSON.
+    pub page: String,
     /// Its items: 1 to 100.
     pub items: Vec<NewItem>,
 }
@@ -165,6 +171,8 @@ pub struct NewItem {
     pub limit: u32,
     /// The payment window in milliseconds.
     pub hold_ms: i64,
+    /// What its page shows beside these fields, as JSON.
+    pub page: String,
     /// The units to sell.
     pub stock: Stock,
     /// How its stock is divided among its slots.

@@ -5,12 +5,13 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::front_door::{self, FrontDoor};
-use crate::body::{self, Faults, Object, read};
+use crate::body::{self, Faults, Object, read, text};
 use crate::limits::{
     HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX,
 };
 use crate::problem::Problem;
-use crate::value::{Money, Stock, Time};
+use crate::sale::{Fact, Picture};
+use crate::value::{Money, Stock, Text, Time};
 
 /// A sale to create; it starts as a draft.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -26,7 +27,7 @@ pub struct NewSale {
     pub id: String,
     /// The title on the page.
     #[schema(schema_with = super::schema::title)]
-    pub title: String,
+    pub title: Text,
     /// When the sale opens.
     #[schema(default = json!(null))]
     pub starts_at: Option<Time>,
@@ -50,7 +51,7 @@ pub struct NewItem {
     pub id: String,
     /// The title on the page.
     #[schema(schema_with = super::schema::title)]
-    pub title: String,
+    pub title: Text,
     /// Price of one unit.
     #[schema(schema_with = super::schema::price)]
     pub price: Money,
@@ -63,11 +64,19 @@ pub struct NewItem {
     #[schema(minimum = 1, maximum = 86_400, default = 900, required = false)]
     pub hold_secs: u32,
     /// The description of the item.
-    #[schema(schema_with = super::schema::description, required = false)]
-    pub description: String,
+    #[schema(schema_with = super::schema::page_description, required = false)]
+    pub description: Text,
     /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: Option<String>,
+    /// Further pictures, shown after `image`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(schema_with = super::schema::gallery, required = false)]
+    pub gallery: Vec<Picture>,
+    /// Facts about the product, shown as a table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(schema_with = super::schema::facts, required = false)]
+    pub facts: Vec<Fact>,
     /// A price for comparison, such as the usual price.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: Option<Money>,
@@ -84,7 +93,7 @@ impl NewSale {
             &["id", "title", "starts_at", "ends_at", "items", "front_door"],
             |sale| {
                 let id = sale.required("id", read::name);
-                let title = sale.required("title", read::title);
+                let title = sale.required("title", text::title);
                 let starts_at = sale.optional("starts_at", None, read::nullable(read::time));
                 let ends_at = sale.optional("ends_at", None, read::nullable(read::time));
                 let items = sale.required("items", read::items(item, |item: &NewItem| &item.id));
@@ -124,20 +133,24 @@ const ITEM: &[&str] = &[
     "hold_secs",
     "description",
     "image",
+    "gallery",
+    "facts",
     "list_price",
 ];
 
 fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<NewItem> {
     let mut item = Object::open(raw, pointer.to_owned(), ITEM, faults)?;
     let id = item.required("id", read::name);
-    let title = item.required("title", read::title);
+    let title = item.required("title", text::title);
     let price = item.required("price", read::price);
     let stock = item.required("stock", read::stock);
     let limit = read::count(1..=LIMIT_PER_BUYER_MAX);
     let limit_per_buyer = item.optional("limit_per_buyer", LIMIT_PER_BUYER_DEFAULT, limit);
     let hold_secs = item.optional("hold_secs", HOLD_SECS_DEFAULT, read::count(1..=HOLD_SECS_MAX));
-    let description = item.optional("description", String::new(), read::description);
+    let description = item.optional("description", Text::default(), text::description);
     let image = item.optional("image", None, read::nullable(read::image));
+    let gallery = item.optional("gallery", Vec::new(), text::gallery);
+    let facts = item.optional("facts", Vec::new(), text::facts);
     let list_price = item.optional("list_price", None, read::nullable(read::price));
     Some(NewItem {
         id: id?.into_owned(),
@@ -148,6 +161,8 @@ fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<NewItem> {
         hold_secs: hold_secs?,
         description: description?,
         image: image?,
+        gallery: gallery?,
+        facts: facts?,
         list_price: list_price?,
     })
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::front_door::FrontDoor;
-use crate::sale::Phase;
-use crate::value::{Money, Stock, Time};
+use crate::sale::{Fact, Phase, Picture};
+use crate::value::{Money, Stock, Text, Time};
 
 /// A sale with all its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -21,7 +21,7 @@ pub struct AdminSale {
     /// The sale's name.
     pub id: String,
     /// The title on the page.
-    pub title: String,
+    pub title: Text,
     /// The sale's phase.
     pub phase: Phase,
     /// When the sale opens, if the time is set.
@@ -42,7 +42,7 @@ pub struct AdminItem {
     /// The item's name within its sale.
     pub id: String,
     /// The title on the page.
-    pub title: String,
+    pub title: Text,
     /// Price of one unit.
     pub price: Money,
     /// All units, including adjustments.
@@ -54,10 +54,18 @@ pub struct AdminItem {
     #[schema(minimum = 1)]
     pub hold_secs: u32,
     /// The description of the item, possibly empty.
-    pub description: String,
+    pub description: Text,
     /// URL of a picture.
     #[schema(required = true)]
     pub image: Option<String>,
+    /// Further pictures, shown after `image`; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub gallery: Vec<Picture>,
+    /// Facts about the product, shown as a table; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub facts: Vec<Fact>,
     /// A price for comparison, such as the usual price.
     #[schema(required = true)]
     pub list_price: Option<Money>,

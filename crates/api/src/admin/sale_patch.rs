@@ -6,11 +6,12 @@ use utoipa::ToSchema;
 
 use super::front_door::{self, FrontDoorPatch};
 use super::new_sale::check_order;
-use crate::body::{self, Change, Faults, Object, read};
+use crate::body::{self, Change, Faults, Object, TextPatch, read, text};
 use crate::limits::{
     HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX,
 };
 use crate::problem::Problem;
+use crate::sale::{Fact, Picture};
 use crate::value::{Money, Stock, Time};
 
 /// Changes to a sale. Titles, times and texts may change at any time, prices and limits before the
@@ -23,8 +24,8 @@ use crate::value::{Money, Stock, Time};
 ))]
 pub struct SalePatch {
     /// The title on the page.
-    #[schema(schema_with = super::schema::title, required = false)]
-    pub title: Option<String>,
+    #[schema(schema_with = super::schema::page_title_patch, required = false)]
+    pub title: Option<TextPatch>,
     /// When the sale opens.
     #[schema(value_type = Option<Time>, required = false)]
     pub starts_at: Change<Time>,
@@ -47,14 +48,20 @@ pub struct ItemPatch {
     #[schema(schema_with = super::schema::name)]
     pub id: String,
     /// The title on the page.
-    #[schema(schema_with = super::schema::title, required = false)]
-    pub title: Option<String>,
+    #[schema(schema_with = super::schema::page_title_patch, required = false)]
+    pub title: Option<TextPatch>,
     /// The description of the item; `null` makes it empty.
-    #[schema(schema_with = super::schema::nullable_description, required = false)]
-    pub description: Option<String>,
+    #[schema(schema_with = super::schema::page_description_patch, required = false)]
+    pub description: Option<TextPatch>,
     /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: Change<String>,
+    /// Further pictures, in place of the present ones; `null` removes them.
+    #[schema(schema_with = super::schema::nullable_gallery, required = false)]
+    pub gallery: Option<Vec<Picture>>,
+    /// Facts about the product, in place of the present ones; `null` removes them.
+    #[schema(schema_with = super::schema::nullable_facts, required = false)]
+    pub facts: Option<Vec<Fact>>,
     /// Price of one unit; may change before the sale opens.
     #[schema(schema_with = super::schema::price, required = false)]
     pub price: Option<Money>,
@@ -89,7 +96,7 @@ impl SalePatch {
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["title", "starts_at", "ends_at", "items", "front_door"], |sale| {
-            let title = sale.optional("title", None, read::not_null(read::title));
+            let title = sale.optional("title", None, read::not_null(text::title_patch));
             let starts_at = sale.patched("starts_at", read::time);
             let ends_at = sale.patched("ends_at", read::time);
             let items =
@@ -112,6 +119,8 @@ const ITEM: &[&str] = &[
     "title",
     "description",
     "image",
+    "gallery",
+    "facts",
     "price",
     "list_price",
     "limit_per_buyer",
@@ -122,9 +131,11 @@ const ITEM: &[&str] = &[
 fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ItemPatch> {
     let mut item = Object::open(raw, pointer.to_owned(), ITEM, faults)?;
     let id = item.required("id", read::name);
-    let title = item.optional("title", None, read::not_null(read::title));
-    let description = item.patched("description", read::description);
+    let title = item.optional("title", None, read::not_null(text::title_patch));
+    let description = item.optional("description", None, read::not_null(text::description_patch));
     let image = item.patched("image", read::image);
+    let gallery = item.patched("gallery", text::gallery);
+    let facts = item.patched("facts", text::facts);
     let price = item.optional("price", None, read::not_null(read::price));
     let list_price = item.patched("list_price", read::price);
     let limit_per_buyer = item.patched("limit_per_buyer", read::count(1..=LIMIT_PER_BUYER_MAX));
@@ -133,8 +144,10 @@ fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ItemPatch>
     Some(ItemPatch {
         id: id?.into_owned(),
         title: title?,
-        description: description?.or_cleared(String::new()),
+        description: description?,
         image: image?,
+        gallery: gallery?.or_cleared(Vec::new()),
+        facts: facts?.or_cleared(Vec::new()),
         price: price?,
         list_price: list_price?,
         limit_per_buyer: limit_per_buyer?.or_cleared(LIMIT_PER_BUYER_DEFAULT),

@@ -1,12 +1,13 @@
 //! Schemas of members of operators' requests whose rules a Rust type cannot express.
 
-use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, SchemaType};
-use utoipa::openapi::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, OneOfBuilder, SchemaType};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
 use crate::limits::{
-    DESCRIPTION_CHARS_MAX, IMAGE_BYTES_MAX, PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX,
+    DESCRIPTION_CHARS_MAX, GALLERY_MAX, IMAGE_BYTES_MAX, ITEM_FACTS_MAX, LANGUAGES_MAX,
+    PRICE_MINOR_MAX, STOCK_MAX, TITLE_CHARS_MAX,
 };
-use crate::value::{NAME_PATTERN, assigned_currency};
+use crate::value::{LANGUAGE_PATTERN, NAME_PATTERN, assigned_currency};
 
 /// A sum of amounts in minor units, which may exceed the range of one amount.
 pub(crate) fn sum() -> Schema {
@@ -25,23 +26,49 @@ pub(crate) fn name() -> Schema {
 
 /// One line of text that is not blank.
 pub(crate) fn title() -> Schema {
+    line(Type::String.into()).into()
+}
+
+/// A title on the page: one line, or one for each language.
+pub(crate) fn page_title() -> Schema {
+    in_languages(line(Type::String.into()), line(Type::String.into()))
+}
+
+/// A title on the page, or changes of its languages; `null` removes a language.
+pub(crate) fn page_title_patch() -> Schema {
+    in_languages(line(Type::String.into()), line(nullable(Type::String)))
+}
+
+fn line(kind: SchemaType) -> ObjectBuilder {
     ObjectBuilder::new()
-        .schema_type(Type::String)
+        .schema_type(kind)
         .pattern(Some(r"^[^\u0000-\u001F\u007F]*[^\u0000-\u0020\u007F][^\u0000-\u001F\u007F]*$"))
         .min_length(Some(1))
         .max_length(Some(TITLE_CHARS_MAX))
         .description(Some("One line of text, not blank."))
-        .into()
 }
 
-/// A text of several lines, possibly empty.
-pub(crate) fn description() -> Schema {
-    text(Type::String.into()).default(Some("".into())).into()
+/// A text of several lines, possibly empty, or one for each language.
+pub(crate) fn page_description() -> Schema {
+    in_languages(text(Type::String.into()), text(Type::String.into()))
 }
 
-/// A description, or `null`, which makes it empty.
-pub(crate) fn nullable_description() -> Schema {
-    text(nullable(Type::String)).into()
+/// A description, changes of its languages, or `null`, which makes it empty.
+pub(crate) fn page_description_patch() -> Schema {
+    in_languages(text(nullable(Type::String)), text(nullable(Type::String)))
+}
+
+/// One text, or an object with a text for each language.
+fn in_languages(plain: ObjectBuilder, each: ObjectBuilder) -> Schema {
+    let tag = ObjectBuilder::new().schema_type(Type::String).pattern(Some(LANGUAGE_PATTERN));
+    let languages = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property_names(Some(tag))
+        .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(each.into()))))
+        .min_properties(Some(1))
+        .max_properties(Some(LANGUAGES_MAX))
+        .description(Some("One text for each language, by language tag."));
+    OneOfBuilder::new().item(plain).item(languages).into()
 }
 
 fn text(kind: SchemaType) -> ObjectBuilder {
@@ -52,16 +79,68 @@ fn text(kind: SchemaType) -> ObjectBuilder {
         .description(Some("A longer text, possibly empty."))
 }
 
+/// Further pictures of an item.
+pub(crate) fn gallery() -> Schema {
+    pictures(Type::Array.into()).into()
+}
+
+/// Further pictures of an item; `null` removes them.
+pub(crate) fn nullable_gallery() -> Schema {
+    pictures(nullable(Type::Array)).into()
+}
+
+fn pictures(kind: SchemaType) -> ArrayBuilder {
+    let picture = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("image", image_url(Type::String.into()))
+        .required("image")
+        .property("alt", page_description())
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    ArrayBuilder::new()
+        .schema_type(kind)
+        .items(picture)
+        .max_items(Some(GALLERY_MAX))
+        .description(Some("Further pictures, shown after the first."))
+}
+
+/// Facts about a product.
+pub(crate) fn facts() -> Schema {
+    table(Type::Array.into()).into()
+}
+
+/// Facts about a product; `null` removes them.
+pub(crate) fn nullable_facts() -> Schema {
+    table(nullable(Type::Array)).into()
+}
+
+fn table(kind: SchemaType) -> ArrayBuilder {
+    let fact = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("name", page_title())
+        .required("name")
+        .property("value", page_title())
+        .required("value")
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    ArrayBuilder::new()
+        .schema_type(kind)
+        .items(fact)
+        .max_items(Some(ITEM_FACTS_MAX))
+        .description(Some("Facts about the product, shown as a table."))
+}
+
 /// URL of a picture: `https`, or a reference without a scheme.
 pub(crate) fn image() -> Schema {
+    image_url(nullable(Type::String)).into()
+}
+
+fn image_url(kind: SchemaType) -> ObjectBuilder {
     ObjectBuilder::new()
-        .schema_type(nullable(Type::String))
+        .schema_type(kind)
         .pattern(Some("^(https://[!-~]+|[!-9;-~]+)$"))
         .min_length(Some(1))
         .max_length(Some(IMAGE_BYTES_MAX))
         .description(Some("URL of a picture: https, or a path."))
         .examples(["https://shop.example/phone.webp"])
-        .into()
 }
 
 /// A price of an item.

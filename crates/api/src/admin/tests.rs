@@ -6,7 +6,7 @@ use super::new_sale::NewSale;
 use super::sale_patch::{ItemPatch, SalePatch};
 use super::stock::Adjustment;
 use super::webhooks::NewWebhookEndpoint;
-use crate::body::Change;
+use crate::body::{Change, TextPatch};
 use crate::gate::RequirementMode;
 use crate::problem::Problem;
 use crate::value::{Currency, Money, Stock, Time};
@@ -57,7 +57,7 @@ fn a_new_sale_gets_its_defaults() {
     let sale = NewSale::from_json(sale("").as_bytes()).expect("the required members suffice");
     let item = &sale.items[0];
     assert_eq!((sale.id.as_str(), sale.starts_at, sale.ends_at), ("spring", None, None));
-    assert_eq!((item.limit_per_buyer, item.hold_secs, item.description.as_str()), (1, 900, ""));
+    assert_eq!((item.limit_per_buyer, item.hold_secs, item.description.fallback()), (1, 900, ""));
     assert_eq!(
         (item.stock, item.image.as_deref(), item.list_price),
         (Stock::Counted(100), None, None)
@@ -298,7 +298,7 @@ fn a_patch_distinguishes_absent_null_and_value() {
     let patch = read(
         r#"{"title":"New","starts_at":null,"ends_at":"2026-11-20T10:00:00Z","front_door":null}"#,
     );
-    assert_eq!(patch.title.as_deref(), Some("New"));
+    assert_eq!(patch.title, Some(TextPatch::Plain("New".into())));
     assert_eq!(patch.starts_at, Change::Clear);
     assert_eq!(patch.ends_at, Change::Set(Time::from_millis(1_795_168_800_000)));
     assert_eq!(patch.front_door, Change::Clear);
@@ -315,7 +315,7 @@ fn a_patch_distinguishes_absent_null_and_value() {
         id: "phone".into(),
         price: Some(price),
         limit_per_buyer: Some(1),
-        description: Some(String::new()),
+        description: Some(TextPatch::Plain(String::new())),
         image: Change::Clear,
         ..ItemPatch::default()
     };

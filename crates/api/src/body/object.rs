@@ -146,7 +146,7 @@ fn unknown_member(known: &[&str]) -> String {
 }
 
 /// A member's name as RFC 6901 writes it in a pointer.
-fn escape_pointer(name: &str) -> Cow<'_, str> {
+pub(super) fn escape_pointer(name: &str) -> Cow<'_, str> {
     if name.contains(['~', '/']) {
         name.replace('~', "~0").replace('/', "~1").into()
     } else {

@@ -6,7 +6,7 @@ use utoipa::openapi::{
 
 use crate::admin::dead_letters::DeadKind;
 use crate::admin::webhooks::DeliveryState;
-use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, PURCHASE_PASS};
+use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, ORDER_KEY, PURCHASE_PASS};
 use crate::limits::{
     ACTION_FILTER_BYTES_MAX, CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT,
     PAGE_MAX, SEARCH_CHARS_MAX, SERIES_STEPS,
@@ -92,6 +92,8 @@ pub enum Param {
     Prefer,
     /// Header: the purchase pass.
     PurchasePass,
+    /// Header: the key of a link to an order.
+    OrderKey,
     /// Header: the change applies only to the version that the caller read.
     IfMatch,
     /// Header: the server sends only a version that the caller does not have.
@@ -146,6 +148,7 @@ impl Param {
             Self::IdempotencyKey => IDEMPOTENCY_KEY,
             Self::Prefer => "Prefer",
             Self::PurchasePass => PURCHASE_PASS,
+            Self::OrderKey => ORDER_KEY,
             Self::IfMatch => "If-Match",
             Self::IfNoneMatch => "If-None-Match",
             Self::LastEventId => "Last-Event-ID",
@@ -168,6 +171,7 @@ impl Param {
             Self::IdempotencyKey
             | Self::Prefer
             | Self::PurchasePass
+            | Self::OrderKey
             | Self::IfMatch
             | Self::IfNoneMatch
             | Self::LastEventId => ParamLocation::Header,
@@ -178,7 +182,8 @@ impl Param {
     /// Whether the parameter is required.
     #[must_use]
     pub const fn is_required(self) -> bool {
-        matches!(self.location(), ParamLocation::Path) || matches!(self, Self::IdempotencyKey)
+        matches!(self.location(), ParamLocation::Path)
+            || matches!(self, Self::IdempotencyKey | Self::OrderKey)
     }
 
     /// Whether an invalid value is answered with `422`. An invalid path is not found, and the other
@@ -233,6 +238,7 @@ impl Param {
                 "A pass for this buyer, sale and item. It names its buyer, so `Authorization` is not needed beside \
                  it. If both are sent, they must name the same buyer. Required when the sale requires a pass."
             }
+            Self::OrderKey => "The key in the link to the order. With another key it is not found.",
             Self::IfMatch => {
                 "The server makes the change only if the object still has this `ETag`."
             }
@@ -274,6 +280,7 @@ impl Param {
             Self::IdempotencyKey => "5b1f6f0e-press-1".into(),
             Self::Prefer => "wait=2".into(),
             Self::PurchasePass => "AfPcAaH7hTgAAaH7hqyAAQdhbm5h0n8m0B2sT9zjzqTb3rT3Qw".into(),
+            Self::OrderKey => "0f1e2d3c4b5a69788796a5b4c3d2e1f0".into(),
             Self::IfMatch | Self::IfNoneMatch => "\"3\"".into(),
             Self::LastEventId => "1795000000000042".into(),
         }
@@ -351,6 +358,7 @@ impl Param {
                 .into(),
             Self::IdempotencyKey => text().pattern(Some(KEY_PATTERN)).into(),
             Self::PurchasePass => text().pattern(Some("^[A-Za-z0-9_-]+$")).into(),
+            Self::OrderKey => text().pattern(Some("^[0-9a-f]{32}$")).into(),
             Self::Prefer | Self::IfMatch | Self::IfNoneMatch | Self::LastEventId => text().into(),
         }
     }

@@ -7,7 +7,7 @@ use super::{Auth, Body, Chapter, Endpoint, JsonType, Method, Param};
 use crate::admin::payments::{Extension, PaymentList, Reason, RefundList};
 use crate::header::BodyType;
 use crate::order::{History, Order};
-use crate::payment::{Checkout, PaymentEvent, Taken};
+use crate::payment::{Checkout, OrderLink, PaymentEvent, Taken};
 use crate::problem::Code;
 
 /// An endpoint for a provider's messages, which only their signature authenticates.
@@ -31,6 +31,39 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             it accepts payment. Requests for a new checkout are limited: ten at once and ten a \
             minute for one order, sixty for one buyer of a sale.",
         responses: &[ok::<Checkout>("The page for the buyer's browser.")],
+        codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/orders/{order}/link",
+        id: "get_order_link",
+        summary: "Get a link that opens the order without the buyer's token",
+        description: "For a reserved order. The holder of the link can read the order and pay \
+            for it, and nothing else. It opens the order while that can be paid, and for one hour \
+            after its end.",
+        responses: &[ok::<OrderLink>("The link.")],
+        codes: &[Code::WrongState],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/linked-orders/{order}",
+        id: "get_linked_order",
+        auth: Auth::Public,
+        summary: "Read an order by its link",
+        description: "With the key of the link in place of the buyer's token.",
+        params: &[Param::OrderKey],
+        responses: &[ok::<Order>("The order.")],
+        ..BUYER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/linked-orders/{order}/checkout",
+        id: "open_linked_checkout",
+        auth: Auth::Public,
+        summary: "Get the checkout of an order by its link",
+        description: "As for the buyer, with the same limits.",
+        params: &[Param::OrderKey],
+        responses: &[ok::<Checkout>("The page for the payer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT
     },

@@ -134,7 +134,10 @@ fn example_order_data(what: EventType) -> NotificationData {
         }
         _ => {}
     }
-    NotificationData::Order(OrderData { order, from_waitlist: None })
+    let key = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    let link = (what == EventType::OrderReserved)
+        .then(|| format!("https://shop.example/order/{}#key={key}", order.id));
+    NotificationData::Order(OrderData { order, from_waitlist: None, link })
 }
 
 fn example_payment_data(_: EventType) -> NotificationData {

@@ -30,8 +30,9 @@ use doorbuster_api::event::Event;
 use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingPlace};
 use doorbuster_api::health::Health;
 use doorbuster_api::order::{AnyOrder, History, Order, QueuedOrder, RefusedOrder, WaitingOrder};
-use doorbuster_api::payment::{Checkout, PaymentEvent, Taken};
+use doorbuster_api::payment::{Checkout, OrderLink, PaymentEvent, Taken};
 use doorbuster_api::problem::{Problem, ProblemBody};
+use doorbuster_api::push::NewPushSubscription;
 use doorbuster_api::report::{AnswerLine, DemoReport};
 use doorbuster_api::sale::{Sale, Status};
 use doorbuster_api::session::BuyerSession;
@@ -127,6 +128,8 @@ fn every_example_is_read_and_written_unchanged_by_its_type() {
             "Adjustment" => check_request(Adjustment::from_json, json),
             "Spread" => check_request(Spread::from_json, json),
             "Checkout" => check::<Checkout>(json),
+            "OrderLink" => check::<OrderLink>(json),
+            "NewPushSubscription" => check_request(NewPushSubscription::from_json, json),
             "History" => check::<History>(json),
             "Payment" => check::<Payment>(json),
             "Refund" => check::<Refund>(json),

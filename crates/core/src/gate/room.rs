@@ -24,6 +24,24 @@ const FIRST_BUYERS_MIN: u64 = 8;
 const USED_SAMPLE_MIN: u64 = 8;
 /// The end of the admission of a visitor who left before the rank was called.
 pub const LEFT: Millis = Millis(0);
+/// How long an admission lasts at first while others wait. A visitor who does something in this
+/// time keeps the whole admission; an idle visitor's turn passes to the next one.
+pub const IDLE_TURN_MS: i64 = 30_000;
+
+/// How long an admission lasts at first, if a whole one lasts `for_ms`.
+#[must_use]
+pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
+    if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
+}
+
+/// The end of the whole admission that a visitor keeps by using it before its first end. `None`:
+/// the admission has ended, or is a whole one already.
+#[must_use]
+pub fn kept_until(called_at: Millis, until: Millis, for_ms: i64, now: Millis) -> Option<Millis> {
+    let whole = called_at.plus(for_ms);
+    (now < until && until < whole).then_some(whole)
+}
+
 /// The largest number of admissions in one step of the tests.
 #[cfg(test)]
 const STEP_ADMISSIONS_MAX: u64 = 500;

@@ -11,7 +11,7 @@ use doorbuster_api::admin::spread::{Choose, Partitions};
 use doorbuster_api::limits;
 use doorbuster_api::order::OrderState;
 use doorbuster_api::sale::Phase;
-use doorbuster_api::value::{self, Currency, Money, Stock, Time};
+use doorbuster_api::value::{self, Currency, Money, Stock, Text, Time};
 
 use super::sale::ItemField;
 use super::sale_edit::{LimitArg, OptionalTime};
@@ -163,14 +163,16 @@ pub fn item(text: &str, minor_of: Option<Currency>) -> Parsed<NewItem> {
     let missing = |what: &str| format!("{what}= is missing");
     let id = id.ok_or_else(|| missing("id"))?;
     Ok(NewItem {
-        title: title.unwrap_or_else(|| id.clone()),
+        title: title.unwrap_or_else(|| id.clone()).into(),
         id,
         price: price.ok_or_else(|| missing("price"))?,
         stock: stock.ok_or_else(|| missing("stock"))?,
         limit_per_buyer: limit.unwrap_or(limits::LIMIT_PER_BUYER_DEFAULT),
         hold_secs: hold_secs.unwrap_or(limits::HOLD_SECS_DEFAULT),
-        description: String::new(),
+        description: Text::default(),
         image: None,
+        gallery: Vec::new(),
+        facts: Vec::new(),
         list_price: None,
     })
 }
@@ -283,7 +285,7 @@ mod tests {
     fn an_item_is_read_from_its_parts_in_any_order() {
         let full = item("price=10CNY,id=phone,stock=100,hold=15m,limit=10,title=The Phone", None)
             .expect("a whole item");
-        assert_eq!((full.id.as_str(), full.title.as_str()), ("phone", "The Phone"));
+        assert_eq!((full.id.as_str(), full.title.fallback()), ("phone", "The Phone"));
         assert_eq!(
             (full.stock, full.limit_per_buyer, full.hold_secs),
             (Stock::Counted(100), 10, 900)
@@ -296,7 +298,7 @@ mod tests {
         }
         let least = item("id=a,stock=unlimited,price=0EUR", None).expect("a minimal item");
         assert_eq!(
-            (least.title.as_str(), least.stock, least.limit_per_buyer),
+            (least.title.fallback(), least.stock, least.limit_per_buyer),
             ("a", Stock::UNLIMITED, 1)
         );
     }

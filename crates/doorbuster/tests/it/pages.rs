@@ -11,6 +11,7 @@ mod live;
 mod passes;
 mod paying;
 mod polling;
+mod product;
 mod room;
 mod stable;
 mod tab;

@@ -16,6 +16,7 @@ import {
   useState,
   word,
 } from '/assets/console-kit.js';
+import { plainText } from '/assets/console-texts.js';
 
 const ROLES = ['viewer', 'operator', 'admin'];
 
@@ -154,7 +155,7 @@ function Codes({ can, ask }) {
     <${Field} label=${t('sale')}>
       ${props => html`<select ...${props} onChange=${event => setSale(event.target.value)}>
         ${(sales.rows ?? []).map(row => html`<option value=${row.id} selected=${row.id === chosen}>
-          ${row.title}</option>`)}</select>`}<//>
+          ${plainText(row.title)}</option>`)}</select>`}<//>
     <${Problem} error=${error} />
     ${data && html`<p>${t('codes.numbers', {
       codes: count(data.codes),

@@ -12,6 +12,16 @@ import {
   t,
   useState,
 } from '/assets/console-kit.js';
+import {
+  changed,
+  factsField,
+  factsOf,
+  fieldOf,
+  galleryField,
+  galleryOf,
+  plainText,
+  textOf,
+} from '/assets/console-texts.js';
 
 const CHOICES = {
   pass: ['off', 'required'],
@@ -37,6 +47,8 @@ const newItem = n => ({
   title: '',
   description: '',
   image: '',
+  gallery: '',
+  facts: '',
   price: '',
   currency: 'CNY',
   list_price: '',
@@ -54,7 +66,7 @@ function texts(sale, isNew) {
   const { pass, challenge, access_codes, waiting_room, members_only, min_level } = sale.front_door;
   return {
     id: isNew ? '' : sale.id,
-    title: sale.title,
+    title: fieldOf(sale.title),
     starts_at: isNew ? '' : localTime(sale.starts_at),
     ends_at: isNew ? '' : localTime(sale.ends_at),
     door: { pass, challenge, access_codes, waiting_room, members_only, min_level },
@@ -65,9 +77,11 @@ function texts(sale, isNew) {
     ),
     items: sale.items.map(item => ({
       id: item.id,
-      title: item.title,
-      description: item.description,
+      title: fieldOf(item.title),
+      description: fieldOf(item.description),
       image: item.image ?? '',
+      gallery: galleryField(item.gallery),
+      facts: factsField(item.facts),
       price: decimal(item.price.amount_minor, item.price.currency),
       currency: item.price.currency,
       list_price: item.list_price
@@ -81,8 +95,13 @@ function texts(sale, isNew) {
 }
 
 /** Returns the body of the request, or the faults that the API would describe in other words. */
-function body(form, isNew) {
+function body(form, isNew, sale) {
   const faults = [];
+  const list = (made, pointer) => {
+    if (made === null) faults.push({ pointer, detail: t('bad_lines') });
+    return made;
+  };
+  const text = (field, before) => (isNew ? textOf(field) : changed(before, textOf(field)));
   const price = (text, currency, pointer) => {
     const amount_minor = minorUnits(text, currency);
     if (amount_minor === null) faults.push({ pointer, detail: t('bad_price', { currency }) });
@@ -96,9 +115,11 @@ function body(form, isNew) {
     const currency = item.currency.trim().toUpperCase();
     const made = {
       id: item.id.trim(),
-      title: item.title,
-      description: item.description,
+      title: text(item.title, sale?.items[at]?.title),
+      description: text(item.description, sale?.items[at]?.description),
       image: item.image.trim() || null,
+      gallery: list(galleryOf(item.gallery), `/items/${at}/gallery`),
+      facts: list(factsOf(item.facts), `/items/${at}/facts`),
       price: price(item.price, currency, `/items/${at}/price`),
       list_price: item.list_price
         ? price(item.list_price, currency, `/items/${at}/list_price`)
@@ -115,14 +136,14 @@ function body(form, isNew) {
   const front_door = { ...form.door };
   if (front_door.min_level !== undefined) front_door.min_level = Number(front_door.min_level);
   front_door.limits = limits(form.limits, whole);
-  const sale = {
-    title: form.title,
+  const made = {
+    title: text(form.title, sale?.title),
     starts_at: apiTime(form.starts_at),
     ends_at: apiTime(form.ends_at),
     front_door,
     items,
   };
-  return { sale: isNew ? { id: form.id.trim(), ...sale } : sale, faults };
+  return { sale: isNew ? { id: form.id.trim(), ...made } : made, faults };
 }
 
 /** Returns the rate limits of the form. A scope without numbers keeps its limit or the default. */
@@ -213,10 +234,24 @@ export function SaleForm({ sale, isNew }) {
     ${props => html`<input ...${props} ...${more} value=${form.items[at][name]}
       onInput=${event => setItem(at, name, event.target.value)} />`}
   <//>`;
+  /* The first fault of a field with several values: a language or an entry. */
+  const faultIn = pointer =>
+    faultAt(error, pointer) ??
+    error?.faults?.find(fault => fault.pointer?.startsWith(pointer + '/'))?.detail;
+  const area = (name, label, hint, more = {}) => html`<${Field} label=${label} hint=${hint}
+    fault=${faultIn('/' + name)}>
+    ${props => html`<textarea ...${props} rows="1" ...${more} value=${form[name]}
+      onInput=${event => set(name, event.target.value)}></textarea>`}
+  <//>`;
+  const itemArea = (at, name, label, hint, more = {}) => html`<${Field} label=${label}
+    hint=${hint} fault=${faultIn(`/items/${at}/${name}`)}>
+    ${props => html`<textarea ...${props} rows="1" ...${more} value=${form.items[at][name]}
+      onInput=${event => setItem(at, name, event.target.value)}></textarea>`}
+  <//>`;
 
   const send = async event => {
     event.preventDefault();
-    const made = body(form, isNew);
+    const made = body(form, isNew, sale);
     if (made.faults.length) {
       setState({ busy: false, done: false, error: { faults: made.faults, message: t('see_fields') } });
       return;
@@ -233,14 +268,14 @@ export function SaleForm({ sale, isNew }) {
     }
   };
 
-  return html`<div class="lead"><h1>${isNew ? t('new_sale') : `${t('edit')}: ${sale.title}`}</h1>
+  return html`<div class="lead"><h1>${isNew ? t('new_sale') : `${t('edit')}: ${plainText(sale.title)}`}</h1>
       ${!isNew && html`<div class="lead__do">
         <a class="button" href=${`#/sales/${sale.id}`}>${t('live')}</a></div>`}
     </div>
     <form class="sale-form" onSubmit=${send} novalidate>
       <section class="card fields"><h2>${t('sale')}</h2>
         ${isNew && input('id', t('id'), t('id_hint'), { required: true, spellcheck: false })}
-        ${input('title', t('title'), null, { required: true })}
+        ${area('title', t('title'), t('text_hint'), { required: true })}
         ${input('starts_at', t('starts_at'), t('starts_hint'), {
           type: 'datetime-local',
           step: 1,
@@ -250,9 +285,11 @@ export function SaleForm({ sale, isNew }) {
       ${form.items.map((item, at) => html`<section class="card fields" key=${at}>
         <h2>${t('item_n', { n: at + 1 })}</h2>
         ${isNew && itemInput(at, 'id', t('id'), t('id_hint'), { spellcheck: false })}
-        ${itemInput(at, 'title', t('title'))}
-        ${itemInput(at, 'description', t('description'))}
+        ${itemArea(at, 'title', t('title'), t('text_hint'))}
+        ${itemArea(at, 'description', t('description'), t('text_hint'), { rows: 4 })}
         ${itemInput(at, 'image', t('image'), t('image_hint'), { inputmode: 'url' })}
+        ${itemArea(at, 'gallery', t('gallery'), t('gallery_hint'), { rows: 3 })}
+        ${itemArea(at, 'facts', t('facts'), t('facts_hint'), { rows: 3 })}
         ${/^(https:\/\/|\/)\S+$/.test(item.image) &&
         html`<p><img class="preview" src=${item.image} alt=${t('preview_of', { n: at + 1 })} /></p>`}
         ${itemInput(at, 'price', t('price'), t('price_hint'), { inputmode: 'decimal' })}

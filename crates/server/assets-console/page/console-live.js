@@ -21,6 +21,7 @@ import {
   useState,
   word,
 } from '/assets/console-kit.js';
+import { plainText } from '/assets/console-texts.js';
 import { Chart } from '/assets/console-charts.js';
 
 /* Numbers that are older than this are grey. */
@@ -218,7 +219,7 @@ function Adjust({ sale, items, ask }) {
       fields: error => html`
         <${Field} label=${t('item')}>
           ${props => html`<select ...${props} name="item">
-            ${items.map(item => html`<option value=${item.id}>${item.title}</option>`)}
+            ${items.map(item => html`<option value=${item.id}>${plainText(item.title)}</option>`)}
           </select>`}
         <//>
         <${Field} label=${t('units')} hint=${t('units_hint')} fault=${faultAt(error, '/units')}>
@@ -291,7 +292,7 @@ function Live({ params, can }) {
   };
   return html`
     <div class="lead">
-      <h1>${data.title}</h1>
+      <h1>${plainText(data.title)}</h1>
       <${Phase} phase=${data.phase} />
       <span class="soft">${data.starts_at && data.phase === 'scheduled' &&
         t('starts', { at: moment(data.starts_at) })}

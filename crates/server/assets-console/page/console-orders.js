@@ -20,6 +20,7 @@ import {
   useState,
   word,
 } from '/assets/console-kit.js';
+import { plainText } from '/assets/console-texts.js';
 
 const STATES = ['reserved', 'paid', 'cancelled', 'expired', 'refunded'];
 const KINDS = { reserved: 'warn', paid: 'good', refunded: '', cancelled: '', expired: '' };
@@ -232,7 +233,7 @@ function Support({ search }) {
       <${Field} label=${t('sale')}>
         ${props => html`<select ...${props} name="sale">
           ${(list.rows ?? []).map(sale => html`<option value=${sale.id}
-            selected=${sale.id === search.sale}>${sale.title}</option>`)}</select>`}
+            selected=${sale.id === search.sale}>${plainText(sale.title)}</option>`)}</select>`}
       <//>
       <${Field} label=${t('find.buyer')}>
         ${props => html`<input ...${props} name="buyer" required defaultValue=${search.buyer ?? ''}

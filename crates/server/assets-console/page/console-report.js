@@ -2,6 +2,7 @@
    and replay the sale with a slider. */
 import { count, html, money, moment, Phase, Pill, Problem, seg, t, Table, usePoll, useState, word }
   from '/assets/console-kit.js';
+import { plainText } from '/assets/console-texts.js';
 
 /** Seconds of one step. Even ten hours in steps of a minute easily fit into one answer of the API.
    */
@@ -30,7 +31,7 @@ function Report({ params }) {
   const findings = (audit.data?.findings ?? []).filter(
     finding => !finding.sale || finding.sale === params.sale,
   );
-  return html`<div class="lead"><h1>${t('report_of', { title: sale.data.title })}</h1>
+  return html`<div class="lead"><h1>${t('report_of', { title: plainText(sale.data.title) })}</h1>
       <${Phase} phase=${sale.data.phase} />
       <div class="lead__do noprint">
         <a class="button" href=${`#/sales/${params.sale}`}>${t('live')}</a>

@@ -1,6 +1,7 @@
 /* The list of sales, with phase and key numbers. */
 import { count, html, moment, More, Phase, Problem, t, usePages, usePoll } from
   '/assets/console-kit.js';
+import { plainText } from '/assets/console-texts.js';
 import { SaleForm } from '/assets/console-form.js';
 
 /** Shows a sale's units in one line. They are read while the list is on the screen. */
@@ -32,7 +33,7 @@ function Sales({ can }) {
       ${(list.rows ?? []).map(
         sale => html`<li class="card sale-card" key=${sale.id}>
           <div class="sale-card__head">
-            <h2><a href=${`#/sales/${sale.id}`}>${sale.title}</a></h2>
+            <h2><a href=${`#/sales/${sale.id}`}>${plainText(sale.title)}</a></h2>
             <${Phase} phase=${sale.phase} />
           </div>
           <p class="soft"><span class="code">${sale.id}</span> · ${t('items_n', {

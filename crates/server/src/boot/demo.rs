@@ -31,6 +31,7 @@ pub(super) async fn open(engine: &Engine) -> Result<String, EngineError> {
             starts_at: Some(starts_at),
             ends_at: None,
             front_door: "{}".into(),
+            page: String::new(),
             items: items(),
         };
         engine.create_sale(sale).await?;
@@ -57,6 +58,7 @@ fn items() -> Vec<NewItem> {
         list_price_minor,
         limit,
         hold_ms: HOLD.as_millis() as i64,
+        page: String::new(),
         stock,
         spread: Spread::default(),
     };

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{CopyLookup, NAME};
 
 /// The format of a copy. Other versions of the program may write other formats.
-const FORMAT: &str = "catalogue 1";
+const FORMAT: &str = "catalogue 2";
 /// How long a copy is kept. In this time, every node that learns of the change reads it. A node
 /// that starts later reads the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
@@ -69,7 +69,8 @@ fn proof(key: &IdKey, version: &str, copy: &str) -> String {
 
 fn encode(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
     let text_bytes = |sale: &SaleRow| {
-        sale.front_door.len() + sale.items.iter().map(|item| item.description.len()).sum::<usize>()
+        let items = sale.items.iter().map(|item| item.description.len() + item.page.len());
+        sale.front_door.len() + sale.page.len() + items.sum::<usize>()
     };
     if rows.sales.iter().map(text_bytes).sum::<usize>() > SIZE_MAX {
         return None;
@@ -108,6 +109,7 @@ pub(crate) struct SaleCopy {
     starts_at: Option<i64>,
     ends_at: Option<i64>,
     front_door: String,
+    page: String,
     version: u64,
     created_at: i64,
     opened_at: Option<i64>,
@@ -129,6 +131,7 @@ struct ItemCopy {
     list_price_minor: Option<i64>,
     limit: u32,
     hold_ms: i64,
+    page: String,
     counted: bool,
     partitions: u32,
     auto: bool,
@@ -148,6 +151,7 @@ impl SaleCopy {
             starts_at: time(row.starts_at),
             ends_at: time(row.ends_at),
             front_door: row.front_door.clone(),
+            page: row.page.clone(),
             version: row.version,
             created_at: row.created_at.0,
             opened_at: time(row.opened_at),
@@ -166,6 +170,7 @@ impl SaleCopy {
             starts_at: time(self.starts_at),
             ends_at: time(self.ends_at),
             front_door: self.front_door,
+            page: self.page,
             version: self.version,
             created_at: Millis(self.created_at),
             opened_at: time(self.opened_at),
@@ -190,6 +195,7 @@ impl ItemCopy {
             list_price_minor: row.list_price_minor,
             limit: row.limit,
             hold_ms: row.hold_ms,
+            page: row.page.clone(),
             counted: row.counted,
             partitions,
             auto,
@@ -221,6 +227,7 @@ impl ItemCopy {
             list_price_minor: self.list_price_minor,
             limit: self.limit,
             hold_ms: self.hold_ms,
+            page: self.page,
             counted: self.counted,
             spread,
         })
@@ -247,6 +254,7 @@ mod tests {
             list_price_minor: Some(99_900),
             limit: 3,
             hold_ms: 900_000,
+            page: r#"{"title":{"en":"A \"phone\""}}"#.to_owned(),
             counted: true,
             spread: Spread {
                 partitions: 4,
@@ -271,6 +279,7 @@ mod tests {
             starts_at: Some(Millis(1)),
             ends_at: Some(Millis(2)),
             front_door: r#"{"pass":"required"}"#.to_owned(),
+            page: r#"{"title":{"en":"t"}}"#.to_owned(),
             version: 6,
             created_at: Millis(3),
             opened_at: Some(Millis(4)),

@@ -3,8 +3,11 @@
 
 use std::path::PathBuf;
 
+use secrecy::ExposeSecret;
+
 use super::check::SettingsReader;
-use super::{PageSettings, Theme, ThemeColors, ThemeFile};
+use super::{PageSettings, PushSettings, Theme, ThemeColors, ThemeFile};
+use crate::push::VapidKey;
 
 /// Most characters of the text that says what happens after a payment.
 const NEXT_STEPS_CHARS_MAX: usize = 500;
@@ -38,7 +41,28 @@ pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
             font: file(read, "page.theme.font", &["woff2"]),
             footer: footer(read),
         },
+        push: push(read),
     }
+}
+
+/// The key of web push, and whom it names.
+fn push(read: &mut SettingsReader<'_>) -> Option<PushSettings> {
+    const KEY: &str = "page.push.key";
+    const CONTACT: &str = "page.push.contact";
+    if !read.is_set(KEY) {
+        return None;
+    }
+    let key = read.secret(KEY)?;
+    if VapidKey::parse(key.expose_secret()).is_none() {
+        read.fault(KEY, "is not a private key of P-256: 32 bytes in base64url");
+    }
+    let contact = read.text(CONTACT).unwrap_or_default();
+    let is_contact = contact.strip_prefix("mailto:").is_some_and(|rest| rest.contains('@'))
+        || contact.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
+    if !is_contact || !contact.bytes().all(|byte| byte.is_ascii_graphic()) {
+        read.fault(CONTACT, "must be like mailto:shop@example.com or https://shop.example");
+    }
+    Some(PushSettings { key, contact })
 }
 
 fn time_zone(read: &mut SettingsReader<'_>) -> Option<String> {

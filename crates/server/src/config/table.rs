@@ -30,7 +30,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 50] = [
+pub const SETTINGS: [Setting; 52] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -50,6 +50,8 @@ pub const SETTINGS: [Setting; 50] = [
     live("page.theme.logo"),
     live("page.theme.font"),
     live("page.theme.footer"),
+    secret("page.push.key"),
+    plain("page.push.contact"),
     secret("auth.buyer_secret"),
     plain("auth.buyer_jwks"),
     plain("auth.issuer"),

@@ -99,6 +99,7 @@ mod tests {
             starts_at: Some(Millis(starts_at)),
             ends_at: None,
             front_door: "{}".into(),
+            page: String::new(),
             version: 1,
             created_at: Millis(0),
             opened_at: None,

@@ -74,6 +74,7 @@ async fn draft(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
         list_price_minor: None,
         limit,
         hold_ms,
+        page: String::new(),
         stock,
         spread: Spread::default(),
     };
@@ -83,6 +84,7 @@ async fn draft(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
         starts_at: None,
         ends_at: None,
         front_door: "{}".into(),
+        page: String::new(),
         items: vec![item],
     };
     engine.create_sale(sale).await.expect("the store is available").expect("the sale's id is free");

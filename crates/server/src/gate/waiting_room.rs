@@ -12,6 +12,7 @@ mod limits;
 mod room_state;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,18 +1,20 @@
-//! Builds the message of an event. The content comes only from the event's row and from data that
-//! never changes. So every attempt and every receiver gets the same bytes.
+//! Builds the message of an event. The content comes only from the event's row, from data that never
+//! changes, and from the setting that names the pages' address. So every attempt and every receiver
+//! gets the same bytes.
 use doorbuster_api::admin::payments::{Reversal, ReversalKind};
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
 };
 use doorbuster_api::order::RefusalCode;
-use doorbuster_core::event::{Actor, Event, Subject};
+use doorbuster_core::event::{Actor, Event, EventType, Subject};
 use doorbuster_core::money::{self, Payment, PaymentState, Refund, RefundId, RefundState};
 use doorbuster_core::outbox::ordering_key;
-use doorbuster_core::{Millis, Units};
+use doorbuster_core::{IdKey, Millis, Units};
 use doorbuster_store::StoredEvent;
 
 use super::sink::Message;
 use crate::catalogue::Catalogue;
+use crate::web::order_links::order_link;
 use crate::web::wire;
 
 /// Returns the event's id.
@@ -35,10 +37,22 @@ pub(crate) fn visible_event_id(
     event.map_or_else(|| notification::event_id_prefix(position), id)
 }
 
+/// What links to orders are made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links<'a> {
+    pub key: &'a IdKey,
+    /// The address of the pages, if it is configured.
+    pub origin: Option<&'a str>,
+}
+
 /// Builds the message. `None`: this node's catalogue does not contain the item yet.
-pub(super) fn message(catalogue: &Catalogue, stored: &StoredEvent) -> Option<Message> {
+pub(super) fn message(
+    catalogue: &Catalogue,
+    links: Links<'_>,
+    stored: &StoredEvent,
+) -> Option<Message> {
     let (id, what, at) = (event_id(stored), stored.event.what, stored.event.at);
-    let data = data(catalogue, &stored.event)?;
+    let data = data(catalogue, links, &stored.event)?;
     let body = notification::Notification {
         id: &id,
         what: what.as_str(),
@@ -49,13 +63,16 @@ pub(super) fn message(catalogue: &Catalogue, stored: &StoredEvent) -> Option<Mes
     Some(Message { id, what, key: ordering_key(&stored.event), at, body })
 }
 
-fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
+fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<NotificationData> {
     Some(match &event.subject {
         Subject::Order(order) => {
             let from_waitlist = event.is_from_waitlist().then_some(true);
+            let link = (event.what == EventType::OrderReserved)
+                .then(|| order_link(links.key, links.origin, order.id));
             NotificationData::Order(OrderData {
                 order: wire::order_in(catalogue, order)?,
                 from_waitlist,
+                link,
             })
         }
         Subject::Ticket { id, item, buyer, units, verdict } => {

@@ -35,24 +35,7 @@ pub(super) struct Webhooks {
 
 impl Webhooks {
     pub(super) fn new(guard: AddressGuard, timeout: Duration) -> Self {
-        let resolver = std::sync::Arc::new(guard.clone());
-        let builder = move || {
-            reqwest::Client::builder()
-                // A proxy from the environment would connect to addresses that the guard never
-                // checks.
-                .no_proxy()
-                .redirect(Policy::none())
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(timeout)
-                .pool_max_idle_per_host(IDLE_MAX)
-                .referer(false)
-                .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(resolver.clone())
-        };
-        // Without the system's certificates, only http endpoints are reachable.
-        let client = OutgoingClient::new(move || {
-            builder().build().or_else(|_| builder().tls_certs_only([]).build())
-        });
+        let client = guarded_client(guard.clone(), timeout);
         Self { guard, client }
     }
 
@@ -116,6 +99,25 @@ impl Webhooks {
             is_gone: status == StatusCode::GONE,
         })
     }
+}
+
+/// Returns a client that connects only to addresses that the guard allows, and follows no redirects.
+pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> OutgoingClient {
+    let resolver = std::sync::Arc::new(guard);
+    let builder = move || {
+        reqwest::Client::builder()
+            // A proxy from the environment would connect to addresses that the guard never checks.
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(timeout)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .referer(false)
+            .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(resolver.clone())
+    };
+    // Without the system's certificates, only http endpoints are reachable.
+    OutgoingClient::new(move || builder().build().or_else(|_| builder().tls_certs_only([]).build()))
 }
 
 /// Returns whether the receiver refuses this message for good. Other statuses mean a temporary

@@ -7,6 +7,8 @@
 
 mod bundle;
 mod compress;
+#[cfg(test)]
+mod copies;
 mod folder;
 mod names;
 mod theme;
@@ -25,11 +27,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rust_embed::RustEmbed;
+use secrecy::ExposeSecret;
 
 use super::App;
 use super::reply::{Answer, Reply, ReplyBody, empty};
 use super::sale_views::Rendered;
 use crate::config::{ProviderSettings, Settings};
+use crate::push::VapidKey;
 use compress::Coding;
 use names::{hashed, rewrite};
 
@@ -250,6 +254,11 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
 
 /// Builds the script with the owner's settings. Pages load this script first.
 fn site_script(settings: &Settings, api: Option<&str>) -> String {
+    let push_key = settings
+        .page
+        .push
+        .as_ref()
+        .and_then(|push| Some(VapidKey::parse(push.key.expose_secret())?.public().to_owned()));
     let page_settings = serde_json::json!({
         "shop": settings.shop,
         "sign_in_url": settings.auth.sign_in_url,
@@ -259,6 +268,7 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
         "guest": settings.demo,
         "sandbox": matches!(settings.payment.provider, ProviderSettings::Sandbox),
         "api": api,
+        "push_key": push_key,
     });
     format!("window.doorbuster = {page_settings};\n")
 }

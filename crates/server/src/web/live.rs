@@ -73,6 +73,9 @@ impl App {
         self.live.store(Arc::new(next));
         self.payments.renew_client();
         self.outbox.renew_client();
+        if let Some(push) = &self.push {
+            push.renew_client();
+        }
     }
 
     /// How long the server still serves after it was asked to stop.

@@ -19,7 +19,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE")
 /// The headers that a page may send. Browsers always allow a few others.
 const HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, \
-     purchase-pass, x-request-id",
+     purchase-pass, order-key, x-request-id",
 );
 /// The headers that a page may read. Browsers always allow a few others.
 const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, \

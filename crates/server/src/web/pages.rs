@@ -23,7 +23,7 @@ use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::reply::{Answer, empty, json, rendered};
 use super::router::get;
 use super::sales::shown_or_new;
-use super::{App, assets, input, payment, sales, shell, wire};
+use super::{App, assets, input, payment, push, sales, shell, wire};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
 
@@ -48,6 +48,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
         ("/sale/{sale}/calendar.ics", "page", get(calendar)),
         ("/order/{order}", "page", get(order)),
         ("/assets/{name}", "asset", get(assets::get)),
+        ("/push.js", "asset", get(push::worker)),
     ];
     if app.payments.sandbox().is_some() {
         routes.extend(payment::sandbox::routes());

@@ -23,8 +23,8 @@ use super::identity::{
 use super::rate_limits::LimitedRequest;
 use super::reply::Refused;
 use super::{
-    App, admin, buyer_session, docs, events, gate, health, orders, pages, payment,
-    purchase_handler, sales, session, waitlist,
+    App, admin, buyer_session, docs, events, gate, health, order_links, orders, pages, payment,
+    purchase_handler, push, sales, session, waitlist,
 };
 use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
@@ -65,6 +65,11 @@ fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
         "cancel_order" => on(filter, orders::cancel),
         "get_history" => on(filter, orders::history),
         "open_checkout" => on(filter, payment::checkout::open),
+        "get_order_link" => on(filter, order_links::get),
+        "get_linked_order" => on(filter, order_links::read),
+        "open_linked_checkout" => on(filter, order_links::pay),
+        "subscribe_push" => on(filter, push::subscribe),
+        "unsubscribe_push" => on(filter, push::unsubscribe),
         id if is_provider_webhook(id) => on(filter, payment::webhook::handle_message),
         "issue_pass" => on(filter, gate::passes::issue),
         "list_sales" => on(filter, sales::list),

@@ -329,6 +329,7 @@ mod tests {
             list_price_minor: None,
             limit: 1,
             hold_ms: 900_000,
+            page: String::new(),
             stock: Stock::Counted(100),
             spread: Spread::default(),
         };
@@ -338,6 +339,7 @@ mod tests {
             starts_at: None,
             ends_at: None,
             front_door: "{}".into(),
+            page: String::new(),
             items: vec![item],
         };
         engine

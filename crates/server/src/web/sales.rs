@@ -8,6 +8,7 @@ use bytes::{BufMut, BytesMut};
 use doorbuster_api::header::if_none_match;
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::SaleQuery;
+use doorbuster_api::value::Text;
 use doorbuster_core::Phase;
 use doorbuster_store::SaleRow;
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
@@ -16,6 +17,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::App;
 use super::cursor::{List, cursor, position};
 use super::input::PathNames;
+use super::page_document;
 use super::reply::{Answer, Reply, empty, rendered};
 use super::sale_views::Rendered;
 use crate::catalogue::SaleState;
@@ -54,11 +56,15 @@ pub(crate) async fn list(
     Ok(cached(&headers, &Rendered::from_bytes(body.freeze()), STATUS_CACHE))
 }
 
-/// Returns whether a title of the sale or of its items contains this text, ignoring case.
+/// Returns whether a title of the sale or of its items contains this text in any language, ignoring
+/// case.
 fn has_text(row: &SaleRow, text: &str) -> bool {
     let wanted = text.to_lowercase();
-    let mut titles = std::iter::once(&row.title).chain(row.items.iter().map(|item| &item.title));
-    titles.any(|title| title.to_lowercase().contains(&wanted))
+    let has = |title: Text| {
+        title.in_languages().iter().any(|(_, title)| title.to_lowercase().contains(&wanted))
+    };
+    has(page_document::sale_title(row))
+        || row.items.iter().any(|item| has(page_document::item_texts(item).title))
 }
 
 /// `GET /v1/sales/{sale}`

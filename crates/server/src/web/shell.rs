@@ -4,11 +4,15 @@
 //!
 //! The HTML files mark where these texts belong. Without the texts they are complete pages, too.
 
+mod calendar;
+
 use std::fmt::Write;
 
 use doorbuster_api::sale::{Item, Phase, Sale};
-use doorbuster_api::value::{Money, Time};
+use doorbuster_api::value::{Money, Text, Time, direction};
 use serde_json::{Value, json};
+
+pub(crate) use calendar::calendar;
 
 /// The mark for tags in a page's head.
 const HEAD_MARK: &str = "<!-- shell: head -->";
@@ -59,7 +63,7 @@ pub(crate) fn sale_page(
 pub(crate) fn index_page(template: &str, sales: &[(Sale, Phase)], shop: Shop<'_>) -> String {
     let mut list = String::from("<ul>");
     for (sale, phase) in sales.iter().take(LISTED_MAX) {
-        let (id, title) = (escaped(&sale.id), escaped(&sale.title));
+        let (id, title) = (escaped(&sale.id), each_language(&sale.title));
         let price = sale.items.first().map(|item| item.price.to_string()).unwrap_or_default();
         let state = phase_words(*phase);
         let when = sale.starts_at.map(|time| format!(" · {}", time_tag(time))).unwrap_or_default();
@@ -89,7 +93,7 @@ fn fill(template: &str, title: &str, head: &str, body: &str, data: &str) -> Stri
 
 fn title(sale: &Sale, shop: Shop<'_>) -> String {
     match sale.items.as_slice() {
-        [only] if only.title != sale.title => {
+        [only] if only.title.fallback() != sale.title.fallback() => {
             format!("{} – {} – {}", only.title, sale.title, shop.name)
         }
         _ => format!("{} – {}", sale.title, shop.name),
@@ -109,7 +113,7 @@ fn head(sale: &Sale, phase: Phase, shop: Shop<'_>) -> String {
     tag("description", &text);
     tag("og:type", "product");
     tag("og:site_name", shop.name);
-    tag("og:title", first.map_or(&sale.title, |item| &item.title));
+    tag("og:title", first.map_or(&sale.title, |item| &item.title).fallback());
     tag("og:description", &text);
     if let Some(url) = shop.absolute(&format!("/sale/{}", sale.id)) {
         tag("og:url", &url);
@@ -153,14 +157,30 @@ fn product(sale: &Sale, item: &Item, phase: Phase, shop: Shop<'_>) -> Value {
             offer[name] = value.into();
         }
     }
-    let mut product = json!({"@type": "Product", "name": item.title, "offers": offer});
+    let mut product = json!({"@type": "Product", "name": item.title.fallback(), "offers": offer});
     if !item.description.is_empty() {
-        product["description"] = item.description.clone().into();
+        product["description"] = item.description.fallback().into();
     }
-    if let Some(image) = item.image.as_deref().and_then(|image| shop.absolute(image)) {
-        product["image"] = image.into();
+    let images: Vec<String> = images(item).filter_map(|(image, _)| shop.absolute(image)).collect();
+    match images.as_slice() {
+        [] => {}
+        [only] => product["image"] = only.as_str().into(),
+        several => product["image"] = json!(several),
+    }
+    if !item.facts.is_empty() {
+        let facts = item.facts.iter().map(|fact| {
+            json!({"@type": "PropertyValue", "name": fact.name.fallback(),
+                   "value": fact.value.fallback()})
+        });
+        product["additionalProperty"] = facts.collect();
     }
     product
+}
+
+/// The pictures of an item, each with what it shows.
+fn images(item: &Item) -> impl Iterator<Item = (&str, &Text)> {
+    let first = item.image.as_deref().map(|image| (image, &item.title));
+    first.into_iter().chain(item.gallery.iter().map(|more| (more.image.as_str(), &more.alt)))
 }
 
 fn description(sale: &Sale, first: Option<&Item>) -> String {
@@ -168,7 +188,7 @@ fn description(sale: &Sale, first: Option<&Item>) -> String {
     if let Some(starts_at) = sale.starts_at {
         write!(text, ", on sale from {}", time_words(starts_at)).expect("writing to a string");
     }
-    let rest = first.map_or("", |item| item.description.as_str());
+    let rest = first.map_or("", |item| item.description.fallback());
     let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
     if !rest.is_empty() {
         write!(text, ". {rest}").expect("writing to a string");
@@ -176,72 +196,32 @@ fn description(sale: &Sale, first: Option<&Item>) -> String {
     text.chars().take(DESCRIPTION_CHARS).collect()
 }
 
-/// Returns a calendar entry (RFC 5545) for the start of a sale. A reminder comes ten minutes
-/// earlier.
-pub(crate) fn calendar(sale: &Sale, starts_at: Time, shop: Shop<'_>) -> String {
-    let stamp = |time: Time| {
-        jiff::Timestamp::from_millisecond(time.millis())
-            .map(|time| time.strftime("%Y%m%dT%H%M%SZ").to_string())
-            .unwrap_or_default()
-    };
-    let plain = |text: &str| {
-        let text = text.replace('\\', "\\\\").replace(',', "\\,").replace(';', "\\;");
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    let start = stamp(starts_at);
-    let mut lines = vec![
-        "BEGIN:VCALENDAR".to_owned(),
-        "VERSION:2.0".to_owned(),
-        "PRODID:-//Doorbuster//EN".to_owned(),
-        "BEGIN:VEVENT".to_owned(),
-        format!("UID:{}@doorbuster", sale.id),
-        format!("DTSTAMP:{start}"),
-        format!("DTSTART:{start}"),
-        format!("SUMMARY:{}", plain(&format!("{} ({})", sale.title, shop.name))),
-    ];
-    lines.extend(sale.ends_at.map(|time| format!("DTEND:{}", stamp(time))));
-    lines.extend(shop.absolute(&format!("/sale/{}", sale.id)).map(|url| format!("URL:{url}")));
-    let alarm = ["BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:-PT10M"];
-    lines.extend(alarm.map(str::to_owned));
-    lines.push(format!("DESCRIPTION:{}", plain(&sale.title)));
-    lines.extend(["END:VALARM", "END:VEVENT", "END:VCALENDAR"].map(str::to_owned));
-    lines.iter().flat_map(|line| folded(line)).collect::<Vec<_>>().join("\r\n") + "\r\n"
-}
-
-/// Splits a line into pieces of at most 75 bytes. Each further piece begins with a space.
-fn folded(line: &str) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    for char in line.chars() {
-        let last = pieces.last_mut().expect("a line has a first piece");
-        match last.len() + char.len_utf8() > 75 {
-            true => pieces.push(format!(" {char}")),
-            false => last.push(char),
-        }
-    }
-    pieces
-}
-
 /// Returns the text for a visitor without JavaScript.
 fn body(sale: &Sale, phase: Phase) -> String {
-    let mut out = format!("<h1>{}</h1>", escaped(&sale.title));
+    let mut out = format!("<h1>{}</h1>", each_language(&sale.title));
     for item in &sale.items {
         if item.title != sale.title {
-            write!(out, "<h2>{}</h2>", escaped(&item.title)).expect("writing to a string");
+            write!(out, "<h2>{}</h2>", each_language(&item.title)).expect("writing to a string");
         }
-        if let Some(image) = &item.image {
+        for (image, alt) in images(item) {
             write!(
                 out,
                 "<img src=\"{}\" alt=\"{}\" loading=\"lazy\">",
                 escaped(image),
-                escaped(&item.title)
+                escaped(alt.fallback())
             )
             .expect("writing to a string");
         }
         write!(out, "<p><b>{}</b></p>", escaped(&item.price.to_string()))
             .expect("writing to a string");
         if !item.description.is_empty() {
-            write!(out, "<p>{}</p>", escaped(&item.description)).expect("writing to a string");
+            for (language, text) in item.description.in_languages() {
+                let text = escaped(text);
+                write!(out, "<p{}>{text}</p>", language_tags(language))
+                    .expect("writing to a string");
+            }
         }
+        out.push_str(&facts(item));
     }
     write!(out, "<p>{}", phase_words(phase)).expect("writing to a string");
     for (label, time) in [("Start / 开抢", sale.starts_at), ("End / 结束", sale.ends_at)] {
@@ -250,6 +230,35 @@ fn body(sale: &Sale, phase: Phase) -> String {
         }
     }
     out + "</p>"
+}
+
+/// The facts about an item as a table.
+fn facts(item: &Item) -> String {
+    if item.facts.is_empty() {
+        return String::new();
+    }
+    let rows = item.facts.iter().map(|fact| {
+        let (name, value) = (each_language(&fact.name), each_language(&fact.value));
+        format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>")
+    });
+    format!("<table>{}</table>", rows.collect::<String>())
+}
+
+/// A text in all its languages, for readers whose language is not known.
+fn each_language(text: &Text) -> String {
+    let each = text.in_languages().into_iter().map(|(language, text)| match language {
+        None => escaped(text),
+        Some(_) => format!("<span{}>{}</span>", language_tags(language), escaped(text)),
+    });
+    each.collect::<Vec<_>>().join(" / ")
+}
+
+/// The attributes of an element whose text is in this language.
+fn language_tags(language: Option<&str>) -> String {
+    match language {
+        None => String::new(),
+        Some(tag) => format!(" lang=\"{}\" dir=\"{}\"", escaped(tag), direction(tag)),
+    }
 }
 
 const fn phase_words(phase: Phase) -> &'static str {
@@ -308,7 +317,7 @@ mod tests {
     const TEMPLATE: &str = "<head>\n<title>Sale</title>\n<!-- shell: head -->\n</head><body>\
                             <div class=\"nojs\"><!-- shell: body --></div><!-- shell: data --></body>";
 
-    fn sale() -> Sale {
+    pub(super) fn sale() -> Sale {
         serde_json::from_value(json!({
             "id": "spring", "title": "Spring </script><b>drop</b>",
             "starts_at": "2026-11-27T20:00:00.000Z", "ends_at": null,
@@ -347,24 +356,37 @@ mod tests {
     }
 
     #[test]
+    fn a_page_names_each_language_and_shows_pictures_and_facts() {
+        let mut sale = sale();
+        let text = |json: Value| serde_json::from_value::<Text>(json).expect("a text");
+        sale.title = text(json!({"en": "Spring", "zh": "春", "ar": "ربيع"}));
+        let item = &mut sale.items[0];
+        item.description = text(json!({"zh": "橡木", "en": "Oak"}));
+        item.gallery = serde_json::from_value(json!([{"image": "/b.webp", "alt": "Back"}]))
+            .expect("a gallery");
+        item.facts =
+            serde_json::from_value(json!([{"name": "Weight", "value": "1 kg <2"}])).expect("facts");
+        let shop = Shop { name: "Ora", url: Some("https://shop.example") };
+        let page = sale_page(TEMPLATE, &sale, Phase::Open, shop, false);
+        for part in [
+            "<title>Ora &quot;lamp&quot; – Spring – Ora</title>",
+            "<h1><span lang=\"en\" dir=\"ltr\">Spring</span> / <span lang=\"ar\" dir=\"rtl\">",
+            "<p lang=\"en\" dir=\"ltr\">Oak</p><p lang=\"zh\" dir=\"ltr\">橡木</p>",
+            "<img src=\"/b.webp\" alt=\"Back\" loading=\"lazy\">",
+            "<tr><th scope=\"row\">Weight</th><td>1 kg &lt;2</td></tr>",
+            "\"image\":[\"https://shop.example/pictures/lamp.webp\",\"https://shop.example/b.webp\"]",
+            "\"name\":\"Weight\"",
+        ] {
+            assert!(page.contains(part), "{part}\n{page}");
+        }
+    }
+
+    #[test]
     fn an_address_is_absolute_only_if_the_shops_origin_is_known() {
         let nowhere = Shop { name: "Ora", url: None };
         let page = sale_page(TEMPLATE, &sale(), Phase::Closed, nowhere, true);
         assert!(!page.contains("og:url") && !page.contains("og:image"), "{page}");
         assert!(page.contains("https://schema.org/SoldOut"), "{page}");
-    }
-
-    #[test]
-    fn a_calendar_entry_has_the_start_in_utc_and_no_line_over_75_bytes() {
-        let mut sale = sale();
-        sale.title = format!("灯, lamp; {}", "x".repeat(100));
-        let shop = Shop { name: "Ora", url: Some("https://shop.example") };
-        let starts_at = sale.starts_at.expect("a start");
-        let entry = calendar(&sale, starts_at, shop);
-        assert!(entry.contains("\r\nDTSTART:20261127T200000Z\r\n"), "{entry}");
-        assert!(entry.contains("SUMMARY:灯\\, lamp\\; xxx"), "{entry}");
-        assert!(entry.ends_with("END:VCALENDAR\r\n"), "{entry}");
-        assert!(entry.split("\r\n").all(|line| line.len() <= 75), "{entry}");
     }
 
     #[test]

@@ -156,6 +156,7 @@ fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
         list_price_minor: None,
         limit: 1,
         hold_ms: 900_000,
+        page: String::new(),
         stock: Stock::Counted(stock),
         spread: Spread::default(),
     };
@@ -165,6 +166,7 @@ fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
         starts_at: None,
         ends_at: None,
         front_door: "{}".into(),
+        page: String::new(),
         items: vec![item],
     }
 }

@@ -13,6 +13,7 @@ use doorbuster_core as core;
 use doorbuster_core::{Millis, TicketId, Units, Verdict, WaitlistEntry};
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
+use super::page_document;
 use crate::catalogue::{self, Catalogue, ItemState, SaleState};
 pub(crate) use money::{history, order_refund, payment, refund};
 
@@ -155,7 +156,7 @@ pub(crate) fn refusal_code(verdict: Verdict) -> RefusalCode {
 pub(crate) fn sale(row: &SaleRow) -> Sale {
     Sale {
         id: row.id.clone(),
-        title: row.title.clone(),
+        title: page_document::sale_title(row),
         starts_at: row.starts_at.map(time),
         ends_at: row.ends_at.map(time),
         items: row.items.iter().map(item).collect(),
@@ -163,11 +164,14 @@ pub(crate) fn sale(row: &SaleRow) -> Sale {
 }
 
 fn item(row: &ItemRow) -> Item {
+    let texts = page_document::item_texts(row);
     Item {
         id: row.name.clone(),
-        title: row.title.clone(),
-        description: row.description.clone(),
+        title: texts.title,
+        description: texts.description,
         image: row.image.clone(),
+        gallery: texts.gallery,
+        facts: texts.facts,
         price: amount(row.price_minor, &row.currency),
         list_price: row.list_price_minor.map(|minor| amount(minor, &row.currency)),
         limit_per_buyer: row.limit,
@@ -188,7 +192,7 @@ pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale 
     };
     AdminSale {
         id: row.id.clone(),
-        title: row.title.clone(),
+        title: page_document::sale_title(row),
         phase: phase(row.phase),
         starts_at: row.starts_at.map(time),
         ends_at: row.ends_at.map(time),
@@ -206,6 +210,8 @@ pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale 
                     hold_secs: public.hold_secs,
                     description: public.description,
                     image: public.image,
+                    gallery: public.gallery,
+                    facts: public.facts,
                     list_price: public.list_price,
                 }
             })

@@ -180,6 +180,7 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
         list_price_minor: None,
         limit: item.limit,
         hold_ms: item.hold_ms,
+        page: String::new(),
         stock: item.total,
         spread: Spread::default(),
     };
@@ -189,6 +190,7 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
         starts_at: None,
         ends_at: None,
         front_door: "{}".into(),
+        page: String::new(),
         items: vec![new],
     };
     let sale = store

@@ -1,7 +1,7 @@
 //! Tests waiting rooms: one position for each buyer, the draw, admission, and its expiry.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::gate::draw::{self, Seed};
-use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply};
+use doorbuster_core::gate::room::{IDLE_TURN_MS, LEFT, RoomProgress, RoomSupply};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, ItemId, SlotKey, Stock};
@@ -10,7 +10,8 @@ use super::{Fixture, buyer, new_item, new_sale};
 use crate::contract::{EnterOutcome, RoomVisitor};
 
 const SALE: &str = "spring";
-const FOR_MS: i64 = 60_000;
+/// As short as a first turn, so that it ends alike whether others wait or not.
+const FOR_MS: i64 = IDLE_TURN_MS;
 const CALLS_MAX: u64 = 500;
 
 fn seed() -> Seed {
@@ -216,6 +217,40 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert_eq!(call(&fixture).await, drawn[..1]);
     fixture.clock.advance(FOR_MS);
     assert!(call(&fixture).await.is_empty(), "no visitor is left");
+}
+
+/// While others wait, an idle visitor's turn passes; a visitor who uses the turn keeps it whole, once.
+pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
+    const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
+    let admit = async || {
+        let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
+        let admitted = fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, WHOLE_MS).await;
+        let named = |place: RoomVisitor| (place.buyer.as_str().to_owned(), place.until);
+        admitted.expect("writes").into_iter().map(named).collect::<Vec<_>>()
+    };
+    let keep = async |name: &str| {
+        let kept = fixture.store.keep_turn(SALE, buyer(name), WHOLE_MS).await.expect("writes");
+        kept.and_then(|kept| kept.until)
+    };
+    sale(&fixture, 2, 1).await;
+    open(&fixture).await;
+    enter(&fixture, &["idle", "quick", "next", "last"]).await;
+    let began = fixture.clock.now();
+    let first = Some(began.plus(IDLE_TURN_MS));
+    assert_eq!(admit().await, [("idle".to_owned(), first), ("quick".to_owned(), first)]);
+    fixture.clock.advance(IDLE_TURN_MS - 1);
+    assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)));
+    assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)), "it is not prolonged again");
+    assert_eq!(keep("next").await, None, "a waiting visitor has no turn");
+    assert_eq!(keep("nobody").await, None);
+    assert!(admit().await.is_empty());
+    fixture.clock.advance(1);
+    assert_eq!(keep("idle").await, first, "the turn has passed");
+    let next = fixture.clock.now();
+    assert_eq!(admit().await, [("next".to_owned(), Some(next.plus(IDLE_TURN_MS)))]);
+    fixture.clock.advance(IDLE_TURN_MS);
+    let last = fixture.clock.now();
+    assert_eq!(admit().await, [("last".to_owned(), Some(last.plus(WHOLE_MS)))], "nobody waits");
 }
 
 /// A visitor who leaves is passed over. If the visitor returns before the rank is called, the

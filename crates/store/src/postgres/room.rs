@@ -1,11 +1,13 @@
 //! Waiting rooms in PostgreSQL. Entering and admitting lock the room's row, so they run one after
 //! the other.
+mod keep;
+
 use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply};
+use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply, first_turn_ms};
 use doorbuster_core::{BuyerId, Millis};
 
 use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
@@ -267,7 +269,7 @@ fn call(
     let sql = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
          WHERE sale_id = $1 AND rank > $2 AND rank <= $3 ORDER BY rank";
     called.extend(ledger.all(sql, &[&sale, &int(drawn), &int(after)], visitor)?);
-    let until = now.plus(for_ms);
+    let until = now.plus(first_turn_ms(for_ms, room.line.waiting() > 0));
     for (visitor, rank) in called.iter_mut().zip(before + 1..) {
         let until = visitor.place(None).call_until(until);
         (visitor.rank, visitor.until) = (Some(rank), Some(until));

@@ -31,7 +31,7 @@ macro_rules! sale_columns {
          i.id, i.name, i.title, i.description, i.image, i.price_minor, i.currency,
          i.list_price_minor, i.limit_per_buyer, i.hold_ms, i.total IS NOT NULL, i.partitions,
          i.choose, i.spread_initial, i.spread_threshold, i.spread_refill, s.draining_until, \
-         i.partitions_auto"
+         i.partitions_auto, s.page, i.page"
     };
 }
 /// The units of the adjustment with this key.
@@ -66,6 +66,7 @@ fn sale_row(row: &Row) -> Done<SaleRow> {
         starts_at: rows::time(row, 3)?,
         ends_at: rows::time(row, 4)?,
         front_door: row.try_get(5)?,
+        page: row.try_get(28)?,
         version: rows::number(row, 6)?,
         created_at: Millis(row.try_get(7)?),
         opened_at: rows::time(row, 8)?,
@@ -88,6 +89,7 @@ fn item_row(row: &Row) -> Done<Option<ItemRow>> {
         list_price_minor: row.try_get(17)?,
         limit: rows::small(row, 18, "limit")?,
         hold_ms: row.try_get(19)?,
+        page: row.try_get(29)?,
         counted: row.try_get(20)?,
         spread: Spread {
             partitions: u32::try_from(row.try_get::<_, i32>(21)?)
@@ -135,7 +137,7 @@ impl Postgres {
     pub(crate) async fn catalogue(&self) -> StoreResult<CatalogueRows> {
         let mut version = String::new();
         let read = |row: &Row| {
-            version = row.try_get(28)?;
+            version = row.try_get(30)?;
             // If the store has no sales, the query still returns one row.
             row.try_get::<_, Option<&str>>(0)?.map(|_| pair(row)).transpose()
         };
@@ -214,14 +216,15 @@ impl Postgres {
 /// Creates a draft with all its stock in the pools. Returns `None` if the id is in use.
 fn create(ledger: &mut PostgresLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
     let made = ledger.run(
-        "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, version, created_at)
-         VALUES ($1, $2, 'draft', $3, $4, $5, 1, $6) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, page, version,
+         created_at) VALUES ($1, $2, 'draft', $3, $4, $5, $6, 1, $7) ON CONFLICT (id) DO NOTHING",
         &[
             &new.id,
             &new.title,
             &new.starts_at.map(|t| t.0),
             &new.ends_at.map(|t| t.0),
             &new.front_door,
+            &new.page,
             &ledger.now.0,
         ],
     )?;
@@ -251,11 +254,10 @@ fn create_item(ledger: &PostgresLedger<'_>, sale: &str, item: &NewItem) -> Done<
     let spread = &item.spread;
     ledger.run(
         "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency,
-         list_price_minor, limit_per_buyer,
-                           hold_ms, initial_total, total, pool, partitions, choose, spread_initial,
-                           spread_threshold, spread_refill, partitions_auto)
+         list_price_minor, limit_per_buyer, hold_ms, initial_total, total, pool, partitions,
+         choose, spread_initial, spread_threshold, spread_refill, partitions_auto, page)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, coalesce($11::bigint, 0), $12,
-         $13, $14, $15, $16, $17)",
+         $13, $14, $15, $16, $17, $18)",
         &[
             &sale,
             &item.name,
@@ -274,6 +276,7 @@ fn create_item(ledger: &PostgresLedger<'_>, sale: &str, item: &NewItem) -> Done<
             &int(spread.threshold),
             &int(spread.refill),
             &spread.auto,
+            &item.page,
         ],
     )?;
     Ok(())
@@ -304,21 +307,21 @@ fn apply(
         return Ok(PatchOutcome::Done(before));
     }
     ledger.run(
-        "UPDATE sale SET title = $2, starts_at = $3, ends_at = $4, front_door = $5, version = \
-         version + 1 WHERE id = $1",
+        "UPDATE sale SET title = $2, starts_at = $3, ends_at = $4, front_door = $5, page = $6,
+         version = version + 1 WHERE id = $1",
         &[
             &id,
             &after.title,
             &after.starts_at.map(|t| t.0),
             &after.ends_at.map(|t| t.0),
             &after.front_door,
+            &after.page,
         ],
     )?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         ledger.run(
             "UPDATE item SET title = $3, description = $4, image = $5, price_minor = $6,
-             currency = $7, list_price_minor = $8,
-                             limit_per_buyer = $9, hold_ms = $10
+             currency = $7, list_price_minor = $8, limit_per_buyer = $9, hold_ms = $10, page = $11
              WHERE sale_id = $1 AND id = $2",
             &[
                 &id,
@@ -331,6 +334,7 @@ fn apply(
                 &item.list_price_minor,
                 &i64::from(item.limit),
                 &item.hold_ms,
+                &item.page,
             ],
         )?;
     }

@@ -1,8 +1,10 @@
 //! Waiting rooms in SQLite.
+mod keep;
+
 use rusqlite::{Row, params};
 
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply};
+use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply, first_turn_ms};
 use doorbuster_core::{BuyerId, Millis};
 
 use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
@@ -242,7 +244,7 @@ fn call(
         params![sale, int(drawn), int(after)],
         visitor,
     )?);
-    let until = now.plus(for_ms);
+    let until = now.plus(first_turn_ms(for_ms, room.line.waiting() > 0));
     for (visitor, rank) in called.iter_mut().zip(before + 1..) {
         let until = visitor.place(None).call_until(until);
         (visitor.rank, visitor.until) = (Some(rank), Some(until));

@@ -23,13 +23,13 @@ type Done<T> = Result<T, Failure>;
 macro_rules! sale_columns {
     () => {
         "id, title, phase, starts_at, ends_at, front_door, version, created_at, opened_at, \
-         closed_at"
+         closed_at, page"
     };
 }
 macro_rules! item_columns {
     () => {
         "id, name, title, description, image, price_minor, currency, list_price_minor, limit_per_buyer, hold_ms, total, sale_id, \
-         partitions, choose, spread_initial, spread_threshold, spread_refill, partitions_auto"
+         partitions, choose, spread_initial, spread_threshold, spread_refill, partitions_auto, page"
     };
 }
 
@@ -44,6 +44,7 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
         starts_at: time(3)?,
         ends_at: time(4)?,
         front_door: row.get(5)?,
+        page: row.get(10)?,
         version: row.get::<_, i64>(6)?.cast_unsigned(),
         created_at: Millis(row.get(7)?),
         opened_at: time(8)?,
@@ -68,6 +69,7 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
         list_price_minor: row.get(7)?,
         limit: row.get(8)?,
         hold_ms: row.get(9)?,
+        page: row.get(18)?,
         counted: row.get::<_, Option<i64>>(10)?.is_some(),
         spread: Spread {
             partitions: row.get(12)?,
@@ -119,14 +121,16 @@ pub(super) fn one(sql: &mut Statements<'_>, id: &str) -> Done<Option<SaleRow>> {
 pub(super) fn create(ledger: &mut SqliteLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let made = sql.run(
-        "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, version, created_at)
-         VALUES (?1, ?2, 'draft', ?3, ?4, ?5, 1, ?6) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, page, version,
+         created_at) VALUES (?1, ?2, 'draft', ?3, ?4, ?5, ?6, 1, ?7)
+         ON CONFLICT (id) DO NOTHING",
         params![
             new.id,
             new.title,
             new.starts_at.map(|t| t.0),
             new.ends_at.map(|t| t.0),
             new.front_door,
+            new.page,
             now.0
         ],
     )?;
@@ -153,9 +157,9 @@ fn create_item(sql: &mut Statements<'_>, sale: &str, item: &NewItem) -> Done<()>
         "INSERT INTO item (sale_id, name, title, description, image, price_minor, currency,
          list_price_minor, limit_per_buyer,
                            hold_ms, initial_total, total, pool, partitions, choose, spread_initial,
-                           spread_threshold, spread_refill, partitions_auto)
+                           spread_threshold, spread_refill, partitions_auto, page)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, coalesce(?11, 0), ?12, ?13, ?14,
-         ?15, ?16, ?17)",
+         ?15, ?16, ?17, ?18)",
         params![
             sale,
             item.name,
@@ -173,7 +177,8 @@ fn create_item(sql: &mut Statements<'_>, sale: &str, item: &NewItem) -> Done<()>
             int(item.spread.initial),
             int(item.spread.threshold),
             int(item.spread.refill),
-            item.spread.auto
+            item.spread.auto,
+            item.page
         ],
     )?;
     Ok(())
@@ -202,21 +207,22 @@ pub(super) fn patch(
     ledger.reset();
     let sql = &mut ledger.sql;
     sql.run(
-        "UPDATE sale SET title = ?2, starts_at = ?3, ends_at = ?4, front_door = ?5, version = \
-         version + 1 WHERE id = ?1",
+        "UPDATE sale SET title = ?2, starts_at = ?3, ends_at = ?4, front_door = ?5, page = ?6, \
+         version = version + 1 WHERE id = ?1",
         params![
             id,
             after.title,
             after.starts_at.map(|t| t.0),
             after.ends_at.map(|t| t.0),
-            after.front_door
+            after.front_door,
+            after.page
         ],
     )?;
     for item in after.items.iter().filter(|item| !before.items.contains(item)) {
         sql.run(
             "UPDATE item SET title = ?3, description = ?4, image = ?5, price_minor = ?6,
              currency = ?7, list_price_minor = ?8,
-                             limit_per_buyer = ?9, hold_ms = ?10
+                             limit_per_buyer = ?9, hold_ms = ?10, page = ?11
              WHERE sale_id = ?1 AND id = ?2",
             params![
                 id,
@@ -228,7 +234,8 @@ pub(super) fn patch(
                 item.currency,
                 item.list_price_minor,
                 item.limit,
-                item.hold_ms
+                item.hold_ms,
+                item.page
             ],
         )?;
     }

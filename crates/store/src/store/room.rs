@@ -39,6 +39,21 @@ impl Store {
         }
     }
 
+    /// Lets an admitted buyer keep the whole admission, which lasts `for_ms` from its call, if it
+    /// has not ended. Returns the position after that; `None` if the buyer has none. The rule is
+    /// [`doorbuster_core::gate::room::kept_until`].
+    pub async fn keep_turn(
+        &self,
+        sale: &str,
+        buyer: BuyerId,
+        for_ms: i64,
+    ) -> StoreResult<Option<RoomVisitor>> {
+        match self {
+            Self::Sqlite(s) => s.keep_turn(sale, buyer, for_ms).await,
+            Self::Postgres(s) => Box::pin(s.keep_turn(sale, buyer, for_ms)).await,
+        }
+    }
+
     /// Returns the rooms of these sales, in no order. Rooms that were never created are left out.
     pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         match self {
@@ -94,9 +109,10 @@ impl Store {
     }
 
     /// Admits as many visitors as the rules allow ([`RoomSupply::calls`]), but at most `calls_max`,
-    /// for `for_ms` from now. It uses the snapshot's admissions and the current stock. Returns the
-    /// admitted visitors by rank. If visitors were admitted since the snapshot, it admits no one
-    /// and returns none.
+    /// for `for_ms` from now, or at first for a shorter time while others wait
+    /// ([`doorbuster_core::gate::room::first_turn_ms`]). It uses the snapshot's admissions and the
+    /// current stock. Returns the admitted visitors by rank. If visitors were admitted since the
+    /// snapshot, it admits no one and returns none.
     pub async fn admit_visitors(
         &self,
         sale: &str,

@@ -101,7 +101,7 @@ every! {
     rooms:
         a_room_has_one_seed, a_buyer_has_one_position, buyers_in_the_draw_are_admitted_first,
         no_visitor_is_admitted_without_a_free_unit, an_unused_admission_expires,
-        a_visitor_who_leaves_is_passed_over,
+        a_visitor_who_leaves_is_passed_over, an_idle_turn_passes_and_a_used_one_is_kept,
         unlimited_stock_admits_every_visitor;
     money:
         a_payment_pays_once, a_second_payment_is_refunded, a_payment_of_another_amount_is_refunded,

@@ -94,3 +94,17 @@ fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
     assert_eq!(admitted.enter_again(&line(3, Some(0), 3), now), Return::Unchanged);
     assert_eq!(admitted.leave(until), None, "the admission has lapsed");
 }
+
+#[test]
+fn an_idle_visitors_turn_passes_while_others_wait_and_a_used_one_stays() {
+    let whole = 150_000;
+    assert_eq!(first_turn_ms(whole, true), IDLE_TURN_MS);
+    assert_eq!(first_turn_ms(whole, false), whole, "nobody waits for the turn");
+    assert_eq!(first_turn_ms(5_000, true), 5_000, "a short admission stays as it is");
+    let (called, first) = (Millis(1_000), Millis(1_000 + IDLE_TURN_MS));
+    let kept = |until, now| kept_until(called, until, whole, Millis(now));
+    assert_eq!(kept(first, 1_000), Some(Millis(151_000)));
+    assert_eq!(kept(first, first.0 - 1), Some(Millis(151_000)), "until the last moment");
+    assert_eq!(kept(first, first.0), None, "the turn has passed");
+    assert_eq!(kept(Millis(151_000), 2_000), None, "a turn is kept once, not prolonged");
+}

@@ -52,14 +52,14 @@ const CONTRADICTION: &str = "(() => {
   })()";
 
 /// A window in which every page can be checked.
-async fn tab(browser: &Browser) -> Tab<'_> {
+pub(super) async fn tab(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
     tab.add_init_script(AXE).await;
     tab
 }
 
 /// Checks the current page of a window.
-async fn inspect(tab: &Tab<'_>, state: &str) {
+pub(super) async fn inspect(tab: &Tab<'_>, state: &str) {
     for (scheme, rules, rules_min) in SCHEMES {
         tab.scheme(scheme).await;
         for width in WIDTHS {

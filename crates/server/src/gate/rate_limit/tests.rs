@@ -28,6 +28,7 @@ fn sale(id: &str, limits: &str) -> Arc<SaleState> {
         list_price_minor: None,
         limit: 1,
         hold_ms: 1_000,
+        page: String::new(),
         counted: true,
         spread: Spread::default(),
     };
@@ -48,6 +49,7 @@ fn sale(id: &str, limits: &str) -> Arc<SaleState> {
         starts_at: None,
         ends_at: None,
         front_door: format!("{{\"limits\":{limits}}}"),
+        page: String::new(),
         version: 1,
         created_at: Millis(0),
         opened_at: None,

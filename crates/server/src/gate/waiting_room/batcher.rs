@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_store::{EnterOutcome, StoreError, StoreResult};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX};
+use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX, KEPT_AT_ONCE};
 use super::{WaitingRoomError, WaitingRooms};
 use crate::engine::Engine;
+use crate::notify::EventKind;
 
 /// An action on a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +26,8 @@ pub(super) enum PositionAction {
     Enter,
     /// Removes the position.
     Leave,
+    /// Keep the whole admission.
+    Keep,
 }
 
 /// A visitor's request to the batcher.
@@ -88,6 +92,7 @@ impl PositionBatcher {
                     PositionAction::Find => find_batch(rooms, engine, &sale, buyers).await,
                     PositionAction::Enter => enter_batch(rooms, engine, &sale, buyers).await,
                     PositionAction::Leave => leave_batch(rooms, engine, &sale, buyers).await,
+                    PositionAction::Keep => keep_batch(rooms, engine, &sale, buyers).await,
                 };
                 send_answers(group, found);
             }
@@ -150,6 +155,24 @@ async fn leave_batch(
         left.push(place.map(EnterOutcome::Known));
     }
     Ok(left)
+}
+
+async fn keep_batch(
+    rooms: &WaitingRooms,
+    engine: &Engine,
+    sale: &Arc<str>,
+    buyers: Vec<BuyerId>,
+) -> BatchResult {
+    let room_state = rooms.room_state(sale);
+    // The writes are independent, so the store may commit them together.
+    let keep = |buyer| engine.store().keep_turn(sale, buyer, rooms.for_ms);
+    let kept: Vec<_> =
+        stream::iter(buyers.into_iter().map(keep)).buffered(KEPT_AT_ONCE).try_collect().await?;
+    for place in kept.iter().flatten() {
+        room_state.apply_position(place);
+        engine.hub().publish(EventKind::Place { sale: sale.clone(), buyer: place.buyer.clone() });
+    }
+    Ok(kept.into_iter().map(|place| place.map(EnterOutcome::Known)).collect())
 }
 
 /// Answers the requests of a batch. Skips callers that have disconnected.

@@ -81,6 +81,7 @@ async fn engine_with_checkout(dir: &TempDir, clock: Clock) -> (Arc<Engine>, Chec
         list_price_minor: None,
         limit: 1,
         hold_ms: 900_000,
+        page: String::new(),
         stock: Stock::Counted(1),
         spread: Spread::default(),
     };
@@ -90,6 +91,7 @@ async fn engine_with_checkout(dir: &TempDir, clock: Clock) -> (Arc<Engine>, Chec
         starts_at: None,
         ends_at: None,
         front_door: "{}".into(),
+        page: String::new(),
         items: vec![item],
     };
     engine.create_sale(sale).await.expect("writes").expect("the id is free");

@@ -47,6 +47,9 @@ pub(crate) async fn create(
     let action = by.action("buyer.erased", "buyer", &erased_as);
     let left = recorded(action, erase(&app, &buyer, &mut all)).await;
     app.engine.hub().forget_buyer(&buyer);
+    if let Some(push) = &app.push {
+        push.forget(&buyer);
+    }
     Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
 }
 

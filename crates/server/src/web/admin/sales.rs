@@ -24,6 +24,7 @@ use crate::catalogue::SaleState;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
+use crate::web::page_document::{self, ItemTexts};
 use crate::web::reply::{Answer, empty, json};
 use crate::web::sales::page;
 use crate::web::{App, wire};
@@ -81,9 +82,11 @@ fn other_currency(index: usize) -> Fault {
 fn stored_sale(app: &App, wanted: NewSale) -> store::NewSale {
     let spread = app.engine.first_spread(wanted.items.len());
     let millis = |time: Option<doorbuster_api::value::Time>| time.map(|time| Millis(time.millis()));
+    let (title, page) = page_document::sale_columns(wanted.title);
     store::NewSale {
         id: wanted.id,
-        title: wanted.title,
+        title,
+        page,
         starts_at: millis(wanted.starts_at),
         ends_at: millis(wanted.ends_at),
         front_door: wanted.front_door.to_json(),
@@ -92,10 +95,18 @@ fn stored_sale(app: &App, wanted: NewSale) -> store::NewSale {
 }
 
 fn stored_item(item: NewItem, spread: Spread) -> store::NewItem {
-    store::NewItem {
-        name: item.id,
+    let texts = ItemTexts {
         title: item.title,
         description: item.description,
+        gallery: item.gallery,
+        facts: item.facts,
+    };
+    let (title, description, page) = page_document::item_columns(texts);
+    store::NewItem {
+        name: item.id,
+        title,
+        description,
+        page,
         image: item.image,
         price_minor: item.price.amount_minor,
         currency: item.price.currency.to_string(),

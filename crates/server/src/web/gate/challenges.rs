@@ -9,12 +9,14 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
 use doorbuster_api::value::Time;
 use doorbuster_challenge::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, PUZZLE_HEIGHT, PUZZLE_WIDTH};
+use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Phase};
 use http::StatusCode;
 
 use crate::catalogue::SaleState;
 use crate::gate::{ChallengeContent, ChallengeFault, IssuedChallenge, Route};
 use crate::web::failure::failed;
+use crate::web::gate::waiting_room::room_problem;
 use crate::web::identity::{Buyer, Client};
 use crate::web::input::{self, PathNames};
 use crate::web::limits::RETRY_SECS;
@@ -44,6 +46,7 @@ pub(crate) async fn create(
         return Err(Problem::not_found("this sale requires no challenge").into());
     }
     app.admit(Route::Challenge, client, &buyer, &sale)?;
+    keep_turn(&app, &sale, &buyer).await?;
     let kind = asked.kind.unwrap_or(sale.front_door.challenge);
     let offered = app
         .gate
@@ -53,6 +56,16 @@ pub(crate) async fn create(
     let IssuedChallenge { token, until, shown } =
         offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
     Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
+}
+
+/// A buyer who requests a challenge uses the turn.
+async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), Refused> {
+    let room = &app.gate.room;
+    let shown = room.cached_position(&app.engine, sale, buyer).map(|shown| shown.told);
+    if let Some(VisitorStatus::Admitted(until)) = shown {
+        room.keep_turn(&app.engine, sale, buyer, until).await.map_err(room_problem)?;
+    }
+    Ok(())
 }
 
 fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) -> Challenge {

@@ -74,7 +74,7 @@ async fn issue_pass(
     {
         // If a waiting room opens later, it does not accept passes from before.
         Admission::NotNeeded => (Millis(i64::MAX), true),
-        Admission::AdmittedUntil(until) => (until, false),
+        Admission::AdmittedUntil(until) => (keep_turn(app, sale, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
     };
     check_challenge(app, sale, buyer, &wanted, until).await?;
@@ -95,6 +95,17 @@ async fn issue_pass(
         valid_from: wire::time(valid_from),
         expires_at: wire::time(pass.expires_at),
     })
+}
+
+/// The end of the turn of a buyer who uses it now.
+async fn keep_turn(
+    app: &App,
+    sale: &SaleState,
+    buyer: &BuyerId,
+    until: Millis,
+) -> Result<Millis, Refused> {
+    let kept = app.gate.room.keep_turn(&app.engine, sale, buyer, until).await;
+    kept.map_err(waiting_room::room_problem)
 }
 
 /// Returns the time at which the sale opens or opened, if the sale issues passes now.

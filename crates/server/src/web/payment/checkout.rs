@@ -33,14 +33,25 @@ pub(crate) async fn open(
     PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
 ) -> Answer {
-    let base = app.payments.public_base_url(request_host(request.headers()));
+    let headers = request.headers().clone();
     input::no_body(request, BODY_BYTES_MAX).await?;
-    let id = id(&order)?;
-    let found = read_order(&app, id, Some(&buyer)).await?;
+    open_for(&app, id(&order)?, buyer, client, &headers).await
+}
+
+/// The checkout of this buyer's order, for the buyer or for a holder of the order's link.
+pub(crate) async fn open_for(
+    app: &Arc<App>,
+    id: TicketId,
+    buyer: BuyerId,
+    client: Client,
+    headers: &HeaderMap,
+) -> Answer {
+    let base = app.payments.public_base_url(request_host(headers));
+    let found = read_order(app, id, Some(&buyer)).await?;
     let answered = match &found {
         AnyOrder::Order(order) => {
-            let opened = open_checkout(&app, id, buyer, client, base.clone()).await;
-            opened.and_then(|opened| checkout_answer(&app, &order.sale, &base, opened))
+            let opened = open_checkout(app, id, buyer, client, base.clone()).await;
+            opened.and_then(|opened| checkout_answer(app, &order.sale, &base, opened))
         }
         other => Err(wrong_state(other.state())),
     };

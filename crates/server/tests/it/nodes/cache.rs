@@ -120,6 +120,7 @@ fn another(number: usize) -> NewSale {
         starts_at: None,
         ends_at: None,
         front_door: "{}".to_owned(),
+        page: String::new(),
         items: Vec::new(),
     }
 }

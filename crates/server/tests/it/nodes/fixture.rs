@@ -149,6 +149,7 @@ pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
         list_price_minor: None,
         limit,
         hold_ms: 900_000,
+        page: String::new(),
         stock: Stock::Counted(stock),
         spread: Spread::default(),
     }
@@ -270,6 +271,7 @@ impl TestNode {
             starts_at: None,
             ends_at: None,
             front_door: "{}".into(),
+            page: String::new(),
             items: vec![item],
         };
         self.engine

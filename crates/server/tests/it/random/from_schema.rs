@@ -33,7 +33,7 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// The errors that a schema cannot express: the location, the start of the message, and the reason.
 /// A location is a pointer with `*` for each number, or a parameter after a question mark. A
 /// location with a slash at its end includes all locations below it.
-const RULES: [(&str, &str, &str); 18] = [
+const RULES: [(&str, &str, &str); 21] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
     ("?to", "must be after from", "two parameters are compared"),
     ("?from", "at most 3,600 steps", "other parameters decide"),
@@ -43,6 +43,9 @@ const RULES: [(&str, &str, &str); 18] = [
         "entries must differ in one member, not as a whole",
     ),
     ("/items/*/id", "the sale has no such item", "the sale decides"),
+    ("/title", "must keep at least one language", "the sale decides"),
+    ("/items/*/title", "must keep at least one language", "the sale decides"),
+    ("/items/*/description", "must keep at least one language", "the sale decides"),
     ("/items/*/stock", "is changed by an adjustment", "the sale decides"),
     (
         "/items/*/list_price/currency",

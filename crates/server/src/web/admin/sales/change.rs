@@ -21,6 +21,7 @@ use crate::web::admin::{no_sale, sale, sale_reply};
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
 use crate::web::input::{self, PathNames};
+use crate::web::page_document;
 use crate::web::reply::Answer;
 use crate::web::{App, wire};
 
@@ -96,7 +97,10 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
 fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     let mut faults = Vec::new();
     if let Some(title) = patch.title {
-        row.title = title;
+        match title.apply(page_document::sale_title(row)) {
+            Ok(title) => (row.title, row.page) = page_document::sale_columns(title),
+            Err(why) => faults.push(Fault::new(FaultLocation::Body("/title".into()), why)),
+        }
     }
     row.starts_at = changed_time(patch.starts_at, row.starts_at);
     row.ends_at = changed_time(patch.ends_at, row.ends_at);
@@ -141,12 +145,20 @@ fn changed_time(change: Change<Time>, before: Option<Millis>) -> Option<Millis> 
 /// opens.
 fn apply_item(patch: ItemPatch, row: &mut ItemRow, index: usize, faults: &mut Vec<Fault>) -> bool {
     let before = row.clone();
-    if let Some(title) = patch.title {
-        row.title = title;
+    let mut texts = page_document::item_texts(row);
+    for (member, change, text) in [
+        ("title", patch.title, &mut texts.title),
+        ("description", patch.description, &mut texts.description),
+    ] {
+        match change.map(|change| change.apply(text.clone())) {
+            None => {}
+            Some(Ok(changed)) => *text = changed,
+            Some(Err(why)) => faults.push(fault(index, member, why)),
+        }
     }
-    if let Some(description) = patch.description {
-        row.description = description;
-    }
+    texts.gallery = patch.gallery.unwrap_or(texts.gallery);
+    texts.facts = patch.facts.unwrap_or(texts.facts);
+    (row.title, row.description, row.page) = page_document::item_columns(texts);
     row.image = patch.image.apply(row.image.take());
     if let Some(Money { amount_minor, currency }) = patch.price {
         row.price_minor = amount_minor;

@@ -13,7 +13,7 @@ use crate::random::generator::{one_in, pick};
 pub(crate) type KnownIds = BTreeMap<&'static str, Vec<String>>;
 
 /// Keywords that the generator supports.
-const SUPPORTED_KEYWORDS: [&str; 20] = [
+const SUPPORTED_KEYWORDS: [&str; 23] = [
     "$ref",
     "type",
     "enum",
@@ -31,6 +31,9 @@ const SUPPORTED_KEYWORDS: [&str; 20] = [
     "properties",
     "required",
     "additionalProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
     "oneOf",
     "anyOf",
     "allOf",
@@ -176,7 +179,13 @@ impl Values<'_> {
             }
         }
         let more = schema.get("additionalProperties");
-        if more != Some(&Value::Bool(false)) && one_in(rng, 3) {
+        if let (Some(names), Some(more)) = (schema.get("propertyNames"), more) {
+            let least = count(schema, "minProperties").unwrap_or(0);
+            let most = count(schema, "maxProperties").unwrap_or(least + 4);
+            for _ in 0..rng.random_range(least..=most.min(least + 2)) {
+                drawn.insert(self.text(rng, names, ""), self.draw(rng, more, ""));
+            }
+        } else if more != Some(&Value::Bool(false)) && one_in(rng, 3) {
             let value = match more {
                 Some(inner @ Value::Object(_)) => self.draw(rng, inner, ""),
                 _ => json!([1, "x", null]),

@@ -1,0 +1,164 @@
+//! A text of the shop: one string, or one for each language.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// The language that a reader gets whose own language a text does not have.
+const FALLBACK_LANGUAGE: &str = "en";
+/// Pattern of a language tag, as a regular expression for the OpenAPI document.
+pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
+/// Longest part of a language tag after the language, and the fewest characters of a part.
+const SUBTAG_CHARS: std::ops::RangeInclusive<usize> = 2..=8;
+/// Most parts of a language tag after the language.
+const SUBTAGS_MAX: usize = 3;
+/// Languages that are written from right to left.
+const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];
+
+/// A text of the shop. A reader gets the text of their language. Without one, they get the English
+/// text; without that, the text of the first language in the alphabet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Text {
+    /// One text for every reader; its language is not known.
+    Plain(String),
+    /// One text for each language, by language tag (RFC 5646): `en`, `zh`, `pt-BR`.
+    Languages(BTreeMap<String, String>),
+}
+
+impl Text {
+    /// The text for a reader whose language is not known.
+    #[must_use]
+    pub fn fallback(&self) -> &str {
+        self.in_languages().first().map_or("", |(_, text)| text)
+    }
+
+    /// The tag of the fallback's language; `None` if it is not known.
+    #[must_use]
+    pub fn fallback_language(&self) -> Option<&str> {
+        self.in_languages().first().and_then(|(language, _)| *language)
+    }
+
+    /// Every text with its language, the fallback first.
+    #[must_use]
+    pub fn in_languages(&self) -> Vec<(Option<&str>, &str)> {
+        let texts = match self {
+            Self::Plain(text) => return vec![(None, text)],
+            Self::Languages(texts) => texts,
+        };
+        let mut each: Vec<(Option<&str>, &str)> =
+            texts.iter().map(|(language, text)| (Some(language.as_str()), text.as_str())).collect();
+        // The sort is stable, so the others stay in the order of the alphabet.
+        each.sort_by_key(|(language, _)| *language != Some(FALLBACK_LANGUAGE));
+        each
+    }
+
+    /// Whether any text is longer than nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.in_languages().iter().all(|(_, text)| text.is_empty())
+    }
+}
+
+/// Whether this is a language tag: a language of 2 or 3 small letters, then parts after hyphens.
+#[must_use]
+pub fn is_language(tag: &str) -> bool {
+    let mut parts = tag.split('-');
+    let language = parts.next().unwrap_or_default();
+    let is_part = |part: &str| {
+        SUBTAG_CHARS.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    (2..=3).contains(&language.len())
+        && language.bytes().all(|byte| byte.is_ascii_lowercase())
+        && parts.clone().count() <= SUBTAGS_MAX
+        && parts.all(is_part)
+}
+
+/// The direction in which a language is written: `ltr` or `rtl`.
+#[must_use]
+pub fn direction(tag: &str) -> &'static str {
+    let language = tag.split('-').next().unwrap_or_default();
+    if RIGHT_TO_LEFT.contains(&language) { "rtl" } else { "ltr" }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.fallback())
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::Plain(String::new())
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self::Plain(text)
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self::Plain(text.to_owned())
+    }
+}
+
+impl PartialSchema for Text {
+    fn schema() -> RefOr<Schema> {
+        let plain = ObjectBuilder::new().schema_type(Type::String).description(Some("One text."));
+        let each = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(
+                ObjectBuilder::new().schema_type(Type::String).into(),
+            ))))
+            .description(Some("One text for each language, by language tag."));
+        OneOfBuilder::new().item(plain).item(each).examples(["Spring drop"]).into()
+    }
+}
+
+impl ToSchema for Text {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Text")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(json: &str) -> Text {
+        serde_json::from_str(json).expect(json)
+    }
+
+    #[test]
+    fn a_reader_without_their_language_gets_english_or_else_the_first_language() {
+        let check = |json: &str, fallback: &str, language: Option<&str>| {
+            let text = text(json);
+            assert_eq!((text.fallback(), text.fallback_language()), (fallback, language), "{json}");
+            assert_eq!(serde_json::to_string(&text).expect("plain data serialises"), json);
+        };
+        check(r#""Lamp""#, "Lamp", None);
+        check(r#"{"de":"Lampe","en":"Lamp","zh":"灯"}"#, "Lamp", Some("en"));
+        check(r#"{"fr":"Lampe","zh":"灯"}"#, "Lampe", Some("fr"));
+        check("{}", "", None);
+    }
+
+    #[test]
+    fn a_language_tag_is_short_and_has_small_letters_first() {
+        for right in ["en", "zh", "zh-Hans", "pt-BR", "zh-Hant-HK", "ckb"] {
+            assert!(is_language(right), "{right}");
+        }
+        for wrong in ["", "e", "EN", "english", "en-", "en-x", "en_GB", "zh-Hans-CN-a1-b2", "en-é"]
+        {
+            assert!(!is_language(wrong), "{wrong}");
+        }
+        assert_eq!((direction("ar-EG"), direction("zh"), direction("arn")), ("rtl", "ltr", "ltr"));
+    }
+}

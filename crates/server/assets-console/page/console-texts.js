@@ -1,0 +1,71 @@
+/* The shop's texts in fields of a form: one text, or one for each language after its tag in
+   brackets. Facts and pictures stand one in each line. */
+
+const TAG = /^\[([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\][ \t]*\n?/m;
+
+/** A text of the API in the page's language, for headings and lists. */
+export function plainText(text, language = document.documentElement.lang.slice(0, 2)) {
+  if (typeof text === 'string') return text;
+  const tags = Object.keys(text ?? {}).sort();
+  const own = tags.find(tag => tag === language || tag.startsWith(language + '-'));
+  return text?.[own ?? (tags.includes('en') ? 'en' : tags[0])] ?? '';
+}
+
+/** A text of the API as the value of a field. */
+export const fieldOf = text =>
+  typeof text === 'string'
+    ? text
+    : Object.entries(text).map(([tag, words]) => `[${tag}] ${words}`).join('\n');
+
+/** The value of a field as a text of the API. A field that begins with a tag has languages. */
+export function textOf(field) {
+  if (field.search(TAG) !== 0) return field;
+  const parts = field.split(new RegExp(TAG, 'gm')).slice(1);
+  const text = {};
+  for (let at = 0; at < parts.length; at += 2) text[parts[at]] = parts[at + 1].trim();
+  return text;
+}
+
+/** The change from one text to another: a patch keeps the languages that it does not name. */
+export function changed(before, after) {
+  if (typeof before !== 'object' || typeof after !== 'object') return after;
+  const gone = Object.keys(before).filter(tag => !(tag in after));
+  return { ...Object.fromEntries(gone.map(tag => [tag, null])), ...after };
+}
+
+const isPlain = values => values.every(value => typeof value === 'string');
+
+/** Facts, one in each line as `Weight: 1.2 kg`; as JSON if they have languages. */
+export const factsField = (facts = []) =>
+  isPlain(facts.flatMap(({ name, value }) => [name, value]))
+    ? facts.map(({ name, value }) => `${name}: ${value}`).join('\n')
+    : JSON.stringify(facts, null, 1);
+/** Pictures, one in each line, each with what it shows after a space; as JSON if that has
+    languages. */
+export const galleryField = (gallery = []) =>
+  isPlain(gallery.map(({ alt }) => alt ?? ''))
+    ? gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n')
+    : JSON.stringify(gallery, null, 1);
+
+/* A list of the API from a field; null if it cannot be read. */
+function listOf(field, entry) {
+  if (field.trim().startsWith('[')) {
+    try {
+      return JSON.parse(field);
+    } catch {
+      return null;
+    }
+  }
+  const lines = field.split('\n').map(line => line.trim()).filter(Boolean).map(entry);
+  return lines.includes(null) ? null : lines;
+}
+export const factsOf = field =>
+  listOf(field, line => {
+    const at = line.search(/[:：]/);
+    return at < 1 ? null : { name: line.slice(0, at).trim(), value: line.slice(at + 1).trim() };
+  });
+export const galleryOf = field =>
+  listOf(field, line => {
+    const [image, ...alt] = line.split(/\s+/);
+    return { image, alt: alt.join(' ') };
+  });

@@ -1,0 +1,72 @@
+/* What the page of an item shows beside the deal: its pictures and its facts. */
+import { $, attr, chosen, putText, speak, text } from '/assets/words.js';
+
+/** Shows the first picture, and a small one of each to choose from. */
+export function showPictures(item) {
+  const pictures = [
+    ...(item.image ? [{ image: item.image, alt: item.title }] : []),
+    ...(item.gallery ?? []),
+  ];
+  const buttons = pictures.map((picture, index) => button(picture, index, pictures.length));
+  $('#gallery').replaceChildren(...buttons);
+  $('#gallery').hidden = pictures.length < 2;
+  show(pictures[0]);
+}
+/* The large picture; without one the door stays. */
+function show(picture) {
+  const large = $('#image');
+  large.hidden = !picture;
+  if (!picture) return;
+  large.onerror = () => {
+    large.hidden = true;
+  };
+  const [alt, language] = chosen(picture.alt);
+  attr(large, 'src', picture.image);
+  attr(large, 'alt', alt);
+  speak(large, language);
+  for (const small of $('#gallery').children)
+    attr(small, 'aria-pressed', small.picture === picture);
+}
+function button(picture, index, of) {
+  const el = document.createElement('button'),
+    img = document.createElement('img');
+  const [alt] = chosen(picture.alt);
+  el.type = 'button';
+  el.picture = picture;
+  attr(el, 'aria-label', text('picture', { n: index + 1, of }) + (alt && index ? ': ' + alt : ''));
+  Object.assign(img, {
+    alt: '',
+    loading: 'lazy',
+    src: picture.image,
+    onerror: () => {
+      el.hidden = true;
+    },
+  });
+  el.append(img);
+  el.onclick = () => show(picture);
+  return el;
+}
+
+/** Shows the facts as a table. */
+export function showFacts(item) {
+  const facts = item.facts ?? [];
+  $('#facts').hidden = !facts.length;
+  $('#facts-rows').replaceChildren(
+    ...facts.map(({ name, value }) => {
+      const row = document.createElement('tr'),
+        head = document.createElement('th'),
+        cell = document.createElement('td');
+      head.scope = 'row';
+      putText(head, name);
+      putText(cell, value);
+      row.append(head, cell);
+      return row;
+    }),
+  );
+}
+
+/** While the price at the top is out of view, the bar with the button names what it sells. */
+export function watchPrice() {
+  const watch = ([price]) => $('#press').classList.toggle('is-alone', !price.isIntersecting);
+  new IntersectionObserver(watch).observe($('#price'));
+}

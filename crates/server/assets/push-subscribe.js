@@ -1,0 +1,45 @@
+/* Web push: messages that reach the buyer when the page is closed. The browser asks for permission
+   only after a press. The server keeps a subscription in memory, so a page that is opened again
+   sends it again. */
+import { origin, subscribePush, unsubscribePush } from '/assets/api.js';
+import { site, zh } from '/assets/words.js';
+import { browser } from '/assets/store.js';
+
+const KEPT = 'push';
+/* The worker belongs to this server, so pages of another origin cannot use it. */
+const canPush = () =>
+  !!site.push_key && !origin && 'serviceWorker' in navigator && 'PushManager' in window;
+const bytes = text =>
+  Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), c => c.charCodeAt(0));
+
+/** Subscribes this browser for the buyer; returns whether messages will come. */
+export async function startPush(token) {
+  if (!canPush() || !token) return false;
+  try {
+    const worker = await navigator.serviceWorker.register('/push.js' + (zh ? '?lang=zh' : ''));
+    await navigator.serviceWorker.ready;
+    const made = await worker.pushManager.subscribe({
+      userVisibleOnly: true,
+      applicationServerKey: bytes(site.push_key),
+    });
+    const { endpoint, keys } = made.toJSON();
+    const answer = await subscribePush(token, { endpoint, p256dh: keys.p256dh, auth: keys.auth });
+    const done = answer.status === 204;
+    if (done) browser.set(KEPT, true);
+    return done;
+  } catch {
+    return false; /* the browser has no push service, or refuses */
+  }
+}
+/** Ends the messages to this browser. */
+export async function stopPush(token) {
+  if (!browser.get(KEPT)) return;
+  browser.drop(KEPT);
+  await unsubscribePush(token);
+  const worker = await navigator.serviceWorker.getRegistration('/');
+  const made = await worker?.pushManager.getSubscription();
+  await made?.unsubscribe();
+}
+/** Sends the subscription of an earlier visit again; returns whether there is one. */
+export const renewPush = async token =>
+  browser.get(KEPT) === true && Notification.permission === 'granted' && (await startPush(token));

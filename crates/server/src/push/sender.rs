@@ -1,0 +1,149 @@
+//! Sends messages to push services: a bounded queue, a few requests at a time, and few attempts. A
+//! message that cannot be delivered before it expires is dropped.
+
+use std::fmt;
+use std::time::Duration;
+
+use doorbuster_core::Millis;
+use futures_util::StreamExt;
+use futures_util::stream::poll_fn;
+use http::StatusCode;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use tokio::sync::{Mutex, mpsc};
+
+use super::PushMessage;
+use super::encrypt::encrypt;
+use super::vapid::VapidKey;
+use crate::engine::Engine;
+use crate::outbox::{AddressGuard, check_address, guarded_client};
+use crate::outgoing::OutgoingClient;
+
+/// Messages that wait; at the bound, further ones are dropped.
+const QUEUE_MAX: usize = 1_000;
+/// Requests to push services at a time.
+const AT_ONCE_MAX: usize = 8;
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The pauses before the second and later attempts.
+const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
+
+/// The result of one attempt.
+enum Attempt {
+    Done,
+    /// Another attempt may succeed.
+    Failed(String),
+    /// The browser's subscription has ended.
+    Gone,
+}
+
+/// Sends messages.
+pub(super) struct Sender {
+    key: VapidKey,
+    contact: String,
+    guard: AddressGuard,
+    client: OutgoingClient,
+    queue: mpsc::Sender<PushMessage>,
+    waiting: Mutex<mpsc::Receiver<PushMessage>>,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Sender({:?})", self.key)
+    }
+}
+
+impl Sender {
+    pub(super) fn new(key: VapidKey, contact: String, guard: AddressGuard) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let client = guarded_client(guard.clone(), TIMEOUT);
+        Self { key, contact, guard, client, queue, waiting: Mutex::new(waiting) }
+    }
+
+    /// Makes the next message use the certificates that the system has then.
+    pub(super) fn renew_client(&self) {
+        self.client.renew();
+    }
+
+    /// Whether an address may be requested: the rule for webhooks.
+    pub(super) async fn check(&self, endpoint: &str) -> Result<(), &'static str> {
+        let url = check_address(endpoint, &self.guard)?;
+        self.guard.look_up(&url).await
+    }
+
+    /// Takes a message. At the bound it is dropped: the page itself tells the buyer.
+    pub(super) fn queue(&self, message: PushMessage) {
+        if self.queue.try_send(message).is_err() {
+            tracing::debug!("dropped a push message, because too many wait");
+        }
+    }
+
+    /// Sends messages until it is dropped. `gone` is called for a subscription that has ended.
+    pub(super) async fn run(&self, engine: &Engine, gone: impl Fn(u64)) {
+        let mut waiting = self.waiting.lock().await;
+        let messages = poll_fn(move |context| waiting.poll_recv(context));
+        let gone = &gone;
+        let send = |message: PushMessage| async move {
+            let key = message.key;
+            if matches!(self.deliver(engine, message).await, Attempt::Gone) {
+                gone(key);
+            }
+        };
+        messages.for_each_concurrent(AT_ONCE_MAX, send).await;
+    }
+
+    /// Tries to deliver a message until it expires.
+    async fn deliver(&self, engine: &Engine, message: PushMessage) -> Attempt {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let attempt = self.attempt(engine.now(), &message).await;
+            let Attempt::Failed(error) = &attempt else { return attempt };
+            tracing::debug!(error, "failed to send a push message");
+            let Some(pause) = pauses.next() else { return attempt };
+            tokio::time::sleep(*pause).await;
+        }
+    }
+
+    async fn attempt(&self, now: Millis, message: &PushMessage) -> Attempt {
+        let ttl_secs = (message.until.0 - now.0).div_euclid(1_000);
+        if ttl_secs <= 0 {
+            return Attempt::Done;
+        }
+        match self.request(now, ttl_secs, message).await {
+            Ok(status) if status.is_success() => Attempt::Done,
+            Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => Attempt::Gone,
+            Ok(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                Attempt::Failed(format!("the push service answered {}", status.as_u16()))
+            }
+            // It refuses this message, so another attempt would be refused, too.
+            Ok(_) => Attempt::Done,
+            Err(error) => Attempt::Failed(error),
+        }
+    }
+
+    async fn request(
+        &self,
+        now: Millis,
+        ttl_secs: i64,
+        message: &PushMessage,
+    ) -> Result<StatusCode, String> {
+        let url = check_address(&message.target.endpoint, &self.guard)?;
+        let origin = url.origin().ascii_serialization();
+        let authorization = self.key.authorization(&origin, &self.contact, now);
+        let authorization = authorization.ok_or("the token cannot be signed")?;
+        let body = encrypt(&message.target.keys, &message.body);
+        let body = body.ok_or("the browser's key is not valid")?;
+        let made = self.client.get();
+        let client = made.map_err(|error| format!("cannot create an HTTP client: {error}"))?;
+        let request = client
+            .post(url)
+            .header(AUTHORIZATION, authorization)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_ENCODING, "aes128gcm")
+            .header("TTL", ttl_secs)
+            .header("Urgency", "high")
+            .header("Topic", &message.topic)
+            .body(body);
+        let answer = request.send().await.map_err(|error| error.without_url().to_string())?;
+        Ok(answer.status())
+    }
+}

@@ -1,0 +1,81 @@
+//! Tests of the pages' sentences: both languages have the same ones, and say the same about a sale.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::embedded;
+
+/// The keys and sentences of a language: `'key': 'sentence'`.
+fn sentences(name: &str) -> BTreeMap<String, String> {
+    let files = embedded();
+    let text = files.get(name).expect("the file is embedded").text();
+    // Comments have apostrophes.
+    let code = |part: &str| part.rsplit("*/").next().unwrap_or_default().to_owned();
+    let text: String = text.split("/*").map(code).collect();
+    let mut found = BTreeMap::new();
+    let mut rest = text.as_str();
+    while let Some((_, after)) = rest.split_once('\'') {
+        let Some((key, after)) = after.split_once('\'') else { break };
+        let value = after.strip_prefix(':').and_then(|value| value.trim_start().strip_prefix('\''));
+        let Some((sentence, after)) = value.and_then(|value| value.split_once('\'')) else {
+            rest = after;
+            continue;
+        };
+        found.insert(key.to_owned(), sentence.to_owned());
+        rest = after;
+    }
+    found
+}
+
+/// The names of the values in a sentence.
+fn values(sentence: &str) -> BTreeSet<&str> {
+    let parts = sentence.split('{').skip(1);
+    parts.filter_map(|part| part.split(['}', ':']).next()).collect()
+}
+
+#[test]
+fn both_languages_have_the_same_sentences_with_the_same_values() {
+    let (english, chinese) = (sentences("copy-en.js"), sentences("copy-zh.js"));
+    assert!(english.len() > 400, "{}", english.len());
+    let keys = |copy: &BTreeMap<String, String>| copy.keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(keys(&english), keys(&chinese));
+    for (key, sentence) in &english {
+        // A plural, such as {n:person|people}, needs no second word in Chinese.
+        let (ours, theirs) = (values(sentence), values(&chinese[key]));
+        assert!(theirs.is_subset(&ours), "{key}: {sentence} / {}", chinese[key]);
+    }
+}
+
+/// The browser tests look for parts of a screen that contradict each other. A sentence that says
+/// "open" in one language and "shut" in the other would make such a screen in one language alone.
+#[test]
+fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
+    const OPEN: [&str; 6] =
+        ["Open now", "On sale now", "Buy now", "立即抢购", "抢购已开始", "正在抢购"];
+    const SHUT: [&str; 9] = [
+        "Paused",
+        "Sold out",
+        "None left",
+        "Ended",
+        "has ended",
+        "已暂停",
+        "已售罄",
+        "暂时无货",
+        "已结束",
+    ];
+    let has = |sentence: &str, words: &[&str]| words.iter().any(|word| sentence.contains(word));
+    let (english, chinese) = (sentences("copy-en.js"), sentences("copy-zh.js"));
+    let mut checked = 0;
+    for (key, sentence) in &english {
+        let is_slot = ["pill.", "clock.", "stock."].iter().any(|start| key.starts_with(start))
+            || [".button", ".title"].iter().any(|end| key.ends_with(end));
+        if !is_slot {
+            continue;
+        }
+        let other = &chinese[key];
+        let is_mixed = (has(sentence, &OPEN) && has(other, &SHUT))
+            || (has(sentence, &SHUT) && has(other, &OPEN));
+        assert!(!is_mixed, "{key}: {sentence} / {other}");
+        checked += 1;
+    }
+    assert!(checked > 80, "{checked}");
+}

@@ -1,0 +1,112 @@
+//! A link that opens an order without the buyer's token: to read it and to pay for it, and nothing
+//! else.
+//!
+//! The link holds a key that is a keyed hash of the order's id, so every node can check it and
+//! nothing is stored. Whether it still opens the order depends on the order alone:
+//! [`doorbuster_core::Order::opens_by_link`].
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::header::ORDER_KEY;
+use doorbuster_api::limits::BODY_BYTES_MAX;
+use doorbuster_api::payment::OrderLink;
+use doorbuster_api::problem::Problem;
+use doorbuster_core::{IdKey, Order, OrderState, TicketId};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use subtle::ConstantTimeEq;
+
+use super::failure::failed;
+use super::identity::{Buyer, Client};
+use super::input::{self, PathNames};
+use super::orders::id;
+use super::payment::checkout;
+use super::reply::{Answer, Refused, json};
+use super::{App, wire};
+use crate::engine::OrderLookup;
+
+/// Stands in place of a buyer's name in the hash. No buyer can have this name.
+const PURPOSE: &str = "order link 1";
+
+/// The key that opens this order by its link.
+pub(crate) fn order_key(key: &IdKey, order: TicketId) -> String {
+    format!("{:032x}", key.request_hash(PURPOSE, &order.to_string()).0)
+}
+
+/// The link to an order's page. The key stands in the fragment, which browsers send to no server.
+pub(crate) fn order_link(key: &IdKey, origin: Option<&str>, order: TicketId) -> String {
+    format!("{}/order/{order}#key={}", origin.unwrap_or_default(), order_key(key, order))
+}
+
+/// `GET /v1/orders/{order}/link`
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Buyer(buyer): Buyer,
+    PathNames([order]): PathNames<1>,
+) -> Answer {
+    let id = id(&order)?;
+    match app.engine.look_up_order(id, Some(&buyer)).await.map_err(failed)? {
+        OrderLookup::Order(order) if order.state == OrderState::Reserved => {
+            let live = app.live();
+            let origin = live.shop().url;
+            Ok(json(
+                StatusCode::OK,
+                &OrderLink { url: order_link(app.engine.id_key(), origin, id) },
+            ))
+        }
+        OrderLookup::Order(order) => {
+            let only = "a link opens an order that can still be paid";
+            Err(Problem::wrong_state(order.state.as_str(), only).into())
+        }
+        OrderLookup::NotFound => Err(no_such_link()),
+        _ => Err(Problem::wrong_state("queued", "the request is not an order yet").into()),
+    }
+}
+
+/// `GET /v1/linked-orders/{order}`
+pub(crate) async fn read(
+    State(app): State<Arc<App>>,
+    PathNames([order]): PathNames<1>,
+    headers: HeaderMap,
+) -> Answer {
+    let order = linked_order(&app, &order, &headers).await?;
+    let shown = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(no_such_link)?;
+    let mut reply = json(StatusCode::OK, &shown);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(reply)
+}
+
+/// `POST /v1/linked-orders/{order}/checkout`
+pub(crate) async fn pay(
+    State(app): State<Arc<App>>,
+    client: Client,
+    PathNames([order]): PathNames<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    input::no_body(request, BODY_BYTES_MAX).await?;
+    let order = linked_order(&app, &order, &headers).await?;
+    let mut reply = checkout::open_for(&app, order.id, order.buyer, client, &headers).await?;
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(reply)
+}
+
+/// The order that the request's key opens. The key is checked before the store is read.
+async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Order, Refused> {
+    let id = id(order)?;
+    let presented = headers.get(ORDER_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    let expected = order_key(app.engine.id_key(), id);
+    if !bool::from(expected.as_bytes().ct_eq(presented)) {
+        return Err(no_such_link());
+    }
+    match app.engine.look_up_order(id, None).await.map_err(failed)? {
+        OrderLookup::Order(order) if order.opens_by_link(app.engine.now()) => Ok(order),
+        _ => Err(no_such_link()),
+    }
+}
+
+/// The same answer for a wrong key, an ended link and an order that does not exist.
+fn no_such_link() -> Refused {
+    Problem::not_found("the link opens no order, or the order can no longer be paid").into()
+}
