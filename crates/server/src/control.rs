@@ -39,7 +39,7 @@ use crate::engine::{Engine, Jobs};
 
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
-pub(crate) use leases::{LEASE_RENEWAL, renew_leases};
+pub(crate) use leases::{LEASE_MS, LEASE_RENEWAL, renew_leases};
 pub(crate) use reconcile::{reconcile, reconcile_all};
 pub(crate) use reload::CatalogueCheck;
 

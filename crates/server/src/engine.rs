@@ -4,6 +4,7 @@ mod jobs;
 mod node_count;
 mod node_memory;
 mod orders;
+mod refusals;
 mod settlers;
 mod start;
 mod stop;
@@ -37,6 +38,7 @@ use crate::metrics::Gauge;
 use crate::notify::Hub;
 use crate::waiters::Waiters;
 use node_memory::NodeMemory;
+use refusals::Refusals;
 use settlers::SettlerWatch;
 
 pub(crate) use jobs::Jobs;
@@ -91,6 +93,7 @@ pub struct Engine {
     roles: Roles,
     settlers: SettlerWatch,
     parked: AtomicUsize,
+    refusals: Refusals,
     meter: EngineMeter,
     drained: Notify,
     /// Held while a changed catalogue is swapped in.
@@ -136,6 +139,7 @@ impl Engine {
             "started_at": about.map(|about| about.started_at.0),
             "connections": about.map_or(0, |about| about.connections.get()),
             "settles": self.settled_slot_names(),
+            "notes": self.refusals.notes(),
         })
         .to_string()
     }

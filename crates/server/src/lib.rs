@@ -26,6 +26,7 @@ pub mod notify;
 mod outbox;
 mod payment;
 pub mod purchase;
+mod refusal_memory;
 pub mod secrets;
 mod settle;
 pub mod signing;

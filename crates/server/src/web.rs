@@ -30,7 +30,6 @@ mod payment;
 mod purchase_handler;
 mod purchase_headers;
 mod rate_limits;
-mod refusal_memory;
 mod refusals;
 mod reply;
 mod router;
@@ -71,7 +70,6 @@ use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use overload_pacer::OverloadPacer;
 use page_origin::PageOrigin;
 use pages::GuestSignIn;
-use refusal_memory::RefusalMemory;
 use refusals::Refusals;
 use sale_views::SaleViews;
 use series::SeriesRecorder;
@@ -94,7 +92,6 @@ pub struct App {
     refusals: Refusals,
     overload_pacer: OverloadPacer,
     metrics: Metrics,
-    refusal_memory: RefusalMemory,
     series: SeriesRecorder,
     wrong_keys: WrongKeys,
     /// The edges that named themselves to this node.
@@ -179,7 +176,6 @@ impl App {
             refusals: Refusals::default(),
             overload_pacer: OverloadPacer::new(settings.workers),
             metrics,
-            refusal_memory: RefusalMemory::default(),
             series: SeriesRecorder::default(),
             wrong_keys: WrongKeys::default(),
             edges: EdgeSightings::default(),

@@ -53,7 +53,7 @@ pub use reconciliation::{
     Reconciliation, StockAdjustment,
 };
 pub use retention::RetentionCutoffs;
-pub use room::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
+pub use room::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
 pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};
 

@@ -34,10 +34,10 @@ pub use contract::{
     NewSale, NodeRow, OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage,
     PatchOutcome, PausedSale, PointQuery, PointStep, PostgresOptions, Reconciliation, Redelivery,
     RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
-    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor,
-    Rotation, SalePatch, SalePoint, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions,
-    StepOutcome, StockAdjustment, StoreError, StoreHistoryRow, StoreServer, StoredEvent,
-    UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition, WaitlistServed,
+    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomProgressStep,
+    RoomVisitor, Rotation, SalePatch, SalePoint, SaleRow, SpendOutcome, SpreadOutcome,
+    SqliteOptions, StepOutcome, StockAdjustment, StoreError, StoreHistoryRow, StoreServer,
+    StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition, WaitlistServed,
 };
 pub use history_memory::{AskElsewhere, HistoryMemory, Remember};
 pub use postgres::{

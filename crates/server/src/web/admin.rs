@@ -3,6 +3,7 @@
 
 pub(crate) mod access_codes;
 pub(crate) mod actions;
+pub(crate) mod admissions;
 pub(crate) mod audit;
 pub(crate) mod blocks;
 pub(crate) mod buyers;

@@ -42,6 +42,8 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
     assert_eq!(nodes().await, [row(3, 1_000, false, "{}"), seven.clone()]);
     fixture.clock.advance(1_000);
     assert_eq!(nodes().await, std::slice::from_ref(&seven));
+    let gone = async |since| store.nodes_gone_since(now.plus(since)).await.expect("reads");
+    assert_eq!([gone(999).await, gone(1_000).await], [1, 0]);
     fixture.clock.advance(500);
     assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
 }

@@ -62,6 +62,12 @@ impl Postgres {
         self.all(sql, &[&self.now().0], node).await
     }
 
+    pub(crate) async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
+        let sql = "SELECT count(*) FROM node WHERE until > $1 AND until <= $2";
+        let gone = self.one(sql, &[&since.0, &self.now().0], |row| rows::number(row, 0)).await?;
+        Ok(gone.unwrap_or(0))
+    }
+
     pub(crate) async fn server(&self) -> StoreResult<StoreServer> {
         let version = self.one("SHOW server_version", &[], |row| Ok(row.try_get(0)?)).await?;
         Ok(StoreServer { kind: "postgres", version: version.unwrap_or_default() })

@@ -2,6 +2,7 @@
 use doorbuster_core::{Millis, NodeId};
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::actions;
 use crate::contract::{ActionQuery, ActionRow, AdminKey, AdminRole, FieldChange, NewAction};
@@ -54,6 +55,19 @@ impl PostgresLedger<'_> {
     }
 }
 
+macro_rules! actions_in_order {
+    ($order:literal) => {
+        concat!(
+            "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
+             WHERE ($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR action = $2)
+               AND ($3::text IS NULL OR subject = $3) AND ($4::bigint IS NULL OR seq < $4)
+               AND ($5::bigint IS NULL OR seq > $5) ORDER BY seq ",
+            $order,
+            " LIMIT $6"
+        )
+    };
+}
+
 impl Postgres {
     pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
         let sql = "SELECT id, name, role, hash, created_at FROM admin_key ORDER BY created_at, id";
@@ -103,12 +117,25 @@ impl Postgres {
     }
 
     pub(crate) async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
-        let sql = "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
-             WHERE ($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR action = $2)
-               AND ($3::text IS NULL OR subject = $3) AND ($4::bigint IS NULL OR seq < $4)
-             ORDER BY seq DESC LIMIT $5";
-        let ActionQuery { by, action, subject, before, limit } = &query;
-        self.all(sql, &[by, action, subject, before, &as_limit(*limit)], action_row).await
+        self.actions_by(actions_in_order!("DESC"), &query).await
+    }
+
+    pub(crate) async fn actions_oldest_first(
+        &self,
+        query: ActionQuery,
+    ) -> StoreResult<Vec<ActionRow>> {
+        self.actions_by(actions_in_order!("ASC"), &query).await
+    }
+
+    async fn actions_by(
+        &self,
+        sql: &'static str,
+        query: &ActionQuery,
+    ) -> StoreResult<Vec<ActionRow>> {
+        let ActionQuery { by, action, subject, before, after, limit } = query;
+        let values: [&(dyn ToSql + Sync); 6] =
+            [by, action, subject, before, after, &as_limit(*limit)];
+        self.all(sql, &values, action_row).await
     }
 
     /// Takes the lease if this node has it or it has expired.

@@ -64,6 +64,15 @@ impl Sqlite {
         .await
     }
 
+    pub(crate) async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
+        const SQL: &str = "SELECT count(*) FROM node WHERE until > ?1 AND until <= ?2";
+        let now = self.now();
+        let gone = self
+            .read(move |sql| sql.one(SQL, params![since.0, now.0], |row| Ok(row.get::<_, i64>(0)?)))
+            .await?;
+        Ok(gone.unwrap_or(0).cast_unsigned())
+    }
+
     pub(crate) async fn server(&self) -> StoreResult<StoreServer> {
         Ok(StoreServer { kind: "sqlite", version: rusqlite::version().to_owned() })
     }

@@ -15,6 +15,14 @@ impl Store {
         }
     }
 
+    /// The same, oldest first.
+    pub async fn actions_oldest_first(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
+        match self {
+            Self::Sqlite(s) => s.actions_oldest_first(query).await,
+            Self::Postgres(s) => Box::pin(s.actions_oldest_first(query)).await,
+        }
+    }
+
     /// Adds a sign-in with a key, and deletes those that have expired. Records the caller's action.
     pub async fn insert_session(&self, hash: Hash, key: Hash, until: Millis) -> StoreResult<()> {
         match self {
@@ -45,6 +53,14 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.nodes().await,
             Self::Postgres(s) => Box::pin(s.nodes()).await,
+        }
+    }
+
+    /// The number of nodes that had a lease after `since` and have none now.
+    pub async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
+        match self {
+            Self::Sqlite(s) => s.nodes_gone_since(since).await,
+            Self::Postgres(s) => Box::pin(s.nodes_gone_since(since)).await,
         }
     }
 
