@@ -38,6 +38,7 @@ mod sales;
 mod series;
 mod session;
 mod shell;
+mod sign_in;
 mod unread_body;
 mod waitlist;
 pub(crate) mod wire;
@@ -50,13 +51,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use doorbuster_api::admin::console::ShownSetting;
 use doorbuster_store::StoreError;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Buyers, Operators};
+use crate::auth::{Buyers, Oidc, Operators};
 use crate::config::{Cidr, Settings};
 use crate::edge::EdgeSightings;
 use crate::engine::{AboutNode, Engine};
@@ -94,6 +96,10 @@ pub struct App {
     metrics: Metrics,
     series: SeriesRecorder,
     wrong_keys: WrongKeys,
+    /// The settings as operators see them.
+    settings: Vec<ShownSetting>,
+    /// Sign-in of operators at an issuer.
+    oidc: Option<Oidc>,
     /// The edges that named themselves to this node.
     edges: EdgeSightings,
     /// Whether browsers reach the pages by HTTPS, as far as the settings say.
@@ -178,6 +184,9 @@ impl App {
             metrics,
             series: SeriesRecorder::default(),
             wrong_keys: WrongKeys::default(),
+            settings: settings.shown.clone(),
+            oidc: (settings.oidc.as_ref().zip(settings.page_url.as_deref()))
+                .map(|(oidc, url)| Oidc::new(oidc, url)),
             edges: EdgeSightings::default(),
             is_https: settings.page_url.as_deref().is_some_and(|url| url.starts_with("https://")),
             failure_log: FailureLogLimiter::default(),

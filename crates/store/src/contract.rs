@@ -29,7 +29,9 @@ pub use action::{ActionQuery, ActionRow, FieldChange, NewAction};
 pub use block::{Block, BlockKind, BlocksVersion};
 pub use challenge::{AnswerSpend, SpendOutcome};
 pub use codes::{CODE_PREFIX_CHARS, CodeCounts, CodeSelection, CodesOutcome};
-pub use console::{Hash, NodeRow, PointQuery, PointStep, SalePoint, StoreServer};
+pub use console::{
+    Hash, NodeRow, Person, PointQuery, PointStep, SalePoint, SessionOwner, StoreServer,
+};
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
 pub use error::StoreError;
 pub(crate) use event::event_about;
@@ -348,6 +350,22 @@ pub enum AdminRole {
     Operator,
     /// Also manages keys.
     Admin,
+}
+
+impl AdminRole {
+    /// The name in the store.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role with this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.as_str() == name)
+    }
 }
 
 /// An operator's key, without the secret.

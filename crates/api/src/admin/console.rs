@@ -354,3 +354,27 @@ pub struct Admissions {
     /// Visitors that still wait.
     pub waiting: u64,
 }
+
+/// A setting of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShownSetting {
+    /// Its path, such as `waiting_room.per_sec`.
+    pub path: String,
+    /// Its value as TOML, `"***"` for a secret; `null`: it is not set.
+    pub value: Option<String>,
+    /// Where it is set: `default`, a file, a variable of the environment, or an option.
+    pub origin: String,
+}
+
+/// The settings of the node that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "node": "17",
+    "settings": [{"path": "waiting_room.per_sec", "value": "2000", "origin": "default"}]
+})))]
+pub struct SettingList {
+    /// The node.
+    pub node: String,
+    /// Every setting, in the order of the default file.
+    pub settings: Vec<ShownSetting>,
+}

@@ -6,7 +6,7 @@ use super::response::ok;
 use super::{Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
 use crate::admin::console::{
     ActionList, Admissions, BuyerStory, CheckReport, NewAdmissions, NewSession, NodeList,
-    RevokedCodes, Series, Session, WaitlistList,
+    RevokedCodes, Series, Session, SettingList, WaitlistList,
 };
 use crate::admin::spread::Spread;
 use crate::header::BodyType;
@@ -57,6 +57,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "list_nodes",
         summary: "List the nodes, the store and the servers that hold slots",
         responses: &[ok::<NodeList>("The installation as this node sees it.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        path: "/v1/admin/settings",
+        id: "list_settings",
+        summary: "List the settings of the node that answers",
+        description: "Secrets are never shown.",
+        responses: &[ok::<SettingList>("The settings.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {

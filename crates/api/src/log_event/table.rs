@@ -29,7 +29,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "auth.weak_key_ignored",
-        "A key in `auth.buyer_jwks` is weak: anyone could forge signatures for it. The server does not use it.",
+        "A public key of buyers (`auth.buyer_jwks`) or of the console's issuer is weak: anyone could forge signatures for it. The server does not use it.",
     ),
     error(
         "block.invalid",
@@ -43,6 +43,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error(
         "clock.stepped",
         "The clock of the machine was set. Nothing expires until both clocks agree again.",
+    ),
+    warn(
+        "console.sign_in_failed",
+        "An operator could not sign in by OpenID Connect. The error says why.",
     ),
     error(
         "database.clock_set",

@@ -5,6 +5,10 @@ export default {
   offline: 'The server does not answer. Check the connection.',
   sign_in: 'Sign in', sign_out: 'Sign out', key: 'Operator’s key',
   key_hint: 'It begins with dbk_. The configured key works too.',
+  sign_in_or: 'Or, without a key:', sign_in_issuer: 'Sign in with your account',
+  'sign_in.failed': 'The sign-in did not work. Try again.',
+  'sign_in.unavailable': 'The sign-in service does not answer. Try again, or use a key.',
+  'sign_in.no_role': 'Your account has no role here. Ask the person who manages the accounts.',
   session_ended: 'The session has ended. Sign in again: nothing that you typed is lost.',
   skip: 'Skip to the content', views: 'Views', 'role.viewer': 'viewer',
   'role.operator': 'operator', 'role.admin': 'admin', 'phase.draft': 'Draft',
@@ -105,6 +109,15 @@ export default {
   'step.close.title': 'Close the sale?',
   'step.close.points':
     'This cannot be undone.|{left} units stay unsold.|Unpaid orders can still be paid.',
+  settings: 'Settings', setting: 'Setting', value: 'Value', origin: 'Set by',
+  'settings.about': 'Of the node that answers, {node}. Secrets are never shown.',
+  admit: 'Admit more', 'admit.title': 'Admit visitors of the waiting room now?',
+  'admit.points':
+    'They may buy at once, however few units are left.|If units run out, some of them get none.|' +
+    'This cannot be taken back.',
+  'admit.visitors': 'Visitors', admitted: '{n} visitors are admitted; {waiting} still wait.',
+  draw: 'Draw as CSV', as_csv: 'As CSV', 'export.actions': 'Actions (CSV)',
+  'action.visitors.admitted': 'Visitors admitted',
   adjust: 'Adjust stock',
   'adjust.points': 'The change is recorded with your key and the reason.',
   units: 'Units', units_hint: '5 adds units, -5 takes units away.', check: 'Check before opening',

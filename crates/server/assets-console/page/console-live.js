@@ -26,6 +26,7 @@ import { Chart } from '/assets/console-charts.js';
 /* Numbers that are older are grey. */
 const STALE_MS = 4000;
 const WINDOW_SECS = 180;
+const BEFORE = ['draft', 'scheduled'];
 /* Steps that are read again. */
 const OVERLAP = 5;
 
@@ -238,6 +239,34 @@ function Adjust({ sale, items, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('adjust')}</button>`;
 }
 
+/** Lets visitors of the waiting room in. It says what that means before it happens. */
+function Admit({ sale, ask }) {
+  const open = () =>
+    ask({
+      title: t('admit.title'),
+      points: t('admit.points').split('|'),
+      yes: t('admit'),
+      danger: true,
+      fields: error => html`
+        <${Field} label=${t('admit.visitors')} fault=${faultAt(error, '/visitors')}>
+          ${props => html`<input ...${props} name="visitors" type="number" min="1" max="5000"
+            value="100" required />`}
+        <//>
+        <${Field} label=${t('reason')} fault=${faultAt(error, '/reason')}>
+          ${props => html`<input ...${props} name="reason" required />`}
+        <//>`,
+      act: async form => {
+        const done = await api.send(
+          'POST',
+          `/v1/admin/sales/${seg(sale.id)}/waiting-room/admissions`,
+          { visitors: Number(form.get('visitors')), reason: form.get('reason') },
+        );
+        announce(t('admitted', { n: count(done.admitted), waiting: count(done.waiting) }));
+      },
+    });
+  return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
+}
+
 function Check({ sale }) {
   const [state, set] = useState({ report: null, error: null });
   const run = async () => {
@@ -304,6 +333,10 @@ function Live({ params, can }) {
         </button>`)}
         ${can('operator') && data.phase !== 'closed' &&
         html`<${Adjust} sale=${data} items=${data.items} ask=${setAsk} />`}
+        ${can('operator') && data.phase === 'open' && data.front_door?.waiting_room !== 'off' &&
+        html`<${Admit} sale=${data} ask=${setAsk} />`}
+        ${data.front_door?.waiting_room !== 'off' && !BEFORE.includes(data.phase) &&
+        html`<a class="button" download href=${path + '/draw.csv'}>${t('draw')}</a>`}
         <a class="button" href=${`#/sales/${data.id}/edit`}>${t('edit')}</a>
         <a class="button" href=${`#/sales/${data.id}/report`}>${t('report')}</a>
         <a class="button" href=${`#/support?sale=${seg(data.id)}`}>${t('support')}</a>
@@ -313,7 +346,7 @@ function Live({ params, can }) {
     <${Alarms} ready=${ready} audit=${audit} />
     ${stock.data && html`<${Flow} items=${items} stale=${stale} />`}
     <${Charts} sale=${data.id} opened=${data.starts_at} stale=${stale} />
-    ${['draft', 'scheduled'].includes(data.phase) && html`<${Check} sale=${data.id} />`}
+    ${BEFORE.includes(data.phase) && html`<${Check} sale=${data.id} />`}
     <div class="panels">
       <section class="panel card"><h2>${t('recent_orders')}</h2>
         <${Table} caption=${t('recent_orders')} columns=${[

@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use super::Denied;
 
 /// Tolerated difference between the shop's clock and this one, in seconds.
-pub(super) const LEEWAY_SECS: i64 = 30;
+pub(in crate::auth) const LEEWAY_SECS: i64 = 30;
 
 /// A buyer's name, without an allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]

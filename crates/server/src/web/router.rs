@@ -167,6 +167,7 @@ fn console_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Ar
         "list_actions" => on(filter, admin::actions::list),
         "admit_visitors" => on(filter, admin::admissions::admit),
         "list_nodes" => on(filter, admin::nodes::list),
+        "list_settings" => on(filter, admin::settings::list),
         "get_series" => on(filter, admin::series::get),
         "list_waitlist" => on(filter, admin::waitlist::list),
         "get_buyer_story" => on(filter, admin::buyers::get),

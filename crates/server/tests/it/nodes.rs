@@ -29,6 +29,8 @@ mod leaders;
 mod live_spread;
 #[path = "nodes/redis.rs"]
 pub(crate) mod redis;
+#[path = "nodes/refusals.rs"]
+mod refusals;
 #[path = "nodes/settlers.rs"]
 mod settlers;
 #[path = "nodes/short_stock.rs"]

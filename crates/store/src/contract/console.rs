@@ -1,8 +1,48 @@
 //! What consoles need beside sales and orders: sessions, nodes, and a sale's numbers by second.
 use doorbuster_core::{Millis, NodeId};
 
+use super::AdminRole;
+
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
+
+/// Who a session at the console belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionOwner {
+    /// The key with this hash. The session ends with the key.
+    Key(Hash),
+    /// A person whom another system signed in.
+    Person(Person),
+}
+
+/// A person whom another system signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The id in actions.
+    pub id: String,
+    /// The name, for display.
+    pub name: String,
+    /// What the person may do.
+    pub role: AdminRole,
+}
+
+impl SessionOwner {
+    /// The hash of the key. A person has none, and gets a hash that no key has.
+    pub(crate) fn key_hash(&self) -> Hash {
+        match self {
+            Self::Key(hash) => *hash,
+            Self::Person(_) => [0; 32],
+        }
+    }
+
+    /// The person, if the session belongs to no key.
+    pub(crate) fn person(&self) -> Option<&Person> {
+        match self {
+            Self::Key(_) => None,
+            Self::Person(person) => Some(person),
+        }
+    }
+}
 
 /// A node, as its last renewal of its lease described it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,9 +15,6 @@ use super::read::as_limit;
 use super::rows;
 use super::run::RetryUnknown;
 
-const ROLES: [(AdminRole, &str); 3] =
-    [(AdminRole::Viewer, "viewer"), (AdminRole::Operator, "operator"), (AdminRole::Admin, "admin")];
-
 fn action_row(row: &Row) -> Result<ActionRow, Failure> {
     let changes = actions::changes_from_json(row.try_get(5)?);
     Ok(ActionRow {
@@ -72,13 +69,11 @@ impl Postgres {
     pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
         let sql = "SELECT id, name, role, hash, created_at FROM admin_key ORDER BY created_at, id";
         self.all(sql, &[], |row| {
-            let role =
-                |word: &str| ROLES.iter().find(|(_, name)| *name == word).map(|(role, _)| *role);
             let hash: &[u8] = row.try_get(3)?;
             Ok(AdminKey {
                 id: row.try_get(0)?,
                 name: row.try_get(1)?,
-                role: rows::parse_text(row, 2, "role", role)?,
+                role: rows::parse_text(row, 2, "role", AdminRole::parse)?,
                 hash: hash.try_into().map_err(|_| rows::bad_row("hash"))?,
                 created_at: Millis(row.try_get(4)?),
             })
@@ -88,7 +83,7 @@ impl Postgres {
 
     pub(crate) async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
         let insert = move |ledger: &mut super::PostgresLedger<'_>| {
-            let role = ROLES.iter().find(|(role, _)| *role == key.role).map(|(_, name)| *name);
+            let role = key.role.as_str();
             let sql = "INSERT INTO admin_key (id, name, role, hash, created_at)
                        VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
             match ledger

@@ -13,9 +13,6 @@ use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
-const ROLES: [(AdminRole, &str); 3] =
-    [(AdminRole::Viewer, "viewer"), (AdminRole::Operator, "operator"), (AdminRole::Admin, "admin")];
-
 /// Every key, oldest first.
 pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
     sql.all(
@@ -23,11 +20,11 @@ pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
         [],
         |row| {
             let word: String = row.get(2)?;
-            let role = ROLES.iter().find(|(_, name)| *name == word);
             Ok(AdminKey {
                 id: row.get(0)?,
                 name: row.get(1)?,
-                role: role.ok_or_else(|| Failure::Row(format!("unknown role {word:?}")))?.0,
+                role: AdminRole::parse(&word)
+                    .ok_or_else(|| Failure::Row(format!("unknown role {word:?}")))?,
                 hash: row.get(3)?,
                 created_at: Millis(row.get(4)?),
             })
@@ -37,7 +34,7 @@ pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
 
 /// Adds a key.
 pub(super) fn insert_key(ledger: &mut SqliteLedger<'_>, key: &AdminKey) -> Done<()> {
-    let role = ROLES.iter().find(|(role, _)| *role == key.role).map(|(_, name)| *name);
+    let role = key.role.as_str();
     ledger.sql.run(
         "INSERT INTO admin_key (id, name, role, hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![key.id, key.name, role, key.hash, key.created_at.0],

@@ -1,7 +1,9 @@
 //! What consoles need beside sales and orders: actions, sessions, nodes, and a sale's numbers by second.
 use doorbuster_core::{Millis, NodeId};
 
-use crate::contract::{ActionQuery, ActionRow, Hash, NodeRow, PointQuery, SalePoint, StoreServer};
+use crate::contract::{
+    ActionQuery, ActionRow, Hash, NodeRow, PointQuery, SalePoint, SessionOwner, StoreServer,
+};
 
 use super::{Store, StoreResult};
 
@@ -23,17 +25,22 @@ impl Store {
         }
     }
 
-    /// Adds a sign-in with a key, and deletes those that have expired. Records the caller's action.
-    pub async fn insert_session(&self, hash: Hash, key: Hash, until: Millis) -> StoreResult<()> {
+    /// Adds a session, and deletes those that have expired. Records the caller's action.
+    pub async fn insert_session(
+        &self,
+        hash: Hash,
+        owner: SessionOwner,
+        until: Millis,
+    ) -> StoreResult<()> {
         match self {
-            Self::Sqlite(s) => s.insert_session(hash, key, until).await,
-            Self::Postgres(s) => Box::pin(s.insert_session(hash, key, until)).await,
+            Self::Sqlite(s) => s.insert_session(hash, owner, until).await,
+            Self::Postgres(s) => Box::pin(s.insert_session(hash, owner, until)).await,
         }
     }
 
-    /// The hash of the key that made a session, and when the session expires. `None`: the session
-    /// does not exist or has expired.
-    pub async fn session(&self, hash: Hash) -> StoreResult<Option<(Hash, Millis)>> {
+    /// The owner of a session, and when the session expires. `None`: the session does not exist or
+    /// has expired.
+    pub async fn session(&self, hash: Hash) -> StoreResult<Option<(SessionOwner, Millis)>> {
         match self {
             Self::Sqlite(s) => s.session(hash).await,
             Self::Postgres(s) => Box::pin(s.session(hash)).await,
