@@ -21,6 +21,7 @@ import {
   useState,
   word,
 } from '/assets/console-kit.js';
+import { alarmsOf, Alarms } from '/assets/console-alarms.js';
 import { Chart } from '/assets/console-charts.js';
 
 /* Numbers that are older are grey. */
@@ -55,6 +56,9 @@ function Flow({ items, stale }) {
       ${parts.map(([name, units]) => html`<div><dt class=${'key key-' + name}>${t('flow.' + name)}</dt>
         <dd data-number=${name}>${count(units)}</dd></div>`)}
       <div><dt>${t('flow.left')}</dt><dd data-number="left">${count(slots + pool)}</dd></div>
+      <div><dt>${t('waitlist')}</dt><dd data-number="waitlist">${count(
+        items.reduce((all, item) => all + item.waiting, 0),
+      )}</dd></div>
     </dl>
     <svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true">${bars}</svg>
     <p class="audit">
@@ -177,18 +181,6 @@ function Charts({ sale, opened, stale }) {
       ${last && html`<p class="soft">${t('last_point', { at: clock(Date.parse(last.at)) })}</p>`}
     </div>
   </section>`;
-}
-
-function Alarms({ ready, audit }) {
-  const alarms = [];
-  if (ready.error?.status === 503) {
-    for (const reason of ready.error.reasons ?? [ready.error.message]) alarms.push(reason);
-  }
-  for (const warning of ready.data?.warnings ?? []) alarms.push(warning);
-  for (const finding of audit.data?.findings ?? []) alarms.push(`${finding.rule}: ${finding.detail}`);
-  if (!alarms.length) return html`<p class="alarm" role="status">${t('no_alarms')}</p>`;
-  return html`<div class="alarm alarm--bad" role="alert"><b>${t('alarms')}</b>
-    <ul>${alarms.map(alarm => html`<li>${word('alarm', alarm)}</li>`)}</ul></div>`;
 }
 
 /** What an operator can do in this phase, and what each step means. */
@@ -343,7 +335,7 @@ function Live({ params, can }) {
       </div>
     </div>
     ${stale && html`<p class="alarm" role="status">${t('stale', { at: clock(stock.at) })}</p>`}
-    <${Alarms} ready=${ready} audit=${audit} />
+    <${Alarms} alarms=${alarmsOf(ready, audit, nodes, ends)} />
     ${stock.data && html`<${Flow} items=${items} stale=${stale} />`}
     <${Charts} sale=${data.id} opened=${data.starts_at} stale=${stale} />
     ${BEFORE.includes(data.phase) && html`<${Check} sale=${data.id} />`}
