@@ -185,7 +185,10 @@ impl App {
             series: SeriesRecorder::default(),
             wrong_keys: WrongKeys::default(),
             settings: settings.shown.clone(),
-            oidc: (settings.oidc.as_ref().zip(settings.page_url.as_deref()))
+            oidc: settings
+                .oidc
+                .as_ref()
+                .zip(settings.page_url.as_deref())
                 .map(|(oidc, url)| Oidc::new(oidc, url)),
             edges: EdgeSightings::default(),
             is_https: settings.page_url.as_deref().is_some_and(|url| url.starts_with("https://")),

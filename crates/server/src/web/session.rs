@@ -35,6 +35,8 @@ const SESSION_COOKIE: &str = "doorbuster_session";
 const CONSOLE_HEADER: &str = "x-doorbuster-console";
 /// How long a session lasts.
 const SESSION_SECS: i64 = 8 * 3_600;
+/// The session does not exist or has expired.
+const ENDED: Denied = Denied::Bad("the session has ended; sign in again");
 /// Random bytes in the cookie.
 const COOKIE_BYTES: usize = 32;
 /// Wrong keys that an address may send in a minute.
@@ -239,7 +241,6 @@ impl App {
             return Ok(self.operator(headers, wanted).await?);
         };
         let found = self.engine.store().session(Operators::hash(session)).await.map_err(failed)?;
-        const ENDED: Denied = Denied::Bad("the session has ended; sign in again");
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
             // Without the issuer, nobody can say any more who this is.

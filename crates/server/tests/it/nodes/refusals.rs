@@ -70,7 +70,7 @@ async fn a_minute_that_ended_while_no_node_led_is_added_up_from_its_seconds() {
     assert!(home.psql(&database, away).expect("a table").contains("moved"));
     let second = node(&home, &database).await;
     let from = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(90);
-    let path = format!("{series}?step=60&from={from}");
+    let path = format!("{series}?step=60&from={}", from.strftime("%Y-%m-%dT%H:%M:%SZ"));
     second.until(&path, "the minutes are added up", |series| requests(series) == 3).await;
     second.stop().await;
 }
