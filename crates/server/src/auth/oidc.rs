@@ -199,8 +199,8 @@ impl Oidc {
         let mut form = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
-            ("redirect_uri", &self.redirect_uri),
-            ("code_verifier", &attempt.verifier),
+            ("redirect_uri", self.redirect_uri.as_str()),
+            ("code_verifier", attempt.verifier.as_str()),
         ];
         let mut request = self.http.post(url(&configuration.token_endpoint)?);
         let methods = &configuration.token_endpoint_auth_methods_supported;
