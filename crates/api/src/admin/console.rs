@@ -326,7 +326,7 @@ pub struct NewAdmissions {
     #[schema(minimum = 1, maximum = 5_000)]
     pub visitors: u32,
     /// The reason.
-    #[schema(max_length = 200)]
+    #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
 }
 
