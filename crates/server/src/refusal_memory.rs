@@ -1,4 +1,4 @@
-//! A bounded memory of refusals, from which operators see why a buyer got nothing.
+//! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
 //!
 //! Refusals are frequent, so noting one is a few atomic stores without a lock or an allocation.
 //! Buyers share small sets of entries by their hash. A new entry of a set overwrites its oldest
@@ -25,7 +25,7 @@ const ENTRIES: usize = 8;
 struct Entry {
     buyer: AtomicU64,
     item: AtomicU64,
-    /// The time in milliseconds, above the answer in the lowest byte.
+    /// The time in milliseconds, and the answer in the lowest byte.
     at_and_answer: AtomicU64,
 }
 
@@ -35,7 +35,7 @@ struct Set {
     entries: [Entry; ENTRIES],
 }
 
-/// The refusals that this node remembers: 8,192 sets of 8.
+/// The refusals that this node remembers: 8,192 sets of 8 entries.
 #[derive(Debug)]
 pub(crate) struct RefusalMemory {
     hasher: FixedState,
@@ -66,7 +66,7 @@ impl RefusalMemory {
 
     /// The hash of a buyer.
     pub(crate) fn hash(&self, buyer: &str) -> u64 {
-        // Zero marks an empty entry.
+        // Zero marks an empty entry, so no hash is zero.
         self.hasher.hash_one(buyer).max(1)
     }
 
@@ -82,7 +82,8 @@ impl RefusalMemory {
         entry.buyer.store(buyer, Ordering::Release);
     }
 
-    /// The remembered refusals of a buyer, newest first, and whether none can be missing.
+    /// Returns the remembered refusals of a buyer, newest first. Also returns whether the list is
+    /// complete.
     pub(crate) fn of_buyer(&self, buyer: u64) -> (Vec<NotedRefusal>, bool) {
         let set = self.set(buyer);
         let of_buyer = |entry: &&Entry| entry.buyer.load(Ordering::Acquire) == buyer;

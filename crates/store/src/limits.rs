@@ -134,8 +134,6 @@ pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
 /// How far back a poll starts after a lost connection; changes since then are published again.
 /// PostgreSQL writes a commit that no session waits for within a second.
 pub const PG_POLL_BACK: Duration = Duration::from_secs(30);
-/// The shortest time between two polls; notifications that arrive closer together share one poll.
-pub const PG_POLLS_APART: Duration = Duration::from_millis(5);
 /// Orders, and resolutions, that one poll reads at once; the remaining ones are read in further
 /// pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;

@@ -146,6 +146,10 @@ impl Postgres {
         self.shared().clock.has_stepped()
     }
 
+    pub(crate) fn set_refreshes_apart(&self, apart: Duration) {
+        self.shared().set_refreshes_apart(apart);
+    }
+
     pub(crate) fn staleness(&self) -> Duration {
         self.shared().clock.staleness()
     }

@@ -118,6 +118,14 @@ impl Store {
         }
     }
 
+    /// Sets the shortest time between two refreshes that other nodes' commits cause. Nothing for an
+    /// embedded store.
+    pub fn set_refreshes_apart(&self, apart: Duration) {
+        if let Self::Postgres(s) = self {
+            s.set_refreshes_apart(apart);
+        }
+    }
+
     /// Whether the store can be used.
     pub async fn health(&self) -> StoreResult<()> {
         match self {

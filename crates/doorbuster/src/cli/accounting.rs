@@ -11,7 +11,7 @@ use super::{complete, values};
 /// Write orders, payments, refunds, the ledger of units or operators' actions as CSV.
 ///
 /// The oldest row is first. The ledger has one line for each movement of an item's units, with the
-/// item's counts after it. There is no JSON form: --json is refused.
+/// item's counts after it. The command refuses --json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   export DOORBUSTER_ADMIN_KEY=…
@@ -52,7 +52,7 @@ pub struct ReconcileArgs {
     /// Only of this sale.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Continue after the last report, which lists at most 1,000 differences of a kind.
+    /// The cursor of the last report, which lists at most 1,000 differences of a kind.
     #[arg(long)]
     pub cursor: Option<String>,
     #[command(flatten)]

@@ -219,7 +219,7 @@ impl Poller {
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
         // COMMIT is not sent with them: further pages must read the same snapshot.
-        let (begun, (position, answered), counts, catalogue, digests, orders, resolutions) = tokio::join!(
+        let (begun, (position, answered), counts, sales, digests, others, verdicts) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
             self.client.query(&self.counts, &of_counts),
@@ -234,11 +234,11 @@ impl Poller {
             self.client.batch_execute("ROLLBACK").await?;
             return Ok(Err(position));
         }
-        let mut seen = Changes { sales: !catalogue?.is_empty(), ..Changes::default() };
+        let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
         self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?;
-        self.read_orders_without_digest(orders?, of_orders, writer, &mut seen, publish).await?;
-        let named = self.read_resolutions(resolutions?, since_then, writer, &mut seen).await?;
+        self.read_orders_without_digest(others?, of_orders, writer, &mut seen, publish).await?;
+        let named = self.read_resolutions(verdicts?, since_then, writer, &mut seen).await?;
         self.read_named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
         Ok(Ok((position, seen)))

@@ -16,9 +16,7 @@ use tokio::time::{sleep_until, timeout};
 use doorbuster_core::Order;
 
 use crate::contract::{Committed, OpenError};
-use crate::limits::{
-    PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_BACK, PG_POLL_EVERY, PG_POLL_WAIT, PG_POLLS_APART,
-};
+use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_BACK, PG_POLL_EVERY, PG_POLL_WAIT};
 
 use super::connector::SessionMessage;
 use super::failure::Failure;
@@ -80,8 +78,8 @@ impl Publisher {
     async fn work(mut self) {
         let mut looked = Instant::now();
         loop {
-            let due =
-                (looked + if self.old.is_some() { PG_POLLS_APART } else { PG_POLL_EVERY }).into();
+            let apart = self.shared.refreshes_apart();
+            let due = (looked + if self.old.is_some() { apart } else { PG_POLL_EVERY }).into();
             let first = tokio::select! {
                 biased;
                 commits = self.commits.recv() => commits,
@@ -91,7 +89,7 @@ impl Publisher {
                     tokio::select! {
                         biased;
                         commits = self.commits.recv() => commits,
-                        () = sleep_until((looked + PG_POLLS_APART).into()) => Some(empty_commit()),
+                        () = sleep_until((looked + apart).into()) => Some(empty_commit()),
                     }
                 }
                 () = sleep_until(due) => Some(empty_commit()),

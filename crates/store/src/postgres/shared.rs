@@ -1,11 +1,12 @@
 //! State that all parts of one store share: pools, clock, sink, and health.
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use doorbuster_core::pacing::{REFRESHES_APART_MAX, REFRESHES_APART_MIN};
 use doorbuster_core::{IdKey, NodeId, Order};
 
 use crate::contract::{BuyerFilter, CommitSink, StoreError};
@@ -67,6 +68,8 @@ pub(super) struct Shared {
     /// Why the store failed permanently, if it did.
     failed: OnceLock<String>,
     closed: AtomicBool,
+    /// The shortest time between two polls that other nodes' commits cause, in microseconds.
+    refreshes_apart_us: AtomicU64,
 }
 
 pub(super) struct Parts {
@@ -120,7 +123,20 @@ impl Shared {
             unavailable,
             failed,
             closed,
+            refreshes_apart_us: AtomicU64::new(0),
         }
+    }
+
+    /// The shortest time between two polls that other nodes' commits cause. Notifications that arrive
+    /// closer together share one poll.
+    pub(super) fn refreshes_apart(&self) -> Duration {
+        Duration::from_micros(self.refreshes_apart_us.load(Ordering::Relaxed))
+            .clamp(REFRESHES_APART_MIN, REFRESHES_APART_MAX)
+    }
+
+    pub(super) fn set_refreshes_apart(&self, apart: Duration) {
+        let micros = u64::try_from(apart.as_micros()).unwrap_or(u64::MAX);
+        self.refreshes_apart_us.store(micros, Ordering::Relaxed);
     }
 
     pub(super) fn writer(&self) -> i32 {

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/sales/{sale}/buyers/{buyer}`: what a buyer met in a sale.
+//! `GET /v1/admin/sales/{sale}/buyers/{buyer}`: one buyer's orders and refusals in a sale.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::web::input::PathNames;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
-/// Most orders that are shown.
+/// Most orders in one answer.
 const ORDERS_MAX: usize = 200;
 
 pub(crate) async fn get(

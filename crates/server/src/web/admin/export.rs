@@ -1,5 +1,5 @@
-//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. Pages are read from the store while
-//! the client takes them. The file also serves the reconciliation.
+//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. The server reads each page from the
+//! store only when the client has taken the page before.
 
 mod csv;
 mod ledger;
@@ -120,7 +120,7 @@ struct ExportWriter {
 
 /// The source of an export's lines.
 enum ExportSource {
-    /// A list of the store, for these items or for all.
+    /// A list of the store, for some items or for all items.
     List {
         items: Option<Vec<ItemId>>,
         at: ListPosition,
@@ -141,7 +141,7 @@ enum ListPosition {
     End,
 }
 
-/// The next lines; the first ones follow the header.
+/// Writes the next lines. The first call also writes the header line.
 async fn write(
     writer: Option<ExportWriter>,
 ) -> Option<(Result<Bytes, EngineError>, Option<ExportWriter>)> {
@@ -154,7 +154,7 @@ async fn write(
         Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
         Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
         Ok(false) => None,
-        // The headers are sent already, so only a broken connection tells the client that lines are
+        // The status was sent already. Only a broken connection tells the client that lines are
         // missing.
         Err(error) => {
             tracing::warn!(
@@ -169,7 +169,7 @@ async fn write(
 }
 
 impl ExportWriter {
-    /// Reads a page. False: there is none left.
+    /// Reads one page. Returns whether the export may have another page.
     async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
         let at = match &mut self.source {
             ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_a_cell_for_each_name() {
+    fn each_row_has_a_cell_for_each_column() {
         let at = Time::from_millis(0);
         let order_row = Order {
             id: "ord_1".into(),
