@@ -53,7 +53,7 @@ pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, (i64, u32)>>);
 impl WrongKeys {
     /// Counts a key as wrong before it is checked. So concurrent requests cannot exceed the limit.
     /// `Err`: the address has sent too many wrong keys and may try again in this many seconds.
-    fn add(&self, address: IpAddr, now: Millis) -> Result<(), u32> {
+    pub(super) fn add(&self, address: IpAddr, now: Millis) -> Result<(), u32> {
         let minute = now.0.div_euclid(MINUTE_MS);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= ADDRESSES_MAX {
@@ -76,7 +76,7 @@ impl WrongKeys {
     }
 
     /// Subtracts one wrong key, because the key was right.
-    fn remove(&self, address: IpAddr) {
+    pub(super) fn remove(&self, address: IpAddr) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, wrong)) = counts.get_mut(&network(address)) {
             *wrong = wrong.saturating_sub(1);
