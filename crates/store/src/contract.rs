@@ -352,22 +352,6 @@ pub enum AdminRole {
     Admin,
 }
 
-impl AdminRole {
-    /// The name in the store.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The role with this name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.as_str() == name)
-    }
-}
-
 /// An operator's key, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminKey {

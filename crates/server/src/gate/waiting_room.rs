@@ -23,7 +23,7 @@ use doorbuster_api::gate::Room;
 use doorbuster_core::gate::draw::Seed;
 use doorbuster_core::gate::room::{VisitorStatus, WaitEstimate};
 use doorbuster_core::{BuyerId, Millis, Phase};
-use doorbuster_store::{EnterOutcome, RoomProgressStep, StoreError, WaitingRoom};
+use doorbuster_store::{EnterOutcome, StoreError, WaitingRoom};
 use tokio::time::Instant;
 
 use super::pass::MasterKeys;
@@ -297,17 +297,6 @@ impl WaitingRooms {
             }
         }
         Ok(room_state.room().is_some())
-    }
-
-    /// Admits the next visitors, whatever is left of the stock. Their nodes notify them at the next
-    /// check. `None`: the sale is not open, or its draw is not closed.
-    pub(crate) async fn admit_more(
-        &self,
-        engine: &Engine,
-        sale: &str,
-        visitors: u64,
-    ) -> Result<Option<RoomProgressStep>, StoreError> {
-        engine.store().admit_more(sale, visitors, self.for_ms).await
     }
 
     /// Runs the batcher and the admitter until it is dropped.

@@ -223,8 +223,8 @@ impl App {
         }
     }
 
-    /// On the leader, adds up the minutes that ended at least a minute ago, once a minute. The first
-    /// time, all that have seconds.
+    /// On the leader, adds up the minutes that ended at least a minute ago, once a minute. The
+    /// first time, adds up all minutes that have seconds.
     async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
         if !self.engine.control().leads() {
             self.series.summed.store(0, Ordering::Relaxed);

@@ -26,6 +26,22 @@ pub struct Person {
     pub role: AdminRole,
 }
 
+impl AdminRole {
+    /// The name in the store.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role with this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.as_str() == name)
+    }
+}
+
 impl SessionOwner {
     /// The hash of the key. A person has none, and gets a hash that no key has.
     pub(crate) fn key_hash(&self) -> Hash {

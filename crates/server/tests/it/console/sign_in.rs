@@ -249,3 +249,21 @@ async fn sign_in_needs_an_issuer_that_answers_and_its_settings() {
     assert_eq!(without.get("/console/sign-in").await.status, 404);
     assert!(!without.get("/console").await.text().contains("data-issuer"));
 }
+
+#[tokio::test]
+async fn the_settings_are_shown_without_secrets() {
+    let app = TestApp::start().await;
+    let settings = app.admin("GET", "/v1/admin/settings", None).await;
+    assert!(!settings.text().contains(crate::app::SECRET), "{}", settings.text());
+    let rows = settings.json();
+    let row = |path: &str| {
+        let rows = rows["settings"].as_array().expect("a list");
+        rows.iter().find(|row| row["path"] == path).cloned().expect("a setting")
+    };
+    let secret = json!({"path": "auth.buyer_secret", "value": "\"***\"",
+        "origin": "DOORBUSTER_AUTH__BUYER_SECRET"});
+    assert_eq!(row("auth.buyer_secret"), secret);
+    assert_eq!(row("workers")["value"], "\"2\"");
+    assert_eq!(row("store.url")["value"], Value::Null);
+    assert_eq!(row("pass.keys")["origin"], "generated");
+}

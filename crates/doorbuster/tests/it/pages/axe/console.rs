@@ -228,7 +228,7 @@ async fn the_live_view_is_shown_within_a_second_and_its_files_are_small() {
             assert!(cost[3] >= 10.0, "{} files", cost[3]);
             visits.push(cost[1]);
         }
-        // The machine may be busy with something else; the quickest visit shows what the page needs.
+        // The machine may be busy. The quickest visit shows what the page needs.
         let quickest = visits.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(quickest < SHOWN_MS, "the numbers are shown after {visits:?} ms");
     })
