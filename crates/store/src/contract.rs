@@ -30,7 +30,8 @@ pub use block::{Block, BlockKind, BlocksVersion};
 pub use challenge::{AnswerSpend, SpendOutcome};
 pub use codes::{CODE_PREFIX_CHARS, CodeCounts, CodeSelection, CodesOutcome};
 pub use console::{
-    Hash, NodeRow, Person, PointQuery, PointStep, SalePoint, SessionOwner, StoreServer,
+    AdminKey, AdminRole, Hash, NodeRow, Person, PointQuery, PointStep, SalePoint, SessionOwner,
+    StoreServer,
 };
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
 pub use error::StoreError;
@@ -339,32 +340,6 @@ pub struct OrderPage {
     pub orders: Vec<Order>,
     /// The position to continue after; `None`: this is the last page.
     pub next: Option<i64>,
-}
-
-/// What an operator may do. Each role includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AdminRole {
-    /// Reads everything.
-    Viewer,
-    /// Also changes sales, phases, stock and orders.
-    Operator,
-    /// Also manages keys.
-    Admin,
-}
-
-/// An operator's key, without the secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminKey {
-    /// The id, `key_…`.
-    pub id: String,
-    /// A name for people.
-    pub name: String,
-    /// What the key permits.
-    pub role: AdminRole,
-    /// SHA-256 of the key.
-    pub hash: [u8; 32],
-    /// When it was created.
-    pub created_at: Millis,
 }
 
 /// A ticket that could not be settled. The engine stopped retrying and returned its units.

@@ -1,8 +1,6 @@
 //! What consoles need beside sales and orders: sessions, nodes, and a sale's numbers by second.
 use doorbuster_core::{Millis, NodeId};
 
-use super::AdminRole;
-
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
@@ -24,6 +22,32 @@ pub struct Person {
     pub name: String,
     /// What the person may do.
     pub role: AdminRole,
+}
+
+/// What an operator may do. Each role includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdminRole {
+    /// Reads everything.
+    Viewer,
+    /// Also changes sales, phases, stock and orders.
+    Operator,
+    /// Also manages keys.
+    Admin,
+}
+
+/// An operator's key, without the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminKey {
+    /// The id, `key_…`.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
+    /// What the key permits.
+    pub role: AdminRole,
+    /// SHA-256 of the key.
+    pub hash: [u8; 32],
+    /// When it was created.
+    pub created_at: Millis,
 }
 
 impl AdminRole {
