@@ -12,6 +12,9 @@ pub const UNITS_MAX: u32 = 1_000_000;
 /// Most units of counted stock in one item, and the largest adjustment; more: `422`.
 pub const STOCK_MAX: u32 = 1_000_000_000;
 
+/// Most visitors of a waiting room that an operator admits at once; more: `422`.
+pub const ADMISSIONS_MAX: u32 = 5_000;
+
 /// Most slots that an item's stock is spread over; more: `422`.
 pub const PARTITIONS_MAX: u32 = 64;
 

@@ -21,7 +21,14 @@ pub fn csv(args: &CsvArgs) -> Outcome {
     }
     let client = Client::new(&args.server)?;
     let name = format!("{}.csv", args.list.as_str());
-    let pairs: Vec<_> = args.sale.as_deref().map(|sale| ("sale", sale)).into_iter().collect();
+    let filters = [
+        ("sale", &args.sale),
+        ("by", &args.by),
+        ("action", &args.action),
+        ("subject", &args.subject),
+    ];
+    let pairs: Vec<_> =
+        filters.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
     let parts = ["v1", "admin", "exports", &name];
     let path = Path(&parts, &pairs);
     client::block_on(async {

@@ -4,6 +4,7 @@ mod accounting;
 mod audit;
 mod block;
 mod cluster;
+mod complete;
 mod dead_letter;
 mod demo;
 mod draw;
@@ -45,7 +46,9 @@ pub use order::{
 };
 pub use page::{PageArgs, PageCommand};
 pub use payment::{PaymentArgs, PaymentCommand, TriggerArgs};
-pub use sale::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, SeriesArgs, SetArgs, SpreadArgs};
+pub use sale::{
+    AdjustArgs, AdmitArgs, CreateArgs, SaleArgs, SaleCommand, SeriesArgs, SetArgs, SpreadArgs,
+};
 pub use sale_edit::{CodesArgs, EditArgs};
 pub use serve::ServeArgs;
 pub use server::ServerArgs;
@@ -110,7 +113,9 @@ pub enum Command {
     Man(ManArgs),
     /// Print a completion script for a shell.
     ///
-    /// Put it where your shell looks for completions, or load it in its start file.
+    /// Put it where your shell looks for completions, or load it in its start file. It completes
+    /// the ids of sales and items too: it asks the server of DOORBUSTER_URL with the key of
+    /// DOORBUSTER_ADMIN_KEY, or that of --url and --key.
     #[command(
         after_help = "Example:\n  doorbuster completions bash > ~/.local/share/bash-completion/completions/doorbuster"
     )]

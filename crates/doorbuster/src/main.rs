@@ -42,7 +42,16 @@ use exit::Outcome;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The program's name in scripts of shells.
+const PROGRAM: &str = "doorbuster";
+/// The variable with which a shell's script asks for completions.
+const COMPLETE_VARIABLE: &str = "_DOORBUSTER_COMPLETE";
+
 fn main() -> ExitCode {
+    clap_complete::CompleteEnv::with_factory(Cli::command)
+        .var(COMPLETE_VARIABLE)
+        .bin(PROGRAM)
+        .complete();
     exit::exit_code(run(Cli::parse().command))
 }
 
@@ -90,8 +99,14 @@ fn man(dir: &std::path::Path) -> Outcome {
     print::line(&format!("{} has the manual pages", dir.display()))
 }
 
+/// Prints the script that asks this program for completions.
 fn completions(shell: clap_complete::Shell) -> Outcome {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "doorbuster", &mut script);
-    print::text(&String::from_utf8_lossy(&script))
+    use anyhow::Context;
+    let (shells, name) = (clap_complete::env::Shells::builtins(), shell.to_string());
+    let script = shells.completer(&name).with_context(|| format!("no script for {name}"))?;
+    let mut text = Vec::new();
+    let written =
+        script.write_registration(COMPLETE_VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut text);
+    written.context("cannot write the script")?;
+    print::text(&String::from_utf8_lossy(&text))
 }

@@ -54,6 +54,11 @@ pub fn run(args: SaleArgs) -> Outcome {
                 change_phase(&client, &to.sale, "close").await
             }
             SaleCommand::Adjust(args) => adjust(&client, &args).await,
+            SaleCommand::Admit(args) => {
+                let question = format!("{} visitors may buy at once", args.visitors);
+                confirm(args.yes, &question)?;
+                watch::admit(&client, &args).await
+            }
             SaleCommand::Edit(args) => edit::edit(&client, &args).await,
             SaleCommand::Codes(args) => edit::codes(&client, &args).await,
         }

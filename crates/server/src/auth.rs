@@ -6,6 +6,7 @@ mod claims;
 mod hs256;
 mod issue;
 mod jwks;
+mod oidc;
 mod operators;
 
 pub use bearer::{BUYER_COOKIE, PAGE_HEADER, bearer, buyer_token};
@@ -13,6 +14,7 @@ pub use buyers::{Buyers, JwksError};
 pub use claims::{BuyerName, ExpectedClaims, VerifiedBuyer};
 pub use issue::{NewToken, token};
 pub(crate) use jwks::check_file as check_jwks_file;
+pub(crate) use oidc::{Oidc, OidcError, SignInAttempt, SignedIn};
 pub use operators::{CONFIGURED_KEY, Operator, Operators, role_of_row, role_to_store};
 
 /// The reason why authentication failed, as a text for people. It contains no secrets.

@@ -12,6 +12,7 @@ mod check;
 mod cidr;
 mod fault;
 mod host;
+mod oidc;
 mod page;
 mod payment;
 mod raw;
@@ -23,6 +24,7 @@ mod table;
 pub use cidr::Cidr;
 pub use fault::{SettingFault, SettingsError};
 pub use host::BrokerHost;
+pub use oidc::OidcSettings;
 pub use reload::{SettingValues, SettingsChange};
 pub use table::{ENV_PREFIX, SETTINGS, Setting};
 
@@ -32,6 +34,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use doorbuster_api::admin::console::ShownSetting;
 use doorbuster_core::IdKey;
 use secrecy::SecretString;
 
@@ -228,6 +231,8 @@ pub struct Settings {
     pub page: PageSettings,
     /// Authentication of buyers and operators.
     pub auth: AuthSettings,
+    /// Sign-in of operators by OpenID Connect.
+    pub oidc: Option<OidcSettings>,
     /// Payment settings.
     pub payment: PaymentSettings,
     /// The secrets from which the front door's keys are derived, if the settings have them.
@@ -258,6 +263,8 @@ pub struct Settings {
     pub stop_notice: Duration,
     /// The settings of the log.
     pub log: LogSettings,
+    /// Every setting as operators see it, without secrets.
+    pub shown: Vec<ShownSetting>,
     /// Whether this is a demonstration with a sample sale and guests.
     pub demo: bool,
 }
@@ -387,7 +394,10 @@ fn gather(
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();
     let raw = raw::gather(flags, &environment, &mut faults);
-    let settings = check::check(&raw, flags.demo, &environment, faults);
+    let mut settings = check::check(&raw, flags.demo, &environment, faults);
+    if let Ok(settings) = &mut settings {
+        settings.shown = show::rows(&raw, settings);
+    }
     (raw, settings)
 }
 

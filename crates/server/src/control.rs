@@ -40,7 +40,7 @@ use crate::outages;
 
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
-pub(crate) use leases::{LEASE_RENEWAL, renew_leases};
+pub(crate) use leases::{LEASE_MS, LEASE_RENEWAL, renew_leases};
 pub(crate) use reconcile::{reconcile, reconcile_all};
 pub(crate) use reload::CatalogueCheck;
 

@@ -4,6 +4,7 @@ mod jobs;
 mod node_count;
 mod node_memory;
 mod orders;
+mod refusals;
 mod settlers;
 mod start;
 mod stop;
@@ -38,6 +39,7 @@ use crate::notify::Hub;
 use crate::outages::Outages;
 use crate::waiters::Waiters;
 use node_memory::NodeMemory;
+use refusals::Refusals;
 use settlers::SettlerWatch;
 
 pub(crate) use jobs::Jobs;
@@ -92,6 +94,7 @@ pub struct Engine {
     roles: Roles,
     settlers: SettlerWatch,
     parked: AtomicUsize,
+    refusals: Refusals,
     meter: EngineMeter,
     outages: Outages,
     drained: Notify,
@@ -139,6 +142,7 @@ impl Engine {
             "started_at": about.map(|about| about.started_at.0),
             "connections": about.map_or(0, |about| about.connections.get()),
             "settles": self.settled_slot_names(),
+            "notes": self.refusals.notes(),
         })
         .to_string()
     }

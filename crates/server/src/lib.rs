@@ -31,6 +31,7 @@ mod outgoing;
 mod payment;
 pub mod purchase;
 mod push;
+mod refusal_memory;
 pub mod secrets;
 mod settle;
 pub mod signing;

@@ -34,7 +34,6 @@ mod purchase_handler;
 mod purchase_headers;
 mod push;
 mod rate_limits;
-mod refusal_memory;
 mod refusals;
 mod reply;
 mod router;
@@ -43,6 +42,7 @@ mod sales;
 mod series;
 mod session;
 mod shell;
+mod sign_in;
 mod unread_body;
 mod waitlist;
 pub(crate) mod wire;
@@ -58,13 +58,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use doorbuster_api::admin::console::ShownSetting;
 use doorbuster_store::StoreError;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Buyers, JwksError, Operators};
+use crate::auth::{Buyers, JwksError, Oidc, Operators};
 use crate::config::Settings;
 use crate::edge::EdgeSightings;
 use crate::engine::{AboutNode, Engine};
@@ -80,7 +81,6 @@ use live::LiveSettings;
 use overload_pacer::OverloadPacer;
 use page_origin::PageOrigin;
 use pages::GuestSignIn;
-use refusal_memory::RefusalMemory;
 use refusals::Refusals;
 use sale_views::SaleViews;
 use series::SeriesRecorder;
@@ -101,9 +101,12 @@ pub struct App {
     refusals: Refusals,
     overload_pacer: OverloadPacer,
     metrics: Metrics,
-    refusal_memory: RefusalMemory,
     series: SeriesRecorder,
     wrong_keys: WrongKeys,
+    /// The settings as operators see them.
+    settings: Vec<ShownSetting>,
+    /// Sign-in of operators at an issuer.
+    oidc: Option<Oidc>,
     /// The edges that named themselves to this node.
     edges: EdgeSightings,
     /// Whether the settings say that browsers reach the pages by HTTPS.
@@ -185,9 +188,14 @@ impl App {
             refusals: Refusals::default(),
             overload_pacer: OverloadPacer::new(settings.workers),
             metrics,
-            refusal_memory: RefusalMemory::default(),
             series: SeriesRecorder::default(),
             wrong_keys: WrongKeys::default(),
+            settings: settings.shown.clone(),
+            oidc: settings
+                .oidc
+                .as_ref()
+                .zip(settings.page_url.as_deref())
+                .map(|(oidc, url)| Oidc::new(oidc, url)),
             edges: EdgeSightings::default(),
             is_https: settings.page_url.as_deref().is_some_and(|url| url.starts_with("https://")),
             failure_log: FailureLogLimiter::default(),

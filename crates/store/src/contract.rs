@@ -29,7 +29,10 @@ pub use action::{ActionQuery, ActionRow, FieldChange, NewAction};
 pub use block::{Block, BlockKind, BlocksVersion};
 pub use challenge::{AnswerSpend, SpendOutcome};
 pub use codes::{CODE_PREFIX_CHARS, CodeCounts, CodeSelection, CodesOutcome};
-pub use console::{Hash, NodeRow, PointQuery, PointStep, SalePoint, StoreServer};
+pub use console::{
+    AdminKey, AdminRole, Hash, NodeRow, Person, PointQuery, PointStep, SalePoint, SessionOwner,
+    StoreServer,
+};
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};
 pub use error::StoreError;
 pub(crate) use event::event_about;
@@ -53,7 +56,7 @@ pub use reconciliation::{
     Reconciliation, StockAdjustment,
 };
 pub use retention::RetentionCutoffs;
-pub use room::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
+pub use room::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
 pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};
 
@@ -350,32 +353,6 @@ pub struct OrderPage {
     pub orders: Vec<Order>,
     /// The position after which the next page begins. `None` if this is the last page.
     pub next: Option<i64>,
-}
-
-/// The permissions of an operator. Each role includes the roles before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AdminRole {
-    /// The operator can read everything.
-    Viewer,
-    /// The operator can also change sales, phases, stock and orders.
-    Operator,
-    /// The operator can also manage keys.
-    Admin,
-}
-
-/// An operator's key, without the secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminKey {
-    /// The id, `key_…`.
-    pub id: String,
-    /// A name for people.
-    pub name: String,
-    /// The role of the key.
-    pub role: AdminRole,
-    /// SHA-256 of the key.
-    pub hash: [u8; 32],
-    /// When it was created.
-    pub created_at: Millis,
 }
 
 /// A ticket that could not be settled. The engine no longer retries it, and has returned its units.

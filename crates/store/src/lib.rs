@@ -33,12 +33,13 @@ pub use contract::{
     GrantTransfers, Hash, HistoryCause, HistoryReaction, ItemCounts, ItemRow, ItemTotals,
     LedgerPage, LostOrders, MoneyPage, MoneyQuery, MoneyTotals, NewAction, NewEndpoint, NewItem,
     NewSale, NodeRow, OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage,
-    PatchOutcome, PausedSale, PointQuery, PointStep, PostgresOptions, Reconciliation, Redelivery,
-    RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
-    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomVisitor,
-    Rotation, SalePatch, SalePoint, SaleRow, SpendOutcome, SpreadOutcome, SqliteOptions,
-    StepOutcome, StockAdjustment, StoreError, StoreHistoryRow, StoreServer, StoredEvent,
-    UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition, WaitlistServed,
+    PatchOutcome, PausedSale, Person, PointQuery, PointStep, PostgresOptions, Reconciliation,
+    Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
+    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomProgressStep,
+    RoomVisitor, Rotation, SalePatch, SalePoint, SaleRow, SessionOwner, SpendOutcome,
+    SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError, StoreHistoryRow,
+    StoreServer, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition,
+    WaitlistServed,
 };
 pub use history_memory::{AskElsewhere, HistoryMemory, Remember};
 pub use postgres::{

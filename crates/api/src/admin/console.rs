@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::admin::keys::Role;
 use crate::body::{self, read};
-use crate::limits::NAME_MAX;
+use crate::limits::{ADMISSIONS_MAX, NAME_MAX};
 use crate::order::{Order, WaitingOrder};
 use crate::problem::Problem;
 use crate::value::Time;
@@ -315,4 +315,66 @@ pub struct Session {
 pub struct RevokedCodes {
     /// The number of codes that no further buyer can use.
     pub revoked: u64,
+}
+
+/// Admits visitors of a waiting room at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"visitors": 100, "reason": "the shop has room"})))]
+pub struct NewAdmissions {
+    /// The number of visitors, in the order of the room.
+    #[schema(minimum = 1, maximum = 5_000)]
+    pub visitors: u32,
+    /// The reason.
+    #[schema(schema_with = crate::admin::schema::title)]
+    pub reason: String,
+}
+
+impl NewAdmissions {
+    /// Reads the body of an admission.
+    ///
+    /// # Errors
+    /// `400` or `422`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
+        body::object(bytes, &["visitors", "reason"], |body| {
+            let visitors = body.required("visitors", read::integer(1..=i64::from(ADMISSIONS_MAX)));
+            let visitors = visitors.and_then(|visitors| u32::try_from(visitors).ok());
+            let reason = body.required("reason", read::title);
+            Some(Self { visitors: visitors?, reason: reason? })
+        })
+    }
+}
+
+/// Visitors that were admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({"admitted": 100, "waiting": 3_417})))]
+pub struct Admissions {
+    /// Visitors that this request admitted.
+    pub admitted: u64,
+    /// Visitors that still wait.
+    pub waiting: u64,
+}
+
+/// A setting of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShownSetting {
+    /// Its path, such as `waiting_room.per_sec`.
+    pub path: String,
+    /// Its value as TOML, `"***"` for a secret; `null`: it is not set.
+    pub value: Option<String>,
+    /// Where it is set: `default`, a file, a variable of the environment, or an option.
+    pub origin: String,
+}
+
+/// The settings of the node that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "node": "17",
+    "settings": [{"path": "waiting_room.per_sec", "value": "2000", "origin": "default"}]
+})))]
+pub struct SettingList {
+    /// The node.
+    pub node: String,
+    /// Every setting, in the order of the default file.
+    pub settings: Vec<ShownSetting>,
 }

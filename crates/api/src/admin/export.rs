@@ -16,11 +16,14 @@ pub enum Export {
     Refunds,
     /// Every movement of units.
     Ledger,
+    /// Operators' actions.
+    Actions,
 }
 
 impl Export {
     /// Every list.
-    pub const ALL: [Self; 4] = [Self::Orders, Self::Payments, Self::Refunds, Self::Ledger];
+    pub const ALL: [Self; 5] =
+        [Self::Orders, Self::Payments, Self::Refunds, Self::Ledger, Self::Actions];
 
     /// The list's name in paths and commands.
     #[must_use]
@@ -30,6 +33,7 @@ impl Export {
             Self::Payments => "payments",
             Self::Refunds => "refunds",
             Self::Ledger => "ledger",
+            Self::Actions => "actions",
         }
     }
 
@@ -50,6 +54,7 @@ impl Export {
             Self::Refunds => {
                 "refund,payment,order,amount_minor,currency,state,cause,provider,tries,error,at,settled_at"
             }
+            Self::Actions => "id,at,by,action,subject,changes,address,request_id",
             Self::Ledger => "at,sale,item,movement,units,order,by,why,total,free,held,paid",
         }
     }

@@ -5,8 +5,8 @@ use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::ok;
 use super::{Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
 use crate::admin::console::{
-    ActionList, BuyerStory, CheckReport, NewSession, NodeList, RevokedCodes, Series, Session,
-    WaitlistList,
+    ActionList, Admissions, BuyerStory, CheckReport, NewAdmissions, NewSession, NodeList,
+    RevokedCodes, Series, Session, SettingList, WaitlistList,
 };
 use crate::admin::spread::Spread;
 use crate::header::BodyType;
@@ -60,6 +60,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ..VIEWER_ENDPOINT
     },
     Endpoint {
+        path: "/v1/admin/settings",
+        id: "list_settings",
+        summary: "List the settings of the node that answers",
+        description: "Secrets are never shown.",
+        responses: &[ok::<SettingList>("The settings.")],
+        ..VIEWER_ENDPOINT
+    },
+    Endpoint {
         path: "/v1/admin/sales/{sale}/series",
         id: "get_series",
         summary: "Read a sale's numbers over time",
@@ -73,7 +81,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/buyers/{buyer}",
         id: "get_buyer_story",
         summary: "Read a buyer's orders, waitlist entries and refusals in a sale",
-        description: "The refusals are recent refusals in the memory of this node.",
+        description: "The refusals are recent ones from the memory of all nodes, so an answer may take two seconds.",
         responses: &[ok::<BuyerStory>("Orders, waitlist entries and refusals.")],
         ..VIEWER_ENDPOINT
     },
@@ -94,6 +102,21 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Check what would go wrong at the opening",
         responses: &[ok::<CheckReport>("The problems.")],
         ..VIEWER_ENDPOINT
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/sales/{sale}/waiting-room/admissions",
+        id: "admit_visitors",
+        summary: "Admit visitors of a waiting room now",
+        description: "Admits the next visitors at once, however few units are left. The sale must be open. An admission \
+            cannot be taken back, and each request admits further visitors. `404` if the sale has no waiting room.",
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<NewAdmissions>(),
+        }),
+        responses: &[ok::<Admissions>("The numbers of visitors.")],
+        codes: &[Code::WrongState],
+        ..OPERATOR_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/sales/{sale}/items/{item}/spread",

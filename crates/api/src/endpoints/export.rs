@@ -57,6 +57,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ..CSV_ENDPOINT
     },
     Endpoint {
+        path: "/v1/admin/exports/actions.csv",
+        id: "export_actions",
+        params: &[Param::By, Param::Action, Param::Subject],
+        responses: &[csv_response(Export::Actions)],
+        codes: &[],
+        summary: "Export operators' actions as CSV",
+        description: "All or those that match, oldest first, streamed. `changes` is the JSON of \
+            the list of changed fields. Actions are kept for a year.",
+        ..CSV_ENDPOINT
+    },
+    Endpoint {
         path: "/v1/admin/exports/reconciliation",
         id: "reconcile",
         summary: "Reconcile units and money",

@@ -32,7 +32,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "auth.weak_key_ignored",
-        "A key in `auth.buyer_jwks` is weak: anyone could forge signatures for it. The server does not use it.",
+        "A public key of buyers (`auth.buyer_jwks`) or of the console's issuer is weak: anyone could forge signatures for it. The server does not use it.",
     ),
     error(
         "block.invalid",
@@ -49,6 +49,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error("config.reload_refused", "SIGHUP came, but the settings are invalid. Nothing changed."),
     info("config.reloaded", "SIGHUP came. The settings and certificates were loaded again."),
+    warn(
+        "console.sign_in_failed",
+        "An operator could not sign in by OpenID Connect. The error says why.",
+    ),
     error(
         "database.clock_set",
         "The clock of the database was set. Orders expire and sales open by the earlier of the new time and the expected time.",

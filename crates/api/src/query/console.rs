@@ -26,16 +26,30 @@ impl ActionQuery {
     /// `422`, with each invalid parameter.
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
-        let [by, action, subject] = ["by", "action", "subject"].map(|parameter| {
-            pairs.single_value(parameter, "must be 1 to 128 visible ASCII characters", |text| {
-                let fits = text.len() <= ACTION_FILTER_BYTES_MAX
-                    && text.bytes().all(|byte| byte.is_ascii_graphic());
-                fits.then(|| text.to_owned())
-            })
-        });
+        let [by, action, subject] = filters(&mut pairs);
         let page = page(&mut pairs);
         pairs.into_result(Self { by, action, subject, page })
     }
+
+    /// Parses the query of an export, which has no pages.
+    ///
+    /// # Errors
+    /// `422`, with each invalid parameter.
+    pub fn for_export(query: &str) -> Result<Self, Problem> {
+        let mut pairs = Pairs::parse(query);
+        let [by, action, subject] = filters(&mut pairs);
+        pairs.into_result(Self { by, action, subject, page: Page::default() })
+    }
+}
+
+fn filters(pairs: &mut Pairs<'_>) -> [Option<String>; 3] {
+    ["by", "action", "subject"].map(|parameter| {
+        pairs.single_value(parameter, "must be 1 to 128 visible ASCII characters", |text| {
+            let fits = text.len() <= ACTION_FILTER_BYTES_MAX
+                && text.bytes().all(|byte| byte.is_ascii_graphic());
+            fits.then(|| text.to_owned())
+        })
+    })
 }
 
 /// Parses the page of a waitlist.

@@ -5,7 +5,8 @@ use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
 use doorbuster_api::admin::console::{
-    ActionList, BuyerStory, CheckReport, NodeList, RevokedCodes, Series, Session,
+    ActionList, Admissions, BuyerStory, CheckReport, NewAdmissions, NodeList, RevokedCodes, Series,
+    Session, SettingList,
 };
 use doorbuster_api::admin::dead_letters::{
     DeadLetter, DeadLetterDetail, Discard, ManySeenTo, SeenTo,
@@ -169,6 +170,9 @@ fn operating(shape: &str, json: &str) {
         "Series" => check::<Series>(json),
         "BuyerStory" => check::<BuyerStory>(json),
         "CheckReport" => check::<CheckReport>(json),
+        "NewAdmissions" => check_request(NewAdmissions::from_json, json),
+        "Admissions" => check::<Admissions>(json),
+        "SettingList" => check::<SettingList>(json),
         "RevokedCodes" => check::<RevokedCodes>(json),
         "NewKey" => check_request(NewKey::from_json, json),
         // A patch can be parsed but not written.

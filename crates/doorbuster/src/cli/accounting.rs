@@ -6,9 +6,9 @@ use clap::Args;
 use doorbuster_api::admin::export::Export;
 
 use super::server::ServerArgs;
-use super::values;
+use super::{complete, values};
 
-/// Write orders, payments, refunds or the ledger of units as CSV.
+/// Write orders, payments, refunds, the ledger of units or operators' actions as CSV.
 ///
 /// The oldest row is first. The ledger has one line for each movement of an item's units, with the
 /// item's counts after it. The command refuses --json.
@@ -16,14 +16,24 @@ use super::values;
 #[command(after_help = "Examples:
   export DOORBUSTER_ADMIN_KEY=…
   doorbuster csv orders --sale spring > orders.csv
-  doorbuster csv ledger --sale spring --output ledger.csv")]
+  doorbuster csv ledger --sale spring --output ledger.csv
+  doorbuster csv actions --subject sale:spring > actions.csv")]
 pub struct CsvArgs {
-    /// The list: orders, payments, refunds or ledger.
+    /// The list: orders, payments, refunds, ledger or actions.
     #[arg(value_name = "LIST", value_parser = values::export)]
     pub list: Export,
-    /// Only this sale.
-    #[arg(long, value_parser = values::name)]
+    /// Only of this sale; not for actions.
+    #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
+    /// Only actions by this key.
+    #[arg(long, value_name = "KEY", conflicts_with = "sale")]
+    pub by: Option<String>,
+    /// Only this action, such as sale.opened.
+    #[arg(long, conflicts_with = "sale")]
+    pub action: Option<String>,
+    /// Only actions on this subject, such as sale:spring.
+    #[arg(long, conflicts_with = "sale")]
+    pub subject: Option<String>,
     /// Write to this file, which appears when it is complete [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -39,8 +49,8 @@ pub struct CsvArgs {
   export DOORBUSTER_ADMIN_KEY=…
   doorbuster reconcile --sale spring")]
 pub struct ReconcileArgs {
-    /// Only this sale.
-    #[arg(long, value_parser = values::name)]
+    /// Only of this sale.
+    #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// The cursor of the last report, which lists at most 1,000 differences of a kind.
     #[arg(long)]

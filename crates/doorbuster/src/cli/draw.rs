@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use reqwest::Url;
 
-use super::values;
+use super::{complete, values};
 
 /// Verify the draw of a sale's waiting room.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub order: Option<PathBuf>,
     /// The sale whose draw the server shows.
-    #[arg(long, value_parser = values::name)]
+    #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// Address of the running server.
     #[arg(

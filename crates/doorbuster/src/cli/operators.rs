@@ -5,7 +5,7 @@ use doorbuster_api::admin::keys::Role;
 use doorbuster_api::limits::PAGE_DEFAULT;
 
 use super::server::ServerArgs;
-use super::values;
+use super::{complete, values};
 
 /// Create, list and delete operators' keys.
 #[derive(Debug, Args)]
@@ -107,10 +107,10 @@ pub enum WaitlistCommand {
     #[command(after_help = "Example:\n  doorbuster waitlist list spring phone")]
     List {
         /// The sale's id.
-        #[arg(value_parser = values::name)]
+        #[arg(value_parser = values::name, add = complete::sales())]
         sale: String,
         /// The item's id.
-        #[arg(value_parser = values::name)]
+        #[arg(value_parser = values::name, add = complete::items())]
         item: String,
         /// Maximum number of entries, 1 to 200.
         #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
@@ -139,14 +139,14 @@ pub enum CodeCommand {
     #[command(after_help = "Example:\n  doorbuster code list spring")]
     List {
         /// The sale's id.
-        #[arg(value_parser = values::name)]
+        #[arg(value_parser = values::name, add = complete::sales())]
         sale: String,
     },
     /// Revoke codes: no further buyer can use them.
     #[command(after_help = "Example:\n  doorbuster code revoke spring 7K2M --yes")]
     Revoke {
         /// The sale's id.
-        #[arg(value_parser = values::name)]
+        #[arg(value_parser = values::name, add = complete::sales())]
         sale: String,
         /// The first 1 to 4 characters of the codes, or a whole code.
         prefix: String,

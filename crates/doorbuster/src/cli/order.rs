@@ -8,7 +8,7 @@ use doorbuster_api::order::OrderState;
 use doorbuster_api::value::Time;
 
 use super::server::ServerArgs;
-use super::values;
+use super::{complete, values};
 
 /// Show, cancel, refund and extend orders, and list payments and refunds.
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ pub struct OrderSelection {
     #[arg(required_unless_present_any = ["sale", "file"], conflicts_with_all = ["sale", "file"])]
     pub order: Option<String>,
     /// All orders of this sale whose state allows the change.
-    #[arg(long, value_parser = values::name)]
+    #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// Only orders of the sale in this state.
     #[arg(long, value_parser = values::order_state, requires = "sale")]
@@ -152,11 +152,11 @@ pub struct MoneyQuery {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order list --buyer alice")]
 pub struct OrderQuery {
-    /// Only orders of this sale.
-    #[arg(long, value_parser = values::name)]
+    /// Only of this sale.
+    #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Only orders of this item; requires --sale.
-    #[arg(long, value_parser = values::name)]
+    /// Only of this item (of the sale given).
+    #[arg(long, value_parser = values::name, add = complete::items())]
     pub item: Option<String>,
     /// Only orders of this buyer.
     #[arg(long, value_parser = values::name)]

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use doorbuster_api::admin::spread::{Choose, Partitions};
-use doorbuster_api::limits::PAGE_DEFAULT;
+use doorbuster_api::limits::{ADMISSIONS_MAX, PAGE_DEFAULT};
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::{Currency, Time};
 
 use super::sale_edit::{CodesArgs, EditArgs};
 use super::server::ServerArgs;
-use super::values;
+use super::{complete, values};
 
 /// Create and run sales on a running server.
 ///
@@ -53,7 +53,7 @@ pub enum SaleCommand {
     )]
     Show {
         /// The sale's id.
-        #[arg(value_parser = values::name)]
+        #[arg(value_parser = values::name, add = complete::sales())]
         sale: String,
         /// Show the sale's slots instead: partitions, the units that each was granted and sold, and
         /// its active sub-domain.
@@ -100,6 +100,7 @@ pub enum SaleCommand {
     #[command(after_help = "Example:\n  doorbuster sale close spring --yes")]
     Close(CloseArgs),
     Adjust(AdjustArgs),
+    Admit(AdmitArgs),
     Edit(EditArgs),
     Codes(CodesArgs),
 }
@@ -108,7 +109,7 @@ pub enum SaleCommand {
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
     /// The sale's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
 }
 
@@ -116,7 +117,7 @@ pub struct PhaseArgs {
 #[derive(Debug, Args)]
 pub struct SeriesArgs {
     /// The sale's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The length of a step in seconds: 1, 10 or 60.
     #[arg(long, default_value_t = 1)]
@@ -133,10 +134,10 @@ pub struct SeriesArgs {
 #[derive(Debug, Args)]
 pub struct SpreadArgs {
     /// The sale's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The item's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::items())]
     pub item: String,
     /// The number of slots that share the stock, or `auto`.
     #[arg(long, value_name = "N|auto", value_parser = values::partitions)]
@@ -159,7 +160,7 @@ pub struct SpreadArgs {
 #[derive(Debug, Args)]
 pub struct SetArgs {
     /// The sale's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The title.
     #[arg(long, required_unless_present_any = ["starts_at", "ends_at", "item"])]
@@ -191,7 +192,7 @@ pub struct ItemField {
 #[derive(Debug, Args)]
 pub struct CloseArgs {
     /// The sale's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// Do not ask for confirmation.
     #[arg(long)]
@@ -245,10 +246,10 @@ pub struct CreateArgs {
   doorbuster sale adjust spring phone -20 --reason damaged")]
 pub struct AdjustArgs {
     /// The sale's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The item's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::items())]
     pub item: String,
     /// The number of units to add, or with a minus to remove.
     #[arg(allow_hyphen_values = true, value_parser = values::units_change)]
@@ -260,4 +261,27 @@ pub struct AdjustArgs {
     /// key each time].
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
+}
+
+/// Admit the next visitors of a waiting room now, however few units are left.
+///
+/// They may buy at once. If units run out, some of them get none. An admission cannot be taken
+/// back, and each call admits further visitors.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  doorbuster sale admit spring 100 --reason 'the shop has room' --yes"
+)]
+pub struct AdmitArgs {
+    /// The sale's id.
+    #[arg(value_parser = values::name, add = complete::sales())]
+    pub sale: String,
+    /// The number of visitors, 1 to 5,000.
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(ADMISSIONS_MAX)))]
+    pub visitors: u32,
+    /// The reason, for the record of the action.
+    #[arg(long)]
+    pub reason: String,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    pub yes: bool,
 }

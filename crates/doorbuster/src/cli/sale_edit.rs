@@ -7,7 +7,7 @@ use doorbuster_api::limits::{CODE_USES_MAX, CODES_AT_ONCE_MAX, POW_EFFORT_MAX, P
 use doorbuster_api::value::Time;
 use serde_json::{Map, Value};
 
-use super::values;
+use super::{complete, values};
 
 /// Change a sale, also while it runs: title, times, front door. Other settings stay unchanged.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ use super::values;
   doorbuster sale edit spring --file patch.json")]
 pub struct EditArgs {
     /// The sale's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The title on the sale page.
     #[arg(long)]
@@ -143,7 +143,7 @@ pub enum LimitArg {
   doorbuster sale codes spring")]
 pub struct CodesArgs {
     /// The sale's id.
-    #[arg(value_parser = values::name)]
+    #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The number of codes to create [default: count the existing codes].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CODES_AT_ONCE_MAX)))]

@@ -10,7 +10,7 @@ use doorbuster_api::limits::UNITS_MAX;
 use doorbuster_harness::load::limits;
 
 use super::settings::SettingsArgs;
-use super::values;
+use super::{complete, values};
 
 /// Load a running server: many different buyers, each with one purchase of an item.
 ///
@@ -34,10 +34,10 @@ pub struct StormArgs {
     )]
     pub url: String,
     /// The sale to buy in.
-    #[arg(long, value_parser = values::name)]
+    #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The item to buy.
-    #[arg(long, value_parser = values::name)]
+    #[arg(long, value_parser = values::name, add = complete::items())]
     pub item: String,
     /// Number of different buyers, 1 to 10,000,000.
     #[arg(long, value_name = "N", value_parser = buyers())]

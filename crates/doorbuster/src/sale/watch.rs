@@ -1,13 +1,13 @@
-//! `sale stats`, `series`, `spread`, `check`, `delete` and `set`.
+//! `sale stats`, `series`, `spread`, `check`, `delete`, `set` and `admit`.
 
 use comfy_table::Cell;
-use doorbuster_api::admin::console::{CheckReport, Series, Severity};
+use doorbuster_api::admin::console::{Admissions, CheckReport, NewAdmissions, Series, Severity};
 use doorbuster_api::admin::sale::AdminSale;
 use doorbuster_api::admin::spread::{Partitions, Spread};
 use doorbuster_api::admin::stats::Stats;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{SeriesArgs, SetArgs, SpreadArgs};
+use crate::cli::{AdmitArgs, SeriesArgs, SetArgs, SpreadArgs};
 use crate::client::{Client, Path};
 use crate::exit::{CommandResult, Outcome};
 use crate::{print, table};
@@ -54,6 +54,15 @@ pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
             ]);
         }
         format!("{rows}\n")
+    })
+}
+
+pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
+    let path = ["v1", "admin", "sales", &args.sale, "waiting-room", "admissions"];
+    let body = NewAdmissions { visitors: args.visitors, reason: args.reason.clone() };
+    client.print_result(client.post_json(Path::new(&path), &body).await, |done: &Admissions| {
+        let (admitted, waiting) = (table::grouped(done.admitted), table::grouped(done.waiting));
+        format!("{admitted} visitors are admitted; {waiting} still wait.\n")
     })
 }
 

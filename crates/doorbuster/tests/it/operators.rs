@@ -1,7 +1,7 @@
 //! The commands for operators, without those for orders: keys, actions, nodes, status, codes, and
 //! what a sale shows and changes.
 
-use crate::test_server::{TempDir, TestServer, program, run};
+use crate::test_server::{KEY, TempDir, TestServer, program, run};
 
 #[test]
 fn operators_need_neither_curl_nor_sql() {
@@ -107,6 +107,66 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     ask(&["order", "cancel", "--sale", "spring", "--yes"]).stdout_of_success();
     let left = ["order", "list", "--sale", "spring", "--state", "reserved", "--json"];
     assert_eq!(ask(&left).json()["orders"], serde_json::json!([]));
+}
+
+#[test]
+fn a_shell_completes_the_ids_of_sales_and_items() {
+    let temp_dir = TempDir::new();
+    let server = TestServer::open(&temp_dir);
+    for (sale, item) in [("spring", "phone"), ("autumn", "lamp")] {
+        let item = format!("id={item},stock=5,price=10.00CNY");
+        let create = ["sale", "create", sale, "--title", "T", "--item", &item];
+        server.ask(&temp_dir, &create).stdout_of_success();
+    }
+    let script = run(program(&temp_dir).args(["completions", "bash"])).stdout_of_success();
+    let file = temp_dir.join("completions.bash");
+    std::fs::write(&file, script).expect("a file");
+    let place = std::path::Path::new(env!("CARGO_BIN_EXE_doorbuster")).parent().expect("a place");
+    let complete = |line: &str| {
+        let last = line.split(' ').count() - 1;
+        let ask = format!(
+            "source {}; words=\"{line}\"; IFS=' ' read -ra COMP_WORDS <<< \"$words\"; \
+             COMP_CWORD={last}; COMP_TYPE=9; _clap_complete_doorbuster doorbuster \
+             \"${{COMP_WORDS[{last}]}}\"; printf '%s\n' \"${{COMPREPLY[@]}}\"",
+            file.display()
+        );
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["--norc", "-c", &ask])
+            .env("PATH", format!("{}:/usr/bin:/bin", place.display()))
+            .env("DOORBUSTER_URL", server.url())
+            .env("DOORBUSTER_ADMIN_KEY", KEY);
+        let found = run(&mut bash).stdout_of_success();
+        found.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("doorbuster sale open sp"), ["spring"]);
+    assert_eq!(complete("doorbuster order list --sale au"), ["autumn"]);
+    assert_eq!(complete("doorbuster sale adjust spring p"), ["phone"]);
+    assert_eq!(complete("doorbuster sale adjust spring l"), [""], "the lamp is of another sale");
+    assert_eq!(complete("doorbuster sale clo"), ["close"]);
+}
+
+#[test]
+fn visitors_are_admitted_and_actions_are_exported_from_a_shell() {
+    let temp_dir = TempDir::new();
+    let server = TestServer::open(&temp_dir);
+    let ask = |words: &[&str]| server.ask(&temp_dir, words);
+    let item = "id=phone,stock=5,price=10.00CNY";
+    ask(&["sale", "create", "spring", "--title", "T", "--item", item]).stdout_of_success();
+    let admit = ["sale", "admit", "spring", "5", "--reason", "a test"];
+    assert!(ask(&admit).stderr_of_failure(2).contains("--yes"));
+    let refused = ask(&[&admit[..], &["--yes"]].concat()).stderr_of_failure(1);
+    assert!(refused.contains("no waiting room"), "{refused}");
+    ask(&["sale", "edit", "spring", "--waiting-room", "always"]).stdout_of_success();
+    ask(&["sale", "open", "spring"]).stdout_of_success();
+    let sent = server.token(&temp_dir, "ann");
+    let (status, _) = server.send(&sent, "POST", "/v1/sales/spring/waiting-room", "", "");
+    assert_eq!(status, 201);
+    let done = ask(&[&admit[..], &["--yes"]].concat()).stdout_of_success();
+    assert!(done.contains("visitors are admitted; 0 still wait"), "{done}");
+    let csv = ask(&["csv", "actions", "--subject", "sale:spring"]).stdout_of_success();
+    assert!(csv.starts_with("id,at,by,action,subject,changes,address,request_id"), "{csv}");
+    assert!(csv.lines().count() >= 4 && csv.contains("sale.opened"), "{csv}");
+    ask(&["csv", "actions", "--sale", "spring", "--by", "key_1"]).stderr_of_failure(2);
 }
 
 #[test]

@@ -21,13 +21,15 @@ import {
   useState,
   word,
 } from '/assets/console-kit.js';
+import { alarmsOf, Alarms } from '/assets/console-alarms.js';
 import { plainText } from '/assets/console-texts.js';
 import { Chart } from '/assets/console-charts.js';
 
 /* Numbers that are older than this are grey. */
 const STALE_MS = 4000;
 const WINDOW_SECS = 180;
-/* The number of newest steps that are read again each time. */
+const BEFORE = ['draft', 'scheduled'];
+/* Steps that are read again. */
 const OVERLAP = 5;
 
 /** Shows where every unit is, from one answer. If the sum is wrong, the view says so in red. */
@@ -55,6 +57,9 @@ function Flow({ items, stale }) {
       ${parts.map(([name, units]) => html`<div><dt class=${'key key-' + name}>${t('flow.' + name)}</dt>
         <dd data-number=${name}>${count(units)}</dd></div>`)}
       <div><dt>${t('flow.left')}</dt><dd data-number="left">${count(slots + pool)}</dd></div>
+      <div><dt>${t('waitlist')}</dt><dd data-number="waitlist">${count(
+        items.reduce((all, item) => all + item.waiting, 0),
+      )}</dd></div>
     </dl>
     <svg class="bar" viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true">${bars}</svg>
     <p class="audit">
@@ -179,19 +184,7 @@ function Charts({ sale, opened, stale }) {
   </section>`;
 }
 
-function Alarms({ ready, audit }) {
-  const alarms = [];
-  if (ready.error?.status === 503) {
-    for (const reason of ready.error.reasons ?? [ready.error.message]) alarms.push(reason);
-  }
-  for (const warning of ready.data?.warnings ?? []) alarms.push(warning);
-  for (const finding of audit.data?.findings ?? []) alarms.push(`${finding.rule}: ${finding.detail}`);
-  if (!alarms.length) return html`<p class="alarm" role="status">${t('no_alarms')}</p>`;
-  return html`<div class="alarm alarm--bad" role="alert"><b>${t('alarms')}</b>
-    <ul>${alarms.map(alarm => html`<li>${word('alarm', alarm)}</li>`)}</ul></div>`;
-}
-
-/** The steps that an operator can take in this phase, and their consequences. */
+/** What an operator can do in this phase, and what each step means. */
 function phaseSteps(sale, left) {
   const step = (name, more = {}) => ({
     name,
@@ -237,6 +230,34 @@ function Adjust({ sale, items, ask }) {
         ),
     });
   return html`<button class="button" type="button" onClick=${open}>${t('adjust')}</button>`;
+}
+
+/** Lets visitors of the waiting room in. It says what that means before it happens. */
+function Admit({ sale, ask }) {
+  const open = () =>
+    ask({
+      title: t('admit.title'),
+      points: t('admit.points').split('|'),
+      yes: t('admit'),
+      danger: true,
+      fields: error => html`
+        <${Field} label=${t('admit.visitors')} fault=${faultAt(error, '/visitors')}>
+          ${props => html`<input ...${props} name="visitors" type="number" min="1" max="5000"
+            value="100" required />`}
+        <//>
+        <${Field} label=${t('reason')} fault=${faultAt(error, '/reason')}>
+          ${props => html`<input ...${props} name="reason" required />`}
+        <//>`,
+      act: async form => {
+        const done = await api.send(
+          'POST',
+          `/v1/admin/sales/${seg(sale.id)}/waiting-room/admissions`,
+          { visitors: Number(form.get('visitors')), reason: form.get('reason') },
+        );
+        announce(t('admitted', { n: count(done.admitted), waiting: count(done.waiting) }));
+      },
+    });
+  return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
 }
 
 function Check({ sale }) {
@@ -305,16 +326,20 @@ function Live({ params, can }) {
         </button>`)}
         ${can('operator') && data.phase !== 'closed' &&
         html`<${Adjust} sale=${data} items=${data.items} ask=${setAsk} />`}
+        ${can('operator') && data.phase === 'open' && data.front_door?.waiting_room !== 'off' &&
+        html`<${Admit} sale=${data} ask=${setAsk} />`}
+        ${data.front_door?.waiting_room !== 'off' && !BEFORE.includes(data.phase) &&
+        html`<a class="button" download href=${path + '/draw.csv'}>${t('draw')}</a>`}
         <a class="button" href=${`#/sales/${data.id}/edit`}>${t('edit')}</a>
         <a class="button" href=${`#/sales/${data.id}/report`}>${t('report')}</a>
         <a class="button" href=${`#/support?sale=${seg(data.id)}`}>${t('support')}</a>
       </div>
     </div>
     ${stale && html`<p class="alarm" role="status">${t('stale', { at: clock(stock.at) })}</p>`}
-    <${Alarms} ready=${ready} audit=${audit} />
+    <${Alarms} alarms=${alarmsOf(ready, audit, nodes, ends)} />
     ${stock.data && html`<${Flow} items=${items} stale=${stale} />`}
     <${Charts} sale=${data.id} opened=${data.starts_at} stale=${stale} />
-    ${['draft', 'scheduled'].includes(data.phase) && html`<${Check} sale=${data.id} />`}
+    ${BEFORE.includes(data.phase) && html`<${Check} sale=${data.id} />`}
     <div class="panels">
       <section class="panel card"><h2>${t('recent_orders')}</h2>
         <${Table} caption=${t('recent_orders')} columns=${[

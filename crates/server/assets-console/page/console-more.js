@@ -29,7 +29,10 @@ function Actions({ search }) {
     event.preventDefault();
     location.hash = '#/actions' + query(Object.fromEntries(new FormData(event.target)));
   };
-  return html`<h1>${t('actions')}</h1>
+  const { by, action, subject } = search;
+  const csv = '/v1/admin/exports/actions.csv' + query({ by, action, subject });
+  return html`<div class="lead"><h1>${t('actions')}</h1><div class="lead__do">
+      <a class="button" href=${csv} download>${t('as_csv')}</a></div></div>
     <form class="card search" role="search" onSubmit=${find}>
       ${['by', 'action', 'subject'].map(name => html`<${Field} label=${t('find.' + name)}
         hint=${t(`find.${name}.hint`)}>
@@ -52,6 +55,19 @@ function Actions({ search }) {
       [t('from_where'), row => row.address ?? '–'],
     ]} />
     <${More} list=${list} />`;
+}
+
+function Settings() {
+  const { data, error } = usePoll('/v1/admin/settings', 0);
+  return html`<section class="panel card"><h2>${t('settings')}</h2>
+    <p class="soft">${t('settings.about', { node: data?.node ?? '' })}</p>
+    <${Problem} error=${error} />
+    <${Table} caption=${t('settings')} rows=${data?.settings.map(row => ({ id: row.path, ...row }))}
+      columns=${[
+        [t('setting'), row => html`<span class="code">${row.path}</span>`],
+        [t('value'), row => html`<span class="code wrap">${row.value ?? '–'}</span>`],
+        [t('origin'), row => html`<span class="wrap">${row.origin}</span>`],
+      ]} /></section>`;
 }
 
 function Nodes() {
@@ -78,7 +94,8 @@ function Nodes() {
           [t('state'), row => html`<${Pill} kind=${row.up ? 'good' : 'bad'}>
             ${t(row.up ? 'up' : 'down')}<//>`],
           [t('roles'), row => row.role],
-        ]} rows=${data.slots.map(slot => ({ id: slot.server, ...slot }))} /></section></div>`}`;
+        ]} rows=${data.slots.map(slot => ({ id: slot.server, ...slot }))} /></section></div>`}
+    <${Settings} />`;
 }
 
 function Audit() {
@@ -109,7 +126,7 @@ function Audit() {
         [t('detail'), row => row.detail],
       ]} rows=${sums.data?.differences.map((row, n) => ({ id: n, ...row }))} /></section>
     <section class="panel card"><h2>${t('exports')}</h2><ul class="links">
-      ${['orders', 'payments', 'refunds', 'ledger'].map(name => html`<li>
+      ${['orders', 'payments', 'refunds', 'ledger', 'actions'].map(name => html`<li>
         <a href=${`/v1/admin/exports/${name}.csv`} download>${t('export.' + name)}</a></li>`)}
     </ul></section>`;
 }

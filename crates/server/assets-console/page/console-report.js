@@ -16,6 +16,7 @@ function Report({ params }) {
   const sums = usePoll(`/v1/admin/exports/reconciliation?sale=${seg(params.sale)}`, 0);
   const from = new Date(Math.floor(Date.now() / 60_000) * 60_000 - 59 * 3_600_000).toISOString();
   const series = usePoll(sale.data && `${path}/series?step=${STEP}&from=${from}`, 0);
+  const timeline = usePoll(`/v1/admin/actions?limit=200&subject=sale:${seg(params.sale)}`, 0);
   const [at, setAt] = useState(null);
   if (!sale.data) return html`<${Problem} error=${sale.error} /><p>${t('loading')}</p>`;
   const points = series.data?.points ?? [];
@@ -68,7 +69,16 @@ function Report({ params }) {
         [t('currency'), row => row.id],
         [t('captured'), row => money({ amount_minor: row.captured, currency: row.id }), 'end'],
         [t('refunded'), row => money({ amount_minor: row.refunded, currency: row.id }), 'end'],
-      ]} rows=${moneyRows(sums.data)} /></section>
+      ]} rows=${moneyRows(sums.data)} />
+      ${sums.data && html`<p><${Pill} kind=${sums.data.ok ? 'good' : 'bad'}>
+        ${t(sums.data.ok ? 'reconciled' : 'not_reconciled', { n: sums.data.differences.length })}
+      <//></p>`}</section>
+    <section class="panel card"><h2>${t('events')}</h2>
+      <${Table} caption=${t('events')} columns=${[
+        [t('time'), row => moment(row.at)],
+        [t('action'), row => word('action', row.action)],
+        [t('by'), row => row.by],
+      ]} rows=${timeline.data?.actions.toReversed()} /></section>
     ${findings.length > 0 && html`<section class="panel card"><h2>${t('findings')}</h2>
       <ul>${findings.map(finding => html`<li><b>${finding.rule}</b> ${finding.detail}</li>`)}</ul>
     </section>`}`;

@@ -22,6 +22,15 @@ import { pages as access } from '/assets/console-access.js';
 const pages = [...sales, ...live, ...report, ...orders, ...more, ...access];
 /* The key under which the browser remembers a sign-in. Scripts cannot read the cookie itself. */
 const SIGNED_IN = 'doorbuster.console';
+/* Whether operators can also sign in at an issuer; the server says so in the page. */
+const HAS_ISSUER = 'issuer' in document.getElementById('app').dataset;
+/* What the server says after a sign-in at the issuer. */
+const arrival = new URLSearchParams(location.search);
+const FAILED = arrival.get('sign-in');
+if (arrival.has('signed-in')) localStorage.setItem(SIGNED_IN, 'yes');
+if (FAILED || arrival.has('signed-in')) {
+  history.replaceState(null, '', location.pathname + location.hash);
+}
 const RANKS = ['viewer', 'operator', 'admin'];
 
 /** Returns the view of an address such as `#/sales/spring?item=phone`. */
@@ -58,6 +67,7 @@ function SignIn({ done, ended }) {
   return html`<main class="signin card" id="main">
     <h1>${t('sign_in')}</h1>
     ${ended && html`<p class="alarm" role="status">${t('session_ended')}</p>`}
+    ${FAILED && html`<p class="alarm alarm--bad" role="alert">${word('sign_in', FAILED)}</p>`}
     <form onSubmit=${send}>
       <${Field} label=${t('key')} hint=${t('key_hint')}>
         ${props => html`<input type="text" name="username" value="operator" hidden readonly
@@ -70,6 +80,8 @@ function SignIn({ done, ended }) {
         ${t('sign_in')}
       </button></p>
     </form>
+    ${HAS_ISSUER && html`<p>${t('sign_in_or')}</p>
+      <p><a class="button" href="/console/sign-in">${t('sign_in_issuer')}</a></p>`}
   </main>`;
 }
 

@@ -11,8 +11,8 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::Denied;
 
-/// Allowed difference between the shop's clock and this server's clock, in seconds.
-pub(super) const LEEWAY_SECS: i64 = 30;
+/// Tolerated difference between the shop's clock and this one, in seconds.
+pub(in crate::auth) const LEEWAY_SECS: i64 = 30;
 
 /// A buyer's name. It needs no allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]

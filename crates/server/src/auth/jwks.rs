@@ -42,7 +42,7 @@ pub(super) enum JwksSource {
 
 /// The reason why a key set could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the buyers' public keys from {from}: {why}")]
+#[error("cannot read the public keys from {from}: {why}")]
 pub struct JwksError {
     from: String,
     why: String,
@@ -93,6 +93,11 @@ impl Jwks {
         expected: &ExpectedClaims,
         now_secs: i64,
     ) -> Result<VerifiedBuyer, Denied> {
+        Claims::verify(&self.signed_claims(token)?, expected, now_secs)
+    }
+
+    /// The claims of a token as JSON, if its signature is valid. The caller checks the claims.
+    pub(super) fn signed_claims(&self, token: &str) -> Result<Vec<u8>, Denied> {
         const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
@@ -125,8 +130,7 @@ impl Jwks {
         if !holds {
             return Err(Denied::Bad("the token's signature is not valid"));
         }
-        let claims = URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)?;
-        Claims::verify(&claims, expected, now_secs)
+        URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)
     }
 
     /// The number of keys in use.
@@ -289,7 +293,7 @@ fn parse_key(value: serde_json::Value) -> Option<JwksKey> {
         tracing::warn!(
             kid = jwk.common.key_id,
             event = "auth.weak_key_ignored",
-            "ignored a weak key of auth.buyer_jwks, because anyone can forge its signatures"
+            "ignored a weak public key, because anyone can forge its signatures"
         );
         return None;
     }

@@ -13,8 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::fault::{SettingFault, SettingsError};
 use super::raw::{Environment, RawSettings, SettingOrigin};
 use super::{
-    AuthSettings, BrokerHost, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, payment,
-    shape,
+    AuthSettings, BrokerHost, BuyerKeys, Cidr, LogFormat, LogSettings, Settings, Shape, oidc,
+    payment, shape,
 };
 
 use crate::auth::check_jwks_file;
@@ -49,6 +49,7 @@ pub(super) fn check(
     let page_url = origin(&mut read, "page.url");
     let page = super::page::page(&mut read);
     let auth = auth(&mut read, demo);
+    let oidc = oidc::oidc(&mut read);
     let payment = payment::payment(&mut read, demo);
     let pass_keys = pass_keys(&mut read);
     let pass_ttl = read.integer("pass.ttl_secs", 5..=3600).map(Duration::from_secs);
@@ -78,6 +79,7 @@ pub(super) fn check(
             page_url,
             page,
             auth,
+            oidc,
             payment: payment?,
             pass_keys,
             pass_ttl: pass_ttl?,
@@ -91,6 +93,7 @@ pub(super) fn check(
             event_streams_max: event_streams.map(|number| to_size(number).get())?,
             stop_notice: stop_notice?,
             log: log?,
+            shown: Vec::new(),
             demo,
         })
     })();

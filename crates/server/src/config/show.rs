@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use doorbuster_api::admin::console::ShownSetting;
+
 use super::raw::{RawSettings, RawValue, SettingOrigin};
-use super::{SETTINGS, Settings};
+use super::{SETTINGS, Setting, Settings};
 
 /// Returns one line of TOML for each setting that has a value, with its origin.
 pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
@@ -41,6 +43,33 @@ pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
         };
     }
     out
+}
+
+/// Every setting, without secrets.
+pub(super) fn rows(raw: &RawSettings, settings: &Settings) -> Vec<ShownSetting> {
+    let row = |setting: &Setting| {
+        let path = setting.path;
+        let given = raw.get(path);
+        let mut origin = given.map_or(&SettingOrigin::Default, |given| &given.origin).to_string();
+        let is_opened = given.is_some_and(|given| given.origin == SettingOrigin::Default)
+            && opened_by_demo(path, settings);
+        let value = match given.map(|given| &given.value) {
+            _ if is_opened => {
+                "--demo".clone_into(&mut origin);
+                Some("true".to_owned())
+            }
+            Some(RawValue::List(entries)) if entries.is_empty() => Some("[]".to_owned()),
+            Some(_) if setting.secret => Some("\"***\"".to_owned()),
+            Some(value) => Some(render_value(value)),
+            None if is_generated(path, Some(settings)) => {
+                "generated".clone_into(&mut origin);
+                Some("\"***\"".to_owned())
+            }
+            None => derived_value(path, Some(settings)),
+        };
+        ShownSetting { path: path.to_owned(), value, origin }
+    };
+    SETTINGS.iter().map(row).collect()
 }
 
 fn render_value(value: &RawValue) -> String {

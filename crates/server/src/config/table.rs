@@ -30,7 +30,7 @@ pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_K
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 52] = [
+pub const SETTINGS: [Setting; 60] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
@@ -59,6 +59,14 @@ pub const SETTINGS: [Setting; 52] = [
     secret("auth.admin_key"),
     secret("auth.id_key"),
     live("auth.sign_in_url"),
+    plain("console.oidc.issuer"),
+    plain("console.oidc.client_id"),
+    secret("console.oidc.client_secret"),
+    plain("console.oidc.scopes"),
+    plain("console.oidc.role_claim"),
+    plain("console.oidc.viewers"),
+    plain("console.oidc.operators"),
+    plain("console.oidc.admins"),
     secret("store.url"),
     plain("store.peers"),
     secret("slots.urls"),

@@ -63,6 +63,7 @@ impl EdgeSightings {
         if engine.shared().is_none() || !about.lives(engine.now()) || !self.is_due(&about.node) {
             return;
         }
+        engine.note_edge();
         let (engine_too, value) = (engine.clone(), value.to_vec());
         engine.tasks().spawn(async move {
             if let Some(shared) = engine_too.shared() {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::node_memory::NodeMemory;
+use super::refusals::Refusals;
 use super::settlers::SettlerWatch;
 use super::{Engine, EngineError, Jobs};
 use crate::cache::Cache;
@@ -135,6 +136,7 @@ impl Engine {
             roles: options.roles,
             settlers: SettlerWatch::default(),
             parked: AtomicUsize::new(0),
+            refusals: Refusals::new(&options.id_key),
             meter: EngineMeter::default(),
             outages: Outages::default(),
             drained: Notify::new(),

@@ -300,7 +300,7 @@ impl WaitingRooms {
         Ok(room_state.room().is_some())
     }
 
-    /// Runs the batcher and the admitter until the future is dropped.
+    /// Runs the batcher and the admitter until it is dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         tokio::join!(self.batcher.run(self, engine), admitter::run(self, engine));
     }

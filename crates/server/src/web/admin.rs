@@ -3,6 +3,7 @@
 
 pub(crate) mod access_codes;
 pub(crate) mod actions;
+pub(crate) mod admissions;
 pub(crate) mod audit;
 pub(crate) mod blocks;
 pub(crate) mod buyers;
@@ -17,6 +18,7 @@ pub(crate) mod payments;
 pub(crate) mod phases;
 pub(crate) mod sales;
 pub(crate) mod series;
+pub(crate) mod settings;
 pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod stock;

@@ -139,6 +139,13 @@ impl Assets {
         if let Some(docs) = sources.get_mut("docs.html") {
             *docs = AssetSource::generated(super::docs::complete(&docs.text()));
         }
+        if settings.oidc.is_some()
+            && let Some(console) = sources.get_mut("console.html")
+        {
+            // The page offers the sign-in at the issuer.
+            let text = console.text().replace("<div id=\"app\"", "<div id=\"app\" data-issuer");
+            *console = AssetSource::generated(text);
+        }
         let styles = bundle::joined_styles("look.css", &sources);
         sources.insert("look.css".to_owned(), AssetSource::generated(styles));
         theme::apply(&settings.page.theme, &mut sources);

@@ -23,7 +23,7 @@ use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
 use super::reply::{Answer, empty, json, rendered};
 use super::router::get;
 use super::sales::shown_or_new;
-use super::{App, assets, input, payment, push, sales, shell, wire};
+use super::{App, assets, input, payment, push, sales, shell, sign_in, wire};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
 
@@ -43,13 +43,16 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
         ("/", "page", get(index)),
         ("/orders", "page", get(|| async { redirect(StatusCode::FOUND, "/#orders") })),
         ("/favicon.ico", "asset", get(icon)),
-        ("/console", "console", page("console.html")),
+        ("/console", "page", page("console.html")),
         ("/sale/{sale}", "page", get(sale)),
         ("/sale/{sale}/calendar.ics", "page", get(calendar)),
         ("/order/{order}", "page", get(order)),
         ("/assets/{name}", "asset", get(assets::get)),
         ("/push.js", "asset", get(push::worker)),
     ];
+    if app.oidc.is_some() {
+        routes.extend(sign_in::routes());
+    }
     if app.payments.sandbox().is_some() {
         routes.extend(payment::sandbox::routes());
     }

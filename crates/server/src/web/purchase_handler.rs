@@ -272,7 +272,7 @@ fn check_purchase(
     if let Some(refusal) =
         app.engine.refuse_from_memory((caller.buyer, key), sale, item, units, door)
     {
-        app.count_answer(sale, item, caller.buyer, refusal.answer(), now);
+        app.engine.count_answer(sale, item, caller.buyer, refusal.answer(), now);
         app.record_latency(sale, started);
         let standing = || {
             standing
@@ -301,7 +301,7 @@ fn check_purchase(
 async fn finish_purchase(app: &App, in_progress: &StartedPurchase) -> PurchaseReply {
     let bought = run_purchase(app, &in_progress.purchase).await;
     let Purchase { buyer, sale, item, units, .. } = &in_progress.purchase;
-    app.count_answer(sale, item, buyer.as_str(), bought.answer(), app.engine.now());
+    app.engine.count_answer(sale, item, buyer.as_str(), bought.answer(), app.engine.now());
     let caller = in_progress.client.caller(buyer.as_str());
     let status = || {
         in_progress

@@ -20,9 +20,14 @@ const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// How long a closed sale is recorded. Its last orders are counted in this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 const MINUTE_MS: i64 = 60_000;
-/// Past minutes that the leader sums each time, so that a new leader fills gaps.
+/// Past minutes that the leader adds up each time.
 const MINUTES_SUMMED: i64 = 5;
-/// If a second is this much earlier than the last one, the clock was set back.
+/// A process that begins to lead adds up what the seconds of this time still have, because minutes
+/// may have ended while no node led. Seconds are kept for a day.
+const FIRST_SUMMED_MS: i64 = 86_400_000;
+/// Seconds that are read at once for it.
+const READ_AT_ONCE_MS: i64 = 3_600_000;
+/// A second that is this much earlier than the last one means that the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
 /// Most points that wait for the store. At this bound the oldest points are dropped.
 const PENDING_MAX: usize = 1_024;
@@ -108,7 +113,7 @@ struct SaleProgress {
 pub(crate) struct SeriesRecorder {
     sales: Mutex<HashMap<String, SaleProgress>>,
     pending: Mutex<VecDeque<SalePoint>>,
-    /// The minute in which this node last summed minutes.
+    /// The minute in which minutes were last added up; 0: not since this node leads.
     summed: AtomicI64,
 }
 
@@ -121,11 +126,7 @@ impl App {
             every.tick().await;
             let now = self.engine.now();
             self.record_seconds(now).await;
-            let minute = start_of(now, PointStep::Minute).0;
-            if self.engine.control().leads()
-                && self.series.summed.swap(minute, Ordering::Relaxed) != minute
-                && let Err(error) = self.sum_minutes(now).await
-            {
+            if let Err(error) = self.sum_due_minutes(now).await {
                 tracing::debug!(%error, "failed to add up the minutes of sales; will retry");
             }
         }
@@ -222,12 +223,39 @@ impl App {
         }
     }
 
-    /// Sums the minutes that ended at least a minute ago, from the seconds of all nodes. Minutes
-    /// that were summed before do not change.
-    async fn sum_minutes(&self, now: Millis) -> Result<(), StoreError> {
-        let to = start_of(now, PointStep::Minute).plus(-MINUTE_MS);
-        let from = to.plus(-MINUTES_SUMMED * MINUTE_MS);
-        for sale in self.sales_for_ms(now, 2 * MINUTES_SUMMED * MINUTE_MS) {
+    /// On the leader, adds up the minutes that ended at least a minute ago, once a minute. The
+    /// first time, adds up all minutes that have seconds.
+    async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
+        if !self.engine.control().leads() {
+            self.series.summed.store(0, Ordering::Relaxed);
+            return Ok(());
+        }
+        let minute = start_of(now, PointStep::Minute);
+        let last = self.series.summed.load(Ordering::Relaxed);
+        if last == minute.0 {
+            return Ok(());
+        }
+        let to = minute.plus(-MINUTE_MS);
+        let past_ms = if last == 0 { FIRST_SUMMED_MS } else { MINUTES_SUMMED * MINUTE_MS };
+        let mut from = to.plus(-past_ms);
+        while from < to {
+            let end = from.plus(READ_AT_ONCE_MS).min(to);
+            self.sum_minutes(now, past_ms, (from, end)).await?;
+            from = end;
+        }
+        self.series.summed.store(minute.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Adds up these minutes from the seconds of all nodes. A minute that was added up before stays
+    /// as it is.
+    async fn sum_minutes(
+        &self,
+        now: Millis,
+        past_ms: i64,
+        (from, to): (Millis, Millis),
+    ) -> Result<(), StoreError> {
+        for sale in self.sales_for_ms(now, 2 * past_ms) {
             let query = PointQuery { sale: sale.row.id.clone(), step: PointStep::Second, from, to };
             let minutes = minutes_of(&self.engine.store().points(query).await?);
             if !minutes.is_empty() {

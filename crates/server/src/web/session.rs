@@ -1,4 +1,4 @@
-//! Signs operators in at the console. The server exchanges an operator's key for a cookie.
+//! Sessions at the console: an operator's key, or a sign-in at an issuer, is exchanged for a cookie.
 //!
 //! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
 //! and deleting the key ends the session. A change with the cookie also needs a header that other
@@ -17,7 +17,7 @@ use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, Scope};
 use doorbuster_core::Millis;
-use doorbuster_store::{Hash, NewAction, recorded};
+use doorbuster_store::{Hash, NewAction, SessionOwner, recorded};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -25,9 +25,9 @@ use super::dispatch::request_id;
 use super::failure::failed;
 use super::identity::{Client, OperatorIdentity};
 use super::input;
-use super::reply::{Answer, Refused, empty, json};
+use super::reply::{Answer, Refused, Reply, empty, json};
 use super::{App, wire};
-use crate::auth::{CONFIGURED_KEY, Denied, Operator, Operators};
+use crate::auth::{CONFIGURED_KEY, Denied, Operator, Operators, role_of_row};
 
 /// The name of the cookie.
 const SESSION_COOKIE: &str = "doorbuster_session";
@@ -35,6 +35,8 @@ const SESSION_COOKIE: &str = "doorbuster_session";
 const CONSOLE_HEADER: &str = "x-doorbuster-console";
 /// How long a session lasts.
 const SESSION_SECS: i64 = 8 * 3_600;
+/// The session does not exist or has expired.
+const ENDED: Denied = Denied::Bad("the session has ended; sign in again");
 /// Random bytes in the cookie.
 const COOKIE_BYTES: usize = 32;
 /// Wrong keys that one address may send in a minute.
@@ -51,7 +53,7 @@ pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, (i64, u32)>>);
 impl WrongKeys {
     /// Counts a key as wrong before it is checked. So concurrent requests cannot exceed the limit.
     /// `Err`: the address has sent too many wrong keys and may try again in this many seconds.
-    fn add(&self, address: IpAddr, now: Millis) -> Result<(), u32> {
+    pub(super) fn add(&self, address: IpAddr, now: Millis) -> Result<(), u32> {
         let minute = now.0.div_euclid(MINUTE_MS);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= ADDRESSES_MAX {
@@ -74,7 +76,7 @@ impl WrongKeys {
     }
 
     /// Subtracts one wrong key, because the key was right.
-    fn remove(&self, address: IpAddr) {
+    pub(super) fn remove(&self, address: IpAddr) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, wrong)) = counts.get_mut(&network(address)) {
             *wrong = wrong.saturating_sub(1);
@@ -110,20 +112,46 @@ pub(crate) async fn create(
     let operator = app.operator_of_hash(hash).await;
     let operator = operator.map_err(|denied| app.denied_problem(denied))?;
     app.wrong_keys.remove(client.address);
-    let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
     let action = NewAction {
         by: operator.id.to_string(),
         action: "session.created".to_owned(),
-        subject: format!("key:{}", operator.id),
+        subject: subject_of(&operator.id),
         changes: Vec::new(),
         address: Some(client.address.to_string()),
         request_id: request_id(&headers).to_str().ok().map(str::to_owned),
     };
-    let until = now.plus(SESSION_SECS * 1_000);
-    let store = app.engine.store();
-    let insert = store.insert_session(Operators::hash(&cookie), hash, until);
-    recorded(action, insert).await.map_err(failed)?;
-    Ok(with_cookie(&app, &headers, &cookie, SESSION_SECS))
+    let session = NewSessionFor { owner: SessionOwner::Key(hash), action };
+    let cookie = session.start(&app, &headers).await?;
+    Ok(with_cookie(cookie))
+}
+
+/// A session that begins.
+pub(super) struct NewSessionFor {
+    pub(super) owner: SessionOwner,
+    /// The action that records the session.
+    pub(super) action: NewAction,
+}
+
+impl NewSessionFor {
+    /// Adds the session, and returns the cookie that the browser must set.
+    pub(super) async fn start(
+        self,
+        app: &App,
+        headers: &HeaderMap,
+    ) -> Result<HeaderValue, Refused> {
+        let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
+        let until = app.engine.now().plus(SESSION_SECS * 1_000);
+        let store = app.engine.store();
+        let insert = store.insert_session(Operators::hash(&cookie), self.owner, until);
+        recorded(self.action, insert).await.map_err(failed)?;
+        Ok(session_cookie(app, headers, &cookie, SESSION_SECS))
+    }
+}
+
+/// The subject of actions about a session: a key, or a person without one.
+fn subject_of(id: &str) -> String {
+    let kind = if id.starts_with("oidc:") { "person" } else { "key" };
+    format!("{kind}:{id}")
 }
 
 /// `GET /v1/admin/session`
@@ -132,18 +160,20 @@ pub(crate) async fn get(
     OperatorIdentity(by): OperatorIdentity,
     headers: HeaderMap,
 ) -> Answer {
-    let name = match &*by.id {
-        CONFIGURED_KEY => CONFIGURED_KEY.to_owned(),
-        id => {
-            let keys = app.engine.store().keys().await.map_err(failed)?;
-            keys.into_iter().find(|key| key.id == id).map(|key| key.name).unwrap_or_default()
-        }
-    };
     let found = match cookie(&headers).filter(|_| !headers.contains_key(AUTHORIZATION)) {
         Some(cookie) => app.engine.store().session(Operators::hash(cookie)).await,
         None => Ok(None),
     };
-    let expires_at = found.map_err(failed)?.map(|(_, until)| wire::time(until));
+    let found = found.map_err(failed)?;
+    let name = match (&found, &*by.id) {
+        (Some((SessionOwner::Person(person), _)), _) => person.name.clone(),
+        (_, CONFIGURED_KEY) => CONFIGURED_KEY.to_owned(),
+        (_, id) => {
+            let keys = app.engine.store().keys().await.map_err(failed)?;
+            keys.into_iter().find(|key| key.id == id).map(|key| key.name).unwrap_or_default()
+        }
+    };
+    let expires_at = found.map(|(_, until)| wire::time(until));
     let key = SessionKey { id: by.id.to_string(), name };
     Ok(json(StatusCode::OK, &Session { key, role: by.role, expires_at }))
 }
@@ -155,32 +185,47 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Answer {
     if let Some(cookie) = cookie(&headers) {
-        let action = by.action("session.deleted", "key", &by.id);
+        let action =
+            NewAction { subject: subject_of(&by.id), ..by.action("session.deleted", "", "") };
         let delete = app.engine.store().delete_session(Operators::hash(cookie));
         recorded(action, delete).await.map_err(failed)?;
     }
-    Ok(with_cookie(&app, &headers, "", 0))
+    Ok(with_cookie(session_cookie(&app, &headers, "", 0)))
 }
 
-/// Returns an empty answer that sets the cookie for `seconds`. Zero removes the cookie.
-fn with_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> super::reply::Reply {
-    let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
-    let secure = if app.is_https || by_proxy { "; Secure" } else { "" };
-    let cookie = format!(
-        "{SESSION_COOKIE}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}"
-    );
+/// An empty answer that sets this cookie.
+fn with_cookie(cookie: HeaderValue) -> Reply {
     let mut reply = empty(StatusCode::NO_CONTENT);
-    let cookie = HeaderValue::from_str(&cookie).expect("base64 and plain words");
     reply.headers_mut().insert(SET_COOKIE, cookie);
     reply
 }
 
-/// Returns the session cookie of a request.
+/// The cookie of a session for this many seconds; 0 removes it.
+fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> HeaderValue {
+    let secure = secure(app, headers);
+    let cookie = format!(
+        "{SESSION_COOKIE}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}"
+    );
+    HeaderValue::from_str(&cookie).expect("base64 and plain words")
+}
+
+/// The end of a cookie that browsers send only by HTTPS, where they use HTTPS.
+pub(super) fn secure(app: &App, headers: &HeaderMap) -> &'static str {
+    let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    if app.is_https || by_proxy { "; Secure" } else { "" }
+}
+
+/// The session cookie of a request.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie_of(headers, SESSION_COOKIE)
+}
+
+/// The first cookie of a request with this name.
+pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = values.flat_map(|value| value.split(';'));
     let mut found = pairs.filter_map(|pair| pair.trim().split_once('='));
-    found.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value)
+    found.find(|(name, _)| *name == wanted).map(|(_, value)| value)
 }
 
 impl App {
@@ -196,11 +241,14 @@ impl App {
             return Ok(self.operator(headers, wanted).await?);
         };
         let found = self.engine.store().session(Operators::hash(session)).await.map_err(failed)?;
-        let Some((key, _)) = found else {
-            let denied = Denied::Bad("the session has ended; sign in again");
-            return Err(self.denied_problem(denied).into());
+        let operator = match found {
+            Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
+            // Without the issuer, nobody can say any more who this is.
+            Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
+                Ok(Operator { id: person.id.into(), role: role_of_row(person.role) })
+            }
+            Some((SessionOwner::Person(_), _)) | None => Err(ENDED),
         };
-        let operator = self.operator_of_hash(key).await;
         let operator = operator.map_err(|denied| self.denied_problem(denied))?;
         let changes = !matches!(*method, Method::GET | Method::HEAD);
         if changes && headers.get(CONSOLE_HEADER).is_none_or(|value| value != "1") {

@@ -2,6 +2,8 @@
 //! buyer's history, and the check before opening.
 
 mod every_action;
+#[path = "console/sign_in.rs"]
+mod sign_in;
 
 use serde_json::{Value, json};
 

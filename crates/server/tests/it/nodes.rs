@@ -22,6 +22,7 @@ mod flood;
 mod leaders;
 mod live_spread;
 pub(crate) mod redis;
+mod refusals;
 mod settlers;
 mod short_stock;
 mod wait_bounds;

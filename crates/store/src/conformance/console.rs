@@ -2,23 +2,30 @@
 use doorbuster_core::{Millis, NodeId};
 
 use super::Fixture;
-use crate::contract::{NodeRow, PointQuery, PointStep, RetentionCutoffs, SalePoint};
+use crate::contract::{
+    AdminRole, NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, SalePoint, SessionOwner,
+};
 
 /// A session is found until it is deleted or expires.
 pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
     let store = &fixture.store;
     let until = fixture.clock.now().plus(1_000);
     for n in [1, 2] {
-        store.insert_session([n; 32], [9; 32], until).await.expect("writes");
+        let owner = SessionOwner::Key([9; 32]);
+        store.insert_session([n; 32], owner, until).await.expect("writes");
     }
+    let ann = Person { id: "oidc:ann".into(), name: "Ann".into(), role: AdminRole::Operator };
+    let ann = SessionOwner::Person(ann);
+    store.insert_session([4; 32], ann.clone(), until).await.expect("writes");
     let found = async |n: u8| store.session([n; 32]).await.expect("reads");
-    assert_eq!(found(1).await, Some(([9; 32], until)));
+    assert_eq!(found(4).await, Some((ann, until)));
+    assert_eq!(found(1).await, Some((SessionOwner::Key([9; 32]), until)));
     assert_eq!(found(3).await, None);
     assert!(store.delete_session([1; 32]).await.expect("writes"));
     assert!(!store.delete_session([1; 32]).await.expect("writes"));
     assert_eq!(found(1).await, None);
     fixture.clock.advance(999);
-    assert_eq!(found(2).await, Some(([9; 32], until)));
+    assert_eq!(found(2).await, Some((SessionOwner::Key([9; 32]), until)));
     fixture.clock.advance(1);
     assert_eq!(found(2).await, None);
 }
@@ -42,6 +49,8 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
     assert_eq!(nodes().await, [row(3, 1_000, false, "{}"), seven.clone()]);
     fixture.clock.advance(1_000);
     assert_eq!(nodes().await, std::slice::from_ref(&seven));
+    let gone = async |since| store.nodes_gone_since(now.plus(since)).await.expect("reads");
+    assert_eq!([gone(999).await, gone(1_000).await], [1, 0]);
     fixture.clock.advance(500);
     assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
 }

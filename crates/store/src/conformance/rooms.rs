@@ -7,7 +7,8 @@ use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, ItemId, SlotKey, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
-use crate::contract::{EnterOutcome, RoomVisitor};
+use crate::actions::recorded;
+use crate::contract::{ActionQuery, EnterOutcome, NewAction, RoomProgressStep, RoomVisitor};
 
 const SALE: &str = "spring";
 /// As short as a first turn, so that it ends alike whether others wait or not.
@@ -303,4 +304,33 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     let called = fixture.store.admit_visitors(SALE, &seen, 2, FOR_MS).await.expect("writes");
     assert_eq!(called.len(), 2, "one call admits at most its maximum");
     assert_eq!(call(&fixture).await, ["c"]);
+}
+
+/// An operator admits visitors whatever is left of the stock, and the action says how many.
+pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fixture) {
+    let store = &fixture.store;
+    sale(&fixture, 1, 1).await;
+    let more = async |visitors| {
+        let action = NewAction::by_engine("visitors.admitted", format!("sale:{SALE}"), "a test");
+        recorded(action, store.admit_more(SALE, visitors, FOR_MS)).await.expect("writes")
+    };
+    assert_eq!(more(1).await, None, "there is no room");
+    enter(&fixture, &["anna", "bert", "carl"]).await;
+    assert_eq!(more(1).await, None, "the sale is not open");
+    open(&fixture).await;
+    store.open_room(SALE, seed()).await.expect("writes");
+    assert_eq!(more(2).await, Some(RoomProgressStep { admitted: 2, waiting: 1 }));
+    assert_eq!(call(&fixture).await, Vec::<String>::new(), "two are on their way to one unit");
+    enter(&fixture, &["dora"]).await;
+    assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 2, waiting: 0 }));
+    assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 0, waiting: 0 }));
+    let admitted = store.admitted_after(SALE, 0, 10).await.expect("reads");
+    let until = fixture.clock.now().plus(FOR_MS);
+    assert!(admitted.iter().all(|visitor| visitor.until == Some(until)), "{admitted:?}");
+    let query = ActionQuery { limit: 10, ..ActionQuery::default() };
+    let actions = store.actions(query).await.expect("reads");
+    let counts = actions.iter().map(|row| row.action.changes[0].to.as_u64());
+    assert_eq!(counts.collect::<Vec<_>>(), [Some(2), Some(2)], "a call without effect has no row");
+    store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
+    assert_eq!(more(1).await, None, "the sale is paused");
 }

@@ -6,7 +6,7 @@ use super::{Fixture, new_item, new_sale};
 use crate::actions::recorded;
 use crate::contract::{
     ActionQuery, AdminKey, AdminRole, DeleteOutcome, FieldChange, NewAction, PatchOutcome,
-    SalePatch, SaleRow, SpreadOutcome, StepOutcome,
+    SalePatch, SaleRow, SessionOwner, SpreadOutcome, StepOutcome,
 };
 
 async fn create(fixture: &Fixture, id: &str) -> SaleRow {
@@ -276,7 +276,8 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     recorded(action("sale.opened", "sale:unrecorded"), open).await.expect("writes");
     let again = store.step_sale("unrecorded", PhaseStep::Open);
     recorded(action("sale.opened", "sale:unrecorded"), again).await.expect("answers");
-    let sign_in = store.insert_session([1; 32], [2; 32], fixture.clock.now().plus(1_000));
+    let until = fixture.clock.now().plus(1_000);
+    let sign_in = store.insert_session([1; 32], SessionOwner::Key([2; 32]), until);
     recorded(action("session.created", "key:key_a"), sign_in).await.expect("writes");
     let query = |action: Option<&str>, before| ActionQuery {
         action: action.map(str::to_owned),
@@ -301,6 +302,10 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     let opened = store.actions(query(Some("sale.opened"), None)).await.expect("reads");
     assert_eq!(opened, rows[1..2]);
     assert_eq!(store.actions(query(None, Some(rows[1].seq))).await.expect("reads"), rows[2..]);
+    let oldest_first = store.actions_oldest_first(query(None, None)).await.expect("reads");
+    assert!(oldest_first.iter().eq(rows.iter().rev()));
+    let after = ActionQuery { after: Some(rows[1].seq), ..query(None, None) };
+    assert_eq!(store.actions_oldest_first(after).await.expect("reads"), rows[..1]);
     let by_another_key = ActionQuery { by: Some("key_b".to_owned()), ..query(None, None) };
     assert_eq!(store.actions(by_another_key).await.expect("reads"), []);
 }

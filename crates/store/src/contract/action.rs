@@ -77,6 +77,8 @@ pub struct ActionQuery {
     pub subject: Option<String>,
     /// Only actions before this number.
     pub before: Option<i64>,
+    /// Only actions after this number.
+    pub after: Option<i64>,
     /// The largest number of actions in the list.
     pub limit: usize,
 }

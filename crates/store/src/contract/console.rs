@@ -5,6 +5,86 @@ use doorbuster_core::{Millis, NodeId};
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
+/// Who a session at the console belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionOwner {
+    /// The key with this hash. The session ends with the key.
+    Key(Hash),
+    /// A person whom another system signed in.
+    Person(Person),
+}
+
+/// A person whom another system signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The id in actions.
+    pub id: String,
+    /// The name, for display.
+    pub name: String,
+    /// What the person may do.
+    pub role: AdminRole,
+}
+
+/// What an operator may do. Each role includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdminRole {
+    /// Reads everything.
+    Viewer,
+    /// Also changes sales, phases, stock and orders.
+    Operator,
+    /// Also manages keys.
+    Admin,
+}
+
+/// An operator's key, without the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminKey {
+    /// The id, `key_…`.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
+    /// What the key permits.
+    pub role: AdminRole,
+    /// SHA-256 of the key.
+    pub hash: [u8; 32],
+    /// When it was created.
+    pub created_at: Millis,
+}
+
+impl AdminRole {
+    /// The name in the store.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role with this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.as_str() == name)
+    }
+}
+
+impl SessionOwner {
+    /// The hash of the key. A person has none, and gets a hash that no key has.
+    pub(crate) fn key_hash(&self) -> Hash {
+        match self {
+            Self::Key(hash) => *hash,
+            Self::Person(_) => [0; 32],
+        }
+    }
+
+    /// The person, if the session belongs to no key.
+    pub(crate) fn person(&self) -> Option<&Person> {
+        match self {
+            Self::Key(_) => None,
+            Self::Person(person) => Some(person),
+        }
+    }
+}
+
 /// A node, as it described itself at the last renewal of its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRow {

@@ -49,6 +49,15 @@ pub enum EnterOutcome {
     Full,
 }
 
+/// How many visitors one call admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomProgressStep {
+    /// Visitors that the call admitted.
+    pub admitted: u64,
+    /// Visitors that still wait.
+    pub waiting: u64,
+}
+
 /// A room and its sale's supply, in one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomView {

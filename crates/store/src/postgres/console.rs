@@ -3,7 +3,9 @@ use tokio_postgres::Row;
 
 use doorbuster_core::{Millis, NodeId};
 
-use crate::contract::{Hash, NodeRow, PointQuery, SalePoint, StoreServer};
+use crate::contract::{
+    AdminRole, Hash, NodeRow, Person, PointQuery, SalePoint, SessionOwner, StoreServer,
+};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -16,24 +18,37 @@ impl Postgres {
     pub(crate) async fn insert_session(
         &self,
         hash: Hash,
-        key: Hash,
+        owner: SessionOwner,
         until: Millis,
     ) -> StoreResult<()> {
         let insert = move |ledger: &mut PostgresLedger<'_>| {
             ledger.run("DELETE FROM console_session WHERE until <= $1", &[&ledger.now.0])?;
-            let sql = "INSERT INTO console_session (hash, key_hash, until) VALUES ($1, $2, $3)";
-            ledger.run(sql, &[&hash.as_slice(), &key.as_slice(), &until.0])?;
+            let (key, person) = (owner.key_hash(), owner.person());
+            let sql = "INSERT INTO console_session (hash, key_hash, until, person, person_name,
+                       person_role) VALUES ($1, $2, $3, $4, $5, $6)";
+            let id = person.map(|person| &person.id);
+            let name = person.map(|person| &person.name);
+            let role = person.map(|person| person.role.as_str());
+            ledger.run(sql, &[&hash.as_slice(), &key.as_slice(), &until.0, &id, &name, &role])?;
             ledger.record(&[])
         };
         self.job(RetryUnknown::Never, insert).await
     }
 
-    pub(crate) async fn session(&self, hash: Hash) -> StoreResult<Option<(Hash, Millis)>> {
-        let sql = "SELECT key_hash, until FROM console_session WHERE hash = $1 AND until > $2";
+    pub(crate) async fn session(&self, hash: Hash) -> StoreResult<Option<(SessionOwner, Millis)>> {
+        let sql = "SELECT key_hash, until, person, person_name, person_role FROM console_session
+                   WHERE hash = $1 AND until > $2";
         self.one(sql, &[&hash.as_slice(), &self.now().0], |row| {
             let key: &[u8] = row.try_get(0)?;
-            let key = key.try_into().map_err(|_| rows::bad_row("hash"))?;
-            Ok((key, Millis(row.try_get(1)?)))
+            let owner = match row.try_get::<_, Option<String>>(2)? {
+                None => SessionOwner::Key(key.try_into().map_err(|_| rows::bad_row("hash"))?),
+                Some(id) => SessionOwner::Person(Person {
+                    id,
+                    name: row.try_get(3)?,
+                    role: rows::parse_text(row, 4, "role", AdminRole::parse)?,
+                }),
+            };
+            Ok((owner, Millis(row.try_get(1)?)))
         })
         .await
     }
@@ -60,6 +75,12 @@ impl Postgres {
             })
         };
         self.all(sql, &[&self.now().0], node).await
+    }
+
+    pub(crate) async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
+        let sql = "SELECT count(*) FROM node WHERE until > $1 AND until <= $2";
+        let gone = self.one(sql, &[&since.0, &self.now().0], |row| rows::number(row, 0)).await?;
+        Ok(gone.unwrap_or(0))
     }
 
     pub(crate) async fn server(&self) -> StoreResult<StoreServer> {

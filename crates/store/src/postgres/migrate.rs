@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (12, "leave", include_str!("../../migrations/postgres/0012_leave.sql")),
     (13, "auto_spread", include_str!("../../migrations/postgres/0013_auto_spread.sql")),
     (14, "digest", include_str!("../../migrations/postgres/0014_digest.sql")),
+    (15, "sign_in", include_str!("../../migrations/postgres/0015_sign_in.sql")),
     (16, "pages", include_str!("../../migrations/postgres/0016_pages.sql")),
 ];
 

@@ -2,6 +2,7 @@
 use doorbuster_core::{Millis, NodeId};
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::actions;
 use crate::contract::{ActionQuery, ActionRow, AdminKey, AdminRole, FieldChange, NewAction};
@@ -13,9 +14,6 @@ use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::rows;
 use super::run::RetryUnknown;
-
-const ROLES: [(AdminRole, &str); 3] =
-    [(AdminRole::Viewer, "viewer"), (AdminRole::Operator, "operator"), (AdminRole::Admin, "admin")];
 
 fn action_row(row: &Row) -> Result<ActionRow, Failure> {
     let changes = actions::changes_from_json(row.try_get(5)?);
@@ -54,17 +52,28 @@ impl PostgresLedger<'_> {
     }
 }
 
+macro_rules! actions_in_order {
+    ($order:literal) => {
+        concat!(
+            "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
+             WHERE ($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR action = $2)
+               AND ($3::text IS NULL OR subject = $3) AND ($4::bigint IS NULL OR seq < $4)
+               AND ($5::bigint IS NULL OR seq > $5) ORDER BY seq ",
+            $order,
+            " LIMIT $6"
+        )
+    };
+}
+
 impl Postgres {
     pub(crate) async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
         let sql = "SELECT id, name, role, hash, created_at FROM admin_key ORDER BY created_at, id";
         self.all(sql, &[], |row| {
-            let role =
-                |word: &str| ROLES.iter().find(|(_, name)| *name == word).map(|(role, _)| *role);
             let hash: &[u8] = row.try_get(3)?;
             Ok(AdminKey {
                 id: row.try_get(0)?,
                 name: row.try_get(1)?,
-                role: rows::parse_text(row, 2, "role", role)?,
+                role: rows::parse_text(row, 2, "role", AdminRole::parse)?,
                 hash: hash.try_into().map_err(|_| rows::bad_row("hash"))?,
                 created_at: Millis(row.try_get(4)?),
             })
@@ -74,7 +83,7 @@ impl Postgres {
 
     pub(crate) async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
         let insert = move |ledger: &mut super::PostgresLedger<'_>| {
-            let role = ROLES.iter().find(|(role, _)| *role == key.role).map(|(_, name)| *name);
+            let role = key.role.as_str();
             let sql = "INSERT INTO admin_key (id, name, role, hash, created_at)
                        VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
             match ledger
@@ -103,12 +112,25 @@ impl Postgres {
     }
 
     pub(crate) async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
-        let sql = "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
-             WHERE ($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR action = $2)
-               AND ($3::text IS NULL OR subject = $3) AND ($4::bigint IS NULL OR seq < $4)
-             ORDER BY seq DESC LIMIT $5";
-        let ActionQuery { by, action, subject, before, limit } = &query;
-        self.all(sql, &[by, action, subject, before, &as_limit(*limit)], action_row).await
+        self.actions_by(actions_in_order!("DESC"), &query).await
+    }
+
+    pub(crate) async fn actions_oldest_first(
+        &self,
+        query: ActionQuery,
+    ) -> StoreResult<Vec<ActionRow>> {
+        self.actions_by(actions_in_order!("ASC"), &query).await
+    }
+
+    async fn actions_by(
+        &self,
+        sql: &'static str,
+        query: &ActionQuery,
+    ) -> StoreResult<Vec<ActionRow>> {
+        let ActionQuery { by, action, subject, before, after, limit } = query;
+        let values: [&(dyn ToSql + Sync); 6] =
+            [by, action, subject, before, after, &as_limit(*limit)];
+        self.all(sql, &values, action_row).await
     }
 
     /// Takes the lease if this node has it or it has expired.

@@ -1,5 +1,6 @@
 //! Waiting rooms in PostgreSQL. Entering and admitting lock the room's row, so they run one after
 //! the other.
+mod admit;
 mod keep;
 
 use std::collections::HashMap;
@@ -7,10 +8,10 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply, first_turn_ms};
+use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
-use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
+use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -238,54 +239,21 @@ fn view(row: &Row) -> Done<WaitingRoomView> {
     })
 }
 
-fn call(
-    ledger: &mut PostgresLedger<'_>,
-    sale: &str,
-    seen: u64,
-    shop: RoomSupply,
-    calls_max: u64,
-    for_ms: i64,
-) -> Done<Vec<RoomVisitor>> {
-    let now = ledger.now;
-    let Some(mut room) = ledger.one(ROOM, &[&sale], room)?.filter(|room| room.line.called == seen)
-    else {
-        return Ok(Vec::new());
-    };
-    let (free, _) = ledger.one(STOCK, &[&sale], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
-    let (before, after) =
-        room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
-    if after == before {
-        return Ok(Vec::new());
-    }
-    let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
-    let sql = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
-         WHERE sale_id = $1 AND lot > (SELECT coalesce(called_lot, ''::bytea) FROM waiting_room
-         WHERE sale_id = $1) ORDER BY lot LIMIT $2";
-    let mut called = ledger.all(sql, &[&sale, &int(drawn - before)], visitor)?;
-    if let Some(last) = called.last().and_then(|last| last.lot) {
-        let sql = "UPDATE waiting_room SET called_lot = $2 WHERE sale_id = $1";
-        ledger.run(sql, &[&sale, &last.bytes().as_slice()])?;
-    }
-    let sql = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
-         WHERE sale_id = $1 AND rank > $2 AND rank <= $3 ORDER BY rank";
-    called.extend(ledger.all(sql, &[&sale, &int(drawn), &int(after)], visitor)?);
-    let until = now.plus(first_turn_ms(for_ms, room.line.waiting() > 0));
-    for (visitor, rank) in called.iter_mut().zip(before + 1..) {
-        let until = visitor.place(None).call_until(until);
-        (visitor.rank, visitor.until) = (Some(rank), Some(until));
-    }
-    let names: Vec<&str> = called.iter().map(|visitor| visitor.buyer.as_str()).collect();
-    let ends: Vec<i64> = called.iter().filter_map(|visitor| Some(visitor.until?.0)).collect();
-    let sql = "UPDATE waiting_room_visitor p SET rank = t.rank + $3, called_at = $4,
-               admitted_until = t.until
-         FROM unnest($2::text[], $5::bigint[]) WITH ORDINALITY AS t (buyer, until, rank)
-         WHERE p.sale_id = $1 AND p.buyer = t.buyer";
-    ledger.run(sql, &[&sale, &names, &int(before), &now.0, &ends])?;
-    put_progress(ledger, sale, &room.line)?;
-    Ok(called)
-}
-
 impl Postgres {
+    pub(crate) async fn admit_more(
+        &self,
+        sale: &str,
+        visitors: u64,
+        for_ms: i64,
+    ) -> StoreResult<Option<RoomProgressStep>> {
+        let sale = sale.to_owned();
+        let admit = move |ledger: &mut PostgresLedger<'_>| {
+            admit::call_more(ledger, &sale, visitors, for_ms)
+        };
+        // A repetition would admit twice.
+        self.job(RetryUnknown::Never, admit).await
+    }
+
     pub(crate) async fn enter_room(
         &self,
         sale: &str,
@@ -362,7 +330,7 @@ impl Postgres {
     ) -> StoreResult<Vec<RoomVisitor>> {
         let sale = sale.to_owned();
         self.job(RetryUnknown::Allowed, move |ledger| {
-            call(ledger, &sale, seen, shop, calls_max, for_ms)
+            admit::call(ledger, &sale, seen, shop, calls_max, for_ms)
         })
         .await
     }

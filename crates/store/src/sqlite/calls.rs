@@ -306,7 +306,14 @@ impl Sqlite {
     }
 
     pub(crate) async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
-        self.read(move |sql| operators::actions(sql, &query)).await
+        self.read(move |sql| operators::actions(sql, operators::NEWEST_ACTIONS_FIRST, &query)).await
+    }
+
+    pub(crate) async fn actions_oldest_first(
+        &self,
+        query: ActionQuery,
+    ) -> StoreResult<Vec<ActionRow>> {
+        self.read(move |sql| operators::actions(sql, operators::OLDEST_ACTIONS_FIRST, &query)).await
     }
 
     pub(crate) async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {

@@ -3,36 +3,61 @@ use rusqlite::params;
 
 use doorbuster_core::{Millis, NodeId};
 
-use crate::contract::{Hash, NodeRow, PointQuery, SalePoint, StoreServer};
+use crate::contract::{
+    AdminRole, Hash, NodeRow, Person, PointQuery, SalePoint, SessionOwner, StoreServer,
+};
 use crate::store::StoreResult;
 
 use super::Sqlite;
+use super::failure::Failure;
 
 impl Sqlite {
     pub(crate) async fn insert_session(
         &self,
         hash: Hash,
-        key: Hash,
+        owner: SessionOwner,
         until: Millis,
     ) -> StoreResult<()> {
         self.job(move |ledger| {
             let now = ledger.now;
             ledger.sql.run("DELETE FROM console_session WHERE until <= ?1", params![now.0])?;
+            let key = owner.key_hash();
+            let person = owner.person();
             ledger.sql.run(
-                "INSERT INTO console_session (hash, key_hash, until) VALUES (?1, ?2, ?3)",
-                params![hash, key, until.0],
+                "INSERT INTO console_session (hash, key_hash, until, person, person_name,
+                 person_role) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    hash,
+                    key,
+                    until.0,
+                    person.map(|person| &person.id),
+                    person.map(|person| &person.name),
+                    person.map(|person| person.role.as_str()),
+                ],
             )?;
             ledger.record(&[])
         })
         .await
     }
 
-    pub(crate) async fn session(&self, hash: Hash) -> StoreResult<Option<(Hash, Millis)>> {
-        const SQL: &str = "SELECT key_hash, until FROM console_session WHERE hash = ?1
-                           AND until > ?2";
+    pub(crate) async fn session(&self, hash: Hash) -> StoreResult<Option<(SessionOwner, Millis)>> {
+        const SQL: &str = "SELECT key_hash, until, person, person_name, person_role
+                           FROM console_session WHERE hash = ?1 AND until > ?2";
         let now = self.now();
         self.read(move |sql| {
-            sql.one(SQL, params![hash, now.0], |row| Ok((row.get(0)?, Millis(row.get(1)?))))
+            sql.one(SQL, params![hash, now.0], |row| {
+                let person: Option<String> = row.get(2)?;
+                let owner = match person {
+                    None => SessionOwner::Key(row.get(0)?),
+                    Some(id) => {
+                        let role: String = row.get(4)?;
+                        let role = AdminRole::parse(&role)
+                            .ok_or_else(|| Failure::Row(format!("unknown role {role:?}")))?;
+                        SessionOwner::Person(Person { id, name: row.get(3)?, role })
+                    }
+                };
+                Ok((owner, Millis(row.get(1)?)))
+            })
         })
         .await
     }
@@ -62,6 +87,15 @@ impl Sqlite {
             })
         })
         .await
+    }
+
+    pub(crate) async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
+        const SQL: &str = "SELECT count(*) FROM node WHERE until > ?1 AND until <= ?2";
+        let now = self.now();
+        let gone = self
+            .read(move |sql| sql.one(SQL, params![since.0, now.0], |row| Ok(row.get::<_, i64>(0)?)))
+            .await?;
+        Ok(gone.unwrap_or(0).cast_unsigned())
     }
 
     pub(crate) async fn server(&self) -> StoreResult<StoreServer> {

@@ -13,9 +13,6 @@ use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
-const ROLES: [(AdminRole, &str); 3] =
-    [(AdminRole::Viewer, "viewer"), (AdminRole::Operator, "operator"), (AdminRole::Admin, "admin")];
-
 /// Returns every key, oldest first.
 pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
     sql.all(
@@ -23,11 +20,11 @@ pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
         [],
         |row| {
             let word: String = row.get(2)?;
-            let role = ROLES.iter().find(|(_, name)| *name == word);
             Ok(AdminKey {
                 id: row.get(0)?,
                 name: row.get(1)?,
-                role: role.ok_or_else(|| Failure::Row(format!("unknown role {word:?}")))?.0,
+                role: AdminRole::parse(&word)
+                    .ok_or_else(|| Failure::Row(format!("unknown role {word:?}")))?,
                 hash: row.get(3)?,
                 created_at: Millis(row.get(4)?),
             })
@@ -37,7 +34,7 @@ pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
 
 /// Adds a key.
 pub(super) fn insert_key(ledger: &mut SqliteLedger<'_>, key: &AdminKey) -> Done<()> {
-    let role = ROLES.iter().find(|(role, _)| *role == key.role).map(|(_, name)| *name);
+    let role = key.role.as_str();
     ledger.sql.run(
         "INSERT INTO admin_key (id, name, role, hash, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![key.id, key.name, role, key.hash, key.created_at.0],
@@ -81,31 +78,47 @@ impl SqliteLedger<'_> {
     }
 }
 
+macro_rules! actions_in_order {
+    ($order:literal) => {
+        concat!(
+            "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
+             WHERE (?1 IS NULL OR actor = ?1) AND (?2 IS NULL OR action = ?2)
+               AND (?3 IS NULL OR subject = ?3) AND (?4 IS NULL OR seq < ?4)
+               AND (?5 IS NULL OR seq > ?5) ORDER BY seq ",
+            $order,
+            " LIMIT ?6"
+        )
+    };
+}
+
 /// Actions, newest first.
-pub(super) fn actions(sql: &mut Reader<'_>, query: &ActionQuery) -> Done<Vec<ActionRow>> {
-    sql.all(
-        "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
-         WHERE (?1 IS NULL OR actor = ?1) AND (?2 IS NULL OR action = ?2)
-           AND (?3 IS NULL OR subject = ?3) AND (?4 IS NULL OR seq < ?4)
-         ORDER BY seq DESC LIMIT ?5",
-        params![query.by, query.action, query.subject, query.before, as_limit(query.limit)],
-        |row| {
-            let changes: String = row.get(5)?;
-            Ok(ActionRow {
-                seq: row.get(0)?,
-                at: Millis(row.get(1)?),
-                action: NewAction {
-                    by: row.get(2)?,
-                    action: row.get(3)?,
-                    subject: row.get(4)?,
-                    changes: actions::changes_from_json(&changes)
-                        .ok_or_else(|| Failure::Row("invalid changes of an action".to_owned()))?,
-                    address: row.get(6)?,
-                    request_id: row.get(7)?,
-                },
-            })
-        },
-    )
+pub(super) const NEWEST_ACTIONS_FIRST: &str = actions_in_order!("DESC");
+/// Actions, oldest first.
+pub(super) const OLDEST_ACTIONS_FIRST: &str = actions_in_order!("ASC");
+
+/// Actions, in the order of this statement.
+pub(super) fn actions(
+    sql: &mut Reader<'_>,
+    statement: &'static str,
+    query: &ActionQuery,
+) -> Done<Vec<ActionRow>> {
+    let ActionQuery { by, action, subject, before, after, limit } = query;
+    sql.all(statement, params![by, action, subject, before, after, as_limit(*limit)], |row| {
+        let changes: String = row.get(5)?;
+        Ok(ActionRow {
+            seq: row.get(0)?,
+            at: Millis(row.get(1)?),
+            action: NewAction {
+                by: row.get(2)?,
+                action: row.get(3)?,
+                subject: row.get(4)?,
+                changes: actions::changes_from_json(&changes)
+                    .ok_or_else(|| Failure::Row("invalid changes of an action".to_owned()))?,
+                address: row.get(6)?,
+                request_id: row.get(7)?,
+            },
+        })
+    })
 }
 
 /// Takes the lease if this node has it or it has expired.

@@ -1,13 +1,14 @@
 //! Waiting rooms in SQLite.
+mod admit;
 mod keep;
 
 use rusqlite::{Row, params};
 
 use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply, first_turn_ms};
+use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
-use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
+use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
 use crate::store::StoreResult;
 
 use super::Sqlite;
@@ -206,61 +207,17 @@ fn view(sql: &mut Statements<'_>, sale: &str, now: Millis) -> Done<Option<Waitin
     Ok(Some(WaitingRoomView { room, shop: RoomSupply { free, limit, out, used, used_units } }))
 }
 
-fn call(
-    ledger: &mut SqliteLedger<'_>,
-    sale: &str,
-    seen: u64,
-    shop: RoomSupply,
-    calls_max: u64,
-    for_ms: i64,
-) -> Done<Vec<RoomVisitor>> {
-    let now = ledger.now;
-    let sql = &mut ledger.sql;
-    let Some(mut room) =
-        sql.one(ROOM, params![sale], room)?.filter(|room| room.line.called == seen)
-    else {
-        return Ok(Vec::new());
-    };
-    let (free, _) = stock(sql, sale)?;
-    let (before, after) =
-        room.line.admit(RoomSupply { free, ..shop }.admissions(&room.line, calls_max));
-    let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
-    let mut called = sql.all(
-        "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
-         WHERE sale_id = ?1 AND lot > (SELECT coalesce(called_lot, x'') FROM waiting_room
-         WHERE sale_id = ?1) ORDER BY lot LIMIT ?2",
-        params![sale, int(drawn - before)],
-        visitor,
-    )?;
-    if let Some(last) = called.last().and_then(|last| last.lot) {
-        sql.run(
-            "UPDATE waiting_room SET called_lot = ?2 WHERE sale_id = ?1",
-            params![sale, last.bytes()],
-        )?;
-    }
-    called.extend(sql.all(
-        "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor WHERE sale_id = ?1 AND \
-         rank > ?2 AND rank <= ?3 ORDER BY rank",
-        params![sale, int(drawn), int(after)],
-        visitor,
-    )?);
-    let until = now.plus(first_turn_ms(for_ms, room.line.waiting() > 0));
-    for (visitor, rank) in called.iter_mut().zip(before + 1..) {
-        let until = visitor.place(None).call_until(until);
-        (visitor.rank, visitor.until) = (Some(rank), Some(until));
-        sql.run(
-            "UPDATE waiting_room_visitor SET rank = ?3, called_at = ?4, admitted_until = ?5 WHERE \
-             sale_id = ?1 AND buyer = ?2",
-            params![sale, visitor.buyer.as_str(), int(rank), now.0, until.0],
-        )?;
-    }
-    if after > before {
-        put_progress(sql, sale, &room.line)?;
-    }
-    Ok(called)
-}
-
 impl Sqlite {
+    pub(crate) async fn admit_more(
+        &self,
+        sale: &str,
+        visitors: u64,
+        for_ms: i64,
+    ) -> StoreResult<Option<RoomProgressStep>> {
+        let sale = sale.to_owned();
+        self.job(move |ledger| admit::call_more(ledger, &sale, visitors, for_ms)).await
+    }
+
     pub(crate) async fn enter_room(
         &self,
         sale: &str,
@@ -358,7 +315,7 @@ impl Sqlite {
         for_ms: i64,
     ) -> StoreResult<Vec<RoomVisitor>> {
         let sale = sale.to_owned();
-        self.job(move |ledger| call(ledger, &sale, seen, shop, calls_max, for_ms)).await
+        self.job(move |ledger| admit::call(ledger, &sale, seen, shop, calls_max, for_ms)).await
     }
 
     pub(crate) async fn keep_room_open(&self, sale: &str, for_ms: i64) -> StoreResult<()> {

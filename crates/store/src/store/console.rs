@@ -2,7 +2,9 @@
 //! statistics for each second.
 use doorbuster_core::{Millis, NodeId};
 
-use crate::contract::{ActionQuery, ActionRow, Hash, NodeRow, PointQuery, SalePoint, StoreServer};
+use crate::contract::{
+    ActionQuery, ActionRow, Hash, NodeRow, PointQuery, SalePoint, SessionOwner, StoreServer,
+};
 
 use super::{Store, StoreResult};
 
@@ -16,17 +18,30 @@ impl Store {
         }
     }
 
-    /// Adds a sign-in with a key, and deletes expired ones. Records the caller's action.
-    pub async fn insert_session(&self, hash: Hash, key: Hash, until: Millis) -> StoreResult<()> {
+    /// The same, oldest first.
+    pub async fn actions_oldest_first(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
         match self {
-            Self::Sqlite(s) => s.insert_session(hash, key, until).await,
-            Self::Postgres(s) => Box::pin(s.insert_session(hash, key, until)).await,
+            Self::Sqlite(s) => s.actions_oldest_first(query).await,
+            Self::Postgres(s) => Box::pin(s.actions_oldest_first(query)).await,
         }
     }
 
-    /// Returns the hash of the key that made a session, and when the session expires. Returns
-    /// `None` if the session does not exist or has expired.
-    pub async fn session(&self, hash: Hash) -> StoreResult<Option<(Hash, Millis)>> {
+    /// Adds a session, and deletes those that have expired. Records the caller's action.
+    pub async fn insert_session(
+        &self,
+        hash: Hash,
+        owner: SessionOwner,
+        until: Millis,
+    ) -> StoreResult<()> {
+        match self {
+            Self::Sqlite(s) => s.insert_session(hash, owner, until).await,
+            Self::Postgres(s) => Box::pin(s.insert_session(hash, owner, until)).await,
+        }
+    }
+
+    /// The owner of a session, and when the session expires. `None`: the session does not exist or
+    /// has expired.
+    pub async fn session(&self, hash: Hash) -> StoreResult<Option<(SessionOwner, Millis)>> {
         match self {
             Self::Sqlite(s) => s.session(hash).await,
             Self::Postgres(s) => Box::pin(s.session(hash)).await,
@@ -49,7 +64,15 @@ impl Store {
         }
     }
 
-    /// Returns the kind and the version of the database server.
+    /// The number of nodes that had a lease after `since` and have none now.
+    pub async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
+        match self {
+            Self::Sqlite(s) => s.nodes_gone_since(since).await,
+            Self::Postgres(s) => Box::pin(s.nodes_gone_since(since)).await,
+        }
+    }
+
+    /// The kind and the version of the database server.
     pub async fn server(&self) -> StoreResult<StoreServer> {
         match self {
             Self::Sqlite(s) => s.server().await,

@@ -3,7 +3,7 @@ use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::{Lot, Seed};
 use doorbuster_core::gate::room::RoomSupply;
 
-use crate::contract::{EnterOutcome, RoomVisitor, WaitingRoom, WaitingRoomView};
+use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
 
 use super::{Store, StoreResult};
 
@@ -126,6 +126,20 @@ impl Store {
             Self::Postgres(s) => {
                 Box::pin(s.admit_visitors(sale, called, shop, calls_max, for_ms)).await
             }
+        }
+    }
+
+    /// Admits the next `visitors` at once, whatever is left of the stock, for `for_ms` from now.
+    /// Records the caller's action. `None`: the sale is not open, or its draw is not closed.
+    pub async fn admit_more(
+        &self,
+        sale: &str,
+        visitors: u64,
+        for_ms: i64,
+    ) -> StoreResult<Option<RoomProgressStep>> {
+        match self {
+            Self::Sqlite(s) => s.admit_more(sale, visitors, for_ms).await,
+            Self::Postgres(s) => Box::pin(s.admit_more(sale, visitors, for_ms)).await,
         }
     }
 

@@ -99,7 +99,8 @@ every! {
         a_session_lasts_until_it_ends_or_expires, nodes_describe_themselves,
         the_numbers_of_a_step_are_written_once_and_expire;
     rooms:
-        a_room_has_one_seed, a_buyer_has_one_position, buyers_in_the_draw_are_admitted_first,
+        a_room_has_one_seed, an_operator_admits_visitors_without_regard_to_the_stock,
+        a_buyer_has_one_position, buyers_in_the_draw_are_admitted_first,
         no_visitor_is_admitted_without_a_free_unit, an_unused_admission_expires,
         a_visitor_who_leaves_is_passed_over, an_idle_turn_passes_and_a_used_one_is_kept,
         unlimited_stock_admits_every_visitor;

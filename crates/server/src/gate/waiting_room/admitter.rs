@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use doorbuster_api::gate::Room;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{RoomVisitor, StoreResult, WaitingRoom};
+use doorbuster_store::{RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::limits::{IDLE_TICKS, KEEP_OPEN, ROWS_MAX, TICK, admissions_max};
@@ -37,6 +37,19 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
             // The next check repeats the work. Until then, requests are answered from memory.
             tracing::debug!(%error, "failed to check the waiting rooms; will retry");
         }
+    }
+}
+
+impl WaitingRooms {
+    /// Admits the next visitors, whatever is left of the stock. Their nodes notify them at the next
+    /// check. `None`: the sale is not open, or its draw is not closed.
+    pub(crate) async fn admit_more(
+        &self,
+        engine: &Engine,
+        sale: &str,
+        visitors: u64,
+    ) -> StoreResult<Option<RoomProgressStep>> {
+        engine.store().admit_more(sale, visitors, self.for_ms).await
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
         action: query.action,
         subject: query.subject,
         before: position.map(|(seq, _)| seq),
+        after: None,
         limit: limit + 1,
     };
     let mut rows = app.engine.store().actions(wanted).await.map_err(failed)?;
@@ -35,7 +36,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     Ok(json(StatusCode::OK, &ActionList { actions, next_cursor }))
 }
 
-fn action_view(row: store::ActionRow) -> Action {
+/// An action as the API shows it.
+pub(super) fn action_view(row: store::ActionRow) -> Action {
     let store::ActionRow { seq, at, action } = row;
     Action {
         id: format!("act_{seq}"),

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::admin::console::{BuyerRefusal, BuyerStory};
 use doorbuster_api::problem::Problem;
-use doorbuster_core::{BuyerId, WaitlistState};
+use doorbuster_core::{BuyerId, NodeId, WaitlistState};
 use doorbuster_store::OrderQuery;
 use http::StatusCode;
 
 use super::sale;
 use crate::catalogue::SaleState;
+use crate::refusal_memory::NotedRefusal;
 use crate::web::failure::failed;
 use crate::web::input::PathNames;
-use crate::web::refusal_memory::NotedRefusal;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
@@ -43,30 +43,23 @@ pub(crate) async fn get(
             waitlist.push(wire::waiting(item, &found.place, found.ahead));
         }
     }
-    let memory = &app.refusal_memory;
-    let (noted, is_complete) = memory.of_buyer(memory.hash(buyer.as_str()));
-    let refusals = noted.iter().filter_map(|refusal| refusal_view(&app, &sale, refusal)).collect();
+    let since = sale.row.created_at;
+    let found = app.engine.refusals_of(buyer.as_str(), since).await.map_err(failed)?;
+    let view = |(node, refusal): &(NodeId, NotedRefusal)| refusal_view(&sale, *node, refusal);
+    let refusals = found.refusals.iter().filter_map(view).collect();
     let blocked = app.gate.blocks.has_buyer(buyer.as_str(), app.engine.now());
-    let refusals_complete = is_complete && remembers_since_opening(&app, &sale);
+    let refusals_complete = found.is_complete;
     let story = BuyerStory { orders, waitlist, refusals, refusals_complete, blocked };
     Ok(json(StatusCode::OK, &story))
 }
 
-/// Renders one refusal of this sale.
-fn refusal_view(app: &App, sale: &SaleState, refusal: &NotedRefusal) -> Option<BuyerRefusal> {
+/// A refusal of this sale.
+fn refusal_view(sale: &SaleState, node: NodeId, refusal: &NotedRefusal) -> Option<BuyerRefusal> {
     let item = sale.items.iter().find(|item| item.row.id == refusal.item)?;
     Some(BuyerRefusal {
         at: wire::time(refusal.at),
         item: item.row.name.clone(),
         code: refusal.answer.as_str().to_owned(),
-        node: app.engine.node().to_string(),
+        node: node.to_string(),
     })
-}
-
-/// Returns whether this node has handled every request of the sale. That is so if it is the only
-/// node and has run since the sale was created.
-fn remembers_since_opening(app: &App, sale: &SaleState) -> bool {
-    let started = app.engine.started_at();
-    app.engine.layout().is_single_node()
-        && started.is_some_and(|started| started <= sale.row.created_at)
 }

@@ -11,25 +11,27 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use bytes::Bytes;
+use doorbuster_api::admin::console::Action;
 use doorbuster_api::admin::export::Export;
 use doorbuster_api::admin::payments::{Payment, Refund};
 use doorbuster_api::order::Order;
-use doorbuster_api::query::parse_exported_sale;
+use doorbuster_api::query::{ActionQuery, parse_exported_sale};
 use doorbuster_core::ItemId;
-use doorbuster_store::{MoneyQuery, OrderQuery};
+use doorbuster_store::{self as store, MoneyQuery, OrderQuery};
 use futures_util::stream::unfold;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response};
 
 use self::csv::CsvLines;
 use self::ledger::Ledger;
+use super::actions::action_view;
 use super::orders::item_ids;
 use super::sale;
 use crate::engine::EngineError;
 use crate::web::failure::failed;
 use crate::web::limits::EXPORT_PAGE;
 use crate::web::orders::order_views;
-use crate::web::reply::{Answer, Refused, ReplyBody};
+use crate::web::reply::{Answer, Refused, Reply, ReplyBody};
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/exports/orders.csv`
@@ -52,8 +54,23 @@ pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     export(app, query.as_deref(), Export::Ledger).await
 }
 
-/// Returns the requested sale, if the request names one. Fails if the sale does not exist. Reads
-/// other nodes' changes of sales first.
+/// `GET /v1/admin/exports/actions.csv`
+pub(crate) async fn actions(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+    let ActionQuery { by, action, subject, page: _ } =
+        ActionQuery::for_export(query.as_deref().unwrap_or_default())?;
+    let query = store::ActionQuery {
+        by,
+        action,
+        subject,
+        limit: EXPORT_PAGE,
+        ..store::ActionQuery::default()
+    };
+    let source = ExportSource::Actions { query, at: ListPosition::Start };
+    Ok(export_reply(app, Export::Actions, source))
+}
+
+/// The requested sale, if the request names one; it must exist. Afterwards this node knows the
+/// earlier changes that other nodes made to sales.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
     app.engine.refresh_catalogue().await.map_err(failed)?;
     if let Some(name) = &wanted {
@@ -71,6 +88,11 @@ async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
             at: ListPosition::Start,
         },
     };
+    Ok(export_reply(app, export, source))
+}
+
+/// The answer that streams an export.
+fn export_reply(app: Arc<App>, export: Export, source: ExportSource) -> Reply {
     let body = axum::body::Body::from_stream(unfold(
         Some(ExportWriter { app, export, source, begun: false }),
         write,
@@ -85,7 +107,7 @@ async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
         HeaderValue::from_str(&name).expect("a plain word between quotes"),
     );
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(reply)
+    reply
 }
 
 /// An export in progress.
@@ -104,6 +126,11 @@ enum ExportSource {
         at: ListPosition,
     },
     Ledger(Box<Ledger>),
+    /// Operators' actions that match.
+    Actions {
+        query: store::ActionQuery,
+        at: ListPosition,
+    },
 }
 
 /// The position in a list.
@@ -144,22 +171,47 @@ async fn write(
 impl ExportWriter {
     /// Reads one page. Returns whether the export may have another page.
     async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
-        let (items, at) = match &mut self.source {
+        let at = match &mut self.source {
             ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,
-            ExportSource::List { items, at } => (items.clone(), at),
+            ExportSource::List { at, .. } | ExportSource::Actions { at, .. } => at,
         };
         let after = match *at {
             ListPosition::Start => None,
             ListPosition::After(position) => Some(position),
             ListPosition::End => return Ok(false),
         };
-        let next = write_page(&self.app, self.export, items, after, lines).await?;
-        *at = next.map_or(ListPosition::End, ListPosition::After);
+        let next = match &self.source {
+            ExportSource::Actions { query, .. } => {
+                write_actions(&self.app, query, after, lines).await?
+            }
+            ExportSource::List { items, .. } => {
+                write_page(&self.app, self.export, items.clone(), after, lines).await?
+            }
+            ExportSource::Ledger(_) => None,
+        };
+        let next = next.map_or(ListPosition::End, ListPosition::After);
+        if let ExportSource::List { at, .. } | ExportSource::Actions { at, .. } = &mut self.source {
+            *at = next;
+        }
         Ok(true)
     }
 }
 
-/// Writes one page of a list. Returns the position of the next page.
+/// Writes a page of actions, and returns where the next one begins.
+async fn write_actions(
+    app: &App,
+    query: &store::ActionQuery,
+    after: Option<i64>,
+    lines: &mut CsvLines,
+) -> Result<Option<i64>, EngineError> {
+    let query = store::ActionQuery { after, ..query.clone() };
+    let page = app.engine.store().actions_oldest_first(query).await?;
+    let last = page.last().map(|row| row.seq).filter(|_| page.len() == EXPORT_PAGE);
+    page.into_iter().for_each(|row| write_action(lines, &action_view(row)));
+    Ok(last)
+}
+
+/// Writes a page of a list, and returns where the next one begins.
 async fn write_page(
     app: &App,
     export: Export,
@@ -186,8 +238,8 @@ async fn write_page(
             page.rows.iter().for_each(|row| write_refund(lines, &wire::refund(row)));
             Ok(page.next)
         }
-        // The ledger is written by `Ledger`, not from one list.
-        Export::Orders | Export::Ledger => {
+        // The ledger and the actions have their own sources.
+        Export::Orders | Export::Ledger | Export::Actions => {
             let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
             let page = store.orders_oldest_first(query).await?;
             order_views(app, &page.orders).await?.iter().for_each(|row| write_order(lines, row));
@@ -204,6 +256,16 @@ fn write_order(lines: &mut CsvLines, row: &Order) {
         .value(row.pay_by)
         .optional(row.paid_at)
         .optional(row.ended_at)
+        .end_line();
+}
+
+fn write_action(lines: &mut CsvLines, row: &Action) {
+    let changes = serde_json::to_string(&row.changes).unwrap_or_default();
+    lines.value(&row.id).value(row.at).text(&row.by).text(&row.action).text(&row.subject);
+    lines
+        .text(&changes)
+        .text(row.address.as_deref().unwrap_or_default())
+        .text(row.request_id.as_deref().unwrap_or_default())
         .end_line();
 }
 
@@ -234,6 +296,7 @@ fn write_refund(lines: &mut CsvLines, row: &Refund) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorbuster_api::admin::console::FieldChange;
     use doorbuster_api::admin::payments::{PaymentState, RefundCause, RefundState};
     use doorbuster_api::order::OrderState;
     use doorbuster_api::value::{Currency, Money, Time};
@@ -272,6 +335,21 @@ mod tests {
         };
         let expected = "ord_1,spring,phone,'-1,2,20,CNY,reserved,1970-01-01T00:00:00.000Z,1970-01-01T00:00:01.000Z,,";
         check(Export::Orders, |lines| write_order(lines, &order_row), expected);
+        let row = Action {
+            id: "act_1".into(),
+            at,
+            by: "=key".into(),
+            action: "sale.changed".into(),
+            subject: "sale:spring".into(),
+            changes: vec![FieldChange { path: "/title".into(), from: "=1".into(), to: "b".into() }],
+            address: None,
+            request_id: Some("req_1".into()),
+        };
+        let mut lines = CsvLines::default();
+        write_action(&mut lines, &row);
+        let expected = "act_1,1970-01-01T00:00:00.000Z,'=key,sale.changed,sale:spring,\
+            \"[{\"\"path\"\":\"\"/title\"\",\"\"from\"\":\"\"=1\"\",\"\"to\"\":\"\"b\"\"}]\",,req_1\r\n";
+        assert_eq!(lines.into_text(), expected);
         let row = Payment {
             payment: "pay_1".into(),
             order: "\"none\"".into(),

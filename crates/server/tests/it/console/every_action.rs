@@ -2,14 +2,16 @@
 //! effect records no action.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{PATIENCE, TestApp};
 use crate::money::{captured, order, send_message, start};
+use crate::watch::Watch;
 
 /// The actions of changes that need no failed or repeated delivery.
-const ACTIONS: [&str; 26] = [
+const ACTIONS: [&str; 27] = [
     "block.created",
     "block.deleted",
     "buyer.erased",
@@ -36,6 +38,7 @@ const ACTIONS: [&str; 26] = [
     "session.created",
     "spread.changed",
     "stock.adjusted",
+    "visitors.admitted",
 ];
 
 /// Sends a change that must succeed, and returns its answer.
@@ -76,6 +79,36 @@ async fn change_sales_and_orders(app: &TestApp) {
     }
 }
 
+async fn admit_visitors(app: &TestApp) {
+    app.make_sale("queued", 1.into(), 1).await;
+    let room = json!({"front_door": {"waiting_room": "always"}});
+    done(app, "PATCH", "sales/queued", Some(room)).await;
+    let admit = "sales/queued/waiting-room/admissions";
+    let body = || Some(json!({"visitors": 5, "reason": "a test"}));
+    let early = app.admin("POST", &format!("/v1/admin/{admit}"), body()).await;
+    assert_eq!(early.verdict(), "409 wrong_state", "the sale is not open");
+    app.step("queued", "open").await;
+    // The room admits at most one of them by itself, because there is one unit.
+    for buyer in ["ann", "bob"] {
+        let entered = app.buyer(buyer, "POST", "/v1/sales/queued/waiting-room").await;
+        assert_eq!(entered.verdict(), "201");
+    }
+    let answer = done(app, "POST", admit, body()).await;
+    assert!(answer["admitted"].as_u64().is_some_and(|n| n >= 1), "{answer}");
+    assert_eq!(answer["waiting"], 0);
+    for buyer in ["ann", "bob"] {
+        let begun = Watch::start();
+        let place = async || app.buyer(buyer, "GET", "/v1/sales/queued/waiting-room").await.json();
+        while place().await["state"] != "admitted" {
+            assert!(begun.elapsed() < PATIENCE, "{buyer} is admitted");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let without = "/v1/admin/sales/spring/waiting-room/admissions";
+    let without = app.admin("POST", without, body()).await;
+    assert_eq!(without.verdict(), "404 not_found", "this sale has no waiting room");
+}
+
 async fn change_access(app: &TestApp) {
     let key = done(app, "POST", "keys", Some(json!({"name": "n", "role": "admin"}))).await;
     let body = json!({"key": key["key"]}).to_string();
@@ -103,6 +136,7 @@ async fn change_endpoints(app: &TestApp) {
 async fn every_kind_of_change_leaves_its_action() {
     let app = start().await;
     change_sales_and_orders(&app).await;
+    admit_visitors(&app).await;
     change_access(&app).await;
     change_endpoints(&app).await;
     app.step("spring", "close").await;
@@ -117,4 +151,15 @@ async fn every_kind_of_change_leaves_its_action() {
     assert_eq!(times("endpoint.changed"), 1, "the second change has no effect: {list}");
     assert_eq!(times("buyer.erased"), 1, "the second erasure has no effect: {list}");
     assert_eq!(times("codes.revoked"), 1);
+    let csv = app.admin("GET", "/v1/admin/exports/actions.csv", None).await;
+    let text = csv.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "id,at,by,action,subject,changes,address,request_id");
+    assert_eq!(lines.len(), rows.len() + 1, "every action is exported");
+    assert!(lines[1].starts_with("act_1,"), "oldest first: {}", lines[1]);
+    let one = "/v1/admin/exports/actions.csv?action=sale.closed&subject=sale:spring&by=configured";
+    let one = app.admin("GET", one, None).await;
+    assert_eq!(one.text().lines().count(), 2, "{}", one.text());
+    let wrong = app.admin("GET", "/v1/admin/exports/actions.csv?limit=1", None).await;
+    assert_eq!(wrong.verdict(), "422 invalid_request", "an export has no pages");
 }

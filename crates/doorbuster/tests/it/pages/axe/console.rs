@@ -183,3 +183,111 @@ async fn the_console_is_usable_by_everyone() {
     })
     .await;
 }
+
+/// Notes when the live view first shows its numbers, since the navigation began.
+const WATCH_NUMBERS: &str = "new MutationObserver((_, observer) => {
+    if (!document.querySelector('[data-number=left]')) return;
+    window.numbersShownAt = performance.now();
+    observer.disconnect();
+  }).observe(document, { childList: true, subtree: true })";
+/// When the page painted something first, when it showed its numbers, and the bytes of its files.
+const PAGE_COST: &str = "(() => {
+    const paint = performance.getEntriesByName('first-contentful-paint')[0]?.startTime;
+    const files = performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/'));
+    const page = performance.getEntriesByType('navigation')[0];
+    const bytes = [page, ...files].reduce((sum, entry) => sum + entry.transferSize, 0);
+    return window.numbersShownAt && paint && [paint, window.numbersShownAt, bytes, files.length];
+  })()";
+/// The live view shows its numbers within this time, in milliseconds.
+const SHOWN_MS: f64 = 1_000.0;
+/// All files of the live view, compressed, in bytes.
+const FILES_BYTES: f64 = 150_000.0;
+
+#[tokio::test]
+async fn the_live_view_is_shown_within_a_second_and_its_files_are_small() {
+    let fixture = ServerFixture::start();
+    super::sale(&fixture, "spring", json!({"stock": 5})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        tab.add_init_script(WATCH_NUMBERS).await;
+        // Each visit loads every file again.
+        tab.protocol("Network.enable", json!({})).await;
+        tab.protocol("Network.setCacheDisabled", json!({"cacheDisabled": true})).await;
+        let mut visits = Vec::new();
+        for visit in 0..5 {
+            let page = format!("http://{}/console?visit={visit}", fixture.address);
+            tab.load(&format!("{page}#/sales/spring")).await;
+            let cost = tab.until(PAGE_COST).await;
+            let cost: Vec<f64> = (0..4).map(|at| cost[at].as_f64().expect("a number")).collect();
+            println!(
+                "paint {} ms, numbers {} ms, {} bytes, {} files",
+                cost[0], cost[1], cost[2], cost[3]
+            );
+            assert!((1.0..FILES_BYTES).contains(&cost[2]), "{} bytes", cost[2]);
+            assert!(cost[3] >= 10.0, "{} files", cost[3]);
+            visits.push(cost[1]);
+        }
+        // The machine may be busy. The quickest visit shows what the page needs.
+        let quickest = visits.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(quickest < SHOWN_MS, "the numbers are shown after {visits:?} ms");
+    })
+    .await;
+}
+
+/// Keys of the protocol.
+const TAB: &str = "\u{e004}";
+const ENTER: &str = "\u{e007}";
+const ESCAPE: &str = "\u{e00c}";
+/// Most steps to a control of the live view.
+const STEPS_MAX: usize = 80;
+
+/// Moves with the tabulator until the focused control has these words.
+async fn step_to(tab: &Tab<'_>, words: &str) {
+    let is_there = format!(
+        "document.activeElement?.textContent.trim() === {words}
+            || document.activeElement?.labels?.[0]?.textContent.trim() === {words}",
+        words = json!(words)
+    );
+    for _ in 0..STEPS_MAX {
+        if tab.eval(&is_there).await == true {
+            return;
+        }
+        tab.keys(TAB).await;
+    }
+    panic!("{words:?} is not reached with the keyboard");
+}
+
+#[tokio::test]
+async fn a_sale_is_paused_with_the_keyboard_alone() {
+    let fixture = ServerFixture::start();
+    super::sale(&fixture, "spring", json!({"stock": 5})).await;
+    let phase = async || fixture.get_ok("/v1/admin/sales/spring").await["phase"].clone();
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.load(&format!("http://{}/console?lang=en", fixture.address)).await;
+        shows(&tab, "Operator’s key").await;
+        step_to(&tab, "Operator’s key").await;
+        tab.keys(KEY).await;
+        tab.keys(ENTER).await;
+        shows(&tab, "New sale").await;
+        step_to(&tab, "Live view").await;
+        tab.keys(ENTER).await;
+        shows(&tab, "Every unit is accounted for").await;
+        step_to(&tab, "Pause").await;
+        tab.keys(ENTER).await;
+        shows(&tab, "Pause the sale?").await;
+        tab.keys(ESCAPE).await;
+        tab.until("!document.querySelector('dialog[open]')").await;
+        assert_eq!(phase().await, "open", "Escape keeps the sale as it is");
+        assert_eq!(tab.eval("document.activeElement.textContent.trim()").await, "Pause");
+        tab.keys(ENTER).await;
+        tab.until("document.querySelector('dialog[open]')").await;
+        step_to(&tab, "Keep as it is").await;
+        tab.keys(TAB).await;
+        tab.keys(ENTER).await;
+        shows(&tab, "Paused").await;
+        assert_eq!(phase().await, "paused");
+    })
+    .await;
+}

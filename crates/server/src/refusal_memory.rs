@@ -1,18 +1,19 @@
 //! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
 //!
-//! Refusals are frequent. So this memory notes one with a few atomic stores, without a lock or an
-//! allocation. The hash of a buyer selects a small set of entries, which several buyers share. A
-//! new entry overwrites the oldest entry of its set. Readers skip an entry that is being changed.
+//! Refusals are frequent, so noting one is a few atomic stores without a lock or an allocation.
+//! Buyers share small sets of entries by their hash. A new entry of a set overwrites its oldest
+//! one. A reader that sees an entry in the middle of a change does not show it.
+//!
+//! The hash of a buyer is the same on every node of a deployment, so that nodes can ask each other
+//! about a buyer without naming the buyer.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use doorbuster_core::{ItemId, Millis};
-use foldhash::fast::RandomState;
+use doorbuster_core::{IdKey, ItemId, Millis};
+use foldhash::fast::FixedState;
 
-use super::App;
 use crate::answer_counts::Answer;
-use crate::catalogue::{ItemState, SaleState};
 
 /// Sets of entries.
 const SETS: usize = 8_192;
@@ -37,7 +38,7 @@ struct Set {
 /// The refusals that this node remembers: 8,192 sets of 8 entries.
 #[derive(Debug)]
 pub(crate) struct RefusalMemory {
-    hasher: RandomState,
+    hasher: FixedState,
     sets: Box<[Set]>,
 }
 
@@ -49,34 +50,21 @@ pub(crate) struct NotedRefusal {
     pub(crate) answer: Answer,
 }
 
-impl Default for RefusalMemory {
-    fn default() -> Self {
-        let sets = std::iter::repeat_with(Set::default).take(SETS).collect();
-        Self { hasher: RandomState::default(), sets }
-    }
-}
-
-impl App {
-    /// Counts the answer to a purchase. If the answer is a refusal, also notes it.
-    pub(crate) fn count_answer(
-        &self,
-        sale: &SaleState,
-        item: &ItemState,
-        buyer: &str,
-        answer: Answer,
-        now: Millis,
-    ) {
-        sale.flags.answer_counts.count(answer);
-        // A queued request may be refused later, and this memory does not see that refusal.
-        if answer.is_refusal() || answer == Answer::Queued {
-            let refusal = NotedRefusal { at: now, item: item.row.id, answer };
-            self.refusal_memory.note(self.refusal_memory.hash(buyer), refusal);
-        }
-    }
-}
-
 impl RefusalMemory {
-    /// Returns the hash of a buyer. The hash is valid only in this process.
+    /// An empty memory of a deployment with this key.
+    pub(crate) fn new(key: &IdKey) -> Self {
+        let sets = std::iter::repeat_with(Set::default).take(SETS).collect();
+        // Without the key, nobody can choose buyers whose entries overwrite each other.
+        Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), sets }
+    }
+
+    /// A number that differs between nodes whose hashes of buyers differ, such as nodes of two
+    /// versions of the program.
+    pub(crate) fn hash_check(&self) -> u64 {
+        self.hash("refusals")
+    }
+
+    /// The hash of a buyer.
     pub(crate) fn hash(&self, buyer: &str) -> u64 {
         // Zero marks an empty entry, so no hash is zero.
         self.hasher.hash_one(buyer).max(1)
@@ -131,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_buyers_newest_refusals_are_remembered() {
-        let memory = RefusalMemory::default();
+        let memory = RefusalMemory::new(&IdKey::new([7; 32]));
         assert_eq!(memory.of_buyer(1), (Vec::new(), true));
         memory.note(1, refusal(5));
         memory.note(1, NotedRefusal { answer: Answer::RateLimited, ..refusal(9) });
@@ -143,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_queued_request_makes_the_memory_incomplete() {
-        let memory = RefusalMemory::default();
+        let memory = RefusalMemory::new(&IdKey::new([7; 32]));
         memory.note(1, refusal(5));
         memory.note(1, NotedRefusal { answer: Answer::Queued, ..refusal(9) });
         assert_eq!(memory.of_buyer(1), (vec![refusal(5)], false));
@@ -151,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_overwritten_refusal_makes_the_memory_incomplete() {
-        let memory = RefusalMemory::default();
+        let memory = RefusalMemory::new(&IdKey::new([7; 32]));
         let neighbour = 1 + SETS as u64;
         memory.note(1, refusal(1));
         (0..ENTRIES as i64 - 1).for_each(|at| memory.note(neighbour, refusal(at)));

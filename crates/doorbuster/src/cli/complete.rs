@@ -1,0 +1,77 @@
+//! Completes the ids of sales and items on a command line, from the running server.
+//!
+//! A shell asks while a person waits, so a server that does not answer soon completes nothing.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
+
+use crate::client::{self, Client, Path};
+use crate::exit::Failure;
+
+/// Longest wait for the server.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// Sales that are offered: the newest ones, a page of the server.
+const SALES_MAX: &str = "200";
+
+/// Completes the id of a sale, with its title as help.
+pub fn sales() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let ids = known_sales().into_iter().map(|sale| (sale.id, sale.title));
+        candidates(typed, ids)
+    })
+}
+
+/// Completes the id of an item: of the sale that the command line names, or of any sale.
+pub fn items() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let (sales, words) = (known_sales(), words());
+        let is_named = |sale: &&AdminSale| words.contains(&sale.id);
+        let is_one_named = sales.iter().any(|sale| is_named(&sale));
+        let shown = sales.iter().filter(|sale| !is_one_named || is_named(sale));
+        let items = shown.flat_map(|sale| sale.items.clone());
+        candidates(typed, items.map(|item| (item.id, item.title)))
+    })
+}
+
+fn candidates(
+    typed: &OsStr,
+    ids: impl Iterator<Item = (String, String)>,
+) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.to_str() else { return Vec::new() };
+    let fitting = ids.filter(|(id, _)| id.starts_with(typed));
+    fitting.map(|(id, title)| CompletionCandidate::new(id).help(Some(title.into()))).collect()
+}
+
+/// The newest sales, or none if the server does not answer.
+fn known_sales() -> Vec<AdminSale> {
+    let words = words();
+    let named = |flag: &str, variable: &str| {
+        let at = words.iter().position(|word| word == flag);
+        let given = at.and_then(|at| words.get(at + 1).cloned());
+        given.or_else(|| std::env::var(variable).ok())
+    };
+    let url = named("--url", "DOORBUSTER_URL").unwrap_or("http://127.0.0.1:8080".to_owned());
+    let Some((url, key)) = url.parse().ok().zip(named("--key", "DOORBUSTER_ADMIN_KEY")) else {
+        return Vec::new();
+    };
+    let read = async {
+        let client = Client::with(url, key)?;
+        let query = [("limit", SALES_MAX)];
+        let list = client.get(Path(&["v1", "admin", "sales"], &query));
+        let answer = tokio::time::timeout(ANSWER_WAIT, list).await;
+        let late = |_| Failure::Settings("the server does not answer".to_owned());
+        let list: AdminSaleList = answer.map_err(late)??.read()?;
+        Ok(list.sales)
+    };
+    client::block_on(read).unwrap_or_default()
+}
+
+/// The words of the command line that is completed. The shell's script gives them after `--`.
+fn words() -> Vec<String> {
+    let mut all = std::env::args();
+    all.by_ref().find(|word| word == "--");
+    all.collect()
+}

@@ -1,0 +1,38 @@
+/* Alarms of the live view: what needs a person now, and what to do. */
+import { count, html, t, word } from '/assets/console-kit.js';
+
+/** What needs a person now, each with what to do and where. */
+export function alarmsOf(ready, audit, nodes, ends) {
+  const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
+  const alarms = [...reasons, ...(ready.data?.warnings ?? [])].map(reason => ({
+    text: word('alarm', reason),
+    to: '#/nodes',
+  }));
+  for (const finding of audit.data?.findings ?? []) {
+    const text = `${finding.rule}: ${finding.detail}`;
+    alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
+  }
+  for (const slot of nodes.data?.slots ?? []) {
+    if (!slot.up) {
+      const text = t('alarm.slot_server', { server: slot.server });
+      alarms.push({ text, todo: t('alarm.slot_server.todo'), to: '#/nodes' });
+    }
+  }
+  if (nodes.data && !nodes.data.nodes.some(node => node.leader)) {
+    alarms.push({ text: t('alarm.no_leader'), todo: t('alarm.no_leader.todo'), to: '#/nodes' });
+  }
+  for (const end of ends.data?.endpoints ?? []) {
+    if (end.dead > 0) {
+      const text = t('alarm.dead', { n: count(end.dead), address: end.url });
+      alarms.push({ text, todo: t('alarm.dead.todo'), to: '#/letters' });
+    }
+  }
+  return alarms;
+}
+
+export function Alarms({ alarms }) {
+  if (!alarms.length) return html`<p class="alarm" role="status">${t('no_alarms')}</p>`;
+  return html`<div class="alarm alarm--bad" role="alert"><b>${t('alarms')}</b>
+    <ul>${alarms.map(({ text, todo, to }) => html`<li>${text} ${todo}${' '}
+      <a href=${to}>${t('look')}</a></li>`)}</ul></div>`;
+}

@@ -1,0 +1,111 @@
+//! Sign-in of operators by OpenID Connect. All of it is set, or nothing.
+use std::net::IpAddr;
+
+use doorbuster_api::admin::keys::Role;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::check::SettingsReader;
+
+/// Settings without a default that sign-in needs.
+const NEEDED: [&str; 3] =
+    ["console.oidc.issuer", "console.oidc.client_id", "console.oidc.client_secret"];
+/// Further settings of sign-in.
+const OTHERS: [&str; 5] = [
+    "console.oidc.scopes",
+    "console.oidc.role_claim",
+    "console.oidc.viewers",
+    "console.oidc.operators",
+    "console.oidc.admins",
+];
+
+/// An issuer that signs operators in.
+#[derive(Clone, Debug)]
+pub struct OidcSettings {
+    /// The issuer, exactly as its tokens name it.
+    pub issuer: String,
+    /// The name by which the issuer knows this server.
+    pub client_id: String,
+    /// The secret that the issuer gave to this server.
+    pub client_secret: SecretString,
+    /// What the issuer is asked for.
+    pub scopes: Vec<String>,
+    /// The claim that gives the role.
+    pub role_claim: String,
+    /// The values of the claim that give each role.
+    pub roles: Vec<(String, Role)>,
+}
+
+/// The settings of sign-in. `None`: there is none, or a fault was recorded.
+pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
+    if !NEEDED.iter().chain(&OTHERS).any(|path| read.is_set(path)) {
+        return None;
+    }
+    for path in NEEDED {
+        if !read.is_set(path) {
+            read.fault(path, "is missing, and sign-in by OpenID Connect needs it");
+        }
+    }
+    if !read.is_set("page.url") {
+        let detail = "is missing, and sign-in by OpenID Connect needs it, because the issuer sends \
+                      operators back there; write https://shop.example";
+        read.fault("page.url", detail);
+    }
+    let [issuer_path, client_path, secret_path] = NEEDED;
+    let issuer = read.text(issuer_path).filter(|_| read.is_set(issuer_path));
+    if issuer.as_ref().is_some_and(|issuer| !is_issuer(issuer)) {
+        read.fault(issuer_path, "must begin with https://, or with http:// on this machine");
+    }
+    let is_word = |text: &str| {
+        (1..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let client_id = read.text(client_path);
+    if client_id.as_ref().is_some_and(|id| !is_word(id)) {
+        read.fault(client_path, "must be visible ASCII characters");
+    }
+    let client_secret = read.secret(secret_path);
+    if client_secret.as_ref().is_some_and(|secret| !is_word(secret.expose_secret())) {
+        read.fault(secret_path, "must be visible ASCII characters");
+    }
+    let list = |read: &mut SettingsReader<'_>, path| match read.is_set(path) {
+        true => read.list(path).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    let mut scopes = list(read, "console.oidc.scopes");
+    if scopes.is_empty() {
+        scopes = ["openid", "profile"].map(str::to_owned).to_vec();
+    }
+    if !scopes.iter().any(|scope| scope == "openid") || !scopes.iter().all(|scope| is_word(scope)) {
+        read.fault("console.oidc.scopes", "must be words of visible ASCII, one of them openid");
+    }
+    let mut roles = Vec::new();
+    for (path, role) in [
+        ("console.oidc.viewers", Role::Viewer),
+        ("console.oidc.operators", Role::Operator),
+        ("console.oidc.admins", Role::Admin),
+    ] {
+        roles.extend(list(read, path).into_iter().map(|value| (value, role)));
+    }
+    if roles.is_empty() {
+        let detail = "no value of the claim gives a role, so nobody could sign in; set \
+                      console.oidc.viewers, operators or admins";
+        read.fault("console.oidc.admins", detail);
+    }
+    let claim = read.text("console.oidc.role_claim").unwrap_or_else(|| "groups".to_owned());
+    Some(OidcSettings {
+        issuer: issuer?,
+        client_id: client_id?,
+        client_secret: client_secret?,
+        scopes,
+        role_claim: claim,
+        roles,
+    })
+}
+
+/// Whether secrets may be sent to this issuer: over TLS, or to this machine.
+fn is_issuer(text: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(text) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
+    let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    is_plain && (url.scheme() == "https" || (url.scheme() == "http" && is_here))
+}

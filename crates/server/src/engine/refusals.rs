@@ -1,0 +1,345 @@
+//! The refusals that buyers got, from all nodes.
+//!
+//! Each node remembers its own refusals. A node that needs those of the others writes a question
+//! into the row of its lease. Every node reads these rows whenever it renews its lease, and writes
+//! its answer into its own row. So the question costs nothing on the path of a refusal, and needs
+//! no address of a node.
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
+use doorbuster_store::{NodeRow, StoreResult};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Engine;
+use crate::answer_counts::Answer;
+use crate::catalogue::{ItemState, SaleState};
+use crate::control::LEASE_MS;
+use crate::refusal_memory::{NotedRefusal, RefusalMemory};
+
+/// How long other nodes may take to answer. Without a node's answer, refusals may be missing.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// Time between two reads of the answers.
+const READ_EVERY: Duration = Duration::from_millis(100);
+/// Questions of one node at once; further ones wait.
+const QUESTIONS_MAX: usize = 4;
+/// Answers that a node shows at once; further questions get theirs at a later renewal.
+const ANSWERS_MAX: usize = 64;
+
+/// A question about a buyer's refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Question {
+    id: u64,
+    /// The buyer's hash.
+    buyer: u64,
+    /// See [`RefusalMemory::hash_check`].
+    hash_check: u64,
+}
+
+/// A node's answer to a question of another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct RemoteAnswer {
+    asked_by: u32,
+    id: u64,
+    is_complete: bool,
+    /// Time, item and answer of each refusal.
+    refusals: Vec<(i64, i64, String)>,
+}
+
+/// What a node writes into its lease's row for other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Notes {
+    questions: Vec<Question>,
+    answers: Vec<RemoteAnswer>,
+    /// When the node last heard of an edge. Edges refuse too, and are not asked.
+    edge_heard_at: i64,
+}
+
+/// The part of a node's description of itself that has its notes.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct AboutNotes {
+    notes: Notes,
+}
+
+impl Notes {
+    fn of(row: &NodeRow) -> Self {
+        serde_json::from_str::<AboutNotes>(&row.about).unwrap_or_default().notes
+    }
+}
+
+/// This node's refusals, and its questions and answers.
+#[derive(Debug)]
+pub(crate) struct Refusals {
+    memory: RefusalMemory,
+    notes: Mutex<Notes>,
+    edge_heard_at: AtomicI64,
+    asking: Semaphore,
+}
+
+/// A buyer's refusals, newest first.
+#[derive(Debug, Default)]
+pub(crate) struct FoundRefusals {
+    /// Each refusal, with the node that gave it.
+    pub(crate) refusals: Vec<(NodeId, NotedRefusal)>,
+    /// Whether every node answered and none may have forgotten a refusal.
+    pub(crate) is_complete: bool,
+}
+
+impl Refusals {
+    pub(super) fn new(key: &IdKey) -> Self {
+        Self {
+            memory: RefusalMemory::new(key),
+            notes: Mutex::default(),
+            edge_heard_at: AtomicI64::new(0),
+            asking: Semaphore::new(QUESTIONS_MAX),
+        }
+    }
+
+    /// What other nodes read in this node's lease.
+    pub(super) fn notes(&self) -> impl Serialize {
+        let edge_heard_at = self.edge_heard_at.load(Ordering::Relaxed);
+        Notes { edge_heard_at, ..self.lock().clone() }
+    }
+
+    /// Answers the questions in these rows, and forgets the answers to questions that are no longer
+    /// there. Returns whether there is a new answer.
+    fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
+        let others = rows.iter().filter(|row| row.node != own);
+        let asked: Vec<(NodeId, Question)> = others
+            .flat_map(|row| Notes::of(row).questions.into_iter().map(|asked| (row.node, asked)))
+            .collect();
+        let answers = |answer: &RemoteAnswer, node: NodeId, question: &Question| {
+            (answer.asked_by, answer.id) == (node.0, question.id)
+        };
+        let mut notes = self.lock();
+        notes
+            .answers
+            .retain(|answer| asked.iter().any(|(node, question)| answers(answer, *node, question)));
+        let known = notes.answers.len();
+        for (node, question) in &asked {
+            let is_new = !notes.answers.iter().any(|answer| answers(answer, *node, question));
+            if is_new && notes.answers.len() < ANSWERS_MAX {
+                let answer = self.answer_to(*node, question);
+                notes.answers.push(answer);
+            }
+        }
+        notes.answers.len() > known
+    }
+
+    fn answer_to(&self, asked_by: NodeId, question: &Question) -> RemoteAnswer {
+        let can_read = question.hash_check == self.memory.hash_check();
+        let (noted, is_complete) = match can_read {
+            true => self.memory.of_buyer(question.buyer),
+            false => (Vec::new(), false),
+        };
+        let row = |noted: NotedRefusal| (noted.at.0, noted.item.0, noted.answer.as_str().into());
+        let refusals = noted.into_iter().map(row).collect();
+        RemoteAnswer { asked_by: asked_by.0, id: question.id, is_complete, refusals }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question in this node's notes, until it is dropped.
+struct AskedQuestion<'a> {
+    refusals: &'a Refusals,
+    id: u64,
+}
+
+impl<'a> AskedQuestion<'a> {
+    fn new(refusals: &'a Refusals, buyer: u64) -> Self {
+        let (id, hash_check) = (rand::random(), refusals.memory.hash_check());
+        refusals.lock().questions.push(Question { id, buyer, hash_check });
+        Self { refusals, id }
+    }
+}
+
+impl Drop for AskedQuestion<'_> {
+    fn drop(&mut self) {
+        self.refusals.lock().questions.retain(|question| question.id != self.id);
+    }
+}
+
+impl Engine {
+    /// Counts the answer to a purchase, and notes it if it is a refusal.
+    pub(crate) fn count_answer(
+        &self,
+        sale: &SaleState,
+        item: &ItemState,
+        buyer: &str,
+        answer: Answer,
+        now: Millis,
+    ) {
+        sale.flags.answer_counts.count(answer);
+        // A queued request may be refused later, and this memory does not see that.
+        if answer.is_refusal() || answer == Answer::Queued {
+            let refusal = NotedRefusal { at: now, item: item.row.id, answer };
+            let memory = &self.refusals.memory;
+            memory.note(memory.hash(buyer), refusal);
+        }
+    }
+
+    /// Records that an edge lives. It may have refused buyers.
+    pub(crate) fn note_edge(&self) {
+        self.refusals.edge_heard_at.store(self.now().0, Ordering::Relaxed);
+    }
+
+    /// Answers the questions of these nodes. Returns whether there is a new answer, which the
+    /// others should see at once.
+    pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
+        self.refusals.answer(self.node, nodes)
+    }
+
+    /// The refusals that a buyer got from all nodes since `since`.
+    pub(crate) async fn refusals_of(
+        &self,
+        buyer: &str,
+        since: Millis,
+    ) -> StoreResult<FoundRefusals> {
+        let memory = &self.refusals.memory;
+        let hash = memory.hash(buyer);
+        let (own, is_complete) = memory.of_buyer(hash);
+        let mut found = FoundRefusals { is_complete, ..FoundRefusals::default() };
+        found.refusals.extend(own.into_iter().map(|noted| (self.node, noted)));
+        if self.layout.is_single_node() {
+            found.is_complete &= self.started_at().is_some_and(|started| started <= since);
+        } else {
+            found.is_complete &= self.ask_nodes(hash, since, &mut found.refusals).await?;
+        }
+        found.refusals.retain(|(_, noted)| noted.at >= since);
+        found.refusals.sort_by_key(|(_, noted)| std::cmp::Reverse(noted.at));
+        Ok(found)
+    }
+
+    /// Adds the refusals that other nodes remember. Returns whether none can be missing.
+    async fn ask_nodes(
+        &self,
+        buyer: u64,
+        since: Millis,
+        found: &mut Vec<(NodeId, NotedRefusal)>,
+    ) -> StoreResult<bool> {
+        let Ok(Ok(_permit)) = timeout(ANSWER_WAIT, self.refusals.asking.acquire()).await else {
+            return Ok(false);
+        };
+        let question = AskedQuestion::new(&self.refusals, buyer);
+        if !self.write_notes().await? {
+            return Ok(false);
+        }
+        let until = Instant::now() + ANSWER_WAIT;
+        let (answers, mut is_complete) = loop {
+            let rows = self.store.nodes().await?;
+            let (answers, all) = self.answers_to(question.id, &rows, since);
+            if all.has_answered || Instant::now() >= until {
+                break (answers, all.has_answered && !all.has_edges);
+            }
+            sleep(READ_EVERY).await;
+        };
+        for (node, answer) in answers {
+            is_complete &= answer.is_complete;
+            found.extend(answer.refusals.into_iter().filter_map(|row| Some((node, noted(row)?))));
+        }
+        // A node that ended took its memory with it.
+        Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
+    }
+
+    /// The answers to a question in these rows.
+    fn answers_to(
+        &self,
+        id: u64,
+        rows: &[NodeRow],
+        since: Millis,
+    ) -> (Vec<(NodeId, RemoteAnswer)>, AllNodes) {
+        let mut answers = Vec::new();
+        let mut all = AllNodes { has_answered: true, has_edges: false };
+        for row in rows {
+            let notes = Notes::of(row);
+            all.has_edges |= notes.edge_heard_at >= since.0;
+            if row.node == self.node {
+                continue;
+            }
+            let is_ours = |answer: &RemoteAnswer| (answer.asked_by, answer.id) == (self.node.0, id);
+            match notes.answers.into_iter().find(is_ours) {
+                Some(answer) => answers.push((row.node, answer)),
+                None => all.has_answered = false,
+            }
+        }
+        (answers, all)
+    }
+
+    /// Writes this node's notes at once. False: the node is leaving.
+    async fn write_notes(&self) -> StoreResult<bool> {
+        let released = self.lock_leases().await;
+        if *released {
+            return Ok(false);
+        }
+        self.store.renew_node_lease(self.node, LEASE_MS, &self.about_node()).await?;
+        Ok(true)
+    }
+}
+
+/// What the rows of all nodes say together.
+struct AllNodes {
+    has_answered: bool,
+    /// An edge lived, and may have refused buyers.
+    has_edges: bool,
+}
+
+/// A refusal that another node remembers. `None`: this version does not know the answer.
+fn noted((at, item, answer): (i64, i64, String)) -> Option<NotedRefusal> {
+    let answer = *Answer::ALL.iter().find(|known| known.as_str() == answer)?;
+    Some(NotedRefusal { at: Millis(at), item: ItemId(item), answer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(node: u32, refusals: &Refusals) -> NodeRow {
+        let about = serde_json::json!({"roles": ["api"], "notes": refusals.notes()}).to_string();
+        NodeRow { node: NodeId(node), lease_until: Millis(9), leader: false, about }
+    }
+
+    fn refusals(key: u8) -> Refusals {
+        Refusals::new(&IdKey::new([key; 32]))
+    }
+
+    #[test]
+    fn a_node_answers_a_question_once_and_forgets_it_with_the_question() {
+        let (asking, asked) = (refusals(1), refusals(1));
+        let buyer = asking.memory.hash("ann");
+        let noted = NotedRefusal { at: Millis(5), item: ItemId(7), answer: Answer::SoldOut };
+        asked.memory.note(buyer, noted);
+        let question = AskedQuestion::new(&asking, buyer);
+        assert!(asked.answer(NodeId(2), &[row(1, &asking), row(2, &asked)]));
+        let answer = asked.lock().answers[0].clone();
+        assert_eq!((answer.asked_by, answer.id, answer.is_complete), (1, question.id, true));
+        assert_eq!(answer.refusals, [(5, 7, "sold_out".to_owned())]);
+        assert!(!asked.answer(NodeId(2), &[row(1, &asking)]), "it has been answered");
+        drop(question);
+        assert!(!asked.answer(NodeId(2), &[row(1, &asking)]));
+        assert_eq!(asked.lock().answers, []);
+    }
+
+    #[test]
+    fn a_node_with_other_hashes_says_that_its_answer_may_lack_refusals() {
+        let (asking, asked) = (refusals(1), refusals(2));
+        let _question = AskedQuestion::new(&asking, asking.memory.hash("ann"));
+        assert!(asked.answer(NodeId(2), &[row(1, &asking)]));
+        assert!(!asked.lock().answers[0].is_complete);
+    }
+
+    #[test]
+    fn a_node_does_not_answer_itself_and_reads_descriptions_without_notes() {
+        let asking = refusals(1);
+        let _question = AskedQuestion::new(&asking, 7);
+        let older = NodeRow { about: "{}".to_owned(), ..row(2, &asking) };
+        assert!(!asking.answer(NodeId(1), &[row(1, &asking), older]));
+    }
+}

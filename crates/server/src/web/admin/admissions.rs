@@ -1,0 +1,42 @@
+//! `POST /v1/admin/sales/{sale}/waiting-room/admissions`: admits visitors now.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use doorbuster_api::admin::console::{Admissions, NewAdmissions};
+use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
+use doorbuster_api::problem::Problem;
+use doorbuster_store::recorded;
+use http::StatusCode;
+
+use super::sale;
+use crate::web::App;
+use crate::web::failure::failed;
+use crate::web::identity::OperatorIdentity;
+use crate::web::input::{self, PathNames};
+use crate::web::reply::{Answer, json};
+
+pub(crate) async fn admit(
+    State(app): State<Arc<App>>,
+    OperatorIdentity(by): OperatorIdentity,
+    PathNames([name]): PathNames<1>,
+    request: axum::extract::Request,
+) -> Answer {
+    let headers = request.headers().clone();
+    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    input::content_type(&headers, BodyType::Json)?;
+    let NewAdmissions { visitors, reason } = NewAdmissions::from_json(&body)?;
+    let sale = sale(&app, &name)?;
+    if sale.front_door.waiting_room.is_off() {
+        return Err(Problem::not_found("this sale has no waiting room").into());
+    }
+    let action = by.action_because("visitors.admitted", "sale", &name, Some(&reason));
+    let admit = app.gate.room.admit_more(&app.engine, &name, visitors.into());
+    let step = recorded(action, admit).await.map_err(failed)?.ok_or_else(|| {
+        let detail = "visitors are admitted only while the sale is open, after its draw";
+        Problem::wrong_state(sale.row.phase.as_str(), detail)
+    })?;
+    let answer = Admissions { admitted: step.admitted, waiting: step.waiting };
+    Ok(json(StatusCode::OK, &answer))
+}

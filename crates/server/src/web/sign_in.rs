@@ -1,0 +1,127 @@
+//! Sign-in at the console by OpenID Connect: two addresses between which the browser visits the
+//! issuer. Whatever happens, the browser ends at the console, which says what happened.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::routing::MethodRouter;
+use doorbuster_api::problem::{Problem, Scope};
+use doorbuster_store::{FieldChange, NewAction, Person, SessionOwner};
+use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::App;
+use super::dispatch::request_id;
+use super::identity::Client;
+use super::reply::{Answer, Reply, empty};
+use super::router::get;
+use super::session::{NewSessionFor, cookie_of, secure};
+use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn, role_to_store};
+
+/// The cookie of an attempt. The issuer sends the browser back from another site, so it is lax.
+const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
+/// How long a person may take at the issuer.
+const ATTEMPT_SECS: u32 = 600;
+
+/// The routes beside the API: path, name, handler.
+pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<App>>); 2] {
+    [("/console/sign-in", "page", get(begin)), ("/console/callback", "page", get(finish))]
+}
+
+/// `GET /console/sign-in`: sends the browser to the issuer.
+async fn begin(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+    match oidc(&app)?.begin().await {
+        Ok((url, attempt)) => {
+            let mut reply = redirect(url.as_str());
+            set_attempt(&app, &headers, &mut reply, &attempt.to_cookie(), ATTEMPT_SECS);
+            Ok(reply)
+        }
+        Err(error) => Ok(failed(&error)),
+    }
+}
+
+/// `GET /console/callback`: the issuer has sent the browser back.
+async fn finish(
+    State(app): State<Arc<App>>,
+    client: Client,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let oidc = oidc(&app)?;
+    let now = app.engine.now();
+    let limited = |secs| Problem::rate_limited(Scope::Ip, secs);
+    // A sign-in that fails counts as a wrong key, because it asks the issuer.
+    app.wrong_keys.add(client.address, now).map_err(limited)?;
+    let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
+    let signed_in = match &attempt {
+        Some(attempt) => {
+            let query = query.as_deref().unwrap_or_default();
+            oidc.finish(attempt, query, now.0.div_euclid(1_000)).await
+        }
+        None => Err(OidcError::Invalid("this browser has begun no sign-in")),
+    };
+    let mut reply = match signed_in {
+        Ok(person) => {
+            app.wrong_keys.remove(client.address);
+            let session = new_session(&person, client, &headers);
+            let cookie = session.start(&app, &headers).await?;
+            let mut reply = redirect("/console?signed-in");
+            reply.headers_mut().append(SET_COOKIE, cookie);
+            reply
+        }
+        Err(error) => failed(&error),
+    };
+    set_attempt(&app, &headers, &mut reply, "", 0);
+    Ok(reply)
+}
+
+/// The session of a person, and the action that records it.
+fn new_session(person: &SignedIn, client: Client, headers: &HeaderMap) -> NewSessionFor {
+    let SignedIn { id, name, role } = person.clone();
+    let action = NewAction {
+        by: id.clone(),
+        action: "session.created".to_owned(),
+        subject: format!("person:{id}"),
+        changes: vec![
+            FieldChange::set("/name", name.as_str()),
+            FieldChange::set("/role", role.as_str()),
+        ],
+        address: Some(client.address.to_string()),
+        request_id: request_id(headers).to_str().ok().map(str::to_owned),
+    };
+    let owner = SessionOwner::Person(Person { id, name, role: role_to_store(role) });
+    NewSessionFor { owner, action }
+}
+
+fn oidc(app: &App) -> Result<&Oidc, Problem> {
+    let missing = || Problem::not_found("sign-in by OpenID Connect is not configured");
+    app.oidc.as_ref().ok_or_else(missing)
+}
+
+/// Leads back to the console, which says that the sign-in failed. The log says why.
+fn failed(error: &OidcError) -> Reply {
+    tracing::warn!(%error, event = "console.sign_in_failed", "a sign-in by OpenID Connect failed");
+    redirect(match error {
+        OidcError::Issuer(_) => "/console?sign-in=unavailable",
+        OidcError::Invalid(_) => "/console?sign-in=failed",
+        OidcError::NoRole(_) => "/console?sign-in=no_role",
+    })
+}
+
+fn redirect(to: &str) -> Reply {
+    let mut reply = empty(StatusCode::SEE_OTHER);
+    let to = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/console"));
+    reply.headers_mut().insert(LOCATION, to);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// Sets the cookie of an attempt for this many seconds; 0 removes it.
+fn set_attempt(app: &App, headers: &HeaderMap, reply: &mut Reply, value: &str, secs: u32) {
+    let secure = secure(app, headers);
+    let cookie = format!(
+        "{ATTEMPT_COOKIE}={value}; Path=/console; Max-Age={secs}; HttpOnly; SameSite=Lax{secure}"
+    );
+    let cookie = HeaderValue::from_str(&cookie).expect("base64 and plain words");
+    reply.headers_mut().append(SET_COOKIE, cookie);
+}

@@ -1,0 +1,76 @@
+//! What operators see of all nodes together: a buyer's refusals, and minutes that ended while no
+//! node led.
+
+use serde_json::Value;
+
+use crate::app::TestApp;
+use crate::postgres::Cluster;
+use crate::several_servers::address;
+
+async fn node(home: &Cluster, database: &str) -> TestApp {
+    let url = address(home, database);
+    let settings = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())];
+    TestApp::with(&settings).await
+}
+
+/// The nodes that refused the buyer, newest first, and whether the list is complete.
+async fn refusals(app: &TestApp, buyer: &str) -> (Vec<String>, bool) {
+    let path = format!("/v1/admin/sales/spring/buyers/{buyer}");
+    let story = app.admin("GET", &path, None).await.json();
+    let rows = story["refusals"].as_array().unwrap_or_else(|| panic!("a list: {story}"));
+    let node = |row: &Value| row["node"].as_str().expect("a node").to_owned();
+    (rows.iter().map(node).collect(), story["refusals_complete"] == true)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyers_refusals_come_from_all_nodes_and_lack_those_of_a_node_that_ended() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (first, second) = (node(&home, &database).await, node(&home, &database).await);
+    first.open_sale("spring", 1.into(), 1).await;
+    let open = |list: &Value| list["phase"] == "open";
+    second.until("/v1/admin/sales/spring", "it is open", open).await;
+    first.buy("ann", "k", "spring", "phone", 1).await;
+    let sold_out = async |app: &TestApp, key: &str| {
+        let reply = app.buy("bob", key, "spring", "phone", 1).await;
+        assert_eq!(reply.verdict(), "409 sold_out", "{}", reply.text());
+    };
+    sold_out(&first, "k1").await;
+    sold_out(&second, "k2").await;
+    let (nodes, complete) = refusals(&first, "bob").await;
+    assert_eq!(nodes.len(), 2, "one refusal of each node");
+    assert_ne!(nodes[0], nodes[1]);
+    assert!(complete, "both nodes live since the sale was created");
+    assert_eq!(refusals(&second, "bob").await, (nodes.clone(), true), "each node may be asked");
+    assert_eq!(refusals(&second, "eve").await, (Vec::new(), true));
+    second.stop().await;
+    let alone = refusals(&first, "bob").await;
+    assert_eq!(alone, (vec![nodes[1].clone()], false), "the other node's memory is gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minute_that_ended_while_no_node_led_is_added_up_from_its_seconds() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let first = node(&home, &database).await;
+    first.open_sale("spring", 2.into(), 1).await;
+    for buyer in ["ann", "bob", "eve"] {
+        first.buy(buyer, "k", "spring", "phone", 1).await;
+    }
+    let series = "/v1/admin/sales/spring/series";
+    let requests = |series: &Value| -> u64 {
+        let points = series["points"].as_array().expect("points");
+        points.iter().filter_map(|point| point["requests"].as_u64()).sum()
+    };
+    first.until(series, "the seconds are recorded", |series| requests(series) == 3).await;
+    first.stop().await;
+    // As if the nodes had been away for an hour since then.
+    let away = "DELETE FROM sale_point WHERE step_secs = 60;
+                UPDATE sale_point SET at = at - 3600000 RETURNING 'moved'";
+    assert!(home.psql(&database, away).expect("a table").contains("moved"));
+    let second = node(&home, &database).await;
+    let from = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(90);
+    let path = format!("{series}?step=60&from={}", from.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    second.until(&path, "the minutes are added up", |series| requests(series) == 3).await;
+    second.stop().await;
+}
