@@ -110,7 +110,10 @@ impl RefusalCase {
         // These keys hold no order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
-        Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys })
+        Template::new(
+            buyers,
+            &RequestOptions { host: "127.0.0.1", sale, item: ITEM, units, headers, keys },
+        )
     }
 }
 

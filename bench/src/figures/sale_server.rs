@@ -148,7 +148,10 @@ pub fn buyers(series: &str, count: u32) -> Buyers {
 /// The request for `units` of the sale's item.
 #[must_use]
 pub fn template(buyers: &Buyers, sale: &str, units: u32, headers: &str) -> Template {
-    Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys: "k" })
+    Template::new(
+        buyers,
+        &RequestOptions { host: "127.0.0.1", sale, item: ITEM, units, headers, keys: "k" },
+    )
 }
 
 /// A share as a percentage.

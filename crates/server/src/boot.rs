@@ -5,6 +5,7 @@ mod announce;
 mod demo;
 mod file_limit;
 mod parts;
+mod without_http;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
 use parts::{engine_options, publish_keys, stock_location};
+pub use without_http::{DirectAnswer, DirectSale, without_http};
 
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
 use crate::config::{BuyerKeys, Settings, Shape};
@@ -173,24 +175,7 @@ pub async fn serve_with(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let connections_max = file_limit::raise(settings.connections_max)?;
-    if let Shape::Embedded = &settings.shape {
-        let path = settings.data_dir.clone();
-        secrets::create_directory(&path)
-            .map_err(|error| ServeError::DataDir { path: path.clone(), error })?;
-        secrets::check_directory(&path)?;
-    }
-    let history = match settings.shape {
-        Shape::Embedded | Shape::Edge { .. } => HistoryMemory::default(),
-        Shape::Postgres { .. } | Shape::Cluster { .. } => load_history(&settings.data_dir)?,
-    };
-    let secrets = match &settings.shape {
-        Shape::Edge { slots, .. } => keys::load(&settings, &expose_urls(slots)).await?,
-        _ => secrets::load_or_create_all(&settings, &history).await?,
-    };
-    let (failed, fatal) = oneshot::channel();
-    let place = stock_location(&settings, &secrets)?;
-    let engine =
-        Engine::start(engine_options(&settings, &secrets, (place, history), failed)).await?;
+    let (engine, secrets, fatal) = start_engine(&settings).await?;
     let parts =
         ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
@@ -207,6 +192,32 @@ pub async fn serve_with(
         Ok(()) => run,
         Err(_) => run.and(Err(ServeError::Unsettled)),
     }
+}
+
+/// Prepares the directory and the secrets, and starts the engine. The receiver gets the reason when
+/// the store fails permanently.
+async fn start_engine(
+    settings: &Settings,
+) -> Result<(Arc<Engine>, Secrets, oneshot::Receiver<String>), ServeError> {
+    if let Shape::Embedded = &settings.shape {
+        let path = settings.data_dir.clone();
+        secrets::create_directory(&path)
+            .map_err(|error| ServeError::DataDir { path: path.clone(), error })?;
+        secrets::check_directory(&path)?;
+    }
+    let history = match settings.shape {
+        Shape::Embedded | Shape::Edge { .. } => HistoryMemory::default(),
+        Shape::Postgres { .. } | Shape::Cluster { .. } => load_history(&settings.data_dir)?,
+    };
+    let secrets = match &settings.shape {
+        Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
+        _ => secrets::load_or_create_all(settings, &history).await?,
+    };
+    let (failed, fatal) = oneshot::channel();
+    let place = stock_location(settings, &secrets)?;
+    let engine =
+        Engine::start(engine_options(settings, &secrets, (place, history), failed)).await?;
+    Ok((engine, secrets, fatal))
 }
 
 /// The parts of a server.

@@ -1,11 +1,11 @@
-//! The bounds of the load generator, and what happens at each bound.
+//! The bounds of a crowd, and what happens at each bound.
 
 use std::time::Duration;
 
 /// Most threads that send requests.
 pub const GENERATORS_MAX: usize = 64;
-/// Buyers in one run; a plan with more is refused. A name has seven digits, and each buyer takes 32
-/// bytes for a signature.
+/// Buyers in one run; a plan with more is refused. A name has eight digits, and each buyer takes
+/// 32 bytes for a signature.
 pub const BUYERS_MAX: u32 = 10_000_000;
 /// Connections in one run; a plan with more is refused. One client address has about 28,000 ports
 /// to one server.
@@ -18,20 +18,13 @@ const _: () =
 pub const HANDLES_SPARE: u64 = 64;
 /// Worker threads by default, at most, because the server needs the other cores.
 pub const WORKERS_DEFAULT_MAX: usize = 8;
-/// Connections that one worker opens at the same time. The others wait, so that the server's listen
-/// queue does not overflow before the run begins.
-pub const CONNECTING_MAX: usize = 64;
-/// How long opening a connection may take; then it counts as a connection error.
+/// How long the first connection may take to open; then the run is refused.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer than `Prefer: wait` an answer may take; then the connection is closed and counts
 /// as an error.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
-/// A connection that was idle for longer is checked before it is used.
-pub const IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of one answer; a larger one is malformed.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// Initial size of a connection's read buffer.
-pub const ANSWER_BYTES_START: usize = 4 * 1024;
 /// Headers of one answer; an answer with more is malformed.
 pub const HEADERS_MAX: usize = 48;
 /// Repeats of one buyer's request after 429, 503 or another 5xx, unless the plan gives a number;
@@ -61,21 +54,13 @@ pub const LISTENERS_MAX: usize = 64;
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// A run without a final answer for this long is stopped; buyers without a final answer are lost.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a worker wakes connections for scheduled buyers and checks whether to publish its
-/// counts.
-pub const TICK: Duration = Duration::from_millis(2);
 /// How often progress is shown.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Longest time that an answer stays in the buffer of the answers file.
 pub const ANSWERS_FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// Buffered answers in bytes; a larger buffer is written to the answers file.
 pub const ANSWERS_CHUNK_BYTES: usize = 64 * 1024;
-/// Shortest pause of the arrival clock: about the resolution of a thread's sleep.
-pub const PACE_MIN: Duration = Duration::from_micros(100);
-/// Longest pause of the arrival clock, so that it notices the end of the run.
-pub const PACE_MAX: Duration = Duration::from_millis(20);
 
-const _: () = assert!(BUYERS_MAX == 10_000_000, "names have seven digits");
-const _: () = assert!(ANSWER_BYTES_START <= ANSWER_BYTES_MAX);
+const _: () = assert!(BUYERS_MAX <= 100_000_000, "names have eight digits");
 const _: () = assert!(POLL_MIN.as_millis() < POLL_MAX.as_millis());
 const _: () = assert!(VERDICT_GRACE.as_millis() < VERDICT_WAIT_MAX.as_millis());
