@@ -20,9 +20,9 @@ use crate::result::LatencyMs;
 /// Units on sale.
 const STOCK: i64 = 10_000;
 /// Keep-alive connections, unless the caller gives a number. More of them would only hold more
-/// waiting requests: at 120,000 requests a second, 512 requests are under way if an answer takes
-/// 4 ms.
-pub const CONNECTIONS: usize = 512;
+/// waiting requests: at 120,000 requests a second, 128 requests are under way if an answer takes
+/// 1 ms.
+pub const CONNECTIONS: usize = 128;
 /// The part of the requested rate that counts as reached, because arrivals are random.
 const REACHED: f64 = 0.98;
 
@@ -93,10 +93,7 @@ pub struct HeadlineReport {
 /// Runs the sale. The server ends with the calling thread.
 pub fn run(options: &Options) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // The generator needs its own core.
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let workers = Some(cores.saturating_sub(1).max(1));
-    let start = Product::start_with(&options.program, Shape::Embedded, false, workers);
+    let start = Product::start(&options.program, Shape::Embedded, false);
     let mut product = runtime.block_on(start)?;
     let target = product.open_sale(STOCK, 1)?;
     let load = send(options, &product, &target)?;

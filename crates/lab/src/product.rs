@@ -55,8 +55,6 @@ struct EmbeddedServer {
     port: u16,
     admin_key: String,
     secret: String,
-    /// Threads that serve HTTP; by default one for each core.
-    workers: Option<usize>,
     child: Option<Child>,
 }
 
@@ -64,16 +62,6 @@ impl Product {
     /// Starts an installation, which ends with the calling thread. `slow`: one database connection
     /// in ten is slow.
     pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
-        Self::start_with(program, shape, slow, None).await
-    }
-
-    /// Starts an installation. A server of shape `embedded` has this many threads that serve HTTP.
-    pub async fn start_with(
-        program: &Path,
-        shape: Shape,
-        slow: bool,
-        workers: Option<usize>,
-    ) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
             Shape::Embedded => {
@@ -83,7 +71,6 @@ impl Product {
                     port: free_port()?,
                     admin_key: secret(),
                     secret: secret(),
-                    workers,
                     child: None,
                 };
                 server.start()?;
@@ -298,8 +285,7 @@ impl EmbeddedServer {
         }
         command
             .env("DOORBUSTER_AUTH__ADMIN_KEY", &self.admin_key)
-            .env("DOORBUSTER_AUTH__BUYER_SECRET", &self.secret)
-            .envs(self.workers.map(|count| ("DOORBUSTER_WORKERS", count.to_string())));
+            .env("DOORBUSTER_AUTH__BUYER_SECRET", &self.secret);
         command
     }
 

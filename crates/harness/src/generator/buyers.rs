@@ -143,7 +143,8 @@ impl Template {
         let body = format!(r#"{{"sale":"{sale}","item":"{item}","units":{units}}}"#);
         let mut bytes = format!(
             "POST /v1/orders HTTP/1.1\r\nHost: {host}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n{headers}Authorization: Bearer ",
+             Content-Type: application/json\r\nContent-Length: {}\r\n{headers}\
+             Authorization: Bearer ",
             body.len()
         )
         .into_bytes();

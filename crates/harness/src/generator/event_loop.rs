@@ -21,15 +21,6 @@ const EVENTS_TOGETHER: usize = 64;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of an incomplete answer; with more, the connection counts as broken.
 const PARTIAL_BYTES_MAX: usize = 512 * 1024;
-/// Connections that are opened at the same time. The others wait, so that the server's listen queue
-/// does not overflow.
-const CONNECTING_MAX: usize = 64;
-/// How long opening a connection may take; then it counts as failed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// First pause after a connection could not be opened; it doubles.
-const RECONNECT_MIN: Duration = Duration::from_millis(50);
-/// How often the pause doubles.
-const RECONNECT_DOUBLINGS_MAX: u32 = 4;
 /// How often overdue answers and connections are looked for.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for an event, so that the source can end the run.
@@ -383,19 +374,5 @@ impl<R> EventLoop<R> {
         }
         self.close(number, now);
         source.failed(request, fault);
-    }
-
-    fn close(&mut self, number: u32, now: Instant) {
-        let connection = &mut self.connections[number as usize];
-        connection.stream = None;
-        connection.partial = Vec::new();
-        if self.options.reopens && !connection.is_extra {
-            let doublings = connection.failures.min(RECONNECT_DOUBLINGS_MAX);
-            let pause = match connection.failures {
-                0 => Duration::ZERO,
-                _ => RECONNECT_MIN * (1 << doublings),
-            };
-            self.closed.push_back((now + pause, number));
-        }
     }
 }

@@ -55,12 +55,12 @@ impl DirectSale {
         };
         match outcome {
             PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_) => DirectAnswer::Reserved,
-            PurchaseOutcome::Queued { .. }
-            | PurchaseOutcome::Refused(Refusal::Overloaded { .. } | Refusal::Unavailable { .. }) => {
-                DirectAnswer::TryAgain
-            }
-            PurchaseOutcome::Refused(Refusal::SoldOut(_)) => DirectAnswer::SoldOut,
-            PurchaseOutcome::Refused(_) => DirectAnswer::Other,
+            PurchaseOutcome::Queued { .. } => DirectAnswer::TryAgain,
+            PurchaseOutcome::Refused(refusal) => match refusal {
+                Refusal::SoldOut(_) => DirectAnswer::SoldOut,
+                Refusal::Overloaded { .. } | Refusal::Unavailable { .. } => DirectAnswer::TryAgain,
+                _ => DirectAnswer::Other,
+            },
         }
     }
 }

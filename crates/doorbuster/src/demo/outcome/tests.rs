@@ -27,7 +27,8 @@ fn good(buyers: u32, units: u32, stock: u32) -> DemoOutcome {
         "retries": 0, "overloaded_retries": 0, "rate_limited_retries": 0, "server_error_retries": 0,
         "connection_errors": 0, "faults": {}, "requests": buyers, "elapsed_ms": 250,
         "answers_per_second": 40_000.0,
-        "latency_ms": latency, "reserved_latency_ms": latency, "connections": 512, "workers": 1, "generator_cores": 0.5,
+        "latency_ms": latency, "reserved_latency_ms": latency, "connections": 512, "workers": 1,
+        "generator_cores": 0.5,
         "seed": 7,
         "first_sent_at": "2026-11-20T10:00:00Z"
     });

@@ -2,12 +2,22 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{CHECK_EVERY, CONNECT_TIMEOUT, CONNECTING_MAX, Connection, EventLoop, Fault, Source};
+use super::{CHECK_EVERY, Connection, EventLoop, Fault, Source};
+
+/// Connections that are opened at the same time. The others wait, so that the server's listen queue
+/// does not overflow.
+const CONNECTING_MAX: usize = 64;
+/// How long opening a connection may take; then it counts as failed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// First pause after a connection could not be opened; it doubles.
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+/// How often the pause doubles.
+const RECONNECT_DOUBLINGS_MAX: u32 = 4;
 
 impl<R> Connection<R> {
     pub(super) fn closed(addr: SocketAddr, now: Instant) -> Self {
@@ -122,6 +132,20 @@ impl<R> EventLoop<R> {
         let sent = stream.and_then(|mut stream| io::Write::write(&mut stream, &bytes).ok());
         if sent != Some(bytes.len()) {
             self.fail(number, Fault::Broken, source, now);
+        }
+    }
+
+    /// Closes a connection, and plans when it is opened again.
+    pub(super) fn close(&mut self, number: u32, now: Instant) {
+        let connection = &mut self.connections[number as usize];
+        connection.stream = None;
+        connection.partial = Vec::new();
+        if self.options.reopens && !connection.is_extra {
+            let pause = match connection.failures {
+                0 => Duration::ZERO,
+                count => RECONNECT_MIN * (1 << (count - 1).min(RECONNECT_DOUBLINGS_MAX)),
+            };
+            self.closed.push_back((now + pause, number));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::result::{RunReport, RunResult, Verdict};
 /// The table.
 pub(super) fn render(run: &RunReport) -> String {
     let mut text = String::from(
-        "<section aria-labelledby=\"h-overview\"><h2 id=\"h-overview\">The strategies compared</h2>\
+        "<section aria-labelledby=\"h-overview\"><h2 id=\"h-overview\">The strategies</h2>\
          <p class=\"soft\">Every strategy has the same buyers, servers and checker. Speed is at the \
          level at which the strategy was fastest without faults. It counts only where nothing is \
          oversold, duplicated or lost.</p><div class=\"card\"><div class=\"scroll\" tabindex=\"0\" \
