@@ -46,7 +46,7 @@ impl Nginx {
         Ok(Self { addr, _process: process, _dir: dir })
     }
 
-    /// The address that nginx listens on.
+    /// Returns the address that nginx listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -56,8 +56,8 @@ impl Nginx {
 /// One process, which is the worker itself. It writes no logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, (status, body): (u16, &str)) -> String {
     let dir = dir.display();
-    // In nginx's quotes, quotes and backslashes are escaped with a backslash. A dollar sign would
-    // begin a variable.
+    // In nginx's quotes, a backslash escapes quotes and backslashes. A dollar sign would begin a
+    // variable.
     let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
     format!(
         "daemon off;
@@ -106,7 +106,7 @@ mod tests {
             core: None,
         };
         let run = load.run(&mut RepeatedRequest::get("/")).expect("answers");
-        run.only(&[AnswerKind::Fine]).expect("only successful answers");
+        run.only(&[AnswerKind::Fine]).expect("every answer is successful");
         assert!(run.sent == run.total() && run.total() >= 4, "{run:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, like the
-//! visitors of any shop.
+//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, as
+//! visitors of a shop do.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub const ITEM: &str = "unit";
 const ORDERS: &str = "SELECT o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
     WHERE i.sale_id = ";
 
-/// How the product keeps its data.
+/// The shape of the product, which says where it keeps its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One process and a data directory.
@@ -59,8 +59,8 @@ struct EmbeddedServer {
 }
 
 impl Product {
-    /// Starts an installation, which ends with the calling thread. `slow`: one database connection
-    /// in ten is slow.
+    /// Starts an installation, which ends with the calling thread. If `slow`, one database
+    /// connection in ten is slow.
     pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
@@ -102,7 +102,7 @@ impl Product {
         Ok(product)
     }
 
-    /// The addresses that buyers use.
+    /// Returns the addresses that buyers use.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         match &self.installation {
             Installation::Embedded(server) => vec![server.addr()],
@@ -110,7 +110,7 @@ impl Product {
         }
     }
 
-    /// The URL of the store, for the auditor.
+    /// Returns the URL of the store, for the auditor.
     pub fn store(&self) -> String {
         match &self.installation {
             Installation::Embedded(server) => server.data_dir.display().to_string(),
@@ -118,7 +118,7 @@ impl Product {
         }
     }
 
-    /// The secret that signs buyers' tokens.
+    /// Returns the secret that signs buyers' tokens.
     pub fn secret(&self) -> &[u8] {
         self.secret.as_bytes()
     }
@@ -194,7 +194,7 @@ impl Product {
         (0..redis.servers().len()).try_for_each(|number| restart_redis(redis.server(number), how))
     }
 
-    /// Every order of the sale, in the order of their commits, from the store's rows.
+    /// Returns every order of the sale from the store's rows, in the order of their commits.
     pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
         let rows = self.order_rows(target)?.into_iter();
         rows.map(|(buyer, units)| {
@@ -205,7 +205,7 @@ impl Product {
         .collect()
     }
 
-    /// Every order of the sale, with the buyers' full names.
+    /// Returns every order of the sale, with the buyers' full names.
     pub fn order_rows(&self, target: &Target) -> Result<Vec<(String, i64)>> {
         let Target::Product { sale, .. } = target else { bail!("not a sale of the product") };
         match &self.installation {
@@ -248,7 +248,7 @@ fn is_ready(addr: SocketAddr) -> bool {
     http::send_request(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
 }
 
-/// A random secret of 64 hexadecimal digits.
+/// Returns a random secret of 64 hexadecimal digits.
 fn secret() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }

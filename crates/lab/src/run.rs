@@ -23,10 +23,10 @@ use crate::result::{Machine, RunReport, RunResult, WithoutHttp};
 use crate::servers::{RedisReturn, Servers, WorkDir, Workers, wait_until};
 use estimate::Estimate;
 
-/// What to run.
+/// The options of the runs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The program that the workers and the product run, which is this one.
+    /// The program that the workers and the product run. It is this program.
     pub program: PathBuf,
     /// The ids of the strategies.
     pub strategies: Vec<&'static str>,
@@ -40,7 +40,7 @@ pub struct Options {
     pub levels: Vec<usize>,
     /// The faults.
     pub faults: Vec<Fault>,
-    /// Decides the order of the buyers and the times of the faults.
+    /// The seed of the order of the buyers and of the times of the faults.
     pub seed: u64,
     /// Each run is repeated with this many seeds, from `seed` on.
     pub seeds: u32,
@@ -51,9 +51,9 @@ pub struct Options {
 /// The progress of the runs, for a progress bar.
 #[derive(Debug, Clone, Copy)]
 pub struct Done<'a> {
-    /// Finished runs.
+    /// The number of finished runs.
     pub runs: usize,
-    /// All runs.
+    /// The number of all runs.
     pub of: usize,
     /// The estimated time of the remaining runs.
     pub left: Duration,
@@ -212,7 +212,7 @@ impl OneStrategy<'_> {
         let answers = self.sell(run, Target::Workers, addrs.clone(), &mut system).await?;
         drain(&addrs).await;
         drop(workers);
-        // New connections, because Redis may have been restarted since.
+        // Open new connections, because Redis may have been restarted.
         let strategy = make(&Backends::new(&servers.addresses(false, 2))?);
         Ok(self.judge(run, &answers, &strategy.orders().await?))
     }
@@ -243,8 +243,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // Twice as many buyers as can get units, spread over time, so that the fault happens
-            // during the sale.
+            // The run has twice as many buyers as can get units. They are spread over time, so that
+            // the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;
@@ -268,10 +268,10 @@ impl OneStrategy<'_> {
     }
 }
 
-/// Waits until no worker has accepted requests that wait for background work.
+/// Waits until no accepted request waits for a worker's background work.
 async fn drain(addrs: &[SocketAddr]) {
     for &addr in addrs {
-        // If a worker never drains, orders are missing, and the checker finds that.
+        // If a worker does not finish in time, orders are missing, and the checker finds that.
         wait_until(DRAIN_WITHIN, async || {
             http::send_request(addr, "GET", "/waiting", "", "")
                 .is_ok_and(|reply| reply.status == 200 && reply.body == "0")

@@ -1,36 +1,20 @@
 //! The pages of the real server, used in a real browser.
 
-#[path = "pages/axe.rs"]
 mod axe;
-#[path = "pages/buying.rs"]
 mod buying;
-#[path = "pages/cdn.rs"]
 mod cdn;
-#[path = "pages/check.rs"]
 mod check;
-#[path = "pages/driver.rs"]
 mod driver;
-#[path = "pages/elsewhere.rs"]
 mod elsewhere;
-#[path = "pages/flaky_proxy.rs"]
 mod flaky_proxy;
-#[path = "pages/live.rs"]
 mod live;
-#[path = "pages/passes.rs"]
 mod passes;
-#[path = "pages/paying.rs"]
 mod paying;
-#[path = "pages/polling.rs"]
 mod polling;
-#[path = "pages/room.rs"]
 mod room;
-#[path = "pages/stable.rs"]
 mod stable;
-#[path = "pages/tab.rs"]
 mod tab;
-#[path = "pages/visitors.rs"]
 mod visitors;
-#[path = "pages/waitlist.rs"]
 mod waitlist;
 
 use std::net::SocketAddr;
@@ -66,7 +50,7 @@ async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) ->
     name.to_owned()
 }
 
-/// Creates and opens such a sale.
+/// Creates a sale like [`draft`], and opens it.
 async fn sale(fixture: &ServerFixture, name: &str, item: Value) -> String {
     draft(fixture, name, item, json!({})).await;
     fixture.step(name, "open").await;
@@ -111,8 +95,9 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Prepares a page for a sale before the sale opens: this many seconds after the start, or later on
-/// a slow machine. Returns the sale's name, and the result of the preparation.
+/// Prepares a page for a sale before the sale opens. The sale opens this number of seconds after
+/// the start of the test, or later on a slow machine. Returns the sale's name, and the result of
+/// the preparation.
 async fn prepared_before_opening<T>(
     secs: i64,
     make_ready: impl AsyncFn(String, i64) -> T,

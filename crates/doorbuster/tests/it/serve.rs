@@ -1,6 +1,5 @@
 //! `serve`, and the commands that read its settings and its data directory.
 
-#[path = "serve/key.rs"]
 mod key;
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! A node's wall clock, which can be set wrong while the node runs.
+//! A node's wall clock, which can be set to a wrong time while the node runs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,10 +8,10 @@ use super::cluster_dir::{ClusterDir, write_private};
 use super::error::{ClusterError, OrFailed};
 use super::process::{find, run};
 
-/// The library that is loaded before the C library.
+/// The source of the library, which a node loads before the C library.
 const SOURCE: &str = include_str!("clock.c");
 
-/// Compiles the library that makes clocks adjustable; an error without a C compiler.
+/// Compiles the library that makes clocks adjustable. Fails without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
     let source = cluster_dir.write_private("log/clock.c", SOURCE)?;
     let library = source.with_extension("so");
@@ -26,7 +26,7 @@ pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, Clust
 pub(super) struct Clock(File);
 
 impl Clock {
-    /// Creates a correct clock, and the environment variables that make a node use it.
+    /// Creates a correct clock. Returns it with the environment variables that make a node use it.
     pub fn create(
         library: &Path,
         file: &Path,

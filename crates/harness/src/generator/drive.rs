@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use super::event_loop::{EventLoop, Fault, LoopOptions, Next, Progress, Source};
 use super::{Load, Pace, RunResult, Script, cores};
 
-/// Longest wait for answers after the end of a round; later answers count as lost.
+/// The longest wait for answers after the end of a round. Later answers count as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
@@ -36,7 +36,7 @@ struct Measurement<'a, S> {
     error: Option<Error>,
 }
 
-/// See [`Load::run_at`].
+/// Runs the load, as [`Load::run_at`] describes.
 pub(super) fn run(
     load: &Load,
     addrs: &[SocketAddr],

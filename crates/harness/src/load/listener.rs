@@ -61,7 +61,7 @@ impl EventStream {
         Ok(self.text.len() <= limits::EVENT_BYTES_MAX && !self.chunks.ended())
     }
 
-    /// Takes the data of the next complete event that has data.
+    /// Takes the data of the next complete event with data.
     fn next_event(&mut self) -> Option<Vec<u8>> {
         loop {
             let end = self.text.windows(2).position(|pair| pair == b"\n\n")?;
@@ -100,7 +100,7 @@ mod tests {
                     events.push(String::from_utf8(data).expect("text"));
                 }
             }
-            assert_eq!(events, [r#"{"type":"hello"}"#, r#"{"a":1}"#], "in parts of {size}");
+            assert_eq!(events, [r#"{"type":"hello"}"#, r#"{"a":1}"#], "in parts of {size} bytes");
         }
     }
 

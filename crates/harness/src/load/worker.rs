@@ -1,8 +1,8 @@
 //! One worker: a thread with its share of the connections, and the buyers that it has started.
 //!
-//! A free connection first takes a buyer whose repeat or poll is due, then a new buyer. A buyer
-//! that must wait is in the worker's queue and occupies no connection. The threads share only the
-//! number of the next buyer and their published counts.
+//! A free connection first takes a buyer whose repeat or poll is due, and otherwise a new buyer. A
+//! buyer that must wait is in the worker's queue and occupies no connection. The threads share only
+//! the number of the next buyer and their published counts.
 
 mod source;
 
@@ -29,14 +29,14 @@ use crate::generator::cores;
 use crate::generator::drive::{TICK, TICK_FROM_RATE};
 use crate::generator::event_loop::{EventLoop, LoopOptions, Progress};
 
-/// How a final answer arrived.
+/// The way in which a final answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswerSource {
     /// As the answer to the purchase.
     Answer,
-    /// By polling the queued order.
+    /// A poll of the queued order brought the final answer.
     Poll,
-    /// By event.
+    /// An event brought the final answer.
     Event,
 }
 

@@ -1,5 +1,5 @@
 //! The two kinds of servers: workers of the lab, and the product. Defines the request that a buyer
-//! sends to each, and what each answer means to the buyer.
+//! sends to each, and the meaning of each answer.
 
 use anyhow::{Context, Result};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
@@ -18,14 +18,14 @@ pub enum Target {
     Product { sale: String, secret: Vec<u8> },
 }
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The answer is final.
     Final(LastAnswer),
     /// The buyer must send the request again.
     Busy,
-    /// A failure; the buyer must send the request again.
+    /// The request failed, and the buyer must send it again.
     Error(String),
 }
 
@@ -79,7 +79,7 @@ impl Target {
         Ok(Requests::Product(Box::new((buyers, template))))
     }
 
-    /// What an answer means to the buyer.
+    /// Returns the meaning of an answer to the buyer.
     pub fn read(&self, status: u16, body: &[u8]) -> Reply {
         let text = String::from_utf8_lossy(body);
         match (self, status) {
@@ -91,7 +91,7 @@ impl Target {
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
                 Reply::Final(LastAnswer::SoldOut)
             }
-            // There is no verdict yet; the same request asks for it again.
+            // There is no verdict yet. The same request asks for the verdict again.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
             _ => Reply::Error(format!("status {status}: {text}")),
         }

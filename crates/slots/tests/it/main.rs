@@ -1,29 +1,28 @@
 //! Tests of every backend: the conformance suite, comparisons with the reference slot, and faults.
-mod it {
-    mod burst;
-    mod busy;
-    mod classic;
-    mod cluster;
-    mod edge_feed;
-    mod faults;
-    mod leave;
-    mod local;
-    mod lock;
-    mod model;
-    mod one;
-    mod open;
-    mod replicas;
-    mod schedules;
-    pub mod server;
-    mod several;
-    mod shared;
-    mod speed;
-    mod tls;
-    #[path = "../../../store/tests/it/watch.rs"]
-    mod watch;
-}
+mod burst;
+mod busy;
+mod classic;
+mod cluster;
+mod edge_feed;
+mod faults;
+mod leave;
+mod local;
+mod lock;
+mod model;
+mod one;
+mod open;
+mod replicas;
+mod schedules;
+pub mod server;
+mod several;
+mod shared;
+mod speed;
+mod tls;
 
-/// The conformance suite as tests, each on slots of its own; `$open` gets the test's name.
+use doorbuster_testkit::watch;
+
+/// Makes a test of each function of the conformance suite. Each test gets its own slots: `$open`
+/// gets the test's name.
 #[macro_export]
 macro_rules! conforms {
     ($open:path) => {

@@ -1,4 +1,4 @@
-//! A proxy between a client and a broker that can hold the broker's answers back, and a port that
+//! A proxy between a client and a broker that can hold back the broker's answers, and a port that
 //! never answers.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A running proxy. It ends with the test's event loop.
 pub struct Proxy {
+    /// The port on which the proxy accepts clients.
     pub port: u16,
     gate: Arc<Gate>,
 }
@@ -20,6 +21,7 @@ struct Gate {
 }
 
 impl Proxy {
+    /// Starts a proxy before this port.
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let own = listener.local_addr().expect("an address").port();
@@ -33,7 +35,7 @@ impl Proxy {
         Self { port: own, gate }
     }
 
-    /// Holds all data from the broker back from now on.
+    /// Holds back all data from the broker from now on.
     pub fn hold(&self) {
         self.gate.holds.store(true, Ordering::SeqCst);
     }

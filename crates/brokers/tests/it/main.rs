@@ -1,29 +1,16 @@
-//! Tests with private real brokers: they accept messages, refuse them, do not answer, and are
-//! killed.
+//! Tests with private real brokers that accept messages, refuse them, do not answer, or are killed.
 
-#[path = "it/amqp.rs"]
 mod amqp;
-#[allow(dead_code, reason = "the server's own tests do more with it")]
-#[path = "it/keeper.rs"]
-mod keeper;
-#[path = "it/nats.rs"]
 mod nats;
-#[allow(dead_code, reason = "the server's own tests do more with it")]
-#[path = "it/nats_server.rs"]
-mod nats_server;
-#[path = "it/proxy.rs"]
-mod proxy;
-#[allow(dead_code, reason = "the server's own tests do more with it")]
-#[path = "it/rabbit.rs"]
-mod rabbit;
-#[path = "it/tls.rs"]
 mod tls;
+
+use doorbuster_testkit::{keeper, nats_server, proxy, rabbit};
 
 use std::time::Duration;
 
 use doorbuster_brokers::{Address, Broker, Message};
 
-/// Long enough for one attempt on a busy machine.
+/// A timeout that is long enough for one attempt on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn broker(address: &str) -> Broker {
@@ -46,7 +33,7 @@ fn message(id: &str, what: &str) -> Message {
     }
 }
 
-/// A unique name for the objects that a test creates at a broker.
+/// Returns a unique name for the objects that a test creates at a broker.
 fn name() -> String {
     format!("t{:016x}", rand::random::<u64>())
 }

@@ -1,0 +1,31 @@
+//! The store's tests. The conformance suite runs on each backend. Other tests check behaviour that
+//! only one backend has, and compare a store with the model.
+
+mod again;
+mod ahead;
+mod audit;
+mod challenge;
+mod conformance;
+mod disk;
+mod erase;
+mod events;
+mod failover;
+mod faults;
+mod fixture;
+mod gone;
+mod grace;
+mod group;
+mod letters;
+mod model;
+mod nodes;
+mod open;
+mod payments;
+mod poison;
+mod rate;
+mod reconciliation;
+mod restore;
+mod tls;
+mod unreadable;
+mod waitlist;
+
+use doorbuster_testkit::{postgres as cluster, watch};

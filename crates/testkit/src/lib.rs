@@ -1,0 +1,17 @@
+//! Private servers, a stopwatch and other help for the tests of several crates.
+//!
+//! Only tests depend on this crate. Each server runs in its own directory on free ports, and ends
+//! with the test program. A missing program fails the test with the name of its package.
+
+#[cfg(feature = "brokers")]
+pub mod keeper;
+#[cfg(feature = "brokers")]
+pub mod nats_server;
+pub mod postgres;
+#[cfg(feature = "brokers")]
+pub mod proxy;
+#[cfg(feature = "brokers")]
+pub mod rabbit;
+#[cfg(feature = "challenges")]
+pub mod sealed;
+pub mod watch;
