@@ -66,7 +66,7 @@ pub struct HeadlineReport {
     pub connections: usize,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due in this time and were not sent 10 s after it, because every
+    /// Requests that were due in this time and were not sent 5 s after it, because every
     /// connection waited for an answer.
     pub not_sent: u64,
     /// Answers per second.

@@ -12,6 +12,9 @@ use super::{Load, Pace, RunResult, Script, cores};
 
 /// The longest wait for answers after the end of a round. Later answers count as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long after the end of a round the requests that wait for a connection are still sent. It is
+/// shorter than [`DRAIN_WITHIN`], so that a request that was sent late does not count as lost.
+const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
 /// From this rate on, the requests that are due within [`TICK`] are sent together.
@@ -117,7 +120,8 @@ impl<S: Script> Measurement<'_, S> {
             Pace::Closed => now,
             Pace::Open(_) | Pace::Crowd(_) => self.due,
         };
-        self.ended || self.error.is_some() || last >= self.closes_at
+        let is_late = now > self.closes_at + SEND_WITHIN;
+        self.ended || self.error.is_some() || last >= self.closes_at || is_late
     }
 }
 
