@@ -4,6 +4,7 @@ mod challenges;
 mod cluster;
 mod dead_endpoints;
 mod expiry;
+mod generator;
 mod growth;
 mod latency;
 mod memory;
@@ -40,7 +41,7 @@ pub struct Group {
 }
 
 /// Every group, with the ids that it measures.
-const GROUPS: [(&[&str], Measure); 18] = [
+const GROUPS: [(&[&str], Measure); 19] = [
     (&["R1"], refusals::measure),
     (&["R1D"], passes::measure),
     (&["R2", "R3"], orders::measure),
@@ -53,6 +54,7 @@ const GROUPS: [(&[&str], Measure); 18] = [
     (&["R10"], growth::measure),
     (&["R10N"], nodes::measure),
     (&["R11"], start::measure),
+    (&["R12"], generator::measure),
     (&["D5"], expiry::measure),
     (&["D8"], dead_endpoints::measure),
     (&["V1"], views::measure),

@@ -173,8 +173,14 @@ mod tests {
     fn each_buyer_sends_its_pass_before_the_usual_headers() {
         let buyers = Buyers::new(&[7; 32], "r1", 3);
         let passes = Passes::new(&buyers, "spring", "item", PassKind::Good);
-        let expected =
-            RequestOptions { sale: "spring", item: "item", units: 1, headers: "", keys: "k" };
+        let expected = RequestOptions {
+            host: "127.0.0.1",
+            sale: "spring",
+            item: "item",
+            units: 1,
+            headers: "",
+            keys: "k",
+        };
         let mut script =
             WithPass::round_and_round(&buyers, &passes, Template::new(&buyers, &expected));
         let mut seen = Vec::new();

@@ -111,7 +111,10 @@ impl RefusalCase {
         // A different prefix gives keys that hold no order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
-        Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys })
+        Template::new(
+            buyers,
+            &RequestOptions { host: "127.0.0.1", sale, item: ITEM, units, headers, keys },
+        )
     }
 }
 

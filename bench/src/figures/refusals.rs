@@ -27,7 +27,8 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, Some(1), server_core)?;
     sale_server.sell_out("spring", &sale_server::buyers("winner", 10), 10)?;
     let buyers = sale_server::buyers("late", REFUSED_BUYERS);
-    let nginx = Nginx::start(config.parent(), &refusal(&sale_server, &buyers)?, server_core)?;
+    let nginx =
+        Nginx::start(config.parent(), (200, &refusal(&sale_server, &buyers)?), server_core)?;
     let script =
         || Purchases::round_and_round(&buyers, sale_server::template(&buyers, "spring", 10, ""));
     let (mut to_us, mut to_nginx) = (script(), script());

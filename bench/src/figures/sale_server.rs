@@ -146,7 +146,10 @@ pub fn buyers(series: &str, count: u32) -> Buyers {
 /// Returns the request for `units` of the sale's item.
 #[must_use]
 pub fn template(buyers: &Buyers, sale: &str, units: u32, headers: &str) -> Template {
-    Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys: "k" })
+    Template::new(
+        buyers,
+        &RequestOptions { host: "127.0.0.1", sale, item: ITEM, units, headers, keys: "k" },
+    )
 }
 
 /// Formats a share as a percentage.

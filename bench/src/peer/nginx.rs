@@ -20,14 +20,14 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx on this core; it answers every request with `body`.
+    /// Starts nginx on this core; it answers every request with this status and body.
     ///
     /// # Errors
-    /// Fails if nginx is not installed or does not start.
-    pub fn start(parent: &Path, body: &str, core: Option<usize>) -> Result<Self> {
+    /// When nginx is not installed or does not start.
+    pub fn start(parent: &Path, (status, body): (u16, &str), core: Option<usize>) -> Result<Self> {
         let dir = TempDir::new(parent, "nginx")?;
         let addr = process::free_address()?;
-        let config = config(dir.path(), addr, body);
+        let config = config(dir.path(), addr, (status, body));
         let file = dir.path().join("nginx.conf");
         std::fs::write(&file, config).context("writing nginx's configuration")?;
         let here = dir.path().display().to_string();
@@ -53,9 +53,8 @@ impl Nginx {
     }
 }
 
-/// Returns the configuration of nginx as a single process, which is also the worker. It writes no
-/// logs and keeps connections open.
-fn config(dir: &Path, addr: SocketAddr, body: &str) -> String {
+/// One process, which is the worker itself. It writes no logs and keeps connections open.
+fn config(dir: &Path, addr: SocketAddr, (status, body): (u16, &str)) -> String {
     let dir = dir.display();
     // In nginx's quotes, a backslash escapes quotes and backslashes. A dollar sign would begin a
     // variable.
@@ -79,7 +78,7 @@ http {{
   scgi_temp_path {dir}/scgi;
   server {{
     listen {addr} backlog=4096;
-    location / {{ default_type application/problem+json; return 200 '{body}'; }}
+    location / {{ default_type application/problem+json; return {status} '{body}'; }}
   }}
 }}
 "
@@ -95,7 +94,8 @@ mod tests {
     #[test]
     fn nginx_answers_every_request_with_the_configured_body() {
         let body = r#"{"code":"sold_out","detail":"it's gone"}"#;
-        let nginx = Nginx::start(&std::env::temp_dir(), body, None).expect("nginx is installed");
+        let nginx =
+            Nginx::start(&std::env::temp_dir(), (200, body), None).expect("nginx is installed");
         let time = Duration::from_millis(50);
         let load = Load {
             addr: nginx.addr(),

@@ -1,7 +1,8 @@
 //! `lab`: runs the comparison of strategies, and prints what it found.
 
+mod direct;
+
 use std::io::IsTerminal;
-use std::time::Instant;
 
 use anyhow::Context;
 use comfy_table::Cell;
@@ -33,6 +34,7 @@ pub fn run(args: &LabArgs) -> Outcome {
             worker::run()?;
             Ok(CommandResult::Success)
         }
+        LabCommand::Direct(args) => direct::run(args),
     }
 }
 
@@ -84,9 +86,10 @@ fn options(args: &LabRunArgs) -> Result<Options, Failure> {
     let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let levels: Vec<String> = args.levels.iter().map(i64::to_string).collect();
     let words: Vec<&str> = faults.iter().map(|fault| fault.as_str()).collect();
+    let seeds = if args.seeds > 1 { format!(" --seeds {}", args.seeds) } else { String::new() };
     let command = format!(
         "doorbuster lab run --strategies {} --buyers {} --stock {} --units {} --levels {} \
-         --faults {} --seed {seed}",
+         --faults {} --seed {seed}{seeds}",
         args.strategies.join(","),
         args.buyers,
         args.stock,
@@ -103,6 +106,7 @@ fn options(args: &LabRunArgs) -> Result<Options, Failure> {
         levels: args.levels.iter().map(|level| level.unsigned_abs() as usize).collect(),
         faults,
         seed,
+        seeds: args.seeds,
         command,
     })
 }
@@ -116,12 +120,12 @@ fn progress(shown: bool) -> impl FnMut(Done<'_>) {
     let bar = ProgressBar::with_draw_target(None, target);
     let style = ProgressStyle::with_template("{bar:24.cyan/dim} {pos}/{len} {wide_msg}");
     bar.set_style(style.expect("a valid template").progress_chars("━━─"));
-    let begun = Instant::now();
+    bar.set_message("starting PostgreSQL and Redis");
+    bar.tick();
     move |done| {
-        let left = begun.elapsed().mul_f64((done.of - done.runs) as f64 / done.runs as f64);
         bar.set_length(done.of as u64);
         bar.set_position(done.runs as u64);
-        let (latest, minutes) = (done.latest, left.as_secs().div_ceil(60));
+        let (latest, minutes) = (done.latest, done.left.as_secs().div_ceil(60));
         bar.set_message(format!(
             "{} at {}: {}; about {minutes} min left",
             latest.strategy,
@@ -159,6 +163,18 @@ fn report_text(report: &RunReport) -> String {
         cells.extend(counts.iter().map(|count| number(grouped(count.unsigned_abs()))));
         cells.push(number(grouped(result.errors)));
         rows.add_row(cells);
+        if let Some(direct) = &result.without_http {
+            rows.add_row(vec![
+                Cell::new("  without HTTP"),
+                number(result.level),
+                Cell::new(result.faults.as_str()),
+                Cell::new(direct.verdict.as_str()),
+                number(grouped(direct.throughput_per_second as u64)),
+                number(format!("{:.2}", direct.latency_ms.p50)),
+                number(format!("{:.2}", direct.latency_ms.p99)),
+                number(grouped(direct.sold.unsigned_abs())),
+            ]);
+        }
     }
     let verdict = if report.agrees() {
         "Every verdict agrees with what the strategy promises."
@@ -210,6 +226,7 @@ fn show_headline(args: &HeadlineArgs) -> Outcome {
         program: std::env::current_exe().context("cannot find this program")?,
         rate: args.rate,
         secs: args.secs,
+        connections: args.connections.unsigned_abs() as usize,
     };
     let report = headline::run(&options)?;
     if let Some(dir) = &args.out {
@@ -229,7 +246,11 @@ fn headline_text(report: &HeadlineReport) -> String {
     let latency = &report.latency_ms;
     let cost = format!("{:.0} %", report.generator_busy * 100.0);
     let cells = [
-        ("Requests", grouped(report.requests), format!("in {} s", report.secs)),
+        (
+            "Requests",
+            grouped(report.requests),
+            format!("in {} s, over {} connections", report.secs, report.connections),
+        ),
         ("Answers a second", grouped(report.answers_per_second as u64), requested),
         ("Latency", format!("{:.1} ms", latency.p50), "p50".to_owned()),
         ("", format!("{:.1} ms", latency.p99), "p99".to_owned()),

@@ -131,6 +131,12 @@ fn report_text(report: &LoadReport) -> String {
     rows.add_row(["Buyers".into(), number(grouped(report.buyers)), connections.as_str().into()]);
     add_answers(&mut rows, report);
     add_speed(&mut rows, report);
+    let threads = match report.workers {
+        1 => "cores used, with 1 thread".to_owned(),
+        threads => format!("cores used, with {threads} threads"),
+    };
+    let cores = number(format!("{:.2}", report.generator_cores));
+    rows.add_row(["Load generator".into(), cores, threads.as_str().into()]);
     let verdict = match (report.lost_answers, report.faults.is_empty()) {
         _ if setup_error(report).is_some() => "No answer was about the sale.".to_owned(),
         (0, true) => "Every buyer has a final answer.".to_owned(),

@@ -1,13 +1,16 @@
-//! The load generator of the comparisons: one thread, one epoll, prebuilt requests, and one request
-//! at a time on each connection. It drives both sides of a comparison.
+//! The load generator: threads that each drive many connections with one epoll.
 //!
-//! A connection needs one write and one read per exchange. Answers are read into one shared buffer
-//! and checked by the [`Script`]. The result includes the generator's own processor time, which
-//! shows the side that was the bottleneck.
+//! [`event_loop`] is the part that all callers share. [`Load`] measures a [`Script`] of prebuilt
+//! requests, for the benchmarks and the lab's headline. `load` follows each buyer of a crowd to the
+//! final answer, for `storm`, the demo and chaos. The lab's driver has its own source.
+//!
+//! The generator's own processor time is part of a measurement, so that a reader sees which side
+//! was the bottleneck.
 
 pub mod buyers;
 pub mod cores;
-mod drive;
+pub(crate) mod drive;
+pub mod event_loop;
 pub mod http;
 mod tally;
 
@@ -25,9 +28,8 @@ pub use tally::{AnswerKind, RunResult};
 pub enum Pace {
     /// A connection sends its next request as soon as it has its answer.
     Closed,
-    /// Requests are sent at random instants, with this average per second, independent of the
-    /// answers. A request without a free connection is queued. Its latency counts from the time at
-    /// which it was due.
+    /// At random instants, with this average per second, independent of the answers. A request
+    /// without a free connection waits, and its latency counts from the time at which it was due.
     Open(f64),
     /// The same as `Open`, but a request without a free connection is given up.
     Crowd(f64),

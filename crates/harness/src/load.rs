@@ -1,26 +1,22 @@
-//! The load generator: many different buyers, each with one request for the same item, over few
-//! keep-alive connections.
+//! A crowd: many different buyers, each with one request for the same item, over few keep-alive
+//! connections. Runs as `storm`.
 //!
 //! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict after a `202`.
 //! After overload (`429`, `503`) or a broken connection, the request is sent again with the same
 //! key. A buyer without a final answer at the end counts as lost. An error never counts as a
 //! refusal.
 //!
-//! Each worker is one thread with its own event loop and its own share of the connections. The
-//! thread that calls [`run`] only reports progress. All tokens are signed before the clock starts.
+//! Each worker is one thread with its own [event loop](crate::generator::event_loop) and its own
+//! share of the connections. The thread that calls [`run`] only reports progress. All tokens are
+//! signed before the clock starts.
 
 mod answer;
 mod answers_file;
-mod arrival_clock;
-mod buyers;
-mod connection;
-mod http_connection;
 pub mod limits;
 mod listener;
 mod pending;
 mod plan;
 mod report;
-mod request;
 mod response;
 mod shared;
 mod tally;
@@ -38,12 +34,13 @@ pub use plan::{LoadPlan, read_secret};
 pub use report::{LoadReport, Progress};
 
 use answers_file::AnswersFile;
-use buyers::Buyers;
 use plan::Target;
 use shared::Shared;
 use tally::Tally;
 
-/// The reason why a load run did not start, or why its result cannot be trusted.
+use crate::generator::buyers::Buyers;
+
+/// Why a load run did not take place, or why its result cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The plan contradicts itself or exceeds a limit. Nothing was sent.
@@ -77,7 +74,7 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     let target = plan.check()?;
     probe(&plan, &target)?;
     let answers = plan.answers.as_deref().map(AnswersFile::create).transpose()?;
-    let buyers = Buyers::mint(&plan.secret, plan.seed, plan.buyers);
+    let buyers = Buyers::new(&plan.secret, &format!("s{:x}", plan.seed), plan.buyers);
     let shared = Arc::new(Shared::new(plan, target, buyers, answers));
     let tally = run_workers(&shared, &progress)?;
     if let Some(answers) = &shared.answers {
@@ -112,10 +109,9 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
         threads.push(thread);
     }
     drop(done_tx);
-    let pacer = arrival_clock::spawn(shared)?;
     let outcome = collect_tallies(shared, &done_rx, progress);
     shared.stop();
-    for thread in threads.into_iter().chain(pacer) {
+    for thread in threads {
         thread.join().map_err(|_| LoadError::Generator("a thread panicked".into()))?;
     }
     outcome

@@ -1,29 +1,25 @@
 //! The driver sends the same buyers to every strategy. Each buyer sends one request over a
-//! keep-alive connection, and repeats it after "busy" or no answer. The driver gives the checker
-//! only each buyer's last answer.
+//! keep-alive connection, and repeats it after "busy" or no answer. The checker gets from here only
+//! each buyer's last answer. The connections are those of the load generator.
 
-mod connection;
+mod crowd;
 mod target;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
+use doorbuster_harness::generator::event_loop::{EventLoop, LoopOptions};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use tokio::task::JoinSet;
 
-use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
-use connection::Connection;
-pub use connection::get;
+use crate::limits::ANSWER_WITHIN;
+use crowd::CrowdSource;
 use target::Reply;
-pub use target::Target;
-
-/// The pauses before a repeated request. They double from the first to the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(2);
-const RETRY_LAST: Duration = Duration::from_millis(50);
+pub use target::{SERIES, Target};
 
 /// The buyers of one run.
 #[derive(Debug, Clone)]
@@ -89,98 +85,43 @@ pub struct Progress {
     pub answered: AtomicU64,
 }
 
-struct Shared {
-    crowd: Crowd,
-    target: Target,
-    order: Vec<i64>,
-    next: AtomicUsize,
-    start: Instant,
-    progress: Arc<Progress>,
-    first_error: std::sync::Mutex<Option<String>>,
+/// The order in which the buyers come.
+#[must_use]
+pub fn order_of_arrival(buyers: i64, seed: u64) -> Vec<i64> {
+    let mut order: Vec<i64> = (1..=buyers).collect();
+    order.shuffle(&mut SmallRng::seed_from_u64(seed));
+    order
 }
 
-/// Sends the buyers' requests. The connections are divided among these servers.
+/// Sends the buyers' requests, on a thread of its own. The connections are divided among these
+/// servers.
 pub async fn send(
     crowd: Crowd,
     target: Target,
     servers: Vec<SocketAddr>,
     progress: Arc<Progress>,
-) -> Answers {
-    let mut order: Vec<i64> = (1..=crowd.buyers).collect();
-    order.shuffle(&mut SmallRng::seed_from_u64(crowd.seed));
-    let (level, start) = (crowd.level, Instant::now());
-    let first_error = std::sync::Mutex::new(None);
-    let next = AtomicUsize::new(0);
-    let shared = Arc::new(Shared { crowd, target, order, next, start, progress, first_error });
-    let mut tasks = JoinSet::new();
-    for server in servers.iter().cycle().take(level) {
-        let (shared, connection) = (Arc::clone(&shared), Connection::new(*server));
-        tasks.spawn(shared.serve_buyers(connection));
-    }
-    let mut answers = Answers::default();
-    while let Some(records) = tasks.join_next().await {
-        answers.records.extend(records.expect("a buyer's task does not panic"));
-    }
-    answers.elapsed = start.elapsed();
-    answers.first_error = shared.first_error.lock().expect("no holder of it panics").take();
-    answers
+) -> Result<Answers> {
+    tokio::task::spawn_blocking(move || send_blocking(&crowd, target, servers, progress)).await?
 }
 
-impl Shared {
-    /// Serves one buyer after another over one connection.
-    async fn serve_buyers(self: Arc<Self>, mut connection: Connection) -> Vec<BuyerRecord> {
-        let mut records = Vec::new();
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(&buyer) = self.order.get(index) else { return records };
-            if let Some(arrivals) = self.crowd.arrivals {
-                // Buyers come in waves as large as the level, so that they compete.
-                let wave = index / self.crowd.level * self.crowd.level;
-                let at = arrivals.mul_f64(wave as f64 / self.order.len() as f64);
-                tokio::time::sleep(at.saturating_sub(self.start.elapsed())).await;
-            }
-            if self.start.elapsed() > self.crowd.within {
-                return records;
-            }
-            let record = self.serve(buyer, &mut connection).await;
-            self.progress
-                .sold
-                .fetch_add(u64::from(record.told == LastAnswer::Sold), Ordering::Relaxed);
-            self.progress.answered.fetch_add(1, Ordering::Relaxed);
-            records.push(record);
-        }
-    }
-
-    /// Handles one buyer, from the first request to the last answer.
-    async fn serve(&self, buyer: i64, connection: &mut Connection) -> BuyerRecord {
-        let (begun, mut errors) = (Instant::now(), 0);
-        let request = self.target.request(buyer, self.crowd.units);
-        let mut pause = RETRY_FIRST;
-        let mut told = LastAnswer::NoAnswer;
-        for _ in 0..TRIES_MAX {
-            let asked = tokio::time::timeout(ANSWER_WITHIN, connection.ask(&request)).await;
-            let reply = match asked {
-                Ok(Ok((status, body))) => self.target.read(status, body),
-                Ok(Err(error)) => Reply::Error(error.to_string()),
-                Err(_) => Reply::Error("no answer in time".to_owned()),
-            };
-            match reply {
-                Reply::Final(answer) => {
-                    told = answer;
-                    break;
-                }
-                Reply::Busy => {}
-                Reply::Error(text) => {
-                    errors += 1;
-                    connection.close();
-                    let mut first = self.first_error.lock().expect("no holder of it panics");
-                    first.get_or_insert(text);
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_LAST);
-        }
-        let latency = begun.elapsed();
-        BuyerRecord { buyer, units: self.crowd.units, told, latency, errors }
-    }
+fn send_blocking(
+    crowd: &Crowd,
+    target: Target,
+    addrs: Vec<SocketAddr>,
+    progress: Arc<Progress>,
+) -> Result<Answers> {
+    let requests = target.requests(crowd)?;
+    let mut source = CrowdSource::new(crowd, target, requests, progress);
+    let options = LoopOptions {
+        addrs,
+        connections: crowd.level,
+        reopens: true,
+        answer_within: Some(ANSWER_WITHIN),
+        tick: Duration::ZERO,
+    };
+    let mut connections = EventLoop::open(options, &mut source).context("opening connections")?;
+    let start = Instant::now();
+    source.start(start);
+    connections.run(&mut source).context("sending requests")?;
+    Ok(source.finish())
 }

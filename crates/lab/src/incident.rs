@@ -184,7 +184,7 @@ async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
     let level = ACTORS.len();
     let crowd = Crowd { buyers: BUYERS, units: 1, level, seed, arrivals: None, within: RUN_WITHIN };
     let progress = Arc::new(Progress::default());
-    let answers = driver::send(crowd, target.clone(), product.addrs(), progress).await;
+    let answers = driver::send(crowd, target.clone(), product.addrs(), progress).await?;
     let orders = product.orders(&target)?;
     let at_ms = u64::try_from(answers.elapsed.as_millis()).unwrap_or(u64::MAX);
     product.stop()?;

@@ -8,6 +8,7 @@
 mod backends;
 mod checker;
 mod contract;
+pub mod direct;
 mod driver;
 mod fault;
 pub mod headline;
@@ -22,6 +23,6 @@ mod servers;
 mod strategies;
 pub mod worker;
 
-pub use contract::{Claim, Family, Info};
+pub use contract::{Answer, Claim, Family, Info};
 pub use fault::Fault;
 pub use result::{RunReport, RunResult, Verdict};

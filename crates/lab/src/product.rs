@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use aws_lc_rs::hmac;
 use doorbuster_harness::audit::StoreLocation;
 use doorbuster_harness::cluster::{self, Cluster, ClusterPlan, NetworkCondition, free_port, http};
 use rusqlite::OpenFlags;
 
 use crate::contract::Order;
-use crate::driver::Target;
+use crate::driver::{SERIES, Target};
 use crate::limits::{READY_WITHIN, SLOW_BY, WORKERS};
 use crate::servers::{RedisReturn, WorkDir, restart_redis, wait_until};
 
-/// Selects every order of a sale.
+/// The only item of every sale.
+pub const ITEM: &str = "unit";
+
+/// Every order of a sale.
 const ORDERS: &str = "SELECT o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
     WHERE i.sale_id = ";
 
@@ -53,8 +55,6 @@ struct EmbeddedServer {
     port: u16,
     admin_key: String,
     secret: String,
-    /// The number of threads that serve HTTP. The default is one for each core.
-    workers: Option<usize>,
     child: Option<Child>,
 }
 
@@ -62,17 +62,6 @@ impl Product {
     /// Starts an installation, which ends with the calling thread. If `slow`, one database
     /// connection in ten is slow.
     pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
-        Self::start_with(program, shape, slow, None).await
-    }
-
-    /// Starts an installation. A server of shape `embedded` has this number of threads that serve
-    /// HTTP.
-    pub async fn start_with(
-        program: &Path,
-        shape: Shape,
-        slow: bool,
-        workers: Option<usize>,
-    ) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
             Shape::Embedded => {
@@ -82,7 +71,6 @@ impl Product {
                     port: free_port()?,
                     admin_key: secret(),
                     secret: secret(),
-                    workers,
                     child: None,
                 };
                 server.start()?;
@@ -135,12 +123,27 @@ impl Product {
         self.secret.as_bytes()
     }
 
+    /// The name of the buyer with this number.
+    pub fn buyer_name(buyer: i64) -> String {
+        format!("{SERIES}-{buyer:08}")
+    }
+
+    /// The command that buys without HTTP on the data directory of a stopped server.
+    pub fn direct_command(&self) -> Result<Command> {
+        let Installation::Embedded(server) = &self.installation else {
+            bail!("only the embedded shape runs without HTTP");
+        };
+        let mut command = server.command();
+        command.args(["lab", "direct", "--data-dir"]).arg(&server.data_dir);
+        Ok(command)
+    }
+
     /// Opens a new sale, and returns it as the target of requests.
     pub fn open_sale(&mut self, stock: i64, units: i64) -> Result<Target> {
         self.sales += 1;
         let sale = format!("lab-{}", self.sales);
         let item = format!(
-            r#"{{"id":"unit","title":"Unit","price":{{"amount_minor":100,"currency":"EUR"}},"stock":{stock},"limit_per_buyer":{units},"hold_secs":86400}}"#
+            r#"{{"id":"{ITEM}","title":"Unit","price":{{"amount_minor":100,"currency":"EUR"}},"stock":{stock},"limit_per_buyer":{units},"hold_secs":86400}}"#
         );
         // All buyers come from one address, so the sale has no limits.
         let door = r#"{"limits":{"buyer":null,"ip":null,"interface":null}}"#;
@@ -148,8 +151,7 @@ impl Product {
             format!(r#"{{"id":"{sale}","title":"Lab","front_door":{door},"items":[{item}]}}"#);
         self.admin("/v1/admin/sales", &body, 201)?;
         self.admin(&format!("/v1/admin/sales/{sale}/open"), "", 200)?;
-        let key = Box::new(hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes()));
-        Ok(Target::Product { sale, key })
+        Ok(Target::Product { sale, secret: self.secret.as_bytes().to_vec() })
     }
 
     fn admin(&self, path: &str, body: &str, status: u16) -> Result<()> {
@@ -196,7 +198,8 @@ impl Product {
     pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
         let rows = self.order_rows(target)?.into_iter();
         rows.map(|(buyer, units)| {
-            let number = buyer.strip_prefix("buyer-").context("a buyer of the lab")?;
+            let number = buyer.strip_prefix(SERIES).and_then(|rest| rest.strip_prefix('-'));
+            let number = number.context("a buyer of the lab")?;
             Ok(Order { buyer: number.parse()?, units })
         })
         .collect()
@@ -215,12 +218,17 @@ impl Product {
         }
     }
 
+    /// Stops the servers without losing data. The orders can still be read.
+    pub fn stop_servers(&mut self) -> Result<()> {
+        match &mut self.installation {
+            Installation::Embedded(server) => server.stop(),
+            Installation::Nodes(cluster) => Ok(cluster.stop_nodes()?),
+        }
+    }
+
     /// Stops the installation without losing data.
     pub fn stop(mut self) -> Result<WorkDir> {
-        match &mut self.installation {
-            Installation::Embedded(server) => server.stop()?,
-            Installation::Nodes(cluster) => cluster.stop_nodes()?,
-        }
+        self.stop_servers()?;
         Ok(self.dir)
     }
 }
@@ -251,20 +259,14 @@ impl EmbeddedServer {
     }
 
     fn start(&mut self) -> Result<()> {
-        let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DOORBUSTER_")) {
-            command.env_remove(name);
-        }
         let log = self.data_dir.with_extension("log");
         let log = std::fs::File::options().create(true).append(true).open(log)?;
-        let mut child = command
+        let mut child = self
+            .command()
             .args(["serve", "--until-stdin-ends", "--log-format", "text", "--listen"])
             .arg(self.addr().to_string())
             .arg("--data-dir")
             .arg(&self.data_dir)
-            .env("DOORBUSTER_AUTH__ADMIN_KEY", &self.admin_key)
-            .env("DOORBUSTER_AUTH__BUYER_SECRET", &self.secret)
-            .envs(self.workers.map(|count| ("DOORBUSTER_WORKERS", count.to_string())))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
@@ -273,6 +275,18 @@ impl EmbeddedServer {
         child.stdin.as_mut().context("its input is piped")?.flush()?;
         self.child = Some(child);
         Ok(())
+    }
+
+    /// The program with the server's secrets and settings.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DOORBUSTER_")) {
+            command.env_remove(name);
+        }
+        command
+            .env("DOORBUSTER_AUTH__ADMIN_KEY", &self.admin_key)
+            .env("DOORBUSTER_AUTH__BUYER_SECRET", &self.secret);
+        command
     }
 
     fn kill(&mut self) {

@@ -89,6 +89,8 @@ pub struct RunResult {
     pub level: usize,
     /// The fault during the run.
     pub faults: Fault,
+    /// Decided the order of the buyers and the times of the faults.
+    pub seed: u64,
     /// Buyers per second who got their last answer.
     pub throughput_per_second: f64,
     /// The time from a buyer's first request to the last answer.
@@ -123,6 +125,22 @@ pub struct RunResult {
     pub first_offender: Option<String>,
     /// The first error that a buyer met.
     pub first_error: Option<String>,
+    /// The same without HTTP, for the embedded shape.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_http: Option<WithoutHttp>,
+}
+
+/// The embedded shape without HTTP: the same buyers call the engine in its own process.
+#[derive(Debug, Clone, Serialize)]
+pub struct WithoutHttp {
+    /// Buyers per second who got their last answer.
+    pub throughput_per_second: f64,
+    /// From a buyer's first call to the last answer.
+    pub latency_ms: LatencyMs,
+    /// Units in orders.
+    pub sold: i64,
+    /// The verdict.
+    pub verdict: Verdict,
 }
 
 /// The result of all runs.
@@ -142,7 +160,9 @@ pub struct RunReport {
     pub units: i64,
     /// The levels of concurrency.
     pub levels: Vec<usize>,
-    /// How long all runs took, in seconds.
+    /// The settings of the servers and the clients.
+    pub settings: Vec<String>,
+    /// How long the run took, in seconds.
     pub seconds: f64,
     /// One result for each strategy, level and fault.
     pub results: Vec<RunResult>,
@@ -152,7 +172,10 @@ impl RunReport {
     /// Returns whether every verdict agrees with the claim.
     #[must_use]
     pub fn agrees(&self) -> bool {
-        self.results.iter().all(|result| result.agrees)
+        self.results.iter().all(|result| {
+            let direct = result.without_http.as_ref();
+            result.agrees && direct.is_none_or(|direct| direct.verdict == Verdict::Held)
+        })
     }
 }
 
@@ -160,7 +183,7 @@ impl RunResult {
     /// Combines the driver's measurements with the checker's findings.
     pub(crate) fn new(
         entry: &Entry,
-        (level, faults): (usize, Fault),
+        (level, faults, seed): (usize, Fault, u64),
         stock: i64,
         answers: &Answers,
         findings: Findings,
@@ -175,12 +198,12 @@ impl RunResult {
             };
             *told.entry(word).or_default() += 1;
         }
-        let seconds = answers.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
         Self {
             strategy: info.id.to_owned(),
             level,
             faults,
-            throughput_per_second: round(answers.records.len() as f64 / seconds),
+            seed,
+            throughput_per_second: throughput(answers),
             latency_ms: latencies(answers),
             answers: told,
             stock,
@@ -197,8 +220,26 @@ impl RunResult {
             suits: info.suits,
             first_offender: findings.offender,
             first_error: answers.first_error.clone(),
+            without_http: None,
         }
     }
+}
+
+impl WithoutHttp {
+    /// Combines the measurements with the checker's findings.
+    pub(crate) fn new(answers: &Answers, findings: &Findings) -> Self {
+        Self {
+            throughput_per_second: throughput(answers),
+            latency_ms: latencies(answers),
+            sold: findings.sold,
+            verdict: findings.verdict,
+        }
+    }
+}
+
+fn throughput(answers: &Answers) -> f64 {
+    let seconds = answers.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+    round(answers.records.len() as f64 / seconds)
 }
 
 /// The longest latency that the histogram distinguishes, in microseconds.

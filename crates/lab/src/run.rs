@@ -1,21 +1,27 @@
 //! `lab run`: runs every strategy at every level with every fault, one after another.
 
+mod estimate;
+mod machine;
+
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use doorbuster_harness::cluster::http;
 
 use crate::backends::Backends;
 use crate::checker;
 use crate::contract::{Entry, Make, Order, Strategy};
+use crate::direct;
 use crate::driver::{self, Crowd, Progress, Target};
 use crate::fault::{self, Fault};
 use crate::limits::{ARRIVALS_WITH_FAULT, DRAIN_WITHIN, RUN_WITHIN};
-use crate::product::Product;
-use crate::result::{Machine, RunReport, RunResult};
+use crate::product::{Product, Shape};
+use crate::result::{Machine, RunReport, RunResult, WithoutHttp};
 use crate::servers::{RedisReturn, Servers, WorkDir, Workers, wait_until};
+use estimate::Estimate;
 
 /// The options of the runs.
 #[derive(Debug, Clone)]
@@ -36,6 +42,8 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// The seed of the order of the buyers and of the times of the faults.
     pub seed: u64,
+    /// Each run is repeated with this many seeds, from `seed` on.
+    pub seeds: u32,
     /// The command that repeats the run.
     pub command: String,
 }
@@ -47,6 +55,8 @@ pub struct Done<'a> {
     pub runs: usize,
     /// The number of all runs.
     pub of: usize,
+    /// The estimated time of the remaining runs.
+    pub left: Duration,
     /// The latest result.
     pub latest: &'a RunResult,
 }
@@ -94,15 +104,17 @@ pub fn run(options: &Options, mut done: impl FnMut(Done<'_>)) -> Result<RunRepor
     let machine = Machine::read(servers.versions()?);
     let entries: Vec<&Entry> =
         options.strategies.iter().filter_map(|id| crate::registry::find(id)).collect();
-    let of = entries.len() * options.levels.len() * options.faults.len();
+    let mut estimate = Estimate::new(options, entries.len());
+    let of = estimate.runs_left();
     let mut results = Vec::with_capacity(of);
     for entry in entries {
         for &fault in &options.faults {
             let one = OneStrategy { options, entry, fault };
             runtime.block_on(one.run_levels(&mut servers, |result| {
+                estimate.count(&result);
                 results.push(result);
                 let latest = results.last().expect("one was added");
-                done(Done { runs: results.len(), of, latest });
+                done(Done { runs: results.len(), of, left: estimate.left(), latest });
             }))?;
         }
     }
@@ -114,6 +126,7 @@ pub fn run(options: &Options, mut done: impl FnMut(Done<'_>)) -> Result<RunRepor
         stock: options.stock,
         units: options.units,
         levels: options.levels.clone(),
+        settings: servers.settings()?,
         seconds: begun.elapsed().as_secs_f64().round(),
         results,
     })
@@ -127,6 +140,13 @@ struct OneStrategy<'a> {
 }
 
 impl OneStrategy<'_> {
+    /// Every level and seed.
+    fn runs(&self) -> Vec<(usize, u64)> {
+        let seeds = self.options.seed..self.options.seed + u64::from(self.options.seeds);
+        let levels = self.options.levels.iter();
+        levels.flat_map(|&level| seeds.clone().map(move |seed| (level, seed))).collect()
+    }
+
     async fn run_levels(
         &self,
         servers: &mut Servers,
@@ -134,18 +154,45 @@ impl OneStrategy<'_> {
     ) -> Result<()> {
         match self.entry.make {
             Make::Strategy(make) => {
-                for &level in &self.options.levels {
-                    done(self.run_workers(servers, make, level).await?);
+                for (level, seed) in self.runs() {
+                    done(self.run_workers(servers, make, (level, seed)).await?);
                 }
             }
             Make::Product(shape) => {
                 let slow = self.fault == Fault::Slow;
                 let mut product = Product::start(&self.options.program, shape, slow).await?;
-                for &level in &self.options.levels {
-                    done(self.run_product(&mut product, level).await?);
+                if shape == Shape::Embedded && self.fault == Fault::None {
+                    return self.run_with_and_without_http(product, done).await;
+                }
+                for (level, seed) in self.runs() {
+                    done(self.run_product(&mut product, (level, seed)).await?);
                 }
                 product.stop()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Runs the embedded shape over HTTP, and then the same buyers without HTTP.
+    async fn run_with_and_without_http(
+        &self,
+        mut product: Product,
+        mut done: impl FnMut(RunResult),
+    ) -> Result<()> {
+        let (stock, units) = (self.options.stock, self.options.units);
+        let mut results = Vec::new();
+        for run in self.runs() {
+            let result = self.run_product(&mut product, run).await?;
+            results.push((run, product.open_sale(stock, units)?, result));
+        }
+        product.stop_servers()?;
+        for ((level, seed), target, mut result) in results {
+            let Target::Product { sale, .. } = &target else { continue };
+            let crowd = (self.options.buyers, units, level, seed);
+            let answers = direct::measure(&product, sale, crowd).await?;
+            let findings = checker::judge(stock, &answers.records, &product.orders(&target)?);
+            result.without_http = Some(WithoutHttp::new(&answers, &findings));
+            done(result);
         }
         Ok(())
     }
@@ -154,34 +201,34 @@ impl OneStrategy<'_> {
         &self,
         servers: &mut Servers,
         make: fn(&Backends) -> Box<dyn Strategy>,
-        level: usize,
+        run: (usize, u64),
     ) -> Result<RunResult> {
         make(&Backends::new(&servers.addresses(false, 2))?).prepare(self.options.stock).await?;
         let slow = self.fault == Fault::Slow;
         let id = self.entry.info.id;
-        let mut workers = Workers::start(&self.options.program, id, servers, (slow, level))?;
+        let mut workers = Workers::start(&self.options.program, id, servers, (slow, run.0))?;
         let addrs = workers.addrs();
         let mut system = System::Workers(&mut workers, servers);
-        let answers = self.sell(level, Target::Workers, addrs.clone(), &mut system).await?;
+        let answers = self.sell(run, Target::Workers, addrs.clone(), &mut system).await?;
         drain(&addrs).await;
         drop(workers);
         // Open new connections, because Redis may have been restarted.
         let strategy = make(&Backends::new(&servers.addresses(false, 2))?);
-        Ok(self.judge(level, &answers, &strategy.orders().await?))
+        Ok(self.judge(run, &answers, &strategy.orders().await?))
     }
 
-    async fn run_product(&self, product: &mut Product, level: usize) -> Result<RunResult> {
+    async fn run_product(&self, product: &mut Product, run: (usize, u64)) -> Result<RunResult> {
         let target = product.open_sale(self.options.stock, self.options.units)?;
         let addrs = product.addrs();
         let mut system = System::Product(product);
-        let answers = self.sell(level, target.clone(), addrs, &mut system).await?;
-        Ok(self.judge(level, &answers, &product.orders(&target)?))
+        let answers = self.sell(run, target.clone(), addrs, &mut system).await?;
+        Ok(self.judge(run, &answers, &product.orders(&target)?))
     }
 
     /// Sends the buyers, and injects the fault.
     async fn sell(
         &self,
-        level: usize,
+        (level, seed): (usize, u64),
         target: Target,
         addrs: Vec<SocketAddr>,
         system: &mut System<'_>,
@@ -191,7 +238,7 @@ impl OneStrategy<'_> {
             buyers: self.options.buyers,
             units: self.options.units,
             level,
-            seed: self.options.seed,
+            seed,
             arrivals: None,
             within: RUN_WITHIN,
         };
@@ -205,14 +252,19 @@ impl OneStrategy<'_> {
         let goal = orders.min(crowd.buyers).unsigned_abs();
         let progress = Arc::new(Progress::default());
         let crowd = tokio::spawn(driver::send(crowd, target, addrs, Arc::clone(&progress)));
-        fault::inject(self.fault, self.options.seed, goal, &progress, system).await?;
-        Ok(crowd.await?)
+        fault::inject(self.fault, seed, goal, &progress, system).await?;
+        crowd.await?
     }
 
-    fn judge(&self, level: usize, answers: &driver::Answers, orders: &[Order]) -> RunResult {
+    fn judge(
+        &self,
+        (level, seed): (usize, u64),
+        answers: &driver::Answers,
+        orders: &[Order],
+    ) -> RunResult {
         let stock = self.options.stock;
         let findings = checker::judge(stock, &answers.records, orders);
-        RunResult::new(self.entry, (level, self.fault), stock, answers, findings)
+        RunResult::new(self.entry, (level, self.fault, seed), stock, answers, findings)
     }
 }
 
@@ -221,31 +273,9 @@ async fn drain(addrs: &[SocketAddr]) {
     for &addr in addrs {
         // If a worker does not finish in time, orders are missing, and the checker finds that.
         wait_until(DRAIN_WITHIN, async || {
-            driver::get(addr, "/waiting").await.is_ok_and(|reply| reply == (200, "0".to_owned()))
+            http::send_request(addr, "GET", "/waiting", "", "")
+                .is_ok_and(|reply| reply.status == 200 && reply.body == "0")
         })
         .await;
-    }
-}
-
-impl Machine {
-    /// Reads the description of the machine from the system.
-    fn read(servers: Vec<String>) -> Self {
-        let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
-        let value = |text: &str, name: &str| {
-            let line = text.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split_once(':'))
-                .map(|(_, value)| value.trim().to_owned())
-                .unwrap_or_default()
-        };
-        let memory = value(&read("/proc/meminfo"), "MemTotal");
-        let kib: u64 =
-            memory.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
-        Self {
-            processor: value(&read("/proc/cpuinfo"), "model name"),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_mib: kib / 1024,
-            system: format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
-            servers,
-        }
     }
 }

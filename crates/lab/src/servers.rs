@@ -105,6 +105,34 @@ impl Servers {
     }
 }
 
+impl Servers {
+    /// The settings that decide how fast the servers and their clients are, as they are in effect.
+    pub fn settings(&self) -> Result<Vec<String>> {
+        let names =
+            ["fsync", "synchronous_commit", "shared_buffers", "max_connections", "wal_level"];
+        let mut values = Vec::new();
+        for name in names {
+            let value = self.postgres.sql(&format!("SHOW {name}"))?;
+            values.push(format!("{name} = {}", value.trim()));
+        }
+        let redis = |name: &str| -> Result<String> {
+            let found = self.redis.run_command(&["CONFIG", "GET", name])?;
+            let value = found.split_whitespace().nth(1).unwrap_or("none");
+            Ok(format!("{name} {value}"))
+        };
+        Ok(vec![
+            format!("PostgreSQL: {}", values.join(", ")),
+            format!("Redis: {}, {}", redis("appendonly")?, redis("appendfsync")?),
+            format!(
+                "Each of the {WORKERS} workers: at most {POOL_MAX} connections to PostgreSQL with \
+                 prepared statements; one connection to Redis that pipelines concurrent commands; \
+                 scripts by digest"
+            ),
+            "Buyers: keep-alive connections, one request at a time on each, one thread".to_owned(),
+        ])
+    }
+}
+
 /// Kills a Redis server without a shutdown and starts it again.
 pub fn restart_redis(server: &mut RedisServer, how: RedisReturn) -> Result<()> {
     server.kill()?;

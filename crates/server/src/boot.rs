@@ -6,6 +6,7 @@ mod demo;
 mod file_limit;
 mod parts;
 mod reload;
+mod without_http;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
 use parts::{engine_options, publish_keys, stock_location};
+pub use without_http::{DirectAnswer, DirectSale, without_http};
 
 pub use reload::Reloader;
 
@@ -187,24 +189,7 @@ async fn serve_and_reload(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     settings.connections_max = file_limit::raise(settings.connections_max)?;
-    if let Shape::Embedded = &settings.shape {
-        let path = settings.data_dir.clone();
-        secrets::create_directory(&path)
-            .map_err(|error| ServeError::DataDir { path: path.clone(), error })?;
-        secrets::check_directory(&path)?;
-    }
-    let history = match settings.shape {
-        Shape::Embedded | Shape::Edge { .. } => HistoryMemory::default(),
-        Shape::Postgres { .. } | Shape::Cluster { .. } => load_history(&settings.data_dir)?,
-    };
-    let secrets = match &settings.shape {
-        Shape::Edge { slots, .. } => keys::load(&settings, &expose_urls(slots)).await?,
-        _ => secrets::load_or_create_all(&settings, &history).await?,
-    };
-    let (failed, fatal) = oneshot::channel();
-    let place = stock_location(&settings, &secrets)?;
-    let engine =
-        Engine::start(engine_options(&settings, &secrets, (place, history), failed)).await?;
+    let (engine, secrets, fatal) = start_engine(&settings).await?;
     let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
     let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
@@ -221,6 +206,32 @@ async fn serve_and_reload(
         Ok(()) => run,
         Err(_) => run.and(Err(ServeError::Unsettled)),
     }
+}
+
+/// Prepares the directory and the secrets, and starts the engine. The receiver gets the reason when
+/// the store fails permanently.
+async fn start_engine(
+    settings: &Settings,
+) -> Result<(Arc<Engine>, Secrets, oneshot::Receiver<String>), ServeError> {
+    if let Shape::Embedded = &settings.shape {
+        let path = settings.data_dir.clone();
+        secrets::create_directory(&path)
+            .map_err(|error| ServeError::DataDir { path: path.clone(), error })?;
+        secrets::check_directory(&path)?;
+    }
+    let history = match settings.shape {
+        Shape::Embedded | Shape::Edge { .. } => HistoryMemory::default(),
+        Shape::Postgres { .. } | Shape::Cluster { .. } => load_history(&settings.data_dir)?,
+    };
+    let secrets = match &settings.shape {
+        Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
+        _ => secrets::load_or_create_all(settings, &history).await?,
+    };
+    let (failed, fatal) = oneshot::channel();
+    let place = stock_location(settings, &secrets)?;
+    let engine =
+        Engine::start(engine_options(settings, &secrets, (place, history), failed)).await?;
+    Ok((engine, secrets, fatal))
 }
 
 /// The parts of a server.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
-use doorbuster_lab::{Fault, incident, limits, registry};
+use doorbuster_lab::{Fault, headline, incident, limits, registry};
+
+use super::settings::SettingsArgs;
 
 /// Compare every known way to deduct stock, on real servers.
 ///
@@ -39,6 +41,9 @@ pub enum LabCommand {
     /// Serve one strategy; `run` starts it.
     #[command(hide = true)]
     Worker,
+    /// Sell without HTTP; `run` starts it.
+    #[command(hide = true)]
+    Direct(SettingsArgs),
 }
 
 /// Run strategies against the same buyers, and judge them.
@@ -74,6 +79,9 @@ pub struct LabRunArgs {
     /// time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Repeat each run with this many seeds, from --seed on, 1 to 10,000.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub seeds: u32,
     /// Write report.html, report.md and report.json into this directory.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -121,6 +129,9 @@ pub struct HeadlineArgs {
     /// Seconds, 1 to 600.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub secs: u32,
+    /// Keep-alive connections, 1 to 10,000.
+    #[arg(long, value_name = "N", default_value_t = headline::CONNECTIONS as i64, value_parser = RangedI64ValueParser::<i64>::new().range(1..=10_000))]
+    pub connections: i64,
     /// Write headline.json into this directory.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

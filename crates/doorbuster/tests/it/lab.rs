@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::test_server::{TempDir, program, run};
 
-/// The number of seeds for the safe strategies. `DOORBUSTER_LAB_SEEDS` sets another number.
-const SEEDS: u64 = 2;
+/// How many seeds the safe strategies run; more with `DOORBUSTER_LAB_SEEDS`.
+const SEEDS: usize = 3;
 
 /// Runs the lab with these arguments. Returns the exit code and the JSON object.
 #[track_caller]
@@ -69,6 +69,10 @@ fn every_strategy_keeps_its_claim_without_faults() {
         check_sums(result);
         let is_unsafe = result["claim"] == "unsafe";
         assert!(is_unsafe || result["verdict"] == "held", "{result}");
+        if result["strategy"] == "doorbuster-embedded" {
+            let direct = &result["without_http"];
+            assert_eq!((&direct["verdict"], number(direct, "sold")), (&"held".into(), 20));
+        }
         // Of 21 units, 10 buyers get 2 each.
         assert!(is_unsafe || number(result, "sold") == 20, "{result}");
     }
@@ -78,13 +82,19 @@ fn every_strategy_keeps_its_claim_without_faults() {
 #[test]
 fn safe_strategies_never_oversell_and_unsafe_ones_do() {
     let seeds = std::env::var("DOORBUSTER_LAB_SEEDS").ok().and_then(|text| text.parse().ok());
-    let safe = claiming("safe").join(",");
-    for seed in 1..=seeds.unwrap_or(SEEDS) {
-        let seed = seed.to_string();
-        let size = ["--buyers", "120", "--stock", "40", "--levels", "32", "--seed", &seed];
-        let (code, report) = lab(&[&["run", "--strategies", &safe], &size[..]].concat());
-        assert_eq!(code, Some(0), "seed {seed}: {report}");
+    let seeds: usize = seeds.unwrap_or(SEEDS);
+    let safe = claiming("safe");
+    let (ids, count) = (safe.join(","), seeds.to_string());
+    let size = ["--buyers", "120", "--stock", "40", "--levels", "32"];
+    let seeded = ["--seed", "1", "--seeds", &count];
+    let (code, report) = lab(&[&["run", "--strategies", &ids], &size[..], &seeded[..]].concat());
+    let results = report["results"].as_array().expect("a list");
+    assert_eq!(results.len(), safe.len() * seeds);
+    for result in results {
+        check_sums(result);
+        assert_eq!((number(result, "oversold"), number(result, "sold")), (0, 40), "{result}");
     }
+    assert_eq!(code, Some(0));
     let racing = "unsafe-update,check-then-update,redis-check-then-set";
     let size = ["--buyers", "2000", "--stock", "200", "--levels", "64", "--seed", "7"];
     let (_, report) = lab(&[&["run", "--strategies", racing], &size[..]].concat());

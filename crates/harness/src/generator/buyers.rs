@@ -47,9 +47,12 @@ impl Buyers {
             for (part, out) in signatures.chunks_mut(share).enumerate() {
                 let (buyers, key) = (&buyers, &key);
                 scope.spawn(move || {
+                    let mut claims = buyers.claims.clone();
+                    let mut signed = HEADER.to_vec();
+                    signed.resize(buyers.signed_len(), b'.');
                     for (at, signature) in out.iter_mut().enumerate() {
                         // `count` is a u32, so every position fits a u32.
-                        let signed = buyers.signed_part((part * share + at) as u32);
+                        buyers.write_claims((part * share + at) as u32, &mut claims, &mut signed);
                         signature.copy_from_slice(hmac::sign(key, &signed).as_ref());
                     }
                 });
@@ -69,7 +72,9 @@ impl Buyers {
     /// Returns the buyer's token.
     #[must_use]
     pub fn token(&self, buyer: u32) -> String {
-        let mut token = self.signed_part(buyer);
+        let mut token = HEADER.to_vec();
+        token.resize(self.signed_len(), b'.');
+        self.write_claims(buyer, &mut self.claims.clone(), &mut token);
         token.push(b'.');
         token.extend_from_slice(URL_SAFE_NO_PAD.encode(self.signatures[buyer as usize]).as_bytes());
         String::from_utf8(token).expect("base64url and dots are ASCII")
@@ -81,20 +86,34 @@ impl Buyers {
         format!("{}-{buyer:0DIGITS$}", self.series)
     }
 
-    fn signed_part(&self, buyer: u32) -> Vec<u8> {
-        let mut claims = self.claims.clone();
+    /// The key of the buyer's request in a template with this prefix of keys.
+    #[must_use]
+    pub fn key(&self, keys: &str, buyer: u32) -> String {
+        format!("{keys}-{}-{buyer:0DIGITS$}", self.series)
+    }
+
+    /// The length of the signed part of a token: header and claims.
+    fn signed_len(&self) -> usize {
+        HEADER.len() + (self.claims.len() * 4).div_ceil(3)
+    }
+
+    /// Writes the buyer's claims into a token that begins with the header. `claims` has the claims
+    /// of any buyer.
+    fn write_claims(&self, buyer: u32, claims: &mut [u8], token: &mut [u8]) {
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
-        let mut text = HEADER.to_vec();
-        text.extend_from_slice(URL_SAFE_NO_PAD.encode(claims).as_bytes());
-        text
+        URL_SAFE_NO_PAD
+            .encode_slice(claims, &mut token[HEADER.len()..])
+            .expect("the token has room for the claims");
     }
 }
 
 /// The values of a request template.
 #[derive(Clone, Debug)]
 pub struct RequestOptions<'a> {
-    /// The sale's name. If there are several sales, it is the first one, and its last four digits
-    /// are overwritten.
+    /// The host and the port of the server.
+    pub host: &'a str,
+    /// The sale's name. For several sales it is the first one; its last four digits are
+    /// overwritten.
     pub sale: &'a str,
     /// The item.
     pub item: &'a str,
@@ -120,17 +139,17 @@ impl Template {
     /// Returns a template without a buyer.
     #[must_use]
     pub fn new(buyers: &Buyers, options: &RequestOptions<'_>) -> Self {
-        let RequestOptions { sale, item, units, headers, keys } = options;
+        let RequestOptions { host, sale, item, units, headers, keys } = options;
         let body = format!(r#"{{"sale":"{sale}","item":"{item}","units":{units}}}"#);
         let mut bytes = format!(
-            "POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\
+            "POST /v1/orders HTTP/1.1\r\nHost: {host}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n{headers}\
              Authorization: Bearer ",
             body.len()
         )
         .into_bytes();
         let token_at = bytes.len();
-        let signed = HEADER.len() + (buyers.claims.len() * 4).div_ceil(3);
-        bytes.resize(token_at + signed + 1 + SIGNATURE_TEXT, b'.');
+        bytes.resize(token_at + buyers.signed_len() + 1 + SIGNATURE_TEXT, b'.');
         bytes[token_at..token_at + HEADER.len()].copy_from_slice(HEADER);
         bytes.extend_from_slice(
             format!("\r\nIdempotency-Key: {keys}-{}-", buyers.series).as_bytes(),
@@ -145,13 +164,9 @@ impl Template {
 
     /// Returns the request of this buyer.
     pub fn for_buyer(&mut self, buyers: &Buyers, buyer: u32) -> &[u8] {
-        write_digits(buyer, &mut self.claims[buyers.digits_at..buyers.digits_at + DIGITS]);
         write_digits(buyer, &mut self.bytes[self.key_digits_at..self.key_digits_at + DIGITS]);
-        let claims_at = self.token_at + HEADER.len();
-        let written = URL_SAFE_NO_PAD
-            .encode_slice(&self.claims, &mut self.bytes[claims_at..])
-            .expect("the template was made for claims of this length");
-        let signature_at = claims_at + written + 1;
+        buyers.write_claims(buyer, &mut self.claims, &mut self.bytes[self.token_at..]);
+        let signature_at = self.token_at + buyers.signed_len() + 1;
         URL_SAFE_NO_PAD
             .encode_slice(buyers.signatures[buyer as usize], &mut self.bytes[signature_at..])
             .expect("the template has room for a signature");
@@ -179,6 +194,7 @@ mod tests {
     fn a_request_carries_the_buyers_own_token_and_key() {
         let buyers = Buyers::new(&[7; 32], "r1", 12);
         let options = RequestOptions {
+            host: "127.0.0.1:8080",
             sale: "sale-0000",
             item: "phone",
             units: 1,
@@ -195,26 +211,35 @@ mod tests {
                 head.contains(&format!("\r\nAuthorization: Bearer {}\r\n", buyers.token(buyer))),
                 "{head}"
             );
-            assert!(head.ends_with(&format!("\r\nIdempotency-Key: k-r1-{buyer:08}")), "{head}");
+            let key = buyers.key("k", buyer);
+            assert!(head.ends_with(&format!("\r\nIdempotency-Key: {key}")), "{head}");
+            assert!(head.contains("\r\nHost: 127.0.0.1:8080\r\n"), "{head}");
             assert!(head.contains("\r\nPrefer: wait=30\r\n"), "{head}");
             assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{head}");
             assert_eq!(body, format!(r#"{{"sale":"sale-{buyer:04}","item":"phone","units":1}}"#));
         }
     }
 
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        sub: String,
+    }
+
     #[test]
-    fn a_token_is_signed_over_its_own_claims() {
-        let buyers = Buyers::new(&[7; 32], "r1", 3);
-        let token = buyers.token(2);
-        let (signed, signature) = token.rsplit_once('.').expect("three parts");
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
-        let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
-        hmac::verify(&key, signed.as_bytes(), &signature).expect("the shop's own signature");
-        let claims = URL_SAFE_NO_PAD
-            .decode(signed.split_once('.').expect("two parts").1)
-            .expect("base64url");
-        assert!(
-            String::from_utf8(claims).expect("JSON").starts_with(r#"{"sub":"r1-00000002","exp":"#)
-        );
+    fn a_token_is_accepted_by_another_implementation_and_names_its_buyer() {
+        let secret = b"0123456789abcdef0123456789abcdef";
+        for series in ["s0", "r1", "sffffffffffffffff"] {
+            let buyers = Buyers::new(secret, series, 1_001);
+            for buyer in [0, 9, 10, 1_000] {
+                let decoded = jsonwebtoken::decode::<Claims>(
+                    buyers.token(buyer),
+                    &jsonwebtoken::DecodingKey::from_secret(secret),
+                    &jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256),
+                )
+                .expect("a valid token");
+                assert_eq!(decoded.claims.sub, buyers.name(buyer));
+                assert!(decoded.claims.sub.len() <= 64);
+            }
+        }
     }
 }

@@ -6,14 +6,20 @@ use super::{AnswerKind, Script};
 
 /// The positions of the parts of a complete answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AnswerParts {
-    status: u16,
-    body_at: usize,
-    end: usize,
+pub struct AnswerParts {
+    /// The status.
+    pub status: u16,
+    /// Where the body begins.
+    pub body_at: usize,
+    /// Where the body ends.
+    pub end: usize,
 }
 
-/// Parses the head of the answer at the start of `inbox`. Returns `None` if the head is incomplete.
-fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
+/// Parses the head of the answer at the start of `inbox`; `None`: it is incomplete.
+///
+/// # Errors
+/// When the bytes are not the beginning of an answer with a length.
+pub fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
     let mut length = None;
     let mut at = 0;
     let mut status = 0;

@@ -1,11 +1,11 @@
-//! The bounds of the load generator, and their effect.
+//! The bounds of a crowd, and what happens at each bound.
 
 use std::time::Duration;
 
 /// The largest number of threads that send requests.
 pub const GENERATORS_MAX: usize = 64;
-/// Buyers in one run. A plan with more is refused. A name has seven digits, and each buyer takes 32
-/// bytes for a signature.
+/// Buyers in one run; a plan with more is refused. A name has eight digits, and each buyer takes
+/// 32 bytes for a signature.
 pub const BUYERS_MAX: u32 = 10_000_000;
 /// Connections in one run. A plan with more is refused. One client address has about 28,000 ports
 /// to one server.
@@ -19,21 +19,14 @@ const _: () =
 pub const HANDLES_SPARE: u64 = 64;
 /// The largest default number of worker threads, because the server needs the other cores.
 pub const WORKERS_DEFAULT_MAX: usize = 8;
-/// Connections that one worker opens at the same time. The others wait, so that the server's listen
-/// queue does not overflow before the run begins.
-pub const CONNECTING_MAX: usize = 64;
-/// How long opening a connection may take. After that time it counts as a connection error.
+/// How long the first connection may take to open; then the run is refused.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer than `Prefer: wait` an answer may take. After that time the connection is closed
 /// and counts as an error.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
-/// If a connection was idle for longer, it is checked before it is used.
-pub const IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
-/// The largest size of an answer, in bytes. A larger answer is malformed.
+/// Bytes of one answer; a larger one is malformed.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// The initial size of a connection's read buffer.
-pub const ANSWER_BYTES_START: usize = 4 * 1024;
-/// Headers of one answer. An answer with more is malformed.
+/// Headers of one answer; an answer with more is malformed.
 pub const HEADERS_MAX: usize = 48;
 /// Repeats of one buyer's request after 429, 503 or another 5xx, if the plan gives no number. At
 /// the bound the buyer is lost.
@@ -63,21 +56,13 @@ pub const LISTENERS_MAX: usize = 64;
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// A run without a final answer for this long is stopped. Buyers without a final answer are lost.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a worker wakes connections for scheduled buyers and checks whether to publish its
-/// counts.
-pub const TICK: Duration = Duration::from_millis(2);
 /// How often progress is shown.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Longest time that an answer stays in the buffer of the answers file.
 pub const ANSWERS_FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// The size of the answers buffer, in bytes. A larger buffer is written to the answers file.
 pub const ANSWERS_CHUNK_BYTES: usize = 64 * 1024;
-/// The shortest pause of the arrival clock. It is about the resolution of a thread's sleep.
-pub const PACE_MIN: Duration = Duration::from_micros(100);
-/// Longest pause of the arrival clock, so that it notices the end of the run.
-pub const PACE_MAX: Duration = Duration::from_millis(20);
 
-const _: () = assert!(BUYERS_MAX == 10_000_000, "names have seven digits");
-const _: () = assert!(ANSWER_BYTES_START <= ANSWER_BYTES_MAX);
+const _: () = assert!(BUYERS_MAX <= 100_000_000, "names have eight digits");
 const _: () = assert!(POLL_MIN.as_millis() < POLL_MAX.as_millis());
 const _: () = assert!(VERDICT_GRACE.as_millis() < VERDICT_WAIT_MAX.as_millis());

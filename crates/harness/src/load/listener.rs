@@ -1,83 +1,53 @@
-//! Waits for one queued buyer's verdict by server-sent events, in addition to polling.
-//!
-//! An event may be missed, so a listener that fails only counts a fault, and polling continues.
-
-use std::rc::Rc;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout_at;
+//! Reads one queued buyer's event stream for the verdict, in addition to polling.
 
 use super::answer;
-use super::http_connection::{self, ConnectionFault};
-use super::pending::{PendingBuyer, Queued};
+use super::limits;
 use super::response::{self, ChunkDecoder};
-use super::worker::{AnswerSource, Worker};
-use super::{limits, request};
 
-/// Listens until the verdict of the buyer is known or its deadline passes.
-pub(super) async fn listen(worker: Rc<Worker>, pending: PendingBuyer) {
-    let Some(queued) = pending.queued.clone() else { return };
-    // After the deadline, only polling decides.
-    if let Ok(Err(ConnectionFault::Malformed(what))) =
-        timeout_at(queued.deadline.into(), read_events(&worker, &pending, &queued)).await
-    {
-        worker.count_fault(what);
-    }
-}
-
-async fn read_events(
-    worker: &Worker,
-    pending: &PendingBuyer,
-    queued: &Queued,
-) -> Result<(), ConnectionFault> {
-    let shared = &worker.shared;
-    let mut stream = http_connection::connect(shared.target.addr).await?;
-    let bytes = request::get(
-        "/v1/events",
-        "text/event-stream",
-        &shared.target,
-        &shared.buyers,
-        pending.buyer,
-    );
-    stream.write_all(&bytes).await?;
-    let mut inbox = EventStreamBuffer::default();
-    let mut raw = vec![0; limits::ANSWER_BYTES_START];
-    while !queued.is_closed() {
-        let more = stream.read(&mut raw).await?;
-        if more == 0 {
-            return Err(ConnectionFault::Broken);
-        }
-        inbox.add(&raw[..more])?;
-        while let Some(data) = inbox.next_event() {
-            if let Some(answer) =
-                answer::verdict_from_event(&data, &queued.id).map_err(ConnectionFault::Malformed)?
-            {
-                worker.record_answer(pending, &answer, AnswerSource::Event);
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
+/// What a part of the stream brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum StreamProgress {
+    /// The stream goes on.
+    Open,
+    /// The data of an event with the verdict.
+    Verdict(Vec<u8>),
+    /// The server refused or ended the stream.
+    Closed,
 }
 
 /// The part of the event stream that has arrived: head, then chunks, then events.
 #[derive(Debug, Default)]
-struct EventStreamBuffer {
+pub(super) struct EventStream {
     head: Vec<u8>,
     in_body: bool,
     chunks: ChunkDecoder,
     text: Vec<u8>,
 }
 
-impl EventStreamBuffer {
-    fn add(&mut self, raw: &[u8]) -> Result<(), ConnectionFault> {
+impl EventStream {
+    /// Adds bytes, and finds the verdict of the order `id` in the events that are complete now. A
+    /// violation of the contract is an error.
+    pub fn find_verdict(&mut self, raw: &[u8], id: &str) -> Result<StreamProgress, &'static str> {
+        if !self.add(raw)? {
+            return Ok(StreamProgress::Closed);
+        }
+        while let Some(data) = self.next_event() {
+            if answer::verdict_from_event(&data, id)?.is_some() {
+                return Ok(StreamProgress::Verdict(data));
+            }
+        }
+        Ok(StreamProgress::Open)
+    }
+
+    /// Adds bytes; `false`: the stream has ended.
+    fn add(&mut self, raw: &[u8]) -> Result<bool, &'static str> {
         if self.in_body {
             return self.add_body(raw);
         }
         self.head.extend_from_slice(raw);
-        match response::read_head(&self.head).map_err(ConnectionFault::Malformed)? {
-            None => Ok(()),
-            Some(head) if head.status != 200 => Err(ConnectionFault::Broken),
+        match response::read_head(&self.head)? {
+            None => Ok(true),
+            Some(head) if head.status != 200 => Ok(false),
             Some(head) => {
                 self.in_body = true;
                 let body = self.head.split_off(head.body_at);
@@ -86,12 +56,9 @@ impl EventStreamBuffer {
         }
     }
 
-    fn add_body(&mut self, raw: &[u8]) -> Result<(), ConnectionFault> {
-        self.chunks.feed(raw, &mut self.text).map_err(ConnectionFault::Malformed)?;
-        if self.text.len() > limits::EVENT_BYTES_MAX || self.chunks.ended() {
-            return Err(ConnectionFault::Broken);
-        }
-        Ok(())
+    fn add_body(&mut self, raw: &[u8]) -> Result<bool, &'static str> {
+        self.chunks.feed(raw, &mut self.text)?;
+        Ok(self.text.len() <= limits::EVENT_BYTES_MAX && !self.chunks.ended())
     }
 
     /// Takes the data of the next complete event with data.
@@ -125,7 +92,7 @@ mod tests {
             body.len()
         );
         for size in [1, 2, 7, answer.len()] {
-            let mut inbox = EventStreamBuffer::default();
+            let mut inbox = EventStream::default();
             let mut events = Vec::new();
             for part in answer.as_bytes().chunks(size) {
                 inbox.add(part).expect("well-formed");
@@ -138,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_stream_and_an_endless_event_are_faults() {
-        let mut inbox = EventStreamBuffer::default();
-        assert!(inbox.add(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").is_err());
-        let mut inbox = EventStreamBuffer::default();
+    fn a_refused_stream_and_an_endless_event_end_the_stream() {
+        let mut inbox = EventStream::default();
+        let refused = inbox.add(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(refused, Ok(false));
+        let mut inbox = EventStream::default();
         inbox.add(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("a head");
         let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
-        let outcome = (0..8).try_for_each(|_| inbox.add(chunk.as_bytes()));
-        assert!(outcome.is_err());
+        assert!((0..8).any(|_| inbox.add(chunk.as_bytes()) == Ok(false)));
     }
 }

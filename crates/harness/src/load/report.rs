@@ -106,6 +106,8 @@ pub struct LoadReport {
     pub connections: usize,
     /// Threads that sent.
     pub workers: usize,
+    /// How many cores these threads used, which is what the load generator cost.
+    pub generator_cores: f64,
     /// The seed that gives the same buyers in the same order again.
     pub seed: u64,
     /// When the first request was sent.
@@ -145,6 +147,7 @@ impl LoadReport {
             reserved_latency_ms: latency(&tally.reserved_latency),
             connections: plan.connections_used(),
             workers: plan.workers_used(),
+            generator_cores: cores(tally.cpu_time, elapsed),
             seed: plan.seed,
             first_sent_at,
         }
@@ -160,6 +163,11 @@ impl LoadReport {
 fn rate(count: u64, elapsed: Duration) -> f64 {
     let secs = elapsed.as_secs_f64();
     if secs > 0.0 { (count as f64 / secs * 10.0).round() / 10.0 } else { 0.0 }
+}
+
+fn cores(cpu_time: Duration, elapsed: Duration) -> f64 {
+    let share = cpu_time.as_secs_f64() / elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+    (share * 100.0).round() / 100.0
 }
 
 fn whole_ms(duration: Duration) -> u64 {

@@ -1,18 +1,20 @@
 //! The state that the workers of one run share: the plan, the buyers, and the next buyer.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use tokio::sync::{Barrier, Notify};
 
 use super::answers_file::AnswersFile;
-use super::buyers::Buyers;
 use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
+use crate::generator::buyers::{Buyers, RequestOptions, Template};
+
+/// The first letter of a request key.
+const KEYS: &str = "k";
 
 /// The state that all workers of a run share.
 #[derive(Debug)]
@@ -27,9 +29,7 @@ pub(super) struct Shared {
     pub answers: Option<Arc<AnswersFile>>,
     /// The counts of each worker at its last tick.
     pub published_counts: Vec<Mutex<Counts>>,
-    /// Notified when new buyers may have arrived. Each worker has one.
-    pub arrival_notifiers: Vec<Notify>,
-    /// Makes all connections start together.
+    /// Makes all workers start together, after they have opened their connections.
     pub ready: Barrier,
     /// Listeners started so far.
     pub listeners: AtomicUsize,
@@ -62,8 +62,7 @@ impl Shared {
         let workers = plan.workers_used();
         Self {
             published_counts: (0..workers).map(|_| Mutex::default()).collect(),
-            arrival_notifiers: (0..workers).map(|_| Notify::new()).collect(),
-            ready: Barrier::new(plan.connections_used()),
+            ready: Barrier::new(workers),
             listeners: AtomicUsize::new(0),
             next: AtomicU32::new(0),
             start: OnceLock::new(),
@@ -76,7 +75,39 @@ impl Shared {
         }
     }
 
-    /// Returns the number of worker threads.
+    /// The request of a buyer.
+    pub fn template(&self) -> Template {
+        let plan = &self.plan;
+        let options = RequestOptions {
+            host: &self.target.authority,
+            sale: &plan.sale,
+            item: &plan.item,
+            units: plan.units,
+            headers: &format!("Prefer: wait={}\r\n", plan.wait_secs),
+            keys: KEYS,
+        };
+        Template::new(&self.buyers, &options)
+    }
+
+    /// The key of a buyer's request.
+    pub fn key(&self, buyer: u32) -> String {
+        self.buyers.key(KEYS, buyer)
+    }
+
+    /// Writes a `GET` with the buyer's token, for rare requests: polling a verdict, and listening
+    /// to events.
+    pub fn write_get(&self, path: &str, accept: &str, buyer: u32, out: &mut Vec<u8>) {
+        let (host, token) = (&self.target.authority, self.buyers.token(buyer));
+        out.extend_from_slice(
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n\
+                 Authorization: Bearer {token}\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+    }
+
+    /// The number of worker threads.
     pub fn workers(&self) -> usize {
         self.published_counts.len()
     }

@@ -101,6 +101,8 @@ pub(super) struct Tally {
     pub reserved_latency: Histogram<u64>,
     /// The time of the last final answer.
     pub last_answer: Option<Instant>,
+    /// Processor time of the threads that sent.
+    pub cpu_time: Duration,
 }
 
 impl Default for Tally {
@@ -114,6 +116,7 @@ impl Default for Tally {
             latency: histogram(),
             reserved_latency: histogram(),
             last_answer: None,
+            cpu_time: Duration::ZERO,
         }
     }
 }
@@ -140,5 +143,6 @@ impl Tally {
             sum.add(part).expect("both have the same bounds");
         }
         self.last_answer = self.last_answer.max(other.last_answer);
+        self.cpu_time += other.cpu_time;
     }
 }

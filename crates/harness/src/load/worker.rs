@@ -1,33 +1,38 @@
-//! One worker: a thread with its own event loop, its share of the connections, and the buyers that
-//! it has started.
+//! One worker: a thread with its share of the connections, and the buyers that it has started.
 //!
 //! A free connection first takes a buyer whose repeat or poll is due, and otherwise a new buyer. A
 //! buyer that must wait is in the worker's queue and occupies no connection. The threads share only
 //! the number of the next buyer and their published counts.
 
-use std::cell::{Cell, RefCell};
+mod source;
+
 use std::collections::BinaryHeap;
 use std::rc::Rc;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::{JoinSet, LocalSet};
 
-use super::answer::FinalAnswer;
+use super::answer::{self, AnswerDecision, ExpectedOrder, FinalAnswer};
 use super::answers_file::{AnswerBuffer, AnswerRecord};
-use super::http_connection::ConnectionFault;
+use super::listener::{EventStream, StreamProgress};
 use super::pending::{PendingBuyer, Queued, Scheduled};
-use super::shared::{NextBuyer, Shared};
+use super::response::Head;
+use super::shared::Shared;
 use super::tally::Tally;
-use super::{LoadError, connection, limits};
+use super::{LoadError, limits};
+use crate::generator::buyers::Template;
+use crate::generator::cores;
+use crate::generator::drive::{TICK, TICK_FROM_RATE};
+use crate::generator::event_loop::{EventLoop, LoopOptions, Progress};
 
 /// The way in which a final answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AnswerSource {
-    /// The answer to the purchase was final.
+enum AnswerSource {
+    /// As the answer to the purchase.
     Answer,
     /// A poll of the queued order brought the final answer.
     Poll,
@@ -35,156 +40,89 @@ pub(super) enum AnswerSource {
     Event,
 }
 
-/// The next step of a free connection.
-pub(super) enum NextStep {
-    /// Serve this buyer.
-    PendingBuyer(PendingBuyer),
-    /// No buyer is due yet.
-    Wait,
-    /// No buyer is left.
-    Done,
+/// A request under way.
+pub(super) enum Exchange {
+    /// A purchase, or the poll of a queued one.
+    Buyer(PendingBuyer),
+    /// An event stream that a queued buyer listens to.
+    Listen(PendingBuyer, Box<EventStream>),
 }
 
 /// The state of one worker.
-pub(super) struct Worker {
-    /// The state that it shares with the other workers.
-    pub shared: Arc<Shared>,
-    /// Bounds the number of connections that are opened at the same time.
-    pub connecting: Semaphore,
-    tally: RefCell<Tally>,
-    lines: RefCell<Option<AnswerBuffer>>,
-    scheduled: RefCell<BinaryHeap<Scheduled>>,
-    open: Cell<u64>,
-    resting: Cell<usize>,
-    idle: Notify,
-    rng: RefCell<SmallRng>,
+pub(super) struct Worker<'a> {
+    shared: &'a Shared,
+    index: usize,
+    template: Template,
+    tally: Tally,
+    lines: Option<AnswerBuffer>,
+    scheduled: BinaryHeap<Scheduled>,
+    /// Queued buyers that begin to listen.
+    listening: Vec<PendingBuyer>,
+    /// Buyers without a final answer that are not given up.
+    open: u64,
+    rng: SmallRng,
+    published_at: Instant,
+    flushed_at: Instant,
 }
 
 /// Runs worker `index` until all its buyers are answered or lost, or the run is stopped.
-pub(super) fn run(shared: &Arc<Shared>, index: usize) -> Result<Tally, LoadError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-            shared.stop();
-            LoadError::Generator(error.to_string())
-        })?;
+pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
+    let mut worker = Worker::new(shared, index);
     let (all, workers) = (shared.plan.connections_used(), shared.workers());
-    let connections = all / workers + usize::from(index < all % workers);
-    let worker = Rc::new(Worker::new(Arc::clone(shared), index));
-    LocalSet::new().block_on(&runtime, async {
-        let mut tasks = JoinSet::new();
-        for _ in 0..connections {
-            tasks.spawn_local(connection::run(Rc::clone(&worker)));
-        }
-        tokio::select! {
-            () = join(&mut tasks) => {}
-            () = worker.tick(index) => {}
-        }
-    });
-    worker.publish(index);
-    Ok(worker.tally.take())
+    let options = LoopOptions {
+        addrs: vec![shared.target.addr],
+        connections: all / workers + usize::from(index < all % workers),
+        reopens: true,
+        answer_within: Some(
+            Duration::from_secs(shared.plan.wait_secs.into()) + limits::ANSWER_GRACE,
+        ),
+        tick: match shared.plan.rate {
+            Some(rate) if rate >= TICK_FROM_RATE => TICK,
+            _ => Duration::ZERO,
+        },
+    };
+    let opened = EventLoop::open(options, &mut worker);
+    // All workers start together. An error is reported after that, because the others wait.
+    shared.ready.wait();
+    shared.started_at();
+    let before = cores::thread_cpu_time();
+    let ran = opened.and_then(|mut connections| connections.run(&mut worker));
+    worker.tally.cpu_time = cores::thread_cpu_time().saturating_sub(before);
+    worker.publish();
+    ran.map_err(|error| {
+        shared.stop();
+        LoadError::Generator(error.to_string())
+    })?;
+    Ok(worker.tally)
 }
 
-async fn join(tasks: &mut JoinSet<()>) {
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            std::panic::resume_unwind(error.into_panic());
-        }
-    }
-}
-
-impl Worker {
-    fn new(shared: Arc<Shared>, index: usize) -> Self {
-        Self {
-            connecting: Semaphore::new(limits::CONNECTING_MAX),
-            tally: RefCell::default(),
-            lines: RefCell::new(shared.answers.clone().map(AnswerBuffer::new)),
-            scheduled: RefCell::default(),
-            open: Cell::new(0),
-            resting: Cell::new(0),
-            idle: Notify::new(),
-            rng: RefCell::new(SmallRng::seed_from_u64(shared.plan.seed ^ (index as u64 + 1))),
-            shared,
-        }
-    }
-
-    /// Wakes connections for due buyers, publishes counts and writes answers. Returns only when the
-    /// run is stopped.
-    async fn tick(&self, index: usize) {
-        let mut clock = tokio::time::interval(limits::TICK);
-        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut published, mut flushed) = (Instant::now(), Instant::now());
-        while !self.shared.stopped() {
-            tokio::select! {
-                _ = clock.tick() => {}
-                () = self.shared.arrival_notifiers[index].notified() => {}
-            }
-            let now = Instant::now();
-            self.wake(now);
-            if now.duration_since(published) >= limits::PROGRESS_EVERY / 2 {
-                published = now;
-                self.publish(index);
-            }
-            if now.duration_since(flushed) >= limits::ANSWERS_FLUSH_EVERY {
-                flushed = now;
-                if let Some(lines) = self.lines.borrow_mut().as_mut() {
-                    lines.flush();
-                }
-            }
-        }
-    }
-
-    fn publish(&self, index: usize) {
-        let counts = self.tally.borrow().counts.clone();
-        *self.shared.published_counts[index].lock().unwrap_or_else(PoisonError::into_inner) =
-            counts;
-    }
-
-    /// Returns the next step of a free connection. It wakes another connection if more buyers are
-    /// due.
-    pub fn take(&self) -> NextStep {
+impl<'a> Worker<'a> {
+    fn new(shared: &'a Shared, index: usize) -> Self {
         let now = Instant::now();
-        if let Some(pending) = self.due(now) {
-            self.wake(now);
-            return NextStep::PendingBuyer(pending);
-        }
-        match self.shared.take_next_buyer(now) {
-            NextBuyer::Buyer(buyer, first) => {
-                self.open.set(self.open.get() + 1);
-                self.tally.borrow_mut().counts.started += 1;
-                self.wake(now);
-                NextStep::PendingBuyer(PendingBuyer::new(buyer, first))
-            }
-            NextBuyer::NoMore if self.open.get() == 0 => NextStep::Done,
-            NextBuyer::NoMore | NextBuyer::NotYet => NextStep::Wait,
-        }
-    }
-
-    /// Waits until a buyer may be due.
-    pub async fn wait_for_work(&self) {
-        self.resting.set(self.resting.get() + 1);
-        self.idle.notified().await;
-        self.resting.set(self.resting.get() - 1);
-    }
-
-    fn wake(&self, now: Instant) {
-        if self.resting.get() == 0 {
-            return;
-        }
-        match self.shared.peek(now) {
-            NextBuyer::Buyer(..) => self.idle.notify_one(),
-            NextBuyer::NoMore if self.open.get() == 0 => self.idle.notify_waiters(),
-            NextBuyer::NoMore | NextBuyer::NotYet => {
-                if self.scheduled.borrow().peek().is_some_and(|scheduled| scheduled.due <= now) {
-                    self.idle.notify_one();
-                }
-            }
+        Self {
+            template: shared.template(),
+            tally: Tally::default(),
+            lines: shared.answers.clone().map(AnswerBuffer::new),
+            scheduled: BinaryHeap::new(),
+            listening: Vec::new(),
+            open: 0,
+            rng: SmallRng::seed_from_u64(shared.plan.seed ^ (index as u64 + 1)),
+            published_at: now,
+            flushed_at: now,
+            shared,
+            index,
         }
     }
 
-    fn due(&self, now: Instant) -> Option<PendingBuyer> {
-        let mut queue = self.scheduled.borrow_mut();
-        while queue.peek().is_some_and(|scheduled| scheduled.due <= now) {
-            let pending = queue.pop()?.pending;
+    fn publish(&self) {
+        *self.shared.published_counts[self.index].lock().unwrap_or_else(PoisonError::into_inner) =
+            self.tally.counts.clone();
+    }
+
+    /// Takes the buyer whose repeat or poll is due.
+    fn take_due(&mut self, now: Instant) -> Option<PendingBuyer> {
+        while self.scheduled.peek().is_some_and(|scheduled| scheduled.due <= now) {
+            let pending = self.scheduled.pop()?.pending;
             if !pending.is_closed() {
                 return Some(pending);
             }
@@ -192,69 +130,134 @@ impl Worker {
         None
     }
 
-    fn postpone(&self, pending: PendingBuyer, pause: Duration) {
-        self.scheduled.borrow_mut().push(Scheduled { due: Instant::now() + pause, pending });
+    fn schedule(&mut self, pending: PendingBuyer, pause: Duration) {
+        self.scheduled.push(Scheduled { due: Instant::now() + pause, pending });
     }
 
-    /// Counts a request.
-    pub fn count_request(&self) {
-        self.tally.borrow_mut().counts.requests += 1;
-    }
-
-    /// Counts an answer that violates the contract.
-    pub fn count_fault(&self, what: &str) {
-        self.tally.borrow_mut().counts.count_fault(what);
-    }
-
-    /// Records a buyer's final answer. Only the first one counts.
-    pub fn record_answer(
-        &self,
+    /// Records a buyer's final answer; only the first one counts.
+    fn record_answer(
+        &mut self,
         pending: &PendingBuyer,
         answer: &FinalAnswer<'_>,
         via: AnswerSource,
+        now: Instant,
     ) {
         if !self.close(pending) {
             return;
         }
-        let now = Instant::now();
-        let mut tally = self.tally.borrow_mut();
-        tally.answer(&answer.kind(), now.duration_since(pending.first), now);
+        self.tally.answer(&answer.kind(), now.saturating_duration_since(pending.first), now);
+        let counts = &mut self.tally.counts;
         match via {
             AnswerSource::Answer => {
-                tally.counts.replayed += u64::from(answer.status == 200 && answer.id.is_some())
+                counts.replayed += u64::from(answer.status == 200 && answer.id.is_some())
             }
-            AnswerSource::Poll => tally.counts.told_by_poll += 1,
-            AnswerSource::Event => tally.counts.told_by_event += 1,
+            AnswerSource::Poll => counts.told_by_poll += 1,
+            AnswerSource::Event => counts.told_by_event += 1,
         }
-        drop(tally);
-        if let Some(lines) = self.lines.borrow_mut().as_mut() {
-            let (plan, buyers) = (&self.shared.plan, &self.shared.buyers);
-            let (buyer, key) = (buyers.name(pending.buyer), buyers.key(pending.buyer));
+        if let Some(lines) = &mut self.lines {
+            let plan = &self.shared.plan;
+            let (buyer, key) =
+                (self.shared.buyers.name(pending.buyer), self.shared.key(pending.buyer));
             lines.add(&AnswerRecord::new(&buyer, &key, &plan.sale, &plan.item, plan.units, answer));
         }
     }
 
-    /// Marks the buyer as finished. Returns `false` if the buyer already was.
-    fn close(&self, pending: &PendingBuyer) -> bool {
+    /// Marks the buyer as finished; `false` if it already was.
+    fn close(&mut self, pending: &PendingBuyer) -> bool {
         if pending.queued.as_ref().is_some_and(|queued| !queued.close()) {
             return false;
         }
-        self.open.set(self.open.get() - 1);
-        if self.open.get() == 0 {
-            self.wake(Instant::now());
+        self.open -= 1;
+        true
+    }
+
+    /// Handles the answer to a purchase; `false`: it violates the contract.
+    fn handle_purchase(
+        &mut self,
+        pending: PendingBuyer,
+        (head, body): (&Head, &[u8]),
+        now: Instant,
+    ) -> bool {
+        let shared = self.shared;
+        let (plan, name) = (&shared.plan, || shared.buyers.name(pending.buyer));
+        let expected =
+            ExpectedOrder { sale: &plan.sale, item: &plan.item, units: plan.units, buyer: &name };
+        match answer::decide(head, body, &expected) {
+            AnswerDecision::Final(answer) => {
+                self.record_answer(&pending, &answer, AnswerSource::Answer, now)
+            }
+            AnswerDecision::Queued { id, decide_by } => {
+                self.await_verdict(pending, id.into_owned(), decide_by)
+            }
+            AnswerDecision::Retry { after, status } => self.schedule_retry(pending, status, after),
+            AnswerDecision::Malformed(what) => {
+                self.schedule_after_malformed(pending, what);
+                return false;
+            }
         }
         true
     }
 
+    /// Handles the answer to a poll; `false`: it violates the contract.
+    fn handle_poll(
+        &mut self,
+        pending: PendingBuyer,
+        queued: &Queued,
+        (head, body): (&Head, &[u8]),
+        now: Instant,
+    ) -> bool {
+        match answer::decide_verdict(head, body, &queued.id) {
+            AnswerDecision::Final(answer) => {
+                self.record_answer(&pending, &answer, AnswerSource::Poll, now)
+            }
+            AnswerDecision::Malformed(what) => {
+                self.schedule_after_malformed(pending, what);
+                return false;
+            }
+            AnswerDecision::Queued { .. } | AnswerDecision::Retry { .. } => {
+                self.poll_later(pending)
+            }
+        }
+        true
+    }
+
+    /// Handles a part of an event stream.
+    fn handle_events(
+        &mut self,
+        pending: PendingBuyer,
+        mut stream: Box<EventStream>,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Progress<Exchange> {
+        let Some(queued) = pending.queued.clone() else { return Progress::DoneAndClosed };
+        match stream.find_verdict(bytes, &queued.id) {
+            Ok(StreamProgress::Verdict(data)) => {
+                if let Ok(Some(answer)) = answer::verdict_from_event(&data, &queued.id) {
+                    self.record_answer(&pending, &answer, AnswerSource::Event, now);
+                }
+                Progress::DoneAndClosed
+            }
+            Ok(StreamProgress::Open) if !queued.is_closed() => {
+                Progress::Consumed(Exchange::Listen(pending, stream))
+            }
+            // An event may be missed, so the buyer polls too.
+            Ok(StreamProgress::Open | StreamProgress::Closed) => Progress::DoneAndClosed,
+            Err(what) => {
+                self.tally.counts.count_fault(what);
+                Progress::DoneAndClosed
+            }
+        }
+    }
+
     /// Schedules the request again after `429` or `5xx`, or gives the buyer up after too many
     /// repeats.
-    pub fn schedule_retry(&self, mut pending: PendingBuyer, status: u16, after: Option<Duration>) {
+    fn schedule_retry(&mut self, mut pending: PendingBuyer, status: u16, after: Option<Duration>) {
         pending.overload_tries += 1;
         if pending.overload_tries > self.shared.plan.overload_tries {
             self.close(&pending);
             return;
         }
-        let counts = &mut self.tally.borrow_mut().counts;
+        let counts = &mut self.tally.counts;
         match status {
             429 => counts.rate_limited_retries += 1,
             503 => counts.overloaded_retries += 1,
@@ -265,18 +268,18 @@ impl Worker {
         }
         let cap = self.shared.plan.retry_after_cap;
         let pause = after.unwrap_or(cap).min(cap).max(limits::RETRY_AFTER_MIN);
-        self.postpone(pending, self.jittered(pause));
+        let pause = self.jittered(pause);
+        self.schedule(pending, pause);
+    }
+
+    fn schedule_after_malformed(&mut self, pending: PendingBuyer, what: &str) {
+        self.tally.counts.count_fault(what);
+        self.schedule_again(pending);
     }
 
     /// Schedules the request again after a broken connection or a malformed answer, or gives the
     /// buyer up after too many repeats.
-    pub fn schedule_reconnect(&self, mut pending: PendingBuyer, fault: &ConnectionFault) {
-        match fault {
-            ConnectionFault::Malformed(what) => self.count_fault(what),
-            ConnectionFault::Connect | ConnectionFault::Broken | ConnectionFault::TimedOut => {
-                self.tally.borrow_mut().counts.connection_errors += 1;
-            }
-        }
+    fn schedule_again(&mut self, mut pending: PendingBuyer) {
         if pending.queued.is_some() {
             self.poll_later(pending);
             return;
@@ -287,25 +290,28 @@ impl Worker {
             return;
         }
         let pause = limits::BACKOFF_MIN * 2_u32.pow(u32::from(pending.connection_tries - 1).min(5));
-        self.postpone(pending, self.jittered(pause.min(limits::BACKOFF_MAX)));
+        let pause = self.jittered(pause.min(limits::BACKOFF_MAX));
+        self.schedule(pending, pause);
     }
 
-    /// Counts a connection that could not be opened before the start. Its first buyer tries again.
-    pub fn not_connected(&self) {
-        self.tally.borrow_mut().counts.connection_errors += 1;
-    }
-
-    /// Counts a queued purchase and schedules its first poll.
-    pub fn queued(&self, mut pending: PendingBuyer, place: Queued) -> PendingBuyer {
-        self.tally.borrow_mut().counts.queued += 1;
-        let pause = place.pause.get();
-        pending.queued = Some(Rc::new(place));
-        self.postpone(pending.clone(), pause);
-        pending
+    /// Waits for the verdict after a `202`: by polling, and for the first few buyers also by event.
+    fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
+        self.tally.counts.queued += 1;
+        let due = decide_by.duration_since(Timestamp::now());
+        let wait = Duration::try_from(due).unwrap_or_default() + self.shared.plan.verdict_grace;
+        let deadline = Instant::now() + wait.min(limits::VERDICT_WAIT_MAX);
+        let before = self.shared.listeners.fetch_add(1, Ordering::Relaxed);
+        let listens = before < self.shared.plan.listeners;
+        let first_look = if listens { limits::POLL_MAX } else { limits::POLL_MIN };
+        pending.queued = Some(Rc::new(Queued::new(id, deadline, first_look)));
+        self.schedule(pending.clone(), first_look);
+        if listens {
+            self.listening.push(pending);
+        }
     }
 
     /// Schedules the next poll, or gives the buyer up after its deadline.
-    pub fn poll_later(&self, pending: PendingBuyer) {
+    fn poll_later(&mut self, pending: PendingBuyer) {
         let Some(queued) = pending.queued.clone() else { return };
         let left = queued.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -314,12 +320,11 @@ impl Worker {
         }
         let pause = (queued.pause.get() * 3 / 2).min(limits::POLL_MAX);
         queued.pause.set(pause);
-        self.postpone(pending, pause.min(left));
+        self.schedule(pending, pause.min(left));
     }
 
-    /// Returns the pause with up to a quarter more, so that buyers that were refused together do
-    /// not return together.
-    fn jittered(&self, pause: Duration) -> Duration {
-        pause.mul_f64(1.0 + self.rng.borrow_mut().random_range(0.0..0.25))
+    /// Adds up to a quarter, so that buyers that were refused together do not return together.
+    fn jittered(&mut self, pause: Duration) -> Duration {
+        pause.mul_f64(1.0 + self.rng.random_range(0.0..0.25))
     }
 }

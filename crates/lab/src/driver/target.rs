@@ -1,26 +1,21 @@
 //! The two kinds of servers: workers of the lab, and the product. Defines the request that a buyer
 //! sends to each, and the meaning of each answer.
 
-use std::time::{Duration, SystemTime};
+use anyhow::{Context, Result};
+use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 
-use aws_lc_rs::hmac;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use super::{Crowd, LastAnswer};
 
-use super::LastAnswer;
-
-/// How long a buyer's token is valid. This is longer than any run.
-const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
-/// The text `{"alg":"HS256","typ":"JWT"}` in base64url.
-const TOKEN_HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+/// The series of the product's buyers, which their names begin with.
+pub const SERIES: &str = "buyer";
 
 /// The kind of server that gets the requests.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// Workers of the lab.
     Workers,
-    /// The product, with one of its sales, and the key that signs buyers' tokens.
-    Product { sale: String, key: Box<hmac::Key> },
+    /// The product: one of its sales, and the secret that signs buyers' tokens.
+    Product { sale: String, secret: Vec<u8> },
 }
 
 /// The meaning of an answer.
@@ -34,26 +29,54 @@ pub enum Reply {
     Error(String),
 }
 
-impl Target {
-    /// Returns the bytes that this buyer sends. They are the same each time.
-    pub fn request(&self, buyer: i64, units: i64) -> Vec<u8> {
+/// The bytes that each buyer sends. They are the same each time.
+pub(super) enum Requests {
+    /// To workers of the lab: this number of units.
+    Workers(i64),
+    /// To the product, with tokens that are signed before the run.
+    Product(Box<(Buyers, Template)>),
+}
+
+impl Requests {
+    /// Writes the request of this buyer.
+    pub(super) fn write(&mut self, buyer: i64, out: &mut Vec<u8>) {
         match self {
-            Self::Workers => format!(
-                "POST /take?buyer={buyer}&units={units} HTTP/1.1\r\nHost: lab\r\n\
-                 Content-Length: 0\r\n\r\n"
-            ),
-            Self::Product { sale, key } => {
-                let body = format!(r#"{{"sale":"{sale}","item":"unit","units":{units}}}"#);
+            Self::Workers(units) => out.extend_from_slice(
                 format!(
-                    "POST /v1/orders HTTP/1.1\r\nHost: lab\r\nAuthorization: Bearer {}\r\n\
-                     Idempotency-Key: {sale}-{buyer}\r\nPrefer: wait=10\r\n\
-                     Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                    token(key, buyer),
-                    body.len()
+                    "POST /take?buyer={buyer}&units={units} HTTP/1.1\r\nHost: lab\r\n\
+                     Content-Length: 0\r\n\r\n"
                 )
+                .as_bytes(),
+            ),
+            Self::Product(buyers) => {
+                let (buyers, template) = &mut **buyers;
+                // The number of buyers was a u32.
+                out.extend_from_slice(template.for_buyer(buyers, buyer as u32));
             }
         }
-        .into_bytes()
+    }
+}
+
+impl Target {
+    /// The requests of these buyers.
+    pub(super) fn requests(&self, crowd: &Crowd) -> Result<Requests> {
+        let Self::Product { sale, secret } = self else {
+            return Ok(Requests::Workers(crowd.units));
+        };
+        let units = u32::try_from(crowd.units).context("too many units")?;
+        // Buyers count from 1 here.
+        let count = u32::try_from(crowd.buyers + 1).context("too many buyers")?;
+        let buyers = Buyers::new(secret, SERIES, count);
+        let options = RequestOptions {
+            host: "lab",
+            sale,
+            item: "unit",
+            units,
+            headers: "Prefer: wait=10\r\n",
+            keys: sale,
+        };
+        let template = Template::new(&buyers, &options);
+        Ok(Requests::Product(Box::new((buyers, template))))
     }
 
     /// Returns the meaning of an answer to the buyer.
@@ -73,14 +96,4 @@ impl Target {
             _ => Reply::Error(format!("status {status}: {text}")),
         }
     }
-}
-
-/// Returns the token that the shop signs for this buyer.
-fn token(key: &hmac::Key, buyer: i64) -> String {
-    // If the clock is before 1970, the tokens have expired and the server refuses them.
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let claims = format!(r#"{{"sub":"buyer-{buyer}","exp":{}}}"#, (now + TOKEN_LIFE).as_secs());
-    let signed = format!("{TOKEN_HEADER}.{}", URL_SAFE_NO_PAD.encode(claims));
-    let signature = hmac::sign(key, signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

@@ -1,5 +1,7 @@
 //! Renders `report.html`: one page that contains all its parts and needs no network.
 
+mod overview;
+
 use std::fmt::Write;
 
 use super::{drawing, number, source, summary};
@@ -23,10 +25,11 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
     let head = if agrees { "Every promise held." } else { "A promise was broken." };
     let mut main = verdict(agrees, head, &summary(run));
     main += &facts(run);
-    main += &table(run);
+    main += &overview::render(run);
     main += PLOTS;
     main += &incident.map(incident_section).unwrap_or_default();
     main += &ways(run);
+    main += &table(run);
     main += &repeat(run);
     let numbers = serde_json::to_string(&run).unwrap_or_default().replace('<', "\\u003c");
     let scripts = format!(
@@ -80,6 +83,7 @@ fn facts(run: &RunReport) -> String {
         ("Machine", format!("{}, {} cores", machine.processor, machine.cores)),
         ("Memory", format!("{} MiB", number(machine.memory_mib as f64))),
         ("Servers", machine.servers.join(", ")),
+        ("Settings", run.settings.join(". ")),
         ("System", machine.system.clone()),
         ("Seed", run.seed.to_string()),
         ("It took", format!("{} s", number(run.seconds))),
@@ -95,11 +99,10 @@ fn facts(run: &RunReport) -> String {
 
 fn table(run: &RunReport) -> String {
     let mut text = String::from(
-        "<section aria-labelledby=\"h-table\"><h2 id=\"h-table\">Every strategy at every level</h2>\
-         <p class=\"soft\">Every strategy has the same buyers, servers and checker. Speed counts \
-         only where nothing is oversold, duplicated or lost.</p><div class=\"card\"><div class=\"scroll\" \
-         tabindex=\"0\" role=\"region\" aria-label=\"Table of strategies\"><table class=\"grid\">\
-         <caption class=\"unseen\">Strategies compared</caption><thead><tr>",
+        "<section aria-labelledby=\"h-table\"><h2 id=\"h-table\">Every run</h2>\
+         <div class=\"card\"><div class=\"scroll\" \
+         tabindex=\"0\" role=\"region\" aria-label=\"Table of runs\"><table class=\"grid\">\
+         <caption class=\"unseen\">Every run</caption><thead><tr>",
     );
     for head in ["Strategy", "At once", "Faults", "Verdict"] {
         let _ = write!(text, "<th scope=\"col\">{head}</th>");
@@ -224,6 +227,7 @@ fn ways(run: &RunReport) -> String {
             );
         }
         text += &broke(run, info.id);
+        text += &without_http(run, info.id);
         text += "</article>";
     }
     text + "</div></section>"
@@ -248,6 +252,28 @@ fn broke(run: &RunReport, id: &str) -> String {
             result.level,
             result.faults.as_str(),
             escape(result.first_offender.as_deref().unwrap_or("no buyer to name"))
+        );
+    }
+    text
+}
+
+/// What the same buyers got without HTTP, for the embedded shape.
+fn without_http(run: &RunReport, id: &str) -> String {
+    let results = run.results.iter().filter(|result| result.strategy == id);
+    let mut text = String::new();
+    for (result, direct) in
+        results.filter_map(|result| Some((result, result.without_http.as_ref()?)))
+    {
+        let _ = write!(
+            text,
+            "<p>Without HTTP, {} at once: {} buyers a second instead of {}, p99 {:.2} ms instead \
+             of {:.2} ms; {}.</p>",
+            result.level,
+            number(direct.throughput_per_second),
+            number(result.throughput_per_second),
+            direct.latency_ms.p99,
+            result.latency_ms.p99,
+            direct.verdict.as_str()
         );
     }
     text

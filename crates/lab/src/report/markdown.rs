@@ -31,11 +31,12 @@ pub fn render(run: &RunReport) -> String {
             result.lost_orders,
         );
     }
+    text += &without_http(run);
     let machine = &run.machine;
     let _ = write!(
         text,
         "\nMachine: {}, {} cores, {} MiB, {}; {}. {} buyers for {} units, {} each; seed {}. \
-         It took {} s.\n\nRepeat:\n\n```sh\n{}\n```\n",
+         It took {} s.\n\n{}.\n\nRepeat:\n\n```sh\n{}\n```\n",
         machine.processor,
         machine.cores,
         machine.memory_mib,
@@ -46,7 +47,34 @@ pub fn render(run: &RunReport) -> String {
         run.units,
         run.seed,
         run.seconds,
+        run.settings.join(". "),
         run.command
     );
+    text
+}
+
+/// What the buyers of the embedded shape got without HTTP.
+fn without_http(run: &RunReport) -> String {
+    let results = run.results.iter();
+    let direct: Vec<_> =
+        results.filter_map(|result| Some((result, result.without_http.as_ref()?))).collect();
+    if direct.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\nThe embedded shape over HTTP, and the same buyers without HTTP:\n\n\
+         | at once | buyers/s | without HTTP | p99 ms | without HTTP |\n|--:|--:|--:|--:|--:|\n",
+    );
+    for (result, direct) in direct {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            result.level,
+            number(result.throughput_per_second),
+            number(direct.throughput_per_second),
+            result.latency_ms.p99,
+            direct.latency_ms.p99
+        );
+    }
     text
 }

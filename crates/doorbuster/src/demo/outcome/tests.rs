@@ -28,6 +28,7 @@ fn good(buyers: u32, units: u32, stock: u32) -> DemoOutcome {
         "connection_errors": 0, "faults": {}, "requests": buyers, "elapsed_ms": 250,
         "answers_per_second": 40_000.0,
         "latency_ms": latency, "reserved_latency_ms": latency, "connections": 512, "workers": 1,
+        "generator_cores": 0.5,
         "seed": 7,
         "first_sent_at": "2026-11-20T10:00:00Z"
     });

@@ -1,0 +1,37 @@
+//! `lab direct`: sells without HTTP, in a process of its own that `lab run` starts.
+
+use anyhow::{Context, anyhow, bail};
+use doorbuster_lab::Answer;
+use doorbuster_lab::direct::{self, DirectCrowd};
+use doorbuster_server::boot::{self, DirectAnswer};
+
+use crate::cli::SettingsArgs;
+use crate::exit::{CommandResult, Failure, Outcome};
+use crate::{config, print};
+
+/// Reads the buyers from standard input, sells to them, and prints what they were told.
+pub fn run(args: &SettingsArgs) -> Outcome {
+    let settings = config::settings(args)?;
+    let crowd: DirectCrowd = serde_json::from_reader(std::io::stdin().lock())
+        .context("standard input is not a crowd of the lab")?;
+    let runtime = boot::runtime(&settings).context("cannot start threads")?;
+    let (sale, item, units) = (crowd.sale.clone(), crowd.item.clone(), crowd.units);
+    let sold = boot::without_http(&settings, (&sale, &item), async |sale| {
+        let buy = move |buyer: String, key: String| {
+            let sale = sale.clone();
+            async move {
+                match sale.buy(&buyer, &key, units).await {
+                    DirectAnswer::Reserved => Ok(Answer::Sold),
+                    DirectAnswer::SoldOut => Ok(Answer::SoldOut),
+                    DirectAnswer::TryAgain => Ok(Answer::Busy),
+                    DirectAnswer::Other => bail!("the purchase of {buyer} was refused"),
+                }
+            }
+        };
+        direct::sell(crowd, buy).await
+    });
+    let sold = runtime.block_on(sold).map_err(|error| Failure::Refused(error.to_string()))?;
+    let answers = sold.ok_or_else(|| anyhow!("there is no item {item} in the sale {sale}"))?;
+    print::json(&answers)?;
+    Ok(CommandResult::Success)
+}

@@ -1,0 +1,378 @@
+//! The event loop of the load generator: keep-alive connections under one epoll, on one thread.
+//!
+//! Each connection has one request under way at a time, and needs one write and one read for it. A
+//! [`Source`] says what to send and what the answers mean. It performs no IO.
+
+mod socket;
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+
+/// Most events per call of epoll.
+const EVENTS_MAX: usize = 512;
+/// Events that are worth a call of epoll. After fewer of them, a loop with a tick sleeps.
+const EVENTS_TOGETHER: usize = 64;
+/// Most bytes of one read.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of an incomplete answer; with more, the connection counts as broken.
+const PARTIAL_BYTES_MAX: usize = 512 * 1024;
+/// How often overdue answers and connections are looked for.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
+/// Longest wait for an event, so that the source can end the run.
+const WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// Why a request has no answer, or why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// No connection could be made.
+    Connect,
+    /// The connection broke or was closed before the answer was complete.
+    Broken,
+    /// The answer was not complete in time.
+    TimedOut,
+    /// Bytes arrived without a request.
+    Unexpected,
+}
+
+/// What a free connection does next.
+#[derive(Debug)]
+pub enum Next<R> {
+    /// It sends the request that was written, which the source remembers as this.
+    Request(R),
+    /// No request is due before this time.
+    At(Instant),
+    /// No request is due before an answer arrives.
+    Nothing,
+}
+
+/// What the bytes that arrived for a request are.
+#[derive(Debug)]
+pub enum Progress<R> {
+    /// A part of the answer. The source sees it again with the following bytes.
+    Incomplete(R),
+    /// A part of an endless answer, which the source has used.
+    Consumed(R),
+    /// The whole answer. The connection is free.
+    Done,
+    /// The whole answer, or bytes that are no answer. The connection is closed.
+    DoneAndClosed,
+}
+
+/// Decides what the connections send and what the answers mean.
+pub trait Source {
+    /// What the source remembers of a request until its answer.
+    type Request;
+
+    /// Writes the next request that is due into `out`, which is empty. A connection is free.
+    fn next(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Self::Request>;
+
+    /// Every connection waits for an answer.
+    fn all_busy(&mut self, _now: Instant) {}
+
+    /// Handles the bytes of an answer that have arrived by `now`.
+    fn read(
+        &mut self,
+        request: Self::Request,
+        bytes: &mut [u8],
+        now: Instant,
+    ) -> Progress<Self::Request>;
+
+    /// A connection ended; `request`: the request that it had under way.
+    fn failed(&mut self, request: Option<Self::Request>, fault: Fault);
+
+    /// Writes a request that needs a connection of its own, such as an event stream.
+    fn extra(&mut self, _out: &mut Vec<u8>) -> Option<Self::Request> {
+        None
+    }
+
+    /// Whether the run is over. `under_way`: requests that wait for an answer.
+    fn is_over(&mut self, now: Instant, under_way: usize) -> bool;
+}
+
+/// How a loop treats its connections.
+#[derive(Debug, Clone)]
+pub struct LoopOptions {
+    /// The addresses to which the connections are assigned in turn.
+    pub addrs: Vec<SocketAddr>,
+    /// The number of connections.
+    pub connections: usize,
+    /// Whether a connection that ended is opened again.
+    pub reopens: bool,
+    /// How long an answer may take; then its connection is closed. `None`: any time.
+    pub answer_within: Option<Duration>,
+    /// Requests that are due within this time are sent together, and answers are read together.
+    /// Otherwise both sides would wake for each of them, which costs more than the request.
+    pub tick: Duration,
+}
+
+struct Connection<R> {
+    addr: SocketAddr,
+    stream: Option<TcpStream>,
+    is_connecting: bool,
+    /// It serves one request that needs a connection of its own.
+    is_extra: bool,
+    request: Option<R>,
+    /// The received part of an incomplete answer; before an extra request is sent, its bytes.
+    partial: Vec<u8>,
+    /// When the request was sent, or when the connection began to open.
+    since: Instant,
+    /// How often it could not be opened, since it was last open.
+    failures: u32,
+}
+
+/// The connections, and the requests under way.
+pub struct EventLoop<R> {
+    options: LoopOptions,
+    epoll: OwnedFd,
+    connections: Vec<Connection<R>>,
+    free: Vec<u32>,
+    /// Closed connections, and when each may be opened.
+    closed: VecDeque<(Instant, u32)>,
+    connecting: usize,
+    under_way: usize,
+    events: Vec<epoll::Event>,
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    checked_at: Instant,
+}
+
+impl<R> EventLoop<R> {
+    /// Creates the loop and tries to open each connection once.
+    ///
+    /// # Errors
+    /// When epoll fails.
+    pub fn open<S: Source<Request = R>>(options: LoopOptions, source: &mut S) -> io::Result<Self> {
+        let now = Instant::now();
+        let addrs = options.addrs.iter().cycle().take(options.connections);
+        let mut this = Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            connections: addrs.map(|&addr| Connection::closed(addr, now)).collect(),
+            free: Vec::with_capacity(options.connections),
+            // A number of connections fits a u32.
+            closed: (0..options.connections as u32).map(|number| (now, number)).collect(),
+            connecting: 0,
+            under_way: 0,
+            events: Vec::with_capacity(EVENTS_MAX),
+            inbox: vec![0; READ_BYTES_MAX],
+            outbox: Vec::with_capacity(1024),
+            checked_at: now,
+            options,
+        };
+        let untried = |this: &Self| {
+            let mut closed = this.closed.iter();
+            this.connecting > 0
+                || closed.any(|&(_, number)| this.connections[number as usize].failures == 0)
+        };
+        while untried(&this) {
+            this.maintain(source, Instant::now());
+            this.wait(Some(WAIT_MAX))?;
+            this.handle_events(source, false);
+        }
+        // The first connection is used first.
+        this.free.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(this)
+    }
+
+    /// The number of connections that are open and free.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Requests that wait for an answer.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Sends and receives until the source says that the run is over.
+    ///
+    /// # Errors
+    /// When epoll fails.
+    pub fn run<S: Source<Request = R>>(&mut self, source: &mut S) -> io::Result<()> {
+        // How many events the last wait brought.
+        let mut handled = 0;
+        loop {
+            let now = Instant::now();
+            self.maintain(source, now);
+            let next = self.feed(source, now);
+            if source.is_over(now, self.under_way) {
+                return Ok(());
+            }
+            let pause = next.map_or(WAIT_MAX, |at| at.saturating_duration_since(now).min(WAIT_MAX));
+            let tick = self.options.tick;
+            if tick.is_zero() || pause >= tick && self.under_way == 0 {
+                self.wait(Some(pause))?;
+            } else {
+                // Enough events together show that the loop is late, so it does not sleep.
+                if handled < EVENTS_TOGETHER {
+                    std::thread::sleep(tick);
+                }
+                self.wait(None)?;
+            }
+            handled = self.events.len();
+            self.handle_events(source, true);
+        }
+    }
+
+    /// Sends requests while some are due and connections are free. Returns when the next is due.
+    fn feed<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) -> Option<Instant> {
+        loop {
+            let Some(&number) = self.free.last() else {
+                source.all_busy(now);
+                return None;
+            };
+            self.outbox.clear();
+            match source.next(now, &mut self.outbox) {
+                Next::Request(request) => {
+                    self.free.pop();
+                    self.send(number, request, source, now);
+                }
+                Next::At(at) => return Some(at),
+                Next::Nothing => return None,
+            }
+        }
+    }
+
+    fn send<S: Source<Request = R>>(
+        &mut self,
+        number: u32,
+        request: R,
+        source: &mut S,
+        now: Instant,
+    ) {
+        let connection = &mut self.connections[number as usize];
+        connection.request = Some(request);
+        connection.since = now;
+        self.under_way += 1;
+        let sent = connection.stream.as_mut().map(|stream| stream.write(&self.outbox));
+        // A request is far smaller than the socket's buffer, which is empty.
+        if !matches!(sent, Some(Ok(count)) if count == self.outbox.len()) {
+            self.fail(number, Fault::Broken, source, now);
+        }
+    }
+
+    /// Waits for events; `None`: only takes those that are there.
+    fn wait(&mut self, pause: Option<Duration>) -> io::Result<()> {
+        let pause = pause.unwrap_or_default();
+        let timeout =
+            Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() };
+        self.events.clear();
+        let buffer = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, buffer, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn handle_events<S: Source<Request = R>>(&mut self, source: &mut S, sends: bool) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            let number = event.data.u64() as u32;
+            if self.connections[number as usize].is_connecting {
+                self.finish_connecting(number, source);
+            } else {
+                let flags = event.flags;
+                let ends = flags.intersects(
+                    epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR,
+                );
+                self.receive(number, ends, source);
+            }
+            if sends {
+                self.feed(source, Instant::now());
+            }
+        }
+        self.events = events;
+    }
+
+    /// Reads the bytes that have arrived. `ends`: the server has closed the connection.
+    fn receive<S: Source<Request = R>>(&mut self, number: u32, ends: bool, source: &mut S) {
+        loop {
+            let connection = &mut self.connections[number as usize];
+            let Some(stream) = &mut connection.stream else { return };
+            let read = stream.read(&mut self.inbox);
+            let now = Instant::now();
+            match read {
+                Ok(0) => return self.fail(number, Fault::Broken, source, now),
+                Ok(count) => {
+                    self.handle_bytes(number, count, source, now);
+                    // Fewer bytes than fit mean that no more have arrived.
+                    if count < self.inbox.len() && !ends {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.fail(number, Fault::Broken, source, now),
+            }
+        }
+    }
+
+    fn handle_bytes<S: Source<Request = R>>(
+        &mut self,
+        number: u32,
+        count: usize,
+        source: &mut S,
+        now: Instant,
+    ) {
+        let connection = &mut self.connections[number as usize];
+        let Some(request) = connection.request.take() else {
+            return self.fail(number, Fault::Unexpected, source, now);
+        };
+        let is_whole = connection.partial.is_empty();
+        let progress = if is_whole {
+            source.read(request, &mut self.inbox[..count], now)
+        } else {
+            connection.partial.extend_from_slice(&self.inbox[..count]);
+            source.read(request, &mut connection.partial, now)
+        };
+        match progress {
+            Progress::Incomplete(request) => {
+                connection.request = Some(request);
+                if is_whole {
+                    connection.partial.extend_from_slice(&self.inbox[..count]);
+                }
+                if connection.partial.len() > PARTIAL_BYTES_MAX {
+                    self.fail(number, Fault::Broken, source, now);
+                }
+            }
+            Progress::Consumed(request) => {
+                connection.request = Some(request);
+                connection.partial.clear();
+            }
+            Progress::Done if !connection.is_extra => {
+                connection.partial.clear();
+                self.under_way -= 1;
+                self.free.push(number);
+            }
+            Progress::Done | Progress::DoneAndClosed => {
+                self.under_way -= usize::from(!connection.is_extra);
+                self.close(number, now);
+            }
+        }
+    }
+
+    /// Ends a connection, and the request that it had under way.
+    fn fail<S: Source<Request = R>>(
+        &mut self,
+        number: u32,
+        fault: Fault,
+        source: &mut S,
+        now: Instant,
+    ) {
+        let connection = &mut self.connections[number as usize];
+        let request = connection.request.take();
+        if request.is_none() {
+            self.free.retain(|&free| free != number);
+        } else if !connection.is_extra {
+            self.under_way -= 1;
+        }
+        self.close(number, now);
+        source.failed(request, fault);
+    }
+}

@@ -1,0 +1,155 @@
+//! The embedded shape without HTTP, so that the cost of HTTP is visible.
+//!
+//! The same buyers buy at the engine of a process of its own, on the data directory of a stopped
+//! server. There is no driver and no connection: as many tasks as the level says call the engine.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use crate::contract::Answer;
+use crate::driver::{Answers, BuyerRecord, LastAnswer, order_of_arrival};
+use crate::limits::{RUN_WITHIN, TRIES_MAX};
+use crate::product::{ITEM, Product};
+
+/// The pause before a repeated request.
+const RETRY_AFTER: Duration = Duration::from_millis(2);
+
+/// The buyers of one run. The lab writes them to the process's standard input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DirectCrowd {
+    /// The sale.
+    pub sale: String,
+    /// The item.
+    pub item: String,
+    /// The number of buyers.
+    pub buyers: i64,
+    /// Units that each buyer requests.
+    pub units: u32,
+    /// How many buyers buy at the same time.
+    pub level: usize,
+    /// Decides the order in which the buyers come.
+    pub seed: u64,
+}
+
+/// One buyer's result, as the process prints it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct DirectRecord {
+    buyer: i64,
+    /// `None`: no answer decided the request.
+    sold: Option<bool>,
+    micros: u64,
+    errors: u32,
+}
+
+/// The results of a process, as it prints them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DirectAnswers {
+    records: Vec<DirectRecord>,
+    elapsed_micros: u64,
+}
+
+/// Lets the buyers buy. `buy` gets a buyer's name and request key.
+pub async fn sell<F: Future<Output = Result<Answer>> + Send + 'static>(
+    crowd: DirectCrowd,
+    buy: impl Fn(String, String) -> F + Send + Sync + 'static,
+) -> DirectAnswers {
+    let order = order_of_arrival(crowd.buyers, crowd.seed);
+    let shared = Arc::new((crowd, order, AtomicUsize::new(0), Instant::now(), buy));
+    let mut tasks = JoinSet::new();
+    for _ in 0..shared.0.level {
+        let shared = Arc::clone(&shared);
+        tasks.spawn(async move {
+            let (crowd, order, next, start, buy) = &*shared;
+            let mut records = Vec::new();
+            while let Some(&buyer) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if start.elapsed() > RUN_WITHIN {
+                    break;
+                }
+                records.push(serve(buyer, &crowd.sale, buy).await);
+            }
+            records
+        });
+    }
+    let mut answers = DirectAnswers::default();
+    while let Some(records) = tasks.join_next().await {
+        answers.records.extend(records.expect("a buyer's task does not panic"));
+    }
+    answers.elapsed_micros = micros(shared.3.elapsed());
+    answers
+}
+
+/// Handles one buyer, from the first request to the last answer.
+async fn serve<F: Future<Output = Result<Answer>>>(
+    buyer: i64,
+    sale: &str,
+    buy: &impl Fn(String, String) -> F,
+) -> DirectRecord {
+    let (begun, mut errors, mut sold) = (Instant::now(), 0, None);
+    for _ in 0..TRIES_MAX {
+        match buy(Product::buyer_name(buyer), format!("{sale}-{buyer}")).await {
+            Ok(Answer::Sold) => sold = Some(true),
+            Ok(Answer::SoldOut) => sold = Some(false),
+            Ok(Answer::Busy) => {}
+            Err(_) => errors += 1,
+        }
+        if sold.is_some() {
+            break;
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+    DirectRecord { buyer, sold, micros: micros(begun.elapsed()), errors }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Runs the buyers in a process on the product's data directory, whose server has stopped.
+pub(crate) async fn measure(
+    product: &Product,
+    sale: &str,
+    (buyers, units, level, seed): (i64, i64, usize, u64),
+) -> Result<Answers> {
+    let crowd = DirectCrowd {
+        sale: sale.to_owned(),
+        item: ITEM.to_owned(),
+        buyers,
+        units: u32::try_from(units).context("too many units")?,
+        level,
+        seed,
+    };
+    let mut command = product.direct_command()?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("starting a process without HTTP")?;
+    let mut input = child.stdin.take().context("its input is piped")?;
+    let text = serde_json::to_vec(&crowd)?;
+    let output = tokio::task::spawn_blocking(move || {
+        // If the process has ended, its output says why.
+        let _ = std::io::Write::write_all(&mut input, &text);
+        drop(input);
+        child.wait_with_output()
+    });
+    let output = output.await??;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the process without HTTP failed: {}", errors.trim());
+    let answers: DirectAnswers = serde_json::from_slice(&output.stdout)?;
+    let records = answers.records.iter().map(|record| BuyerRecord {
+        buyer: record.buyer,
+        units,
+        told: match record.sold {
+            Some(true) => LastAnswer::Sold,
+            Some(false) => LastAnswer::SoldOut,
+            None => LastAnswer::NoAnswer,
+        },
+        latency: Duration::from_micros(record.micros),
+        errors: record.errors,
+    });
+    let elapsed = Duration::from_micros(answers.elapsed_micros);
+    Ok(Answers { records: records.collect(), elapsed, first_error: None })
+}

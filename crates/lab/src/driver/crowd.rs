@@ -1,0 +1,203 @@
+//! The buyers of a run, as a source of the load generator's event loop.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use doorbuster_harness::generator::event_loop::{Fault, Next, Progress as Read, Source};
+use doorbuster_harness::generator::http::answer_parts;
+
+use super::target::Requests;
+use super::{Answers, BuyerRecord, Crowd, LastAnswer, Progress, Reply, Target, order_of_arrival};
+use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
+
+/// The pauses before a repeated request. They double from the first to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(2);
+const RETRY_LAST: Duration = Duration::from_millis(50);
+
+/// A buyer without a last answer, by position in the order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PendingBuyer {
+    index: usize,
+    begun: Instant,
+    tries: u32,
+    errors: u32,
+}
+
+/// The state of all buyers of a run.
+pub(super) struct CrowdSource<'a> {
+    crowd: &'a Crowd,
+    target: Target,
+    requests: Requests,
+    order: Vec<i64>,
+    next: usize,
+    start: Instant,
+    /// Buyers who have begun and have no last answer.
+    open: usize,
+    /// Buyers who pause before they repeat their request.
+    pausing: BinaryHeap<Reverse<(Instant, PendingBuyer)>>,
+    progress: Arc<Progress>,
+    last_answer: Instant,
+    answers: Answers,
+}
+
+impl<'a> CrowdSource<'a> {
+    pub(super) fn new(
+        crowd: &'a Crowd,
+        target: Target,
+        requests: Requests,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            order: order_of_arrival(crowd.buyers, crowd.seed),
+            next: 0,
+            start: now,
+            open: 0,
+            pausing: BinaryHeap::new(),
+            last_answer: now,
+            answers: Answers::default(),
+            crowd,
+            target,
+            requests,
+            progress,
+        }
+    }
+
+    /// Sets the time of the first request.
+    pub(super) fn start(&mut self, now: Instant) {
+        (self.start, self.last_answer) = (now, now);
+        self.answers = Answers::default();
+    }
+
+    /// The result. Buyers who have no answer now get none.
+    pub(super) fn finish(mut self) -> Answers {
+        self.answers.elapsed = self.last_answer.duration_since(self.start);
+        self.answers
+    }
+
+    /// When the next new buyer comes; `None`: no more buyers come.
+    fn arrival(&self) -> Option<Instant> {
+        if self.next == self.order.len() {
+            return None;
+        }
+        let at = match self.crowd.arrivals {
+            None => self.start,
+            Some(arrivals) => {
+                // Buyers come in waves as large as the level, so that they compete.
+                let wave = self.next / self.crowd.level * self.crowd.level;
+                self.start + arrivals.mul_f64(wave as f64 / self.order.len() as f64)
+            }
+        };
+        Some(at)
+    }
+
+    /// The buyer who sends the next request, or the time at which one may.
+    fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
+        let due = self.pausing.peek().map(|Reverse((due, _))| *due);
+        if due.is_some_and(|due| due <= now) {
+            let Reverse((_, buyer)) = self.pausing.pop().expect("one is due");
+            return Ok(buyer);
+        }
+        // A buyer who pauses counts as one who sends requests.
+        let may_begin = self.open < self.crowd.level;
+        let arrival = self.arrival().filter(|_| may_begin);
+        match arrival {
+            Some(at) if at <= now && now.duration_since(self.start) <= self.crowd.within => {
+                self.open += 1;
+                self.next += 1;
+                Ok(PendingBuyer { index: self.next - 1, begun: now, tries: 0, errors: 0 })
+            }
+            Some(at) if at > now => Err(due.into_iter().chain([at]).min()),
+            _ => Err(due),
+        }
+    }
+
+    fn end(&mut self, buyer: PendingBuyer, told: LastAnswer, now: Instant) {
+        self.open -= 1;
+        self.last_answer = now;
+        self.progress.sold.fetch_add(u64::from(told == LastAnswer::Sold), Ordering::Relaxed);
+        self.progress.answered.fetch_add(1, Ordering::Relaxed);
+        self.answers.records.push(BuyerRecord {
+            buyer: self.order[buyer.index],
+            units: self.crowd.units,
+            told,
+            latency: now.saturating_duration_since(buyer.begun),
+            errors: buyer.errors,
+        });
+    }
+
+    fn repeat(&mut self, buyer: PendingBuyer, now: Instant) {
+        if buyer.tries >= TRIES_MAX {
+            return self.end(buyer, LastAnswer::NoAnswer, now);
+        }
+        let pause = (RETRY_FIRST * (1 << buyer.tries.saturating_sub(1).min(5))).min(RETRY_LAST);
+        self.pausing.push(Reverse((now + pause, buyer)));
+    }
+
+    fn repeat_after_error(&mut self, mut buyer: PendingBuyer, text: String, now: Instant) {
+        buyer.errors += 1;
+        self.answers.first_error.get_or_insert(text);
+        self.repeat(buyer, now);
+    }
+}
+
+impl Source for CrowdSource<'_> {
+    type Request = PendingBuyer;
+
+    fn next(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<PendingBuyer> {
+        match self.take(now) {
+            Ok(mut buyer) => {
+                buyer.tries += 1;
+                self.requests.write(self.order[buyer.index], out);
+                Next::Request(buyer)
+            }
+            Err(at) => at.map_or(Next::Nothing, Next::At),
+        }
+    }
+
+    fn read(&mut self, buyer: PendingBuyer, bytes: &mut [u8], now: Instant) -> Read<PendingBuyer> {
+        let parts = match answer_parts(bytes) {
+            Ok(Some(parts)) => parts,
+            Ok(None) => return Read::Incomplete(buyer),
+            Err(error) => {
+                self.repeat_after_error(buyer, error.to_string(), now);
+                return Read::DoneAndClosed;
+            }
+        };
+        match self.target.read(parts.status, &bytes[parts.body_at..parts.end]) {
+            Reply::Final(told) => self.end(buyer, told, now),
+            Reply::Busy => self.repeat(buyer, now),
+            Reply::Error(text) => {
+                self.repeat_after_error(buyer, text, now);
+                return Read::DoneAndClosed;
+            }
+        }
+        Read::Done
+    }
+
+    fn failed(&mut self, request: Option<PendingBuyer>, fault: Fault) {
+        let Some(buyer) = request else { return };
+        let text = match fault {
+            Fault::TimedOut => "no answer in time",
+            Fault::Connect | Fault::Broken | Fault::Unexpected => "the connection was closed",
+        };
+        self.repeat_after_error(buyer, text.to_owned(), Instant::now());
+    }
+
+    fn is_over(&mut self, now: Instant, _under_way: usize) -> bool {
+        let waited = now.duration_since(self.start);
+        let more = self.next < self.order.len() && waited <= self.crowd.within;
+        if self.open == 0 && !more {
+            return true;
+        }
+        // The servers are away for good.
+        let is_hopeless = waited > self.crowd.within + ANSWER_WITHIN * 2;
+        while is_hopeless && let Some(Reverse((_, buyer))) = self.pausing.pop() {
+            self.end(buyer, LastAnswer::NoAnswer, now);
+        }
+        false
+    }
+}

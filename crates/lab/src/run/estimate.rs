@@ -1,0 +1,74 @@
+//! Estimates the remaining time of the runs.
+//!
+//! Runs differ by their level and their fault far more than by their strategy: one buyer at a time
+//! takes the longest time, and a fault needs its time. So a remaining run is expected to take as
+//! long as the past runs with its level and fault.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Options;
+use crate::fault::Fault;
+use crate::limits::{ARRIVALS_WITH_FAULT, RUN_WITHIN};
+use crate::result::RunResult;
+
+/// The time that a run takes beside its sale: processes start, and rows are read.
+const OVERHEAD: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Default)]
+struct Runs {
+    left: u32,
+    done: u32,
+    took: Duration,
+}
+
+/// The past and the remaining runs, by level and fault.
+#[derive(Debug)]
+pub(super) struct Estimate {
+    runs: BTreeMap<(usize, Fault), Runs>,
+    counted_at: Instant,
+}
+
+impl Estimate {
+    /// All runs of these options remain.
+    pub(super) fn new(options: &Options, strategies: usize) -> Self {
+        let mut runs: BTreeMap<(usize, Fault), Runs> = BTreeMap::new();
+        for &fault in &options.faults {
+            for &level in &options.levels {
+                // There are 24 strategies at most.
+                runs.entry((level, fault)).or_default().left += options.seeds * strategies as u32;
+            }
+        }
+        Self { runs, counted_at: Instant::now() }
+    }
+
+    /// The number of remaining runs.
+    pub(super) fn runs_left(&self) -> usize {
+        self.runs.values().map(|runs| runs.left as usize).sum()
+    }
+
+    /// Counts a run that ended now.
+    pub(super) fn count(&mut self, result: &RunResult) {
+        let took = self.counted_at.elapsed();
+        self.counted_at = Instant::now();
+        if let Some(runs) = self.runs.get_mut(&(result.level, result.faults)) {
+            runs.left -= 1;
+            runs.done += 1;
+            runs.took += took;
+        }
+    }
+
+    /// The expected time of the remaining runs.
+    pub(super) fn left(&self) -> Duration {
+        let expected = |(&(level, fault), runs): (&(usize, Fault), &Runs)| {
+            let each = match (runs.done, fault) {
+                (1.., _) => runs.took / runs.done,
+                // One buyer at a time takes nearly the whole time of a run; others take less.
+                (0, Fault::None) => OVERHEAD + RUN_WITHIN / (level as u32).clamp(1, 8),
+                (0, _) => OVERHEAD + ARRIVALS_WITH_FAULT,
+            };
+            each * runs.left
+        };
+        self.runs.iter().map(expected).sum()
+    }
+}

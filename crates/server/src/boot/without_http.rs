@@ -1,0 +1,95 @@
+//! The embedded shape without HTTP: the caller buys at the engine directly. The lab measures with
+//! it what HTTP costs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::{BuyerId, RequestKey, Units};
+
+use super::{Engine, ServeError, Settings, start_engine};
+use crate::catalogue::{ItemState, SaleState};
+use crate::purchase::{Purchase, PurchaseOutcome, Refusal};
+
+/// How long a purchase waits for its verdict.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// An item of a sale at a started engine.
+pub struct DirectSale {
+    engine: Arc<Engine>,
+    sale: Arc<SaleState>,
+    item: Arc<ItemState>,
+}
+
+/// The answer to a direct purchase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectAnswer {
+    /// The buyer has an order.
+    Reserved,
+    /// Too few units are left.
+    SoldOut,
+    /// The request is not decided, and may be sent again with its key.
+    TryAgain,
+    /// Any other refusal, or a name, key or number that is not valid.
+    Other,
+}
+
+impl DirectSale {
+    /// Buys, with the checks of an HTTP request that the engine makes: first from memory, then at
+    /// the slot. The sale must have no front door.
+    pub async fn buy(&self, buyer: &str, key: &str, units: u32) -> DirectAnswer {
+        let (Some(id), Some(request_key), Some(units)) =
+            (BuyerId::new(buyer), RequestKey::new(key), Units::new(units))
+        else {
+            return DirectAnswer::Other;
+        };
+        let (sale, item) = (&self.sale, &self.item);
+        let refused = self.engine.refuse_from_memory((buyer, key), sale, item, units, || None);
+        let outcome = match refused {
+            Some(refusal) => PurchaseOutcome::Refused(refusal),
+            None => {
+                let (sale, item) = (sale.clone(), item.clone());
+                let (buyer, key) = (id, request_key);
+                let purchase = Purchase { buyer, key, sale, item, units, wait: WAIT, door: None };
+                self.engine.buy(&purchase).await
+            }
+        };
+        match outcome {
+            PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_) => DirectAnswer::Reserved,
+            PurchaseOutcome::Queued { .. } => DirectAnswer::TryAgain,
+            PurchaseOutcome::Refused(refusal) => match refusal {
+                Refusal::SoldOut(_) => DirectAnswer::SoldOut,
+                Refusal::Overloaded { .. } | Refusal::Unavailable { .. } => DirectAnswer::TryAgain,
+                _ => DirectAnswer::Other,
+            },
+        }
+    }
+}
+
+/// Starts the engine, runs `work` with this item of this sale, and stops the engine. `None`: there
+/// is no such item.
+///
+/// # Errors
+///
+/// Like [`super::serve`].
+pub async fn without_http<T>(
+    settings: &Settings,
+    (sale, item): (&str, &str),
+    work: impl AsyncFnOnce(Arc<DirectSale>) -> T,
+) -> Result<Option<T>, ServeError> {
+    let (engine, _secrets, _fatal) = start_engine(settings).await?;
+    let found = {
+        let catalogue = engine.catalogue();
+        let sale = catalogue.sale(sale).cloned();
+        sale.and_then(|sale| sale.item(item).cloned().map(|item| (sale, item)))
+    };
+    let result = match found {
+        Some((sale, item)) => {
+            Some(work(Arc::new(DirectSale { engine: engine.clone(), sale, item })).await)
+        }
+        None => None,
+    };
+    match tokio::time::timeout(super::SETTLE_TIMEOUT, engine.stop()).await {
+        Ok(()) => Ok(result),
+        Err(_) => Err(ServeError::Unsettled),
+    }
+}
