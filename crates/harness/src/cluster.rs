@@ -1,12 +1,13 @@
 //! A complete private installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one
-//! address in front of them, all from Debian's packages. `cluster up`, `demo --shape …`, chaos and
-//! tests use it.
+//! address in front of them. `cluster up`, `demo --shape …`, chaos and tests use it.
 
 mod clock;
 mod cluster_dir;
 mod error;
+mod full_disk;
 pub mod http;
 mod installed;
+mod library;
 pub mod limits;
 mod node;
 mod ports;
@@ -83,6 +84,8 @@ pub struct ClusterPlan {
     pub proxies: bool,
     /// Whether the wall clocks of nodes can be set. This needs a C compiler.
     pub clocks: bool,
+    /// Whether the disk of PostgreSQL can become full; needs a C compiler, too.
+    pub full_disk: bool,
     /// Another build of the program, which a node changes to at each upgrade.
     pub next: Option<PathBuf>,
     /// The roles of each node in order; a node without an entry has all roles.
@@ -105,6 +108,7 @@ impl ClusterPlan {
             ends_with_caller: true,
             proxies: false,
             clocks: false,
+            full_disk: false,
             next: None,
             roles: Vec::new(),
             settings: Vec::new(),
@@ -155,9 +159,9 @@ impl Cluster {
         let cluster_dir = ClusterDir::create(&plan.dir)?;
         let (admin_key, buyer_secret) = (secret(), secret());
         let ends_with_caller = plan.ends_with_caller;
-        let postgres = Postgres::create(&cluster_dir, ends_with_caller)?;
-        let standby =
-            plan.standby.then(|| postgres.create_standby(ends_with_caller)).transpose()?;
+        let disk = plan.full_disk.then(|| full_disk::compile_library(&cluster_dir)).transpose()?;
+        let postgres = Postgres::create_on(&cluster_dir, ends_with_caller, disk.as_deref())?;
+        let standby = plan.standby.then(|| postgres.create_standby(disk.as_deref())).transpose()?;
         let mut redis_proxies = Vec::new();
         let redis = match plan.shape {
             Shape::Postgres => None,
