@@ -27,6 +27,7 @@ mod blocks;
 mod challenge;
 mod codes;
 mod console;
+mod copies;
 mod erase;
 mod grants;
 mod money;
@@ -55,7 +56,7 @@ impl Store {
     /// Locks the directory, opens or creates the store in it, checks and migrates it. This blocks:
     /// call it during startup.
     pub fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
-        Sqlite::open(options).map(Self::Sqlite)
+        Sqlite::open(options, None).map(Self::Sqlite)
     }
 
     /// The store of a node without one: it has a clock and refuses every call.

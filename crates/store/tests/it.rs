@@ -11,6 +11,8 @@ mod audit;
 mod challenge;
 #[path = "it/cluster.rs"]
 mod cluster;
+#[path = "it/commit_copy.rs"]
+mod commit_copy;
 #[path = "it/conformance.rs"]
 mod conformance;
 #[path = "it/disk.rs"]
