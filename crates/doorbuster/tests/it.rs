@@ -2,6 +2,8 @@
 
 #[path = "it/accounting.rs"]
 mod accounting;
+#[path = "it/backup.rs"]
+mod backup;
 #[path = "it/chaos.rs"]
 mod chaos;
 #[path = "it/commands.rs"]
@@ -41,6 +43,8 @@ mod privacy;
 mod proxy;
 #[path = "it/quick_start.rs"]
 mod quick_start;
+#[path = "it/recovery.rs"]
+mod recovery;
 #[path = "it/restore.rs"]
 mod restore;
 #[path = "it/sales.rs"]
@@ -59,6 +63,8 @@ mod test_server;
 mod traces;
 #[path = "it/tutorial.rs"]
 mod tutorial;
+#[path = "it/upgrade.rs"]
+mod upgrade;
 #[path = "it/waitlist.rs"]
 mod waitlist;
 #[path = "../../store/tests/it/watch.rs"]

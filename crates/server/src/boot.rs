@@ -19,9 +19,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
-use parts::{engine_options, publish_keys, stock_location};
+use parts::{continuous_backup, engine_options, publish_keys, stock_location};
 
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
+use crate::backup::PlaceError;
 use crate::config::{BuyerKeys, Settings, Shape};
 use crate::database::{HistoryFileError, load_history};
 use crate::edge::keys;
@@ -71,6 +72,9 @@ pub enum ServeError {
         /// The operating system's error.
         error: io::Error,
     },
+    /// The target of the continuous backup cannot be used.
+    #[error("backup.to: {0}")]
+    Backup(#[from] PlaceError),
     /// The limit of open files is too low for a server.
     #[error(
         "the limit of open files is {allowed}, too low for a server; raise it (ulimit -n) to at \
@@ -102,7 +106,7 @@ impl ServeError {
     pub fn is_caused_by_settings(&self) -> bool {
         use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
         match self {
-            Self::Keys(_) | Self::DataDir { .. } | Self::History(_) => true,
+            Self::Keys(_) | Self::DataDir { .. } | Self::History(_) | Self::Backup(_) => true,
             Self::Secrets(
                 SecretsError::IdKeyMissing(_)
                 | SecretsError::Writable(_)
@@ -188,9 +192,12 @@ pub async fn serve_with(
         _ => secrets::load_or_create_all(&settings, &history).await?,
     };
     let (failed, fatal) = oneshot::channel();
-    let place = stock_location(&settings, &secrets)?;
+    let backup = continuous_backup(&settings)?;
+    let place = stock_location(&settings, &secrets, backup.as_ref())?;
     let engine =
         Engine::start(engine_options(&settings, &secrets, (place, history), failed)).await?;
+    let backup_stop = CancellationToken::new();
+    let backup = backup.map(|backup| tokio::spawn(backup.run(backup_stop.clone())));
     let parts =
         ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
@@ -201,6 +208,12 @@ pub async fn serve_with(
     }
     notify_service_manager(&[NotifyState::Stopping]);
     let stopped = tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await;
+    backup_stop.cancel();
+    if let Some(backup) = backup
+        && backup.await.is_err()
+    {
+        tracing::error!(event = "backup.panicked", "the task of the continuous backup panicked");
+    }
     // The flush blocks until the collector has the last traces; without tracing it returns at once.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
     match stopped {

@@ -6,6 +6,7 @@
 //! default` prints. All faults are reported together, each with the name of the setting, where it
 //! was set, and how to fix it. The server does not start with an invalid setting.
 
+mod backup;
 mod check;
 mod cidr;
 mod fault;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use doorbuster_core::IdKey;
 use secrecy::SecretString;
 
+use crate::backup::BackupPlace;
 use crate::gate::MasterKeys;
 
 /// The text of the default file.
@@ -183,6 +185,15 @@ pub struct ThemeFile {
     pub bytes: Vec<u8>,
 }
 
+/// The continuous backup.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// Where it is kept.
+    pub place: BackupPlace,
+    /// How long every earlier state can be restored.
+    pub kept_for: Duration,
+}
+
 /// Checked settings: each is in range, and none contradicts another.
 #[derive(Debug)]
 pub struct Settings {
@@ -199,6 +210,8 @@ pub struct Settings {
     /// Directory of the embedded store and its generated secrets. The other shapes keep one small
     /// file there, by which they recognize an old primary. Empty: there is no directory.
     pub data_dir: PathBuf,
+    /// The continuous backup of the embedded store.
+    pub backup: Option<BackupSettings>,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<Cidr>,
     /// The shop's name on the page.

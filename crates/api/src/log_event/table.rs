@@ -31,6 +31,33 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "auth.weak_key_ignored",
         "A key in `auth.buyer_jwks` is weak: anyone could forge signatures for it. The server does not use it.",
     ),
+    info("backup.base", "The whole store was copied to the continuous backup."),
+    info("backup.continues", "The target of the continuous backup works again."),
+    warn(
+        "backup.failed",
+        "A write to the continuous backup failed. Sales continue, and the write is repeated.",
+    ),
+    warn(
+        "backup.fell_behind",
+        "The target of the continuous backup was unavailable for so long that changes were dropped. A new copy of the store follows.",
+    ),
+    warn(
+        "backup.incomplete",
+        "At shutdown the last commits could not be written to the continuous backup. The data directory has them.",
+    ),
+    warn(
+        "backup.log_unreadable",
+        "The log of the store could not be read for the continuous backup. A new copy of the store follows.",
+    ),
+    error(
+        "backup.panicked",
+        "The continuous backup ended, because its task failed. Restart the server.",
+    ),
+    warn(
+        "backup.retention_failed",
+        "Old objects of the continuous backup could not be deleted. The next copy of the store tries again.",
+    ),
+    info("backup.started", "A continuous backup began."),
     error(
         "block.invalid",
         "The store contains a block of an invalid network. The block is ignored.",

@@ -22,19 +22,22 @@ impl Setting {
 pub const ENV_PREFIX: &str = "DOORBUSTER_";
 
 /// Names in the environment that only the command-line client uses.
-pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_KEY"];
+pub const COMMAND_LINE_NAMES: [&str; 3] =
+    ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_KEY", "DOORBUSTER_PASSPHRASE"];
 
 /// Suffix of the path of a secret that is read from a file.
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 50] = [
+pub const SETTINGS: [Setting; 52] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
     plain("roles"),
     plain("data_dir"),
     plain("trusted_proxies"),
+    plain("backup.to"),
+    plain("backup.keep_hours"),
     plain("page.shop"),
     plain("page.origin"),
     plain("page.url"),
