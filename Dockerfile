@@ -1,5 +1,5 @@
-# Doorbuster in a small image. It is built with the toolchain of rust-version in Cargo.toml, and
-# runs without a toolchain, as an unprivileged user.
+# Doorbuster in a small image. The build uses the toolchain of rust-version in Cargo.toml. The image
+# has no toolchain, and the program runs as an unprivileged user.
 #
 #   docker build -t doorbuster .
 #   docker run --rm -p 8080:8080 -v doorbuster:/var/lib/doorbuster doorbuster
@@ -31,7 +31,7 @@ ENV DOORBUSTER_LISTEN=0.0.0.0:8080 \
     DOORBUSTER_LOG__FORMAT=json
 EXPOSE 8080
 VOLUME /var/lib/doorbuster
-# After SIGTERM the server settles what it accepted and exits within 10 seconds.
+# After SIGTERM the server settles the accepted tickets and exits within 10 seconds.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/doorbuster"]
 CMD ["serve"]

@@ -1,5 +1,5 @@
-//! Hostile clients that run beside the buyers: unread WebSockets, endless request heads, and
-//! oversized headers.
+//! Hostile clients that run beside the buyers: WebSockets that are never read, endless request
+//! heads, and oversized headers.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::sockets;
 use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::cores;
 
-/// Time between two bytes of an endless head.
+/// The time between two bytes of an endless head.
 const SLOW_BYTE_INTERVAL: Duration = Duration::from_millis(400);
-/// Size of a header that exceeds the server's limit.
+/// The size of a header that exceeds the server's limit.
 const BOMB_BYTES: usize = 64 * 1024;
 
 /// The hostile clients, until [`Attack::end`].
@@ -29,11 +29,10 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Starts the attack on this core. Returns once every unread WebSocket follows the sale and the
+    /// Starts the attack on this core. Returns when every unread WebSocket follows the sale and the
     /// other clients have started.
     ///
-    /// # Errors
-    /// When a WebSocket gets no first event.
+    /// # Errors Fails if a WebSocket gets no first event.
     pub fn start(
         addr: SocketAddr,
         core: Option<usize>,
@@ -62,7 +61,7 @@ impl Attack {
     /// the number of connections that were reset without an answer.
     ///
     /// # Errors
-    /// When the server accepted an oversized header, or none was sent.
+    /// Fails if the server accepted an oversized header, or none was sent.
     pub fn end(self) -> Result<(u64, u64)> {
         self.over.store(true, Ordering::Release);
         self.slow.join().expect("slow heads do not panic")?;
@@ -73,7 +72,7 @@ impl Attack {
     }
 }
 
-/// Sends heads byte by byte; a disconnected client connects again.
+/// Sends heads byte by byte. A disconnected client connects again.
 fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     let connect = || -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(addr)?;
@@ -89,7 +88,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // A server that accepts no more connections has protected itself against this client.
+            // If the server accepts no more connections, it has protected itself against this
+            // client.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
             }
@@ -99,12 +99,12 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Whether the server has sent data, which can only be a refusal.
+/// Returns whether the server has sent data, which can only be a refusal.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// Sends oversized headers at a steady rate, each over its own connection.
+/// Sends oversized headers at a steady rate, each over a new connection.
 fn bombs(addr: SocketAddr, over: &AtomicBool) -> Result<(u64, u64)> {
     let bomb = format!(
         "GET /v1/sales HTTP/1.1\r\nHost: shop.example\r\nX-Bomb: {}\r\n\r\n",

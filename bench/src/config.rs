@@ -17,9 +17,9 @@ use doorbuster_harness::generator::{Load, Pace};
 /// The settings of a run.
 #[derive(Debug)]
 pub struct BenchConfig {
-    /// Rounds that count.
+    /// The number of rounds that count.
     pub rounds: usize,
-    /// How long one side of one round is measured.
+    /// How long one side of a round is measured.
     pub time: Duration,
     /// Whether this run only shows that the benches work.
     pub quick: bool,
@@ -35,7 +35,7 @@ impl BenchConfig {
     /// Checks the command line's arguments.
     ///
     /// # Errors
-    /// When the server is not built, or the directory is not on a disk.
+    /// Fails if the server is not built, or the directory is not on a disk.
     pub fn new(cli: &Cli) -> Result<Self> {
         let program = match &cli.server {
             Some(program) => program.clone(),
@@ -57,30 +57,31 @@ impl BenchConfig {
         Ok(Self { rounds, time, quick: cli.quick, known_buyers, program, parent, sync })
     }
 
-    /// A directory for one measurement.
+    /// Returns a directory for one measurement.
     ///
     /// # Errors
-    /// When the directory cannot be created.
+    /// Fails if the directory cannot be created.
     pub fn temp_dir(&self, name: &str) -> Result<TempDir> {
         TempDir::new(&self.parent, name)
     }
 
-    /// The usual measurement: closed-loop connections, with a warm-up.
+    /// Returns the usual load: connections that send their next request after each answer, with a
+    /// warm-up.
     #[must_use]
     pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
         let warm_up = self.time / WARM_UP_PART;
         Load { addr, connections, pace: Pace::Closed, warm_up, time: self.time, core: None }
     }
 
-    /// More buyers than a measurement can serve.
+    /// Returns a number of buyers that is larger than a measurement can serve.
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();
-        // Far below the largest u32.
+        // The product is far below the largest u32.
         (f64::from(ORDERS_PER_SEC_MAX) * seconds) as u32
     }
 
-    /// The parent directory of such directories.
+    /// Returns the parent of the directories of measurements.
     #[must_use]
     pub fn parent(&self) -> &Path {
         &self.parent
@@ -89,7 +90,7 @@ impl BenchConfig {
     /// Starts our server on this directory.
     ///
     /// # Errors
-    /// When the server does not become ready.
+    /// Fails if the server does not become ready.
     pub fn server(
         &self,
         dir: &Path,
@@ -103,14 +104,14 @@ impl BenchConfig {
     /// Starts our server with these settings, with the threads and cores that it chooses.
     ///
     /// # Errors
-    /// When the server does not become ready.
+    /// Fails if the server does not become ready.
     pub fn server_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
         let options =
             ServerOptions { program: &self.program, dir, workers: None, core: None, settings };
         Server::start(&options).context("our server")
     }
 
-    /// The machine of the measurement.
+    /// Returns the machine of the measurement.
     #[must_use]
     pub fn machine(&self) -> Machine {
         Machine { cores: cores::usable().len(), sync: self.sync, rounds: self.rounds }

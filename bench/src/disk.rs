@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::limits::{SYNC_MIN, SYNCS};
 
-/// A page of the store.
+/// A block of data of the size of a page of the store.
 const PAGE: [u8; 4096] = [0x5a; 4096];
 
-/// The median time of one page appended and synced (`fdatasync`) in this directory.
+/// Returns the median time of one page that is appended and synced (`fdatasync`) in this directory.
 ///
-/// # Errors
-/// When the directory is not on a disk, because the durable figures would have no meaning.
+/// # Errors Fails if the directory is not on a disk, because the durable figures would have no
+/// meaning.
 pub fn sync_time(dir: &Path) -> Result<Duration> {
     let path = dir.join("sync");
     let mut file =

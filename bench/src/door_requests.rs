@@ -5,7 +5,7 @@ use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::AnswerReader;
 use doorbuster_harness::generator::{AnswerKind, Script};
 
-/// One request for each buyer, in turn.
+/// A script that sends one request for each buyer, in turn.
 #[derive(Debug)]
 pub struct DoorRequests<'a> {
     buyers: &'a Buyers,
@@ -17,19 +17,19 @@ pub struct DoorRequests<'a> {
 }
 
 impl<'a> DoorRequests<'a> {
-    /// Joins the waiting room.
+    /// Returns a script that joins the waiting room.
     #[must_use]
     pub fn take_position(buyers: &'a Buyers, sale: &str) -> Self {
         Self::new(buyers, "POST", sale, "waiting-room", "")
     }
 
-    /// Reads the waiting room entry.
+    /// Returns a script that reads the waiting room entry.
     #[must_use]
     pub fn read_position(buyers: &'a Buyers, sale: &str) -> Self {
         Self::new(buyers, "GET", sale, "waiting-room", "")
     }
 
-    /// Requests a challenge of the sale's kind.
+    /// Returns a script that requests a challenge of the sale's kind.
     #[must_use]
     pub fn challenge(buyers: &'a Buyers, sale: &str) -> Self {
         Self::new(buyers, "POST", sale, "challenges", "{}")
@@ -51,13 +51,13 @@ impl<'a> DoorRequests<'a> {
         Self { end: self.buyers.count().min(count), ..self }
     }
 
-    /// Starts at this buyer.
+    /// Starts at the buyer with this number.
     #[must_use]
     pub fn starting_at(self, first: u32) -> Self {
         Self { next: first, ..self }
     }
 
-    /// The next buyer.
+    /// Returns the next buyer.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

@@ -33,9 +33,9 @@ pub enum FigureStatus {
     Floor,
     /// The floor is not reached.
     Below,
-    /// The goal is not reached, and there is no floor.
+    /// The goal is not reached, but there is no floor.
     Reported,
-    /// The figure is not valid: a result was wrong, or the measurement failed.
+    /// The figure is not valid, because a result was wrong or the measurement failed.
     Invalid,
 }
 
@@ -48,24 +48,24 @@ pub struct Figure {
     pub measured: String,
     /// Our value and its unit.
     pub ours: Option<(f64, &'static str)>,
-    /// The peer's value, and its unit and name.
+    /// The peer's value, its unit and its name.
     pub peer: Option<(f64, &'static str)>,
-    /// The value that is judged: a ratio, or the figure itself.
+    /// The value that is compared with floor and goal: a ratio, or the figure itself.
     pub value: f64,
-    /// The unit of a value that is no ratio.
+    /// The unit of a value that is not a ratio.
     pub unit: &'static str,
     /// The required values.
     pub target: Target,
-    /// The judged value of each round.
+    /// The compared value of each round.
     pub rounds: Vec<f64>,
     /// Notes for the reader.
     pub notes: Vec<String>,
-    /// Why the figure is not valid.
+    /// The reason why the figure is not valid.
     pub invalid: Option<String>,
 }
 
 impl Figure {
-    /// A figure without a value yet.
+    /// Returns a figure without a value.
     #[must_use]
     pub fn new(id: &'static str, measured: impl Into<String>, target: Target) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Figure {
         }
     }
 
-    /// The median of the ratios of several rounds, with both values of that round.
+    /// Sets the median of the ratios of several rounds, with both values of that round.
     #[must_use]
     pub fn comparison(
         mut self,
@@ -124,7 +124,7 @@ impl Figure {
         self
     }
 
-    /// The figure's status.
+    /// Returns the figure's status.
     #[must_use]
     pub fn status(&self) -> FigureStatus {
         if self.invalid.is_some() || !self.value.is_finite() {
@@ -145,7 +145,7 @@ impl Figure {
 }
 
 impl FigureStatus {
-    /// The status in words.
+    /// Returns the status in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,7 +157,7 @@ impl FigureStatus {
         }
     }
 
-    /// Whether the figure meets its floor.
+    /// Returns whether the figure meets its floor.
     #[must_use]
     pub fn meets_floor(self) -> bool {
         !matches!(self, Self::Below | Self::Invalid)
@@ -174,7 +174,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Ours divided by the peer's, for each round.
+    /// Returns our value divided by the peer's, for each round.
     #[must_use]
     pub fn ratios(&self) -> Vec<f64> {
         self.ours.iter().zip(&self.peer).map(|(ours, peer)| ours / peer).collect()
@@ -184,8 +184,7 @@ impl Comparison {
 /// Measures two sides alternately after one warm-up round. The side that starts changes with each
 /// round.
 ///
-/// # Errors
-/// When a side could not be measured, or its result was wrong.
+/// # Errors Fails if a side could not be measured, or its result was wrong.
 pub fn compare_alternating(
     rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,
@@ -208,7 +207,8 @@ pub fn compare_alternating(
     Ok(comparison)
 }
 
-/// The median; of an even number of values, the mean of the middle two. NaN without values.
+/// Returns the median. For an even number of values, it is the mean of the middle two. Without
+/// values, it is NaN.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

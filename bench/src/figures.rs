@@ -1,4 +1,4 @@
-//! The figures, one file each.
+//! The figures. Each group of figures has its own file.
 
 mod challenges;
 mod cluster;
@@ -61,10 +61,9 @@ const GROUPS: [(&[&str], Measure); 18] = [
     (&["E7"], waiting_room::measure),
 ];
 
-/// The groups of the named figures, in their order; all groups without a name.
+/// Returns the groups of the named figures, in their order. Without a name, returns all groups.
 ///
-/// # Errors
-/// When a name is unknown.
+/// # Errors Fails if a name is unknown.
 pub fn choose(names: &[String]) -> Result<Vec<Group>> {
     let known: Vec<&'static str> = GROUPS.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
     if let Some(name) =
@@ -91,7 +90,7 @@ impl Group {
     }
 }
 
-/// The figure of `measured`, or an invalid figure with the reason.
+/// Returns the figure in `measured`, or an invalid figure with the reason.
 fn figure_or_invalid(
     id: &'static str,
     what: &str,

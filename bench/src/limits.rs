@@ -1,21 +1,23 @@
 //! Sizes and durations of the comparisons.
 use std::time::Duration;
 
-/// Rounds whose ratios count, besides the warm-up; the reported ratio is their median.
+/// The number of rounds whose ratios count, without the warm-up. The reported ratio is their
+/// median.
 pub const ROUNDS: usize = 5;
 /// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;
-/// How long one side of one round is measured.
+/// How long one side of a round is measured.
 pub const ROUND: Duration = Duration::from_secs(3);
 /// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
 
-/// A measurement starts after this part of its time.
+/// A measurement starts after one part in this many of its time.
 pub const WARM_UP_PART: u32 = 5;
 
 /// Connections for refused requests.
 pub const REFUSAL_CONNECTIONS: usize = 64;
-/// Requests of page views per second: fewer than one nginx worker serves beside the generator.
+/// Requests of page views per second. The rate is lower than one nginx worker can serve beside the
+/// generator.
 pub const REQUESTS_PER_SEC: f64 = 32_000.0;
 /// Connections for orders.
 pub const ORDER_CONNECTIONS: usize = 512;
@@ -29,8 +31,8 @@ pub const CROWD_CONNECTIONS: usize = 8_000;
 pub const OVERLOAD: f64 = 5.0;
 /// Offered load of a larger crowd.
 pub const OVERLOAD_LARGE: f64 = 10.0;
-/// Connections of an overloading crowd beside hostile clients; together they are as many as a
-/// process may usually have.
+/// The connections of an overloading crowd beside hostile clients. Together they are as many
+/// connections as a process may usually have.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
@@ -39,23 +41,23 @@ pub const SLOW_HEADS: usize = 2_000;
 /// Oversized headers of hostile clients per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// Different refused buyers: more than one round serves, so that the server has not seen a
-/// request's token recently.
+/// The number of different refused buyers. It is larger than the number that one round serves, so
+/// the server has not seen a request's token recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
-/// Passes checked one after the other.
+/// The number of passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
-/// Upper bound of the orders per second, for the number of prepared buyers.
+/// An upper bound of the orders per second, which decides the number of prepared buyers.
 pub const ORDERS_PER_SEC_MAX: u32 = 150_000;
 /// Stock of a sale that does not sell out.
 pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
-/// Open tabs in a waiting room whose memory is measured. The usual limit of open files allows no
-/// more connections in one process. The number is an eighth of 100,000, so that tables that double
-/// in size are as full as with 100,000.
+/// The number of open tabs in a waiting room whose memory is measured. The usual limit of open
+/// files allows no more connections in one process. It is an eighth of 100,000, so tables that
+/// double in size are as full as with 100,000.
 pub const OPEN_TABS: u32 = 12_500;
-/// Tabs opened per second: more than arrive at a busy sale before its opening.
+/// The number of tabs opened per second. It is larger than at a busy sale before its opening.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;
@@ -91,12 +93,12 @@ pub const PEER_BATCH: usize = 1_000;
 pub const STARTS: usize = 11;
 /// Number of synced writes, whose median is the time of the disk.
 pub const SYNCS: usize = 200;
-/// A directory with faster syncs is not on a disk.
+/// If syncs are faster than this, the directory is not on a disk.
 pub const SYNC_MIN: Duration = Duration::from_micros(5);
 
 /// Longest time until a server is ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
-/// Longest time until a server stops; then it is killed.
+/// The longest time until a server stops. After that time it is killed.
 pub const STOP_WITHIN: Duration = Duration::from_secs(12);
 /// A duration that is longer than any number of orders takes.
 pub const NO_DEADLINE: Duration = Duration::from_secs(1_800);

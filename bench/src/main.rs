@@ -1,7 +1,7 @@
 //! Comparisons with other programs, measured as ratios in one run: `cargo xtask bench`.
 //!
-//! Each figure starts its programs privately and checks their results. A figure with a wrong result
-//! shows the reason instead of a number.
+//! Each figure starts its own private programs and checks their results. If a result is wrong, the
+//! figure shows the reason instead of a number.
 
 mod attack;
 mod config;
@@ -87,7 +87,7 @@ fn run(cli: &Cli) -> Result<bool> {
         return Ok(true);
     }
     let wanted = figures::choose(&cli.names)?;
-    // Ten thousand connections need as many descriptors here and in the server.
+    // Ten thousand connections need as many file descriptors here and in the server.
     rlimit::increase_nofile_limit(u64::MAX).context("raising the limit of open files")?;
     let config = BenchConfig::new(cli)?;
     let mut found = Vec::new();

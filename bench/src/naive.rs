@@ -1,5 +1,5 @@
-//! The naive design, for comparison only: one handler, one `EVALSHA`, one `LPUSH`, and a consumer
-//! that pops and inserts.
+//! The naive design, for comparison only. It has one handler, one `EVALSHA`, one `LPUSH`, and a
+//! consumer that pops and inserts.
 //!
 //! It confirms an order when the order is in a list in Redis's memory. It removes an order from the
 //! list before the order is in the database. A crash between the deduction and the list loses
@@ -23,7 +23,7 @@ use serde_json::Value;
 const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
 /// The list between the handler and the consumer.
 pub const QUEUE: &str = "orders";
-/// Seconds that the consumer waits for an order before it repeats the command.
+/// How many seconds the consumer waits for an order before it repeats the command.
 const POP_SECS: f64 = 1.0;
 
 /// The addresses of the naive design's parts.
@@ -47,7 +47,7 @@ struct App {
 /// Serves requests until the process is killed.
 ///
 /// # Errors
-/// When the handler cannot start, or Redis or PostgreSQL fails.
+/// Fails if the handler cannot start, or Redis or PostgreSQL fails.
 pub fn serve(args: &NaiveArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -55,7 +55,7 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
             (args.naive.context("an address")?, args.naive_redis.as_deref().context("a Redis")?);
         let client = redis::Client::open(url)?;
         let mut redis = client.get_multiplexed_async_connection().await.context("Redis")?;
-        // A blocking pop needs its own connection, without a timeout.
+        // A blocking pop needs a separate connection without a timeout.
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         let waiting =
             client.get_multiplexed_async_connection_with_config(&config).await.context("Redis")?;
@@ -113,7 +113,7 @@ async fn buy(
     }
 }
 
-/// The buyer, the item and the units of a request. The token's signature is not verified.
+/// Returns the buyer, the item and the units of a request. The token's signature is not verified.
 fn read(headers: &HeaderMap, body: &[u8]) -> Option<(String, String, u32)> {
     let token = headers.get("authorization")?.to_str().ok()?;
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
@@ -131,7 +131,7 @@ async fn consume(mut redis: MultiplexedConnection, db: tokio_postgres::Client) -
         let Some((_, order)) = popped else { continue };
         let (buyer, units) = order.split_once(' ').context("an order")?;
         let units: i32 = units.parse()?;
-        // An order is lost if the process ends here.
+        // If the process ends here, the order is lost.
         db.execute(&insert, &[&buyer, &units]).await?;
     }
 }

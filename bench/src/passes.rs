@@ -14,15 +14,15 @@ use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// The master key of servers under test.
 pub const MASTER_KEY: [u8; 32] = [0x5a; 32];
-/// Validity of a pass; longer than any run.
+/// How long a pass is valid. This is longer than any run.
 const LIFE: Duration = Duration::from_secs(3_600);
-/// The header that carries a pass.
+/// The header with the pass.
 const HEADER: &[u8] = b"Purchase-Pass: ";
 
 /// The kind of pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassKind {
-    /// A valid pass, also for a sale with a waiting room: its buyer was admitted.
+    /// A valid pass of an admitted buyer, which is also valid for a sale with a waiting room.
     Good,
     /// A pass that was issued before the waiting room opened.
     WithoutRoom,
@@ -73,7 +73,8 @@ impl Passes {
     }
 }
 
-/// Purchases of one buyer after another, with token and pass as the sale page sends them.
+/// A script that sends purchases of one buyer after another, with token and pass as the sale page
+/// sends them.
 #[derive(Debug)]
 pub struct WithPass<'a> {
     buyers: &'a Buyers,
@@ -85,7 +86,7 @@ pub struct WithPass<'a> {
 }
 
 impl<'a> WithPass<'a> {
-    /// Each buyer once, from number `first` on.
+    /// Returns a script in which each buyer buys once, from number `first` on.
     #[must_use]
     pub fn each_once(
         buyers: &'a Buyers,
@@ -103,7 +104,7 @@ impl<'a> WithPass<'a> {
         }
     }
 
-    /// All buyers repeatedly.
+    /// Returns a script in which all buyers buy repeatedly.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, passes: &'a Passes, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, passes, template, 0) }
@@ -134,7 +135,7 @@ impl Script for WithPass<'_> {
     }
 }
 
-/// Nanoseconds per check of a pass, over this many checks.
+/// Measures the nanoseconds per check of a pass, over this many checks.
 #[must_use]
 pub fn check_nanos(checks: u32) -> f64 {
     let key = PassKey::derive(&MASTER_KEY, 0);

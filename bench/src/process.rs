@@ -1,4 +1,5 @@
-//! Measured programs: started privately, observed through `/proc`, and ended with the measurement.
+//! Measured programs. They are started privately, observed through `/proc`, and ended with the
+//! measurement.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,15 +19,15 @@ pub struct ProcessSpec<'a> {
     pub arguments: Vec<String>,
     /// Additions to its environment.
     pub environment: Vec<(String, String)>,
-    /// The user that runs it; `None`: the present user.
+    /// The user that runs the program. `None` means the present user.
     pub user: Option<&'a str>,
-    /// The core that it stays on; `None`: any.
+    /// The core on which the program stays. `None` means any core.
     pub core: Option<usize>,
-    /// File for its standard error.
+    /// The file for its standard error.
     pub log: PathBuf,
 }
 
-/// A running program. It ends when this value is dropped, or with this process at the latest.
+/// A running program. It ends when this value is dropped, or at the latest with this process.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -38,9 +39,9 @@ impl Process {
     /// Starts the program with a pipe for its standard output.
     ///
     /// # Errors
-    /// When the program cannot be started.
+    /// Fails if the program cannot be started.
     pub fn start(start: ProcessSpec<'_>) -> Result<Self> {
-        // The kernel ends the program when this process dies without cleaning up.
+        // The kernel ends the program if this process dies without cleaning up.
         let mut words: Vec<String> = ["setpriv", "--pdeathsig", "TERM"].map(str::to_owned).into();
         if let Some(user) = start.user {
             words.extend(["--reuid", user, "--regid", user, "--clear-groups"].map(str::to_owned));
@@ -64,12 +65,12 @@ impl Process {
         Ok(Self { child, pid, log: start.log })
     }
 
-    /// The program's standard output. Only the first call returns it.
+    /// Returns the program's standard output. Only the first call returns it.
     pub fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// The end of the program's standard error.
+    /// Returns the end of the program's standard error.
     #[must_use]
     pub fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
@@ -80,7 +81,7 @@ impl Process {
     /// Fails if the program has ended.
     ///
     /// # Errors
-    /// When the program has ended, with the end of its standard error.
+    /// Fails if the program has ended, with the end of its standard error.
     pub fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the program ended ({status}): {}", self.log_tail());
@@ -91,7 +92,7 @@ impl Process {
     /// Sends the signal and waits for the end of the program.
     ///
     /// # Errors
-    /// When the program does not end in time.
+    /// Fails if the program does not end in time.
     pub fn stop(&mut self, signal: Signal) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
@@ -110,7 +111,7 @@ impl Process {
     /// Keeps all threads of the program on this core from now on.
     ///
     /// # Errors
-    /// When the system does not allow it.
+    /// Fails if the system does not allow it.
     pub fn pin(&self, core: usize) -> Result<()> {
         let (core, pid) = (core.to_string(), self.child.id().to_string());
         let status = Command::new("taskset")
@@ -124,27 +125,26 @@ impl Process {
         Ok(())
     }
 
-    /// The processor time of all threads of the program so far, in user and in system mode.
+    /// Returns the processor time of all threads of the program so far, in user and in system mode.
     ///
     /// # Errors
-    /// When the program has ended.
+    /// Fails if the program has ended.
     pub fn cpu_time(&self) -> Result<Duration> {
         cpu_time(self.child.id())
     }
 
-    /// Resident memory in bytes.
+    /// Returns the resident memory in bytes.
     ///
     /// # Errors
-    /// When the program has ended.
+    /// Fails if the program has ended.
     pub fn resident(&self) -> Result<u64> {
         resident(&self.child.id().to_string())
     }
 
-    /// Resident memory once it no longer falls. A program returns freed memory to the system with a
-    /// delay.
+    /// Returns the resident memory after it no longer falls. A program returns freed memory to the
+    /// system with a delay.
     ///
-    /// # Errors
-    /// When the program has ended.
+    /// # Errors Fails if the program has ended.
     pub fn resident_at_rest(&self) -> Result<u64> {
         let mut before = u64::MAX;
         for _ in 0..20 {
@@ -168,19 +168,19 @@ impl Drop for Process {
     }
 }
 
-/// The processor time of all threads of a process so far, in user and in system mode.
+/// Returns the processor time of all threads of a process so far, in user and in system mode.
 ///
 /// # Errors
-/// When the process has ended.
+/// Fails if the process has ended.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = Stat::read(pid).context("the process is gone")?;
     Ok(stat.ticks(&[UTIME, STIME]))
 }
 
-/// Processor time that a process and its children have used, also the children that have ended.
+/// Returns the processor time that a process and its children have used, also the children that
+/// have ended.
 ///
-/// # Errors
-/// When the process has ended.
+/// # Errors Fails if the process has ended.
 pub fn cpu_time_with_children(pid: u32) -> Result<Duration> {
     let parent = Stat::read(pid).context("the process is gone")?;
     let processes = fs::read_dir("/proc").context("/proc is readable")?;
@@ -192,7 +192,7 @@ pub fn cpu_time_with_children(pid: u32) -> Result<Duration> {
     Ok(parent.ticks(&[UTIME, STIME, ENDED_UTIME, ENDED_STIME]) + live.sum::<Duration>())
 }
 
-/// Positions among the fields of `/proc/PID/stat` after the name and the state.
+/// The positions of fields in `/proc/PID/stat`, counted after the name and the state.
 const PARENT: usize = 0;
 const UTIME: usize = 10;
 const STIME: usize = 11;
@@ -217,10 +217,9 @@ impl Stat {
     }
 }
 
-/// Resident memory of a process, in bytes; `self` for this one.
+/// Returns the resident memory of a process, in bytes. `self` stands for this process.
 ///
-/// # Errors
-/// When the process has ended.
+/// # Errors Fails if the process has ended.
 pub fn resident(pid: &str) -> Result<u64> {
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
@@ -232,10 +231,10 @@ pub fn resident(pid: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// The path of this program, from `PATH` or the usual directories.
+/// Returns the path of this program, from `PATH` or the usual directories.
 ///
 /// # Errors
-/// When the program is not installed.
+/// Fails if the program is not installed.
 pub fn find(name: &str) -> Result<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
@@ -245,18 +244,17 @@ pub fn find(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is not installed: run scripts/setup"))
 }
 
-/// An address on which no program listens at present.
+/// Returns an address on which no program listens at present.
 ///
 /// # Errors
-/// When no port is free.
+/// Fails if no port is free.
 pub fn free_address() -> Result<std::net::SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Waits until `ready` returns true, at most `within`; fails if the program ends.
+/// Waits until `ready` returns true, at most `within`. Fails if the program ends.
 ///
-/// # Errors
-/// When the program did not become ready in time.
+/// # Errors Fails if the program did not become ready in time.
 pub fn wait_until(
     process: &mut Process,
     within: Duration,

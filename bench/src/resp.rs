@@ -1,9 +1,10 @@
-//! A script for Redis's protocol: one `EVALSHA` after another.
+//! A script for Redis's protocol, which sends one `EVALSHA` after another.
 use anyhow::{Context, Result, bail};
 
 use doorbuster_harness::generator::{AnswerKind, Script};
 
-/// The same command repeatedly. An integer above 0 is an acceptance, 0 is "sold out".
+/// A script that sends the same command repeatedly. An integer above 0 is an acceptance, and 0 is
+/// "sold out".
 #[derive(Debug)]
 pub struct Evalsha {
     request: Vec<u8>,
@@ -17,7 +18,7 @@ impl Evalsha {
     }
 }
 
-/// A command in Redis's protocol.
+/// Returns a command in Redis's protocol.
 #[must_use]
 pub fn command(words: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();

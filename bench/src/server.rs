@@ -24,18 +24,18 @@ pub const BUYER_SECRET: &str = "a secret of the benches, 32 bytes or more";
 /// The operators' key.
 const ADMIN_KEY: &str = "an-operators-key-of-the-benches-32-or-more";
 
-/// How to start the server.
+/// The options with which the server starts.
 #[derive(Clone, Debug)]
 pub struct ServerOptions<'a> {
     /// The binary.
     pub program: &'a Path,
     /// Its data directory.
     pub dir: &'a Path,
-    /// Threads that serve HTTP; `None`: the server's default.
+    /// The number of threads that serve HTTP. `None` means the server's default.
     pub workers: Option<usize>,
-    /// The core that it stays on; `None`: any.
+    /// The core on which the server stays. `None` means any core.
     pub core: Option<usize>,
-    /// Further settings, as in its environment.
+    /// Further settings, as environment variables.
     pub settings: &'a [(&'a str, &'a str)],
 }
 
@@ -49,10 +49,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it is ready.
+    /// Starts the server and waits until it is ready.
     ///
-    /// # Errors
-    /// When the server does not become ready.
+    /// # Errors Fails if the server does not become ready.
     pub fn start(options: &ServerOptions<'_>) -> Result<Self> {
         let mut environment = vec![
             ("DOORBUSTER_AUTH__BUYER_SECRET".to_owned(), BUYER_SECRET.to_owned()),
@@ -88,19 +87,19 @@ impl Server {
         Ok(Self { process, addr, dir: options.dir.to_owned(), ready_after: began.elapsed() })
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The program.
+    /// Returns the program.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// Time from the start until the server was ready.
+    /// Returns the time from the start until the server was ready.
     #[must_use]
     pub fn ready_after(&self) -> Duration {
         self.ready_after
@@ -109,7 +108,7 @@ impl Server {
     /// File of the store.
     ///
     /// # Errors
-    /// When the directory has no store.
+    /// Fails if the directory has no store.
     pub fn store_file(&self) -> Result<PathBuf> {
         sqlite::file_in(&self.dir)
     }
@@ -117,7 +116,7 @@ impl Server {
     /// Creates a sale with one item called `item` and opens it.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn open_sale(&self, sale: &NewSale<'_>) -> Result<()> {
         self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
         self.operate("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
@@ -126,7 +125,7 @@ impl Server {
     /// Creates a sale that opens automatically at this time.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn announce(&self, sale: &NewSale<'_>, starts_at: &str) -> Result<()> {
         self.operate("POST", "/v1/admin/sales", &sale.json(), 201)?;
         self.change(sale.id, &format!(r#"{{"starts_at":"{starts_at}"}}"#))?;
@@ -136,7 +135,7 @@ impl Server {
     /// Moves a sale to another phase.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn change_phase(&self, sale: &str, step: &str) -> Result<()> {
         self.operate("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", 200).map(drop)
     }
@@ -144,15 +143,14 @@ impl Server {
     /// Changes a sale by a merge patch.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn change(&self, sale: &str, patch: &str) -> Result<()> {
         self.operate("PATCH", &format!("/v1/admin/sales/{sale}"), patch, 200).map(drop)
     }
 
-    /// The units of a sale's only item by place.
+    /// Returns how many units of a sale's only item are in each state.
     ///
-    /// # Errors
-    /// When the request fails.
+    /// # Errors Fails if the request fails.
     pub fn stock(&self, sale: &str) -> Result<StockRow> {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
@@ -160,7 +158,7 @@ impl Server {
     /// Checks that as many units are reserved as were confirmed, and that the units add up.
     ///
     /// # Errors
-    /// When the numbers differ.
+    /// Fails if the numbers differ.
     pub fn check_stock(&self, sale: &str, promised: RangeInclusive<u64>) -> Result<()> {
         let row = self.stock(sale)?;
         ensure!(row.adds_up(), "the stock does not add up: {row:?}");
@@ -172,18 +170,17 @@ impl Server {
         Ok(())
     }
 
-    /// Number of answered requests of these routes.
+    /// Returns the number of answered requests of these routes.
     ///
-    /// # Errors
-    /// When the request fails.
+    /// # Errors Fails if the request fails.
     pub fn answered_requests(&self, routes: &[&str]) -> Result<u64> {
         routes.iter().map(|route| self.metric("doorbuster_http_requests_total", route)).sum()
     }
 
-    /// The sum of a metric over the series with this label.
+    /// Returns the sum of a metric over the series with this label.
     ///
     /// # Errors
-    /// When the request fails.
+    /// Fails if the request fails.
     pub fn metric(&self, name: &str, label: &str) -> Result<u64> {
         let page = admin::send_request(self.addr, "GET", "/metrics", None, "")?.body;
         let (begin, with) = (format!("{name}{{"), format!("=\"{label}\""));
@@ -193,10 +190,9 @@ impl Server {
         lines.map(|line| number(line).with_context(|| line.to_owned())).sum()
     }
 
-    /// Sends an operator's request, which must have this status. Returns the body.
+    /// Sends an operator's request, which must get this status. Returns the body.
     ///
-    /// # Errors
-    /// When the status differs.
+    /// # Errors Fails if the status differs.
     pub fn operate(
         &self,
         method: &str,
@@ -212,7 +208,7 @@ impl Server {
     /// Stops the server cleanly and audits its store.
     ///
     /// # Errors
-    /// When the server ended with an error, or the audit has findings.
+    /// Fails if the server ended with an error, or the audit has findings.
     pub fn stop_and_audit(mut self, promised: RangeInclusive<u64>) -> Result<()> {
         let status = self.process.stop(Signal::TERM)?;
         ensure!(

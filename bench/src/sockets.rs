@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 /// Upgrades this connection to a WebSocket that follows one sale, and waits for its first event.
 ///
 /// # Errors
-/// When the first event does not arrive.
+/// Fails if the first event does not arrive.
 pub fn follow_sale(stream: &mut TcpStream, sale: &str, token: &str) -> Result<()> {
     let request = format!(
         "GET /v1/ws?sale={sale} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

@@ -11,13 +11,13 @@ use crate::figure::{Figure, FigureStatus, Target};
 pub struct Machine {
     /// Cores that could be used.
     pub cores: usize,
-    /// One synced write.
+    /// How long one synced write takes.
     pub sync: Duration,
-    /// Rounds that counted.
+    /// The number of rounds that counted.
     pub rounds: usize,
 }
 
-/// The table as text, with the notes below it.
+/// Returns the table as text, with the notes below it.
 #[must_use]
 pub fn text(machine: &Machine, figures: &[Figure]) -> String {
     let mut table = Table::new();
@@ -79,7 +79,7 @@ pub fn text(machine: &Machine, figures: &[Figure]) -> String {
     text
 }
 
-/// The table as JSON.
+/// Returns the table as JSON.
 #[must_use]
 pub fn json(machine: &Machine, figures: &[Figure]) -> Value {
     let rows: Vec<Value> = figures.iter().map(row).collect();
@@ -130,7 +130,7 @@ fn targets(figure: &Figure) -> (String, String) {
     }
 }
 
-/// A value with three significant digits and commas between groups of three.
+/// Returns a value with three significant digits and commas between groups of three.
 fn format_value(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,

@@ -14,7 +14,7 @@ impl TempDir {
     /// Creates a directory below `parent`.
     ///
     /// # Errors
-    /// When the directory cannot be created.
+    /// Fails if the directory cannot be created.
     pub fn new(parent: &Path, name: &str) -> Result<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("doorbuster-bench-{}-{number}-{name}", std::process::id()));
@@ -22,7 +22,7 @@ impl TempDir {
         Ok(Self(path))
     }
 
-    /// The path.
+    /// Returns the path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
@@ -31,7 +31,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // The removal may fail; the directory then stays.
+        // If the removal fails, the directory stays, which is harmless.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

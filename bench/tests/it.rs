@@ -1,4 +1,4 @@
-//! Tests the benches as a program. Its presence here also makes Cargo build the program, which some
+//! Tests the benches as a program. Because of this test, Cargo also builds the program, which some
 //! unit tests start.
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn the_help_text_names_the_figures() {
 
 #[test]
 fn a_figure_is_measured_and_its_result_is_checked() {
-    // This figure is measured without a server, so any file will do.
+    // This figure is measured without a server, so any file is accepted as the server.
     let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
     let ran = Command::new(bench)
         .args(["S1", "--quick", "--json", "--server", bench])

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The packages, built one by one, because Cargo would otherwise unify their features.
+/// The packages, which are built one by one, because Cargo would otherwise unify their features.
 const PACKAGES: [&str; 2] = ["doorbuster", "doorbuster-bench"];
 
 /// Builds in the release profile, then runs the benches with these arguments.
@@ -20,7 +20,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         }
     }
     let this_program = std::env::current_exe()?;
-    // This program is in the directory of a profile, beside the directory of the release profile.
+    // The directory of the release profile is beside the directory of this program's profile.
     let target = this_program
         .parent()
         .and_then(|profile| profile.parent())
@@ -29,7 +29,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     let status = Command::new(&program).args(arguments).status();
     let status = status.with_context(|| format!("starting {}", program.display()))?;
     if !status.success() {
-        // The benches have printed the reason; their exit code is passed on.
+        // The benches have printed the reason, so only their exit code is passed on.
         std::process::exit(status.code().unwrap_or(2));
     }
     Ok(())

@@ -124,7 +124,7 @@ fn build(release: bool) -> anyhow::Result<PathBuf> {
     if !command.status().context("starting cargo")?.success() {
         bail!("failed to build doorbuster");
     }
-    // This program is in the directory of a profile, beside the directory of the built profile.
+    // The directory of the built profile is beside the directory of this program's profile.
     let this_program = std::env::current_exe()?;
     let target = this_program
         .parent()

@@ -1,5 +1,5 @@
 //! `cargo xtask events`: writes `docs/events.md` from the event types. A test of `api` compares the
-//! page with them.
+//! page with the types.
 
 use std::path::Path;
 

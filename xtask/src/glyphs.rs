@@ -1,16 +1,16 @@
 //! `cargo xtask glyphs`: writes the outlines of captcha characters from TrueType files, so that the
 //! program reads no font.
 //!
-//! Supports only what DejaVu's files use: a character map of format 4 and simple outlines of
-//! quadratic curves.
+//! It supports only the features that DejaVu's files use: a character map of format 4, and simple
+//! outlines of quadratic curves.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The characters of captchas, without characters that look like another one when small, turned or
-/// bent.
+/// The characters of captchas. Characters that look like another one when they are small, turned or
+/// bent are left out.
 const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
 /// The faces: the names of the constants and of the font files.
 const FACES: [(&str, &str); 3] = [
@@ -101,7 +101,7 @@ impl Font<'_> {
         anyhow::bail!("there is no table {}", String::from_utf8_lossy(name))
     }
 
-    /// The number of a character's glyph.
+    /// Returns the number of a character's glyph.
     fn glyph(&self, character: char) -> Result<usize> {
         let cmap = self.table(b"cmap")?;
         let tables = (0..usize::from(self.u16(cmap + 2)?)).map(|n| cmap + 4 + 8 * n);
@@ -135,13 +135,13 @@ impl Font<'_> {
         anyhow::bail!("the font does not have the character")
     }
 
-    /// The distance to the next character.
+    /// Returns the distance to the next character.
     fn advance(&self, glyph: usize) -> Result<u16> {
         let wide = usize::from(self.u16(self.table(b"hhea")? + 34)?);
         self.u16(self.table(b"hmtx")? + 4 * glyph.min(wide - 1))
     }
 
-    /// The steps of a pen along the outline.
+    /// Returns the steps of a pen along the outline.
     fn outline(&self, glyph: usize) -> Result<Vec<String>> {
         let (loca, long) = (self.table(b"loca")?, self.u16(self.table(b"head")? + 50)? == 1);
         let place = if long {
@@ -167,7 +167,7 @@ impl Font<'_> {
         Ok(steps)
     }
 
-    /// The points, and whether each lies on the curve.
+    /// Returns the points, and whether each is on the curve.
     fn points(&self, mut at: usize, count: usize) -> Result<Vec<(i32, i32, bool)>> {
         at += 2 + usize::from(self.u16(at)?);
         let mut flags = Vec::new();
@@ -202,7 +202,8 @@ impl Font<'_> {
     }
 }
 
-/// Walks one closed curve. Between two consecutive control points, the curve has a point half-way.
+/// Adds the steps of one closed curve. Between two consecutive control points, the curve has a
+/// point half-way.
 fn contour(points: &[(i32, i32, bool)], steps: &mut Vec<String>) {
     let start = points.iter().position(|p| p.2).unwrap_or(0);
     let (x, y, _) = points[start];

@@ -1,14 +1,14 @@
 //! `cargo xtask grafana`: writes `packaging/grafana/doorbuster.json` from the tables of metrics in
-//! `docs/operating.md`. Tests compare the file with the tables, and the rules of Prometheus too.
+//! `docs/operating.md`. Tests compare the tables with this file and with the rules of Prometheus.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// The dashboard, below the repository's root.
+/// The path of the dashboard, below the repository's root.
 const DASHBOARD: &str = "packaging/grafana/doorbuster.json";
-/// Panels beside each other, of the 24 columns that Grafana has.
+/// The number of panels beside each other. Grafana has 24 columns.
 const PER_LINE: usize = 3;
 const COLUMNS: usize = 24;
 /// Height of a panel.
@@ -49,7 +49,7 @@ fn rendered(root: &Path) -> Result<String> {
     Ok(format!("{:#}\n", dashboard(&groups)))
 }
 
-/// The tables between the headings "Metrics" and "Alarms".
+/// Returns the tables between the headings "Metrics" and "Alarms".
 fn metric_groups(guide: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut is_inside = false;
@@ -68,7 +68,7 @@ fn metric_groups(guide: &str) -> Vec<Group> {
     groups
 }
 
-/// The metric of a row: name, labels, meaning.
+/// Parses the metric of a row: name, labels and meaning.
 fn metric(line: &str) -> Option<Metric> {
     let mut cells = line.strip_prefix("| `")?.split(" | ");
     let name = cells.next()?.strip_suffix('`')?.to_owned();
@@ -135,8 +135,8 @@ fn panel(metric: &Metric, id: u32, grid: &Value) -> Value {
     })
 }
 
-/// What is shown of a metric, and its unit: a rate of a counter, the 99th percentile of a
-/// histogram, or the value itself.
+/// Returns the expression to show for a metric, and its unit. This is a rate for a counter, the
+/// 99th percentile for a histogram, and otherwise the value itself.
 fn expression(Metric { name, labels, meaning }: &Metric) -> (String, &'static str) {
     let by = if labels.is_empty() { "instance".to_owned() } else { labels.join(", ") };
     let unit = if name.ends_with("_seconds") { "s" } else { "short" };

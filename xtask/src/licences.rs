@@ -1,11 +1,11 @@
 //! `cargo xtask licences`: checks the licence and the source of every package in the dependency
-//! tree, from `cargo metadata`. Works offline.
+//! tree, from `cargo metadata`. It works offline.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Licences that the program may include. An expression passes if one of its alternatives has only
-/// these.
+/// allowed licences.
 const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",
@@ -23,7 +23,8 @@ const ALLOWED: [&str; 14] = [
     "CDLA-Permissive-2.0",
 ];
 
-/// Fails on a package whose licence is not allowed, or that does not come from a registry.
+/// Checks every package. Fails if a licence is not allowed, or if a package does not come from a
+/// registry.
 pub fn run() -> Result<()> {
     let output = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])
@@ -55,8 +56,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Whether the source is this repository, or a registry with a checksum in the lock file. A branch
-/// is not allowed, because its content may change.
+/// Returns whether the source is this repository, or a registry with a checksum in the lock file. A
+/// branch is not allowed, because its content may change.
 fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }

@@ -24,8 +24,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// The log lines of a source file without a code of the table, or with another level. Adds the
-/// codes of all other lines to `used`.
+/// Returns the log lines of a source file that have no code of the table, or another level than the
+/// table. Adds the codes of all other lines to `used`.
 pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -> Vec<String> {
     let mut found = Vec::new();
     for (name, level) in MACROS {
@@ -56,7 +56,7 @@ pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -
     found
 }
 
-/// The codes that no log line has.
+/// Returns the codes that no log line has.
 pub(crate) fn unused(used: &BTreeSet<&'static str>) -> Vec<String> {
     let codes = LOG_EVENTS.iter().map(|event| event.code);
     codes

@@ -1,8 +1,9 @@
-//! `cargo xtask sheet`: pictures of every state of the pages, and one sheet that shows them all.
+//! `cargo xtask sheet`: takes pictures of every state of the pages, and makes one sheet that shows
+//! all of them.
 //!
 //! The browser tests of accessibility visit the states, and save a picture of each if a folder is
-//! named. This task runs them, and writes a page with all pictures and one picture of that page for
-//! each width.
+//! named. This task runs these tests. Then it writes a page with all pictures, and one picture of
+//! that page for each width.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,10 +14,10 @@ use anyhow::{Context, Result, ensure};
 
 /// The folder for the pictures and sheets, below the repository's root.
 const FOLDER: &str = "target/pages";
-/// Width of a picture on a sheet, and pictures in a row.
+/// The width of a picture on a sheet, and how many pictures are in a row.
 const CELL_PX: u32 = 240;
 const COLUMNS: u32 = 8;
-/// Height of a row: longer pictures are cut.
+/// The height of a row. Longer pictures are cut.
 const ROW_PX: u32 = 560;
 
 pub(crate) fn run() -> Result<()> {

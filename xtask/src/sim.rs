@@ -1,5 +1,5 @@
-//! `cargo xtask sim`: runs the simulation of the protocol with many seeds, or disables its rules
-//! one by one, and saves the findings as files.
+//! `cargo xtask sim`: runs the simulation of the protocol with many seeds, or removes its rules one
+//! by one. It saves the findings as files.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
@@ -10,7 +10,7 @@ use doorbuster_sim::mutants::{MutantResult, directed_list, run_mutants};
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{Report, SimPlan};
 
-/// Findings that one run shrinks and saves.
+/// The largest number of findings that one run shrinks and saves.
 const SAVED_LISTS_MAX: usize = 5;
 
 /// Arguments of `cargo xtask sim`.

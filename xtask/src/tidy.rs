@@ -12,16 +12,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::logs;
 
-/// Most lines of a source file.
+/// The largest number of lines of a source file.
 const FILE_LINES_MAX: usize = 400;
-/// Most lines of a function.
+/// The largest number of lines of a function.
 const FUNCTION_LINES_MAX: usize = 70;
-/// Files and functions over their limit, with their present number of lines. The number may only
-/// fall, and no entry is added: split a file or a function of this list when you change it.
+/// Files and functions over their limit, with their present number of lines. The numbers may only
+/// fall, and no entry may be added. If you change a file or a function of this list, split it.
 const LONG: &str = include_str!("tidy/long.txt");
 /// Words that must not be in the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
-/// Which workspace crates a crate may depend on.
+/// The workspace crates on which each crate may depend.
 const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 12] = [
     ("core", &[]),
     ("brokers", &[]),
@@ -41,7 +41,7 @@ const CLOCK_FILES: [&str; 1] = ["crates/server/src/clock.rs"];
 /// Functions that read the system clock.
 const CLOCK_READS: [&str; 3] = ["SystemTime::now", "Timestamp::now", "Zoned::now"];
 
-/// Runs every check and prints what it found.
+/// Runs every check and prints the findings.
 pub fn run() -> Result<()> {
     let found = check(&root()?)?;
     if !found.is_empty() {
@@ -56,7 +56,7 @@ fn root() -> Result<PathBuf> {
     here.parent().map(Path::to_path_buf).context("xtask has no parent directory")
 }
 
-/// Whether a file belongs to the program that logs: not to tests, harnesses or the lab.
+/// Returns whether a file belongs to the program that logs, and not to tests, harnesses or the lab.
 fn logs_events(file: &str) -> bool {
     let harness = ["crates/harness/", "crates/lab/", "crates/sim/"];
     file.starts_with("crates/")
@@ -211,7 +211,7 @@ fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The bound of a file or function: its line in [`LONG`], or else `bound`.
+/// Returns the bound of a file or function: its entry in [`LONG`], or otherwise `bound`.
 fn lines_max(key: &str, bound: usize) -> usize {
     let listed = LONG.lines().filter_map(|line| line.split_once(' '));
     let lines =
@@ -219,7 +219,7 @@ fn lines_max(key: &str, bound: usize) -> usize {
     lines.unwrap_or(bound)
 }
 
-/// How [`LONG`] names a function: its file, and its name.
+/// Returns the name of a function in [`LONG`]: its file, and its name.
 fn function_key(file: &str, head: &str) -> String {
     let name = head.split("fn ").nth(1).unwrap_or(head);
     let name = name.split(['(', '<']).next().unwrap_or(name);
@@ -266,7 +266,7 @@ fn enables_failpoints(mut manifest: toml::Table) -> bool {
     manifest.to_string().contains(FEATURE)
 }
 
-/// Metrics and settings that documents name must exist in the code.
+/// Checks that metrics and settings in documents exist in the code.
 fn check_documents(root: &Path, found: &mut Vec<String>) -> Result<()> {
     let mut code = String::new();
     for file in tracked_files(root)? {

@@ -15,26 +15,27 @@ use crate::server::NewSale;
 use doorbuster_harness::generator::cores;
 use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult};
 
-/// Milliseconds.
+/// The largest processor time for one challenge, in milliseconds.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
-/// Challenges of a round.
+/// The number of challenges in a round.
 const TIMES: u32 = 100;
 
 const SALE: &str = "puzzled";
-/// The front door of a sale that is already open. The pool of challenges is as full as before an
-/// opening.
+/// The front door of a sale that is already open. For the measurement, the pool of challenges is as
+/// full as before an opening.
 const DOOR: &str =
     r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
-/// Milliseconds.
+/// The longest wait for a challenge, in milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
-/// Visitors get their challenges over the minute before an opening, as the sale page requests them.
+/// The rate of visitors in the minute before an opening. They get their challenges as the sale page
+/// requests them.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
-/// Visitors in a rush: this many, each over its own connection, within a second.
+/// The number of visitors in a rush. Each has its own connection, and all come within a second.
 const RUSH: u32 = 5_000;
-/// Time by which every visitor of the rush has an answer.
+/// The time by which every visitor of the rush must have an answer.
 const RUSH_OVER: Duration = Duration::from_secs(20);
-/// Time before the measurement in which the pool is filled.
+/// The time before the measurement in which the pool is filled.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.
@@ -55,8 +56,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// How long visitors wait for a puzzle: in the minute before an opening, and in a rush that exceeds
-/// the server's drawing rate.
+/// Measures how long visitors wait for a puzzle: in the minute before an opening, and in a rush
+/// that exceeds the server's drawing rate.
 fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let sale_server = SaleServer::open(config, None, None)?;
     sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;
@@ -101,8 +102,8 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Processor time of one challenge, as the mean of each round, without the time of other work on
-/// the machine.
+/// Measures the processor time of one challenge, as the mean of each round, without the time of
+/// other work on the machine.
 fn cost(config: &BenchConfig, what: &str, mut make: impl FnMut()) -> Figure {
     make();
     let rounds: Vec<f64> = (0..config.rounds)

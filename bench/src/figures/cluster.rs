@@ -1,6 +1,6 @@
-//! R4: durable orders over HTTP in shape cluster on this machine, against PostgreSQL's hot row, and
-//! against a naive design of the same parts. The accepted orders of both sides are counted
-//! afterwards.
+//! R4: durable orders over HTTP in shape cluster on this machine. They are compared with
+//! PostgreSQL's hot row, and with a naive design of the same parts. Afterwards, the accepted orders
+//! of both sides are counted.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// How long the naive peer runs in a round; its consumer takes many times as long to insert the
+/// How long the naive peer runs in a round. Its consumer needs many times as long to insert the
 /// accepted orders.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
 /// Partitions of an item over several slots.
@@ -110,7 +110,7 @@ pub(super) struct ClusterUnderTest {
     pub(super) cluster: Cluster,
     secret: Vec<u8>,
     sales: u32,
-    /// Orders confirmed so far.
+    /// The number of orders confirmed so far.
     promised: u64,
     _dir: TempDir,
 }
@@ -166,8 +166,8 @@ impl ClusterUnderTest {
         Ok(run)
     }
 
-    /// Kills the node during one load, and its Redis during the next. Counts the lost confirmed
-    /// orders.
+    /// Kills the node during one load, and its Redis during the next load. Counts the confirmed
+    /// orders that were lost.
     fn check_after_kill(&mut self, config: &BenchConfig) -> Result<String> {
         let mut lost = Vec::new();
         for kill_node in [true, false] {
@@ -231,7 +231,7 @@ impl ClusterUnderTest {
     }
 }
 
-/// The cost of an order with an item over many partitions, relative to one partition.
+/// Measures the cost of an order with an item over many partitions, relative to one partition.
 pub(super) fn over_partitions(config: &BenchConfig, target: Target) -> Result<Figure> {
     let site = std::cell::RefCell::new(ClusterUnderTest::open(config, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());
@@ -268,7 +268,7 @@ fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result
     Ok(run.per_sec(AnswerKind::Accepted))
 }
 
-/// The check after a kill, for the naive peer.
+/// Does the check after a kill for the naive peer.
 fn check_naive_after_kill(
     naive: &mut Naive,
     config: &BenchConfig,

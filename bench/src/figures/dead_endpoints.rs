@@ -1,5 +1,5 @@
-//! D8: the latency of orders while every webhook endpoint fails: one never answers, one refuses
-//! connections, one answers `500`.
+//! D8: the latency of orders while every webhook endpoint fails. One endpoint never answers, one
+//! refuses connections, and one answers `500`.
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use doorbuster_harness::generator::{Load, Pace, RunResult};
 const MEASURED: &str = "p99 of an order while three endpoints fail";
 const SALE: &str = "spring";
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// Allows endpoints on this machine. A delivery fails after one second, so that each endpoint fails
-/// many times during the measurement.
+/// Settings that allow endpoints on this machine. A delivery fails after one second, so that each
+/// endpoint fails many times during the measurement.
 const SETTINGS: [(&str, &str); 2] =
     [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"), ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1")];
 /// Orders a second, as in D5.
 const ORDERS_PER_SEC: f64 = 300.0;
 /// Connections for these orders.
 const CONNECTIONS: usize = 64;
-/// A latency below this is not noticed, in milliseconds.
+/// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 /// How long an endpoint waits for the rest of a message.
 const REST_WITHIN: Duration = Duration::from_secs(2);
@@ -41,11 +41,11 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug)]
 struct Measured {
-    /// 99th percentile and median of an order, in milliseconds: with failing endpoints, and before
-    /// them.
+    /// The 99th percentile and the median of an order, in milliseconds, with failing endpoints and
+    /// before.
     with: (f64, f64),
     without: (f64, f64),
-    /// Events that wait for the endpoint with the largest backlog.
+    /// The number of events that wait for the endpoint with the largest backlog.
     waiting: u64,
 }
 
@@ -79,7 +79,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // Enough buyers for both runs, and a tenth more than the average, because arrivals are random.
+    // The buyers are enough for both runs, and a tenth more than the average, because arrivals are
+    // random.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);
@@ -107,8 +108,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     Ok(Measured { with: shown(&meanwhile), without: shown(&before), waiting })
 }
 
-/// The largest number of events that wait for an endpoint. Fails unless each endpoint failed and no
-/// delivery was given up.
+/// Returns the largest number of events that wait for an endpoint. Fails if an endpoint did not
+/// fail, or if a delivery was given up.
 fn largest_backlog(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("endpoints")?;
     ensure!(all.len() == 3, "expected 3 endpoints, found {}", all.len());
@@ -133,7 +134,7 @@ enum EndpointAnswer {
     Fails,
 }
 
-/// An endpoint that accepts no event; it ends when it is dropped.
+/// An endpoint that accepts no event. It ends when the value is dropped.
 #[derive(Debug)]
 struct DeadEndpoint {
     addr: SocketAddr,
@@ -142,7 +143,7 @@ struct DeadEndpoint {
 }
 
 impl DeadEndpoint {
-    /// Starts an endpoint with this answer; with `None` it refuses connections.
+    /// Starts an endpoint with this answer. If it is `None`, the endpoint refuses connections.
     fn start(answer: Option<EndpointAnswer>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?;
         let addr = listener.local_addr()?;
@@ -159,7 +160,7 @@ impl Drop for DeadEndpoint {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
             // This connection wakes the thread in `accept`, which then sees the flag. An error
-            // means that the thread has ended.
+            // means that the thread has already ended.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();
         }
@@ -193,7 +194,7 @@ fn fail(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(b"HTTP/1.1 500 Not now\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
 }
 
-/// Whether a request has arrived with its complete body.
+/// Returns whether a request has arrived with its complete body.
 fn is_whole(bytes: &[u8]) -> bool {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

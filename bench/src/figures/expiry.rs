@@ -1,10 +1,10 @@
-//! D5: 100,000 holds that end in the same second: how soon their units are available again, and the
-//! effect on other requests.
+//! D5: 100,000 holds that end in the same second. It measures how soon their units are available
+//! again, and the effect on other requests.
 //!
-//! The holds are ordinary orders. SQL sets their `pay_by`, in the orders and in their events: to
-//! one instant, or to instants with the same distances as the orders had. Other buyers buy, are
-//! refused and read the status, each at a steady rate: first before the holds end, then until the
-//! last unit is back.
+//! The holds are ordinary orders. SQL sets their `pay_by`, in the orders and in their events. It is
+//! set to one instant, or to instants with the same distances as the orders had. Other buyers buy,
+//! are refused and read the status, each at a steady rate. They do this first before the holds end,
+//! and then until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,29 +24,29 @@ mod store_server;
 
 use store_server::{HoldExpiry, StoreKind, StoreServer};
 
-/// Holds that end at once.
+/// The number of holds that end at once.
 const HOLDS: u32 = 100_000;
 /// [`HOLDS`] with `--quick`.
 const HOLDS_QUICK: u32 = 10_000;
-/// Most rounds, because each takes long.
+/// The largest number of rounds, because each takes long.
 const ROUNDS_MAX: usize = 3;
-/// Other requests per second: purchases, refusals, reads of the status.
+/// The rates of the other requests, per second: purchases, refusals, and reads of the status.
 const RATES: [f64; 3] = [300.0, 500.0, 200.0];
 /// Connections for each kind of request.
 const CONNECTIONS: usize = 64;
-/// Time from the end of the preparations to the end of the holds.
+/// The time from the end of the preparations to the end of the holds.
 const AHEAD: Duration = Duration::from_secs(8);
-/// Time between two checks of the returned units.
+/// The time between two checks of the returned units.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
-/// Longest time until all holds have ended.
+/// The longest time until all holds have ended.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
-/// Seconds until the first unit is back.
+/// The longest time until the first unit is back, in seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
-/// Seconds until the last unit is back.
+/// The longest time until the last unit is back, in seconds.
 const LAST: Target = Target::Reported { goal: 10.0 };
-/// Seconds until each unit of a rush is back after its own end.
+/// The longest time from the end of a hold of a rush until its unit is back, in seconds.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
-/// A latency below this is not noticed, in milliseconds.
+/// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -104,7 +104,7 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     figures
 }
 
-/// Holds that end in the order of their sale, as after a rush of buyers who do not pay.
+/// Measures holds that end in the order of their sale, as after a rush of buyers who do not pay.
 fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> Figure {
     let what = format!("slowest unit of a rush, after the end of its hold, {}", store_kind.name());
     let measured: Result<Vec<Measured>> =
@@ -130,14 +130,14 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
 #[derive(Debug)]
 struct Measured {
     holds: u32,
-    /// Seconds until the first unit, half of the units and the last unit were back.
+    /// The seconds until the first unit, half of the units and the last unit were back.
     back: [f64; 3],
-    /// Seconds from the end of the first hold to the end of the last one, and the longest delay of
-    /// a hold after its own end.
+    /// The seconds from the end of the first hold to the end of the last one, and the longest delay
+    /// between the end of a hold and the return of its unit.
     spread: f64,
     slowest: f64,
-    /// 99th percentile and median of the other requests, in milliseconds: while holds ended, and
-    /// before.
+    /// The 99th percentile and the median of the other requests, in milliseconds, while holds ended
+    /// and before.
     with: [(f64, f64); 3],
     without: [(f64, f64); 3],
 }

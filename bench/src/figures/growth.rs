@@ -1,8 +1,8 @@
 //! R10: whether an answer costs the same with many sales, connections, known buyers and partitions
 //! as with few.
 //!
-//! The judged value is the server's processor time per answer. With ten connections a rate would
-//! measure the network and not the cost.
+//! The compared value is the server's processor time per answer. A rate with ten connections would
+//! measure the network, and not the cost.
 use anyhow::Result;
 
 use super::cluster::{PARTITIONS, over_partitions};
@@ -53,7 +53,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Keeps a filled server on one core, as for R1.
+/// Keeps a filled server on one core, as R1 does.
 fn pin(sale_server: &SaleServer) -> Result<()> {
     cores::pair().0.map_or(Ok(()), |core| sale_server.server().process().pin(core))
 }
@@ -80,7 +80,7 @@ impl<'a> SideRun<'a> {
         Self { sale_server, script, connections, rates: Vec::new(), busy: 0.0 }
     }
 
-    /// Processor time of the server per refusal, in microseconds.
+    /// Returns the processor time of the server per refusal, in microseconds.
     fn measure(&mut self, config: &BenchConfig) -> Result<f64> {
         let core = cores::pair().1;
         let load = Load { core, ..config.load(self.sale_server.addr(), self.connections) };
@@ -139,7 +139,8 @@ fn over_connections(config: &BenchConfig, late: &Buyers) -> Result<Figure> {
     Ok(figure)
 }
 
-/// Compares refusals with few and with many known buyers, and the first orders with the last ones.
+/// Compares refusals with few and with many known buyers, and the first orders with the last
+/// orders.
 fn over_buyers(config: &BenchConfig, late: &Buyers) -> Result<(Figure, Figure)> {
     let mut few = SaleServer::open(config, Some(1), None)?;
     few.sell_out("spring", &sale_server::buyers("known", FEW_BUYERS), 1)?;

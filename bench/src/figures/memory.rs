@@ -26,11 +26,11 @@ const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
 const PLACE: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 1024.0 };
 const KIB: f64 = 1024.0;
-/// Orders that run every code path once, and are too few to leave memory that connections could
-/// reuse.
+/// The number of orders that run every code path once. It is small, so that connections cannot
+/// reuse memory that these orders leave.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
-/// Longest wait for an answer.
+/// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Measures R6.
@@ -49,7 +49,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Growth by the orders of many buyers, after the caches of bounded size are full.
+/// Measures the growth by the orders of many buyers, after the caches of bounded size are full.
 fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
@@ -82,7 +82,8 @@ fn order(
     sale_server.check(sale, &run)
 }
 
-/// Growth by requests that wait for their verdict, because our transaction holds the store's lock.
+/// Measures the growth by requests that wait for their verdict, because our transaction has locked
+/// the store.
 fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
@@ -123,7 +124,7 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
 }
 
-/// Resident memory after it stops growing.
+/// Returns the resident memory after it stops growing.
 fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
     let mut before = 0;
     for _ in 0..12 {
@@ -165,7 +166,7 @@ fn read_answer(stream: &mut TcpStream, script: &mut impl Script) -> Result<Answe
     }
 }
 
-/// Growth by WebSockets that got their first event and then receive nothing.
+/// Measures the growth by WebSockets that got their first event and then receive nothing.
 fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;

@@ -1,4 +1,4 @@
-//! R10N: what an order costs all programs together when there are more nodes.
+//! R10N: the processor time of all programs for an order, with one node and with more nodes.
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::figure::{Figure, Target, compare_alternating, median};
 use crate::process::{cpu_time, cpu_time_with_children};
 
 const TARGET: Target = Target::AtMost { floor: 1.3, goal: 1.1 };
-/// Numbers of nodes that are compared with one node.
+/// The numbers of nodes that are compared with one node.
 const NODES: [usize; 2] = [4, 8];
 
 /// Measures R10N.
@@ -30,14 +30,14 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     figures
 }
 
-/// Processor time that each kind of program has used.
+/// The processor time that each kind of program has used.
 struct Spent {
     nodes: Duration,
     redis: Duration,
     postgres: Duration,
 }
 
-/// Processor time for an order in microseconds, by kind of program, and the rate of orders.
+/// The processor time for an order in microseconds, by kind of program, and the rate of orders.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OrderCost {
     pub(super) nodes: f64,
@@ -53,7 +53,7 @@ impl OrderCost {
 }
 
 impl ClusterUnderTest {
-    /// Processor time for each order of one round.
+    /// Measures the processor time for each order of one round.
     pub(super) fn cost(&mut self, config: &BenchConfig, partitions: u32) -> Result<OrderCost> {
         let before = self.spent()?;
         let run = self.one_round(config, partitions)?;
@@ -70,7 +70,7 @@ impl ClusterUnderTest {
         })
     }
 
-    /// Processor time that each kind of program has used.
+    /// Returns the processor time that each kind of program has used.
     fn spent(&self) -> Result<Spent> {
         let id = |pid: Option<i32>| {
             pid.and_then(|pid| u32::try_from(pid).ok()).context("the process does not run")
@@ -85,7 +85,7 @@ impl ClusterUnderTest {
     }
 }
 
-/// The cost of an order with several nodes under the same load, relative to one node.
+/// Measures the cost of an order with several nodes under the same load, relative to one node.
 fn over_nodes(config: &BenchConfig, shape: Shape, nodes: usize) -> Result<Figure> {
     let several = RefCell::new(ClusterUnderTest::open(config, shape, nodes)?);
     let one = RefCell::new(ClusterUnderTest::open(config, shape, 1)?);
@@ -109,7 +109,7 @@ fn over_nodes(config: &BenchConfig, shape: Shape, nodes: usize) -> Result<Figure
     )))
 }
 
-/// The medians with one node and with several.
+/// Formats the medians with one node and with several.
 fn change(few: &[OrderCost], many: &[OrderCost], part: fn(&OrderCost) -> f64) -> String {
     let median_of = |costs: &[OrderCost]| median(&costs.iter().map(part).collect::<Vec<_>>());
     format!("{:.0} → {:.0}", median_of(few), median_of(many))

@@ -1,4 +1,4 @@
-//! R2 and R3: durable orders over HTTP against a counter in Redis's memory, and against
+//! R2 and R3: durable orders over HTTP, compared with a counter in Redis's memory and with
 //! PostgreSQL's hot row.
 use anyhow::{Result, ensure};
 
@@ -91,7 +91,8 @@ fn rounds(config: &BenchConfig, with_redis: bool, with_postgres: bool) -> Result
     Ok(measured)
 }
 
-/// A new server, a sale that does not sell out, and as many buyers as it can serve.
+/// Measures one round with a new server, a sale that does not sell out, and as many buyers as the
+/// server can serve.
 fn one_round(config: &BenchConfig, buyers: &Buyers) -> Result<RunResult> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     sale_server.open_plenty("spring")?;

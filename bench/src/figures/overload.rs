@@ -1,10 +1,10 @@
 //! R8: the orders per second of a server that is offered five times its capacity.
 //!
-//! The server and the generator have one core each. Buyers overload it in two ways. *A crowd* waits
-//! for its answers: requests are due at five times the capacity, and a request without a free
-//! connection is given up. *A flood* does not wait (`Prefer: respond-async`): every connection
-//! sends again at once, so that the queue is full and the server refuses. The crowd is also
-//! measured at ten times the capacity, and beside hostile clients.
+//! The server and the generator have one core each. Buyers overload the server in two ways. *A
+//! crowd* waits for its answers: requests are due at five times the capacity, and a request without
+//! a free connection is given up. *A flood* does not wait (`Prefer: respond-async`): every
+//! connection sends again at once, so that the queue is full and the server refuses. The crowd is
+//! also measured at ten times the capacity, and beside hostile clients.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -44,9 +44,9 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 #[derive(Debug, Default)]
 struct Measured {
     comparison: Comparison,
-    /// Requests that reached the server, relative to its capacity.
+    /// The requests that reached the server, relative to its capacity.
     attained: Vec<f64>,
-    /// The share of them that got `503`.
+    /// The share of these requests that got `503`.
     refused: Vec<f64>,
     busy: f64,
 }
@@ -71,11 +71,11 @@ impl Measured {
     }
 }
 
-/// An overloading crowd.
+/// A crowd that overloads the server.
 #[derive(Clone, Copy, Debug)]
 struct CrowdCase {
     what: &'static str,
-    /// Offered load, as a multiple of the capacity.
+    /// The offered load, as a multiple of the capacity.
     times: f64,
     connections: usize,
     is_attacked: bool,
@@ -149,7 +149,7 @@ fn open(config: &BenchConfig) -> Result<SaleServer> {
     SaleServer::open(config, None, cores::pair().0)
 }
 
-/// The capacity, and the orders per second while a crowd waits.
+/// Measures the capacity, and the orders per second while a crowd waits.
 fn crowd_round(
     config: &BenchConfig,
     buyers: &Buyers,
@@ -169,7 +169,7 @@ fn crowd_round(
         .is_attacked
         .then(|| Attack::start(sale_server.addr(), core, &dead, "crowd"))
         .transpose()?;
-    // The crowd is complete when the measurement starts.
+    // The crowd must be complete when the measurement starts.
     let (pace, warm_up) = (Pace::Crowd(capacity * crowd.times), config.time / 2);
     let load = Load { connections: crowd.connections, pace, warm_up, ..load };
     let mut script = Purchases::each_once(
@@ -186,7 +186,7 @@ fn crowd_round(
     Ok((capacity, run.per_sec(AnswerKind::Accepted), run))
 }
 
-/// Orders per second in the store during a flood.
+/// Measures the orders per second in the store during a flood.
 fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)> {
     let mut sale_server = open(config)?;
     sale_server.open_plenty("flood")?;
@@ -208,7 +208,7 @@ fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)
     Ok((settled, run))
 }
 
-/// Waits until each ticket has its verdict: an order, or a record that it was returned.
+/// Waits until each ticket has its verdict: either an order, or a record that it was returned.
 fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("reading the store")?;
@@ -227,7 +227,7 @@ fn wait_for_verdicts(file: &Path, tickets: u64) -> Result<()> {
     }
 }
 
-/// Orders per second within the measured time, from the store's file.
+/// Returns the orders per second within the measured time, from the store's file.
 fn settled_per_sec(file: &Path, load: &Load) -> Result<f64> {
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .context("reading the store")?;

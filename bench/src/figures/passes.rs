@@ -1,5 +1,5 @@
-//! R1D: sold-out answers with a required pass and rate limits, against the same answers without
-//! them, on one server; and the cost of checking a pass.
+//! R1D: sold-out answers with a required pass and rate limits, compared with the same answers
+//! without them, on one server. Also the cost of checking a pass.
 use anyhow::{Context, Result};
 
 use super::figure_or_invalid;
@@ -14,10 +14,11 @@ use doorbuster_harness::generator::{AnswerKind, Load};
 
 const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.9 };
 const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
-/// The pass, a sale's default limits, and one limit for all requests that is never reached.
+/// The front door: a pass, a sale's default limits, and one limit for all requests that is never
+/// reached.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
-/// A check must take well under a microsecond.
+/// The target for one check, which must take well under a microsecond.
 const CHECK_TARGET: Target = Target::AtMost { floor: 500.0, goal: 300.0 };
 const CHECK_MEASURED: &str = "checking a purchase pass, one core";
 

@@ -1,5 +1,5 @@
-//! R9: compares the processor time of a refusal with the processor time of an acceptance. The time
-//! of a static answer of the same server is subtracted from both.
+//! R9: compares the processor time of a refusal with the processor time of an acceptance. From
+//! both, the time of a static answer of the same server is subtracted.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;

@@ -1,6 +1,6 @@
 //! R9 by kind: compares the processor time of each kind of refusal with that of an acceptance.
 //!
-//! These figures have no floor. They show that no kind of refusal is expensive for the server.
+//! These figures have no floor. They show whether any kind of refusal is expensive for the server.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -16,10 +16,11 @@ use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
 use doorbuster_harness::generator::{AnswerKind, RunResult, Script};
 
-/// The total cost, including the kernel's work for an answer, which is the larger part.
+/// The target for the total cost. The total includes the kernel's work for an answer, which is the
+/// larger part.
 const TARGET: Target = Target::Reported { goal: 0.5 };
 /// The secret of tokens that the server cannot verify.
-const FORGERS_SECRET: &[u8] = b"a secret that is not the shop's, long enough";
+const FORGERS_SECRET: &[u8] = b"a secret of a forger, with 32 bytes or more";
 /// A forged pass with the length of a real one.
 const FORGED_PASS: &str = "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
 /// Buyers who already have their full limit.
@@ -28,7 +29,7 @@ const OWNERS: u32 = 20_000;
 /// The buyers who are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RefusedBuyers {
-    /// Different buyers.
+    /// Different buyers, who come too late.
     Late,
     /// Different buyers with forged tokens.
     Forgers,
@@ -63,7 +64,7 @@ const fn refusal_case(name: &'static str, status: u16, sale: &'static str) -> Re
     }
 }
 
-/// The kinds, in the order in which a purchase is checked.
+/// The kinds of refusals, in the order in which a purchase is checked.
 const REFUSAL_CASES: [RefusalCase; 15] = [
     RefusalCase { units: 0, ..refusal_case("invalid_request", 422, "plenty") },
     RefusalCase {
@@ -107,14 +108,14 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // These keys hold no order.
+        // A different prefix gives keys that hold no order.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys })
     }
 }
 
-/// The buyers of every kind.
+/// The buyers for every kind of refusal.
 struct RefusedCrowd {
     late: Buyers,
     forgers: Buyers,
@@ -135,8 +136,7 @@ impl RefusedCrowd {
 
 /// Measures every kind of refusal.
 ///
-/// # Errors
-/// When a request fails, or has another answer.
+/// # Errors Fails if a request fails, or has another answer.
 pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     let buyers = sale_server::buyers("buyer", config.buyers());
     let crowd = RefusedCrowd {
@@ -179,7 +179,7 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Processor time of one refusal in microseconds. Every answer must be this refusal.
+/// Measures the processor time of one refusal in microseconds. Every answer must be this refusal.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
@@ -202,14 +202,14 @@ fn refusal(
         }
     };
     match way.status {
-        // The limit admits some requests first. Repeats of an admitted request find its order.
+        // The limit admits some requests first. A repeat of an admitted request finds its order.
         429 => run.only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
         _ => run.only(&[way.refused()])?,
     }
     Ok(cost)
 }
 
-/// Fails unless the first request is refused with this code.
+/// Checks that the first request is refused with this code.
 fn check_code(
     sale_server: &mut SaleServer,
     script: &mut impl Script,
@@ -243,7 +243,7 @@ fn figure(name: &str, comparison: &Comparison) -> Figure {
         .note(note)
 }
 
-/// A server with a sale for each way to be refused.
+/// Starts a server with a sale for each kind of refusal.
 fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     for sale in ["plenty", "paused", "closed"] {
@@ -279,7 +279,7 @@ fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
     Ok(sale_server)
 }
 
-/// Microseconds of the server's processor time for one answer.
+/// Measures the microseconds of the server's processor time for one answer.
 pub(super) fn cost(
     config: &BenchConfig,
     sale_server: &mut SaleServer,

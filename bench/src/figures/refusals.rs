@@ -1,4 +1,4 @@
-//! R1: "sold out" answers against a static answer of nginx, for the same request bytes.
+//! R1: "sold out" answers, compared with a static answer of nginx, for the same request bytes.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -57,7 +57,7 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// The body of our server's refusal, which nginx returns too.
+/// Returns the body of our server's refusal, which nginx returns too.
 fn refusal(
     sale_server: &SaleServer,
     buyers: &doorbuster_harness::generator::buyers::Buyers,

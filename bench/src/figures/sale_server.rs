@@ -1,4 +1,4 @@
-//! Our server with a sale, for several figures, with the number of confirmed orders for the final
+//! Our server with a sale, which several figures use. It counts the confirmed orders for the final
 //! audit.
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub const ITEM: &str = "item";
 #[derive(Debug)]
 pub struct SaleServer {
     server: Server,
-    /// Confirmed orders so far.
+    /// The number of confirmed orders so far.
     orders: u64,
-    /// Queued requests so far. Each may become an order.
+    /// The number of queued requests so far. Each may become an order.
     queued: u64,
     dir: TempDir,
 }
@@ -31,7 +31,7 @@ impl SaleServer {
     /// Starts a server.
     ///
     /// # Errors
-    /// When the server does not become ready.
+    /// Fails if the server does not become ready.
     pub fn open(config: &BenchConfig, workers: Option<usize>, core: Option<usize>) -> Result<Self> {
         let dir = config.temp_dir("server")?;
         let server = config.server(&dir.path().join("data"), workers, core)?;
@@ -41,20 +41,20 @@ impl SaleServer {
     /// Starts a server with these settings.
     ///
     /// # Errors
-    /// When the server does not become ready.
+    /// Fails if the server does not become ready.
     pub fn open_with(config: &BenchConfig, settings: &[(&str, &str)]) -> Result<Self> {
         let dir = config.temp_dir("server")?;
         let server = config.server_with(&dir.path().join("data"), settings)?;
         Ok(Self { server, orders: 0, queued: 0, dir })
     }
 
-    /// The server.
+    /// Returns the server.
     #[must_use]
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
@@ -63,15 +63,14 @@ impl SaleServer {
     /// Opens a sale with one unit for every buyer.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// Fails if the server refuses.
     pub fn open_plenty(&self, sale: &str) -> Result<()> {
         self.server.open_sale(&NewSale { id: sale, stock: PLENTY_OF_STOCK, limit: 1 })
     }
 
-    /// Opens a sale with this stock and sells all of it to these buyers, `units` each.
+    /// Opens a sale with this stock and sells all of it to these buyers, `units` to each.
     ///
-    /// # Errors
-    /// When not all units could be sold.
+    /// # Errors Fails if not all units could be sold.
     pub fn sell_out(&mut self, sale: &str, buyers: &Buyers, units: u32) -> Result<()> {
         let stock = u64::from(buyers.count()) * u64::from(units);
         self.server.open_sale(&NewSale { id: sale, stock, limit: units })?;
@@ -85,7 +84,7 @@ impl SaleServer {
         self.server.check_stock(sale, stock..=stock)
     }
 
-    /// A load that sends as many orders as a script has, at full speed.
+    /// Returns a load that sends as many orders as a script has, at full speed.
     #[must_use]
     pub fn fill_load(&self, connections: usize) -> Load {
         let (warm_up, time) = (Duration::ZERO, NO_DEADLINE);
@@ -95,17 +94,16 @@ impl SaleServer {
     /// Runs a script whose requests must all become orders.
     ///
     /// # Errors
-    /// When a request did not become an order.
+    /// Fails if a request did not become an order.
     pub fn take_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<RunResult> {
         let run = self.take_some_orders(load, script)?;
         run.only(&[AnswerKind::Accepted])?;
         Ok(run)
     }
 
-    /// Runs a script; any number of its requests may become orders.
+    /// Runs a script. Any number of its requests may become orders.
     ///
-    /// # Errors
-    /// When a request fails.
+    /// # Errors Fails if a request fails.
     pub fn take_some_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<RunResult> {
         let run = load.run(script)?;
         self.orders += run.count(AnswerKind::Accepted);
@@ -113,7 +111,7 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Adds orders that another load got.
+    /// Adds the orders of another load.
     pub fn note_orders(&mut self, orders: u64) {
         self.orders += orders;
     }
@@ -121,7 +119,7 @@ impl SaleServer {
     /// Checks that a sale with one unit per order has as many reserved units as this run confirmed.
     ///
     /// # Errors
-    /// When the numbers differ.
+    /// Fails if the numbers differ.
     pub fn check(&self, sale: &str, run: &RunResult) -> Result<()> {
         let accepted = run.count(AnswerKind::Accepted);
         self.server.check_stock(sale, accepted..=accepted + run.count(AnswerKind::Queued))
@@ -130,7 +128,7 @@ impl SaleServer {
     /// Stops the server and audits its store against the confirmed orders.
     ///
     /// # Errors
-    /// When the audit or the numbers disagree.
+    /// Fails if the audit or the numbers disagree.
     pub fn close(self) -> Result<()> {
         let Self { server, orders, queued, dir } = self;
         let audited = server.stop_and_audit(orders..=orders + queued).context("after the run");
@@ -145,13 +143,13 @@ pub fn buyers(series: &str, count: u32) -> Buyers {
     Buyers::new(BUYER_SECRET.as_bytes(), series, count)
 }
 
-/// The request for `units` of the sale's item.
+/// Returns the request for `units` of the sale's item.
 #[must_use]
 pub fn template(buyers: &Buyers, sale: &str, units: u32, headers: &str) -> Template {
     Template::new(buyers, &RequestOptions { sale, item: ITEM, units, headers, keys: "k" })
 }
 
-/// A share as a percentage.
+/// Formats a share as a percentage.
 #[must_use]
 pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)

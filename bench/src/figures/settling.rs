@@ -1,8 +1,8 @@
-//! R5: settling alone, from a request to its durable order without HTTP, against SQLite inserts of
-//! the same rows.
+//! R5: settling alone, from a request to its durable order without HTTP, compared with SQLite
+//! inserts of the same rows.
 //!
-//! Our side does what the server does behind its HTTP layer: it issues tickets from a slot in
-//! memory and settles one batch after the other while the next one fills. The peer reads the rows
+//! Our side does what the server does behind its HTTP layer. It issues tickets from a slot in
+//! memory, and settles one batch after the other while the next one fills. The peer reads the rows
 //! that our side wrote and inserts them into the same schema.
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::peer::sqlite;
 
 const TARGET: Target = Target::AtLeast { floor: 0.5, goal: 0.8 };
 const MEASURED: &str = "durable reservations without HTTP";
-/// Tickets in progress at once, as with that many connections.
+/// The number of tickets in progress at once, as with that many connections.
 const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 
@@ -69,7 +69,7 @@ fn against_inserts(config: &BenchConfig) -> Result<Figure> {
     )))
 }
 
-/// Names as shops choose them: not short, and not in order.
+/// Returns names as shops choose them: not short, and not in order.
 fn names(number: u64) -> Option<(BuyerId, RequestKey)> {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Some((
@@ -116,7 +116,7 @@ fn now() -> Millis {
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Opens a sale with this many units, all granted to one slot.
+/// Opens a sale with this many units, and grants all of them to one slot.
 async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     let item = NewItem {
         name: "item".into(),

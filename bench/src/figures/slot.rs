@@ -1,4 +1,4 @@
-//! The memory that a slot keeps for each remembered request, measured in a separate process.
+//! Measures the memory that a slot keeps for each remembered request, in a separate process.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -9,10 +9,10 @@ use doorbuster_core::{
 
 use crate::process;
 
-/// Bytes per request, measured in a child process.
+/// Returns the bytes per request, measured in a child process.
 ///
 /// # Errors
-/// When that process fails.
+/// Fails if that process fails.
 pub fn measure_in_child(requests: u32) -> Result<f64> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--slot-alone", &requests.to_string()])
@@ -25,7 +25,7 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
 /// Growth of this process in bytes per settled and acknowledged request.
 ///
 /// # Errors
-/// When the slot refuses a request.
+/// Fails if the slot refuses a request.
 pub fn measure_in_process(requests: u32) -> Result<f64> {
     let key = IdKey::new([7; 32]);
     let mut slot = Slot::new(ItemId(1));

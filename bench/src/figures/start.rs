@@ -1,4 +1,4 @@
-//! R11: the time to readiness, the memory at rest, and the size of the binary.
+//! R11: the time until the server is ready, its memory at rest, and the size of the binary.
 use std::path::Path;
 use std::process::Command;
 
@@ -29,7 +29,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// From the start of the process to its first `200` at `/readyz`, in milliseconds.
+/// Measures the time from the start of the process to its first `200` at `/readyz`, in
+/// milliseconds.
 fn ready(config: &BenchConfig, is_empty: bool) -> Result<Figure> {
     let dir = config.temp_dir("start")?;
     let mut times = Vec::new();
@@ -54,7 +55,8 @@ fn at_rest(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R11", "", SIZE).with_value(resident as f64 / MIB, "MiB"))
 }
 
-/// The distributed binary if it was built, else this one without its symbols.
+/// Measures the binary for distribution if it was built, and otherwise this binary without its
+/// symbols.
 fn binary(config: &BenchConfig) -> Result<Figure> {
     let size =
         |path: &Path| anyhow::Ok(std::fs::metadata(path).context("the binary")?.len() as f64 / MIB);

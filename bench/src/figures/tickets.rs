@@ -1,5 +1,5 @@
-//! S1: how many tickets per second a slot in memory issues; and its lock against a task that owns
-//! the slot and is called through a channel.
+//! S1: how many tickets per second a slot in memory issues. Its lock is also compared with a task
+//! that owns the slot and is called through a channel.
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,9 +23,9 @@ const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
 const BESIDE: &str = "tickets of a slot in memory, 64 requests at a time on two threads";
 const RATIO: Target = Target::AtLeast { floor: 1.0, goal: 2.0 };
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
-/// Tickets that are taken and acknowledged together, as by a settler.
+/// The number of tickets that are taken and acknowledged together, as a settler does.
 const BATCH: usize = SETTLE_BATCH_MAX;
-/// Requests in progress at once.
+/// The number of requests in progress at once.
 const UNDER_WAY: usize = 64;
 
 /// Measures S1.
@@ -36,14 +36,14 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// From the first ticket to the last acknowledgement, on one thread.
+/// Measures the time from the first ticket to the last acknowledgement, on one thread.
 fn single_thread(config: &BenchConfig) -> Result<Figure> {
     let requests = requests(config)?;
     let runtime = Builder::new_current_thread().build()?;
     let mut rates = Vec::new();
     for round in 0..=config.rounds {
         let rate = runtime.block_on(issue_and_acknowledge(&requests))?;
-        // The first round warms up.
+        // The first round is the warm-up.
         if round > 0 {
             rates.push(rate);
         }
@@ -80,7 +80,8 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
     Ok(rate)
 }
 
-/// Tickets of concurrent requests: a short lock against one owning task.
+/// Measures tickets of concurrent requests: a short lock, compared with one task that owns the
+/// slot.
 fn concurrent(config: &BenchConfig) -> Result<Figure> {
     let requests = Arc::new(requests(config)?);
     let runtime = Builder::new_multi_thread().worker_threads(2).build()?;
@@ -120,7 +121,7 @@ fn by_owner(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64
     })
 }
 
-/// Tickets per second when `ask` gets each.
+/// Returns the tickets per second if `ask` gets each ticket.
 fn timed<F>(
     runtime: &Runtime,
     requests: &Arc<Vec<TicketRequest>>,

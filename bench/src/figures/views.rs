@@ -25,10 +25,10 @@ mod page_visits;
 
 use page_visits::PageVisits;
 
-/// The CDN may fetch one status per second and one sale per minute. The opening adds another URL
-/// for a moment.
+/// The target. A CDN would fetch one status per second and one sale per minute. The opening adds
+/// another URL for a moment.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
-/// One page view per this many known buyers.
+/// The number of known buyers for each page view.
 const BUYERS_PER_VIEW: u32 = 10;
 const SALE: &str = "spring";
 /// Routes that the buyers' pages request.
@@ -115,7 +115,7 @@ fn export(config: &BenchConfig, sale_server: &SaleServer, folder: &Path) -> Resu
     Ok(())
 }
 
-/// The assets that a page names.
+/// Returns the assets that a page names.
 fn assets(page: &str) -> Vec<String> {
     let name = |rest: &str| rest.split(['"', '\'']).next().map(|name| format!("/assets/{name}"));
     page.split("/assets/")

@@ -1,5 +1,5 @@
-//! E7: the latency of orders by admitted buyers while ten times as many buyers as a node admits
-//! join a waiting room that opens automatically.
+//! E7: the latency of orders by admitted buyers while a crowd joins a waiting room that opens
+//! automatically. The crowd is ten times as large as the number of buyers that a node admits.
 //!
 //! Admitted buyers have a pass and buy at a steady rate. Each of the other buyers joins once.
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,15 +21,16 @@ const MEASURED: &str = "p99 of an admitted buyer's order, ten times too many buy
 const SALE: &str = "spring";
 const DOOR: &str =
     r#"{"front_door":{"waiting_room":"auto","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
-/// Buyers that a node admits per second (`doorbuster-server`, `ARRIVALS_PER_SEC_MAX`).
+/// The number of buyers that a node admits per second (`doorbuster-server`,
+/// `ARRIVALS_PER_SEC_MAX`).
 const ADMITTED_PER_SEC: f64 = 2_000.0;
-/// How many times that number of buyers arrive.
+/// How many times that number of buyers arrives.
 const OVERLOAD_FACTOR: f64 = 10.0;
-/// Orders per second of admitted buyers: half of the admissions.
+/// The orders per second of admitted buyers: half of the admissions.
 const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
 /// Units for the admitted buyers and for some of the others, so that the queue moves.
 const STOCK: u64 = 100_000;
-/// A latency below this is not noticed, in milliseconds.
+/// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
 
 /// Measures E7.
@@ -40,11 +41,11 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug)]
 struct Measured {
-    /// 99th percentile of an order, in milliseconds: with the crowd, and before it.
+    /// The 99th percentile of an order, in milliseconds, with the crowd and before.
     with: f64,
     without: f64,
     joined_per_sec: f64,
-    /// 99th percentile of joining, in milliseconds.
+    /// The 99th percentile of joining, in milliseconds.
     entering: f64,
     waiting: u64,
     busy: f64,
@@ -81,7 +82,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     sale_server.server().change(SALE, DOOR)?;
     let time = config.time * 2;
     let seconds = (time + config.time).as_secs_f64();
-    // A tenth more than the average, because arrivals are random.
+    // The number is a tenth above the average, because arrivals are random.
     let inside = sale_server::buyers("inside", (ADMITTED_ORDERS_PER_SEC * 2.2 * seconds) as u32);
     let passes = Passes::new(&inside, SALE, ITEM, PassKind::Good);
     let crowd =
@@ -103,7 +104,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
             over.store(true, Ordering::Release);
             joined
         });
-        // Runs until the crowd has its last answers.
+        // This load runs until the crowd has its last answers.
         let long = Load { time: time + Duration::from_secs(30), ..orders };
         let meanwhile = long.run(&mut StoppableScript { script: &mut script, over: &over });
         (meanwhile, joined.join().expect("the generator does not panic"))

@@ -1,7 +1,7 @@
--- The classic pre-deduction: two fields of one hash. It stores no buyer, no request key, no limit
--- and no record.
--- KEYS[1]: hash with the fields Total and Booked. ARGV[1]: units wanted.
--- Returns the units booked: all requested units, or 0. It never books more than Total.
+-- The classic pre-deduction, with two fields of one hash. It stores no buyer, no request key, no
+-- limit and no record.
+-- KEYS[1]: the hash with the fields Total and Booked. ARGV[1]: the requested units.
+-- Returns the booked units: all requested units, or 0. It never books more than Total.
 local n = tonumber(ARGV[1])
 if not n or n == 0 then
   return 0

@@ -1,4 +1,4 @@
-//! nginx as the cache in front of a server. The configuration is the documented one with other
+//! nginx as the cache in front of a server. It has the documented configuration, with other
 //! addresses and paths.
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,7 +25,7 @@ impl Cache {
     /// Starts nginx, which serves `folder` and forwards other requests to `server`.
     ///
     /// # Errors
-    /// When nginx is not installed or does not start.
+    /// Fails if nginx is not installed or does not start.
     pub fn start(parent: &Path, folder: &Path, server: SocketAddr) -> Result<Self> {
         let dir = TempDir::new(parent, "cache")?;
         let addr = process::free_address()?;
@@ -48,21 +48,21 @@ impl Cache {
         Ok(Self { addr, process, _dir: dir })
     }
 
-    /// The address that nginx listens on.
+    /// Returns the address that nginx listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The nginx process.
+    /// Returns the nginx process.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
     }
 }
 
-/// The documented site in one process, which is the worker itself. It writes no logs and keeps
-/// connections open.
+/// Returns the documented site for nginx as a single process, which is also the worker. It writes
+/// no logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Result<String> {
     let (_, rest) = GUIDE.split_once("```nginx\n").context("the guide has no configuration")?;
     let (site, _) = rest.split_once("\n```").context("the configuration has no end")?;

@@ -13,7 +13,7 @@ use crate::naive::QUEUE;
 use crate::process::{self, Process, ProcessSpec};
 use crate::temp_dir::TempDir;
 
-/// Longest time until the consumer has inserted the list.
+/// The longest time until the consumer has inserted the whole list.
 const DRAINED_WITHIN: Duration = Duration::from_secs(300);
 
 /// The processes of the naive design.
@@ -30,7 +30,7 @@ impl Naive {
     /// Starts Redis, PostgreSQL and the handler process.
     ///
     /// # Errors
-    /// When a part does not start.
+    /// Fails if a part does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let (redis, postgres) = (Redis::start(parent)?, Postgres::start(parent)?);
         let (addr, dir) = (process::free_address()?, TempDir::new(parent, "naive")?);
@@ -42,7 +42,7 @@ impl Naive {
     /// Starts the handler process.
     ///
     /// # Errors
-    /// When the handler does not become ready.
+    /// Fails if the handler does not become ready.
     pub fn serve(&mut self) -> Result<()> {
         self.postgres.query(
             "CREATE TABLE IF NOT EXISTS naive_order (id bigserial PRIMARY KEY, buyer text NOT \
@@ -67,7 +67,7 @@ impl Naive {
         Ok(())
     }
 
-    /// The address that the handler listens on.
+    /// Returns the address that the handler listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -76,7 +76,7 @@ impl Naive {
     /// Resets the stock and removes all orders.
     ///
     /// # Errors
-    /// When Redis or PostgreSQL fails.
+    /// Fails if Redis or PostgreSQL fails.
     pub fn reset(&mut self) -> Result<()> {
         self.redis.stock(PLENTY_OF_STOCK)?;
         self.postgres.query("TRUNCATE naive_order").map(drop)
@@ -85,7 +85,7 @@ impl Naive {
     /// Kills the handler process.
     ///
     /// # Errors
-    /// When the process cannot be killed.
+    /// Fails if the process cannot be killed.
     pub fn kill(&mut self) -> Result<()> {
         let mut process = self.process.take().context("the handler does not run")?;
         process.stop(Signal::KILL).map(drop)
@@ -94,7 +94,7 @@ impl Naive {
     /// Empties the peer's Redis, as a restart does.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// Fails if Redis does not answer.
     pub fn empty_redis(&mut self) -> Result<()> {
         self.redis.command(&["FLUSHALL"]).map(drop)
     }
@@ -103,7 +103,7 @@ impl Naive {
     /// orders.
     ///
     /// # Errors
-    /// When the list does not become empty.
+    /// Fails if the list does not become empty.
     pub fn orders(&mut self) -> Result<u64> {
         let until = Instant::now() + DRAINED_WITHIN;
         let mut before = None;
@@ -120,22 +120,22 @@ impl Naive {
         }
     }
 
-    /// Units that the peer's counter has deducted.
+    /// Returns the units that the peer's counter has deducted.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// Fails if Redis does not answer.
     pub fn reserved_units(&mut self) -> Result<u64> {
         self.redis.reserved_units()
     }
 
-    /// The key of the counter, which is the item's name.
+    /// Returns the key of the counter, which is the item's name.
     #[must_use]
     pub fn item() -> &'static str {
         ITEM
     }
 }
 
-/// The path of the bench program. In a test the running program is another one.
+/// Returns the path of the bench program. In a test, the running program is a different one.
 fn program() -> Result<std::path::PathBuf> {
     let mine = std::env::current_exe()?;
     let beside =

@@ -23,7 +23,7 @@ impl Nginx {
     /// Starts nginx on this core; it answers every request with `body`.
     ///
     /// # Errors
-    /// When nginx is not installed or does not start.
+    /// Fails if nginx is not installed or does not start.
     pub fn start(parent: &Path, body: &str, core: Option<usize>) -> Result<Self> {
         let dir = TempDir::new(parent, "nginx")?;
         let addr = process::free_address()?;
@@ -46,18 +46,19 @@ impl Nginx {
         Ok(Self { addr, _process: process, _dir: dir })
     }
 
-    /// The address that nginx listens on.
+    /// Returns the address that nginx listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 }
 
-/// One process, which is the worker itself. It writes no logs and keeps connections open.
+/// Returns the configuration of nginx as a single process, which is also the worker. It writes no
+/// logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, body: &str) -> String {
     let dir = dir.display();
-    // In nginx's quotes, quotes and backslashes are escaped with a backslash. A dollar sign would
-    // begin a variable.
+    // In nginx's quotes, a backslash escapes quotes and backslashes. A dollar sign would begin a
+    // variable.
     let body = body.replace('\\', "\\\\").replace('\'', "\\'").replace('$', "");
     format!(
         "daemon off;
@@ -105,7 +106,7 @@ mod tests {
             core: None,
         };
         let run = load.run(&mut RepeatedRequest::get("/")).expect("answers");
-        run.only(&[AnswerKind::Fine]).expect("only successful answers");
+        run.only(&[AnswerKind::Fine]).expect("every answer is successful");
         assert!(run.sent == run.total() && run.total() >= 4, "{run:?}");
     }
 }

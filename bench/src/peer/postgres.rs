@@ -1,5 +1,5 @@
-//! PostgreSQL with the hot row: every order updates the same row and inserts its own, in one
-//! statement, durable at its commit.
+//! PostgreSQL with the hot row. Every order updates the same row and inserts its own row in one
+//! statement, which is durable at its commit.
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +31,7 @@ impl Postgres {
     /// Creates a database in its own directory and starts PostgreSQL on a socket there.
     ///
     /// # Errors
-    /// When PostgreSQL is not installed or does not start.
+    /// Fails if PostgreSQL is not installed or does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let programs = programs()?;
         let dir = TempDir::new(parent, "postgres")?;
@@ -73,11 +73,10 @@ impl Postgres {
         Ok(Self { process, programs, dir })
     }
 
-    /// Measures the orders per second over this time, from an empty table, and compares them with
-    /// the rows.
+    /// Measures the orders per second over this time, starting with an empty table, and compares
+    /// them with the rows.
     ///
-    /// # Errors
-    /// When a client failed, or the rows do not match the orders.
+    /// # Errors Fails if a client failed, or the rows do not match the orders.
     pub fn hot_row(&self, time: Duration) -> Result<f64> {
         let start = format!(
             "DROP TABLE IF EXISTS orders, item;
@@ -125,7 +124,7 @@ impl Postgres {
         Ok(rate)
     }
 
-    /// The address for a program that connects.
+    /// Returns the address for a program that connects.
     #[must_use]
     pub fn address(&self) -> String {
         format!("host={} user={USER} dbname={USER}", self.dir.path().display())
@@ -134,7 +133,7 @@ impl Postgres {
     /// Runs SQL and returns the rows as text.
     ///
     /// # Errors
-    /// When the SQL fails.
+    /// Fails if the SQL fails.
     pub fn query(&self, sql: &str) -> Result<String> {
         query(&self.programs, self.dir.path(), sql)
     }
@@ -142,7 +141,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A fast shutdown does not wait for clients. Dropping the process kills it if necessary.
+        // A fast shutdown does not wait for clients. If it fails, dropping the process kills it.
         drop(self.process.stop(Signal::INT));
     }
 }
@@ -223,7 +222,7 @@ mod tests {
     #[test]
     fn every_order_of_the_hot_row_adds_a_row_and_takes_a_unit() {
         let postgres = Postgres::start(&std::env::temp_dir()).expect("postgresql is installed");
-        let rate = postgres.hot_row(Duration::from_secs(1)).expect("rows that add up");
+        let rate = postgres.hot_row(Duration::from_secs(1)).expect("the rows add up");
         assert!(rate > 0.0);
     }
 }

@@ -30,7 +30,7 @@ impl Redis {
     /// Starts a Redis that stores nothing on disk.
     ///
     /// # Errors
-    /// When Redis is not installed or does not start.
+    /// Fails if Redis is not installed or does not start.
     pub fn start(parent: &Path) -> Result<Self> {
         let dir = TempDir::new(parent, "redis")?;
         let addr = process::free_address()?;
@@ -68,7 +68,7 @@ impl Redis {
         })
     }
 
-    /// The address that Redis listens on.
+    /// Returns the address that Redis listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -77,7 +77,7 @@ impl Redis {
     /// Loads the script and returns its digest.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// Fails if Redis refuses.
     pub fn load_script(&mut self) -> Result<String> {
         self.command(&["SCRIPT", "LOAD", RESERVE_SCRIPT])
     }
@@ -85,15 +85,15 @@ impl Redis {
     /// Resets the counter to this stock.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// Fails if Redis refuses.
     pub fn stock(&mut self, total: u64) -> Result<()> {
         self.command(&["HSET", ITEM, "Total", &total.to_string(), "Booked", "0"]).map(drop)
     }
 
-    /// The number of booked units.
+    /// Returns the number of booked units.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// Fails if Redis refuses.
     pub fn reserved_units(&mut self) -> Result<u64> {
         self.command(&["HGET", ITEM, "Booked"])?.parse().context("Booked is not a number")
     }
@@ -101,7 +101,7 @@ impl Redis {
     /// Runs a command whose reply is an integer, a status or a string.
     ///
     /// # Errors
-    /// When Redis refuses.
+    /// Fails if Redis refuses.
     pub fn command(&mut self, words: &[&str]) -> Result<String> {
         self.control.get_mut().write_all(&resp::command(words))?;
         let mut line = String::new();
@@ -141,7 +141,8 @@ mod tests {
             core: None,
         };
         let run = load.run(&mut Evalsha::new(&digest, ITEM, "1")).expect("answers");
-        run.only(&[AnswerKind::Accepted, AnswerKind::SoldOut]).expect("only accepted and sold out");
+        run.only(&[AnswerKind::Accepted, AnswerKind::SoldOut])
+            .expect("every answer accepts or refuses");
         assert_eq!(
             (run.count(AnswerKind::Accepted), redis.reserved_units().expect("a count")),
             (100, 100)

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The store's settings, except that SQLite itself checkpoints the log, and not a separate thread.
+/// The store's settings. Here SQLite itself checkpoints the log, and not a separate thread.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";
 /// Suffix of a store's file.
 const SUFFIX: &str = ".sqlite3";
 
-/// The store's file in a directory.
+/// Returns the store's file in a directory.
 ///
 /// # Errors
-/// When the directory has no such file.
+/// Fails if the directory has no such file.
 pub fn file_in(dir: &Path) -> Result<PathBuf> {
     let entries = std::fs::read_dir(dir).with_context(|| dir.display().to_string())?;
     let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -33,10 +33,10 @@ pub struct Rows {
     events: Vec<Event>,
 }
 
-/// Buyer, item, units.
+/// The buyer, the item and the units of a quota.
 type Quota = (String, i64, i64);
-/// Type and actor of an event; then grant and number of its order, its time, and the order's
-/// `pay_by`.
+/// The type and the actor of an event. Then the grant and number of its order, its time, and the
+/// order's `pay_by`.
 type Event = (String, String, [i64; 4]);
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Rows {
     /// Reads the rows of a store.
     ///
     /// # Errors
-    /// When SQLite fails.
+    /// Fails if SQLite fails.
     pub fn read(file: &Path) -> Result<Self> {
         let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
@@ -104,8 +104,7 @@ impl Rows {
     /// Inserts the rows into a new file, `batch` orders in each transaction, and returns the
     /// duration. Each transaction is durable before the next one begins.
     ///
-    /// # Errors
-    /// When SQLite fails, or a row is missing afterwards.
+    /// # Errors Fails if SQLite fails, or a row is missing afterwards.
     pub fn insert(&self, file: &Path, batch: usize) -> Result<Duration> {
         let mut db = Connection::open(file)?;
         db.execute_batch(SETTINGS)?;

@@ -1,4 +1,4 @@
-//! An operator's client of our server: one request at a time, each over its own connection.
+//! An operator's client of our server. It sends one request at a time, each over a new connection.
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -19,7 +19,7 @@ pub struct Reply {
 /// Sends one request.
 ///
 /// # Errors
-/// When the connection fails or the answer is not valid HTTP.
+/// Fails if the connection fails or the answer is not valid HTTP.
 pub fn send_request(
     addr: SocketAddr,
     method: &str,
@@ -57,13 +57,14 @@ pub struct NewSale<'a> {
 }
 
 impl NewSale<'_> {
-    /// The body that creates the sale.
+    /// Returns the body that creates the sale.
     #[must_use]
     pub fn json(&self) -> String {
         json!({
             "id": self.id,
             "title": "A bench",
-            // All buyers have one address. The cost of limits is measured separately.
+            // All buyers have one address, so the sale has no limits. The cost of limits is
+            // measured separately.
             "front_door": {"limits": {"buyer": null, "ip": null, "interface": null}},
             "items": [{
                 "id": "item",
@@ -78,7 +79,7 @@ impl NewSale<'_> {
     }
 }
 
-/// The units of an item by place.
+/// The units of an item in each state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StockRow {
     /// All units.
@@ -97,7 +98,7 @@ impl StockRow {
     /// Reads the only row of the server's answer.
     ///
     /// # Errors
-    /// When the answer has no row.
+    /// Fails if the answer has no row.
     pub fn read(value: &Value) -> Result<Self> {
         let row = &value["items"][0];
         let number =
@@ -111,7 +112,7 @@ impl StockRow {
         })
     }
 
-    /// Whether the places add up to all units.
+    /// Returns whether the units in all states add up to all units.
     #[must_use]
     pub fn adds_up(&self) -> bool {
         self.total == self.pool + self.in_slots + self.held + self.paid

@@ -1,4 +1,4 @@
-//! Request bodies, read strictly: every fault is found and named by its pointer.
+//! Reads request bodies strictly: it reports every fault with its pointer.
 //!
 //! A body that is not UTF-8 JSON, or not an object, is `400 malformed_request`; any other fault is
 //! `422 invalid_request`. Deep nesting uses no stack, because only expected members are parsed.

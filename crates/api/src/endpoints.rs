@@ -59,9 +59,9 @@ impl Method {
 /// Who may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Anyone.
+    /// Anyone may call the endpoint.
     Public,
-    /// A buyer, by the shop's token.
+    /// A buyer with the shop's token.
     Buyer,
     /// A buyer, for the buyer's own data, or any operator.
     BuyerOrOperator,
@@ -103,7 +103,7 @@ pub struct Body {
 
 /// One endpoint.
 pub struct Endpoint {
-    /// Its method.
+    /// The endpoint's method.
     pub method: Method,
     /// The path, with the names of parameters in braces.
     pub path: &'static str,
@@ -111,9 +111,9 @@ pub struct Endpoint {
     pub id: &'static str,
     /// The endpoint's chapter.
     pub chapter: Chapter,
-    /// Who may call.
+    /// Who may call the endpoint.
     pub auth: Auth,
-    /// What it does, in one line.
+    /// What the endpoint does, in one line.
     pub summary: &'static str,
     /// Further description; may be empty.
     pub description: &'static str,

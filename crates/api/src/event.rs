@@ -1,5 +1,5 @@
-//! Events that pages receive: the same JSON over SSE and WebSocket. An event is only a hint; `GET`
-//! shows the stored state.
+//! Events that pages receive, with the same JSON over SSE and WebSocket. An event is only a hint;
+//! `GET` shows the stored state.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -50,16 +50,16 @@ pub enum Event {
         place: String,
         /// The entry's state.
         state: PlaceState,
-        /// How many entries are admitted before it, and 1.
+        /// The number of entries that are admitted before it, plus 1.
         position: Option<u64>,
-        /// When it is expected to be admitted.
+        /// The expected time until the entry is admitted.
         estimate_secs: Option<EstimateSecs>,
-        /// The time until which it is admitted.
+        /// The time until which the entry is admitted.
         admitted_until: Option<Time>,
     },
     /// The server accepted a newer token on an open WebSocket.
     Renewed {
-        /// When that token expires.
+        /// When the newer token expires.
         expires_at: Time,
     },
 }

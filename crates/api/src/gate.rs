@@ -15,10 +15,10 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequirementMode {
-    /// Not required.
+    /// The sale does not require it.
     #[default]
     Off,
-    /// Required for every purchase.
+    /// The sale requires it for every purchase.
     Required,
 }
 
@@ -46,7 +46,7 @@ pub enum Room {
     Off,
     /// Buyers wait when more arrive than can be admitted.
     Auto,
-    /// Every buyer goes through it.
+    /// Every buyer must pass through the waiting room.
     Always,
 }
 
@@ -63,7 +63,7 @@ impl RequirementMode {
         }
     }
 
-    /// Whether it is required.
+    /// Whether the sale requires it.
     #[must_use]
     pub const fn is_required(self) -> bool {
         matches!(self, Self::Required)

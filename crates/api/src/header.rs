@@ -66,7 +66,7 @@ impl BodyType {
         }
     }
 
-    /// Whether a `Content-Type` with this `value` is one of them, in UTF-8 if it names a charset.
+    /// Whether `value` is an accepted `Content-Type`. If it names a charset, this must be UTF-8.
     #[must_use]
     pub fn matches(self, value: &[u8]) -> bool {
         // Nearly every client sends exactly this value, so it is compared first.
@@ -86,7 +86,7 @@ fn is_foreign_charset(parameter: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"charset") && !unquote(value).eq_ignore_ascii_case(b"utf-8")
 }
 
-/// Comma-separated elements of all `values`, trimmed, without empty ones.
+/// The comma-separated elements of all `values`, trimmed; empty elements are left out.
 fn elements<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
     values
         .into_iter()

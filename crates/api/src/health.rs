@@ -34,7 +34,7 @@ pub struct ReadinessFacts {
 pub struct DatabaseFence {
     /// The fencing number. It rises with each failover.
     pub fence: i64,
-    /// Random. It tells apart two histories with the same number.
+    /// A random value that distinguishes two histories with the same number.
     pub token: String,
     /// The timeline of the database.
     pub timeline: i64,

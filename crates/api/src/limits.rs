@@ -39,13 +39,13 @@ pub const IMAGE_BYTES_MAX: usize = 2_048;
 /// Highest limit per buyer; more: `422`.
 pub const LIMIT_PER_BUYER_MAX: u32 = 1_000_000;
 
-/// Limit per buyer when a new item names none.
+/// Limit per buyer when a new item has no limit.
 pub const LIMIT_PER_BUYER_DEFAULT: u32 = 1;
 
 /// Longest payment window, in seconds; longer: `422`.
 pub const HOLD_SECS_MAX: u32 = 86_400;
 
-/// Payment window when a new item names none, in seconds.
+/// Payment window when a new item has none, in seconds.
 pub const HOLD_SECS_DEFAULT: u32 = 900;
 
 /// Longest extension of an order's payment window, in seconds; longer: `422`.
@@ -58,23 +58,23 @@ pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 /// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
 pub const LIMIT_MAX: u32 = 10_000_000;
 
-/// Least effort of a proof of work, in keys that a device tries on the average; less: `422`.
+/// Least effort of a proof of work, in keys that a device tries on average; less: `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
 /// Largest effort of a proof of work; more: `422`. At one key a millisecond, as on a slow phone,
 /// the worst case takes 80 seconds of the two minutes.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
-/// Effort of a proof of work for a sale that names none.
+/// Effort of a proof of work for a sale that sets no effort.
 pub const POW_EFFORT_DEFAULT: u32 = 5_000;
 
 /// Longest URL of an endpoint that receives events, in bytes; longer: `422`.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 
-/// Longest time that a replaced secret still signs, in seconds; longer: `422`.
+/// Longest time for which a replaced secret still signs, in seconds; longer: `422`.
 pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;
 
-/// Default time that a replaced secret still signs, in seconds.
+/// Default time for which a replaced secret still signs, in seconds.
 pub const OVERLAP_SECS_DEFAULT: u32 = 86_400;
 
 /// Longest challenge that a client sends back, in characters; longer: `422`.
@@ -92,7 +92,7 @@ pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 /// Most buyers that one access code may serve; more: `422`.
 pub const CODE_USES_MAX: u32 = 1_000_000;
 
-/// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer one is ignored.
+/// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer wait is ignored.
 pub const WAIT_SECS_MAX: u32 = 30;
 
 /// Default wait of a purchase for its verdict, in seconds.
@@ -101,7 +101,7 @@ pub const WAIT_SECS_DEFAULT: u32 = 2;
 /// Most entries of a page; more: `422`.
 pub const PAGE_MAX: u32 = 200;
 
-/// Characters of a text that a list of sales is searched for.
+/// Longest text in a search for sales, in characters.
 pub const SEARCH_CHARS_MAX: usize = 64;
 /// Entries of a page when `limit` is absent.
 pub const PAGE_DEFAULT: u32 = 50;

@@ -39,7 +39,7 @@ pub enum EventType {
     OrderRefused,
     /// A payment that pays for no order goes back.
     PaymentRefunded,
-    /// Money went back although the shop did not request it, or such a reversal was cancelled.
+    /// Money went back although the shop did not request it, or a reversal was cancelled.
     PaymentReversed,
     /// The sale opened.
     SaleOpened,
@@ -97,10 +97,10 @@ impl EventType {
 pub struct Notification<'a> {
     /// The event's id, which is also `webhook-id`: the same for each attempt and each endpoint.
     pub id: &'a str,
-    /// What happened.
+    /// The type of the event.
     #[serde(rename = "type")]
     pub what: &'static str,
-    /// When it happened.
+    /// When the event happened.
     pub timestamp: Time,
     /// The object that the event is about.
     pub data: NotificationData,
@@ -128,7 +128,7 @@ pub enum NotificationData {
 /// `order.extended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderData {
-    /// The order after the change, as `GET /v1/orders/{order}` showed it then.
+    /// The order after the change, as `GET /v1/orders/{order}` showed it at that time.
     pub order: Order,
     /// `true` in the `order.reserved` of an order from the waitlist; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ pub struct RefusedData {
 pub struct PaymentData {
     /// The payment.
     pub payment: Payment,
-    /// Its refund, as it was when the server created it.
+    /// The refund of the payment, in its first state.
     pub refund: Refund,
 }
 
@@ -211,8 +211,8 @@ pub fn names_event(named: &str, id: &str) -> bool {
     named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))
 }
 
-/// 40 bits of FNV-1a over the fields that make an event distinct. It distinguishes events and
-/// proves nothing. It must never change.
+/// 40 bits of FNV-1a over the fields that make an event distinct. The fingerprint only
+/// distinguishes events. The algorithm must never change.
 fn event_fingerprint(what: &str, at_ms: i64, about: &str) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let bytes = what.bytes().chain([0]).chain(at_ms.to_be_bytes()).chain(about.bytes());

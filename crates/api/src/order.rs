@@ -55,7 +55,7 @@ impl OrderState {
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null, "ended_at": null
 })))]
 pub struct Order {
-    /// The order's id. It is the id that a `202` named, and it never changes.
+    /// The order's id. It never changes, and equals the id in an earlier `202`.
     pub id: String,
     /// The order's sale.
     pub sale: String,
@@ -72,12 +72,12 @@ pub struct Order {
     pub state: OrderState,
     /// When the units were reserved.
     pub reserved_at: Time,
-    /// The end of the hold, unless the order is paid before.
+    /// The time until which the order waits for payment.
     pub pay_by: Time,
-    /// When it was paid.
+    /// When the order was paid.
     #[schema(required = true)]
     pub paid_at: Option<Time>,
-    /// When it was cancelled, expired or refunded.
+    /// When the order was cancelled, expired or refunded.
     #[schema(required = true)]
     pub ended_at: Option<Time>,
 }
@@ -145,7 +145,7 @@ pub struct WaitingOrder {
     pub units: u32,
     /// Always `waiting`.
     pub state: WaitingState,
-    /// The number of entries before it.
+    /// The number of entries before this entry.
     pub ahead: u64,
     /// When the buyer joined.
     pub joined_at: Time,
@@ -223,7 +223,7 @@ pub struct RefusedOrder {
     pub code: RefusalCode,
 }
 
-/// What an order's id refers to now; `state` says which.
+/// What an order's id refers to; `state` says which form it has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrder {
@@ -275,15 +275,15 @@ impl AnyOrder {
 /// One step in an order's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntry {
-    /// When it happened.
+    /// When the step happened.
     pub at: Time,
     /// What happened: `order.reserved`, `order.paid`, `order.extended`, `payment.refunded`,
     /// `payment.reversed` and so on.
     pub event: String,
     /// The order's state after this step.
     pub state: OrderState,
-    /// Who did it: `buyer`, `engine`, `provider:` and its name, or `operator:` and the key's id.
-    /// Buyers see only `operator`.
+    /// Who made the step: `buyer`, `engine`, `provider:` and its name, or `operator:` and the key's
+    /// id. Buyers see only `operator`.
     pub by: String,
     /// The given reason, or `null`. Buyers always see `null` for an operator's step, because
     /// operators write reasons for operators.
@@ -308,7 +308,7 @@ pub struct HistoryEntry {
 pub struct History {
     /// Each step, oldest first.
     pub history: Vec<HistoryEntry>,
-    /// Refunds of its payments, oldest first.
+    /// Refunds of the order's payments, oldest first.
     pub refunds: Vec<OrderRefund>,
     /// When the last payment attempt failed, while the order waits for payment; the buyer can try
     /// again. `null` if no attempt failed.

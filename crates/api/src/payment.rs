@@ -30,7 +30,7 @@ pub struct PaymentEvent {
     /// `refund.settled` or `refund.failed`; others are ignored.
     #[serde(rename = "type")]
     pub kind: String,
-    /// When it happened.
+    /// When the event happened. The server does not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Time>,
     /// What the message is about.
@@ -67,9 +67,9 @@ pub enum Outcome {
     Refunded,
     /// The message was recorded.
     Noted,
-    /// The message or its payment was handled before. Nothing was done.
+    /// The message or its payment was handled before, so the message has no effect.
     Repeated,
-    /// The message has no effect here, or names an unknown payment or refund. Nothing was done.
+    /// The server does not use the message, or does not know its payment or refund.
     Ignored,
 }
 

@@ -1,7 +1,7 @@
 //! Refusals and failures as RFC 9457 problems, with a closed set of codes.
 //!
-//! Each constructor of [`Problem`] requires all members of its code. So there is no `sold_out`
-//! without `may_return`, and no `429` without `Retry-After`.
+//! Each constructor of [`Problem`] requires all members of its code. So each `sold_out` has
+//! `may_return`, and each `429` has `Retry-After`.
 
 mod body;
 mod code;
@@ -130,7 +130,7 @@ impl Problem {
         Self::with_members(Code::NotEligible, detail, ExtraMembers::Requirement(requirement))
     }
 
-    /// `403`: the sale requires a purchase pass, and none was sent.
+    /// `403`: the sale requires a purchase pass, and the request has no pass.
     #[must_use]
     pub fn pass_required() -> Self {
         Self::without_members(Code::PassRequired, "this sale requires a Purchase-Pass")
@@ -297,7 +297,7 @@ impl Problem {
         Self::without_members(Code::AlreadyExists, detail)
     }
 
-    /// `412`: the object's version is not the one in `If-Match`.
+    /// `412`: the object's version differs from `If-Match`.
     #[must_use]
     pub fn precondition_failed() -> Self {
         Self::without_members(
@@ -337,10 +337,11 @@ impl Problem {
         )
     }
 
-    /// `503`: the server has too many requests; nothing was done.
+    /// `503`: the server has too many requests and did not handle this request.
     #[must_use]
     pub fn overloaded(retry_after: u32) -> Self {
-        let detail = "the server is overloaded; nothing was done; send the same request again";
+        let detail =
+            "the server is overloaded and did not handle the request; send the same request again";
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 

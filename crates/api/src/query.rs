@@ -171,7 +171,7 @@ impl OrderQuery {
 /// `GET /v1/admin/payments` and `GET /v1/admin/refunds`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoneyQuery {
-    /// Only of this order, as the payment named it.
+    /// Only objects of this order, as the payment named it.
     pub order: Option<String>,
     /// The page.
     pub page: Page,
@@ -213,7 +213,7 @@ pub fn parse_followed_sales(query: &str) -> Result<Vec<String>, Problem> {
     pairs.into_result(sales)
 }
 
-/// Parses the sale to export; absent for all sales.
+/// Parses the sale to export. Without the parameter, all sales are exported.
 ///
 /// # Errors
 /// `422` for an invalid name.

@@ -39,7 +39,7 @@ pub struct DemoReport {
     pub stock: u64,
     /// Orders at the end.
     pub orders: u64,
-    /// Units in those orders.
+    /// Units in all orders at the end.
     pub units_sold: u64,
     /// Units left over.
     pub units_left: u64,

@@ -61,10 +61,10 @@ pub struct Sale {
     pub id: String,
     /// The title on the page.
     pub title: String,
-    /// When it opens, if the time is set.
+    /// When the sale opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When it closes, if the time is set.
+    /// When the sale closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
     /// The items on sale.
@@ -78,14 +78,14 @@ pub struct Item {
     pub id: String,
     /// The title on the page.
     pub title: String,
-    /// A longer text, possibly empty.
+    /// The description of the item, possibly empty.
     pub description: String,
     /// URL of a picture.
     #[schema(required = true)]
     pub image: Option<String>,
     /// Price of one unit.
     pub price: Money,
-    /// The price elsewhere, for comparison.
+    /// A price for comparison, such as the usual price.
     #[schema(required = true)]
     pub list_price: Option<Money>,
     /// The most units of the item that one buyer may have.
@@ -102,7 +102,7 @@ pub struct ListedSale {
     /// The sale.
     #[serde(flatten)]
     pub sale: Sale,
-    /// Its status, at most a second old.
+    /// The status of the sale, at most a second old.
     pub status: Status,
 }
 
@@ -132,7 +132,7 @@ pub struct StatusFrontDoor {
     pub waiting_room: Room,
     /// Whether only members may buy.
     pub members_only: bool,
-    /// Lowest level that may buy.
+    /// Lowest level of a buyer who may buy.
     pub min_level: u8,
     /// Whether the pass requires an access code.
     pub access_codes: RequirementMode,
@@ -206,13 +206,13 @@ pub struct Status {
     pub phase: Phase,
     /// Whether the sale has opened; stays true afterwards.
     pub started: bool,
-    /// When it opens, if the time is set.
+    /// When the sale opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When it closes, if the time is set.
+    /// When the sale closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
-    /// A random word that changes when the sale opens.
+    /// An opaque word that changes with the sale, also when the sale opens.
     pub version: String,
     /// What a buyer must provide.
     pub front_door: StatusFrontDoor,
@@ -225,7 +225,7 @@ pub struct Status {
 pub struct ItemStatus {
     /// The item's name.
     pub item: String,
-    /// Whether it can be bought now.
+    /// Whether the item can be bought now.
     pub state: ItemState,
     /// All units; `null` for unlimited stock.
     #[schema(required = true)]

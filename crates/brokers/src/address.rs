@@ -9,7 +9,7 @@ use url::Url;
 const REDACTED: &str = "***";
 /// The default name of the exchange, and the default prefix of subjects.
 const DEFAULT_NAME: &str = "doorbuster";
-/// Longest name of an exchange, and longest prefix of subjects, in bytes.
+/// The longest name of an exchange, and the longest prefix of subjects, in bytes.
 const NAME_MAX: usize = 127;
 
 /// A kind of broker.
@@ -22,7 +22,7 @@ pub enum BrokerKind {
 }
 
 impl BrokerKind {
-    /// The kind for a URL scheme, and whether it uses TLS.
+    /// Returns the kind for a URL scheme, and whether the scheme uses TLS.
     fn from_scheme(scheme: &str) -> Option<(Self, bool)> {
         match scheme {
             "amqp" => Some((Self::Amqp, false)),
@@ -33,7 +33,7 @@ impl BrokerKind {
         }
     }
 
-    /// Whether this program was built with this kind.
+    /// Returns whether this program was built with this kind of broker.
     #[must_use]
     pub fn is_built(self) -> bool {
         match self {
@@ -42,7 +42,7 @@ impl BrokerKind {
         }
     }
 
-    /// The error message if it was not.
+    /// Returns the error message if this program was built without this kind.
     #[must_use]
     pub fn not_built_message(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl BrokerKind {
         }
     }
 
-    /// The default port.
+    /// Returns the default port.
     fn port(self, is_tls: bool) -> u16 {
         match (self, is_tls) {
             (Self::Amqp, false) => 5672,
@@ -60,7 +60,7 @@ impl BrokerKind {
         }
     }
 
-    /// The query parameter for the name.
+    /// Returns the query parameter for the name.
     fn parameter(self) -> &'static str {
         match self {
             Self::Amqp => "exchange",
@@ -69,7 +69,7 @@ impl BrokerKind {
     }
 }
 
-/// Where a broker is. Neither `Display` nor `Debug` shows a password.
+/// The address of a broker. Neither `Display` nor `Debug` shows a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     kind: BrokerKind,
@@ -84,7 +84,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Whether a text looks like a broker's address.
+    /// Returns whether a text looks like a broker's address.
     #[must_use]
     pub fn is_broker_url(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| {
@@ -92,10 +92,10 @@ impl Address {
         })
     }
 
-    /// Parses an address. It does not check whether this program was built with its kind.
+    /// Parses an address. It does not check whether this program was built with this kind of
+    /// broker.
     ///
-    /// # Errors
-    /// What is wrong with the address, without any part of it.
+    /// # Errors Returns the fault of the address, without any part of the address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not an address")?;
         let (kind, is_tls) = BrokerKind::from_scheme(url.scheme())
@@ -143,19 +143,19 @@ impl Address {
         })
     }
 
-    /// The kind of broker.
+    /// Returns the kind of broker.
     #[must_use]
     pub fn kind(&self) -> BrokerKind {
         self.kind
     }
 
-    /// The host: a name, or an IP address without brackets.
+    /// Returns the host: a name, or an IP address without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -179,12 +179,12 @@ impl Address {
         self.password.as_deref()
     }
 
-    /// The virtual host.
+    /// Returns the virtual host.
     pub(crate) fn virtual_host(&self) -> &str {
         &self.virtual_host
     }
 
-    /// The name of the exchange, or the prefix of subjects.
+    /// Returns the name of the exchange, or the prefix of subjects.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -209,7 +209,7 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
         .map_err(|_| "it contains %-codes that are not UTF-8")
 }
 
-/// Parses the name from the query, which may contain nothing else.
+/// Parses the name from the query, which must contain nothing else.
 fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     let mut found = None;
     for (key, value) in url.query_pairs() {
@@ -240,10 +240,10 @@ fn parse_name(kind: BrokerKind, url: &Url) -> Result<String, &'static str> {
     Ok(name)
 }
 
-/// The address without secrets: without a password, or the token that NATS takes in place of a user
-/// name.
+/// Returns the address without secrets: without a password, and without the token that NATS takes
+/// in place of a user name.
 fn redacted(mut url: Url, kind: BrokerKind, has_password: bool) -> String {
-    // A URL with a host accepts both changes.
+    // These changes cannot fail, because the URL has a host.
     if has_password {
         let _ = url.set_password(Some(REDACTED));
     } else if kind == BrokerKind::Nats && !url.username().is_empty() {

@@ -1,11 +1,11 @@
 //! AMQP 0-9-1, as `RabbitMQ` implements it: a durable topic exchange, persistent messages,
 //! confirms.
 //!
-//! A message goes to the exchange with its type as routing key, so that consumers bind queues to
-//! the types they want, such as `order.*`. A message is published once the broker has confirmed it.
-//! A message that reaches no queue is returned and is not confirmed. The client library ties a
-//! returned message to the next confirm. So each channel has one message in flight, and there are
-//! as many channels as concurrent messages.
+//! A message goes to the exchange with its type as routing key. So consumers can bind queues to the
+//! types that they want, for example `order.*`. A message counts as published when the broker has
+//! confirmed it. A message that reaches no queue is returned and not confirmed. The client library
+//! attributes a returned message to the next confirm. So each channel has one message in flight,
+//! and there are as many channels as concurrent messages.
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,11 +25,11 @@ use tokio::time::Instant;
 use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
-/// Delivery mode: the message survives the broker's restart.
+/// The delivery mode with which a message survives a restart of the broker.
 const PERSISTENT: u8 = 2;
-/// Seconds between heartbeats; a broker that misses two heartbeats counts as disconnected.
+/// Seconds between heartbeats. A broker that misses two heartbeats counts as disconnected.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key, for consumers that do not read the body, such as a
+/// The header with the message's key. Consumers that do not read the body use it, for example a
 /// consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 
@@ -47,21 +47,21 @@ struct Connection {
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. Only shutting it down reliably ends a connection, because a close by
-/// the protocol waits for the broker.
+/// The socket of a connection. To end a connection reliably, this socket is shut down, because a
+/// close by the protocol waits for the broker.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
 impl Socket {
     fn shut_down(&self) {
         if let Some(socket) = self.0.get() {
-            // An error means that it is closed already.
+            // An error means that the socket is closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// Closes a connection whose opening is abandoned.
+/// Closes a connection if its opening is abandoned.
 struct ConnectGuard(Option<Socket>);
 
 impl Drop for ConnectGuard {
@@ -166,7 +166,7 @@ impl Amqp {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         let plain = plain.get_ref();
                         plain.set_nodelay(true)?;
-                        // There is one attempt, so the cell is empty.
+                        // The cell is empty, because there is only one attempt.
                         let _ = found.0.set(TcpStream::from(plain.as_fd().try_clone_to_owned()?));
                     }
                     match is_tls {
@@ -212,7 +212,7 @@ impl Amqp {
         }
     }
 
-    /// The error in this crate's words, because the broker's text may contain anything.
+    /// Returns the error in this crate's words, because the broker's text may contain secrets.
     fn describe_error(&self, error: &lapin::Error) -> Error {
         let exchange = self.address.name();
         Error::new(match error.kind() {

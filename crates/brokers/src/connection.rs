@@ -1,4 +1,4 @@
-//! The one connection to a broker. It is opened when it is needed, and closed when its state is in
+//! The only connection to a broker. It is opened when it is needed, and closed when its state is in
 //! doubt.
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::Error;
 
-/// A connection that can be kept.
+/// A connection to a broker.
 pub(crate) trait BrokerConnection {
-    /// Whether it is known to be closed.
+    /// Returns whether the connection is known to be closed.
     fn is_closed(&self) -> bool;
-    /// Closes it at once: unsent data is dropped.
+    /// Closes the connection at once. Unsent data is dropped.
     fn shut_down(&self);
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct SharedConnection<C> {
 
 struct ConnectionState<C> {
     live: Option<Arc<C>>,
-    /// When the last attempt failed, and why.
+    /// When the last attempt failed, and its error.
     failed: Option<(Instant, Error)>,
 }
 
@@ -32,15 +32,15 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// The connection, or a new one if there is none. A caller that waited during a failed attempt
-    /// gets the same error, and does not try again.
+    /// Returns the connection, or a new one if there is none. A caller that waited during a failed
+    /// attempt gets the same error, and does not try again.
     pub(crate) async fn get(
         &self,
         within: Duration,
         connect: impl Future<Output = Result<C, Error>>,
     ) -> Result<Arc<C>, Error> {
         let called_at = Instant::now();
-        // The holder releases the lock in bounded time, with a connection or an error.
+        // The owner of the lock releases it in bounded time, with a connection or an error.
         let mut state = self.state.lock().await;
         if let Some(live) = &state.live {
             if !live.is_closed() {
@@ -68,8 +68,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Runs one operation over the connection, once and in bounded time. After any failure except a
-    /// clean refusal the connection is closed.
+    /// Runs one operation over the connection, once and in bounded time. After a failure, the
+    /// connection is closed, except if the broker refused the operation cleanly.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,
@@ -95,10 +95,10 @@ impl<C: BrokerConnection> SharedConnection<C> {
     }
 }
 
-/// Why an operation over a connection failed.
+/// The reason why an operation over a connection failed.
 pub(crate) enum PublishError {
-    /// The broker refused, and the connection is still good.
+    /// The broker refused the operation, and the connection is still good.
     Refused(Error),
-    /// Another failure: the outcome is unknown.
+    /// The operation failed in another way, so its outcome is unknown.
     Unknown(Error),
 }

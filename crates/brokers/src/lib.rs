@@ -30,21 +30,23 @@ use bytes::Bytes;
 
 pub use address::{Address, BrokerKind};
 
-/// Longest time for opening a connection; a shorter timeout of the attempt applies.
+/// The longest time for opening a connection. If the timeout of the attempt is shorter, that
+/// timeout applies.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A message to publish.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Its id, by which a consumer detects a repeated message: the same for every attempt.
+    /// The message's id, which is the same for every attempt. A consumer detects a repeated message
+    /// by the id.
     pub id: String,
-    /// The event's type in words with dots between, such as `order.paid`. Consumers select messages
-    /// by it.
+    /// The event's type: words with dots between them, for example `order.paid`. Consumers select
+    /// messages by type.
     pub what: String,
-    /// The key of the event's subject. Messages of one key are published one after another.
+    /// The key of the event's subject. Messages with the same key are published one after another.
     pub key: String,
-    /// When it happened, in seconds since 1970.
+    /// When the event happened, in seconds since 1970.
     pub at_secs: u64,
     /// The type of the body.
     pub content_type: &'static str,
@@ -52,8 +54,8 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// Why a message was not accepted, or may not have been accepted: one line for operators, without
-/// the address and without text of the broker.
+/// The reason why a message was not accepted, or may not have been accepted. It is one line for
+/// operators, without the address and without text of the broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -81,8 +83,7 @@ impl Broker {
     /// Creates a broker at this address without connecting to it. An attempt takes at most
     /// `timeout`.
     ///
-    /// # Errors
-    /// If this program was built without brokers of this kind.
+    /// # Errors Fails if this program was built without brokers of this kind.
     #[cfg_attr(
         not(any(feature = "amqp", feature = "nats")),
         allow(unreachable_code, unused_variables, reason = "no kind of broker is built in")
@@ -103,10 +104,10 @@ impl Broker {
         Ok(Self { backend, timeout })
     }
 
-    /// Publishes a message once. `Ok` means that the broker has confirmed it.
+    /// Publishes a message once. `Ok` means that the broker has confirmed the message.
     ///
-    /// # Errors
-    /// The reason, if the message is not confirmed. The broker may still have it.
+    /// # Errors Returns the reason if the message is not confirmed. The broker may still have the
+    /// message.
     pub async fn publish(&self, message: &Message) -> Result<(), Error> {
         let within = self.timeout;
         match self.backend {

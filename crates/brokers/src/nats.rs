@@ -1,5 +1,5 @@
 //! NATS `JetStream`: a message goes to the subject `PREFIX.TYPE`, and the stream of that subject
-//! confirms it.
+//! confirms the message.
 //!
 //! An operator creates the stream. The stream detects a repeated message by its id within its
 //! duplicate window.
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::connection::{BrokerConnection, PublishError, SharedConnection};
 use crate::{Address, Error, Message};
 
-/// The header by which a stream detects a repeated message.
+/// The header with which a stream detects a repeated message.
 const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 /// The header with the message's key, for consumers that do not read the body.
 const KEY_HEADER: &str = "ce-partitionkey";
@@ -31,7 +31,7 @@ pub(crate) struct Nats {
 }
 
 /// A connection. The client library reconnects once by itself. That second connection is not used,
-/// because it is unknown whether earlier messages arrived.
+/// because the broker may or may not have the earlier messages.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -43,8 +43,8 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // The client closes with its last handle. The stream detects repeated messages by their
-        // ids.
+        // The client closes with its last handle. If a message is sent again, the stream detects
+        // this by its id.
     }
 }
 
@@ -125,9 +125,9 @@ impl Nats {
             .name("doorbuster")
             .connection_timeout(self.connect_timeout)
             .require_tls(self.address.is_tls())
-            // The client library's own reconnection is not used.
+            // The client library must not reconnect again.
             .max_reconnects(1)
-            // Connects only to the allowed address.
+            // Connect only to the allowed address.
             .ignore_discovered_servers()
             .event_callback(move |event| {
                 if matches!(event, Event::Disconnected | Event::Closed) {
@@ -152,7 +152,7 @@ impl Nats {
     }
 }
 
-/// Why there is no connection, without text of the server.
+/// Describes why there is no connection, without text of the server.
 fn describe_error(error: &async_nats::ConnectError) -> Error {
     let mut cause = error.source();
     let why = std::iter::from_fn(|| {
@@ -173,7 +173,7 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     })
 }
 
-/// A header value on one line.
+/// Returns a header value on one line.
 fn header_value(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -1,5 +1,4 @@
-//! Tests with private real brokers: they accept messages, refuse them, do not answer, and are
-//! killed.
+//! Tests with private real brokers that accept messages, refuse them, do not answer, or are killed.
 
 #[path = "it/amqp.rs"]
 mod amqp;
@@ -23,7 +22,7 @@ use std::time::Duration;
 
 use doorbuster_brokers::{Address, Broker, Message};
 
-/// Long enough for one attempt on a busy machine.
+/// A timeout that is long enough for one attempt on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn broker(address: &str) -> Broker {
@@ -46,7 +45,7 @@ fn message(id: &str, what: &str) -> Message {
     }
 }
 
-/// A unique name for the objects that a test creates at a broker.
+/// Returns a unique name for the objects that a test creates at a broker.
 fn name() -> String {
     format!("t{:016x}", rand::random::<u64>())
 }

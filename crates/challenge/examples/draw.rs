@@ -1,5 +1,5 @@
-//! Draws pictures into a directory and prints the cost of each kind: `cargo run --release -p
-//! doorbuster-challenge --example draw -- DIR [COUNT]`.
+//! Draws pictures into a directory and prints the cost of each kind of challenge: `cargo run
+//! --release -p doorbuster-challenge --example draw -- DIR [COUNT]`.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,18 +1,18 @@
-//! A canvas that fills paths by exact coverage: the coverage of every edge pixel is summed along
-//! the outline, then across each row.
+//! A canvas that fills paths by exact coverage. For each edge pixel, it adds up the coverage along
+//! the outline, and then adds up each row.
 //!
-//! Paths and strokes come from tiny-skia. Its own painter works pixel by pixel along every edge,
-//! which takes three times as long for pictures of many small shapes. The method is that of font
-//! rasterisers ("signed areas").
+//! Paths and strokes come from tiny-skia. Its own painter works pixel by pixel along every edge.
+//! For pictures of many small shapes, that takes three times as long. The method here is the one of
+//! font rasterisers ("signed areas").
 
 use std::ops::Range;
 
 use tiny_skia::{Color, LineCap, Path, PathSegment, Point, Stroke};
 
-/// Number of straight pieces that replace a curve.
+/// The number of straight pieces that replace a curve.
 const PIECES: u16 = 6;
 
-/// Pixels, and a buffer in which coverage is summed.
+/// The pixels, and a buffer in which coverage is added up.
 #[derive(Clone, Debug)]
 pub(crate) struct Canvas {
     pub(crate) width: usize,
@@ -29,10 +29,10 @@ struct TouchedArea {
 }
 
 impl Canvas {
-    /// A transparent canvas.
+    /// Returns a transparent canvas.
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
-        // Coverage right of the canvas goes to two extra columns that are never drawn.
+        // The coverage to the right of the canvas goes to two extra columns that are never drawn.
         let sums = vec![0.0; (width + 2) * height];
         Self { width, height, pixels: vec![[0; 4]; width * height], sums }
     }
@@ -71,8 +71,8 @@ impl Canvas {
         }
     }
 
-    /// Fills a path with the pixels that lie `shift` away in another picture of the same size,
-    /// mirrored at its edges.
+    /// Fills a path with pixels of another picture of the same size, `shift` away. The other
+    /// picture is mirrored at its edges.
     pub(crate) fn fill_from(&mut self, path: &Path, other: &[[u8; 4]], shift: (usize, usize)) {
         let (width, height) = (self.width, self.height);
         // A shift is shorter than a side, so one mirroring is enough.
@@ -97,8 +97,8 @@ impl Canvas {
         self.pixels = kept;
     }
 
-    /// Calls `paint` with every pixel that the path touches, its position, and the fraction of it
-    /// that is covered.
+    /// Calls `paint` for every pixel that the path touches, with its position and its covered
+    /// fraction.
     fn for_covered_pixels(
         &mut self,
         path: &Path,
@@ -194,7 +194,7 @@ impl Canvas {
 }
 
 /// Distributes an edge that crosses part of a row over the pixels that it touches. Each pixel gets
-/// the area right of the edge, as a difference to its left neighbour.
+/// the area to the right of the edge, as a difference from the pixel to its left.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);

@@ -1,5 +1,5 @@
-//! The captcha: five characters, each bent, turned and sized at random, joined together and crossed
-//! out.
+//! The captcha: five characters. Each is bent, turned and sized at random. All are joined together
+//! and crossed out.
 
 use tiny_skia::{Color, Path, PathBuilder};
 
@@ -20,7 +20,7 @@ pub const CAPTCHA_CHARACTERS: usize = 5;
 pub struct Captcha {
     /// The picture, a PNG.
     pub png: Vec<u8>,
-    /// Its characters, as [`normalize_answer`] writes them.
+    /// The characters in the picture, as [`normalize_answer`] writes them.
     pub text: String,
 }
 
@@ -114,7 +114,7 @@ fn draw_letters(
         text.push(glyph.character);
         // The remaining characters share the remaining width.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CAPTCHA_CHARACTERS - n) as f32;
-        // Small letters are drawn larger, so that all are about as high.
+        // Small letters are drawn larger, so that all letters are about equally high.
         let size = random.float(62.0..74.0)
             * if glyph.character.is_ascii_lowercase() { 1.18 } else { 1.0 };
         let stretch = (room * random.float(0.98..1.12) / (f32::from(glyph.advance) / EM * size))
@@ -128,8 +128,8 @@ fn draw_letters(
     text
 }
 
-/// The outline of a character centred at `middle`: sized, sheared, turned, then bent with the whole
-/// picture.
+/// Returns the outline of a character with its centre at `middle`. The outline is sized, sheared,
+/// turned, and then bent with the whole picture.
 fn letter_path(
     glyph: &Glyph,
     random: &mut RandomSource,
@@ -140,7 +140,7 @@ fn letter_path(
     let shear = random.float(-0.25..0.25);
     let height = CAPTCHA_HEIGHT as f32 / 2.0 + random.float(-9.0..9.0);
     let half = f32::from(glyph.advance) / 2.0;
-    // The middle of a small letter is lower than that of a capital.
+    // The middle of a small letter is lower than the middle of a capital.
     let middle_y = if glyph.character.is_ascii_lowercase() { 560.0 } else { 740.0 };
     glyph.warped_path(|x, y| {
         let (x, y) = ((x - half) / EM * size * stretch, -(y - middle_y) / EM * size);
@@ -161,7 +161,7 @@ fn draw_letter(canvas: &mut Canvas, random: &mut RandomSource, path: &Path, ink:
     canvas.stroke(path, ink, random.float(2.2..3.0));
 }
 
-/// Draws a wavy line through all characters, in their colour or in that of the background.
+/// Draws a wavy line through all characters, in their colour or in the background's colour.
 fn cross_out(
     canvas: &mut Canvas,
     random: &mut RandomSource,

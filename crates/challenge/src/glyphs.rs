@@ -1,4 +1,4 @@
-//! Characters as outlines, and how an outline is bent.
+//! Characters as outlines, and how to bend an outline.
 
 use tiny_skia::{Path, PathBuilder};
 
@@ -11,7 +11,7 @@ pub(crate) enum PathStep {
     M(i16, i16),
     /// Draws a straight line to this point.
     L(i16, i16),
-    /// Draws a curve to the second point, with the first one as the control point.
+    /// Draws a curve to the second point. The first point is the control point.
     Q(i16, i16, i16, i16),
 }
 
@@ -25,15 +25,15 @@ pub(crate) struct Glyph {
     outline: &'static [PathStep],
 }
 
-/// Units of an em.
+/// The number of units in an em.
 pub(crate) const EM: f32 = 2_048.0;
 /// The faces.
 pub(crate) const FACES: [&[Glyph]; 3] = [outlines::SANS, outlines::SANS_BOLD, outlines::SERIF_BOLD];
-/// Number of straight pieces that replace a step before it is bent.
+/// The number of straight pieces that replace a step before it is bent.
 const PIECES: u16 = 5;
 
 impl Glyph {
-    /// The outline, with each of its points moved by `bend`.
+    /// Returns the outline, with each of its points moved by `bend`.
     pub(crate) fn warped_path(&self, mut bend: impl FnMut(f32, f32) -> (f32, f32)) -> Option<Path> {
         let mut path = PathBuilder::new();
         let mut here = (0.0, 0.0);

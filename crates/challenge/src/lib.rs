@@ -1,9 +1,9 @@
 //! Challenges that a buyer must solve before a pass is issued: a captcha to read, a puzzle to
-//! slide, or a proof of work without any picture.
+//! slide, or a proof of work without a picture.
 //!
-//! This crate draws and checks without a clock, a network or a file. The server decides who must
-//! solve a challenge and until when, and counts each answer once. A picture's answer is only in its
-//! pixels: not in a name, a size or a chunk of its file.
+//! This crate draws and checks challenges without a clock, a network or a file. The server decides
+//! who must solve a challenge and until when, and counts each answer once. Only the pixels of a
+//! picture contain its answer: no name, size or chunk of its file does.
 
 mod canvas;
 mod captcha;

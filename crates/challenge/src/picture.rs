@@ -32,7 +32,7 @@ fn encode_png(canvas: &Canvas, data: &[u8], colours: ColorType) -> Vec<u8> {
     file
 }
 
-/// A colour of this hue (in turns), saturation and lightness, each 0 to 1.
+/// Returns a colour of this hue (in turns), saturation and lightness, each from 0 to 1.
 pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> Color {
     let part = |n: f32| {
         let k = (n + hue.rem_euclid(1.0) * 12.0) % 12.0;
@@ -43,8 +43,8 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         .expect("every component is from 0 to 1")
 }
 
-/// Adds grain to a picture, in squares of two pixels, so that no two places look exactly alike.
-/// Only a few squares get grain, because it makes a file large.
+/// Adds grain to a picture, in squares of two pixels, so that no two positions look exactly alike.
+/// Only a few squares get grain, because grain makes a file large.
 pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {
@@ -74,7 +74,7 @@ pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength
 pub(crate) mod tests {
     use super::*;
 
-    /// The names of a file's chunks.
+    /// Returns the names of a file's chunks.
     pub(crate) fn chunks(file: &[u8]) -> Vec<String> {
         let mut names = Vec::new();
         let mut rest = &file[8..];

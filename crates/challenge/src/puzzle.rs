@@ -1,5 +1,5 @@
-//! The sliding puzzle: a picture with several gaps, and a piece that fits exactly one of them by
-//! its shape.
+//! The sliding puzzle: a picture with several gaps, and a piece whose shape fits exactly one of
+//! them.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -16,34 +16,35 @@ mod scene;
 pub const PUZZLE_WIDTH: u32 = 340;
 /// Height of the picture, in pixels.
 pub const PUZZLE_HEIGHT: u32 = 170;
-/// Width and height of the piece's file, in pixels; the piece does not fill it.
+/// The width and height of the piece's file, in pixels. The piece is smaller than its file.
 pub const PIECE_SIDE: u32 = 68;
-/// Largest distance from its gap at which a piece counts as placed, in pixels.
+/// A piece counts as placed if it is at most this many pixels from its gap.
 pub const TOLERANCE_PX: u16 = 5;
 
 const SIDE: i32 = PIECE_SIDE as i32;
-/// Side of a piece without its tongues.
+/// The side of a piece without its tongues.
 const BODY: f32 = 44.0;
-/// Radius of a tongue or notch. A gap has a fraction of it.
+/// The radius of a tongue or notch. A gap has a fraction of it.
 const TONGUE: f32 = 7.5;
 const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 /// The number of line segments of a tongue's circle.
 const CIRCLE_STEPS: usize = 12;
 /// The largest displacement of a gap's outline, in pixels.
 const BEND_MAX: f32 = 3.0;
-/// Number of pieces that replace a straight part of an outline, so that it can be bent.
+/// The number of pieces that replace a straight part of an outline, so that it can be bent.
 const STEPS: usize = 3;
-/// Gaps in a picture: one that fits and others that do not.
+/// The number of gaps in a picture. The piece fits one of them.
 const GAPS: usize = 3;
-/// Leftmost position of a gap: the piece starts at the left.
+/// The leftmost position of a gap. The piece starts further left.
 const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 /// Strength of the grain.
 const GRAIN: u8 = 18;
-/// How much darker or lighter a gap is. This and its rim let a person see each side at once.
+/// How much darker or lighter a gap is. A person sees each side of the gap at once, by this tint
+/// and by its rim.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
-/// Shortest distance between two gaps, so that they do not touch.
+/// The shortest distance between two gaps, so that they do not touch.
 const GAP_DISTANCE_MIN: i32 = 66;
 
 const _: () = assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "every gap has room");
@@ -53,15 +54,16 @@ const _: () = assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "eve
 pub struct Puzzle {
     /// The picture, a PNG.
     pub background: Vec<u8>,
-    /// The piece, a PNG of [`PIECE_SIDE`] by [`PIECE_SIDE`] that is clear where the piece is not.
+    /// The piece, a PNG of [`PIECE_SIDE`] by [`PIECE_SIDE`] that is transparent outside of the
+    /// piece.
     pub piece: Vec<u8>,
-    /// Distance of the piece's file from the top of the picture.
+    /// The distance of the piece's file from the top of the picture.
     pub piece_y: u16,
-    /// Distance from the left at which the piece is in its gap: the answer.
+    /// The answer: the distance from the left at which the piece is in its gap.
     pub x: u16,
 }
 
-/// Whether a piece at `at` is in the gap at `x`.
+/// Returns whether a piece at `at` is in the gap at `x`.
 #[must_use]
 pub fn is_in_place(at: u32, x: u16) -> bool {
     at.abs_diff(x.into()) <= TOLERANCE_PX.into()
@@ -105,7 +107,8 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Another shape: one side differs visibly. A robot must compare all four sides to notice it.
+    /// Returns another shape. One of its sides is visibly different. A robot must compare all four
+    /// sides to notice the difference.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -113,9 +116,9 @@ impl PieceShape {
         form
     }
 
-    /// A slightly changed shape: its tongues are moved a little and are a little larger or smaller.
-    /// A person ignores that; a template match fails. Every gap is changed like this, because
-    /// otherwise the amount of change would reveal the one that fits.
+    /// Returns a slightly changed shape: its tongues are moved a little and are a little larger or
+    /// smaller. A person ignores that, but a template match fails. Every gap is changed like this.
+    /// Otherwise the change would show the gap that fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -124,7 +127,7 @@ impl PieceShape {
         }))
     }
 
-    /// The outline, relative to the middle of the piece.
+    /// Returns the outline, relative to the middle of the piece.
     fn outline(&self) -> Vec<Point> {
         let side = |(n, edge): (usize, &Edge)| {
             let straight = |from: f32, to: f32| {
@@ -145,8 +148,8 @@ impl PieceShape {
 }
 
 impl Edge {
-    /// The tongue or notch of side `n`: three quarters of a circle whose middle lies half a radius
-    /// outside the side.
+    /// Returns the points of the tongue or notch of side `n`: three quarters of a circle whose
+    /// middle is half a radius outside of the side.
     fn tongue_points(&self, n: usize) -> Vec<Point> {
         let out = match self.side {
             Side::Straight => return Vec::new(),
@@ -161,15 +164,16 @@ impl Edge {
     }
 }
 
-/// A point of side `n`, counted clockwise from the top, at this distance along the side and
-/// outwards. It is relative to the middle of the piece.
+/// Returns a point of side `n`, which is counted clockwise from the top. The point is at this
+/// distance along the side and outwards, and is relative to the middle of the piece.
 fn point_on_side(n: usize, along: f32, out: f32) -> Point {
     let (x, y) = (along - BODY / 2.0, -BODY / 2.0 - out);
     let (x, y) = [(x, y), (-y, x), (-x, -y), (y, -x)][n];
     Point::from_xy(x, y)
 }
 
-/// The position of a gap in the picture: it is bent, turned and scaled a little around its middle.
+/// The position of a gap in the picture. The gap is bent, turned and scaled a little around its
+/// middle.
 struct Pose {
     place: Transform,
     /// The strength and the phase of the bend, across and down.
@@ -177,7 +181,7 @@ struct Pose {
 }
 
 impl Pose {
-    /// An unturned position, with the corner of the piece's file at `(x, y)`.
+    /// Returns an unturned position, with the corner of the piece's file at `(x, y)`.
     fn upright(x: i32, y: i32) -> Self {
         let half = PIECE_SIDE as f32 / 2.0;
         Self {
@@ -194,10 +198,10 @@ impl Pose {
         Self { place: place.pre_scale(size, size), bends }
     }
 
-    /// The outline of a shape at this position.
+    /// Returns the outline of a shape at this position.
     fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
-        // The wave is as long as a body, so the middle of the shape stays where it is.
+        // The wave is as long as a piece's body, so the middle of the shape does not move.
         let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
         let mut path = PathBuilder::new();
         for (n, point) in form.outline().into_iter().enumerate() {
@@ -220,7 +224,7 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
     // The piece shows a random part of the picture. If the colours around the gap continued in the
-    // piece, a robot would see that better than a person.
+    // piece, a robot would see this more easily than a person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut_piece(&picture, &form, anywhere, random);
@@ -239,8 +243,8 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     }
 }
 
-/// The positions of the gaps; the first is the one that fits, and each position is equally likely
-/// for it.
+/// Returns the positions of the gaps. The first is the position of the gap that fits. Each position
+/// is equally likely for that gap.
 fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     let spare = X_MAX - X_MIN - (GAPS as i32 - 1) * GAP_DISTANCE_MIN;
     let mut shifts = [(); GAPS].map(|()| random.int(0..spare + 1));
@@ -254,7 +258,8 @@ fn gap_positions(random: &mut RandomSource) -> [i32; GAPS] {
     places
 }
 
-/// The piece, cut out before the gaps are drawn. It is a little lighter or darker than its source.
+/// Cuts the piece out before the gaps are drawn. The piece is a little lighter or darker than its
+/// source.
 fn cut_piece(
     picture: &Canvas,
     form: &PieceShape,
@@ -277,8 +282,8 @@ fn cut_piece(
     piece
 }
 
-/// A gap: another part of the picture, made darker or lighter by a random amount. The original
-/// content does not show through.
+/// Draws a gap: another part of the picture, made darker or lighter by a random amount. The
+/// original content is not visible.
 fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
         (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);

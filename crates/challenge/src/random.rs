@@ -1,5 +1,5 @@
-//! The random numbers of the drawings. The answers come from them, so the generator's output cannot
-//! be predicted from its past.
+//! The random numbers of the drawings. They decide the answers, so earlier output must not allow a
+//! prediction of later output.
 
 use std::ops::Range;
 
@@ -11,13 +11,14 @@ use rand::{RngExt, SeedableRng};
 pub struct RandomSource(StdRng);
 
 impl RandomSource {
-    /// Seeded by the operating system.
+    /// Returns a generator that the operating system seeds.
     #[must_use]
     pub fn new() -> Self {
         Self(rand::make_rng())
     }
 
-    /// A fixed seed: for repeatable measurements, never for a buyer.
+    /// Returns a generator with a fixed seed, for repeatable measurements. Never use it for a
+    /// buyer.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
         Self(StdRng::seed_from_u64(seed))
@@ -39,7 +40,7 @@ impl RandomSource {
         self.0.random()
     }
 
-    /// One of these, each with the same probability.
+    /// Returns one of these values, each with the same probability.
     pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.0.random_range(0..of.len())]
     }

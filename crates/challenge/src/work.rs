@@ -1,8 +1,8 @@
-//! Proof of work by the open ALTCHA protocol, version 2: the device searches for a number, and the
+//! Proof of work by the open ALTCHA protocol, version 2. The device searches for a number, and the
 //! buyer sees and solves nothing.
 //!
-//! The server chooses the number, so a challenge costs one key derivation, and the check of an
-//! answer costs two short MACs. The protocol does not remember earlier answers; the caller must.
+//! The server chooses the number. So making a challenge costs one key derivation, and checking an
+//! answer costs two short MACs. The protocol does not remember earlier answers, so the caller must.
 
 use std::fmt;
 
@@ -16,19 +16,19 @@ use subtle::ConstantTimeEq;
 
 use crate::random::RandomSource;
 
-/// Most bytes of a payload; a longer one is refused.
+/// The largest payload in bytes. A longer one is refused.
 pub const PAYLOAD_MAX: usize = 4_096;
-/// The key derivation, which every browser's own cryptography supports.
+/// The key derivation, which the built-in cryptography of every browser supports.
 const ALGORITHM: &str = "PBKDF2/SHA-256";
 
 /// The amount of work: keys to try, and rounds for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// Rounds of the derivation of one key. The server pays for one key too.
+    /// The rounds of the derivation of one key. The server also derives one key.
     pub rounds: u32,
-    /// Fewest keys that have to be tried.
+    /// The smallest number of keys that a device has to try.
     pub keys_min: u32,
-    /// Most keys that have to be tried.
+    /// The largest number of keys that a device has to try.
     pub keys_max: u32,
 }
 
@@ -36,8 +36,9 @@ impl Effort {
     /// The effort for buyers' devices.
     pub const DEFAULT: Self = Self::from_keys(5_000);
 
-    /// An effort of this many keys on average: at least two fifths and at most eight fifths of
-    /// them. A key costs the same at any effort, for the device and for the server.
+    /// Returns an effort of this many keys on average. A device tries at least two fifths and at
+    /// most eight fifths of them. A key costs the same at any effort, for the device and for the
+    /// server.
     #[must_use]
     pub const fn from_keys(keys: u32) -> Self {
         Self {
@@ -48,7 +49,7 @@ impl Effort {
     }
 }
 
-/// The keys that authenticate a deployment's challenges, the same on every node.
+/// The keys that authenticate a deployment's challenges. They are the same on every node.
 #[derive(Clone)]
 pub struct WorkKeys {
     challenge: String,
@@ -100,7 +101,7 @@ impl WorkKeys {
         }
     }
 
-    /// Whether the payload answers the challenge with this mark.
+    /// Returns whether the payload answers the challenge with this mark.
     #[must_use]
     pub fn check(&self, payload: &str, mark: &[u8; 32]) -> bool {
         self.check_payload(payload, mark).unwrap_or(false)
@@ -119,9 +120,9 @@ impl WorkKeys {
     }
 }
 
-/// Solves a challenge as a device would, and returns the payload: for tests and other clients
-/// without a browser. `None` if the text is not a challenge of the protocol, or if it is unsolved
-/// after 90 seconds.
+/// Solves a challenge as a device would, and returns the payload. It is for tests, and for clients
+/// without a browser. Returns `None` if the text is not a challenge of the protocol, or if it is
+/// unsolved after 90 seconds.
 #[must_use]
 pub fn solve_work(json: &serde_json::Value) -> Option<String> {
     let challenge: Challenge = serde_json::from_value(json.clone()).ok()?;
@@ -129,7 +130,7 @@ pub fn solve_work(json: &serde_json::Value) -> Option<String> {
     Some(STANDARD.encode(serde_json::to_vec(&Payload { challenge, solution }).ok()?))
 }
 
-/// A challenge's signature, which covers all of it.
+/// Returns a challenge's signature, which covers the whole challenge.
 fn signature_bytes(challenge: &Challenge) -> Option<[u8; 32]> {
     let text = challenge.signature.as_deref()?.as_bytes();
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
@@ -150,7 +151,7 @@ mod tests {
         WorkKeys::new(&[1; 32], &[2; 32])
     }
 
-    /// The answer of the protocol's own solver.
+    /// Returns the answer of the protocol's own solver.
     fn solved(work: &WorkChallenge) -> Payload {
         let challenge: Challenge =
             serde_json::from_value(work.json.clone()).expect("a challenge of the protocol");
@@ -189,10 +190,13 @@ mod tests {
         let (work, other) =
             (keys.new_challenge(&mut random, EASY), keys.new_challenge(&mut random, EASY));
         let good = solved(&work);
-        assert!(!keys.check(&wire(&good), &other.mark), "an answer to another challenge");
+        assert!(
+            !keys.check(&wire(&good), &other.mark),
+            "an answer to another challenge is refused"
+        );
         assert!(
             !WorkKeys::new(&[3; 32], &[2; 32]).check(&wire(&good), &work.mark),
-            "a challenge of another deployment"
+            "a challenge of another deployment is refused"
         );
         let altered = |change: &dyn Fn(&mut Payload)| {
             let mut payload = good.clone();
@@ -203,14 +207,14 @@ mod tests {
         assert!(!altered(&|p| p.challenge.parameters.cost = 1), "a lower cost");
         assert!(
             !altered(&|p| p.challenge.parameters.key_signature = None),
-            "no signature of the key"
+            "a payload without the key's signature is refused"
         );
         assert!(!altered(&|p| p.challenge.signature = None), "no signature");
         assert!(!altered(&|p| p.solution.derived_key = "00".repeat(32)), "another key");
         let prefix = good.challenge.parameters.key_prefix.clone();
         assert!(
             !altered(&|p| p.solution.derived_key = prefix.clone()),
-            "only the published prefix"
+            "a payload with only the published prefix is refused"
         );
         for bad in ["", "e30=", "not base64!", "bnVsbA==", &"A".repeat(PAYLOAD_MAX + 4)] {
             assert!(!keys.check(bad, &work.mark), "{bad:.20}");

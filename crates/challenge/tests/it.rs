@@ -1,5 +1,5 @@
-//! Measures how often robots solve each kind of challenge. The difficulty is set by these figures;
-//! `docs/front-door.md` has the table.
+//! Measures how often robots solve each kind of challenge. These measurements set the difficulty,
+//! and `docs/front-door.md` has the table.
 
 #[path = "it/ocr.rs"]
 mod ocr;

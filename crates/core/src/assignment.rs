@@ -1,16 +1,17 @@
-//! Which node settles which slot: one node for each slot, chosen by rendezvous hashing.
+//! The assignment of slots to settlers: each slot has one node that settles its tickets. Rendezvous
+//! hashing chooses the node.
 //!
-//! Each node computes the assignment by itself from the live nodes, so nodes do not negotiate. When
-//! a node comes or goes, only its own slots move. The assignment only saves work. Two nodes that
-//! settle the same slot do no harm, because the store settles each ticket once.
+//! Each node computes the assignment from the live nodes, so the nodes do not negotiate. When a
+//! node starts or stops, only that node's slots move. The assignment only saves work. Two nodes may
+//! settle the same slot without harm, because the store settles each ticket once.
 //!
 //! Source: D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 use crate::value::{NodeId, SlotKey};
 
 /// How long a node continues to settle a slot that moved to another node, in milliseconds.
 ///
-/// The other node may notice the change later, by the time between two checks. Without the overlap
-/// nobody would settle the slot until then.
+/// The other node may notice the change one check later. Without the overlap, no node would settle
+/// the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
 
 /// The live nodes that settle, and the nodes before their last change.
@@ -32,7 +33,7 @@ impl Settlers {
             return false;
         }
         let in_handover = now_ms.saturating_sub(self.changed_ms) < HANDOVER_MS;
-        // Two changes in a row: nodes continue with everything that they had before the first one.
+        // After two changes in a row, a node keeps the slots that it had before the first change.
         if !in_handover || self.before.is_empty() {
             self.before = std::mem::take(&mut self.live);
         }
@@ -41,19 +42,21 @@ impl Settlers {
         true
     }
 
-    /// The live nodes that settle, in ascending order. Empty before the first check.
+    /// Returns the live nodes that settle, in ascending order. Empty before the first check.
     #[must_use]
     pub fn live(&self) -> &[NodeId] {
         &self.live
     }
 
-    /// Whether a slot is this node's. It is as long as no live node is known.
+    /// Returns whether a slot is assigned to this node. While no live node is known, every node has
+    /// every slot.
     #[must_use]
     pub fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
         settler_of(slot, &self.live).is_none_or(|settler| settler == node)
     }
 
-    /// Whether this node settles a slot: the slot is assigned to it, or was until a moment ago.
+    /// Returns whether this node settles a slot: the slot is this node's now, or was before the
+    /// handover.
     #[must_use]
     pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
         let hands_over = || {
@@ -64,8 +67,8 @@ impl Settlers {
     }
 }
 
-/// The node that settles a slot: the one with the highest hash of node and slot. `None`: there is
-/// no node.
+/// Returns the node that settles a slot: the node with the highest hash of node and slot. Returns
+/// `None` if there is no node.
 #[must_use]
 pub fn settler_of(slot: SlotKey, nodes: &[NodeId]) -> Option<NodeId> {
     nodes.iter().copied().max_by_key(|node| (weight(slot, *node), node.0))
@@ -76,7 +79,7 @@ fn weight(slot: SlotKey, node: NodeId) -> u64 {
     mix(of_slot ^ u64::from(node.0))
 }
 
-/// The finalizer of SplitMix64 (G. Steele, D. Lea and C. Flood, 2014).
+/// Returns the finalizer of SplitMix64 (G. Steele, D. Lea and C. Flood, 2014).
 fn mix(n: u64) -> u64 {
     let z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -133,16 +136,19 @@ mod tests {
         let mut at_new = Settlers::default();
         let slot = slots()
             .find(|slot| settler_of(*slot, &[old, new]) == Some(new))
-            .expect("one of 400 moves");
-        assert!(at_old.settles(old, slot, 0), "no check was made yet");
+            .expect("at least one of 400 slots moves");
+        assert!(at_old.settles(old, slot, 0), "without a check, a node settles every slot");
         assert!(at_old.observe(nodes(&[1]), 10) && !at_old.observe(nodes(&[1]), 20));
         assert!(at_old.settles(old, slot, 5_000));
         assert!(at_old.observe(nodes(&[2, 1]), 10_000));
-        assert!(at_old.settles(old, slot, 10_000 + HANDOVER_MS - 1), "it hands over");
+        assert!(
+            at_old.settles(old, slot, 10_000 + HANDOVER_MS - 1),
+            "the old node still settles during the handover"
+        );
         assert!(!at_old.settles(old, slot, 10_000 + HANDOVER_MS));
         at_new.observe(nodes(&[1, 2]), 9_500);
         assert!(at_new.settles(new, slot, 9_500));
-        // The new node stops: the old one settles its slots again at once.
+        // The new node stops, so the old node settles its slots again at once.
         assert!(at_old.observe(nodes(&[1]), 20_000));
         assert!(at_old.settles(old, slot, 20_000));
         assert_eq!(at_old.live(), nodes(&[1]));
@@ -152,12 +158,15 @@ mod tests {
     fn two_changes_in_a_row_leave_no_gap() {
         let (one, two, three) = (nodes(&[1]), nodes(&[1, 2]), nodes(&[1, 2, 3]));
         let moved = slots().find(|slot| settler_of(*slot, &three) == Some(NodeId(3)));
-        let slot = moved.filter(|_| !one.is_empty()).expect("one of 400 moves");
+        let slot = moved.filter(|_| !one.is_empty()).expect("at least one of 400 slots moves");
         let mut at_first = Settlers::default();
         at_first.observe(one, 1);
         at_first.observe(two, 10_000);
         at_first.observe(three, 10_100);
-        assert!(at_first.settles(NodeId(1), slot, 10_200), "nodes 2 and 3 may not know yet");
+        assert!(
+            at_first.settles(NodeId(1), slot, 10_200),
+            "node 1 continues: nodes 2 and 3 may not have noticed the change"
+        );
         assert!(!at_first.settles(NodeId(1), slot, 10_100 + HANDOVER_MS));
     }
 }

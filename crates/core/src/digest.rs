@@ -1,14 +1,14 @@
-//! Commit digests: which orders a transaction created or changed, in a few bytes for each.
+//! Commit digests: a few bytes for each order that a transaction of the store created or changed.
 //!
-//! A transaction of the store writes one digest. Other nodes read it in place of the orders, and
-//! learn from it which requests hold an order. A node reads an order in full only if a request or a
-//! reader at that node waits for it.
+//! A transaction writes one digest. Other nodes read the digest instead of the orders, and learn
+//! which requests hold an order. A node reads an order in full only if a request or a reader at
+//! that node waits for the order.
 use crate::rows::OrderState;
 use crate::value::{GrantId, ItemId, NodeId, TicketN};
 
 /// The format's version, the first byte of every digest.
 const VERSION: u8 = 1;
-/// Bytes of one order.
+/// The size of one order in a digest, in bytes.
 const ENTRY_BYTES: usize = 41;
 const CREATED: u8 = 1;
 const ENDED: u8 = 2;
@@ -26,21 +26,22 @@ pub struct OrderDigest {
     pub grant: GrantId,
     /// The number of its ticket under the grant.
     pub n: TicketN,
-    /// The node whose ticket became this order. `None`: the transaction changed an earlier order.
+    /// The node whose ticket became this order. `None` means that the transaction changed an
+    /// earlier order.
     pub created_for: Option<NodeId>,
     /// Whether the order is no longer merely reserved.
     pub ended: bool,
 }
 
 impl OrderDigest {
-    /// Whether an order in this state is marked as ended.
+    /// Returns whether an order in this state is marked as ended.
     #[must_use]
     pub fn is_ended(state: OrderState) -> bool {
         state != OrderState::Reserved
     }
 
-    /// Whether a node must read the order in full: its own request waits for the verdict, or one
-    /// of its readers follows the buyer.
+    /// Returns whether a node must read the order in full: a request at the node waits for the
+    /// verdict, or a reader at the node follows the buyer.
     #[must_use]
     pub fn is_needed(&self, node: NodeId, follows: impl FnOnce(u32) -> bool) -> bool {
         let is_own = self.created_for == Some(node);
@@ -48,8 +49,8 @@ impl OrderDigest {
     }
 }
 
-/// A short hash of a buyer. Two buyers may share one: a node then reads an order that it does not
-/// need.
+/// Returns a short hash of a buyer. If two buyers have the same hash, a node reads some orders
+/// without need.
 #[must_use]
 pub fn buyer_tag(buyer: &str) -> u32 {
     let hash = blake3::hash(buyer.as_bytes());
@@ -57,8 +58,8 @@ pub fn buyer_tag(buyer: &str) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// A digest that cannot be read: a newer program wrote it, or it is damaged. The reader must read
-/// the orders themselves.
+/// The error for a digest that is damaged or that a newer program wrote. The reader must read the
+/// orders instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a commit digest has an unknown format")]
 pub struct UnknownDigest;
@@ -83,8 +84,7 @@ pub fn encode(orders: &[OrderDigest]) -> Vec<u8> {
 
 /// Decodes the orders of one transaction.
 ///
-/// # Errors
-/// If the format is unknown.
+/// # Errors Fails if the format is unknown.
 pub fn decode(bytes: &[u8]) -> Result<Vec<OrderDigest>, UnknownDigest> {
     let (version, entries) = bytes.split_first().ok_or(UnknownDigest)?;
     let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();

@@ -1,29 +1,29 @@
-//! How an edge follows the nodes: a node without a store refuses requests by a copy of the nodes'
-//! memory, which one node publishes as an ordered feed.
+//! How an edge follows the nodes. An edge is a node without a store. It refuses requests from a
+//! copy of the nodes' memory. One node publishes that memory as an ordered feed.
 //!
-//! The feed has two parts. The hashes of the requests that hold orders are a list that only grows.
-//! Everything else (counts, phases, blocks) is a set of entries, each with the number of its newest
-//! change. A head says how many requests and which change belong together, and the time of the
-//! store up to which they are complete. One node writes the feed at a time. When another node takes
-//! over, or the server of the feed lost a part, the writer begins a new generation with everything
-//! it knows.
+//! The feed has a list and a set. The list has the hashes of the requests that hold orders, and
+//! only grows. The set has an entry for everything else (counts, phases, blocks), with the number
+//! of its newest change. A head says how many requests and which change belong together. The head
+//! also has the store's time up to which both are complete. One node writes the feed at a time. The
+//! writer begins a new generation with all that it knows when another node takes over, or when the
+//! Redis server lost a part of the feed.
 //!
 //! The rules of an edge:
 //!
-//! 1. It uses entries only with all requests that the head counts ([`Follower::receive`]). So a
-//!    count that says "sold out" comes with every request whose order is in that count.
+//! 1. It uses entries only with all requests that the head counts ([`Follower::receive`]). So if a
+//!   count says "sold out", the edge knows every request whose order is in that count.
 //! 2. It never goes back in time, and it ignores a generation that is not complete.
-//! 3. It refuses nobody by a copy that is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or that
-//!    lacks requests.
-//! 4. A request that got an order through this edge is known to it at once.
-//! 5. What it may not refuse, it passes on to a node, which decides by the same rules.
+//! 3. It refuses no request if its copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]) or lacks
+//!   requests.
+//! 4. It knows at once each request that got an order through this edge.
+//! 5. It passes every other request on to a node, which decides by the same rules.
 #[cfg(test)]
 mod sim;
 
 use crate::limits::FEED_AGE_MAX_MS;
 use crate::value::Millis;
 
-/// The head of a feed: what belongs together, and as of when.
+/// The head of a feed: which list and which changes belong together, and for which time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedHead {
     /// The generation: a random number, chosen by the node that began it.
@@ -34,9 +34,9 @@ pub struct FeedHead {
     pub requests: u64,
     /// The store's time up to which the writer's memory was complete.
     pub as_of: Millis,
-    /// Whether the generation has all that its writer knew when it began.
+    /// Whether the generation has everything that its writer knew when the generation began.
     pub is_complete: bool,
-    /// Whether every request that holds an order in the counts is in the list.
+    /// Whether the list has every request whose order is in the counts.
     pub has_all_requests: bool,
 }
 
@@ -51,41 +51,41 @@ pub struct FeedPosition {
     pub requests: u64,
 }
 
-/// What one atomic read of the feed returned. It began at `from`.
+/// The result of one atomic read of the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedRead {
     /// The head.
     pub head: FeedHead,
-    /// Where the read began.
+    /// The position at which the read began.
     pub from: FeedPosition,
-    /// How many requests follow.
+    /// The number of requests in the result.
     pub requests: u64,
-    /// The number of the last entry that follows, if there is one. Entries come in the order of
-    /// their changes.
+    /// The number of the last entry in the result, or `None` if it has no entries. Entries are
+    /// sorted by the numbers of their changes.
     pub last_seq: Option<u64>,
-    /// Whether more entries exist than follow.
+    /// Whether the feed has more entries than the result.
     pub has_more_entries: bool,
 }
 
-/// What an edge does after a read.
+/// The action of an edge after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// The read is of no use: it is older than what is known, not complete, or of another position.
+    /// Ignore the read: it is older than the copy, not complete, or of another position.
     Ignore,
-    /// The requests and entries are kept, and the next part is read at once. The entries are not
-    /// used yet.
+    /// Keep the requests and entries, and read the next part at once. The entries are not used yet.
     ReadOn {
-        /// A generation begins with this read: entries that were kept before are dropped first.
+        /// Whether a generation begins with this read. If so, drop the entries that were kept
+        /// before.
         begins: bool,
     },
-    /// All entries that were kept since the last such step are used now, after all requests.
+    /// Use all entries that were kept since the last `Use`, after adding all requests.
     Use {
-        /// The same.
+        /// Whether a generation begins with this read, as in `ReadOn`.
         begins: bool,
     },
 }
 
-/// Where an edge reads next.
+/// The state of an edge that reads the feed: it decides where the next read begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Follower {
     at: FeedPosition,
@@ -95,25 +95,25 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Where the next read begins. A feed of another generation is read from its beginning.
+    /// Returns where the next read begins. A new generation is read from its beginning.
     #[must_use]
     pub fn position(&self) -> FeedPosition {
         self.at
     }
 
-    /// The head of the copy in use.
+    /// Returns the head of the copy in use.
     #[must_use]
     pub fn used(&self) -> Option<FeedHead> {
         self.used
     }
 
-    /// Takes a read, and says what to do with its content.
+    /// Takes a read, and returns the action for its content.
     pub fn receive(&mut self, read: &FeedRead) -> FeedStep {
         let head = &read.head;
         if !head.is_complete && holds(FeedRule::CompleteGeneration) {
             return FeedStep::Ignore;
         }
-        // A replica may be behind the server that was read before.
+        // A replica may lag behind the server of the previous read.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
             return FeedStep::Ignore;
         }
@@ -145,32 +145,34 @@ impl Follower {
 /// An edge's knowledge of the store's time: a node's clock, read over the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
-    /// What the node answered.
+    /// The time in the node's answer.
     pub time: Millis,
-    /// The edge's own monotonic time when it asked, in milliseconds.
+    /// The edge's monotonic time when the edge sent the request, in milliseconds.
     pub asked_at: i64,
-    /// The same when the answer arrived.
+    /// The edge's monotonic time when the answer arrived, in milliseconds.
     pub answered_at: i64,
 }
 
-/// The edge's clock may be wrong by one part in this many.
+/// The error of the edge's clock is at most one part in `DRIFT_PARTS`.
 const DRIFT_PARTS: i64 = 1_000;
 
 impl ClockReading {
-    /// The latest time that it may be in the store at `now` of the edge's own clock.
+    /// Returns the latest possible time in the store when the edge's clock shows `now`.
     #[must_use]
     pub fn latest(&self, now: i64) -> Millis {
         let since = now - self.asked_at;
         self.time.plus(since + since / DRIFT_PARTS)
     }
 
-    /// The likely time in the store: the node answered halfway between question and answer.
+    /// Returns the likely time in the store, as if the node had answered halfway through the round
+    /// trip.
     #[must_use]
     pub fn likely(&self, now: i64) -> Millis {
         self.time.plus(now - self.asked_at - (self.answered_at - self.asked_at) / 2)
     }
 
-    /// Whether this reading is at least as exact at `now` as `other` is.
+    /// Returns whether this reading is at least as exact as `other` when the edge's clock shows
+    /// `now`.
     #[must_use]
     pub fn is_better_than(&self, other: &Self, now: i64) -> bool {
         let width = |reading: &Self| {
@@ -181,11 +183,11 @@ impl ClockReading {
     }
 }
 
-/// Whether an edge may refuse a request by the copy with this head. `read_at` is the edge's own
-/// time when the head last changed, and `now` is its time now.
+/// Returns whether an edge may refuse a request from the copy with this head. The head last changed
+/// at `read_at` of the edge's clock, which now shows `now`.
 ///
-/// Two clocks must agree: by the store's time the copy is recent however late it arrived, and by
-/// the edge's own time the feed still moves.
+/// Both clocks must agree. By the store's time the copy is recent, so a copy that arrived late is
+/// refused. By the edge's time the feed still moves.
 #[must_use]
 pub fn is_fresh(
     head: Option<&FeedHead>,
@@ -199,11 +201,11 @@ pub fn is_fresh(
     }
     let age = clock.latest(now).0 - head.as_of.0;
     let is_recent = age <= FEED_AGE_MAX_MS && now - read_at <= FEED_AGE_MAX_MS;
-    // A copy from the future means that one of the clocks is wrong.
+    // If the copy has a time in the future, one of the clocks is wrong.
     (is_recent && age >= -FEED_AGE_MAX_MS) || !holds(FeedRule::Age)
 }
 
-/// A rule of this file, which its simulation removes to see that the removal is noticed.
+/// A rule of this file. The simulation removes each rule in turn, and must notice its absence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FeedRule {
     CompleteGeneration,
@@ -291,7 +293,7 @@ mod tests {
     #[test]
     fn a_reading_of_the_clock_is_never_early() {
         let clock = ClockReading { time: Millis(1_000), asked_at: 50, answered_at: 90 };
-        // At the answer the node's clock shows between 1,000 and 1,040.
+        // The node's clock shows between 1,000 and 1,040 when the answer arrives.
         assert_eq!(clock.latest(90), Millis(1_040));
         assert_eq!(clock.likely(90), Millis(1_020));
         assert!(clock.latest(10_090) >= Millis(11_040));

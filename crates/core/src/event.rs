@@ -16,7 +16,7 @@ pub enum EventType {
     OrderReserved,
     /// The order was paid.
     OrderPaid,
-    /// The order was cancelled.
+    /// The payment window of the order ended without a payment.
     OrderCancelled,
     /// The order was not paid in time.
     OrderExpired,
@@ -24,12 +24,12 @@ pub enum EventType {
     OrderRefunded,
     /// An operator extended the order's payment window.
     OrderExtended,
-    /// A request got a ticket id, but its ticket was returned.
+    /// A request got a ticket id, but the server returned the ticket.
     OrderRefused,
-    /// A payment that pays for no order is refunded.
+    /// A payment that belongs to no order is refunded.
     PaymentRefunded,
-    /// Money went back without a refund by this server (a return or a dispute), or such a reversal
-    /// was cancelled.
+    /// Money went back without a refund by this server (a return or a dispute), or such a return of
+    /// money was cancelled.
     PaymentReversed,
     /// A sale opened.
     SaleOpened,
@@ -56,7 +56,7 @@ impl EventType {
         Self::ItemSoldOut,
     ];
 
-    /// The name of the type in rows, JSON and metrics.
+    /// Returns the name of the type in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl EventType {
         Self::ALL.iter().copied().find(|t| t.as_str() == word)
     }
 
-    /// The event type for an order's new state.
+    /// Returns the event type for an order's new state.
     #[must_use]
     pub fn from_order_state(state: OrderState) -> Self {
         match state {
@@ -123,7 +123,7 @@ impl Attribution {
         Self { actor, why: None }
     }
 
-    /// The engine with this reason.
+    /// Returns the engine with this reason.
     #[must_use]
     pub fn from_engine(why: &str) -> Self {
         Self { actor: Actor::Engine, why: Some(why.to_owned()) }
@@ -135,8 +135,8 @@ impl Attribution {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// What an event is about. Events about the same order (or else the same sale or item) are
-/// delivered in the order in which they happened.
+/// The subject of an event. Events about the same order are delivered in the order in which they
+/// happened. For events without an order, this holds for the same sale or item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order as it was after the change.
@@ -149,20 +149,20 @@ pub enum Subject {
         item: ItemId,
         /// The buyer.
         buyer: BuyerId,
-        /// How many units the request asked for.
+        /// The number of units that the request asked for.
         units: u64,
-        /// Why it was returned.
+        /// The reason for the return.
         verdict: Verdict,
     },
-    /// A payment that is refunded.
+    /// A payment that is refunded because it belongs to no order.
     Payment {
         /// The provider's id of the payment.
         payment: PaymentId,
         /// The order that the payment named.
         order: String,
-        /// How much.
+        /// The amount of money.
         money: Money,
-        /// Why it is refunded.
+        /// The reason for the refund.
         cause: crate::money::RefundCause,
     },
     /// A payment whose money went back without a refund by this server. The stores write this event
@@ -178,7 +178,8 @@ pub enum Subject {
         kind: ReversalKind,
         /// The provider's id of the dispute, if it has one.
         dispute: Option<String>,
-        /// False if the reversal was cancelled and the money is available again.
+        /// Whether the reversal still holds. `false` means that it was cancelled and the money is
+        /// available again.
         stands: bool,
     },
     /// An item.
@@ -203,24 +204,24 @@ pub struct Event {
 /// The reason of an order that was created from a waitlist entry. Stored rows contain this text.
 pub const FROM_WAITLIST: &str = "a returned unit went to the first buyer on the waitlist";
 
-/// The reason why a waitlist entry ended unserved: its sale ended. Stored rows contain this text.
+/// The reason when a sale ended before a waitlist entry got a unit. Stored rows contain this text.
 pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
-    /// Whether the event is about an order that was created from a waitlist entry. The actor must
-    /// be the engine: other actors may give the same text as their reason.
+    /// Returns whether the event is about an order that was created from a waitlist entry. The
+    /// actor must be the engine: other actors may give the same text as their reason.
     #[must_use]
     pub fn is_from_waitlist(&self) -> bool {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)
     }
 
-    /// Whether the event is about a waitlist entry that ended with its sale.
+    /// Returns whether the event is about a waitlist entry that ended with its sale.
     #[must_use]
     pub fn is_end_of_waitlist(&self) -> bool {
         self.what == EventType::OrderRefused && self.has_engine_reason(WAITLIST_ENDED)
     }
 
-    /// Whether the engine made the change for this reason.
+    /// Returns whether the engine made the change for this reason.
     fn has_engine_reason(&self, why: &str) -> bool {
         self.by.actor == Actor::Engine && self.by.why.as_deref() == Some(why)
     }

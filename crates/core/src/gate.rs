@@ -1,4 +1,5 @@
-//! Admission rules as values: who may ask for units, and how often. None of them decides stock.
+//! Admission rules as values: who may ask for units, and how often. These rules never change the
+//! stock.
 
 pub mod code;
 pub mod distinct_buyers;

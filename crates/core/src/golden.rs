@@ -1,5 +1,5 @@
-//! The golden example with its exact numbers: 10,000 units; 400 are allocated; a batch of 30
-//! settles; 100 more are allocated.
+//! The golden example with its exact numbers. The item has 10,000 units, and 400 of them are
+//! allocated. A batch of 30 is settled, and then 100 more units are allocated.
 use std::sync::Arc;
 
 use crate::model::Model;
@@ -12,7 +12,7 @@ use crate::value::{
 };
 use crate::{IdKey, Ledger, Verdict, settle, stock};
 
-/// One partition, opened with 400; a counter with fewer than 380 is refilled with 100.
+/// One partition, opened with 400 units. A counter with fewer than 380 units gets a refill of 100.
 const SPREAD: Spread = Spread {
     partitions: 1,
     auto: false,
@@ -28,10 +28,10 @@ fn unwrap_infallible<T>(result: Result<T, std::convert::Infallible>) -> T {
     value
 }
 
-/// Units in the pool, units in grants, and units that are not settled.
+/// Returns the units in the pool, the units in grants, and the units that are not settled.
 fn unit_counts(model: &mut Model) -> (u64, u64, u64) {
     let item = unwrap_infallible(model.item(SLOT.item)).expect("the item");
-    let grant = unwrap_infallible(model.open_grant(SLOT)).expect("an open grant");
+    let grant = unwrap_infallible(model.open_grant(SLOT)).expect("the slot has an open grant");
     (item.pool, grant.unsettled(), item.pool + grant.unsettled())
 }
 
@@ -99,11 +99,12 @@ fn ten_thousand_units_in_portions() {
     }
     assert_eq!(unit_counts(&mut model), (9_600, 370, 9_970));
 
-    // The slot asks for more; 100 are allocated, for the counter that is not selling: 9,500, 470.
+    // The slot needs more units. The refill of 100 goes to the counter that is not selling: pool
+    // 9,500, pre-allocated 470.
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
     let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0)
-        .expect("the counter is below its threshold");
+        .expect("a counter below its threshold gets a refill");
     assert_eq!(portion, Portion { units: 100, counter: Counter::B });
     assert_eq!(
         unwrap_infallible(stock::refill(&mut model, grant.id, portion.units, portion.counter)),

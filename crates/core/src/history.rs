@@ -1,17 +1,17 @@
 //! Which database a deployment may use after a failover.
 //!
-//! A database keeps a row for each change of the server that runs it, with a fencing number that
-//! rises and a random token. A deployment remembers the newest row that any of its nodes has used.
-//! A database without that row is older than the answers that buyers received, or has forked.
+//! A database has a history: a row for each change of the server that runs it, with a rising
+//! fencing number and a random token. A deployment remembers the newest row that any of its nodes
+//! used. A database without that row lacks changes that buyers saw, or has forked.
 
-/// One row of a database's history: the server that ran the database from then on.
+/// One row of a database's history: a server that began to run the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseHistory {
     /// The fencing number. It rises with each row.
     pub fence: i64,
-    /// Random. It tells apart two rows with the same number.
+    /// A random token. It distinguishes two rows with the same number.
     pub token: String,
-    /// The database cluster. Empty: unknown.
+    /// The database cluster. Empty if the cluster is unknown.
     pub system_id: String,
     /// The timeline of the database cluster.
     pub timeline: i64,
@@ -30,43 +30,43 @@ pub struct SeenDatabase {
     pub system_id: String,
     /// Its timeline now.
     pub timeline: i64,
-    /// The rows of its history, newest first. Empty: no node has used it.
+    /// The rows of its history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
 }
 
 impl SeenDatabase {
-    /// The newest row of its history.
+    /// Returns the newest row of its history.
     #[must_use]
     pub fn newest(&self) -> Option<&DatabaseHistory> {
         self.rows.first()
     }
 
-    /// The order in which databases of one deployment are tried: the newest history is last.
+    /// Returns the key by which a deployment orders its databases: the newest history comes last.
     #[must_use]
     pub fn age_key(&self) -> (i64, i64) {
         (self.newest().map_or(0, |newest| newest.fence), self.timeline)
     }
 }
 
-/// Why a database's history gets a new row.
+/// The reason for a new row in a database's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryChange {
     /// A standby became the primary.
     Promoted,
-    /// The rows are in another database cluster, as after a restore from a dump.
+    /// The rows are in another database cluster, for example after a restore from a dump.
     Moved,
 }
 
-/// What to do with a database.
+/// A deployment's decision about a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseDecision {
     /// Use it.
     Accept,
     /// Add a row to its history, then use it.
     Register(HistoryChange),
-    /// Refuse it: its history ended before the known row.
+    /// Refuse the database: its history ended before the known row.
     Older,
-    /// Refuse it: it has newer rows, but not the known row.
+    /// Refuse the database: it has newer rows, but not the known row.
     Forked,
 }
 

@@ -1,5 +1,5 @@
-//! Ticket ids, which are also order ids. Each id authenticates itself, so a ticket can be decided
-//! even when its slot lost it.
+//! Ticket ids, which are also order ids. Each id proves its own contents, so a ticket can be
+//! decided even if its slot lost the ticket.
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};
@@ -28,9 +28,9 @@ pub struct TicketParts {
     pub token: Token,
     /// The grant that the ticket was issued from.
     pub grant: GrantId,
-    /// Its number under that grant.
+    /// The ticket's number under that grant.
     pub n: TicketN,
-    /// Units deducted.
+    /// The units that the ticket deducted.
     pub units: Units,
     /// The first 3 bytes of the request's hash.
     pub request: u32,
@@ -55,7 +55,7 @@ impl TicketId {
         Some(Self(bytes))
     }
 
-    /// The text form, without allocating.
+    /// Returns the text form, without allocating.
     #[must_use]
     pub fn text(&self) -> TicketIdText {
         let mut text = [0; TEXT_BYTES];
@@ -69,7 +69,8 @@ impl TicketId {
         TicketIdText(text)
     }
 
-    /// The unverified contents. `None` if the units are out of range, which a valid id never has.
+    /// Returns the unverified contents. Returns `None` if the units are out of range, which a valid
+    /// id never has.
     #[must_use]
     pub fn parts(&self) -> Option<TicketParts> {
         let b = &self.0;
@@ -116,32 +117,32 @@ impl fmt::Debug for TicketId {
 pub struct TicketIdText([u8; TEXT_BYTES]);
 
 impl TicketIdText {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("the alphabet is ASCII")
     }
 }
 
-/// The deployment's key for ids and request hashes; every node and settler holds the same one.
+/// The deployment's key for ids and request hashes. Every node and every settler has the same key.
 #[derive(Clone)]
 pub struct IdKey([u8; 32]);
 
 impl IdKey {
-    /// From 32 secret bytes.
+    /// Makes a key from 32 secret bytes.
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
         Self(secret)
     }
 
-    /// The secret bytes, to give the key to another program of the deployment.
+    /// Returns the secret bytes, to give the key to another program of the deployment.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0
     }
 
-    /// 16 hexadecimal digits by which a store recognizes this key. The key cannot be computed from
-    /// them.
+    /// Returns 16 hexadecimal digits by which a store recognizes this key. Nobody can compute the
+    /// key from them.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -149,7 +150,7 @@ impl IdKey {
         format!("{:016x}", first_16_bytes(&hasher) >> 64)
     }
 
-    /// The keyed hash by which slots and nodes remember a buyer's request.
+    /// Returns the keyed hash by which slots and nodes remember a buyer's request.
     #[must_use]
     pub fn request_hash(&self, buyer: &str, key: &str) -> RequestHash {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -157,7 +158,7 @@ impl IdKey {
         RequestHash(first_16_bytes(&hasher))
     }
 
-    /// The keyed hash by which a slot counts a buyer's units.
+    /// Returns the keyed hash by which a slot counts a buyer's units.
     #[must_use]
     pub fn buyer_hash(&self, buyer: &str) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -165,16 +166,18 @@ impl IdKey {
         first_16_bytes(&hasher) as u64
     }
 
-    /// The name that replaces an erased buyer: always the same, and irreversible without this key.
+    /// Returns the name that replaces an erased buyer. It is always the same, and irreversible
+    /// without this key.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(b"erased buyer\0").update(buyer.as_str().as_bytes());
         let name = format!("{}{:032x}", BuyerId::ERASED, first_16_bytes(&hasher));
-        BuyerId::new(&name).expect("39 bytes of its alphabet")
+        BuyerId::new(&name).expect("the erased name is valid")
     }
 
-    /// The name that replaces an erased buyer's request key, which may contain personal data.
+    /// Returns the name that replaces an erased buyer's request key, which may contain personal
+    /// data.
     #[must_use]
     pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -187,7 +190,7 @@ impl IdKey {
         RequestKey::new(&name).expect("39 visible bytes")
     }
 
-    /// The id of an issued ticket.
+    /// Returns the id of an issued ticket.
     #[must_use]
     pub fn id_of(&self, ticket: &Ticket) -> TicketId {
         let parts = TicketParts {
@@ -220,7 +223,8 @@ impl IdKey {
     #[must_use]
     pub fn open(&self, id: &TicketId, buyer: &str) -> Option<TicketParts> {
         let mac = self.mac(&id.0[..SIGNED_BYTES], buyer);
-        // Constant time: the differences are combined, and no byte returns early.
+        // Runs in constant time: the loop combines all differences and does not stop at the first
+        // one.
         let differ = mac.iter().zip(&id.0[SIGNED_BYTES..]).fold(0, |acc, (a, b)| acc | (a ^ b));
         if differ == 0 { id.parts() } else { None }
     }
@@ -239,7 +243,7 @@ impl BuyerId {
     /// such a name is refused.
     pub const ERASED: &str = "erased:";
 
-    /// Whether this is the name of an erased buyer.
+    /// Returns whether this is the name of an erased buyer.
     #[must_use]
     pub fn is_erased(&self) -> bool {
         self.as_str().starts_with(Self::ERASED)

@@ -1,19 +1,19 @@
-//! Leases: when a node's lease lapses, the grants of the slots in its memory are closed and other
-//! slots sell their units.
+//! Leases: when a node's lease lapses, the leader closes the grants of the slots in that node's
+//! memory. Then other slots sell their units.
 //!
-//! Closing too early is harmless: a node that was only slow gets its tickets returned and asks
-//! again under its next grant, which costs time. So any clock may judge leases, and two leaders may
-//! do it at once.
+//! Closing a grant too early is harmless. If the node was only slow, its tickets are returned and
+//! it asks again under its next grant, which costs time. So any clock may judge leases, and two
+//! leaders may do it at once.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;
 
-/// The open grants whose node has no valid lease. The index of a slot in a node's memory is the
-/// node's number.
+/// Returns the open grants whose node has no valid lease. The index of a slot in a node's memory is
+/// the node's number.
 ///
-/// The caller reads `live` *after* the grants, so that a node that has just started and opened a
-/// grant is in it. A leader without a valid lease closes nothing: its readings may be as old as its
-/// lease.
+/// The caller reads `live` *after* the grants, so `live` contains a node that has just started and
+/// opened a grant. A leader without a valid lease closes nothing, because its readings may be as
+/// old as its lease.
 #[must_use]
 pub fn lapsed_grants<'a>(open: &'a [Grant], live: &[NodeId], leader: NodeId) -> Vec<&'a Grant> {
     if !live.contains(&leader) || !enforces(Rule::LapsedLeaseCloses) {

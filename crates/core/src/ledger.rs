@@ -1,8 +1,8 @@
 //! The rows that a transaction of the store reads and writes.
 //!
-//! A transaction is a function of this crate over a `Ledger`; a store runs it between BEGIN and
-//! COMMIT. The in-memory [`crate::model::Model`] and the stores implement the trait. Every function
-//! runs serialised against all others that touch the same grant or item.
+//! A transaction is a function of this crate over a `Ledger`. A store runs the function between
+//! BEGIN and COMMIT. The in-memory [`crate::model::Model`] and the stores implement the trait. The
+//! functions are serialised if they use the same grant or item.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
@@ -11,90 +11,91 @@ use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, RecallId, RequestKey, SlotKey, TicketN,
 };
 
-/// Rows under a transaction. Reads see this transaction's own writes.
+/// Access to rows within a transaction. Reads see this transaction's own writes.
 pub trait Ledger {
     /// A failure below the rules, such as a disk or a connection. The transaction is rolled back.
     type Error;
 
-    /// The item.
+    /// Returns the item.
     fn item(&mut self, item: ItemId) -> Result<Option<Item>, Self::Error>;
     /// Writes an item's `total`, `pool`, `ended`, `paid` and `waiting`.
     fn put_item(&mut self, item: &Item) -> Result<(), Self::Error>;
 
-    /// Whether the item's sale is announced or open in this transaction: not a draft, paused or
-    /// ended.
+    /// Returns whether the item's sale is announced or open in this transaction, so not a draft,
+    /// paused or ended.
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Self::Error>;
-    /// Whether the item's sale has ended in this transaction. An ended sale never starts again.
+    /// Returns whether the item's sale has ended in this transaction. An ended sale never starts
+    /// again.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
 
-    /// The grant, locked until the transaction ends.
+    /// Returns the grant, locked until the transaction ends.
     fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Self::Error>;
-    /// The slot's open grant.
+    /// Returns the slot's open grant.
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
-    /// Every open grant of an item, by slot.
+    /// Returns every open grant of an item, by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
-    /// Units of an item that are granted and not settled, in all its open grants. The grants are
-    /// not locked: transfers between a slot and the pool wait for the item's lock, but a ticket may
-    /// be settled meanwhile.
+    /// Returns the units of an item that are granted and not settled, in all its open grants. This
+    /// does not lock the grants. Transfers between a slot and the pool wait for the item's lock,
+    /// but a ticket may be settled meanwhile.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
-    /// The highest epoch that any grant of the slot had; 0 if none.
+    /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
     /// Writes a grant, new or changed.
     fn put_grant(&mut self, grant: &Grant) -> Result<(), Self::Error>;
     /// Appends a feed row; its `seq` is the grant's new `feed_len`.
     fn append_feed(&mut self, row: &FeedRow) -> Result<(), Self::Error>;
 
-    /// The resolution of a ticket; a consumed one is read from its order.
+    /// Returns the resolution of a ticket. A consumed ticket is read from its order.
     fn resolution(&mut self, ticket: &TicketId) -> Result<Option<Resolution>, Self::Error>;
-    /// The ticket that has this number.
+    /// Returns the ticket that has this number.
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Result<Option<TicketId>, Self::Error>;
-    /// Records a returned ticket. (A consumed one is recorded by [`Ledger::insert_order`].)
+    /// Records a returned ticket. [`Ledger::insert_order`] records a consumed ticket.
     fn insert_resolution(&mut self, resolution: &Resolution) -> Result<(), Self::Error>;
 
-    /// The order of this id.
+    /// Returns the order of this id.
     fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Self::Error>;
-    /// The order of this request.
+    /// Returns the order of this request.
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey)
     -> Result<Option<Order>, Self::Error>;
-    /// The buyer's orders of one item (a handful).
+    /// Returns the buyer's orders of one item, which are few.
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
-    /// The buyer's first order by number under this grant that expired, or that this actor
-    /// cancelled (`None`: any actor).
+    /// Returns the buyer's first order by number under this grant that expired, or that this actor
+    /// cancelled. `None` stands for any actor.
     fn first_unpaid(
         &mut self,
         grant: GrantId,
         buyer: &BuyerId,
         by: Option<&Actor>,
     ) -> Result<Option<Order>, Self::Error>;
-    /// A new order.
+    /// Inserts a new order.
     fn insert_order(&mut self, order: &Order) -> Result<(), Self::Error>;
     /// Writes an order's state, `pay_by`, `paid_at` and `ended_at`.
     fn put_order(&mut self, order: &Order) -> Result<(), Self::Error>;
 
-    /// Units that the buyer holds in active orders of an item.
+    /// Returns the units that the buyer holds in active orders of an item.
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Self::Error>;
     /// Writes the buyer's quota.
     fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Result<(), Self::Error>;
 
-    /// The recall.
+    /// Returns the recall.
     fn recall(&mut self, id: RecallId) -> Result<Option<Recall>, Self::Error>;
-    /// Recalls of this grant that are not done.
+    /// Returns the recalls of this grant that are not done.
     fn pending_recalls(&mut self, grant: GrantId) -> Result<Vec<Recall>, Self::Error>;
     /// Writes a recall, new or changed.
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
 
-    /// The grant of an item's waitlist, locked until the transaction ends.
+    /// Returns the grant of an item's waitlist, locked until the transaction ends.
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
-    /// The waitlist entry of this id.
+    /// Returns the waitlist entry of this id.
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// The buyer's waiting entry for the item.
+    /// Returns the buyer's waiting entry for the item.
     fn waitlist_entry_of(
         &mut self,
         item: ItemId,
         buyer: &BuyerId,
     ) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// The waiting entries by turn, at most this many.
+    /// Returns at most this many waiting entries, sorted by turn.
     fn waiting_entries(
         &mut self,
         item: ItemId,
@@ -106,23 +107,23 @@ pub trait Ledger {
     /// Appends an event.
     fn append_event(&mut self, event: &Event) -> Result<(), Self::Error>;
 
-    /// What one unit of an item costs.
+    /// Returns the price of one unit of an item.
     fn price(&mut self, item: ItemId) -> Result<Option<Money>, Self::Error>;
-    /// Whether this message of a provider was handled before.
+    /// Returns whether this message of a provider was handled before.
     fn inbox(&mut self, provider: &str, event: &str) -> Result<bool, Self::Error>;
     /// Records that the message was handled.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Result<(), Self::Error>;
-    /// The payment, locked until the transaction ends.
+    /// Returns the payment, locked until the transaction ends.
     fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Self::Error>;
-    /// The payments that named this order (a handful).
+    /// Returns the payments that named this order, which are few.
     fn payments_of(&mut self, order: &TicketId) -> Result<Vec<Payment>, Self::Error>;
     /// Writes a payment, new or changed.
     fn put_payment(&mut self, payment: &Payment) -> Result<(), Self::Error>;
-    /// The refund, locked until the transaction ends.
+    /// Returns the refund, locked until the transaction ends.
     fn refund(&mut self, id: &RefundId) -> Result<Option<Refund>, Self::Error>;
     /// Writes a refund, new or changed.
     fn put_refund(&mut self, refund: &Refund) -> Result<(), Self::Error>;
-    /// The order's checkout.
+    /// Returns the order's checkout.
     fn checkout(&mut self, order: &TicketId) -> Result<Option<Checkout>, Self::Error>;
     /// Writes an order's checkout, new or changed.
     fn put_checkout(&mut self, checkout: &Checkout) -> Result<(), Self::Error>;

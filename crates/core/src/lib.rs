@@ -4,11 +4,12 @@
 //!
 //! 1. **Grant**: the store moves units from an item's pool to a slot ([`stock`]).
 //! 2. **Ticket**: a slot deducts units for one request, atomically ([`slot`]). A ticket is not yet
-//!    an order.
-//! 3. **Settle**: a ticket is resolved exactly once, consumed or returned ([`settle`]).
+//!   an order.
+//! 3. **Settle**: a settler resolves each ticket exactly once, as consumed or returned
+//!   ([`settle`]).
 //!
-//! The division of stock among slots affects efficiency, not safety: [`partition`], [`refill`],
-//! [`tail`] and [`lease`] decide it from readings that may be old.
+//! The division of stock among slots affects efficiency, not safety. [`partition`], [`refill`],
+//! [`tail`] and [`lease`] decide the division from readings that may be old.
 //!
 //! Time, ids and rows come in as arguments, and decisions go out as values. The store's
 //! transactions are functions over a [`Ledger`], so the simulator tests the same code that runs in
@@ -32,6 +33,7 @@ pub mod model;
 pub mod money;
 pub mod order;
 pub mod outbox;
+pub mod pacing;
 pub mod partition;
 mod queue;
 pub mod recall;

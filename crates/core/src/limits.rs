@@ -1,120 +1,122 @@
 //! Every capacity, timeout and retry of the protocol, with what happens at the bound.
 
-/// Largest number of units that one request may ask for; more is refused at the edge.
+/// The largest number of units in one request. The server refuses a request for more.
 pub const UNITS_MAX: u32 = 1_000_000;
-/// Largest counted stock of one item; more is refused at the edge.
+/// The largest counted stock of one item. The server refuses more.
 pub const STOCK_MAX: u64 = 1_000_000_000;
-/// Longest id (sale, item, buyer) and longest idempotency key, in bytes; longer is refused at the
-/// edge.
+/// The longest id (sale, item, buyer) and the longest idempotency key, in bytes. The server refuses
+/// longer ones.
 pub const NAME_BYTES_MAX: usize = 64;
-/// Tickets that one settle transaction resolves; the rest waits for the next transaction.
+/// Tickets that one settle transaction resolves. The rest waits for the next transaction.
 pub const SETTLE_BATCH_MAX: usize = 500;
-/// Tickets that wait in one slot's queue; at the bound the slot answers
+/// Tickets that wait in one slot's queue. At the bound the slot answers
 /// [`crate::slot::TicketAnswer::Full`] and deducts nothing.
 pub const SLOT_QUEUE_MAX: usize = 65_536;
-/// Age of the oldest ticket in one slot's queue, in milliseconds; at the bound the slot answers
+/// Age of the oldest ticket in one slot's queue, in milliseconds. At the bound the slot answers
 /// "full", because later tickets would be settled too late and returned.
 pub const SLOT_QUEUE_AGE_MAX_MS: i64 = 3_000;
-/// Requests that one slot remembers; at the bound it is sealed, drained and rolled to a new epoch.
+/// Requests that one slot remembers. At the bound the slot is sealed, drained and moved to a new
+/// epoch.
 pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
-/// Recalls that one slot remembers under one grant; at the bound further recalls are refused, and
+/// Recalls that one slot remembers under one grant. At the bound further recalls are refused, and
 /// the slot is sealed.
 pub const SLOT_RECALLS_MAX: usize = 65_536;
-/// Partitions that an item's stock can be spread over; more are refused at the edge.
+/// Partitions over which an item's stock can be spread. The server refuses more.
 pub const PARTITIONS_MAX: u32 = 64;
-/// Slots in Redis whose queues one node reads at a time; a sale that needs more together with the
-/// other sales of its time is refused before it opens.
+/// Slots in Redis whose queues one node reads at a time. A sale is refused before it opens if it
+/// and the other sales of its time need more slots.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
-/// Time from the draw of a ticket's token until the ticket can no longer be consumed.
+/// Time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
-/// While the store is up, a verdict is given within this time after `decide_by`.
+/// The store gives a verdict within this time after `decide_by`, if the store is up.
 pub const VERDICT_GRACE_MS: i64 = 1_000;
-/// Oldest copy of the nodes' memory by which an edge refuses requests, in milliseconds; by an older
-/// one it refuses nobody.
+/// The greatest age of an edge's copy of the nodes' memory, in milliseconds. From an older copy,
+/// the edge refuses no request.
 pub const FEED_AGE_MAX_MS: i64 = 2_000;
 /// Longest time that a request is parked for a commit in flight, a refill or a recall.
 pub const PARK_MS: i64 = 1_000;
-/// Requests parked on one node; at the bound a further request is answered "overloaded".
+/// Requests parked on one node. At the bound a further request is answered "overloaded".
 pub const PARKED_MAX: usize = 20_000;
-/// Longest payment window, in seconds; more is refused at the edge.
+/// The longest payment window, in seconds. The server refuses a longer one.
 pub const HOLD_SECS_MAX: u32 = 86_400;
-/// Entries in one item's waitlist; at the bound no further buyer can join.
+/// Entries in one item's waitlist. At the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
-/// Waitlist entries that one transaction serves, or ends with their sale; the rest waits for the
-/// next transaction.
+/// Waitlist entries that one transaction serves, or ends together with their sale. The rest waits
+/// for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
-/// Longest payment window of an order that was created from a waitlist entry, in milliseconds; the
-/// item's own window applies where it is shorter. Other buyers wait for these units.
+/// Longest payment window of an order that was created from a waitlist entry, in milliseconds. The
+/// item's own window applies if it is shorter. Other buyers wait for these units.
 pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
-/// How long an overdue order keeps its units after the first failed question to its provider, in
+/// How long an overdue order keeps its units after the first failed query to its provider, in
 /// milliseconds. Then the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
-/// Longest time that an overdue order keeps its units after its `pay_by`, in milliseconds, also if
-/// no question to its provider was possible because too many orders were overdue.
+/// Longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. This
+/// also holds if too many orders were overdue to query the provider about this order.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
-/// Latest `pay_by` that an operator can set, in milliseconds from now; later is refused.
+/// Latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a later
+/// one.
 pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
-/// Failed requests to a provider for one refund; at the bound the refund fails and an operator must
+/// Failed requests to a provider for one refund. At the bound the refund fails and an operator must
 /// resolve it.
 pub const REFUND_TRIES_MAX: u32 = 12;
 /// Longest pause between two attempts of anything that is retried, in milliseconds.
 pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
-/// Failed deliveries of one event to one endpoint, unless settings say otherwise; at the bound the
-/// event is a dead letter. With the pauses this takes a day and a half.
+/// Failed deliveries of one event to one endpoint, unless the settings give another number. At the
+/// bound the event is a dead letter. With the pauses, the tries take a day and a half.
 pub const DELIVERY_TRIES: u32 = 20;
 /// Largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// Fewest refusals of one event by an endpoint, without another kind of failure between them,
-/// before the event is a dead letter. With the pauses this takes half a minute. An endpoint that
-/// refuses every event of one type then gets the other events before too many are pending.
+/// The number of refusals after which an event is a dead letter, if the endpoint had no other kind
+/// of failure between them. With the pauses, the refusals take half a minute. So an endpoint that
+/// refuses every event of one type gets the other events before too many are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
-/// Shortest time over which the endpoint must refuse the event, in milliseconds, unless half of the
-/// events that may be pending are refused. It is longer than a shop answers `404` during a
-/// deployment.
+/// Shortest time over which the endpoint must refuse the event, in milliseconds. It is longer than
+/// a shop answers `404` during a deployment. It does not apply if the endpoint refuses half of the
+/// events that may be pending.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// Longest pause between two attempts of a refused event, so that a shop gets it soon after it
 /// recovers.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// Longest pause between two attempts of an event that this server could not send.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
-/// Consecutive times that this server cannot send an event until the event is given up: a day and a
-/// half.
+/// How often in a row this server may fail to send an event before it gives up the event. With the
+/// pauses, this takes a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
-/// Events in delivery to one endpoint at once; more wait.
+/// Events in delivery to one endpoint at once. Further events wait.
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
-/// Events that are read ahead of an endpoint's position; more stay in the store.
+/// Events that the server reads ahead of an endpoint's position. The store keeps the rest.
 pub const DELIVERY_WINDOW: usize = 256;
-/// Events that one endpoint keeps for retry; at the bound it gets no new events until one of them
-/// is delivered, dead or discarded.
+/// Events that one endpoint keeps for retry. At the bound the endpoint gets no new events until one
+/// of them is delivered, dead or discarded.
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
-/// Events that fail with no success between them until an endpoint counts as down and gets one
-/// event at a time.
+/// Consecutive failed events after which an endpoint counts as down and gets one event at a time.
 pub const BREAKER_FAILURES: usize = 5;
 /// Consecutive attempts of the same event at an endpoint that is down.
 pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
-/// Attempts at an endpoint that is down with the same pause before the pause doubles, so that an
-/// endpoint with a short failure gets its events soon.
+/// Attempts at an endpoint that is down before the pause doubles. So an endpoint with a short
+/// failure gets its events soon.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// Longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 
-/// The pause after this many failed attempts: 1 s, doubled with each further one, at most
-/// [`BACKOFF_MS_MAX`]. The caller adds jitter.
+/// Returns the pause after this many failed attempts. The first pause is 1 s, and each further one
+/// doubles, up to [`BACKOFF_MS_MAX`]. The caller adds jitter.
 #[must_use]
 pub fn backoff_ms(tries: u32) -> i64 {
     let doubled = 1_000_i64.checked_shl(tries.saturating_sub(1).min(32)).unwrap_or(BACKOFF_MS_MAX);
     doubled.min(BACKOFF_MS_MAX)
 }
 
-/// A pause between three quarters and five quarters of `ms`, by a random `spread`, so that events
-/// that failed together are not retried together.
+/// Returns a pause between three quarters and five quarters of `ms`, by a random `spread`, so that
+/// events that failed together are not retried together.
 #[must_use]
 pub fn with_jitter(ms: i64, spread: u32) -> i64 {
     ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
 }
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");
-const _: () = assert!(PARK_MS < DECIDE_WITHIN_MS, "a parked request can still be decided in time");
+const _: () =
+    assert!(PARK_MS < DECIDE_WITHIN_MS, "a ticket for a parked request can be settled in time");
 const _: () = assert!(
     SLOT_QUEUE_AGE_MAX_MS < DECIDE_WITHIN_MS / 2,
     "tickets issued behind a full queue are still settled in time"

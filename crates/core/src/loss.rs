@@ -1,16 +1,17 @@
-//! What counts as evidence that a slot lost its memory.
+//! The evidence that proves that a slot lost its memory.
 //!
-//! A node reads the grant in the store, then the slot, then the feed length. Evidence closes only
-//! the grant that was read, by the id of this grant. So an old reading is harmless.
+//! A node reads the grant in the store, then the slot, then the feed length. The evidence names the
+//! grant that was read by its id, and closes only that grant. So an old reading is harmless.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::value::Seq;
 
-/// What a slot's answer proves about the grant that was read before. `None` if it proves nothing.
+/// Returns what a slot's answer proves about the grant that was read before, or `None` if it proves
+/// nothing.
 ///
-/// `slot` is `None` if the slot answered that it has no epoch (not if it did not answer).
-/// `feed_len` is read last.
+/// `slot` is `None` if the slot answered that it has no epoch. Do not call this if the slot did not
+/// answer. Read `feed_len` last.
 #[must_use]
 pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
     if !before.open || (!before.acked && enforces(Rule::EvidenceAfterInit)) {
@@ -26,12 +27,13 @@ pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Optio
     (behind && enforces(Rule::LossNumberBehind)).then_some(CloseCause::NumberBehind)
 }
 
-/// What an idle slot proves: all numbers resolved, feed applied, queue empty, no recall pending,
-/// and the same grant in the store before and after.
+/// Returns what an idle slot proves. A slot is idle if all numbers are resolved, the feed is
+/// applied, the queue is empty, no recall is pending, and the store has the same grant before and
+/// after.
 ///
-/// The order of reading is: `before`, the slot, `recalls_pending`, `after`. A recall that is
-/// finished between the last two then shows in `after`. In the reverse order it would show nowhere,
-/// and a healthy slot that gave up units would look as if it had lost them.
+/// Read in this order: `before`, the slot, `recalls_pending`, `after`. Then a recall that finishes
+/// between the last two reads shows in `after`. In the reverse order neither read would show the
+/// recall, and a healthy slot would seem to have lost the recalled units.
 #[must_use]
 pub fn quiet_evidence(
     before: &Grant,

@@ -21,7 +21,7 @@ pub struct Model {
     pub items: BTreeMap<ItemId, Item>,
     /// Items whose sale is paused or ended.
     pub stopped: BTreeSet<ItemId>,
-    /// Of these, the items whose sale has ended.
+    /// The items in `stopped` whose sale has ended.
     pub over: BTreeSet<ItemId>,
     /// Grants by id.
     pub grants: BTreeMap<GrantId, Grant>,

@@ -1,10 +1,9 @@
-//! Payments: each captured payment either pays for an order or gets one refund, never both and
-//! never neither.
+//! Payments: each captured payment either pays for an order or gets one refund, never both.
 //!
-//! Each message of a provider takes effect once (the inbox stores its id in the transaction of its
-//! effect). Each payment takes effect once (by its id) and is refunded at most once (a refund's id
-//! is made from its payment's). Amounts are whole minor units. The captured amount is compared with
-//! the order's price; no price is ever computed from a message.
+//! Each message of a provider takes effect once, because the inbox stores its id in the transaction
+//! of its effect. Each payment takes effect once, by its id. A payment is refunded at most once,
+//! because a refund's id is made from the payment's id. Amounts are whole minor units. The captured
+//! amount is compared with the order's price. The server never takes a price from a message.
 mod checkout;
 mod refund;
 mod rows;
@@ -34,14 +33,14 @@ pub use rows::{
 /// The result of a captured payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureOutcome {
-    /// This message, or this payment, was handled before.
+    /// This message was handled before, or another message about this payment.
     Repeated,
     /// The payment pays for the order.
     Paid(Order),
     /// The payment is refunded.
     Refund(Refund),
-    /// Nothing was written: the order had ended, and the pool lacks this many of its units, which
-    /// slots may hold. Recall them and try again; pass `last` on the last attempt.
+    /// Nothing was written. The order had ended, and the pool lacks this many of its units, which
+    /// slots may hold. Recall the units and try again. On the last attempt, pass `last`.
     UnitsMissing {
         /// The order.
         order: Order,
@@ -57,7 +56,7 @@ pub fn capture<L: Ledger>(
     now: Millis,
     last: bool,
 ) -> Result<CaptureOutcome, L::Error> {
-    // The order's locks are taken first, as in every transaction that changes an order.
+    // Lock the order's rows first, as in every transaction that changes an order.
     let id = TicketId::parse(&message.order);
     let order = match id {
         Some(id) => order::lock_order(ledger, &id)?,
@@ -123,15 +122,15 @@ pub fn capture<L: Ledger>(
     }
 }
 
-/// The price of an order.
+/// Returns the price of an order.
 pub fn order_price<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<Money>, L::Error> {
     let Some(each) = ledger.price(order.item)? else { return Ok(None) };
     let minor = each.minor.checked_mul(i64::from(order.units.get()));
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// How many units of an ended order the pool lacks, if slots may hold them and the buyer's limit
-/// allows the order.
+/// Returns how many units of an ended order the pool lacks, if slots may hold them and the buyer's
+/// limit allows the order.
 fn missing_units<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>, L::Error> {
     if !matches!(order.state, OrderState::Cancelled | OrderState::Expired) {
         return Ok(None);
@@ -150,7 +149,7 @@ fn missing_units<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>
     Ok(is_short.then(|| units - item.pool))
 }
 
-/// Handles a provider's message that a payment did not succeed. Returns false if the message was
+/// Records a provider's message that a payment did not succeed. Returns false if the message was
 /// handled before. The order does not change.
 pub fn record_failure<L: Ledger>(
     ledger: &mut L,

@@ -1,4 +1,5 @@
-//! The end, payment and extension of an order: every change is a compare-and-set on its state.
+//! The end, payment and extension of an order. Every change is a compare-and-set on the order's
+//! state.
 use crate::event::{self, Attribution, EventType, Subject};
 use crate::id::TicketId;
 use crate::ledger::Ledger;
@@ -12,25 +13,26 @@ use crate::value::{Millis, Stock};
 /// The result of changing an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeOutcome {
-    /// Changed by this transaction.
+    /// This transaction changed the order.
     Done(Order),
     /// The order was in the requested state before.
     Already(Order),
-    /// Its state does not allow the change.
+    /// The order's state does not allow the change.
     WrongState(Order),
-    /// No such order.
+    /// No such order exists.
     NotFound,
 }
 
-/// How an order ends.
+/// The reason for the end of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// Cancelled: only a reserved order.
+    /// The order is cancelled. Only a reserved order can be cancelled.
     Cancel,
-    /// Not paid in time: only a reserved order whose `pay_by` has passed. An open checkout delays
-    /// this by [`money::Checkout::provider_wait_ms`].
+    /// The order expires unpaid. Only a reserved order can expire, after its `pay_by` has passed.
+    /// An open checkout delays this by [`money::Checkout::provider_wait_ms`].
     Expire,
-    /// Refunded: only a paid order. Each of its captured payments gets a refund.
+    /// The order is refunded. Only a paid order can be refunded. Each of its captured payments gets
+    /// a refund.
     Refund,
 }
 
@@ -57,13 +59,13 @@ pub(crate) fn lock_order<L: Ledger>(
     id: &TicketId,
 ) -> Result<Option<Order>, L::Error> {
     let Some(seen) = ledger.order(id)? else { return Ok(None) };
-    // Locks are taken grant first: the order is read again under that lock.
+    // The lock order is grant, then order. So the order is read again after its grant is locked.
     ledger.grant(seen.grant)?;
     ledger.order(id)
 }
 
-/// Ends an order: its units return to the pool and its quota to the buyer, in the store and (while
-/// its grant is open) in its slot.
+/// Ends an order: its units return to the pool and its quota to the buyer. The store always records
+/// this. The slot also gets the change while its grant is open.
 pub fn end<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
@@ -120,8 +122,8 @@ pub fn end<L: Ledger>(
     Ok(ChangeOutcome::Done(order))
 }
 
-/// Whether a provider may still accept money for an overdue order. Such an order waits until the
-/// provider was asked, up to a bounded time.
+/// Returns whether a provider may still accept money for an overdue order. Such an order waits for
+/// the provider's answer, up to a bounded time.
 fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<bool, L::Error> {
     if !enforces(Rule::AskBeforeExpiry) {
         return Ok(false);
@@ -132,8 +134,8 @@ fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<
     Ok(ledger.checkout(&order.id)?.is_some_and(waits))
 }
 
-/// Extends a reserved order's payment window until `pay_by`, which must be later than before and at
-/// most [`EXTEND_MS_MAX`] from now.
+/// Extends a reserved order's payment window until `pay_by`, which must be later than the old end
+/// and at most [`EXTEND_MS_MAX`] from now.
 pub fn extend<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,
@@ -164,9 +166,10 @@ pub enum PayOutcome {
     Done(Order),
     /// Another payment paid for the order before.
     Already(Order),
-    /// The order ended, and no units were left or the buyer's limit was reached: refund the money.
+    /// The order had ended, and no units were left or the buyer's limit was reached. Refund the
+    /// money.
     Refund(Order),
-    /// No such order: refund the money.
+    /// No such order exists. Refund the money.
     NotFound,
 }
 
@@ -221,8 +224,8 @@ pub fn pay<L: Ledger>(
     Ok(PayOutcome::Done(order))
 }
 
-/// Appends an event if the last unit of an item was paid for. An item without any sold unit is not
-/// sold out, even if its operator lowers its total to nothing.
+/// Appends an event if the last unit of an item was paid for. An item without any sold
+/// unit is not sold out, even if an operator lowers its total to zero.
 pub(crate) fn append_if_sold_out<L: Ledger>(
     ledger: &mut L,
     item: &Item,
@@ -240,7 +243,8 @@ pub(crate) fn append_if_sold_out<L: Ledger>(
     Ok(())
 }
 
-/// Feeds a change of the buyer's quota to the slot that issued the order's ticket.
+/// Sends a change of the buyer's quota to the slot that issued the order's ticket, through the
+/// slot's feed.
 fn feed_quota_change<L: Ledger>(
     ledger: &mut L,
     grant: &mut crate::rows::Grant,

@@ -1,21 +1,22 @@
-//! Plans the deliveries to one endpoint: which event is sent now, which waits, when an event is
-//! retried, and when it is given up.
+//! Plans the deliveries to one endpoint: which event to send next, which events wait, when to retry
+//! an event, and when to give it up.
 //!
-//! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself: it receives outcomes and
-//! returns what to do, and its driver keeps the store in step. The store has a position for each
-//! endpoint: every event up to it was delivered, or has a row of its own with its state. So a
+//! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself. It receives outcomes and
+//! returns decisions, and its driver writes them to the store. The store has a position for each
+//! endpoint: every event up to that position was delivered, or has its own row with its state. So a
 //! healthy endpoint needs no row for each event.
 //!
-//! These rules hold despite any failure, also if the driver crashes (it starts again from the
-//! store's rows):
-//! - each event that the endpoint wants is sent at least once, until it is delivered or dead;
-//! - of events about the same order, item or sale, none is sent before an earlier one is delivered
-//!   or dead;
-//! - at most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
+//! These rules hold despite any failure. If the driver crashes, it starts again from the store's
+//! rows.
+//! - The queue sends each event that the endpoint wants at least once, until the event is delivered
+//!   or dead.
+//! - Of the events about one order, item or sale, it sends no event before the earlier ones are
+//!   delivered or dead.
+//! - At most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
 //!   down.
 //!
-//! Only the memory knows that an endpoint is down or asked for a pause: after a restart the driver
-//! tries it once more.
+//! Only the memory knows that an endpoint is down or asked for a pause. After a restart the driver
+//! tries the endpoint again.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -38,14 +39,14 @@ pub use delivery::{PendingDelivery, PositionAdvance, RowChange, SendOutcome};
 pub use event_filter::EventFilter;
 use outcome::RefusedRun;
 
-/// The key of an event's subject: events with the same key are delivered in order.
+/// Returns the key of an event's subject. Events with the same key are delivered in order.
 #[must_use]
 pub fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
         Subject::Ticket { id, .. } => id.to_string(),
-        // The order's id is the key even if no such order exists: the shop and the provider know
-        // the payment by it.
+        // The order's id is the key even if no such order exists, because the shop and the provider
+        // know the payment by that id.
         Subject::Payment { order, .. } | Subject::Reversal { order, .. } => order.clone(),
         Subject::Item(item) => format!("item:{}", item.0),
         Subject::Sale(sale) => format!("sale:{sale}"),
@@ -58,7 +59,7 @@ enum NewEvent {
     Waiting(Arc<str>),
     InFlight,
     Failed(PendingDelivery),
-    /// Delivered, or not wanted.
+    /// The event was delivered, or the endpoint does not want it.
     Done,
 }
 
@@ -79,13 +80,12 @@ pub struct DeliveryQueue {
     read: i64,
     window: BTreeMap<i64, NewEvent>,
     rows: BTreeMap<i64, PendingRow>,
-    /// How often in a row the endpoint refused an event, as far as this queue knows: after a
-    /// restart the count starts again.
+    /// How often in a row the endpoint refused an event. The count starts again after a restart.
     refused: HashMap<i64, RefusedRun>,
-    /// How often in a row an event could not be sent for a reason of this server. After a restart
-    /// the count starts again.
+    /// How often in a row this server could not send an event. The count starts again after a
+    /// restart.
     later: HashMap<i64, u32>,
-    /// Events in delivery, and whether a failure counts as a try.
+    /// Events in delivery, and whether a failure of the delivery counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
     /// The new position that the store has not confirmed yet.
     advancing_to: Option<i64>,
@@ -93,7 +93,7 @@ pub struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// A queue for an endpoint at `position` with these rows, which are not dead.
+    /// Returns a queue for an endpoint at `position` with these rows, which must not be dead.
     #[must_use]
     pub fn new(bounds: DeliveryBounds, position: i64, rows: Vec<PendingDelivery>) -> Self {
         let mut queue = Self {
@@ -112,25 +112,25 @@ impl DeliveryQueue {
         queue
     }
 
-    /// The position after which to read the next event.
+    /// Returns the position after which to read the next event.
     #[must_use]
     pub fn read_after(&self) -> i64 {
         self.read
     }
 
-    /// How many more events it can take.
+    /// Returns how many more events the queue can take.
     #[must_use]
     pub fn room(&self) -> usize {
         self.bounds.window.saturating_sub(self.window.len())
     }
 
-    /// Whether the endpoint counts as down.
+    /// Returns whether the endpoint counts as down.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.breaker.is_open()
     }
 
-    /// Events that wait or are in delivery, as far as they are known here.
+    /// Returns how many known events wait or are in delivery.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let fresh = self
@@ -140,8 +140,8 @@ impl DeliveryQueue {
         fresh.count() + self.rows.len()
     }
 
-    /// Adds the next event, which must follow the last one that was read. An event that the
-    /// endpoint does not want is passed over.
+    /// Adds the next event, which must follow the last one that was read. The queue skips an event
+    /// that the endpoint does not want.
     pub fn read(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events are read in their order");
         self.read = position;
@@ -149,7 +149,7 @@ impl DeliveryQueue {
         self.window.insert(position, fresh);
     }
 
-    /// Takes the store's rows as they are now: an operator may have added rows, discarded rows, or
+    /// Takes the current rows of the store. An operator may have added rows, discarded rows, or
     /// requested an immediate retry with all tries. Such a request ends a pause of the endpoint.
     /// Call this only while the store has every [`RowChange`].
     pub fn know(&mut self, rows: Vec<PendingDelivery>) {
@@ -158,8 +158,8 @@ impl DeliveryQueue {
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // The known row stays, except for its time: an endpoint that recovered gets at once
-                // what the store schedules for later.
+                // The known row stays, except for its time. After an endpoint recovers, the queue
+                // sends an event at once although the store has a later time.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -180,8 +180,8 @@ impl DeliveryQueue {
         self.later.retain(|at, _| is_here(at));
     }
 
-    /// The endpoint has another address: failures, refusals and pauses of the old address do not
-    /// count for the new one.
+    /// Clears failures, refusals and pauses of the old address, because the endpoint has a new
+    /// address.
     pub fn moved(&mut self, now: Millis) {
         self.breaker = Breaker::default();
         self.refused.clear();
@@ -198,7 +198,7 @@ impl DeliveryQueue {
         self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
     }
 
-    /// The next event to send now, which is in delivery from then on.
+    /// Returns the next event to send now, and marks the event as in delivery.
     pub fn next(&mut self, now: Millis) -> Option<i64> {
         if self.breaker.is_paused(now) {
             return None;
@@ -207,7 +207,7 @@ impl DeliveryQueue {
             self.probe(now)?
         } else {
             let retries = self.in_flight.keys().filter(|at| self.rows.contains_key(at)).count();
-            // Retries leave half of the places to new events, as long as there are new events.
+            // Retries leave half of the free deliveries to new events, if there are new events.
             let is_due = |row: &PendingRow| row.parcel.next_at <= now;
             let of_rows = |queue: &Self| {
                 queue.rows_ready().find(|row| is_due(row)).map(|row| row.parcel.position)
@@ -229,13 +229,14 @@ impl DeliveryQueue {
             }
             (None, None) => unreachable!("a ready event has a row or was read"),
         };
-        // A try before its time, at an endpoint that is down, does not count against the event.
+        // An early try at an endpoint that is down does not count as a try of the event.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
     }
 
-    /// When [`DeliveryQueue::next`] may have an event without further input; `None`: never.
+    /// Returns when [`DeliveryQueue::next`] may have an event without further input, or `None` if
+    /// it never will.
     #[must_use]
     pub fn due(&self) -> Option<Millis> {
         if self.breaker.is_open() {
@@ -243,7 +244,7 @@ impl DeliveryQueue {
                 || self.rows_ready().next().is_some() || self.next_new_event(0).is_some();
             return (self.in_flight.is_empty() && has_some()).then(|| self.breaker.probe_at());
         }
-        // With every place taken, the next outcome comes first.
+        // If all allowed deliveries are in progress, the next outcome comes first.
         if self.in_flight.len() >= self.bounds.at_once {
             return None;
         }
@@ -253,9 +254,10 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// How far the position can move, if it can: past delivered events, failed events, and events
-    /// that wait behind a failed one. The store must take it and the caller then calls
-    /// [`DeliveryQueue::gone`]; otherwise the queue must be built anew.
+    /// Returns how far the position can move: past delivered events, failed events, and events that
+    /// wait behind a failed one. The store must record the move. Then the caller calls
+    /// [`DeliveryQueue::gone`]. If the store does not record it, the caller must build the queue
+    /// anew.
     pub fn go(&mut self) -> Option<PositionAdvance> {
         if self.advancing_to.is_some() {
             return None;
@@ -267,8 +269,8 @@ impl DeliveryQueue {
             let row = match first.get() {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
-                // The event that it waits for has a row, so this one needs a row too, or the
-                // position would stop here.
+                // The earlier event of this key has a row. This event needs a row too, because
+                // otherwise the position could not move past it.
                 NewEvent::Waiting(about)
                     if self.rows.values().any(|row| row.parcel.about == *about) =>
                 {
@@ -281,7 +283,7 @@ impl DeliveryQueue {
                 if self.rows.len() >= self.bounds.pending && enforces(Rule::PendingBound) {
                     break;
                 }
-                // This includes a row that is given up: the events behind it continue once the
+                // This includes a row that is given up. The events behind it continue after the
                 // store has recorded that.
                 if !parcel.dead || enforces(Rule::GivenUpOnceKept) {
                     self.rows.insert(at, PendingRow { parcel: parcel.clone(), saved: false });
@@ -300,7 +302,7 @@ impl DeliveryQueue {
         Some(PositionAdvance { from: self.position, to, failed })
     }
 
-    /// The store has taken the last [`PositionAdvance`].
+    /// Confirms that the store has recorded the last [`PositionAdvance`].
     pub fn gone(&mut self) {
         if let Some(to) = self.advancing_to.take() {
             self.position = to;
@@ -309,14 +311,14 @@ impl DeliveryQueue {
         }
     }
 
-    /// The keys of the events in delivery.
+    /// Returns the keys of the events in delivery.
     fn in_flight_keys(&self) -> HashSet<Arc<str>> {
         let all = self.in_flight.values().filter(|_| enforces(Rule::OneOnItsWay));
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Rows that may be sent at any time: the first of their key in the store, with no event of
-    /// that key in delivery.
+    /// Returns the rows that may be sent: each is the first row of its key, and no event of the key
+    /// is in delivery.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {
@@ -325,8 +327,8 @@ impl DeliveryQueue {
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
-    /// The first event after this position that was read and may be sent: every earlier event of
-    /// its key is delivered.
+    /// Returns the first event after this position that was read and may be sent, because every
+    /// earlier event of its key is delivered.
     fn next_new_event(&self, after: i64) -> Option<i64> {
         let mut seen = self.in_flight_keys();
         if enforces(Rule::FreshBehindFailed) {
@@ -344,8 +346,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// The event to try an endpoint that is down with: a new event and a row in turn, each in
-    /// order.
+    /// Returns the event with which to try an endpoint that is down: a new event and a row in turn,
+    /// each in order.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;
@@ -357,7 +359,7 @@ impl DeliveryQueue {
     }
 }
 
-/// The row of an event that waits behind another one of its key.
+/// Returns the row of an event that waits behind another event of the same key.
 fn blocked_delivery(position: i64, about: &Arc<str>) -> PendingDelivery {
     PendingDelivery {
         position,
@@ -370,6 +372,6 @@ fn blocked_delivery(position: i64, about: &Arc<str>) -> PendingDelivery {
 }
 
 const _: () =
-    assert!(BREAKER_FAILURES >= 2, "one event that is always refused does not stop the others");
+    assert!(BREAKER_FAILURES >= 2, "one failing event must not make an endpoint count as down");
 const _: () =
-    assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down is not tried all the time");
+    assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down is not tried too often");

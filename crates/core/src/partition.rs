@@ -1,8 +1,8 @@
 //! Chooses the partition for a request: its home partition first, then another one.
 //!
-//! Safety does not depend on the choice: a request may go to any slot, in any order, any number of
-//! times under its key. A good choice saves work, spreads the load, and sends a buyer's requests to
-//! one slot, which then enforces the limit and finds repeated requests by itself.
+//! Safety does not depend on the choice. A request may go to any slot, in any order, any number of
+//! times under its key. A good choice saves work and spreads the load. It also sends a buyer's
+//! requests to one slot, which then enforces the limit and finds repeated requests by itself.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -11,23 +11,25 @@ use crate::value::Units;
 
 const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the registry");
 
-/// The partitions that have units or may get some, one bit each. Requests go only to these.
+/// The partitions that have units or may get some, with one bit for each. Requests go only to these
+/// partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Registry(u64);
 
 impl Registry {
-    /// All of this many partitions (at most [`PARTITIONS_MAX`]).
+    /// Returns all of this many partitions (at most [`PARTITIONS_MAX`]).
     #[must_use]
     pub fn all(partitions: u32) -> Self {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
     }
 
-    /// The registry from one snapshot of the store: the item's pool and, for each partition in
-    /// order, its granted units that are not settled.
+    /// Returns the registry from one snapshot of the store: the item's pool and the unsettled
+    /// granted units of each partition, in order.
     ///
-    /// A partition leaves when all of its granted units are settled (units in flight may come back)
-    /// and the pool has no more for it. It returns as soon as one of the two changes. Every
-    /// partition of unlimited stock is always listed, so do not call this for unlimited stock.
+    /// A partition leaves the registry if all of its granted units are settled and the pool is
+    /// empty. Units in flight may come back, so they keep a partition in. The partition returns as
+    /// soon as one of the two changes. Do not call this for unlimited stock: there, every partition
+    /// is always listed.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
@@ -39,46 +41,47 @@ impl Registry {
         Self(listed)
     }
 
-    /// Whether a partition is listed.
+    /// Returns whether a partition is listed.
     #[must_use]
     pub fn has(self, index: u32) -> bool {
         self.0.checked_shr(index).unwrap_or(0) & 1 == 1
     }
 
-    /// Those of the first partitions only: the spread may be narrower than when this was read.
+    /// Returns the listed partitions below this number, because the spread may have become narrower
+    /// since it was read.
     #[must_use]
     pub fn within(self, partitions: u32) -> Self {
         Self(self.0 & Self::all(partitions).0)
     }
 
-    /// How many are listed.
+    /// Returns how many partitions are listed.
     #[must_use]
     pub fn len(self) -> u32 {
         self.0.count_ones()
     }
 
-    /// Whether every partition has left.
+    /// Returns whether no partition is listed.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The listed partitions from this one on, wrapping around.
+    /// Returns the listed partitions from this one on, wrapping around.
     pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
         (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
     }
 }
 
-/// Units of a grant that are not settled, the input of [`Registry::from_units`] and [`second_try`].
-/// 0 for a partition without an open grant.
+/// Returns the units of a grant that are not settled, or 0 without an open grant. This is the input
+/// of [`Registry::from_units`] and [`second_try`].
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)
 }
 
-/// The home partition of a request, whether or not it is listed.
+/// Returns the home partition of a request, even if that partition is not listed.
 ///
-/// `number` is drawn for this request: random bits, or the number of earlier requests, as
+/// `number` belongs to this request: random bits, or the number of earlier requests, as
 /// [`Spread::choose`] requires. `buyer_hash` is [`crate::IdKey::buyer_hash`].
 #[must_use]
 pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
@@ -91,8 +94,8 @@ pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     }
 }
 
-/// The first partition for a request: its home, or the next one that is listed. `None` if no
-/// partition is listed.
+/// Returns the first partition for a request: its home, or the next one that is listed. Returns
+/// `None` if no partition is listed.
 #[must_use]
 pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u64) -> Option<u32> {
     let home = home(spread, buyer_hash, number);
@@ -100,12 +103,12 @@ pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u
     if enforces(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
 }
 
-/// The partition for a request after `first` was short: the one with the most units seen, if it may
-/// have enough. `None`: park the request.
+/// Returns the partition for a request after `first` had too few units: the one with the most
+/// units, if it may have enough. If this returns `None`, park the request.
 ///
-/// `seen` returns granted units that are not settled in the latest snapshot ([`unsettled`]). Among
-/// equals the next partition is chosen, so that the requests that one partition turns away do not
-/// all go to one other.
+/// `seen` returns granted units that are not settled in the latest snapshot ([`unsettled`]). If
+/// several have the same number, the next one after `first` is chosen. So the requests that one
+/// partition turns away do not all go to the same other partition.
 #[must_use]
 pub fn second_try(
     registry: Registry,
@@ -123,11 +126,11 @@ pub fn second_try(
     fullest.map(|(i, _)| i)
 }
 
-/// The partitions for the last try of a request that was parked for the longest time allowed: all
-/// of them, listed or not, its home first.
+/// Returns the partitions for the last try of a request that was parked for the longest time
+/// allowed. These are all partitions, listed or not, with the home partition first.
 ///
 /// An earlier try of the same request (for example at another node) may be undecided in any of
-/// them, and that slot then knows the request. A request with an undecided try is never refused.
+/// them. That slot then knows the request, so a request with an undecided try is never refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,

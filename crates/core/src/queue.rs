@@ -10,7 +10,7 @@ use crate::value::{GrantId, Millis, TicketN, Token};
 /// A ticket as a settler receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Position in the slot's queue; positions can repeat after a slot lost its memory, so an
+    /// Position in the slot's queue. Positions can repeat after a slot lost its memory, so an
     /// acknowledgement also compares the token.
     pub at: u64,
     /// The ticket.
@@ -23,7 +23,7 @@ struct QueuedTicket {
     done: bool,
 }
 
-/// Tickets from the first unacknowledged one on.
+/// The queued tickets, beginning with the first unacknowledged one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<QueuedTicket>,
@@ -36,29 +36,30 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Number of kept entries, including acknowledged ones behind an unacknowledged one.
+    /// Returns the number of kept entries, including acknowledged ones behind an unacknowledged
+    /// one.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The `decide_by` of the oldest ticket not yet acknowledged.
+    /// Returns the `decide_by` of the oldest ticket not yet acknowledged.
     pub(crate) fn oldest(&self) -> Option<Millis> {
         self.entries.front().map(|e| e.ticket.decide_by)
     }
 
-    /// The ticket of this number under the newest grant, if it is still queued: numbers rise along
-    /// the queue.
+    /// Returns the ticket of this number under the newest grant, if the ticket is still queued.
+    /// Numbers rise along the queue.
     pub(crate) fn find(&self, grant: GrantId, n: TicketN) -> Option<&Ticket> {
         let i = self.entries.partition_point(|e| e.ticket.grant != grant || e.ticket.n < n);
         self.entries.get(i).map(|e| &*e.ticket).filter(|t| t.n == n)
     }
 
-    /// Tickets not yet acknowledged.
+    /// Returns how many tickets are not yet acknowledged.
     pub(crate) fn open(&self) -> usize {
         self.open
     }
 
-    /// Tickets not yet delivered.
+    /// Returns how many tickets are not yet delivered.
     pub(crate) fn waiting(&self) -> usize {
         self.entries.len() - self.delivered
     }
@@ -79,7 +80,8 @@ impl Queue {
         self.delivered = until;
     }
 
-    /// Makes delivered tickets that were not acknowledged deliverable again (their settler died).
+    /// Makes delivered tickets that were not acknowledged deliverable again, because their settler
+    /// stopped.
     pub(crate) fn redeliver(&mut self) {
         self.entries.retain(|e| !e.done);
         self.first += 1 << 32;

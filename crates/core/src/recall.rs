@@ -1,17 +1,17 @@
-//! Recalls: the transfer of units out of a slot, to lower stock, to serve the last requests, or for
-//! a late payment.
+//! Recalls: the transfer of units out of a slot, to lower the stock, to serve the last requests, or
+//! for a late payment.
 //!
 //! A recall has three steps, and each can be repeated. [`begin`] writes a pending row. The slot
-//! gives up the units that it has and remembers them under the recall's id
-//! ([`crate::slot::Slot::recall`]). [`finish`] moves these units in the store.
+//! gives up its units and remembers them under the recall's id ([`crate::slot::Slot::recall`]).
+//! [`finish`] moves these units in the store.
 use crate::ledger::Ledger;
 use crate::rows::{Recall, RecallTarget};
 use crate::rules::{Rule, enforces};
 use crate::stock;
 use crate::value::{GrantId, RecallId};
 
-/// Records that at most `asked` units are wanted from an open, counted grant. `None` if there is
-/// nothing to recall.
+/// Records that at most `asked` units are wanted from an open, counted grant. Returns `None` if
+/// there is nothing to recall.
 pub fn begin<L: Ledger>(
     ledger: &mut L,
     id: RecallId,
@@ -39,8 +39,8 @@ pub fn finish<L: Ledger>(ledger: &mut L, id: RecallId, taken: u64) -> Result<u64
         return Ok(0);
     }
     let Some(from) = ledger.grant(recall.grant)? else { return Ok(0) };
-    // Closing a grant finishes its recalls, so a closed grant has no pending one; if it had, its
-    // units would be in the pool already.
+    // Closing a grant finishes its recalls, so a closed grant has no pending recall. If it had one,
+    // the pool would already have its units.
     let open = from.open;
     let most = if enforces(Rule::RecallClamp) { from.unsettled() } else { u64::MAX };
     let units = if open { taken.min(most) } else { 0 };

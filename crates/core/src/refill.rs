@@ -1,9 +1,9 @@
-//! How units get from the pool to the slots: in fair parts before a sale opens, and in small
-//! portions while it sells.
+//! Moves units from the pool to the slots: in fair parts before a sale opens, and in small portions
+//! while the sale runs.
 //!
 //! The functions here only decide. Each decision becomes one [`crate::stock::refill`], which takes
-//! at most what the pool then has. If two leaders decide at once, a slot gets one portion more than
-//! it needs.
+//! at most the units that the pool has then. If two leaders decide at once, a slot gets one portion
+//! more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -11,14 +11,14 @@ use crate::spread::{Counter, PartitionChoice, Spread};
 /// Units for one slot's counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portion {
-    /// How many.
+    /// The number of units.
     pub units: u64,
     /// The counter that gets them.
     pub counter: Counter,
 }
 
-/// The units of each new slot when the slots are opened, in order: the spread's `initial`, or an
-/// equal part (up to one unit) if the pool has less. All units go to counter A.
+/// Returns the units of each new slot when the slots are opened, in order. Each gets the spread's
+/// `initial`, or an equal part (up to one unit) if the pool has less. All units go to counter A.
 ///
 /// Without sub-domains the slots get the whole pool in equal parts.
 #[must_use]
@@ -36,9 +36,9 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     equal_parts(pool, slots).map(|units| units.min(each)).collect()
 }
 
-/// Divides the pool's units among the slots while sub-domains are not in use; one number for each
-/// slot. The emptiest slots get them, in parts of at least `least` units, so that at the end the
-/// parts are not too small for a request. `least` is the largest request (the item's limit);
+/// Divides the pool's units among the slots while sub-domains are not in use. Returns one number
+/// for each slot. The emptiest slots get the units, in parts of at least `least` units, so that the
+/// last parts are not too small for a request. `least` is the largest request (the item's limit).
 /// `levels` are the units of each slot.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
@@ -53,12 +53,12 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     parts
 }
 
-/// The next refill of a slot with sub-domains, for its drained counter while the other one sells.
-/// `None` if no refill is needed.
+/// Returns the next refill of a slot with sub-domains, for its drained counter while the other
+/// counter sells. Returns `None` if no refill is needed.
 ///
 /// `slots` is the number of slots that share the pool. `on_its_way` are units in feed rows that the
-/// slot has not applied: apply its feed first, then read its view, then decide. The mark is a hint,
-/// so a slot without one is checked too.
+/// slot has not applied. Apply the slot's feed first, then read its view, then decide. The slot's
+/// mark is a hint, so slots without the mark are checked too.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,
@@ -74,16 +74,16 @@ pub fn next_portion(
     if !spread.uses_sub_domains() || pool == 0 || !fed || (!low && enforces(Rule::RefillWhenLow)) {
         return None;
     }
-    // The last units of the pool are shared, in parts that keep a counter above its threshold.
+    // The slots share the last units of the pool, in parts that keep a counter above its threshold.
     let share = pool.div_ceil(u64::from(slots.max(1))).max(spread.threshold);
     let most = if enforces(Rule::RefillSmall) { spread.refill.min(share) } else { pool };
     let counter = if enforces(Rule::RefillNamesDrained) { drained } else { view.active };
     Some(Portion { units: most.min(pool), counter })
 }
 
-/// The default spread for slots in the memory of nodes, which other nodes cannot sell from. Each
-/// slot gets a small part of the stock and is refilled early. So a node that dies withholds few
-/// units for a while.
+/// Returns the default spread for slots in the memory of nodes. Other nodes cannot sell from these
+/// slots. Each slot gets a small part of the stock and is refilled early, so a dead node withholds
+/// few units.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
     /// Number of portions into which each slot's share of the stock is divided.
@@ -93,7 +93,7 @@ pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Sp
     Spread { choose, initial: refill, threshold, refill, ..Spread::default() }
 }
 
-/// This many units in parts that differ by at most one.
+/// Divides units into parts that differ by at most one.
 fn equal_parts(units: u64, parts: usize) -> impl Iterator<Item = u64> {
     let count = (parts as u64).max(1);
     let (each, more) = (units / count, units % count);

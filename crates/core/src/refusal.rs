@@ -1,12 +1,13 @@
-//! When "sold out" may be answered: only from a snapshot of the store in which the request exceeds
-//! all units that could still be sold.
+//! When a node may answer "sold out": only from a snapshot of the store in which the request
+//! exceeds all units that could still be sold.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 
 /// An item's counts in the store at one commit. Units in flight or in transit count as free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FreeUnits {
-    /// Pool + Σ open grants (granted − settled); `None`: unlimited.
+    /// The pool plus the unsettled units of all open grants: Σ (granted − settled). `None` for
+    /// unlimited stock.
     pub free: Option<u64>,
     /// Units of reserved, unpaid orders, which may come back.
     pub reserved: u64,
@@ -22,7 +23,7 @@ pub struct SoldOut {
 }
 
 impl FreeUnits {
-    /// The refusal that this snapshot allows, if any.
+    /// Returns the refusal that this snapshot allows, if any.
     ///
     /// The caller reads the snapshot *first* and the set of requests that hold an order *second*.
     /// The set is complete up to the snapshot. So a repeated request with an order is never
@@ -34,13 +35,13 @@ impl FreeUnits {
             .then_some(SoldOut { available, may_return: available + self.reserved > 0 })
     }
 
-    /// The answer of a node when a request was parked for the longest time allowed.
+    /// Returns the answer of a node when a request was parked for the longest time allowed.
     #[must_use]
     pub fn parked_too_long(&self, units: Units) -> SoldOut {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }
     }
 
-    /// The free units of a snapshot with these counts.
+    /// Returns the free units of a snapshot with these counts.
     #[must_use]
     pub fn from_parts(pool: u64, in_slots: u64, in_flight: u64, reserved: u64) -> Self {
         let hidden = if enforces(Rule::InFlightIsFree) { 0 } else { in_flight };

@@ -1,11 +1,11 @@
-//! How a spread changes while its sale runs: slots that left the spread are drained, and slots that
-//! joined it get their part of the stock.
+//! How a spread changes while its sale runs. Slots that left the spread are drained, and slots that
+//! joined get their part of the stock.
 //!
-//! The spread in the store says where an item's slots are. Everything here follows from it and from
-//! the open grants, so a leader that stops in the middle loses nothing: the next one continues.
-//! Safety does not depend on these decisions. Closing a grant is safe at any time, because its
-//! unsettled units go back to the pool and its later tickets are returned. A drain is for buyers: a
-//! ticket that was issued before is settled.
+//! The spread in the store says where an item's slots are. All decisions here follow from the
+//! spread and the open grants. So if a leader stops in the middle, the next leader continues
+//! without a loss. Safety does not depend on these decisions. Closing a grant is safe at any time:
+//! its unsettled units go back to the pool, and its later tickets are returned. The drain helps
+//! buyers: tickets that were issued before the change are settled.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -18,7 +18,8 @@ use crate::value::SlotKey;
 pub enum LeaveStep {
     /// Stop the slot, so that it issues no more tickets.
     Stop,
-    /// Recall these units to the pool at once: the other slots sell them while tickets settle.
+    /// Recall these units to the pool at once, so that the other slots sell them while tickets
+    /// settle.
     Recall(u64),
     /// Wait: tickets that the slot issued are not settled yet.
     Wait,
@@ -26,11 +27,12 @@ pub enum LeaveStep {
     Close,
 }
 
-/// The next step for a slot with this open grant that left the spread.
+/// Returns the next step for a slot with this open grant that left the spread.
 ///
-/// Read the grant *after* the view: then the grant counts every ticket that the view shows as
-/// acknowledged. `view` is `None` if the slot did not answer or has no epoch. `is_recalled`: a
-/// recall from this grant is pending. `is_overdue`: the drain has taken as long as it may.
+/// Read the grant *after* the view. Then the grant counts every ticket that the view shows as
+/// acknowledged. `view` is `None` if the slot did not answer or has no epoch. `is_recalled` says
+/// that a recall from this grant is pending. `is_overdue` says that the drain has reached its time
+/// limit.
 #[must_use]
 pub fn leave_step(
     grant: &Grant,
@@ -46,7 +48,7 @@ pub fn leave_step(
     }
     let own = view.filter(|view| view.grant == grant.id && view.epoch == grant.epoch);
     let Some(view) = own else {
-        // A grant that no slot has accepted has no tickets.
+        // A grant that its slot has not accepted has no tickets.
         return if grant.acked { LeaveStep::Wait } else { LeaveStep::Close };
     };
     if !view.stopped {
@@ -61,15 +63,15 @@ pub fn leave_step(
     LeaveStep::Wait
 }
 
-/// Whether every ticket of a stopped slot is settled under this grant.
+/// Returns whether every ticket of a stopped slot is settled under this grant.
 #[must_use]
 pub fn is_drained(grant: &Grant, view: &SlotView) -> bool {
     let same = view.grant == grant.id && view.epoch == grant.epoch;
     same && view.stopped && view.unacknowledged == 0 && view.n.0 <= grant.resolved
 }
 
-/// The slots that left the spread and that a request asks before it is refused after parking: all
-/// of them, because an earlier try of the request may be undecided in any.
+/// Returns the slots outside the spread that a parked request asks before it is refused. These are
+/// all leaving slots, because an earlier try of the request may be undecided in any of them.
 #[must_use]
 pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }
@@ -82,9 +84,9 @@ pub struct SlotShare {
     pub slot: SlotKey,
     /// Units that it can issue tickets for.
     pub available: u64,
-    /// Whether its grant never had units, and none are on their way to it.
+    /// Whether the slot's grant never had units and gets none from a pending feed row.
     pub is_new: bool,
-    /// Whether a recall from it is pending. Until it finishes, no other recall is begun.
+    /// Whether a recall from the slot is pending. No other recall begins before it finishes.
     pub asked: bool,
 }
 
@@ -99,12 +101,12 @@ pub struct ShareMove {
     pub units: u64,
 }
 
-/// The recalls that give new slots their part while the pool is empty.
+/// Returns the recalls that give new slots their part while the pool is empty.
 ///
-/// `least` is the largest request (the item's limit). A part is the average of all slots, at most
-/// `initial` where sub-domains are in use, and at least `least`: smaller parts would only have to
-/// be gathered again. No slot gives more than it has above the average. A slot that ever had units
-/// gets nothing here, so units do not move to and fro.
+/// `least` is the largest request (the item's limit). A part is the average of all slots, and at
+/// most `initial` if sub-domains are in use. It is at least `least`, because the server would have
+/// to gather smaller parts again. A slot gives at most the units that it has above the average. A
+/// slot that ever had units gets nothing here, so units do not move back and forth.
 #[must_use]
 pub fn shares_for_new_slots(
     spread: &Spread,
@@ -143,15 +145,15 @@ pub fn shares_for_new_slots(
     moves
 }
 
-/// Tickets a second at one slot from which it counts as the bottleneck of its item.
+/// A slot that issues this many tickets a second counts as the bottleneck of its item.
 pub const HOT_TICKETS_PER_SEC: u64 = 8_000;
-/// How long a slot must stay that busy.
+/// How long a slot must stay that busy, in milliseconds.
 pub const HOT_MS: i64 = 3_000;
-/// How long the number of partitions rests after it changed.
+/// How long the number of partitions stays the same after a change, in milliseconds.
 pub const WIDEN_REST_MS: i64 = 10_000;
 
-/// Watches an item whose number of partitions is automatic. It only ever widens, and rests after
-/// each change, so the number does not go up and down with the load.
+/// Watches an item whose number of partitions is automatic. The number only rises, and stays the
+/// same for a time after each change. So it does not go up and down with the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AutoWidth {
     /// Since when a slot has been busy.
@@ -161,12 +163,11 @@ pub struct AutoWidth {
 }
 
 impl AutoWidth {
-    /// Takes one look at an item and returns the number of partitions that it should have, if it
-    /// should have more.
+    /// Checks an item once, and returns a larger number of partitions if the item needs more.
     ///
-    /// `busiest` is the number of tickets that the busiest slot issued in each second since the
-    /// last look. `free` are the units that the item can still sell, `None` for unlimited stock,
-    /// and `least` is the largest request. `now_ms` may be of any clock that does not go back.
+    /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
+    /// are the units that the item can still sell, `None` for unlimited stock. `least` is the
+    /// largest request. `now_ms` may be of any clock that does not go back.
     pub fn look(
         &mut self,
         partitions: u32,
@@ -181,7 +182,7 @@ impl AutoWidth {
         let since = *self.hot_since.get_or_insert(now_ms);
         let wider = partitions.saturating_mul(2).min(PARTITIONS_MAX);
         let rests = self.changed.is_some_and(|at| now_ms - at < WIDEN_REST_MS);
-        // Narrow parts would only have to be gathered again.
+        // The server would have to gather units from partitions that are too narrow.
         let suffices = free.is_none_or(|free| free / u64::from(wider) >= least.max(1));
         if now_ms - since < HOT_MS || rests || wider <= partitions || !suffices {
             return None;
@@ -191,8 +192,8 @@ impl AutoWidth {
     }
 }
 
-/// The number of partitions that an item starts with if it is automatic: two for each primary
-/// server that holds slots.
+/// Returns the number of partitions with which an automatic item starts: two for each primary
+/// server that has slots.
 #[must_use]
 pub fn automatic_partitions(primaries: usize) -> u32 {
     u32::try_from(primaries.saturating_mul(2)).unwrap_or(PARTITIONS_MAX).clamp(1, PARTITIONS_MAX)
@@ -253,10 +254,14 @@ mod tests {
         assert_eq!(
             step(&view(0, 6, 0, true), 5, false),
             LeaveStep::Wait,
-            "the grant was read early"
+            "the grant was read too early, so the slot must wait"
         );
         assert_eq!(step(&view(0, 6, 0, true), 6, false), LeaveStep::Close);
-        assert_eq!(step(&view(9, 6, 0, true), 6, false), LeaveStep::Close, "closing returns units");
+        assert_eq!(
+            step(&view(9, 6, 0, true), 6, false),
+            LeaveStep::Close,
+            "closing returns the remaining units to the pool"
+        );
     }
 
     #[test]
@@ -288,7 +293,7 @@ mod tests {
         };
         assert_eq!(plan(1, &[80, 0, 0, 0], 1), [(0, 1, 20), (0, 2, 20), (0, 3, 20)]);
         assert_eq!(plan(1, &[50, 30, 0, 0], 2), [(0, 2, 20), (0, 3, 10), (1, 3, 10)]);
-        assert_eq!(plan(21, &[80, 0, 0, 0], 1), [], "smaller than a request");
+        assert_eq!(plan(21, &[80, 0, 0, 0], 1), [], "the part would be smaller than a request");
         assert_eq!(plan(1, &[80, 0, 0, 0], 4), [], "a slot that sold out is not new");
         let portions = Spread { initial: 5, threshold: 2, refill: 5, ..Spread::default() };
         let small = shares_for_new_slots(&portions, 1, 0, &shares(&[80, 0], 1));

@@ -28,7 +28,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// Units in the pool that are reserved for the waitlist: one for each entry.
+    /// Returns the units in the pool that are reserved for the waitlist: one for each entry.
     #[must_use]
     pub fn kept_for_waitlist(&self) -> u64 {
         self.pool.min(self.waiting)
@@ -42,7 +42,7 @@ pub struct WaitlistEntry {
     pub id: TicketId,
     /// The item.
     pub item: ItemId,
-    /// The turn; also the ticket number under the waitlist's grant.
+    /// The entry's turn, which is also its ticket number under the waitlist's grant.
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
@@ -59,9 +59,9 @@ pub struct WaitlistEntry {
 /// The state of a waitlist entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WaitlistState {
-    /// No unit came back yet.
+    /// No unit has come back for the entry.
     Waiting,
-    /// It became an order.
+    /// The entry became an order.
     Served,
     /// The buyer left the waitlist.
     Left,
@@ -73,7 +73,7 @@ impl WaitlistState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Waiting, Self::Served, Self::Left, Self::PassedOver];
 
-    /// The name in rows and JSON.
+    /// Returns the name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -94,35 +94,35 @@ impl WaitlistState {
 /// The units that the store gave to one slot for one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Random id.
+    /// The random id of the grant.
     pub id: GrantId,
-    /// Which slot.
+    /// The slot that has the grant.
     pub slot: SlotKey,
     /// The slot's epoch under this grant.
     pub epoch: Epoch,
     /// Units given so far, minus recalled units. 0 for unlimited stock.
     pub granted: u64,
-    /// Units settled (consumed) under it.
+    /// Units settled (consumed) under the grant.
     pub settled: u64,
     /// Whether the item's stock is counted.
     pub counted: bool,
-    /// Whether its tickets can still be consumed. A slot has at most one open grant.
+    /// Whether tickets of the grant can still be consumed. A slot has at most one open grant.
     pub open: bool,
-    /// Whether the slot confirmed it.
+    /// Whether the slot confirmed the grant.
     pub acked: bool,
-    /// Highest ticket number resolved.
+    /// The highest ticket number that was resolved.
     pub max_n: TicketN,
-    /// Ticket numbers resolved.
+    /// How many ticket numbers were resolved.
     pub resolved: u64,
-    /// Length of its feed.
+    /// The length of the grant's feed.
     pub feed_len: Seq,
     /// Why it was closed.
     pub closed: Option<CloseCause>,
 }
 
 impl Grant {
-    /// Units that its slot may still issue tickets for, or has issued tickets for that are not
-    /// settled.
+    /// Returns the units that the slot may still issue tickets for, plus the units of tickets that
+    /// are not settled.
     #[must_use]
     pub fn unsettled(&self) -> u64 {
         self.granted.saturating_sub(self.settled)
@@ -134,8 +134,8 @@ impl Grant {
 pub enum CloseCause {
     /// The sale closed.
     Ended,
-    /// The slot's memory was full, its settings changed, or its sale paused: it was drained, then
-    /// rolled to a new epoch.
+    /// The slot's memory was full, its settings changed, or its sale paused. The slot was drained,
+    /// then moved to a new epoch.
     Rolled,
     /// The slot's process ended: its lease lapsed, or the program started again.
     LeaseLapsed,
@@ -147,11 +147,11 @@ pub enum CloseCause {
     NumberBehind,
     /// A ticket's number belonged to another ticket.
     NumberReused,
-    /// A ticket asked for more than was granted.
+    /// A ticket asked for more units than were granted.
     OverGranted,
-    /// In an idle slot, the units differ from the store's.
+    /// An idle slot has other units than the store counts.
     QuietMismatch,
-    /// Never open: the grant of an item's waitlist, which no slot has.
+    /// The grant of an item's waitlist was never open, because no slot has it.
     Waitlist,
 }
 
@@ -170,13 +170,13 @@ impl CloseCause {
         Self::Waitlist,
     ];
 
-    /// Whether this closing repaired a failed slot (and counts as a repair), and was not planned.
+    /// Returns whether this closing repaired a failed slot, and counts as a repair.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
     }
 
-    /// The word for it in rows, metrics and logs.
+    /// Returns the cause's name in rows, metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -194,23 +194,23 @@ impl CloseCause {
     }
 }
 
-/// Why a feed row exists.
+/// The reason for a feed row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FeedCause {
-    /// Units from the pool.
+    /// Units come from the pool.
     Refill,
-    /// A ticket was returned: its units and its quota come back, and the slot forgets the request.
+    /// A ticket was returned. Its units and its quota come back, and the slot forgets the request.
     Returned,
-    /// An order ended: its quota comes back (its units went to the pool).
+    /// An order ended. Its quota comes back, and its units went to the pool.
     OrderEnded,
-    /// A late payment made an ended order active again: the slot counts its quota again.
+    /// A late payment made an ended order active again, so the slot counts its quota again.
     OrderRevived,
-    /// Units recalled from another slot for this one.
+    /// Units come from another slot by a recall.
     Recalled,
 }
 
 impl FeedCause {
-    /// The word for it in rows.
+    /// Returns the cause's name in rows.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -228,66 +228,66 @@ impl FeedCause {
 pub struct FeedRow {
     /// The grant of the feed.
     pub grant: GrantId,
-    /// Its number in the feed, from 1.
+    /// The row's number in the feed, from 1.
     pub seq: Seq,
     /// The ticket that was returned, whose request the slot forgets.
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
-    /// The request to forget, if known. A verdict that is forced from an id alone has none, and the
-    /// slot looks for the ticket instead.
+    /// The request to forget, if known. A verdict that was forced from an id alone has no request.
+    /// Then the slot looks for the ticket instead.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
     /// The counter that gets the units.
     pub counter: Counter,
-    /// By how many units the buyer's quota changes (negative: given back).
+    /// The change of the buyer's quota. It is negative if units come back.
     pub quota_delta: i64,
-    /// Why.
+    /// The cause of the row.
     pub cause: FeedCause,
 }
 
 /// The final result of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Consumed: the order of this id exists.
+    /// The ticket was consumed: the order of this id exists.
     Reserved,
-    /// Returned, because the request holds this order already.
+    /// The ticket was returned, because the request already holds this order.
     Order(TicketId),
-    /// Returned, because the request's key holds an order with other content.
+    /// The ticket was returned, because the request's key holds an order with other content.
     KeyReused,
-    /// Returned, because the buyer's limit does not allow it.
+    /// The ticket was returned, because the buyer's limit does not allow the order.
     LimitReached,
-    /// Returned: too late, or its grant was closed.
+    /// The ticket was returned, because it came too late or its grant was closed.
     Unavailable,
 }
 
 /// The record that a ticket was resolved. A consumed ticket's record is its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// Which ticket.
+    /// The ticket.
     pub ticket: TicketId,
-    /// Under which grant.
+    /// The ticket's grant.
     pub grant: GrantId,
-    /// Its number, unless that belonged to another ticket.
+    /// The ticket's number. `None` if the number belonged to another ticket.
     pub n: Option<TicketN>,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// An order's state. `reserved → paid | cancelled | expired`, `paid → refunded`; a late payment can
+/// An order's state: `reserved → paid | cancelled | expired`, `paid → refunded`. A late payment can
 /// make an ended order paid again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OrderState {
-    /// Units are held until `pay_by`.
+    /// The order keeps its units until `pay_by`.
     Reserved,
-    /// Paid for.
+    /// The order is paid.
     Paid,
-    /// Cancelled by the buyer or an operator.
+    /// The buyer or an operator cancelled the order.
     Cancelled,
-    /// Not paid in time.
+    /// The order was not paid in time.
     Expired,
-    /// Paid and refunded.
+    /// The order was paid and then refunded.
     Refunded,
 }
 
@@ -296,13 +296,13 @@ impl OrderState {
     pub const ALL: &[Self] =
         &[Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
 
-    /// Whether the order is active.
+    /// Returns whether the order is active.
     #[must_use]
     pub fn is_active(self) -> bool {
         matches!(self, Self::Reserved | Self::Paid)
     }
 
-    /// The name in rows, JSON and metrics.
+    /// Returns the name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -330,7 +330,7 @@ pub struct Order {
     pub item: ItemId,
     /// The buyer.
     pub buyer: BuyerId,
-    /// The request key; each (buyer, key) has one order.
+    /// The request key. A buyer has one order for each key.
     pub key: RequestKey,
     /// The units.
     pub units: Units,
@@ -338,11 +338,11 @@ pub struct Order {
     pub state: OrderState,
     /// The grant under which its ticket was consumed.
     pub grant: GrantId,
-    /// Its ticket's number.
+    /// The ticket's number.
     pub n: TicketN,
     /// When it was created (store time).
     pub reserved_at: Millis,
-    /// Until when it can be paid.
+    /// The time until which the order can be paid.
     pub pay_by: Millis,
     /// When it was paid.
     pub paid_at: Option<Millis>,
@@ -350,19 +350,19 @@ pub struct Order {
     pub ended_at: Option<Millis>,
 }
 
-/// Where recalled units go.
+/// The destination of recalled units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecallTarget {
-    /// To the item's pool.
+    /// The item's pool.
     Pool,
-    /// To another slot, through its open grant.
+    /// Another slot, through its open grant.
     Grant(GrantId),
 }
 
 /// The transfer of units out of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recall {
-    /// Random id, under which the slot remembers the units that it gave up.
+    /// The random id under which the slot remembers the recalled units.
     pub id: RecallId,
     /// The grant that gives the units.
     pub grant: GrantId,

@@ -1,4 +1,5 @@
-//! The protocol's rules by name, so that the simulator can remove each in turn and must notice.
+//! The protocol's rules by name. The simulator removes each rule in turn, and must notice its
+//! absence.
 //!
 //! Without the `run_mutants` feature every rule always holds and [`enforces`] compiles to `true`.
 
@@ -12,7 +13,7 @@ macro_rules! rules {
             /// Every rule.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The rule's name, as on the command line.
+            /// Returns the rule's name, as on the command line.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
@@ -24,7 +25,7 @@ macro_rules! rules {
 rules! {
     /// Settling closes the grant instead of consuming more units than were granted.
     SettleGuard,
-    /// Only an open grant is consumed.
+    /// Settling consumes tickets only of an open grant.
     GrantOpen,
     /// Settling refuses a ticket that exceeds the buyer's limit.
     Quota,
@@ -32,12 +33,12 @@ rules! {
     TicketOnce,
     /// A request that holds an order gets that order, not a second one.
     OrderExists,
-    /// An existing order counts for a request only if the content is the same; otherwise the key
+    /// An existing order counts for a request only if the content is the same. Otherwise the key
     /// was reused.
     OrderExistsCompares,
-    /// A ticket that is not consumed is credited to its slot while the grant is open.
+    /// If a ticket is not consumed while its grant is open, its slot gets a credit.
     CreditWhileOpen,
-    /// A ticket that is not consumed is not credited once the grant is closed.
+    /// If a ticket is not consumed after its grant was closed, its slot gets no credit.
     NoCreditOnceClosed,
     /// An order that ends returns its quota in the store.
     QuotaBack,
@@ -53,28 +54,29 @@ rules! {
     ApplySeq,
     /// A slot applies feed rows only of its own grant and epoch.
     ApplyEpoch,
-    /// A slot takes only a higher epoch.
+    /// A slot accepts only a higher epoch.
     InitEpoch,
     /// A slot without an epoch issues no tickets.
     FailClosed,
-    /// A slot that lost its epoch is evidence.
+    /// A slot that lost its epoch proves that it lost its memory.
     LossEpochMissing,
-    /// A slot with another epoch is evidence.
+    /// A slot with another epoch proves that it lost its memory.
     LossEpochForeign,
-    /// A slot that counted fewer tickets than the store has seen is evidence.
+    /// A slot that counted fewer tickets than the store has seen proves that it lost its memory.
     LossNumberBehind,
-    /// An idle slot whose units differ from the store is evidence.
+    /// An idle slot whose units differ from the store proves that it lost its memory.
     LossQuietMismatch,
     /// A slot whose grant was closed gets the next one, even with no units.
     GrantOfZero,
-    /// Evidence is read in the order store, slot, feed length.
+    /// The evidence of a lost memory is read in the order store, slot, feed length.
     EvidenceOrder,
-    /// Whether recalls are pending is read before the grant is read again, so that a recall that
-    /// finishes between the two reads shows in the grant.
+    /// Pending recalls are read before the grant is read again. So a recall that finishes between
+    /// the two reads shows in the grant.
     RecallsReadFirst,
-    /// Evidence counts only against a slot whose init was acknowledged.
+    /// Evidence of a lost memory counts only if the slot acknowledged its init.
     EvidenceAfterInit,
-    /// A number that belongs to another ticket is evidence, and is not recorded twice.
+    /// A number that belongs to another ticket proves that the slot lost its memory. The number is
+    /// not recorded twice.
     ReusedNumber,
     /// A recall takes no more units out of the grant than are granted and not settled.
     RecallClamp,
@@ -100,26 +102,26 @@ rules! {
     CloseOnce,
     /// A refill takes its units from the pool.
     RefillFromPool,
-    /// Units reach a grant by its feed only after its slot acknowledged `init`, which carries the
-    /// units granted before.
+    /// Units reach a grant by its feed only after its slot acknowledged `init`. The `init` carries
+    /// the units that were granted before.
     RefillAfterInit,
-    /// Sold out is answered only when no units in flight or in transit suffice.
+    /// "Sold out" is answered only if even the units in flight and in transit are too few.
     InFlightIsFree,
     /// The snapshot for "sold out" includes the requests that hold an order.
     WinnersInSnapshot,
-    /// A node remembers the orders that it confirmed itself, whatever its snapshot says.
+    /// A node remembers the orders that it confirmed itself, even if its snapshot lacks them.
     OwnOrders,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
-    /// A request that was parked for the longest time is sent to its slots once more before it is
+    /// A request that was parked for the longest time is sent to its slots again before it is
     /// refused.
     LastTry,
     /// The last attempt of a parked request goes to every partition, because an earlier attempt may
     /// be undecided in any of them.
     LastTryEverywhere,
-    /// Paused and ended are published only after the drain.
+    /// The phases paused and ended are published only after the drain.
     PhaseAfterDrain,
-    /// A phase is published only while it is the requested one, by the same commit.
+    /// A phase is published only if it is still the requested phase in the same commit.
     ShowAsIntended,
     /// The transaction that shows paused or ended closes the item's grants.
     PhaseClosesGrants,
@@ -137,8 +139,8 @@ rules! {
     AskAgainOnlyWithoutId,
     /// A slot remembers a request and returns its ticket again.
     SlotRemembers,
-    /// A repeated ticket that was refused before is not the verdict of a new attempt, because its
-    /// slot has not yet forgotten it.
+    /// A repeated ticket that was refused before does not decide a new attempt. Its slot has only
+    /// not yet forgotten the ticket.
     NewTryAfterRefusal,
     /// A slot compares the content of a request that it remembers.
     SlotDigest,
@@ -179,7 +181,7 @@ rules! {
     RefillNamesDrained,
     /// A refill is small.
     RefillSmall,
-    /// A slot is refilled only when it is low.
+    /// A refill is only for a slot that has few units.
     RefillWhenLow,
     /// A slot is not refilled while units are on their way to it.
     RefillWaitsForFeed,
@@ -202,9 +204,9 @@ rules! {
     /// The number of requests that a node parks is bounded.
     ParkedBound,
     /// A snapshot includes the holders of every transaction that may have committed since the
-    /// previous snapshot, in any commit order.
+    /// previous snapshot. The order of the commits does not matter.
     RefreshFromXmin,
-    /// A snapshot's holders are as complete as its counts.
+    /// A snapshot's requests that hold orders are as complete as its counts.
     HoldersWithCounts,
     /// The grants of a node whose lease lapsed are closed.
     LapsedLeaseCloses,
@@ -214,20 +216,20 @@ rules! {
     LatePayTakesUnits,
     /// A late payment for an ended order stays within the buyer's limit.
     LatePayHoldsLimit,
-    /// A slot's "limit reached" or "key reused" is answered only once a later snapshot shows no
+    /// A slot's "limit reached" or "key reused" is passed on only after a later snapshot shows no
     /// order of that request.
     SlotRefusalConfirmed,
     /// An acknowledgement names its ticket.
     AcknowledgeCompares,
     /// The queue is acknowledged only after the commit.
     AcknowledgeAfterCommit,
-    /// The buyer is answered `reserved` only after the commit.
+    /// The buyer gets the answer `reserved` only after the commit.
     TellAfterCommit,
     /// An unpaid order expires only after its payment window.
     ExpireWhenDue,
     /// Stock is never lowered below the held and sold units.
     LowerOnlyFree,
-    /// A reader of events continues by positions that are assigned to committed events, not by
+    /// A reader of events continues by positions, which committed events get. It does not use
     /// numbers that are assigned before the commit.
     ReadByPosition,
     /// An endpoint's position is moved only from the value that was read.
@@ -238,7 +240,7 @@ rules! {
     NoteOnlyWhatWaits,
     /// Of events about the same order, one is in delivery at a time.
     OneOnItsWay,
-    /// Of events that failed, the first about an order is tried first.
+    /// Of the failed events about an order, the first is tried first.
     RowsInTurn,
     /// An event waits while an earlier one about the same order failed.
     FreshBehindFailed,
@@ -248,7 +250,7 @@ rules! {
     FailedIsKept,
     /// The number of events that wait for one endpoint is bounded.
     PendingBound,
-    /// Events behind one that is given up continue only once the store has recorded that.
+    /// The events behind a given-up event continue only after the store has recorded that.
     GivenUpOnceKept,
     /// An event that is refused for a long time is given up, and others continue.
     DeadAtLast,
@@ -262,43 +264,45 @@ rules! {
     AmountMatches,
     /// A payment that failed may be captured after all.
     FailedMaySucceed,
-    /// A late message that a payment failed does not undo its capture.
+    /// A late message about a failed payment does not undo the payment's capture.
     CaptureStays,
     /// A payment is refunded once.
     RefundOnce,
-    /// An order that is refunded refunds its payments.
+    /// The refund of an order refunds the order's payments.
     RefundWithOrder,
     /// A refund whose money arrived does not change again.
     SettledStays,
     /// A refund whose money came back changes again, although it was settled.
     CameBackUndoes,
-    /// An answer that is older than the refund's last change only makes the server ask the provider
+    /// If an answer is older than the refund's last change, the server only asks the provider
     /// again.
     AnswerMayBeOld,
-    /// A message about a refund whose money once came back only makes the server ask the provider.
+    /// After a refund's money came back, a message about the refund only makes the server ask the
+    /// provider.
     OldNewsAsk,
     /// Failed requests to a provider for one refund are bounded.
     RefundTriesBounded,
-    /// Every request to a provider for a refund uses the refund's own key.
+    /// Every request to a provider for a refund has the refund's own key.
     RefundUnderItsKey,
     /// A late payment whose units may be in slots waits for them to be recalled.
     LatePayRecalls,
     /// Units are recalled for a late payment only if the buyer's limit allows it.
     RecallWithinLimit,
-    /// A provider's message is answered only after the commit of its effect.
+    /// A provider's message is answered only after its effect is committed.
     AnswerAfterEffect,
     /// An order's payment window is only extended and never shortened.
     ExtendOnlyLater,
-    /// An order whose checkout may still accept money does not expire before its provider was
-    /// asked, or was unavailable for a long time.
+    /// An order whose checkout may still accept money does not expire before its provider answered,
+    /// or was unavailable for a long time.
     AskBeforeExpiry,
     /// An unavailable provider delays an expiry for a bounded time.
     GraceEnds,
-    /// The grace period starts with the first failed question to the provider, not at `pay_by`.
+    /// The grace period starts with the first failed query to the provider, not at `pay_by`.
     GraceAfterQuestion,
     /// An order waits only for a bounded time for the first answer of its provider.
     AskedWithin,
-    /// Questions to the provider before an extension of the payment window do not count afterwards.
+    /// After an extension of the payment window, earlier failed queries to the provider do not
+    /// count.
     GraceAnew,
     /// Only an order that waits for its payment gets a checkout.
     CheckoutWhileReserved,
@@ -306,13 +310,13 @@ rules! {
     CheckoutOnce,
     /// A provider's message about an older checkout does not close the order's current one.
     CloseNamesSession,
-    /// A checkout counts as closed only once its provider accepts no more money there.
+    /// A checkout counts as closed only after its provider accepts no more money for it.
     CloseAtProvider,
-    /// A checkout counts as closed only once the money captured there has its effect.
+    /// A checkout counts as closed only after the money that it captured has its effect.
     CaptureBeforeClosed,
     /// Units that come back are kept for the waitlist.
     LineKeepsUnits,
-    /// A buyer cannot join a waitlist while a unit is available without it.
+    /// A buyer cannot join a waitlist while a unit can be bought directly.
     JoinWhenNothingFree,
     /// A buyer has one entry in an item's waitlist.
     OnePlace,
@@ -326,7 +330,7 @@ rules! {
     OwnDoingStaysOut,
     /// Waitlist entries are served by turn.
     LineInTurn,
-    /// A served waitlist entry gets units of the pool.
+    /// A served waitlist entry takes its unit from the pool.
     LineTakesFromPool,
     /// A served waitlist entry stays within the buyer's limit.
     LineHoldsLimit,
@@ -334,13 +338,14 @@ rules! {
     LineFindsOrder,
     /// No entry is served while the sale is paused, or after its end.
     LineOnSale,
-    /// A sale that has ended ends the waitlists of its items.
+    /// When a sale has ended, the waitlists of its items end too.
     LineEndsWithSale,
     /// A sale that is open or paused keeps its waitlists.
     PauseKeepsLine,
     /// A waitlist entry ends once.
     PlaceEndsOnce,
-    /// The verdict on a waitlist entry is not forced: the entry waits as long as its buyer does.
+    /// The verdict on a waitlist entry is not forced, because the entry waits as long as its buyer
+    /// wants.
     ForceLeavesLine,
 }
 
@@ -353,7 +358,7 @@ mod removed {
         static REMOVED: Cell<Option<Rule>> = const { Cell::new(None) };
     }
 
-    /// Whether this rule holds on this thread.
+    /// Returns whether this rule holds on this thread.
     #[must_use]
     pub fn enforces(rule: Rule) -> bool {
         REMOVED.get() != Some(rule)
@@ -368,7 +373,7 @@ mod removed {
 #[cfg(feature = "mutants")]
 pub use removed::{enforces, remove};
 
-/// Whether this rule holds: always.
+/// Returns whether this rule holds: always.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 #[must_use]

@@ -1,18 +1,18 @@
-//! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. Only the store's clock changes
-//! them.
+//! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. The store's clock decides when a
+//! phase changes.
 
 /// A sale's phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
-    /// Being written; buyers do not see it.
+    /// The operator still edits the sale, and buyers do not see it.
     Draft,
-    /// Announced; opens at its start.
+    /// The sale is announced, and opens at its start.
     Scheduled,
-    /// Selling.
+    /// The sale is open.
     Open,
-    /// Stopped for a while by an operator.
+    /// An operator stopped the sale for a while.
     Paused,
-    /// Over.
+    /// The sale is over.
     Closed,
 }
 
@@ -23,13 +23,13 @@ pub enum PhaseStep {
     Schedule,
     /// Makes an announced sale a draft again.
     Unschedule,
-    /// Opens it now.
+    /// Opens the sale now.
     Open,
-    /// Pauses it.
+    /// Pauses the sale.
     Pause,
-    /// Resumes it.
+    /// Resumes the sale.
     Resume,
-    /// Closes it finally.
+    /// Closes the sale finally.
     Close,
 }
 
@@ -49,7 +49,7 @@ impl Phase {
     pub const ALL: &[Self] =
         &[Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
 
-    /// The name in rows, JSON and metrics.
+    /// Returns the name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Phase {
         Self::ALL.iter().copied().find(|p| p.as_str() == word)
     }
 
-    /// The effect of `step` in this phase. A repeated step changes nothing.
+    /// Returns the effect of `step` in this phase. A repeated step changes nothing.
     #[must_use]
     pub fn step(self, step: PhaseStep) -> PhaseChange {
         use Phase::{Closed, Draft, Open, Paused, Scheduled};
@@ -88,7 +88,7 @@ impl Phase {
         }
     }
 
-    /// Whether prices and limits may still change.
+    /// Returns whether prices and limits may still change.
     #[must_use]
     pub fn is_before_opening(self) -> bool {
         matches!(self, Self::Draft | Self::Scheduled)
@@ -96,7 +96,7 @@ impl Phase {
 }
 
 impl PhaseStep {
-    /// The name in paths and on the command line.
+    /// Returns the name in paths and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
-//! Settling: each ticket is resolved exactly once, *consumed* (an order exists) or *returned* (its
-//! slot gets a credit).
+//! Settling resolves each ticket exactly once. A *consumed* ticket is an order. For a *returned*
+//! ticket, the slot gets a credit.
 //!
-//! The guard in this file prevents overselling, whatever a slot loses, forgets or repeats.
+//! The check in this file prevents overselling, even if a slot loses, forgets or repeats tickets.
 use crate::event::{self, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
@@ -20,7 +20,7 @@ pub struct Resolved {
     pub verdict: Verdict,
     /// The order of the verdict, if any.
     pub order: Option<Order>,
-    /// Whether this transaction decided it, and not an earlier one.
+    /// Whether this transaction decided the verdict, and not an earlier one.
     pub fresh: bool,
 }
 
@@ -34,7 +34,7 @@ pub fn settle<L: Ledger>(
     let id = key.id_of(ticket);
     let input = SettleInput {
         id,
-        // A ticket whose grant belongs to another item takes nothing and returns nothing.
+        // A ticket whose grant belongs to another item deducts nothing and returns nothing.
         grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
         n: ticket.n,
         buyer: &ticket.buyer,
@@ -74,8 +74,8 @@ pub fn settle<L: Ledger>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone once its `decide_by` has passed; it never consumes the
-/// ticket. `None` if the ticket may still be settled, or is a waitlist entry.
+/// Resolves a ticket from its id alone, after its `decide_by` has passed. It never consumes the
+/// ticket. Returns `None` if the ticket may still be settled, or is a waitlist entry.
 pub fn force_verdict<L: Ledger>(
     ledger: &mut L,
     key: &IdKey,
@@ -129,7 +129,7 @@ struct SettleInput<'a> {
     now: Millis,
 }
 
-/// The verdict of an earlier transaction, if any.
+/// Returns the verdict of an earlier transaction, if any.
 fn earlier_verdict<L: Ledger>(
     ledger: &mut L,
     input: &SettleInput<'_>,
@@ -137,7 +137,7 @@ fn earlier_verdict<L: Ledger>(
     if !enforces(Rule::TicketOnce) {
         return Ok(None);
     }
-    // A number above every resolved number was never resolved, so the lookup is not needed.
+    // A number above every resolved number was never resolved, so no lookup is needed.
     if input.grant.as_ref().is_some_and(|g| input.n > g.max_n) {
         return Ok(None);
     }
@@ -223,8 +223,8 @@ impl Settlement<'_> {
         Ok(Resolved { id: order.id, verdict: Verdict::Reserved, order: Some(order), fresh: true })
     }
 
-    /// Returns the ticket. Only the grant's state decides about the credit: the units of a closed
-    /// grant went back when it was closed.
+    /// Returns the ticket's units. Only the grant's state decides whether the slot gets a credit,
+    /// because the units of a closed grant went back when it was closed.
     fn return_ticket<L: Ledger>(
         mut self,
         ledger: &mut L,
@@ -234,8 +234,8 @@ impl Settlement<'_> {
         self.count_resolved();
         let SettleInput { id, n, buyer, key, units, now, .. } = self.input;
         if let Some(mut grant) = self.input.grant {
-            // A returned ticket of a request that holds an order needs no event: the caller already
-            // has this order's result.
+            // If the request already holds an order, the returned ticket needs no event. The caller
+            // has that order's result.
             if !matches!(verdict, Verdict::Order(_)) {
                 let subject = Subject::Ticket {
                     id,

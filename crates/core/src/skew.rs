@@ -1,4 +1,4 @@
-//! Tests a popular item with eight partitions and a crowd that uses mostly one of them. All units
+//! Tests a popular item with eight partitions and a crowd that mostly uses one of them. All units
 //! are sold, no slot holds many, and no buyer is refused while units are left.
 use crate::id::IdKey;
 use crate::partition::{Registry, first_try, second_try};
@@ -24,9 +24,9 @@ const SPREAD: Spread = Spread {
     threshold: 40,
     refill: 80,
 };
-/// Tickets between two refills by the leader.
+/// The number of tickets between two refills by the leader.
 const TICKETS_BETWEEN_REFILLS: u64 = 20;
-/// Most units of one request.
+/// The largest number of units in one request.
 const REQUEST_UNITS_MAX: u32 = 10;
 
 struct SimulatedSale {
@@ -81,7 +81,7 @@ impl SimulatedSale {
         self.slots[i].apply(view.epoch, &row, &IdKey::new([5; 32]));
     }
 
-    /// The leader refills every slot that needs it.
+    /// Refills every slot that needs it, as the leader does.
     fn refill_slots(&mut self) {
         for i in 0..self.slots.len() {
             let view = self.slots[i].view().expect("an epoch");
@@ -108,7 +108,7 @@ impl SimulatedSale {
         matches!(answer, TicketAnswer::Issued(_))
     }
 
-    /// Serves one request as a node and the leader do. Returns whether it got its units.
+    /// Serves one request, as a node and the leader do. Returns whether the request got its units.
     fn buy(&mut self, number: u64, units: Units) -> bool {
         self.asked += 1;
         let seen: Vec<u64> = (0..PARTITIONS).map(|i| self.has(i)).collect();
@@ -138,14 +138,18 @@ impl SimulatedSale {
             let from = &mut self.slots[part.from.index as usize];
             let view = from.view().expect("an epoch");
             let taken = from.recall(RecallId(self.asked), view.grant, view.epoch, part.units);
-            assert_eq!(taken, RecallOutcome::Taken(part.units), "no unit is sold meanwhile");
+            assert_eq!(
+                taken,
+                RecallOutcome::Taken(part.units),
+                "the slot has the planned units, because nothing is sold meanwhile"
+            );
             self.feed_units(into, part.units, Counter::A, FeedCause::Recalled);
         }
         self.ticket(gathered.into.index, units)
     }
 }
 
-/// SplitMix64: the same crowd each time.
+/// Mixes the bits of a number (SplitMix64), so that every run has the same crowd.
 fn mix(n: u64) -> u64 {
     let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -175,11 +179,11 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // Each counter has at most its first units, or one refill above the threshold.
+        // A counter has at most its first units, or one refill above the threshold.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most}");
     }
-    assert_eq!((sold, shop.free()), (STOCK, 0), "the last unit is sold");
+    assert_eq!((sold, shop.free()), (STOCK, 0), "every unit is sold, and none is free");
     assert!(
         refused > 0 && shop.second_tries > 0 && shop.parked > 0,
         "{} {}",

@@ -1,11 +1,11 @@
 //! A slot: a small counter that issues a ticket for one request in one atomic step.
 //!
-//! This is the reference for every backend, and (behind a lock) the slot in a node's memory.
+//! This is the reference for every backend. Behind a lock, it is also the slot in a node's memory.
 //!
-//! Its units are in two counters. Tickets deduct from the active one; recalls take from the other
-//! one first. A feed row names the counter for its units. Refills name the drained counter. Credits
-//! always name A: their transaction cannot know which counter is active. It does not have to,
-//! because the sum decides what the slot can serve, and the ticket step flips or merges the
+//! Its units are in two counters. Tickets deduct from the active counter. Recalls take from the
+//! inactive counter first. A feed row names the counter for its units. Refills name the drained
+//! counter. Credits always name A, because their transaction cannot know which counter is active.
+//! That is safe: the sum decides what the slot can serve, and the ticket step flips or merges the
 //! counters.
 mod counters;
 mod memory;
@@ -32,7 +32,7 @@ use crate::value::{
 /// A node's request to a slot for units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketRequest {
-    /// Drawn by the node.
+    /// The ticket's token, which the node created.
     pub token: Token,
     /// The buyer.
     pub buyer: BuyerId,
@@ -48,11 +48,11 @@ pub struct TicketRequest {
     pub limit: u32,
     /// The latest time of the verdict (store time).
     pub decide_by: Millis,
-    /// The node that asks.
+    /// The node that sends the request.
     pub node: NodeId,
 }
 
-/// What a slot remembers of a request: enough to rebuild its ticket's id.
+/// What a slot remembers of a request, so that it can rebuild the ticket's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssuedTicket {
     /// See [`Ticket::token`].
@@ -70,25 +70,25 @@ pub struct IssuedTicket {
 /// A slot's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TicketAnswer {
-    /// A ticket was issued: deducted, remembered and queued.
+    /// The slot issued a ticket: it deducted the units, and remembered and queued the ticket.
     Issued(IssuedTicket),
-    /// A repeated request: its ticket again, with no deduction.
+    /// The request is a repeat. The slot returns its ticket again and deducts nothing.
     Repeated(IssuedTicket),
-    /// The request key was used for another content.
+    /// The request key was used for other content.
     KeyReused,
     /// The buyer's limit is reached, as far as this slot knows.
     LimitReached {
         /// Units that the slot counts for the buyer.
         used: u32,
     },
-    /// The slot has too few units; another slot, the pool or a ticket in flight may have more.
+    /// The slot has too few units. Another slot, the pool or a ticket in flight may have more.
     Short {
         /// Units that are left in this slot.
         available: u64,
     },
     /// The queue is full, or its oldest ticket has waited too long.
     Full,
-    /// Stopped for a pause, the end of the sale, or a roll to a new epoch.
+    /// The slot is stopped for a pause, the end of the sale, or the move to a new epoch.
     Stopped,
     /// The slot has no epoch yet.
     NoEpoch,
@@ -103,17 +103,17 @@ pub struct GrantTerms {
     pub epoch: Epoch,
     /// Whether the item's stock is counted.
     pub counted: bool,
-    /// The units, all in counter A, which is active.
+    /// The units of the slot. All of them are in counter A, which is active.
     pub available: u64,
-    /// A counter with fewer units asks for a refill ([`crate::Spread::threshold`]). 0: sub-domains
-    /// are not in use.
+    /// A counter with fewer units needs a refill ([`crate::Spread::threshold`]). With 0,
+    /// sub-domains are not in use.
     pub threshold: u64,
 }
 
 /// A slot's answer to `init` and `apply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyOutcome {
-    /// The slot's position in this grant's feed (whether or not this call moved it).
+    /// The slot's position in this grant's feed, even if this call did not move it.
     At(Seq),
     /// The slot has another grant or epoch.
     Foreign,
@@ -122,10 +122,10 @@ pub enum ApplyOutcome {
 /// A slot's answer to a recall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecallOutcome {
-    /// This many units were taken out, by this call or by an earlier one with the same id.
+    /// This many units were taken out, by this call or by an earlier call with the same id.
     Taken(u64),
-    /// The slot has another grant or epoch, or its memory of recalls is full. A refusal finishes no
-    /// recall.
+    /// The slot has another grant or epoch, or no room to remember the recall. A refusal finishes
+    /// no recall.
     Refused,
 }
 
@@ -142,17 +142,17 @@ pub struct SlotView {
     pub counters: [u64; 2],
     /// The counter that tickets deduct from.
     pub active: Counter,
-    /// Whether a refill is wanted: a counter was drained since the last units arrived. A hint.
+    /// Whether the slot may need a refill: a counter was drained since the last units arrived.
     pub mark: bool,
-    /// Feed rows applied.
+    /// How many feed rows the slot applied.
     pub applied: Seq,
-    /// Tickets issued under this grant.
+    /// How many tickets the slot issued under this grant.
     pub n: TicketN,
-    /// Tickets not yet acknowledged.
+    /// How many tickets are not acknowledged.
     pub unacknowledged: usize,
-    /// Whether it issues no tickets for now.
+    /// Whether the slot is stopped and issues no tickets.
     pub stopped: bool,
-    /// Whether its memory of requests or recalls is full, so that it must be rolled to a new epoch.
+    /// Whether its memory of requests or recalls is full. Such a slot must move to a new epoch.
     pub sealed: bool,
 }
 
@@ -198,13 +198,13 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// A slot with no epoch: it issues nothing until `init`.
+    /// Returns a slot without an epoch. It issues no tickets until `init`.
     #[must_use]
     pub fn new(item: ItemId) -> Self {
         Self::with_bounds(item, SlotBounds::default())
     }
 
-    /// [`Slot::new`] with other bounds, so that a test can reach them.
+    /// Returns a slot like [`Slot::new`] with other bounds, so that a test can reach the bounds.
     #[must_use]
     pub fn with_bounds(item: ItemId, bounds: SlotBounds) -> Self {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
@@ -238,8 +238,8 @@ impl Slot {
         ApplyOutcome::At(Seq(0))
     }
 
-    /// Issues a ticket in one atomic step: checks for a repeated request, the buyer's limit and the
-    /// units, then deducts, remembers and queues. It writes everything or nothing.
+    /// Issues a ticket in one atomic step. It checks for a repeated request, the buyer's limit and
+    /// the units. Then it deducts, remembers and queues. It writes everything or nothing.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {
@@ -279,8 +279,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // Both times are equally long after the issue of their tickets, so their difference is the
-        // age of the oldest ticket.
+        // `decide_by` is equally long after the issue for every ticket. So the difference of two
+        // such times is the age of the oldest ticket.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.len() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
@@ -325,8 +325,8 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // The sender of the units saw the slot's state: a counter that is still low after them is
-        // marked again by the next ticket.
+        // The sender of the units saw the slot's state. If a counter is still low after these
+        // units, the next ticket sets the mark again.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {
@@ -343,7 +343,7 @@ impl Slot {
         ApplyOutcome::At(term.applied)
     }
 
-    /// Takes out at most `units`, and remembers how many under the recall's id.
+    /// Takes out at most `units`, and remembers the taken number under the recall's id.
     pub fn recall(
         &mut self,
         id: RecallId,
@@ -383,18 +383,18 @@ impl Slot {
         self.queue.acknowledge(at, token);
     }
 
-    /// Stops or resumes the issue of tickets. Known requests still get their tickets.
+    /// Stops or resumes the issue of tickets. A stopped slot still knows earlier tickets.
     pub fn stop(&mut self, stopped: bool) {
         self.stopped = stopped;
     }
 
-    /// Tickets not yet delivered.
+    /// Returns how many tickets are not yet delivered.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.queue.waiting()
     }
 
-    /// The state of the slot; `None` if it has no epoch.
+    /// Returns the state of the slot, or `None` if the slot has no epoch.
     #[must_use]
     pub fn view(&self) -> Option<SlotView> {
         self.term.as_ref().map(|term| SlotView {

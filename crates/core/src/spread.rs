@@ -1,4 +1,4 @@
-//! How an item's stock is spread: over how many slots, how a request finds its slot, and how few
+//! How an item's stock is spread: the number of slots, how a request finds its slot, and how few
 //! units each slot holds at a time.
 //!
 //! A slot has two counters, its sub-domains. Tickets deduct from the active counter. When the
@@ -10,18 +10,19 @@ use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 /// One of a slot's two counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Counter {
-    /// The first counter: active after `init`, and the only one while sub-domains are not in use.
+    /// The first counter. It is active after `init`, and is the only one while sub-domains are not
+    /// in use.
     #[default]
     A,
-    /// The second.
+    /// The second counter.
     B,
 }
 
 impl Counter {
-    /// Both, in order.
+    /// Both counters, in order.
     pub const ALL: &[Self] = &[Self::A, Self::B];
 
-    /// The other counter.
+    /// Returns the other counter.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -30,7 +31,7 @@ impl Counter {
         }
     }
 
-    /// Its index in a pair.
+    /// Returns the counter's index in a pair.
     #[must_use]
     pub fn index(self) -> usize {
         match self {
@@ -39,7 +40,7 @@ impl Counter {
         }
     }
 
-    /// The name in rows, JSON and scripts.
+    /// Returns the name in rows, JSON and scripts.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,13 +59,13 @@ impl Counter {
 /// How a request finds its home partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum PartitionChoice {
-    /// By the buyer: all requests of one buyer go to one slot, which then enforces the whole limit
+    /// By the buyer. All requests of one buyer go to one slot, which then enforces the whole limit
     /// and finds every repeated request.
     #[default]
     Buyer,
-    /// At random.
+    /// By a random number.
     Random,
-    /// In turn.
+    /// By turns.
     RoundRobin,
 }
 
@@ -72,7 +73,7 @@ impl PartitionChoice {
     /// Every choice.
     pub const ALL: &[Self] = &[Self::Buyer, Self::Random, Self::RoundRobin];
 
-    /// The name in rows, JSON and settings.
+    /// Returns the name in rows, JSON and settings.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,30 +90,30 @@ impl PartitionChoice {
     }
 }
 
-/// How an item's stock is spread. [`Spread::fault`] checks it once, at the edge.
+/// How an item's stock is spread. [`Spread::fault`] checks the settings once, when they arrive.
 ///
-/// `initial`, `threshold` and `refill` are all 0 (sub-domains are not in use: the whole pool goes
-/// to the slots, into counter A) or all above 0.
+/// `initial`, `threshold` and `refill` are all 0 or all above 0. If they are 0, sub-domains are not
+/// in use, and the whole pool goes to the slots, into counter A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Spread {
-    /// Independent slots of the item: 1 to [`PARTITIONS_MAX`]. (Slots in the memory of nodes are
-    /// one for each node instead.)
+    /// How many independent slots the item has: 1 to [`PARTITIONS_MAX`]. If the slots are in the
+    /// memory of nodes, each node has one slot instead.
     pub partitions: u32,
     /// Whether the server chooses and widens the number of partitions
     /// ([`crate::respread::AutoWidth`]).
     pub auto: bool,
     /// How a request finds its home partition.
     pub choose: PartitionChoice,
-    /// Units that each slot gets first.
+    /// How many units each slot gets first.
     pub initial: u64,
     /// A counter with fewer units than this is refilled.
     pub threshold: u64,
-    /// Units of one refill.
+    /// The number of units in one refill.
     pub refill: u64,
 }
 
 impl Default for Spread {
-    /// One slot that holds everything.
+    /// Returns a spread with one slot that holds all units.
     fn default() -> Self {
         Self {
             partitions: 1,
@@ -125,25 +126,25 @@ impl Default for Spread {
     }
 }
 
-/// Why a spread is invalid.
+/// The reason why a spread is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum SpreadFault {
-    /// No partition, or more than [`PARTITIONS_MAX`].
+    /// The spread has no partition, or more than [`PARTITIONS_MAX`].
     #[error("partitions must be 1 to {PARTITIONS_MAX}")]
     Partitions,
-    /// Some of the three sizes are 0 and some are not.
+    /// Some of the three sizes are 0, and the others are not.
     #[error("initial, threshold and refill must all be 0 or all be above 0")]
     HalfInUse,
-    /// A slot would ask for a refill as soon as it was opened.
+    /// A slot would need a refill as soon as it was opened.
     #[error("threshold must not be above initial")]
     ThresholdAboveInitial,
-    /// More than the largest stock.
+    /// A size is larger than the largest stock.
     #[error("initial and refill must be at most {STOCK_MAX}")]
     TooLarge,
 }
 
 impl Spread {
-    /// What is invalid; `None` if it is valid.
+    /// Returns the fault of an invalid spread, or `None` if the spread is valid.
     #[must_use]
     pub fn fault(&self) -> Option<SpreadFault> {
         let sizes = [self.initial, self.threshold, self.refill];
@@ -160,7 +161,7 @@ impl Spread {
         }
     }
 
-    /// Whether slots hold few units and are refilled.
+    /// Returns whether slots hold few units and get refills.
     #[must_use]
     pub fn uses_sub_domains(&self) -> bool {
         self.refill > 0

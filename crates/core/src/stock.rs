@@ -9,12 +9,15 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 
 /// Opens a grant of at most `units` for the slot's next epoch.
 ///
-/// If the slot has an open grant, that grant is returned, and `init` is sent again for it. Opening
-/// a grant does not give the slot its units; they reach it with `init`.
+/// If the slot already has an open grant, this returns that grant, and the caller sends `init` for
+/// it again. Opening a grant does not give the slot its units: they reach the slot with `init`.
 ///
-/// `None` if the item does not exist, if its sale is not announced or open in this transaction, or
-/// if this id opened a grant that is closed now. The last case occurs when a transaction with an
-/// unknown outcome is run again.
+/// Returns `None` in three cases:
+///
+/// - The item does not exist.
+/// - The item's sale is not announced or open in this transaction.
+/// - This id opened a grant that is closed now. This happens when a transaction with an unknown
+///   outcome is run again.
 pub fn open<L: Ledger>(
     ledger: &mut L,
     slot: SlotKey,
@@ -50,7 +53,7 @@ pub fn open<L: Ledger>(
     Ok(Some(grant))
 }
 
-/// Records that the slot took this grant.
+/// Records that the slot accepted this grant.
 pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L::Error> {
     if let Some(mut grant) = ledger.grant(id)?
         && !grant.acked
@@ -62,10 +65,10 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
 }
 
 /// Moves at most `units` from the pool to an open grant, for one of its slot's counters. Returns
-/// how many; 0 has no effect.
+/// the number of moved units.
 ///
-/// A grant that its slot has not taken yet gets no units: `init` will carry all granted units, and
-/// the feed would carry these a second time.
+/// A grant that its slot has not accepted gets no units. The `init` will carry all granted units,
+/// so the feed would carry the same units again.
 pub fn refill<L: Ledger>(
     ledger: &mut L,
     id: GrantId,
@@ -96,8 +99,8 @@ fn accepts_feed(grant: &Grant) -> bool {
     grant.acked || !enforces(Rule::RefillAfterInit)
 }
 
-/// Closes a grant: its granted units that are not settled go back to the pool, and its recalls are
-/// finished. Returns false if it was closed before.
+/// Closes a grant. Its granted units that are not settled go back to the pool, and its recalls are
+/// finished. Returns false if the grant was closed before.
 pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Result<bool, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(false) };
     if !grant.open && enforces(Rule::CloseOnce) {
@@ -108,12 +111,12 @@ pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Resul
     Ok(true)
 }
 
-/// Closes every open grant of an item, in the transaction that shows it paused or ended; returns
-/// how many.
+/// Closes every open grant of an item, in the transaction that shows the item paused or ended.
+/// Returns the number of closed grants.
 ///
-/// The slots were stopped and drained before, but a slot can miss the stop, or get an old "resume"
-/// late. With its grant closed, all its further tickets are returned, so nothing is sold while
-/// buyers are answered `paused` or `ended`.
+/// The slots were stopped and drained before. But a slot can miss the stop, or get an old "resume"
+/// late. After its grant is closed, all its later tickets are returned. So the item sells nothing
+/// while buyers get the answer `paused` or `ended`.
 pub fn close_item_grants<L: Ledger>(
     ledger: &mut L,
     item: ItemId,
@@ -128,7 +131,7 @@ pub fn close_item_grants<L: Ledger>(
     Ok(closed)
 }
 
-/// [`close`] for a grant that the caller has locked and will write.
+/// Closes a grant like [`close`]. The caller has locked the grant and writes it.
 pub(crate) fn close_locked<L: Ledger>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -150,15 +153,15 @@ pub(crate) fn close_locked<L: Ledger>(
 /// The result of a change of an item's total.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdjustResult {
-    /// Done; the item as it is now.
+    /// The total was changed. The item has its new values.
     Done(Item),
-    /// The pool has only this many units, which are too few: recall units first, or give up.
+    /// The pool has only this many units, which are too few. Recall units first, or give up.
     NotInPool(u64),
     /// The total would exceed the bound.
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
-    /// No such item.
+    /// No such item exists.
     NotFound,
 }
 
@@ -215,7 +218,7 @@ pub(crate) fn move_recalled<L: Ledger>(
     add_to_pool(ledger, from.slot.item, units)
 }
 
-/// Appends a row to a grant that the caller has locked and will write.
+/// Appends a row to the feed of a grant that the caller has locked and writes.
 pub(crate) fn append_feed_row<L: Ledger>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -225,7 +228,7 @@ pub(crate) fn append_feed_row<L: Ledger>(
     ledger.append_feed(&FeedRow { grant: grant.id, seq: grant.feed_len, ..row })
 }
 
-/// A feed row without an effect, to be filled in.
+/// Returns a feed row without an effect, which the caller fills in.
 pub(crate) fn blank_feed_row(cause: FeedCause) -> FeedRow {
     let (grant, seq, counter) = (GrantId(0), Seq(0), Counter::A);
     FeedRow {

@@ -1,9 +1,9 @@
-//! The end of a sale: the pool is empty, the last units are spread over the slots, and a request
-//! exceeds its slot's units but not all free units.
+//! The end of a sale. The pool is empty, and the last units are spread over the slots. A request
+//! asks for more units than its slot has, but not for more than all free units.
 //!
-//! The request is parked while units are gathered in one slot: from the pool by a refill, from
-//! other slots by recalls. The oldest parked request is served first. Gathering for the second one
-//! too would take units that are on their way to the first, so only the first is planned.
+//! The request is parked while the server gathers units in one slot: from the pool by a refill,
+//! from other slots by recalls. The oldest parked request is served first, and only that request is
+//! planned. Gathering for a second request would take units that are on their way to the first.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -12,16 +12,17 @@ use crate::value::{SlotKey, Units};
 pub struct SlotHolding {
     /// The slot.
     pub slot: SlotKey,
-    /// Units that it can issue tickets for ([`crate::slot::SlotView::available`]). For a slot that
-    /// only another node reaches: granted units that are not settled, because a recall takes only
-    /// the units that it finds.
+    /// Units that the slot can issue tickets for ([`crate::slot::SlotView::available`]). If only
+    /// another node reaches the slot, these are the granted units that are not settled. That number
+    /// may be too high, because a recall takes only units that the slot has.
     pub available: u64,
-    /// Units on their way to it: in feed rows that it has not applied, and in unfinished recalls
-    /// for it.
+    /// Units on their way to the slot: in feed rows that it has not applied, and in unfinished
+    /// recalls for it.
     pub on_its_way: u64,
-    /// Whether the parked request can use it.
+    /// Whether the parked request can use the slot.
     pub reachable: bool,
-    /// Whether a recall from it is unfinished. Until it finishes, the slot gets no second recall.
+    /// Whether a recall from the slot is unfinished. The slot gets no second recall before it
+    /// finishes.
     pub asked: bool,
 }
 
@@ -34,10 +35,10 @@ pub struct PlannedRecall {
     pub units: u64,
 }
 
-/// The moves that let a parked request be served.
+/// The moves of units after which a parked request can be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatherPlan {
-    /// The slot that serves it.
+    /// The slot that serves the request.
     pub into: SlotKey,
     /// Units for that slot from the pool.
     pub refill: u64,
@@ -45,11 +46,12 @@ pub struct GatherPlan {
     pub recalls: Vec<PlannedRecall>,
 }
 
-/// Plans how a request for this many units, parked at its home slot, is served. `None` if the known
-/// units do not suffice; units in flight may yet come back.
+/// Plans how to serve a request for this many units that is parked at its home slot. Returns `None`
+/// if the known units are too few, although units in flight may still come back.
 ///
-/// It gathers in the slot with the most units and takes from the fullest first, so that few recalls
-/// are needed. A repeated call before they are finished moves nothing twice.
+/// The plan gathers units in the slot with the most units, and takes from the fullest other slots
+/// first, so that few recalls are needed. Calling this again before the moves are finished moves
+/// nothing twice.
 #[must_use]
 pub fn gather(
     units: Units,

@@ -1,28 +1,28 @@
 //! A ticket: a slot's record that it deducted units for one request.
 use crate::value::{BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, TicketN, Token, Units};
 
-/// Keyed hash of (buyer, request key): the key in every memory of requests.
+/// The keyed hash of (buyer, request key), by which slots and nodes remember requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestHash(pub u128);
 
 impl RequestHash {
-    /// The 24 bits that go into an id.
+    /// Returns the 24 bits that go into an id.
     #[must_use]
     pub fn id_bits(self) -> u32 {
         (self.0 >> 104) as u32
     }
 
-    /// The 64 bits by which a node remembers that a request holds an order.
+    /// Returns the 64 bits by which a node remembers that a request holds an order.
     #[must_use]
     pub fn low_64_bits(self) -> u64 {
         self.0 as u64
     }
 }
 
-/// A slot's record that it deducted units for one request; settling resolves it exactly once.
+/// A slot's record that it deducted units for one request. Settling resolves it exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Drawn by the node before it asked the slot.
+    /// The ticket's token. The node creates it before it asks the slot.
     pub token: Token,
     /// The grant of its units.
     pub grant: GrantId,

@@ -1,4 +1,4 @@
-//! Small value types that must not be mixed up, each parsed once at the edge.
+//! Small value types that must not be confused. Each is parsed once, when the input arrives.
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,7 +31,8 @@ number!(
     GrantId(u64)
 );
 number!(
-    /// A slot's epoch: each grant opened for a slot has a higher one.
+    /// A slot's epoch. Each grant that is opened for a slot has a higher epoch than the grants
+    /// before.
     Epoch(u64)
 );
 number!(
@@ -43,7 +44,7 @@ number!(
     TicketN(u64)
 );
 number!(
-    /// 48 random bits that a node draws before it asks a slot.
+    /// 48 random bits that a node creates before it asks a slot.
     Token(u64)
 );
 number!(
@@ -56,14 +57,14 @@ number!(
 );
 
 impl Millis {
-    /// This time plus `ms` milliseconds (saturating: the largest value is never reached).
+    /// Returns this time plus `ms` milliseconds, or the largest time if the sum is too large.
     #[must_use]
     pub fn plus(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 }
 
-/// A number of units that one request asks for: 1 to [`UNITS_MAX`].
+/// The number of units in one request: 1 to [`UNITS_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Units(u32);
 
@@ -71,19 +72,19 @@ impl Units {
     /// One unit.
     pub const ONE: Self = Self(1);
 
-    /// `None` outside 1 to [`UNITS_MAX`].
+    /// Returns `None` if the number is not in 1 to [`UNITS_MAX`].
     #[must_use]
     pub fn new(units: u32) -> Option<Self> {
         (1..=UNITS_MAX).contains(&units).then_some(Self(units))
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
     }
 
-    /// The number, as wide as stock is counted.
+    /// Returns the number in the type that counts stock.
     #[must_use]
     pub fn to_u64(self) -> u64 {
         u64::from(self.0)
@@ -96,23 +97,23 @@ impl fmt::Display for Units {
     }
 }
 
-/// How much of an item there is: a count, or unlimited.
+/// The amount of an item: a count, or unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stock {
     /// This many units, at most [`STOCK_MAX`].
     Counted(u64),
-    /// Unlimited: the limits still hold, and no units are counted.
+    /// Unlimited stock. The limits for buyers still hold, but no units are counted.
     Unlimited,
 }
 
 impl Stock {
-    /// `None` above [`STOCK_MAX`].
+    /// Returns `None` above [`STOCK_MAX`].
     #[must_use]
     pub fn counted(units: u64) -> Option<Self> {
         (units <= STOCK_MAX).then_some(Self::Counted(units))
     }
 
-    /// Whether units are counted (and so can run out).
+    /// Returns whether units are counted (and so can run out).
     #[must_use]
     pub fn is_counted(self) -> bool {
         matches!(self, Self::Counted(_))
@@ -122,23 +123,24 @@ impl Stock {
 /// A slot: one of the counters that issue an item's tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
-    /// The item whose units it hands out.
+    /// The item that the slot sells.
     pub item: ItemId,
     /// The index among the item's slots: a partition's number, or a node's.
     pub index: u32,
 }
 
 impl SlotKey {
-    /// The index of a waitlist's grant: the largest number that a store can hold. No slot has it.
+    /// The index of a waitlist's grant: the largest number that a store can hold. No slot has this
+    /// index.
     pub const WAITLIST: u32 = i32::MAX as u32;
 
-    /// The slot key of the grant of an item's waitlist ([`crate::waitlist`]).
+    /// Returns the slot key of the grant of an item's waitlist ([`crate::waitlist`]).
     #[must_use]
     pub fn waitlist(item: ItemId) -> Self {
         Self { item, index: Self::WAITLIST }
     }
 
-    /// Whether this is [`SlotKey::waitlist`].
+    /// Returns whether this is [`SlotKey::waitlist`].
     #[must_use]
     pub fn is_waitlist(self) -> bool {
         self == Self::waitlist(self.item)
@@ -158,7 +160,8 @@ macro_rules! text {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// `None` unless the text is 1 to [`NAME_BYTES_MAX`] bytes of the allowed characters.
+            /// Returns `None` if the text is too long, empty, or has other than the allowed
+            /// characters.
             #[must_use]
             pub fn new(text: &str) -> Option<Self> {
                 let ok: fn(u8) -> bool = $ok;
@@ -166,7 +169,7 @@ macro_rules! text {
                 (fits && text.bytes().all(ok)).then(|| Self(text.into()))
             }
 
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -1,10 +1,11 @@
-//! The waitlist of a held-out item: its buyers get units that come back before other buyers do.
+//! The waitlist of an item whose units are all held. Its buyers get returned units before other
+//! buyers do.
 //!
-//! An entry is for one unit. While entries wait, as many units of the pool are kept for them
-//! ([`Item::kept_for_waitlist`]) and are granted to no slot. The first entry is then served from
-//! the pool, by an order with a short payment window. Orders from a waitlist belong to the
-//! waitlist's own grant, which no slot has and which was never open. So all rules for other orders
-//! hold for them: their units return to the pool when they end.
+//! An entry is for one unit. For each waiting entry, the pool keeps one unit
+//! ([`Item::kept_for_waitlist`]) that no slot gets. The first entry is then served from the pool,
+//! by an order with a short payment window. Orders from a waitlist belong to the waitlist's own
+//! grant, which no slot has and which was never open. So all rules for other orders apply to them:
+//! their units return to the pool when they end.
 use crate::event::{self, Actor, Attribution, EventType, Subject};
 use crate::id::{IdKey, TicketId, TicketParts};
 use crate::ledger::Ledger;
@@ -20,18 +21,18 @@ use crate::value::{
 /// The result of joining a waitlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinOutcome {
-    /// A new entry.
+    /// The buyer has a new entry.
     Done(WaitlistEntry),
-    /// The buyer's existing entry.
+    /// The buyer had an entry before.
     Already(WaitlistEntry),
-    /// The one-unit order that the buyer's key holds: the entry was served, or the unit was bought.
+    /// The buyer's key holds this order of one unit, from the waitlist or from a purchase.
     Order(Order),
     /// A unit is available without waiting.
     UnitsFree,
-    /// No held units could come back.
+    /// No held unit could come back.
     SoldOut,
-    /// The buyer's earlier order from this waitlist expired or was cancelled by the buyer, so the
-    /// buyer cannot join again.
+    /// The buyer cannot join again. The buyer's earlier order from this waitlist expired, or the
+    /// buyer cancelled it.
     Lapsed(Order),
     /// The buyer's limit is reached.
     LimitReached,
@@ -41,7 +42,7 @@ pub enum JoinOutcome {
     Full,
     /// The sale is not announced or open.
     NotOnSale,
-    /// No such item.
+    /// No such item exists.
     NotFound,
 }
 
@@ -50,17 +51,17 @@ pub enum JoinOutcome {
 pub enum LeaveOutcome {
     /// The buyer left.
     Done(WaitlistEntry),
-    /// The entry ended before; its state says how.
+    /// The entry ended before. Its state says how.
     Already(WaitlistEntry),
-    /// No such entry.
+    /// No such entry exists.
     NotFound,
 }
 
 /// The result of serving the first entry.
 enum FirstOutcome {
-    /// An order for the buyer.
+    /// The entry became an order for the buyer.
     Order(Order),
-    /// The entry was passed over: the buyer's limit is reached, or the key holds an order.
+    /// The entry was passed over, because the buyer's limit is reached or the key holds an order.
     PassedOver(WaitlistEntry),
     /// The waitlist is empty, or no unit is available.
     Nothing,
@@ -73,7 +74,7 @@ pub struct WaitlistServed {
     pub orders: Vec<Order>,
     /// Entries that ended without an order.
     pub passed_over: Vec<WaitlistEntry>,
-    /// Whether entries still wait while the pool holds a unit: serve again.
+    /// Whether entries still wait while the pool has a unit. If so, serve again.
     pub more: bool,
 }
 
@@ -82,22 +83,22 @@ pub struct WaitlistServed {
 pub struct WaitlistEnded {
     /// Entries that ended, by turn.
     pub places: Vec<WaitlistEntry>,
-    /// Whether entries are left: end it again.
+    /// Whether entries are left. If so, end the waitlist again.
     pub more: bool,
 }
 
-/// A request to join, and the random values drawn for it.
+/// A request to join, with its random values.
 #[derive(Clone, Debug)]
 pub struct JoinRequest {
     /// The buyer.
     pub buyer: BuyerId,
     /// The key of the request, and of the order that the entry may become.
     pub key: RequestKey,
-    /// Random: the id of the waitlist's grant, if it has none yet.
+    /// A random id for the waitlist's grant, if the waitlist has no grant.
     pub grant: GrantId,
-    /// Random: the token of the entry.
+    /// A random token for the entry.
     pub token: Token,
-    /// Most entries of the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer in a test.
+    /// The bound of the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer in a test.
     pub entries_max: u64,
 }
 
@@ -169,8 +170,8 @@ pub fn join<L: Ledger>(
     Ok(JoinOutcome::Done(entry))
 }
 
-/// The buyer's order from this waitlist that expired or that the buyer cancelled; an order that
-/// another actor cancelled does not count. Under the waitlist's lock none of its orders changes.
+/// Returns the buyer's order from this waitlist that expired or that the buyer cancelled. The
+/// waitlist is locked, so none of its orders changes.
 fn unpaid_order_of<L: Ledger>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
@@ -183,8 +184,8 @@ fn unpaid_order_of<L: Ledger>(
     ledger.first_unpaid(waitlist.id, buyer, by)
 }
 
-/// Whether the waitlist accepts no more entries. With no free units, only unpaid and kept units can
-/// come back: more entries than that would wait for nothing.
+/// Returns whether the waitlist accepts no more entries. If no units are free, only unpaid and kept
+/// units can come back. More entries than such units would never be served.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),
@@ -204,7 +205,7 @@ pub fn leave<L: Ledger>(
     let Some(mut waitlist) = ledger.waitlist(entry.item)? else {
         return Ok(LeaveOutcome::NotFound);
     };
-    // Read again under the waitlist's lock.
+    // Read the entry again after the waitlist is locked.
     let Some(mut entry) = ledger.waitlist_entry(id)? else { return Ok(LeaveOutcome::NotFound) };
     if entry.state != WaitlistState::Waiting && enforces(Rule::PlaceEndsOnce) {
         return Ok(LeaveOutcome::Already(entry));
@@ -217,7 +218,7 @@ pub fn leave<L: Ledger>(
     Ok(LeaveOutcome::Done(entry))
 }
 
-/// Serves the oldest entries with units of the pool, one after the other: at most this many.
+/// Serves at most this many of the oldest entries with units of the pool, one after the other.
 pub fn serve<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
@@ -298,9 +299,9 @@ fn serve_first<L: Ledger>(
     Ok(FirstOutcome::Order(order))
 }
 
-/// Ends the entries of a waitlist whose sale has ended, by turn: at most this many at once. No
-/// entry is served after its sale's end, so none of them can become an order. The entries that
-/// still wait are read from the rows, so a repeated call continues after the ended ones.
+/// Ends at most this many entries of a waitlist whose sale has ended, by turn. No entry is served
+/// after its sale's end, so none of them can become an order. The function reads the waiting
+/// entries from the rows. So a repeated call continues after the ended entries.
 pub fn end_with_sale<L: Ledger>(
     ledger: &mut L,
     id: ItemId,
@@ -329,10 +330,10 @@ pub fn end_with_sale<L: Ledger>(
     Ok(ended)
 }
 
-/// The units of an entry.
+/// The number of units of an entry.
 const ONE_UNIT: Units = Units::ONE;
 
-/// The grant of a waitlist that has none yet.
+/// Returns a new grant for a waitlist without a grant.
 fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     Grant {
         id,
@@ -350,7 +351,7 @@ fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
     }
 }
 
-/// Ends an entry; the caller writes the waitlist and the item.
+/// Ends an entry. The caller writes the waitlist and the item.
 fn end_entry<L: Ledger>(
     ledger: &mut L,
     waitlist: &mut Grant,
@@ -382,13 +383,13 @@ fn record_unserved<L: Ledger>(
         verdict,
     })?;
     if let Verdict::Order(_) = verdict {
-        // The request has its result already.
+        // The request already has its result.
         return Ok(());
     }
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // An entry whose turn came is refused only because of the limit.
+        // After an entry's turn comes, only the limit can refuse it.
         (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

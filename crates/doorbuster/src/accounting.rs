@@ -39,9 +39,9 @@ pub fn csv(args: &CsvArgs) -> Outcome {
     })
 }
 
-/// A file that is still being written. It is removed unless `finish` succeeds.
+/// A file that is still being written. If `finish` does not succeed, the file is removed.
 struct PartialFile {
-    /// The requested file, which error messages name.
+    /// The path of the requested file, for error messages.
     target: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,
@@ -50,8 +50,8 @@ struct PartialFile {
 impl PartialFile {
     fn create_beside(file: &FilePath) -> anyhow::Result<Self> {
         let mut name = file.file_name().context("--output has no file name")?.to_owned();
-        // A random name, so that two exports into one file do not mix; the last one to finish
-        // stays.
+        // A random name keeps two exports into one file apart. The export that finishes last
+        // remains.
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = file.with_file_name(name);
         let open = File::create_new(&path).with_context(|| {
@@ -98,7 +98,7 @@ pub fn reconcile(args: &ReconcileArgs) -> Outcome {
     client::block_on(async {
         let result = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
         let mut ok = true;
-        // `print_result` reports an answer that cannot be read.
+        // If the answer cannot be read, `print_result` reports it.
         let result = result
             .inspect(|answer| ok = answer.read::<Reconciliation>().is_ok_and(|report| report.ok));
         client.print_result(result, report_text)?;

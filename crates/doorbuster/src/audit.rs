@@ -26,7 +26,7 @@ pub fn run(args: &AuditArgs) -> Outcome {
     Ok(CommandResult::new(report.audit.ok))
 }
 
-/// Location of the store that the settings name.
+/// Returns the location of the store in the settings.
 fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
     let settings = config::settings(&args.settings)?;
     let place = match &settings.shape {

@@ -58,7 +58,7 @@ pub use webhook::{EndpointCommand, ListenArgs, NewEndpointArgs, WebhookArgs, Web
 #[derive(Debug, Parser)]
 #[command(name = "doorbuster", version, arg_required_else_help = true, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -69,7 +69,7 @@ First steps:
   doorbuster serve --demo       a sample sale with a page to try in a browser
   doorbuster config default     every setting, with its meaning and default";
 
-/// What to do.
+/// The command to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Serve(ServeArgs),
@@ -111,7 +111,7 @@ pub enum Command {
         after_help = "Example:\n  doorbuster completions bash > ~/.local/share/bash-completion/completions/doorbuster"
     )]
     Completions {
-        /// Which shell.
+        /// The shell.
         shell: clap_complete::Shell,
     },
 }
@@ -123,12 +123,12 @@ pub struct LogsArgs {
     pub command: LogsCommand,
 }
 
-/// What to explain.
+/// The part of the log to explain.
 #[derive(Debug, Subcommand)]
 pub enum LogsCommand {
     /// List every event code of the log, with its level and meaning.
     ///
-    /// The field `event` of a log line has one of these codes. They never change their meaning.
+    /// The field `event` of a log line has one of these codes. A code never changes its meaning.
     #[command(after_help = "Example:\n  doorbuster logs events --json")]
     Events {
         /// Print JSON.

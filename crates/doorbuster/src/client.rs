@@ -16,11 +16,11 @@ use crate::print;
 
 /// Longest wait for a connection to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer: a pause or a close waits for the tickets in flight.
+/// Longest wait for an answer. The answer to a pause or a close waits for the tickets in flight.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// Longest answer in bytes that is accepted; it exceeds the largest page.
+/// Longest accepted answer, in bytes. The largest page is smaller.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A connection to one server with one operator's key.
@@ -120,8 +120,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
-            // Without this, reqwest reads the system's certificates, and fails if there are none,
-            // although HTTP needs none.
+            // Without this setting, reqwest reads the system's certificates and fails if the system
+            // has none. But plain HTTP needs no certificates.
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

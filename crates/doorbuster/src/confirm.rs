@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::exit::Failure;
 
-/// Returns if `--yes` was given, or if a person answers "y" on a terminal. `consequence` says what
-/// happens, without a full stop: "spring closes and cannot be opened again".
+/// Asks for confirmation, and succeeds if `--yes` was given or a person answers "y" on a terminal.
+/// `consequence` is a sentence without a full stop: "spring closes and cannot be opened again".
 ///
 /// # Errors
 /// The person answers something else, or standard input is not a terminal.

@@ -11,7 +11,7 @@ use crate::client::{self, Client, Path};
 use crate::exit::Outcome;
 use crate::{print, table};
 
-/// Dead letters that one request resolves.
+/// The number of dead letters that one request resolves.
 const PAGE_LIMIT: &str = "100";
 const DEAD_LETTERS: [&str; 3] = ["v1", "admin", "dead-letters"];
 

@@ -10,7 +10,7 @@ pub type Outcome = Result<CommandResult, Failure>;
 pub enum CommandResult {
     /// No problem was found.
     Success,
-    /// The command ran and found problems, which it has printed.
+    /// The command ran, found problems and printed them.
     Findings,
 }
 

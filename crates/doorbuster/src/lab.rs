@@ -18,7 +18,7 @@ use crate::print;
 use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped, number};
 
-/// Stands for every strategy or variant.
+/// The word for every strategy or variant.
 const ALL: &str = "all";
 
 /// Runs `lab`.
@@ -187,7 +187,7 @@ fn show_incident(args: &IncidentArgs) -> Outcome {
     Ok(CommandResult::new(report.is_as_told()))
 }
 
-/// How many events of each variant are shown.
+/// The number of events that the report shows for each variant.
 const EVENTS_SHOWN: usize = 30;
 
 fn incident_text(report: &IncidentReport) -> String {

@@ -27,7 +27,7 @@ pub fn key(args: KeyArgs) -> Outcome {
                 client.print_result(made, |made: &CreatedKey| {
                     let (role, id) = (made.role.as_str(), &made.id);
                     format!(
-                        "{}\nThis key has the role {role} and the id {id}. It is shown only now.\n",
+                        "{}\nThis key has the role {role} and the id {id}. The server shows the key only now.\n",
                         made.key
                     )
                 })
@@ -47,7 +47,7 @@ pub fn key(args: KeyArgs) -> Outcome {
 
 fn keys(list: &KeyList) -> String {
     if list.keys.is_empty() {
-        return "There are no keys beside the configured one.\n".into();
+        return "There are no keys except the configured key.\n".into();
     }
     let mut rows = table::with_header(&["key", "name", "role", "created"]);
     for key in &list.keys {

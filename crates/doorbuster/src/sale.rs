@@ -81,7 +81,7 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     })
 }
 
-/// The sale that the flags describe. The parser requires an id, a title and an item.
+/// Returns the sale that the flags describe. The parser requires an id, a title and an item.
 fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
     let minor_of = args.currency.filter(|_| args.minor);
     let item = |text: &String| {

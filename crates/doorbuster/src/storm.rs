@@ -55,8 +55,8 @@ pub fn run(args: &StormArgs) -> Outcome {
     Ok(CommandResult::new(report.lost_answers == 0 && report.faults.is_empty()))
 }
 
-/// Answers that show a wrong setup, each with a hint. A storm that gets only these did not reach a
-/// sale.
+/// Answers that show a wrong setup, each with a hint. A load that gets only these answers did not
+/// reach a sale.
 const SETUP_ERRORS: [(&str, &str); 4] = [
     ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
     ("not_found", "are --sale and --item right, and does --url lead to Doorbuster?"),

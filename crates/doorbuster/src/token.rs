@@ -1,4 +1,4 @@
-//! `token buyer`: prints a buyer's token, as the shop would sign it.
+//! `token buyer`: prints a buyer's token that is signed as a shop signs it.
 
 use std::time::SystemTime;
 
@@ -35,8 +35,8 @@ fn buyer(args: &BuyerArgs) -> Outcome {
     print::line(&token(secret.expose_secret().as_bytes(), &claims))
 }
 
-/// The secret that signs buyers' tokens: the configured one, or the one that a server generated and
-/// keeps.
+/// The secret that signs buyers' tokens: the configured secret, or the secret that a server
+/// generated and keeps.
 pub fn buyer_secret(settings: &Settings) -> Result<SecretString, Failure> {
     if let Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) = settings.auth.buyers {
         let text = "auth.buyer_jwks: tokens are checked by the shop's public keys, so only the \

@@ -104,8 +104,8 @@ fn whole_secs(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Returns the address, or for `-` the first line of standard input, because the process list shows
-/// passwords in arguments.
+/// Returns the address. For `-` it reads the first line of standard input, because the process list
+/// shows passwords in arguments.
 fn read_address(address: String) -> anyhow::Result<String> {
     if address != "-" {
         return Ok(address);
@@ -119,7 +119,7 @@ fn created_text(endpoint: &CreatedWebhookEndpoint) -> String {
     let mut text =
         format!("{} at {} gets {}.\n", endpoint.id, endpoint.url, endpoint.types.join(", "));
     if let Some(secret) = &endpoint.secret {
-        text += &format!("Its secret, shown only once: {secret}\n");
+        text += &format!("Secret, shown only once: {secret}\n");
     }
     text
 }

@@ -1,12 +1,12 @@
-//! The independent auditor: reads the store by SQL, in one snapshot, and checks it with its own
+//! The independent auditor reads the store by SQL, in one snapshot, and checks it with its own
 //! model.
 //!
 //! The rules come from the documents: I1 to I8 of the protocol, the valid values of an order, and
-//! the allowed changes of its state. With an answers file the auditor also checks that every order
-//! that a buyer was promised exists, and that no verdict changed.
+//! the allowed changes of its state. With an answers file, the auditor also checks the answers that
+//! buyers received. Every promised order must exist, and no verdict may change.
 //!
-//! Only reading the rows depends on the backend ([`sqlite`], [`postgres`]). The checks see plain
-//! rows.
+//! Only the code that reads the rows depends on the backend ([`sqlite`], [`postgres`]). The checks
+//! see plain rows.
 
 mod answers;
 mod feed;
@@ -48,8 +48,8 @@ pub enum StoreLocation {
 }
 
 impl StoreLocation {
-    /// Parses `--store`: `postgres://…`, `sqlite:PATH`, or the path of a database file or of the
-    /// directory that contains it.
+    /// Parses `--store`: `postgres://…`, `sqlite:PATH`, or the path of a database file or its
+    /// directory.
     pub fn parse(text: &str) -> Result<Self, AuditError> {
         if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self::Postgres(text.into()));
@@ -71,28 +71,28 @@ impl StoreLocation {
     }
 }
 
-/// Why the audit did not take place.
+/// The reason why the audit could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The store could not be opened or read.
     #[error("cannot read the store {store}: {reason}")]
     StoreLocation {
-        /// Which store.
+        /// The store.
         store: String,
-        /// What went wrong.
+        /// The reason of the failure.
         reason: String,
     },
     /// The answers file could not be read or parsed.
     #[error("cannot read the answers {path}: {reason}")]
     Answers {
-        /// Which file.
+        /// The file.
         path: String,
-        /// What went wrong, with the line.
+        /// The reason of the failure, with the line.
         reason: String,
     },
 }
 
-/// The report of the contract, and how many rows and lines the audit checked.
+/// The report of the contract, and the numbers of checked rows and lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
     /// The report of the contract.
@@ -100,8 +100,8 @@ pub struct AuditReport {
     pub audit: Audit,
     /// Orders in the store.
     pub orders_checked: u64,
-    /// Orders whose buyers were erased. The audit compares answers with these orders by order id
-    /// only, not by buyer and request key.
+    /// Orders whose buyers were erased. For these orders, the audit compares answers only by order
+    /// id, not by buyer and request key.
     #[serde(default)]
     pub orders_erased: u64,
     /// Lines of the answers file.
@@ -175,7 +175,7 @@ fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> 
 }
 
 fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
-    // A negative sum is reported as a finding, so 0 stands for it here.
+    // A negative sum is already a finding, so the report shows 0 for it.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
     let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();

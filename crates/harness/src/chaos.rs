@@ -1,11 +1,14 @@
-//! Chaos tests: load on a complete local installation while a fault is injected, checked by the
-//! independent auditor.
+//! Chaos tests: load on a complete local installation while a fault is injected. The independent
+//! auditor checks the result.
 //!
-//! Each round sells one item to many buyers through the one address of all nodes. It injects one
+//! Each round sells one item to many buyers through the common address of all nodes. It injects one
 //! fault during the run, at a random time from a seed. Then all buyers repeat their requests with
-//! the same keys, and other buyers buy the remaining units. These must hold: every buyer received a
-//! verdict, every promise was kept, nothing is oversold, every unit is sold at the end, and each
-//! unit was in exactly one place at every check.
+//! the same keys, and other buyers buy the remaining units. The round passes if all of this is
+//! true:
+//!
+//! - Every buyer received a verdict, and every promise was kept.
+//! - The item is not oversold, and every unit is sold at the end.
+//! - Each unit was in exactly one state at every check.
 
 mod fault;
 mod inject;
@@ -35,22 +38,22 @@ pub struct ChaosPlan {
     pub dir: PathBuf,
     /// The deployment shape of the nodes.
     pub shape: Shape,
-    /// The number of rounds; several faults take turns.
+    /// The number of rounds. If there are several faults, they take turns.
     pub rounds: u64,
     /// The seed of all random choices.
     pub seed: u64,
-    /// Only these faults; empty: all faults of the shape.
+    /// The faults to inject. If empty, all faults of the shape.
     pub faults: Vec<Fault>,
-    /// Buyers in a round.
+    /// The number of buyers in a round.
     pub buyers: u32,
-    /// Another build of the program, which a node changes to at each upgrade.
+    /// Another build of the program. At each upgrade, a node changes to the other build.
     pub next: Option<PathBuf>,
-    /// The roles of each node; empty: two nodes with all roles.
+    /// The roles of each node. If empty, there are two nodes with all roles.
     pub roles: Vec<String>,
 }
 
 impl ChaosPlan {
-    /// One round of each fault with default sizes.
+    /// Returns a plan with one round of each fault and default sizes.
     pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
         let (program, dir, faults) = (program.into(), dir.into(), Vec::new());
         let rounds = Fault::all_for(shape).len() as u64;
@@ -77,27 +80,28 @@ pub struct RoundReport {
     pub fault: Fault,
     /// The details of the fault.
     pub fault_detail: String,
-    /// Buyers of the load run.
+    /// The number of buyers in the load run.
     pub buyers: u32,
-    /// Partitions of the item.
+    /// The number of partitions of the item.
     pub partitions: u32,
     /// The final answers of the load run, by kind.
     pub answers: BTreeMap<String, u64>,
-    /// Requests of the load run that were repeated because the server asked for it.
+    /// How many requests of the load run were repeated because the server asked for that.
     pub retries: u64,
-    /// Requests that were refused as sold out although units were left, after parking for too long.
+    /// How many requests were refused as sold out although units were left, after parking for the
+    /// longest time.
     pub early_refusals: u64,
-    /// Units on sale.
+    /// The number of units on sale.
     pub stock: u64,
-    /// Units sold at the end.
+    /// The number of units sold at the end.
     pub sold: u64,
-    /// Slots that were replaced.
+    /// The number of slots that were replaced.
     pub repairs: u64,
-    /// Checks of the stock.
+    /// The number of checks of the stock.
     pub polls: u64,
-    /// From the opening of the sale to the last audit.
+    /// The time from the opening of the sale to the last audit.
     pub duration: Duration,
-    /// The findings; empty if the round passed.
+    /// The findings. There are none if the round passed.
     pub findings: Vec<String>,
 }
 
@@ -121,12 +125,12 @@ impl RoundReport {
         }
     }
 
-    /// Whether the round passed.
+    /// Returns whether the round passed.
     pub fn ok(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// One line for a person, and one line for each finding.
+    /// Formats the round as one line, with a further line for each finding.
     pub fn to_text(&self) -> String {
         let mut text = format!(
             "round {:>3} {:<20} {} ({}; {} partitions; {} of {} sold; {} retries, \
@@ -156,9 +160,9 @@ impl RoundReport {
     }
 }
 
-/// Starts an installation and runs the rounds; calls `report_round` after each round. An error
-/// means that the harness could not continue, which is a failure too, because a server did not
-/// recover.
+/// Starts an installation and runs the rounds. Calls `report_round` after each round. An error
+/// means that the harness could not continue. That is also a failure of the product, because a
+/// server did not recover.
 pub fn run(
     plan: &ChaosPlan,
     mut report_round: impl FnMut(&RoundReport),
@@ -191,7 +195,7 @@ pub fn run(
     Ok(rounds)
 }
 
-/// The table at the end: each fault, its number of rounds and their sums.
+/// Returns the table at the end: each fault, its number of rounds and their sums.
 pub fn summary_table(rounds: &[RoundReport]) -> String {
     let mut rows: BTreeMap<Fault, Vec<&RoundReport>> = BTreeMap::new();
     for round in rounds {

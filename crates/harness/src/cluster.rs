@@ -1,6 +1,7 @@
 //! A complete private installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one
 //! address in front of them. `cluster up`, `demo --shape …`, chaos and tests use it.
 
+mod addresses;
 mod clock;
 mod cluster_dir;
 mod error;
@@ -34,9 +35,10 @@ pub use proxy::{NetworkCondition, Proxy};
 pub use redis::{Redis, RedisServer, Role};
 pub use rustix::process::Signal;
 
+use addresses::{slots_urls, start_proxy, store_address};
 use process::{Process, ProcessSpec};
 
-/// A free port of this machine, for a server that is about to start.
+/// Returns a free port of this machine, for a server that is about to start.
 pub fn free_port() -> Result<u16, ClusterError> {
     ports::free()
 }
@@ -44,14 +46,14 @@ pub fn free_port() -> Result<u16, ClusterError> {
 /// The deployment shape of the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Slots in the nodes' memory, the store in PostgreSQL.
+    /// The slots are in the nodes' memory, and the store is in PostgreSQL.
     Postgres,
-    /// Slots in Redis, the store in PostgreSQL.
+    /// The slots are in Redis, and the store is in PostgreSQL.
     Cluster,
 }
 
 impl Shape {
-    /// The value of the `shape` setting.
+    /// Returns the value of the `shape` setting.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -78,7 +80,7 @@ pub struct ClusterPlan {
     pub replicas: bool,
     /// Whether PostgreSQL has a standby that confirms every commit.
     pub standby: bool,
-    /// Whether the servers end with the calling process, or run until [`shut_down`].
+    /// Whether the servers end with the calling process. Otherwise they run until [`shut_down`].
     pub ends_with_caller: bool,
     /// Whether the nodes reach Redis and PostgreSQL through proxies that can interrupt the network.
     pub proxies: bool,
@@ -86,16 +88,17 @@ pub struct ClusterPlan {
     pub clocks: bool,
     /// Whether the disk of PostgreSQL can become full; needs a C compiler, too.
     pub full_disk: bool,
-    /// Another build of the program, which a node changes to at each upgrade.
+    /// Another build of the program. At each upgrade, a node changes to the other build.
     pub next: Option<PathBuf>,
-    /// The roles of each node in order; a node without an entry has all roles.
+    /// The roles of each node, in order. A node without an entry has all roles.
     pub roles: Vec<String>,
     /// Further settings of every node, by environment variable.
     pub settings: Vec<(String, String)>,
 }
 
 impl ClusterPlan {
-    /// Two nodes, three shards, no proxies, ending with the calling process.
+    /// Returns a plan with two nodes and three shards, without proxies. Its servers end with the
+    /// calling process.
     pub fn new(program: &Path, dir: &Path, shape: Shape) -> Self {
         Self {
             program: program.into(),
@@ -131,16 +134,17 @@ pub struct Cluster {
     pub redis: Option<Redis>,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// With proxies: for each node one before each server of PostgreSQL.
+    /// The proxies of each node before the servers of PostgreSQL, if the plan has proxies.
     pub postgres_proxies: Vec<Vec<Proxy>>,
-    /// With proxies: one for each Redis server.
+    /// The proxies before the Redis servers, if the plan has proxies.
     pub redis_proxies: Vec<Proxy>,
     front: FrontProxy,
     admin_key: String,
     buyer_secret: PathBuf,
 }
 
-/// The one address of all nodes: served by this process, or by a separate one that keeps running.
+/// The common address of all nodes. This process serves it, or a separate process that keeps
+/// running.
 #[derive(Debug)]
 enum FrontProxy {
     InProcess(Proxy),
@@ -236,14 +240,15 @@ impl Cluster {
     }
 
     /// Makes the second server of PostgreSQL a fresh standby that confirms every commit, if there
-    /// is one.
+    /// is a second server.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.follow(&self.postgres)?;
         self.postgres.wait_for_standby()
     }
 
-    /// Promotes the standby. It is `postgres` from then on, and the old primary is `standby`.
+    /// Promotes the standby. After that, `postgres` is the new primary, and `standby` is the old
+    /// one.
     pub fn fail_over(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.promote()?;
@@ -251,7 +256,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The one address of all nodes.
+    /// Returns the common address of all nodes.
     pub fn addr(&self) -> SocketAddr {
         match &self.front {
             FrontProxy::InProcess(proxy) => proxy.addr(),
@@ -259,32 +264,32 @@ impl Cluster {
         }
     }
 
-    /// The URL of the one address.
+    /// Returns the URL of the common address.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr())
     }
 
-    /// The URL of the store.
+    /// Returns the URL of the store.
     pub fn store_url(&self) -> String {
         self.postgres.url(self.postgres.port())
     }
 
-    /// The URLs of the slots' Redis servers, in shape `cluster`.
+    /// Returns the URLs of the slots' Redis servers, in shape `cluster`.
     pub fn slots_urls(&self) -> Option<String> {
         self.redis.as_ref().map(|redis| slots_urls(redis, &self.redis_proxies))
     }
 
-    /// The operators' key.
+    /// Returns the operators' key.
     pub fn admin_key(&self) -> &str {
         &self.admin_key
     }
 
-    /// The file with the secret that signs buyers' tokens.
+    /// Returns the file with the secret that signs buyers' tokens.
     pub fn buyer_secret(&self) -> &Path {
         &self.buyer_secret
     }
 
-    /// Sends one request with the operators' key to the one address.
+    /// Sends one request with the operators' key to the common address.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> Result<http::Reply, ClusterError> {
         http::send_request(
             self.addr(),
@@ -295,7 +300,7 @@ impl Cluster {
         )
     }
 
-    /// Stops the nodes cleanly. PostgreSQL keeps running, so that the caller can read the store.
+    /// Stops the nodes cleanly. PostgreSQL still runs, so that the caller can read the store.
     pub fn stop_nodes(&mut self) -> Result<(), ClusterError> {
         self.nodes.iter_mut().try_for_each(Node::stop)
     }
@@ -352,45 +357,7 @@ impl FrontProxy {
     }
 }
 
-/// The address of the store for one node, and the proxies in it: one before each server.
-fn store_address(
-    plan: &ClusterPlan,
-    postgres: &Postgres,
-    standby: Option<&Postgres>,
-) -> Result<(String, Vec<Proxy>), ClusterError> {
-    let mut proxies = Vec::new();
-    let mut port = |server: &Postgres| match plan.proxies {
-        true => start_proxy(server.port(), &mut proxies),
-        false => Ok(server.port()),
-    };
-    let first = port(postgres)?;
-    let url = match standby {
-        Some(standby) => postgres.url_of_either([first, port(standby)?]),
-        None => postgres.url(first),
-    };
-    Ok((url, proxies))
-}
-
-/// Starts a proxy before this local port and returns the proxy's port.
-fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
-    let target = SocketAddr::from(([127, 0, 0, 1], port));
-    let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], ports::free()?)), vec![target])?;
-    let port = proxy.addr().port();
-    proxies.push(proxy);
-    Ok(port)
-}
-
-fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
-    let servers = redis.servers().iter().take(redis.shards()).map(RedisServer::addr);
-    let addrs: Vec<SocketAddr> = if proxies.is_empty() {
-        servers.collect()
-    } else {
-        proxies.iter().take(redis.shards()).map(Proxy::addr).collect()
-    };
-    addrs.iter().map(|addr| format!("redis://{addr}")).collect::<Vec<_>>().join(",")
-}
-
-/// A random secret of 64 hexadecimal digits.
+/// Returns a random secret of 64 hexadecimal digits.
 fn secret() -> String {
     secret_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }

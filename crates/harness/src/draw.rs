@@ -1,19 +1,19 @@
 //! Repeats the draw of a waiting room from the published values and a list of the participants.
 //!
-//! The rules come from the documents: a participant's lot is HMAC-SHA-256 of the buyer's id under
-//! the seed's 32 bytes, the queue is in ascending order of the lots, and the commitment is the
-//! SHA-256 of the seed.
+//! The rules come from the documents. A participant's lot is HMAC-SHA-256 of the buyer's id, and
+//! the key is the 32 bytes of the seed. The queue is in ascending order of the lots. The commitment
+//! is the SHA-256 of the seed.
 
 use std::collections::BTreeSet;
 
 use aws_lc_rs::{digest, hmac};
 use serde::Serialize;
 
-/// The only algorithm.
+/// The only algorithm that a draw may use.
 pub const ALGORITHM: &str = "hmac-sha256";
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
-/// Differing ranks that are listed; the rest is a number.
+/// Differing ranks that are listed. For the rest, only the number is shown.
 const FINDINGS_MAX: usize = 10;
 
 /// The published values and the claimed order.
@@ -87,7 +87,7 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     DrawReport { ok: findings.is_empty(), findings, commitment: Some(commitment), order }
 }
 
-/// The queue that a seed gives.
+/// Returns the queue that a seed gives.
 fn drawn_order(seed: &[u8; SEED_BYTES], participants: &BTreeSet<&str>) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let lot = |buyer: &&str| hmac::sign(&key, buyer.as_bytes()).as_ref().to_vec();
@@ -139,7 +139,7 @@ mod tests {
     const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     const COMMITMENT: &str =
         "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
-    /// Computed with Python's `hmac`.
+    /// The order that Python's `hmac` gives.
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 
     fn claim() -> DrawClaim {

@@ -1,9 +1,9 @@
-//! The load generator: one thread, one epoll, prebuilt requests, and one request at a time on each
-//! connection. It drives both sides of a comparison.
+//! The load generator of the comparisons: one thread, one epoll, prebuilt requests, and one request
+//! at a time on each connection. It drives both sides of a comparison.
 //!
 //! A connection needs one write and one read per exchange. Answers are read into one shared buffer
-//! and checked by the [`Script`]. The generator's own processor time is part of the result, so that
-//! a reader sees which side was the bottleneck.
+//! and checked by the [`Script`]. The result includes the generator's own processor time, which
+//! shows the side that was the bottleneck.
 
 pub mod buyers;
 pub mod cores;
@@ -25,11 +25,11 @@ pub use tally::{AnswerKind, RunResult};
 pub enum Pace {
     /// A connection sends its next request as soon as it has its answer.
     Closed,
-    /// At random instants, with this average per second, independent of the answers. A request
-    /// without a free connection is queued, and its latency counts from the time at which it was
-    /// due.
+    /// Requests are sent at random instants, with this average per second, independent of the
+    /// answers. A request without a free connection is queued. Its latency counts from the time at
+    /// which it was due.
     Open(f64),
-    /// Like `Open`, but a request without a free connection is given up.
+    /// The same as `Open`, but a request without a free connection is given up.
     Crowd(f64),
 }
 
@@ -42,23 +42,23 @@ pub struct Load {
     pub connections: usize,
     /// The pace of the requests.
     pub pace: Pace,
-    /// Warm-up time: until the load is complete and the first answers have arrived.
+    /// The warm-up time, after which the load is complete and the first answers have arrived.
     pub warm_up: Duration,
-    /// Measured time, unless the script ends earlier.
+    /// The measured time. The measurement ends earlier if the script ends.
     pub time: Duration,
-    /// The core of the generator; `None`: any.
+    /// The core of the generator. `None` means any core.
     pub core: Option<usize>,
 }
 
 /// The requests to send, and the parser of their answers.
 pub trait Script: Send {
-    /// Writes the next request into `out`, which is empty. Returns false at the end.
+    /// Writes the next request into `out`, which is empty. Returns false if there is no further
+    /// request.
     fn next(&mut self, out: &mut Vec<u8>) -> bool;
 
-    /// Reads one whole answer from `inbox`; `None`: more bytes are needed.
+    /// Reads one whole answer from `inbox`. Returns `None` if more bytes are needed.
     ///
-    /// # Errors
-    /// When the bytes are not an answer of the protocol.
+    /// # Errors Fails if the bytes are not an answer of the protocol.
     fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>>;
 }
 
@@ -66,16 +66,15 @@ impl Load {
     /// Connects, sends until the time is over or the script has ended, and waits for the
     /// outstanding answers.
     ///
-    /// # Errors
-    /// When no connection can be made, or an answer is not one of the protocol.
+    /// # Errors Fails if no connection can be made, or an answer does not follow the protocol.
     pub fn run(&self, script: &mut impl Script) -> Result<RunResult> {
         self.run_at(&[self.addr], script)
     }
 
-    /// Does the same with several addresses, to which the connections are assigned in turn.
+    /// Does the same as [`Load::run`] with several addresses. The connections go to the addresses
+    /// in turn.
     ///
-    /// # Errors
-    /// When no connection can be made, or an answer is not one of the protocol.
+    /// # Errors Fails if no connection can be made, or an answer does not follow the protocol.
     pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<RunResult> {
         std::thread::scope(|scope| {
             let generator = scope.spawn(|| {

@@ -2,7 +2,7 @@
 //! keep-alive connections.
 //!
 //! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict after a `202`.
-//! After overload (`429`, `503`) or a broken connection the request is sent again with the same
+//! After overload (`429`, `503`) or a broken connection, the request is sent again with the same
 //! key. A buyer without a final answer at the end counts as lost. An error never counts as a
 //! refusal.
 //!
@@ -43,7 +43,7 @@ use plan::Target;
 use shared::Shared;
 use tally::Tally;
 
-/// Why a load run did not take place, or why its result cannot be trusted.
+/// The reason why a load run did not start, or why its result cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The plan contradicts itself or exceeds a limit. Nothing was sent.
@@ -57,7 +57,7 @@ pub enum LoadError {
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The answers file could not be written. The run took place, but its record is incomplete.
+    /// The answers file could not be written. The run ended, but its record is incomplete.
     #[error("cannot write the answers to {path}: {source}")]
     Answers {
         /// The path of the file.
@@ -88,7 +88,7 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     Ok(report)
 }
 
-/// Opens one connection first, so that a wrong address gives one error and not one for each buyer.
+/// Opens one connection first. So a wrong address gives one error, and not one for each buyer.
 fn probe(plan: &LoadPlan, target: &Target) -> Result<(), LoadError> {
     TcpStream::connect_timeout(&target.addr, limits::CONNECT_TIMEOUT)
         .map(drop)
@@ -132,7 +132,7 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Collects the workers' tallies, shows progress, and stops a run that gets no answers any more.
+/// Collects the workers' tallies and shows progress. Stops a run that no longer gets answers.
 fn collect_tallies(
     shared: &Shared,
     done: &mpsc::Receiver<Result<Tally, LoadError>>,
@@ -163,8 +163,8 @@ fn collect_tallies(
     }
 }
 
-/// The line of the answers file for one refusal, for the auditor's test that it can read such
-/// lines.
+/// Returns the line of the answers file for one refusal. The auditor's test checks that it can read
+/// such lines.
 #[cfg(test)]
 pub(crate) fn sold_out_answer_line() -> Vec<u8> {
     let answer = answer::FinalAnswer {

@@ -1,8 +1,8 @@
-//! The clients of PostgreSQL and Redis, as an application server would hold them.
+//! The clients of PostgreSQL and Redis, as an application server would have them.
 //!
-//! PostgreSQL: a pool with prepared statements. Redis: one multiplexed connection, which sends the
-//! commands of concurrent requests as one pipeline. A consumer that blocks has a connection of its
-//! own.
+//! PostgreSQL has a pool with prepared statements. Redis has one multiplexed connection, which
+//! sends the commands of concurrent requests as one pipeline. A consumer that blocks has its own
+//! connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +25,11 @@ const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// The addresses of the servers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Addresses {
-    /// PostgreSQL, or the proxy in front of it.
+    /// The address of PostgreSQL, or of the proxy in front of it.
     pub postgres: String,
-    /// Redis.
+    /// The address of Redis.
     pub redis: String,
-    /// Most connections to PostgreSQL.
+    /// The largest number of connections to PostgreSQL.
     pub pool: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct Addresses {
 pub struct Backends {
     pool: Pool,
     redis: RedisLink,
-    /// Records the events of the incident; outside of the incident it records nothing.
+    /// Records the events of the incident. Outside of the incident it records nothing.
     pub journal: Journal,
 }
 
@@ -50,7 +50,7 @@ pub struct RedisLink {
 }
 
 impl Backends {
-    /// Clients that connect when they are first used.
+    /// Returns clients that connect when they are first used.
     pub fn new(addresses: &Addresses) -> Result<Self> {
         let config = addresses.postgres.parse().context("the address of PostgreSQL")?;
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -61,46 +61,46 @@ impl Backends {
         Ok(Self { pool, redis, journal: Journal::default() })
     }
 
-    /// A connection to PostgreSQL.
+    /// Returns a connection to PostgreSQL.
     pub async fn db(&self) -> Result<Object> {
         self.pool.get().await.context("connecting to PostgreSQL")
     }
 
     /// Runs several statements, to prepare tables.
     pub async fn create_tables(&self, sql: &str) -> Result<()> {
-        // Tables of another strategy may have the same names and other columns.
+        // Another strategy may have left tables with the same names and other columns.
         let fresh = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
         Ok(self.db().await?.batch_execute(&format!("{fresh}{sql}")).await?)
     }
 
-    /// The rows of the table `orders`.
+    /// Returns the rows of the table `orders`.
     pub async fn order_rows(&self) -> Result<Vec<Order>> {
         let db = self.db().await?;
         let rows = query(&db, "SELECT buyer, units FROM orders ORDER BY id", &[]).await?;
         Ok(rows.iter().map(|row| Order { buyer: row.get(0), units: row.get(1) }).collect())
     }
 
-    /// Whether the table `orders` has a row of this buyer.
+    /// Returns whether the table `orders` has a row of this buyer.
     pub async fn has_order(&self, buyer: i64) -> Result<bool> {
         let db = self.db().await?;
         let rows = query(&db, "SELECT 1 FROM orders WHERE buyer = $1", &[&buyer]).await?;
         Ok(!rows.is_empty())
     }
 
-    /// The orders of a Redis list of `buyer:units`.
+    /// Returns the orders of a Redis list of `buyer:units`.
     pub async fn listed_orders(&self, key: &str) -> Result<Vec<Order>> {
         let lines: Vec<String> =
             self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(-1)).await?;
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// The orders in a Redis hash from buyer to units.
+    /// Returns the orders in a Redis hash from buyer to units.
     pub async fn hashed_orders(&self, key: &str) -> Result<Vec<Order>> {
         let pairs: Vec<(i64, i64)> = self.redis.run(redis::cmd("HGETALL").arg(key)).await?;
         Ok(pairs.into_iter().map(|(buyer, units)| Order { buyer, units }).collect())
     }
 
-    /// The connection to Redis.
+    /// Returns the connection to Redis.
     pub fn redis(&self) -> &RedisLink {
         &self.redis
     }
@@ -128,7 +128,7 @@ impl RedisLink {
         self.checked(call.invoke_async(&mut connection).await).await
     }
 
-    /// A connection of its own, for a consumer that blocks.
+    /// Opens a separate connection for a consumer that blocks.
     pub async fn blocking(&self) -> Result<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         Ok(self.client.get_multiplexed_async_connection_with_config(&config).await?)
@@ -161,7 +161,7 @@ pub fn parse_order(line: &str) -> Result<Order> {
     Ok(Order { buyer: buyer.parse()?, units: units.parse()? })
 }
 
-/// Runs a prepared statement; returns the number of changed rows.
+/// Runs a prepared statement. Returns the number of changed rows.
 pub async fn execute(
     db: &impl GenericClient,
     sql: &str,
@@ -191,7 +191,7 @@ pub async fn query_one(
     Ok(db.query_one(&statement, values).await?)
 }
 
-/// Whether a statement failed because the row already exists.
+/// Returns whether a statement failed because the row already exists.
 pub fn is_duplicate(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<tokio_postgres::Error>();
     error.and_then(|error| error.code()) == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)

@@ -1,4 +1,4 @@
-//! The checker, which does not know the strategies. It compares the buyers' last answers with the
+//! The checker, which does not know the strategies. It compares each buyer's last answer with the
 //! orders at the end. It shares no code with the strategies or with the product's auditor.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ pub struct Findings {
     pub offender: Option<String>,
 }
 
-/// Compares the buyers' last answers with the orders at the end. `orders` is in the order in which
+/// Compares each buyer's last answer with the orders at the end. `orders` is in the order in which
 /// the rows were written.
 pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
@@ -91,8 +91,8 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
     }
 }
 
-/// Units that could have been sold to buyers who got none. If fewer units are left than a buyer
-/// requested, they cannot be sold to that buyer.
+/// Returns the units that could have been sold to buyers who got none. If fewer units are left than
+/// a buyer requested, they cannot be sold to that buyer.
 fn unsold(stock: i64, sold: i64, told: &[BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;

@@ -19,11 +19,11 @@ pub enum Answer {
     Sold,
     /// Too few units are left.
     SoldOut,
-    /// The request is not decided; the buyer may repeat it.
+    /// The request is not decided. The buyer may repeat the request.
     Busy,
 }
 
-/// One order, as the strategy's records show it at the end.
+/// An order at the end, from the strategy's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
     /// The buyer.
@@ -42,53 +42,53 @@ pub trait Strategy: Send + Sync {
     /// a second order.
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer>;
 
-    /// Background work, such as a consumer or a scheduler. Every process runs it; only one of them
-    /// has `leads`. It does not end by itself.
+    /// Does background work, for example as a consumer or a scheduler. Every process runs it, but
+    /// only one of them has `leads`. It does not end by itself.
     fn background(&self, leads: bool) -> Step<'_, ()> {
         let _ = leads;
         Box::pin(std::future::pending())
     }
 
-    /// How many accepted requests still wait for this process's background work. The lab stops a
-    /// process only when no request waits.
+    /// Returns how many accepted requests still wait for this process's background work. The lab
+    /// stops a process only when no request waits.
     fn waiting(&self) -> Step<'_, u64> {
         Box::pin(async { Ok(0) })
     }
 
-    /// Every order at the end of the run.
+    /// Returns every order at the end of the run.
     fn orders(&self) -> Step<'_, Vec<Order>>;
 }
 
-/// Where a strategy keeps its stock and its queue.
+/// The place of a strategy's stock and queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// Rows of a database.
     Database,
-    /// Keys of Redis.
+    /// Keys in Redis.
     Redis,
     /// Requests wait in a queue for one consumer.
     Queue,
-    /// Redis in front, a database behind.
+    /// Redis in front of a database.
     Combined,
     /// This product.
     Doorbuster,
 }
 
-/// What a strategy promises.
+/// The promise of a strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Claim {
-    /// Never oversells, loses or duplicates orders, no matter which fault occurs.
+    /// The strategy never oversells, loses or duplicates orders, whichever fault occurs.
     Safe,
-    /// May oversell even without a fault.
+    /// The strategy may oversell even without a fault.
     Unsafe,
-    /// Holds while every server and process works.
+    /// The strategy keeps its promise while every server and process works.
     SafeWithoutFaults,
 }
 
 impl Claim {
-    /// The promise as a word in the JSON.
+    /// Returns the promise as a word in the JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -104,15 +104,15 @@ impl Claim {
 pub struct Info {
     /// Its id, which does not change.
     pub id: &'static str,
-    /// Where it keeps its stock.
+    /// The place of its stock.
     pub family: Family,
     /// Its name for people.
     pub title: &'static str,
-    /// What it promises.
+    /// The promise of the strategy.
     pub claim: Claim,
-    /// Where it comes from.
+    /// The source from which the strategy is known.
     pub source: &'static str,
-    /// Which load it suits.
+    /// The kind of load that it suits.
     #[serde(skip)]
     pub suits: &'static str,
 }
@@ -122,19 +122,19 @@ pub struct Info {
 pub struct Entry {
     /// The strategy's description.
     pub info: Info,
-    /// Its file, which the report quotes.
+    /// The text of its file, which the report quotes.
     pub text: &'static str,
     /// Its script, if it has one.
     pub lua: Option<&'static str>,
-    /// How it is made.
+    /// How the lab creates the strategy.
     pub make: Make,
 }
 
 /// How the lab creates a strategy.
 #[derive(Clone, Copy)]
 pub enum Make {
-    /// As a worker's strategy, from the clients of the shared servers.
+    /// A worker creates the strategy from the clients of the shared servers.
     Strategy(fn(&Backends) -> Box<dyn Strategy>),
-    /// The product serves it in this shape.
+    /// The product in this shape is the strategy.
     Product(crate::product::Shape),
 }

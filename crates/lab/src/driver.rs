@@ -1,6 +1,6 @@
 //! The driver sends the same buyers to every strategy. Each buyer sends one request over a
-//! keep-alive connection, and repeats it after "busy" or no answer. The checker gets from here only
-//! each buyer's last answer.
+//! keep-alive connection, and repeats it after "busy" or no answer. The driver gives the checker
+//! only each buyer's last answer.
 
 mod connection;
 mod target;
@@ -34,9 +34,10 @@ pub struct Crowd {
     pub units: i64,
     /// How many buyers send requests at the same time.
     pub level: usize,
-    /// Decides the order in which the buyers come.
+    /// The seed of the order in which the buyers come.
     pub seed: u64,
-    /// The buyers come in waves over this time; `None`: as fast as answers come.
+    /// The time over which the buyers come in waves. `None` means that they come as fast as answers
+    /// come.
     pub arrivals: Option<Duration>,
     /// After this time, no new buyer starts.
     pub within: Duration,
@@ -45,15 +46,15 @@ pub struct Crowd {
 /// The last answer that a buyer got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastAnswer {
-    /// "The units are yours."
+    /// The buyer has the units.
     Sold,
-    /// "Too few units are left."
+    /// Too few units are left.
     SoldOut,
     /// No answer that decides the request.
     NoAnswer,
 }
 
-/// What happened to one buyer.
+/// The result for one buyer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuyerRecord {
     /// The buyer's number.
@@ -62,18 +63,18 @@ pub struct BuyerRecord {
     pub units: i64,
     /// The last answer.
     pub told: LastAnswer,
-    /// From the first request to the last answer.
+    /// The time from the first request to the last answer.
     pub latency: Duration,
     /// Answers that were errors, plus requests without an answer.
     pub errors: u32,
 }
 
-/// What happened to all buyers.
+/// The results for all buyers.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// One record for each buyer who started.
     pub records: Vec<BuyerRecord>,
-    /// From the first request to the last answer.
+    /// The time from the first request to the last answer.
     pub elapsed: Duration,
     /// The first error that a buyer met.
     pub first_error: Option<String>,

@@ -1,4 +1,4 @@
-//! The faults of a run, at times that the seed decides.
+//! The faults of a run. The seed decides when they happen.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::servers::RedisReturn;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// No fault.
+    /// There is no fault.
     None,
     /// Each process that takes units is killed once at a random time and started again.
     Crash,
@@ -28,10 +28,10 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All faults; the run without a fault comes first.
+    /// All faults. The run without a fault comes first.
     pub const ALL: [Self; 4] = [Self::None, Self::Crash, Self::Slow, Self::Restart];
 
-    /// The fault as a word on the command line and in the report.
+    /// Returns the fault as a word on the command line and in the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,8 +43,8 @@ impl Fault {
     }
 }
 
-/// Injects the fault while the buyers buy. Runs on the thread that started the servers, because
-/// they end with it.
+/// Injects the fault while the buyers buy. Call this on the thread that started the servers,
+/// because they end with it.
 pub async fn inject(
     fault: Fault,
     seed: u64,

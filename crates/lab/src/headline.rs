@@ -1,7 +1,9 @@
-//! `lab headline`: a judged sale at a fixed rate against one process of the product.
+//! `lab headline`: a sale at a fixed rate against one process of the product, whose result is
+//! checked.
 //!
 //! Every buyer sends one request, for one of 10,000 units. The load generator of the benchmarks
-//! sends the requests. The product's rows and the independent auditor are checked afterwards.
+//! sends the requests. After the sale, the product's rows are checked and the independent auditor
+//! runs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,15 +23,16 @@ use crate::result::LatencyMs;
 const STOCK: i64 = 10_000;
 /// Keep-alive connections.
 const CONNECTIONS: usize = 2_048;
-/// The part of the requested rate that counts as reached, because arrivals are random.
+/// If the run reaches this part of the requested rate, the rate counts as reached, because arrivals
+/// are random.
 const REACHED: f64 = 0.98;
 
-/// What to run.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The program that the product runs, which is this one.
+    /// The program that the product runs. It is this program.
     pub program: PathBuf,
-    /// Requests a second.
+    /// The rate of requests, in requests per second.
     pub rate: u32,
     /// How long the sale runs, in seconds.
     pub secs: u32,
@@ -47,18 +50,18 @@ pub struct Audit {
 /// The result of the sale.
 #[derive(Debug, Clone, Serialize)]
 pub struct HeadlineReport {
-    /// Whether no unit was oversold, no answer was lost, each promise has one order, and the audit
-    /// found nothing.
+    /// Whether all checks passed: no unit was oversold, no answer was lost, each promise has one
+    /// order, and the audit found nothing.
     pub ok: bool,
     /// Requests per second that were requested.
     pub rate: u32,
     /// Whether that rate was reached.
     pub rate_reached: bool,
-    /// How long the sale ran, in seconds.
+    /// How long the sale lasted, in seconds.
     pub secs: u32,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due but not sent, because every connection waited for an answer.
+    /// Requests that were due but not sent, because every connection was waiting for an answer.
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
@@ -76,8 +79,7 @@ pub struct HeadlineReport {
     pub oversold: i64,
     /// Requests without an answer.
     pub lost_answers: u64,
-    /// The part of the time in which the generator's thread was on a core, which is what the
-    /// generator cost.
+    /// The part of the time in which the generator's thread ran on a core.
     pub generator_busy: f64,
     /// The auditor's result.
     pub audit: Audit,
@@ -95,7 +97,7 @@ pub fn run(options: &Options) -> Result<HeadlineReport> {
     let load = send(options, &product, &target)?;
     let rows = product.order_rows(&target)?;
     let store = product.store();
-    // The directory is kept until the auditor has read it.
+    // Keep the directory until the auditor has read it.
     let _dir = product.stop()?;
     let audited = audit::run(&StoreLocation::parse(&store)?, None)?;
     let units: i64 = rows.iter().map(|(_, units)| units).sum();
@@ -132,7 +134,7 @@ pub fn run(options: &Options) -> Result<HeadlineReport> {
 
 fn send(options: &Options, product: &Product, target: &Target) -> Result<LoadResult> {
     let Target::Product { sale, .. } = target else { anyhow::bail!("not a sale of the product") };
-    // A little more than the mean number of arrivals.
+    // The number is a little above the mean number of arrivals.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);
@@ -142,8 +144,8 @@ fn send(options: &Options, product: &Product, target: &Target) -> Result<LoadRes
     let load = Load {
         addr: *product.addrs().first().context("the server has an address")?,
         connections: CONNECTIONS,
-        // A request that finds no free connection is given up, so a slow server shows as a rate
-        // that is not reached.
+        // A request that finds no free connection is given up. So if the server is slow, the run
+        // does not reach the rate.
         pace: Pace::Crowd(f64::from(options.rate)),
         warm_up: Duration::ZERO,
         time: Duration::from_secs(options.secs.into()),

@@ -1,4 +1,4 @@
-//! `lab incident`: reproduces from a seed how a lock fails whose time is shorter than the work.
+//! `lab incident`: reproduces from a seed how a lock fails if its time is shorter than the work.
 //!
 //! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The work under the lock
 //! contains a call to a payment company, which usually takes 5 ms. The seed decides which calls
@@ -35,7 +35,7 @@ const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
 /// The variant whose lock is renewed while its holder works. Only the incident has it.
 const RENEWED: &str = "redis-lock-renewed";
 
-/// The variants in the order of the report, each with what it shows.
+/// The variants in the order of the report, each with a text about it.
 pub const VARIANTS: [(&str, &str); 6] = [
     (
         "redis-lock-unsafe",
@@ -47,7 +47,7 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         RENEWED,
-        "A timer renews the lock while the holder works. It holds here, and does not when the \
+        "A timer renews the lock while the holder works. It holds here, but not when the \
          whole process pauses, because then nothing is renewed.",
     ),
     ("redis-lock-fenced", "The database refuses the late holder, whose number is too old."),
@@ -60,7 +60,7 @@ pub const VARIANTS: [(&str, &str); 6] = [
 pub struct Variant {
     /// The strategy.
     pub strategy: String,
-    /// What the variant shows.
+    /// The text about the variant.
     pub shows: &'static str,
     /// Bottles that existed.
     pub stock: i64,
@@ -81,10 +81,10 @@ pub struct IncidentReport {
     pub variants: Vec<Variant>,
 }
 
-/// What to run.
+/// The options of an incident.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The program that the product runs, which is this one.
+    /// The program that the product runs. It is this program.
     pub program: PathBuf,
     /// The ids of the variants.
     pub variants: Vec<&'static str>,
@@ -92,7 +92,7 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// The text of the variant with this id.
+/// Returns the text of the variant with this id.
 #[must_use]
 pub fn variant(id: &str) -> Option<&'static str> {
     VARIANTS.iter().map(|(name, _)| *name).find(|name| *name == id)
@@ -195,13 +195,13 @@ async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
 }
 
 impl IncidentReport {
-    /// Whether the incident happened as described: the unsafe lock oversold, and the safe variants
-    /// did not.
+    /// Returns whether the incident happened as described: the unsafe lock oversold, and the safe
+    /// variants did not.
     #[must_use]
     pub fn is_as_told(&self) -> bool {
         self.variants.iter().all(|variant| match variant.strategy.as_str() {
             "redis-lock-unsafe" => variant.oversold > 0,
-            // These may oversell: their lock can end during the work, or with the process.
+            // These locks may oversell, because they can end during the work or with the process.
             "redis-lock" | RENEWED => true,
             _ => variant.oversold == 0,
         })
@@ -209,8 +209,8 @@ impl IncidentReport {
 }
 
 impl Variant {
-    /// The part of the timeline that shows the failure. It begins shortly before the first work
-    /// that takes longer than the lock.
+    /// Returns the part of the timeline that shows the failure. It begins shortly before the first
+    /// work that takes longer than the lock.
     #[must_use]
     pub fn story(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.event.starts_with("waits"));

@@ -1,27 +1,28 @@
-//! Every bound of the lab, and what happens at the bound.
+//! Every bound of the lab, and its effect.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Worker processes of each strategy, as a shop runs several application servers.
 pub const WORKERS: usize = 2;
-/// Most connections of one worker to PostgreSQL; further requests wait for a free one.
+/// The largest number of connections of one worker to PostgreSQL. Further requests wait for a free
+/// one.
 pub const POOL_MAX: usize = 32;
-/// Buyers of one run; other numbers are refused.
+/// Buyers of one run. Other numbers are refused.
 pub const BUYERS: RangeInclusive<i64> = 1..=1_000_000;
-/// Units on sale; other numbers are refused.
+/// Units on sale. Other numbers are refused.
 pub const STOCK: RangeInclusive<i64> = 0..=1_000_000;
-/// Units that each buyer requests; other numbers are refused.
+/// Units that each buyer requests. Other numbers are refused.
 pub const UNITS: RangeInclusive<i64> = 1..=10_000;
-/// Simultaneous buyers; other numbers are refused.
+/// Simultaneous buyers. Other numbers are refused.
 pub const LEVEL: RangeInclusive<i64> = 1..=1_024;
-/// How often a buyer repeats a request after "busy" or no answer; then the buyer gives up.
+/// How often a buyer repeats a request after "busy" or no answer. At the bound the buyer gives up.
 pub const TRIES_MAX: u32 = 200;
 /// A buyer who gets no answer for this long repeats the request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// After this time no new buyer starts in a run; the others still get their answers.
+/// After this time no new buyer starts in a run. The others still get their answers.
 pub const RUN_WITHIN: Duration = Duration::from_secs(6);
-/// With a fault, buyers arrive over this time, so that the fault happens during the sale.
+/// If a run has a fault, buyers arrive over this time, so that the fault happens during the sale.
 pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);
 /// How long accepted requests may wait for background work after the last answer.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(15);

@@ -1,5 +1,5 @@
-//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, like the
-//! visitors of any shop.
+//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, as
+//! visitors of a shop do.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use crate::driver::Target;
 use crate::limits::{READY_WITHIN, SLOW_BY, WORKERS};
 use crate::servers::{RedisReturn, WorkDir, restart_redis, wait_until};
 
-/// Every order of a sale.
+/// Selects every order of a sale.
 const ORDERS: &str = "SELECT o.buyer, o.units FROM orders o JOIN item i ON i.id = o.item_id
     WHERE i.sale_id = ";
 
-/// How the product keeps its data.
+/// The shape of the product, which says where it keeps its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// One process and a data directory.
@@ -53,19 +53,20 @@ struct EmbeddedServer {
     port: u16,
     admin_key: String,
     secret: String,
-    /// Threads that serve HTTP; by default one for each core.
+    /// The number of threads that serve HTTP. The default is one for each core.
     workers: Option<usize>,
     child: Option<Child>,
 }
 
 impl Product {
-    /// Starts an installation, which ends with the calling thread. `slow`: one database connection
-    /// in ten is slow.
+    /// Starts an installation, which ends with the calling thread. If `slow`, one database
+    /// connection in ten is slow.
     pub async fn start(program: &Path, shape: Shape, slow: bool) -> Result<Self> {
         Self::start_with(program, shape, slow, None).await
     }
 
-    /// Starts an installation. A server of shape `embedded` has this many threads that serve HTTP.
+    /// Starts an installation. A server of shape `embedded` has this number of threads that serve
+    /// HTTP.
     pub async fn start_with(
         program: &Path,
         shape: Shape,
@@ -113,7 +114,7 @@ impl Product {
         Ok(product)
     }
 
-    /// The addresses that buyers use.
+    /// Returns the addresses that buyers use.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         match &self.installation {
             Installation::Embedded(server) => vec![server.addr()],
@@ -121,7 +122,7 @@ impl Product {
         }
     }
 
-    /// The URL of the store, for the auditor.
+    /// Returns the URL of the store, for the auditor.
     pub fn store(&self) -> String {
         match &self.installation {
             Installation::Embedded(server) => server.data_dir.display().to_string(),
@@ -129,7 +130,7 @@ impl Product {
         }
     }
 
-    /// The secret that signs buyers' tokens.
+    /// Returns the secret that signs buyers' tokens.
     pub fn secret(&self) -> &[u8] {
         self.secret.as_bytes()
     }
@@ -191,7 +192,7 @@ impl Product {
         (0..redis.servers().len()).try_for_each(|number| restart_redis(redis.server(number), how))
     }
 
-    /// Every order of the sale, in the order of their commits, from the store's rows.
+    /// Returns every order of the sale from the store's rows, in the order of their commits.
     pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
         let rows = self.order_rows(target)?.into_iter();
         rows.map(|(buyer, units)| {
@@ -201,7 +202,7 @@ impl Product {
         .collect()
     }
 
-    /// Every order of the sale, with the buyers' full names.
+    /// Returns every order of the sale, with the buyers' full names.
     pub fn order_rows(&self, target: &Target) -> Result<Vec<(String, i64)>> {
         let Target::Product { sale, .. } = target else { bail!("not a sale of the product") };
         match &self.installation {
@@ -239,7 +240,7 @@ fn is_ready(addr: SocketAddr) -> bool {
     http::send_request(addr, "GET", "/readyz", "", "").is_ok_and(|reply| reply.status == 200)
 }
 
-/// A random secret of 64 hexadecimal digits.
+/// Returns a random secret of 64 hexadecimal digits.
 fn secret() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }

@@ -65,7 +65,7 @@ const fn product(
     Entry { info, text: include_str!("product.rs"), lua: None, make: Make::Product(shape) }
 }
 
-/// The strategy with this id.
+/// Returns the strategy with this id.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.info.id == id)

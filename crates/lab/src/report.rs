@@ -1,4 +1,4 @@
-//! The report: `report.html`, which needs no network, `report.md` for a pull request, and
+//! Writes the report: `report.html`, which needs no network, `report.md` for a pull request, and
 //! `report.json`.
 
 mod drawing;
@@ -43,7 +43,7 @@ fn write_file(dir: &Path, name: &str, text: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// One paragraph that summarises the run.
+/// Returns one paragraph that summarises the run.
 fn summary(run: &RunReport) -> String {
     use crate::contract::Claim;
     use crate::result::Verdict;
@@ -76,7 +76,7 @@ fn summary(run: &RunReport) -> String {
     format!("Of {all} strategies, {oversold} oversold and {broken} broke a promise. {safe}{best}")
 }
 
-/// A number with separated thousands.
+/// Returns a number with separated thousands.
 fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -14,7 +14,7 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every unit is accounted for.
+    /// No fault was found: every promised unit has its order, and no unit was sold twice.
     Held,
     /// More units were sold than existed.
     Oversold,
@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict as a word in the report.
+    /// Returns the verdict as a word in the report.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,8 +39,8 @@ impl Verdict {
         }
     }
 
-    /// Whether the verdict agrees with the strategy's promise. Units that stay unsold after a fault
-    /// reduce sales, not safety.
+    /// Returns whether the verdict agrees with the strategy's promise. Units that stay unsold after
+    /// a fault reduce sales, not safety.
     #[must_use]
     pub fn agrees_with(self, claim: Claim, fault: Fault) -> bool {
         match (claim, fault) {
@@ -59,7 +59,7 @@ impl Verdict {
 pub struct Machine {
     /// Its processor.
     pub processor: String,
-    /// How many cores the lab may use.
+    /// The number of cores that the lab may use.
     pub cores: usize,
     /// Its memory in MiB.
     pub memory_mib: u64,
@@ -91,7 +91,7 @@ pub struct RunResult {
     pub faults: Fault,
     /// Buyers per second who got their last answer.
     pub throughput_per_second: f64,
-    /// From a buyer's first request to the last answer.
+    /// The time from a buyer's first request to the last answer.
     pub latency_ms: LatencyMs,
     /// The number of buyers for each last answer.
     pub answers: BTreeMap<&'static str, u64>,
@@ -113,11 +113,11 @@ pub struct RunResult {
     pub errors: u64,
     /// The verdict.
     pub verdict: Verdict,
-    /// Whether the verdict agrees with what the strategy promises.
+    /// Whether the verdict agrees with the strategy's promise.
     pub agrees: bool,
-    /// What the strategy promises.
+    /// The strategy's promise.
     pub claim: Claim,
-    /// Which load the strategy suits.
+    /// The kind of load that the strategy suits.
     pub suits: &'static str,
     /// The first buyer for whom a promise was broken.
     pub first_offender: Option<String>,
@@ -142,14 +142,14 @@ pub struct RunReport {
     pub units: i64,
     /// The levels of concurrency.
     pub levels: Vec<usize>,
-    /// How long the run took, in seconds.
+    /// How long all runs took, in seconds.
     pub seconds: f64,
     /// One result for each strategy, level and fault.
     pub results: Vec<RunResult>,
 }
 
 impl RunReport {
-    /// Whether every verdict agrees with the claim.
+    /// Returns whether every verdict agrees with the claim.
     #[must_use]
     pub fn agrees(&self) -> bool {
         self.results.iter().all(|result| result.agrees)

@@ -17,10 +17,10 @@ use crate::product::Product;
 use crate::result::{Machine, RunReport, RunResult};
 use crate::servers::{RedisReturn, Servers, WorkDir, Workers, wait_until};
 
-/// What to run.
+/// The options of the runs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The program that the workers and the product run, which is this one.
+    /// The program that the workers and the product run. It is this program.
     pub program: PathBuf,
     /// The ids of the strategies.
     pub strategies: Vec<&'static str>,
@@ -34,7 +34,7 @@ pub struct Options {
     pub levels: Vec<usize>,
     /// The faults.
     pub faults: Vec<Fault>,
-    /// Decides the order of the buyers and the times of the faults.
+    /// The seed of the order of the buyers and of the times of the faults.
     pub seed: u64,
     /// The command that repeats the run.
     pub command: String,
@@ -43,9 +43,9 @@ pub struct Options {
 /// The progress of the runs, for a progress bar.
 #[derive(Debug, Clone, Copy)]
 pub struct Done<'a> {
-    /// Finished runs.
+    /// The number of finished runs.
     pub runs: usize,
-    /// All runs.
+    /// The number of all runs.
     pub of: usize,
     /// The latest result.
     pub latest: &'a RunResult,
@@ -165,7 +165,7 @@ impl OneStrategy<'_> {
         let answers = self.sell(level, Target::Workers, addrs.clone(), &mut system).await?;
         drain(&addrs).await;
         drop(workers);
-        // New connections, because Redis may have been restarted since.
+        // Open new connections, because Redis may have been restarted.
         let strategy = make(&Backends::new(&servers.addresses(false, 2))?);
         Ok(self.judge(level, &answers, &strategy.orders().await?))
     }
@@ -196,8 +196,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // Twice as many buyers as can get units, spread over time, so that the fault happens
-            // during the sale.
+            // The run has twice as many buyers as can get units. They are spread over time, so that
+            // the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;
@@ -216,10 +216,10 @@ impl OneStrategy<'_> {
     }
 }
 
-/// Waits until no worker has accepted requests that wait for background work.
+/// Waits until no accepted request waits for a worker's background work.
 async fn drain(addrs: &[SocketAddr]) {
     for &addr in addrs {
-        // If a worker never drains, orders are missing, and the checker finds that.
+        // If a worker does not finish in time, orders are missing, and the checker finds that.
         wait_until(DRAIN_WITHIN, async || {
             driver::get(addr, "/waiting").await.is_ok_and(|reply| reply == (200, "0".to_owned()))
         })

@@ -1,4 +1,4 @@
-//! The private servers of a run, and the worker processes in front of them.
+//! The private servers of a run, and the worker processes in front of the servers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ impl WorkDir {
         Ok(Self(path))
     }
 
-    /// The path of the directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -36,7 +36,7 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // If it cannot be removed, it stays among the temporary files.
+        // If the directory cannot be removed, it stays among the temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -49,12 +49,12 @@ pub struct Servers {
     slow_proxy: Proxy,
 }
 
-/// The data that Redis has after a restart.
+/// The data of Redis after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisReturn {
-    /// No data.
+    /// Redis has no data.
     Empty,
-    /// The data of the snapshot that was written last.
+    /// Redis has the data of its last snapshot.
     Snapshot,
 }
 
@@ -71,7 +71,8 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy })
     }
 
-    /// The addresses of the servers for clients; `slow`: PostgreSQL through the proxy.
+    /// Returns the addresses of the servers for clients. If `slow`, PostgreSQL is reached through
+    /// the proxy.
     pub fn addresses(&self, slow: bool, pool: usize) -> Addresses {
         let port = if slow { self.slow_proxy.addr().port() } else { self.postgres.port() };
         Addresses {
@@ -92,7 +93,7 @@ impl Servers {
         restart_redis(&mut self.redis, how)
     }
 
-    /// The servers with their versions.
+    /// Returns the servers with their versions.
     pub fn versions(&self) -> Result<Vec<String>> {
         let postgres = self.postgres.sql("SHOW server_version")?;
         let info = self.redis.run_command(&["INFO", "server"])?;
@@ -149,7 +150,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// The addresses of the workers.
+    /// Returns the addresses of the workers.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         self.specs.iter().map(|spec| SocketAddr::from(([127, 0, 0, 1], spec.port))).collect()
     }
@@ -198,7 +199,7 @@ impl Drop for Workers {
     }
 }
 
-/// Checks `ready` in short intervals until it is true; returns false after the time `within`.
+/// Checks `ready` in short intervals until it returns true. Returns false after the time `within`.
 pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) -> bool {
     let until = std::time::Instant::now() + within;
     while !ready().await {

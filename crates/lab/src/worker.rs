@@ -1,7 +1,7 @@
 //! A worker process: one application server that runs one strategy and serves buyers over HTTP.
 //!
 //! Several workers share the same PostgreSQL and Redis. The lab kills each worker at a random time,
-//! so everything that must survive has to be in those servers.
+//! so data that must survive has to be in those servers.
 
 use std::convert::Infallible;
 use std::io::{BufRead, Read, Write};
@@ -33,7 +33,7 @@ pub struct WorkerSpec {
     pub addresses: Addresses,
     /// The port to listen on.
     pub port: u16,
-    /// Whether this is the process with the consumer or scheduler.
+    /// Whether this process runs the consumer or the scheduler.
     pub leads: bool,
 }
 
@@ -62,13 +62,13 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
     std::io::stdout().flush()?;
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        // Without this, a small answer waits for the acknowledgement of the previous one.
+        // Without this, a small answer waits for the acknowledgement of the previous answer.
         let _ = stream.set_nodelay(true);
         let strategy = Arc::clone(&strategy);
         tokio::spawn(async move {
             let answer = service_fn(|request| answer(Arc::clone(&strategy), request));
             let mut http = hyper::server::conn::http1::Builder::new();
-            // A broken connection concerns only its own buyer.
+            // A broken connection affects only its own buyer.
             let _ =
                 http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer).await;
         });

@@ -13,11 +13,11 @@ use crate::verify::CertCheck;
 pub struct Address {
     /// The connection settings, without the certificates.
     pub config: Config,
-    /// The TLS settings, used as far as `config` requests TLS.
+    /// The TLS settings. They apply if `config` requests TLS.
     pub tls: Tls,
 }
 
-/// An address that cannot be used.
+/// The error for an address that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
     /// The text is not an address.
@@ -37,9 +37,8 @@ impl Address {
     /// Parses a URL `postgres://…`, or a list such as `host=… user=…`. Only a URL can have
     /// `sslrootcert` and the modes that verify.
     ///
-    /// # Errors
-    /// If the text is not an address, its mode is not supported, or its certificates cannot be
-    /// read.
+    /// # Errors Fails if the text is not an address, its mode is not supported, or its certificates
+    /// cannot be read.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (text, params) = TlsParams::split_from(text)?;
         let mut config: Config = text.parse()?;
@@ -74,7 +73,7 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
-                // The system's certificates are trusted if no file is named.
+                // If no file is named, the system's certificates are trusted.
                 Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
                     params.roots = Some(PathBuf::from(percent_decode(path)))
@@ -102,7 +101,7 @@ fn parse_mode(mode: &str) -> Result<(Option<SslMode>, CertCheck), AddressError> 
     Ok((Some(mode), check))
 }
 
-/// Decodes percent-encoded bytes such as `%2F`; other text stays as it is.
+/// Decodes percent-encoded bytes such as `%2F`. Other text stays as it is.
 fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,4 +1,4 @@
-//! TLS over a connection that the PostgreSQL driver opened.
+//! Opens TLS over a connection that the PostgreSQL driver opened.
 
 use std::future::Future;
 use std::io;
@@ -18,7 +18,7 @@ use tokio_rustls::{TlsConnector, client};
 
 use crate::verify::{CertCheck, Verifier};
 
-/// Why certificates cannot be used.
+/// The reason why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file of trusted certificates cannot be read.
@@ -40,12 +40,13 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// Opens TLS connections. Cheap to clone.
+/// Opens TLS connections. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// TLS settings that trust the certificates in the file `roots`, or the system's if `None`.
+    /// Returns TLS settings that trust the certificates in the file `roots`. If it is `None`, they
+    /// trust the system's certificates.
     pub(crate) fn new(check: CertCheck, roots: Option<PathBuf>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let own = match (check, roots) {
@@ -131,7 +132,7 @@ where
 pub struct Stream<S>(Box<client::TlsStream<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
-    /// Channel binding is not used: the certificate proves the server's identity.
+    /// Channel binding is not needed, because the certificate proves the server's identity.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

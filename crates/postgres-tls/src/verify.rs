@@ -1,4 +1,4 @@
-//! Verification of a server's certificate, from none to full.
+//! Verifies a server's certificate, as strictly as the address requires.
 
 use std::sync::Arc;
 
@@ -10,14 +10,15 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// How strictly a certificate is verified. The server must hold its key in every case.
+/// How strictly a certificate is verified. In every case, the server must prove that it has the
+/// certificate's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CertCheck {
     /// Nothing else is verified.
     Nothing,
-    /// A trusted authority signed it.
+    /// A trusted authority must have signed the certificate.
     Authority,
-    /// A trusted authority signed it, and it is valid for this host.
+    /// A trusted authority must have signed the certificate, and it must be valid for this host.
     AuthorityAndHost,
 }
 
@@ -26,9 +27,9 @@ pub(crate) enum CertCheck {
 pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,
     check: CertCheck,
-    /// The trusted authorities; `None` if signatures are not verified.
+    /// The trusted authorities. `None` if signatures are not verified.
     authorities: Option<Arc<WebPkiServerVerifier>>,
-    /// Certificates of servers that are trusted themselves.
+    /// Certificates of servers that are directly trusted.
     pinned: Vec<CertificateDer<'static>>,
 }
 
@@ -64,7 +65,7 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match authorities.verify_server_cert(certificate, intermediates, host, ocsp, now) {
-            // The name is checked last: all other checks have passed.
+            // The name is checked last, so all other checks have passed.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.check == CertCheck::Authority => Ok(ServerCertVerified::assertion()),

@@ -1,13 +1,13 @@
-/* The requests that a buyer's page sends. No call throws: a request without an answer returns
-   status 0. */
+/* The requests that a buyer's page sends. No call throws an error. If a request gets no answer, the
+   call returns status 0. */
 
-/** In place of a token: the browser sends the cookie by itself. */
+/** Replaces a token: the browser sends the cookie by itself. */
 export const COOKIE = 'cookie';
 
-/** Where the server is; empty where the pages come from the server itself. */
+/** The origin of the server. It is empty if the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
-/** One request. `patience` is how long an answer may take before the connection counts as gone. */
+/** Sends one request. If no answer comes within `patience`, the connection counts as lost. */
 async function call(
   method,
   path,
@@ -46,7 +46,8 @@ async function call(
 }
 
 const seg = encodeURIComponent;
-/** The newest sales with their status. Caches keep only the answer without search and cursor. */
+/** Reads the newest sales with their status. Caches keep only the answer without search and cursor.
+   */
 export const getSales = (search = '', cursor = null) =>
   call(
     'GET',
@@ -55,7 +56,7 @@ export const getSales = (search = '', cursor = null) =>
       (cursor ? `&cursor=${seg(cursor)}` : ''),
   );
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
-/** The sale as the server wrote it into the page, or null: an exported page does not have it. */
+/** Returns the sale that the server wrote into the page. null: the page was exported without it. */
 export function writtenSale(sale) {
   try {
     const data = JSON.parse(document.querySelector('#sale-data')?.textContent ?? 'null');
@@ -64,7 +65,7 @@ export function writtenSale(sale) {
     return null;
   }
 }
-/** The status of a sale; a new `version` avoids an older copy in a cache. */
+/** Reads the status of a sale. A new `version` avoids an older copy in a cache. */
 export const getStatus = (sale, version) =>
   call('GET', `/v1/sales/${seg(sale)}/status?v=${seg(version)}`);
 export const getOrders = (token, limit, cursor = null) =>
@@ -75,10 +76,10 @@ export const getOrders = (token, limit, cursor = null) =>
 export const getOrder = (token, id) =>
   call('GET', `/v1/orders/${seg(id)}`, { token, cache: 'no-store' });
 export const cancelOrder = (token, id) => call('POST', `/v1/orders/${seg(id)}/cancel`, { token });
-/** The history of an order, and its payments that are refunded. */
+/** Reads the history of an order, and its refunded payments. */
 export const getHistory = (token, id) =>
   call('GET', `/v1/orders/${seg(id)}/history`, { token, cache: 'no-store' });
-/** The address of the payment page; the provider may need some seconds. */
+/** Requests the address of the payment page. The provider may need some seconds. */
 export const openCheckout = (token, id) =>
   call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
 /** Sends a purchase. The server may take two seconds and then answer "queued". */
@@ -89,20 +90,20 @@ export const placeOrder = (token, { key, sale, item, units }, pass = null) =>
     body: { sale, item, units },
     patience_ms: 15_000,
   });
-/** Requests a purchase pass: `wish` is `{ item, challenge?, answer?, access_code? }`. */
+/** Requests a purchase pass. `wish` is `{ item, challenge?, answer?, access_code? }`. */
 export const askForPass = (token, sale, wish) =>
   call('POST', `/v1/sales/${seg(sale)}/passes`, { token, body: wish });
 /** Requests a challenge of the kind that the sale requires, or of `kind`. */
 export const askForChallenge = (token, sale, kind) =>
   call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
-/** Takes or reads the position in the waiting room. */
+/** Takes a position in the waiting room, or reads the existing one. */
 export const enterRoom = (token, sale) =>
   call('POST', `/v1/sales/${seg(sale)}/waiting-room`, { token });
 export const leaveRoom = (token, sale) =>
   call('DELETE', `/v1/sales/${seg(sale)}/waiting-room`, { token });
 export const getPlace = (token, sale) =>
   call('GET', `/v1/sales/${seg(sale)}/waiting-room`, { token, cache: 'no-store' });
-/** The waitlist of an item that is held out: join, read the entry, leave. */
+/** The requests for an item's waitlist: join it, read the entry, leave it. */
 const waitlistPath = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/waitlist`;
 export const joinWaitlist = (token, sale, item, key, pass = null) =>
   call('POST', waitlistPath(sale, item), {
@@ -114,19 +115,19 @@ export const getWaitlistEntry = (token, sale, item) =>
   call('GET', waitlistPath(sale, item), { token, cache: 'no-store' });
 export const leaveWaitlist = (token, sale, item) =>
   call('DELETE', waitlistPath(sale, item), { token });
-/** Keeps the shop's token in a cookie; reads who the cookie's buyer is. */
+/** Stores the shop's token in a cookie, and reads which buyer the cookie belongs to. */
 export const keepToken = token => call('POST', '/v1/session', { token });
 export const getSession = () => call('GET', '/v1/session', { cache: 'no-store' });
-/** A guest's identity; only a demonstration server has it. */
+/** Requests a guest's identity. Only a demonstration server has guests. */
 export const newGuest = () => call('POST', '/demo/guest');
 
-/** 16 random bytes as hex: an Idempotency-Key, a status version. Works without a secure context,
-   unlike randomUUID. */
+/** Returns 16 random bytes in hexadecimal, for an Idempotency-Key or a status version. Unlike
+   randomUUID, this works without a secure context. */
 export const random = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join(
     '',
   );
-/** The id that follows `/kind/` in the page's own address, or null. */
+/** Returns the id after `/kind/` in the page's own address, or null. */
 export function idInAddress(kind) {
   const parts = location.pathname.split('/');
   try {

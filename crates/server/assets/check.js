@@ -1,6 +1,6 @@
-/* The check: a puzzle or a picture, as the sale requires. Buyers who cannot use pictures let their
-   device compute a proof of work instead. A wrong answer uses up its challenge, and the next
-   challenge is fetched at once. */
+/* The check: a puzzle or a picture, as the sale requires. A buyer who cannot use pictures lets the
+   device compute a proof of work instead. A wrong answer uses up its challenge, and the page
+   fetches the next challenge at once. */
 import { $, announce, attr, put, text } from '/assets/words.js';
 import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
@@ -13,16 +13,16 @@ const dialog = $('#check'),
   typed = $('#typed'),
   piece = $('#piece');
 const tabs = [$('#tab-seen'), $('#tab-work')];
-let work = null; /* the check's purpose: { sale, token, kind, attempt, refused } */
+let work = null; /* the open check: { sale, token, kind, attempt, refused } */
 let challenge = null; /* the challenge on the page, until it is used up */
-let way = 'seen'; /* seen: puzzle or picture; work: neither */
+let way = 'seen'; /* seen: a puzzle or a picture; work: a proof of work */
 let turn = 0; /* answers to requests of an earlier turn are ignored */
 let worker = null,
   over = 0,
   home = null;
 
 const kindNow = () => (way === 'work' ? 'pow' : work.kind);
-/* Not aria-busy: screen readers would not read the content while it is set. */
+/* Does not set aria-busy, because screen readers would then not read the content. */
 const busy = on => {
   attr(dialog, 'data-busy', on);
   for (const b of ['#check-send', '#check-new', '#work-start']) attr($(b), 'aria-disabled', on);
@@ -33,9 +33,9 @@ function say(words, aloud = true) {
   if (words && aloud) announce(words, true);
 }
 
-/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again`, or `lost` if the
-    result is unknown. It closes the dialog itself if the server refuses for another reason.
-    `refused(answer)` does the same if the server gives no challenge. */
+/** Opens the dialog. `attempt(solved)` sends an answer. It returns `done`, `again`, or `lost` if
+   the result is unknown. If the server refuses for another reason, `attempt` closes the dialog.
+   `refused(answer)` closes it if the server gives no challenge. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {
@@ -58,9 +58,9 @@ dialog.onclose = () => {
   home?.append($('#announce'));
 };
 
-/* ----- which way ----- */
+/* ----- the kind of check ----- */
 
-/** Shows the elements of this way and kind, and hides the others. */
+/** Shows the elements of this kind of check, and hides the others. */
 function lay() {
   const kind = kindNow();
   $('#ways').hidden = work.kind === 'pow';
@@ -118,7 +118,7 @@ $('#ways').onkeydown = e => {
 
 /* ----- a new challenge ----- */
 
-/** Fetches and shows a challenge, and tells why it is new. Returns whether it arrived. */
+/** Fetches and shows a challenge, and says why it is new. Returns whether it arrived. */
 async function fresh(why = '', focus = false) {
   const mine = ++turn;
   challenge = null;
@@ -129,7 +129,7 @@ async function fresh(why = '', focus = false) {
   busy(false);
   const { status, data } = answer;
   if (status === 201 && way === 'seen' && data.kind !== work.kind) {
-    /* the sale requires another kind now */
+    /* The sale now requires another kind. */
     work.kind = data.kind;
     if (work.kind === 'pow') {
       choose('work');
@@ -203,7 +203,7 @@ range.oninput = () => slideTo(Number(range.value));
 $('#nudge-left').onclick = () => slideTo(Number(range.value) - NUDGE_PX);
 $('#nudge-right').onclick = () => slideTo(Number(range.value) + NUDGE_PX);
 {
-  /* the piece itself can be dragged, too */
+  /* The piece itself can also be dragged. */
   const svg = $('#puzzle');
   let from = null;
   svg.onpointerdown = e => {

@@ -1,11 +1,13 @@
-/* The server's time, advanced by the monotonic clock. The device's wall clock is never read. */
+/* The server's time, advanced by the monotonic clock. No code here reads the device's wall clock.
+   */
 let low = 0,
   high = 0,
   mark = 0;
 
-/** Takes `iso`, the server's time in the answer to a request sent at `sent` and received at `got`
-    (both of performance.now). The server wrote it during that round trip. An answer that fits the
-    estimate narrows it; one that does not fit replaces it. */
+/** Sets the clock by `iso`, the server's time in an answer. `sent` and `got` are the times of the
+   request and of the answer, by performance.now. The server wrote `iso` between them. An answer
+   that agrees with the estimate makes the estimate more exact. Another answer replaces the
+   estimate. */
 export function setClock(iso, sent, got) {
   const ms = Date.parse(iso);
   if (Number.isNaN(ms)) return;
@@ -16,14 +18,14 @@ export function setClock(iso, sent, got) {
   mark = got;
 }
 export const clockIsSet = () => low > 0;
-/** Milliseconds since 1970 by the server. */
+/** Returns the server's time in milliseconds since 1970. */
 export const now = () => (low + high) / 2 + (performance.now() - mark);
 
-/** A random number of milliseconds in [low, high): nothing that thousands of pages do may be in
-   step. */
+/** Returns a random number of milliseconds from `low` to `high`. Random times keep thousands of
+   pages from acting at the same moment. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
-/** A pause that can be cut short: `rest(ms)` resolves after ms, or at once on `wake()`. */
+/** Creates a pause. `rest(ms)` resolves after `ms` milliseconds, or at once on `wake()`. */
 export function pauser() {
   let cut = null;
   return {

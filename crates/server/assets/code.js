@@ -1,4 +1,4 @@
-/* Asks for an access code, which a sale may require. The dialog stays open until a code is accepted
+/* Asks for an access code, if the sale requires one. The dialog stays open until a code is accepted
    or the buyer closes it. */
 import { $, announce, attr, put, text } from '/assets/words.js';
 
@@ -12,8 +12,8 @@ function say(words) {
   attr(typed, 'aria-invalid', words !== '');
   if (words) announce(words, true);
 }
-/** Opens the dialog. `tries(code)` returns `done`, `wrong` or `lost`. It closes the dialog itself if
-    the server refuses for another reason. */
+/** Opens the dialog. `tries(code)` returns `done`, `wrong` or `lost`. If the server refuses for
+   another reason, `tries` closes the dialog. */
 export function openCode(tries, wrong = false) {
   attempt = tries;
   if (!dialog.open) {

@@ -1,10 +1,10 @@
-/* Every sentence a buyer can read, in English. The same keys as copy-zh.js. */
+/* Every sentence that a buyer can read, in English. The keys are the same as in copy-zh.js. */
 export default {
   'skip': 'Skip to the sale', 'at': 'at {t}', 'on': 'on {t}', 'days': '{d} d',
   'say.opens': 'Opens in', 'say.min': '{n} minutes', 'say.min1': '1 minute',
   'say.sec': '{n} seconds',
 
-  /* the sale page: what stands still */
+  /* the sale page: texts that do not change */
   'was': 'Before:', 'now': 'Price:', 'server': 'Server time', 'choose': 'Which one',
   'howmany': 'How many', 'fewer': 'One fewer', 'more': 'One more',
   'rule': 'Up to {limit} per person', 'how': 'How this sale works', 'how.1': 'Our clock decides',
@@ -16,7 +16,7 @@ export default {
   'how.3+': 'Unpaid items go back on sale. So “none left” can change. “Sold out” is final.',
   'say.day': '{n} days', 'say.hour1': '1 hour', 'say.hour': '{n} hours',
 
-  /* pill, clock and stock of each scene */
+  /* label, clock and stock of each state of the sale */
   'pill.before': 'Opens {opens}', 'pill.soon': 'Opens soon', 'pill.live': 'Open now',
   'pill.out': 'None left now', 'pill.sold': 'Sold out', 'pill.paused': 'Paused',
   'pill.ended': 'Ended', 'pill.yours': 'Reserved for you', 'pill.offline': 'Not connected',
@@ -47,7 +47,7 @@ export default {
   'stock.free+': 'There is no fixed number.', 'stock.none+': '',
   'stock.old+': 'As of {seen}. This may have changed.',
 
-  /* what the button says, and the two lines under it */
+  /* the button, and the two lines under it */
   'before.button': 'Opens in {left}', 'before.title': 'The sale opens {opens}',
   'before.text': 'The button turns on by itself at the start. No need to reload.',
   'due.button': 'Opening…', 'due.title': 'Opening any moment',
@@ -215,7 +215,7 @@ export default {
   'code.empty': 'Type the code first.',
   'code.wrong': 'This code is not valid, or has been used already.',
 
-  /* no page to show */
+  /* pages without content */
   'lost.title': 'There is no such sale',
   'lost.text': 'The address may be mistyped, or the shop has removed the sale.',
   'far.title': 'The page could not be loaded',

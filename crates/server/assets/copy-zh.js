@@ -1,9 +1,9 @@
-/* Every sentence a buyer can read, in Chinese. The same keys as copy-en.js. */
+/* Every sentence that a buyer can read, in Chinese. The keys are the same as in copy-en.js. */
 export default {
   'skip': '跳到抢购区', 'at': '{t}', 'on': '{t}', 'days': '{d} 天', 'say.opens': '距开抢还有',
   'say.min': '{n} 分钟', 'say.min1': '1 分钟', 'say.sec': '{n} 秒',
 
-  /* the sale page: what stands still */
+  /* the sale page: texts that do not change */
   'was': '原价：', 'now': '现价：', 'server': '服务器时间', 'choose': '选择商品',
   'howmany': '数量', 'fewer': '减少一件', 'more': '增加一件', 'rule': '每人限购 {limit} 件',
   'how': '抢购规则', 'how.1': '以服务器时间为准',
@@ -13,7 +13,7 @@ export default {
   'how.3+': '逾期未付的商品会重新放出。所以“暂时无货”可能会变，“已售罄”不会变。',
   'say.day': '{n} 天', 'say.hour1': '1 小时', 'say.hour': '{n} 小时',
 
-  /* pill, clock and stock of each scene */
+  /* label, clock and stock of each state of the sale */
   'pill.before': '{opens} 开抢', 'pill.soon': '即将开抢', 'pill.live': '正在抢购',
   'pill.out': '暂时无货', 'pill.sold': '已售罄', 'pill.paused': '已暂停', 'pill.ended': '已结束',
   'pill.yours': '已为你保留', 'pill.offline': '连接中断', 'pill.waitingroom': '排队中',
@@ -40,7 +40,7 @@ export default {
   'stock.free+': '本商品不限总量。', 'stock.none+': '',
   'stock.old+': '{seen} 的数据，现在可能已有变化。',
 
-  /* what the button says, and the two lines under it */
+  /* the button, and the two lines under it */
   'before.button': '{left} 后开抢', 'before.title': '{opens} 开抢',
   'before.text': '到点按钮会自动亮起，无需刷新。', 'due.button': '即将开抢…',
   'due.title': '马上开抢', 'due.text': '按钮会自动亮起，无需刷新。',
@@ -153,7 +153,7 @@ export default {
   'code.head': '邀请码', 'code.hint': '不区分大小写，连字符可省略。', 'code.send': '使用邀请码',
   'code.empty': '请先输入邀请码。', 'code.wrong': '邀请码无效，或已被使用。',
 
-  /* no page to show */
+  /* pages without content */
   'lost.title': '没有这场抢购', 'lost.text': '可能是网址有误，或者商家已撤下本场活动。',
   'far.title': '页面未能加载', 'far.text': '网络已断开，或系统繁忙。正在自动重试，无需刷新。',
   'all': '查看全部活动', 'remind.came': '有货了，已为你保留', 'remind.soon': '{left} 后开抢',

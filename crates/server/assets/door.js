@@ -1,6 +1,6 @@
-/* The front door of the page: passes, the check, access codes and the waiting room. It fetches what
-   a purchase needs, and turns a refusal into something that the buyer can do. The status lists what
-   the sale requires; a refusal may be newer. */
+/* The front door of the page: passes, the check, access codes and the waiting room. Fetches what a
+   purchase needs, and offers the buyer a next step after a refusal. The status lists the sale's
+   requirements, and a refusal may be newer than the status. */
 import { fetchPass, dropPass, passOf, recallPasses, EARLY_MS } from '/assets/pass.js';
 import { closeCheck, isOpen as checking, openCheck } from '/assets/check.js';
 import { closeCode, isOpen as coding, openCode } from '/assets/code.js';
@@ -10,11 +10,11 @@ import { barredOf, frontOf, isIn, learn, needsCheck, sceneOf, starts } from '/as
 import { tab } from '/assets/store.js';
 
 const FIRST_MS = 2_000,
-  LAST_MS = 6_000; /* no pass is fetched in the first or last seconds of its time */
+  LAST_MS = 6_000; /* in the first and last seconds before the start, no pass is fetched */
 const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
-/** `draw()` shows the model; `reread()` requests the status; `signedOut()` drops an invalid token;
-    `streaming()` tells whether the event stream is open. */
+/** `draw()` shows the model. `reread()` requests the status. `signedOut()` drops an invalid token.
+   `streaming()` says whether the event stream is open. */
 export function frontDoor(m, { draw, reread, signedOut, streaming }) {
   const room = waitingRoom(m, { changed: draw, streaming }),
     code_slot = 'code.' + m.id;
@@ -23,8 +23,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
 
   /* ----- before the start ----- */
 
-  /** Decides what to fetch before the start, and when. Called after each change of the sale, the
-      item or the buyer. */
+  /** Decides what to fetch before the start, and when. The page calls this after each change of the
+     sale, the item or the buyer. */
   function plan() {
     if (!m.token || !m.item) return;
     const opens = starts(m),
@@ -74,10 +74,10 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     draw();
   }
 
-  /* ----- with a press ----- */
+  /* ----- passes for a press ----- */
 
-  /** The pass for a press: the stored one, or a new one. An answer other than 201 tells why there
-      is none. null: no pass is needed. */
+  /** Returns the pass for a press: the stored one or a new one. An answer other than 201 says why
+     there is none. null: no pass is needed. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
@@ -86,7 +86,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button while its action is not a purchase. Returns whether it did. */
+  /** Handles a press of the button if its action is not a purchase. Returns whether it did. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();
@@ -133,7 +133,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       if (!soon || needsCheck(m) || !isIn(m)) {
         plan();
         return 'done';
-      } /* it is sent with the purchase later */
+      } /* the code is sent later, with the purchase */
       const answer = await fetchPass(m, item),
         { status, data } = answer;
       draw();
@@ -155,7 +155,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     draw();
   }
 
-  /* ----- what a refusal means ----- */
+  /* ----- handling a refusal ----- */
 
   /** Handles an answer that is not a success. */
   function refused(answer) {
@@ -175,8 +175,8 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     m.busy_ms = now() + secs * 1000;
     m.scope = scope ?? null;
   }
-  /** Handles a refusal by the front door; returns whether it was one. `asked`: the buyer acted, so
-      the next step may open by itself. */
+  /** Handles a refusal by the front door. Returns whether the refusal came from the front door.
+     `asked` means that the buyer acted, so the next step may open by itself. */
   function about(code, problem, asked) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
@@ -216,13 +216,13 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
     refused,
     busy,
     about,
-    /** Whether a dialog of the front door is open. */
+    /** Returns whether a dialog of the front door is open. */
     asking: () => checking() || coding(),
     /** Applies a position from an event. */
     hear: room.hear,
     leave: room.leave,
     wake: room.wake,
-    /** Restores what this buyer had before a reload. */
+    /** Restores this buyer's state from before a reload. */
     recall() {
       recallPasses(m);
       m.code = tab.get(code_slot);

@@ -1,13 +1,14 @@
-/* The buyer's event stream. Events are hints: they say that something changed, or bring newer counts
-   earlier. Without events the pages work by polling. */
+/* The buyer's event stream. Events are only hints: they say that something changed, or bring newer
+   counts earlier. Without events the pages work by polling. */
 import { COOKIE, origin } from '/assets/api.js';
 import { jitter } from '/assets/clock.js';
 
 const AGAIN_MIN_MS = 1_000,
   AGAIN_MAX_MS = 60_000;
 
-/** Opens the stream and keeps it open. `on.order(order)`, `on.status(status)` and `on.room(place)` are called with what comes in,
-    `on.gap()` when events may have been missed: the stream has just opened, or just broken. Returns `{ isOpen(), close() }`. */
+/** Opens the stream and keeps it open. Calls `on.order(order)`, `on.status(status)` and
+   `on.room(place)` for events. Calls `on.gap()` when events may be missing, because the stream has
+   just opened or broken. Returns `{ isOpen(), close() }`. */
 export function listen({ token, sale, on }) {
   let socket = null,
     open = false,
@@ -61,7 +62,8 @@ export function listen({ token, sale, on }) {
     old?.close();
   }
   connect();
-  /* A page that was left may be kept for the way back. Until then it holds no stream. */
+  /* The browser may keep a page that the buyer left, for the back button. Such a page has no
+     stream. */
   addEventListener('pagehide', cut);
   addEventListener('pageshow', event => {
     if (event.persisted && !closed && !socket) connect();

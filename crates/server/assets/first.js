@@ -1,6 +1,6 @@
-/* Runs in the head, before anything is painted: chooses the language, starts its words loading, and takes a buyer's
-   token out of the address into this tab's storage. A browser without modules stops here and keeps the words for
-   visitors without JavaScript. */
+/* Runs in the head, before anything is painted. Chooses the language, starts to load its words, and
+   moves a buyer's token from the address into this tab's storage. A browser without modules stops
+   here and shows the words for visitors without JavaScript. */
 (() => {
   'use strict';
   if (!('noModule' in HTMLScriptElement.prototype)) return;
@@ -28,7 +28,7 @@
   words.href = lang === 'zh' ? '/assets/copy-zh.js' : '/assets/copy-en.js';
   document.head.append(words);
 
-  /* The shop links to /sale/{sale}#token=<JWT>; nobody should find it in the address or the
+  /* The shop links to /sale/{sale}#token=<JWT>. The token must not stay in the address or in the
      history. */
   const parts = new URLSearchParams(location.hash.slice(1)),
     token = parts.get('token');

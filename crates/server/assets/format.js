@@ -17,7 +17,8 @@ const day = ms =>
     month: zh ? 'long' : 'short',
     year: 'numeric',
   }).format(ms);
-/** The name of a zone at this time, such as GMT+8; the visitor's own, or the named one. */
+/** Returns the name of a time zone at this time, such as GMT+8. The default is the visitor's zone.
+   */
 export const zone = (ms, timeZone = undefined) =>
   new Intl.DateTimeFormat('en-GB', { timeZone, timeZoneName: 'shortOffset' })
     .formatToParts(ms)
@@ -25,7 +26,7 @@ export const zone = (ms, timeZone = undefined) =>
 const isToday = ms => new Date(ms).toDateString() === new Date(now()).toDateString();
 
 export const time = ms => clock(ms, true);
-/** 20:00 today, on other days 27 Nov, 20:00. */
+/** Formats a time: 20:00 today, and on other days 27 Nov, 20:00. */
 export const shortTime = ms =>
   isToday(ms)
     ? clock(ms, false)
@@ -35,9 +36,10 @@ export const shortTime = ms =>
       }).format(ms) +
       (zh ? ' ' : ', ') +
       clock(ms, false);
-/** 27 Nov 2026, 20:00 GMT+1 */
+/** Formats a date and time: 27 Nov 2026, 20:00 GMT+1 */
 export const fullTime = ms => day(ms) + (zh ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
-/** The same in the shop's zone, with the zone's name; null if that is the visitor's own time. */
+/** Formats a time in the shop's zone, with the zone's name. null: the shop has the visitor's time.
+   */
 export function shopTime(ms, timeZone) {
   if (!timeZone || zone(ms, timeZone) === zone(ms)) return null;
   const form = new Intl.DateTimeFormat(zh ? 'zh-CN' : 'en-GB', {
@@ -50,15 +52,15 @@ export function shopTime(ms, timeZone) {
   });
   return form.format(ms) + ' ' + zone(ms, timeZone);
 }
-/** The time alone today; with the date and the zone on other days. */
+/** Formats a time. Today the time alone; on other days also the date and the zone. */
 export const moment = (ms, seconds = true) =>
   isToday(ms)
     ? clock(ms, seconds)
     : day(ms) + (zh ? ' ' : ', ') + clock(ms, seconds) + ' ' + zone(ms);
-/** The same inside a sentence: at 20:00, on 27 Nov 2026, 20:00 GMT+1. */
+/** Formats a time inside a sentence: at 20:00, on 27 Nov 2026, 20:00 GMT+1. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
 
-/** The rest of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
+/** Formats the rest of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
 export function left(ms) {
   const s = Math.max(0, Math.ceil(ms / 1000)),
     d = Math.floor(s / 86400),
@@ -71,7 +73,7 @@ export function left(ms) {
     two(s % 60)
   );
 }
-/** A length of time in words: 90 seconds, 15 minutes, 24 hours, 3 days. */
+/** Formats a duration in words: 90 seconds, 15 minutes, 24 hours, 3 days. */
 export function span(secs) {
   if (secs % 60) return text('say.sec', { n: secs });
   const [unit, n] =
@@ -84,10 +86,10 @@ export function span(secs) {
 }
 
 export const count = n => new Intl.NumberFormat(locale).format(n);
-/** An order's number as people say it: the last eight characters of its id. */
+/** Returns an order's short number for people: the last eight characters of its id. */
 export const shortId = id => id.slice(-8).toUpperCase();
-/** Decimal places by ISO 4217, as the server uses them; 2 except for these. Browsers know how
-    prices are usually written, which can differ. */
+/** Decimal places by ISO 4217, as the server uses them. Currencies that are not listed have 2.
+   Browsers use the common notation of prices, which can differ. */
 const places = {
   BHD: 3,
   BIF: 0,
@@ -116,7 +118,7 @@ const places = {
   XOF: 0,
   XPF: 0,
 };
-/** `{amount_minor, currency}` times `units`, with as many decimals as the currency has. */
+/** Formats `{amount_minor, currency}` times `units`, with the decimals of the currency. */
 export function money({ amount_minor, currency }, units = 1) {
   const digits = places[currency] ?? 2;
   const form = new Intl.NumberFormat(locale, {
@@ -127,7 +129,7 @@ export function money({ amount_minor, currency }, units = 1) {
   });
   return form.format((amount_minor * units) / 10 ** digits);
 }
-/** A wait is shown as a rounded range, because the estimate is not exact. */
+/** Formats a wait as a rounded range, because the estimate is not exact. */
 export function estimate({ from, to }) {
   if (to < 60) {
     const high = Math.max(10, Math.ceil(to / 10) * 10),

@@ -1,20 +1,20 @@
-/* The state of the order page, and the steps of the order's history. No code here touches the
+/* The state of the order page, and the steps of the order's history. This code does not touch the
    page. */
 import { now } from '/assets/clock.js';
 
-/** How long the page says that the confirmation is expected, after the buyer came back from the
-    payment page. */
+/** After the buyer comes back from the payment page, the page says for this long that it expects
+   the confirmation. */
 export const CHECK_MS = 60_000;
 
-/** Little time is left: two minutes, or the last quarter of a short hold. */
+/** The time that counts as little time left: two minutes, or the last quarter of a short hold. */
 export const endingMs = ({ reserved_at, pay_by }) =>
   Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
 
-/** Whether the buyer has just come back from the payment page, by the address. The address proves
-    nothing, so it only chooses the text. */
+/** Returns whether the buyer has just come back from the payment page, according to the address.
+   The address proves nothing, so it only chooses the text. */
 export const isBack = m => m.back_ms !== null && performance.now() - m.back_ms < CHECK_MS;
 
-/** The refunded payments of this order: their common state and their sum, or null. */
+/** Returns the refunded payments of this order, as their common state and their sum, or null. */
 export function moneyBack(m) {
   const refunds = m.told?.refunds ?? [];
   if (!refunds.length) return null;
@@ -35,7 +35,7 @@ const paidLate = m =>
     (entry, i, all) => entry.event === 'order.paid' && endings.includes(all[i - 1]?.event),
   );
 
-/** The name of the state, which is its key in the copy. */
+/** Returns the name of the state, which is its key in the copy. */
 export function stateOf(m) {
   if (!m.order) return m.trouble ?? 'loading';
   const { state, pay_by } = m.order;
@@ -49,7 +49,7 @@ export function stateOf(m) {
   return rest < endingMs(m.order) ? 'ending' : state;
 }
 
-/* The name of each event of the history; a function gets the event before it. */
+/* The name of each event in the history. A function gets the event before it. */
 const names = {
   'order.reserved': () => ['h.reserved'],
   'order.paid': before => [endings.includes(before?.event) ? 'h.paidlate' : 'h.paid', 'good'],
@@ -61,7 +61,7 @@ const names = {
     { paid: 'h.second', reserved: 'h.mismatch' }[entry.state] ?? 'h.late',
   ],
 };
-/* If the history cannot be read, the order itself gives most of it. */
+/* If the history cannot be read, these steps come from the order itself. */
 const plain = {
   queued: () => [['h.queued', null, 'now']],
   waiting: o => [['h.joined', o.joined_at, 'now']],
@@ -89,7 +89,7 @@ const plain = {
   ],
 };
 
-/** The steps of the history as [words, time, class]; future steps are last. */
+/** Returns the steps of the history as [words, time, class]. Future steps come last. */
 export function stepsOf(m) {
   const { order } = m,
     told = m.told?.history ?? [];

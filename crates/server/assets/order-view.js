@@ -1,4 +1,4 @@
-/* Shows one order: what to pay, until when, and how to cancel it. Every state fills the same
+/* Shows one order: the amount, the time to pay, and how to cancel. Every state fills the same
    elements. */
 import { $, text, has, put, attr, announce, countAloud, localized, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
@@ -9,9 +9,9 @@ const backToSale = order =>
   '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
-/* For each state: the pill and its tone; the time that the clock counts down to, or the amount or
-   number shown instead; and what the large button does: `pay`, `busy` (shows a text), or `back` to
-   the sale. */
+/* The view of each state: the label and its tone, then the time of the countdown or an amount or
+   number, then the large button. The button can `pay`, be `busy` with a text, or go `back` to the
+   sale. */
 const views = {
   queued: { tone: 'warn', pill: 'queued', clock: 'decide_by' },
   waiting: { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
@@ -28,7 +28,7 @@ const views = {
   late: { tone: 'warn', pill: 'refunded', big: ['h.refunded', 1], does: 'back' },
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
-/* The texts and actions when there is no order to show. */
+/* The texts and actions if there is no order to show. */
 const bare = {
   loading: {},
   missing: { pill: 'none' },
@@ -80,7 +80,7 @@ function showSteps(steps) {
   );
 }
 
-/* The text under the title: the text of the state or of the obstacle, and of refunded money. */
+/* Returns the text under the title: the text of the state or of the obstacle, and of a refund. */
 function wordsOf(m, name, v) {
   const { order } = m,
     money_back = order && moneyBack(m);
@@ -166,13 +166,13 @@ function showButtons(m, name, view, v) {
     attr(side, 'aria-disabled', m.cancelling || m.opening);
   }
   $('.order__do').hidden = !order && go.hidden && side.hidden;
-  /* If the focused button is hidden now, the visible one gets the focus. */
+  /* If the focused button is now hidden, the visible button gets the focus. */
   if ([pay, go, side].includes(focus) && focus.hidden)
     ([pay, go, side].find(el => !el.hidden) ?? $('#main')).focus({ preventScroll: true });
 }
 
 /** Draws the order from `m`: { order, told, sale, trouble, offline, cancelling, opening, said,
-   unheard, back_ms, sign_in_url }. Called when something changed. */
+   unheard, back_ms, sign_in_url }. The page calls this after each change. */
 export function showOrder(m) {
   const name = stateOf(m),
     view = views[name] ?? bare[name] ?? views.refused,
@@ -240,7 +240,7 @@ export function showOrder(m) {
   showClock(m);
 }
 
-/** The countdown alone; called four times a second. */
+/** Draws only the countdown. The page calls this four times a second. */
 export function showClock(m) {
   const { order } = m,
     view = order && views[stateOf(m)];

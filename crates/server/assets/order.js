@@ -1,5 +1,5 @@
 /* The order page: one order from GET /v1/orders/{order}, and its history. Events only say that the
-   order changed. */
+   order has changed. */
 import { $, announce, put, ready, signInUrl, site, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
@@ -34,11 +34,11 @@ const m = {
   sign_in_url: signInUrl() ?? null,
   token: null,
 };
-/* after a gap in the stream, the order is read again at a random moment of this time */
+/* After a gap in the stream, the page reads the order again at a random moment within this time. */
 const GAP_MS = 3_000;
 const AGAIN_MS = 1_000,
-  AGAIN_MAX_MS = 4_000; /* before a request without an answer is sent once more */
-/* how long the way to the payment page may take before the button may be pressed again */
+  AGAIN_MAX_MS = 4_000; /* the pause before a request without an answer is sent again */
+/* If the payment page does not open within this time, the buyer may press the button again. */
 const LEAVE_MS = 15_000;
 const poll = pauser();
 let stream = null,
@@ -51,7 +51,7 @@ function draw() {
   drawn = stateOf(m);
 }
 
-/** Reads the order. Returns the seconds that the server asked to wait, if any. */
+/** Reads the order. Returns the seconds that the server asked the page to wait, if any. */
 async function read() {
   m.token = await identify();
   if (!m.token) {
@@ -83,8 +83,8 @@ async function read() {
   }
   return answer.retry_secs;
 }
-/* The sale's texts and the server's time. Without them the page shows the order by the date of the
-   answer. */
+/* Reads the sale's texts and the server's time. Without them the page shows the order by the date
+   of the answer. */
 async function learnMore(answer) {
   if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
   const [sale, status] = await Promise.all([
@@ -94,8 +94,8 @@ async function learnMore(answer) {
   if (sale.status === 200) m.sale = sale.data;
   if (status.status === 200) setClock(status.data.server_time, status.sent, status.got);
 }
-/* Applies a newer order. Reads the history again if it may have changed: with the order, after an
-   event, or while a payment is expected. */
+/* Applies a newer order. Reads the history again if it may have changed: with a change of the
+   order, after an event, or while a payment is expected. */
 async function take(order) {
   const isSame = JSON.stringify(order) === JSON.stringify(m.order);
   const wanted = !['queued', 'refused', 'waiting'].includes(order.state);
@@ -130,8 +130,8 @@ function listenIn() {
   });
 }
 
-/* The buyer comes back from the payment page with `?back=paid` or `?back=left`. Anybody can write
-   such an address, so only the provider's confirmation counts. */
+/* Handles the return from the payment page with `?back=paid` or `?back=left`. Anyone can write such
+   an address, so only the provider's confirmation counts. */
 function cameBack(ms) {
   m.back_ms = ms;
   if (ms === null) tab.drop('back.' + m.id);
@@ -166,7 +166,7 @@ function pace_ms() {
         rest > 0 ? rest + jitter(1_500, 3_000) : jitter(3_000, 6_000),
       );
     }
-    /* A payment may still arrive for it. */
+    /* A payment for the order may still arrive. */
     case 'paid':
     case 'expired':
     case 'cancelled':
@@ -181,7 +181,7 @@ async function watch() {
     draw();
     ready();
     if (retry_secs)
-      /* no event ends this wait early */
+      /* No event ends this wait early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden)
@@ -191,7 +191,7 @@ async function watch() {
   }
 }
 
-/* A calendar entry (RFC 5545) for the time until which the order can be paid. */
+/* Returns a calendar entry (RFC 5545) for the end of the time to pay. */
 function deadlineEntry(order, title) {
   const stamp = iso => new Date(Date.parse(iso)).toISOString().replace(/[-:]|\.\d{3}/g, '');
   const plain = words => words.replace(/([\\,;])/g, '\\$1').replace(/\s+/g, ' ');
@@ -216,7 +216,7 @@ function deadlineEntry(order, title) {
   ].join('\r\n');
 }
 
-/** Repeats a safe request once if its answer was lost. */
+/** Sends a safe request again if its answer was lost. */
 async function twice(ask) {
   const answer = await ask();
   if (answer.status !== 0 && answer.status < 500) return answer;
@@ -233,12 +233,12 @@ async function cancel() {
   m.cancelling = false;
   if (answer.status === 200) await take(answer.data);
   else if (answer.status !== 409)
-    m.said = 'o.uncancelled'; /* 409: it is not reserved any more; the next read gives its state */
+    m.said = 'o.uncancelled'; /* 409: no longer reserved; the next read gets the state */
   draw();
   if (answer.status === 409) poll.wake();
 }
-/** Leaves the waitlist. If a unit came back just now, the entry is an order already, and the
-   next read shows it. */
+/** Leaves the waitlist. If a unit has just come back, the entry is an order already, and the next
+   read shows that. */
 async function leave() {
   m.cancelling = true;
   m.said = null;
@@ -249,7 +249,7 @@ async function leave() {
   draw();
   poll.wake();
 }
-/** Requests the address of the payment page, and opens it. */
+/** Requests the address of the payment page and opens the page. */
 async function pay() {
   m.opening = true;
   m.said = null;
@@ -271,7 +271,7 @@ async function pay() {
   else if (status === 429) m.said = 'o.often';
   else if (![401, 404, 409].includes(status)) m.said = 'o.nopay';
   draw();
-  if (!m.said) poll.wake(); /* the order changed: the next read gives its state */
+  if (!m.said) poll.wake(); /* the order has changed; the next read gets its state */
 }
 
 translate();

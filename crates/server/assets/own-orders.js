@@ -1,20 +1,20 @@
-/* The orders that this buyer has in the sale, so that a new tab shows what is reserved and what is
-   left of the limit. A page reads them only for a buyer who has bought in this browser: a view of a
+/* This buyer's orders in the sale. So a new tab shows the reserved order and what is left of the
+   limit. A page reads them only if the buyer has bought in this browser, because a plain view of a
    sale must not read the store. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { learnOrders } from '/assets/sale-state.js';
 import { browser, tab } from '/assets/store.js';
 
-/* a page waits this long for the orders before it is shown without them */
+/* A page waits this long for the orders. Then it is shown without them. */
 const WAIT_MS = 1_500;
 const ORDERS_MAX = 50;
 
-/** The orders of the buyer of `m`; `draw()` shows the model. */
+/** Keeps the orders of the buyer in `m`. `draw()` shows the model. */
 export function ownOrders(m, draw) {
   const slot = name => name + '.' + m.id;
 
-  /** Reads them now: after an event about an order of another tab or device. */
+  /** Reads the orders now, after an event about an order from another tab or device. */
   async function read() {
     const buyer = m.token,
       answer = await getOrders(buyer, ORDERS_MAX);
@@ -26,12 +26,12 @@ export function ownOrders(m, draw) {
   }
   return {
     read,
-    /** Reads them before the page is shown. */
+    /** Reads the orders before the page is shown. */
     async readFirst() {
       if (!m.token || browser.get(slot('bought')) !== buyerOf(m.token)) return;
       await Promise.race([read(), new Promise(done => setTimeout(done, WAIT_MS))]);
     },
-    /** Reads one order again; a later state replaces "reserved". */
+    /** Reads one order again. A later state replaces "reserved". */
     async readOne(id) {
       const answer = await getOrder(m.token, id);
       if (answer.status === 200) {
@@ -42,12 +42,13 @@ export function ownOrders(m, draw) {
       }
       draw();
     },
-    /** This tab shows the order again after a reload; other tabs know that there is one. */
+    /** Remembers the order. This tab shows it after a reload, and other tabs know that it exists.
+       */
     remember(order) {
       tab.set(slot('order'), order.id);
       browser.set(slot('bought'), buyerOf(m.token));
     },
-    /** The buyer wants more: the order stays, and this tab no longer shows it. */
+    /** Puts the order aside, because the buyer wants to buy more. The order itself stays. */
     putAside() {
       if (m.order) tab.set(slot('again'), m.order.id);
       m.order = null;

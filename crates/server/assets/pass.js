@@ -1,18 +1,18 @@
-/* Purchase passes. A sale may require one for each purchase, in addition to the buyer's token. Pages
-   fetch them shortly before the start, at random times, so that the first second is left to
-   purchases. Later they are fetched with the purchase. */
+/* Purchase passes. A sale may require a pass for each purchase, in addition to the buyer's token.
+   Pages fetch passes shortly before the start, at random times, so that the first second is free
+   for purchases. After the start they fetch a pass together with the purchase. */
 import { askForPass } from '/assets/api.js';
 import { now } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
 
-/** Passes are to be had from this long before the start. */
+/** Passes are available from this long before the start. */
 export const EARLY_MS = 60_000;
-/** A pass that ends this soon is not relied on. */
+/** A pass with less time left than this is not used. */
 const SPARE_MS = 1_000;
 const slot = m => 'passes.' + m.id;
 
-/** The pass for an item that holds now, or will at the start; else null. */
+/** Returns the pass for an item that is valid now or at the start, or null. */
 export function passOf(m, item = m.item.id, t = now()) {
   const pass = m.passes[item];
   return pass && t < Date.parse(pass.expires_at) - SPARE_MS ? pass : null;
@@ -22,14 +22,14 @@ export function dropPass(m, item) {
   delete m.passes[item];
   write(m);
 }
-/** After a reload: the passes of this buyer. */
+/** Restores the passes of this buyer after a reload. */
 export function recallPasses(m) {
   const kept = tab.get(slot(m));
   m.passes = m.token && kept?.buyer === buyerOf(m.token) ? (kept.passes ?? {}) : {};
 }
 
-/** Asks for a pass, with the solved challenge and the access code if there are any; the answer.
-   What it says is kept. */
+/** Requests a pass, with the solved challenge and the access code if there are any. Stores the
+   pass, and returns the answer. */
 export async function fetchPass(m, item, solved = null) {
   const wish = { item, ...solved, ...(m.code && { access_code: m.code }) };
   const answer = await askForPass(m.token, m.id, wish);

@@ -1,6 +1,6 @@
 /* One press of the button, from the request to its final answer. A press has one Idempotency-Key,
-   which survives reloads and lost connections. So the request may be sent several times and creates
-   at most one order. */
+   which survives reloads and lost connections. So the page may send the request several times, and
+   at most one order results. */
 import { placeOrder, getOrder, random } from '/assets/api.js';
 import { jitter, now } from '/assets/clock.js';
 import { tab } from '/assets/store.js';
@@ -8,11 +8,11 @@ import { tab } from '/assets/store.js';
 const slot = sale => 'press.' + sale;
 const LOST_MIN_MS = 1_000,
   LOST_MAX_MS = 10_000;
-/** A press this close to the start is never too early: it goes again, with its key, until the
-   doors are open. */
+/** If a press comes this close to the start, it never counts as too early. The page repeats it with
+   its key until the sale is open. */
 const OPENING_MS = 5_000;
 
-/** A new press, written down before anything is sent. */
+/** Creates a press, and stores it before anything is sent. */
 export function newPress({ buyer, sale, item, units }) {
   const press = {
     key: random(),
@@ -27,7 +27,7 @@ export function newPress({ buyer, sale, item, units }) {
   tab.set(slot(sale), press);
   return press;
 }
-/** The press of this buyer that had no final answer when the page was left, or null. */
+/** Returns this buyer's press without a final answer from before the page was left, or null. */
 export function unfinishedPress(sale, buyer) {
   const press = tab.get(slot(sale));
   return press?.key && press.buyer === buyer ? press : null;
@@ -35,20 +35,20 @@ export function unfinishedPress(sale, buyer) {
 
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
-/** Sends the press and follows it to its end.
-    `pass(which)` returns the answer to a pass request (201 with the pass, or a refusal), or null if
-    no pass is required. `which` is `any`; or `new` if the last pass was not accepted; or `known` if
-    the press may have been sent before, so that its key alone may be enough.
-    `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or `offline`.
-    `rest(ms)` waits; an event ends the wait early. `hinted()` tells whether an event stream is open.
-    Returns `{ order }`, `{ code, problem }` (refused), `{ busy_secs, scope }` or `{ signin: true }`. */
+/** Sends the press and follows it to its final answer. Returns `{ order }`, `{ code, problem }` if
+   refused, `{ busy_secs, scope }` or `{ signin: true }`. `pass(which)` returns the answer to a pass
+   request, or null if no pass is required. `which` is `any`, or `new` if the last pass was not
+   accepted. It is `known` if the press may have been sent before, because its key alone may then be
+   enough. `tell(stage, { wait_ms })` reports `asking`, `queued`, `retrying` or `offline`.
+   `rest(ms)` waits, and an event ends the wait early. `hinted()` says whether an event stream is
+   open. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {
   const keep = () => tab.set(slot(press.sale), press);
   const end = verdict => {
     tab.drop(slot(press.sale));
     return verdict;
   };
-  /* Without a pass nothing is ordered, so what is said about it leaves nothing in doubt. */
+  /* Without a pass nothing is ordered. So a refusal of the pass leaves no doubt about the order. */
   const ask = async anew => {
     const let_in = await pass(anew ? 'new' : press.unsure ? 'known' : 'any');
     if (let_in && let_in.status !== 201) return { ...let_in, unsent: true };
@@ -65,7 +65,7 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
     anew = false;
 
     if (status === 0) {
-      /* whether it arrived is not known; the key makes asking again harmless */
+      /* It is not known whether the request arrived. The key makes a repeat harmless. */
       if (!answer.unsent) {
         press.unsure = true;
         keep();
@@ -99,11 +99,11 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
       tell('retrying', { wait_ms });
       await new Promise(done =>
         setTimeout(done, wait_ms),
-      ); /* as long as the server asked; no hint cuts it short */
+      ); /* waits as long as the server asked; no event ends this wait early */
       continue;
     }
     if (status === 404 && press.id && !strayed) {
-      /* should not happen; the key still finds the order */
+      /* This should not happen. The key still finds the order. */
       strayed = true;
       press.id = null;
       keep();

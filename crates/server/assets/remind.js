@@ -1,13 +1,13 @@
-/* Reaches a buyer who looks elsewhere. The tab's title and icon count down and change at the opening,
-   at the buyer's turn, and when a unit came back. A sound and a system notification follow only if
-   the buyer switched them on, on this page. */
+/* Gets the attention of a buyer who looks at another tab. The tab's title and icon count down. They
+   change at the opening, at the buyer's turn, and when a unit has come back. A sound and a system
+   notification follow only if the buyer switched them on, on this page. */
 import { origin } from '/assets/api.js';
 import { left } from '/assets/format.js';
 import { $, attr, put, text } from '/assets/words.js';
 import { starts } from '/assets/sale-state.js';
 
 const HOUR_MS = 3_600_000;
-/* the sound: notes in hertz, each this long */
+/* The sound: notes in hertz, each of this length. */
 const NOTES = [660, 880, 660],
   NOTE_SECS = 0.18;
 const ICON_PX = 64;
@@ -16,7 +16,7 @@ let audio = null,
   last = '',
   icon = '';
 
-/** Prepares the buttons; the calendar's link names the sale. */
+/** Prepares the buttons. The link of the calendar names the sale. */
 export function bindReminders(m) {
   attr($('#calendar'), 'href', `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics`);
   $('#calendar').hidden = !starts(m);
@@ -34,7 +34,7 @@ export function bindReminders(m) {
   };
 }
 
-/** Called with each drawing of the page. */
+/** Updates the reminders. The page calls this each time it draws. */
 export function remind(m, scene, deal, t, turn) {
   const opens = starts(m),
     soon = scene === 'before' && opens && opens - t < HOUR_MS ? opens - t : 0,
@@ -65,8 +65,8 @@ export function remind(m, scene, deal, t, turn) {
   last = news;
 }
 
-/* The icon: the number of minutes, or in the last minute of seconds; filled when the buyer can
-   act. */
+/* Draws the icon with the number of minutes, or of seconds in the last minute. The icon is filled
+   when the buyer can act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
   if (wanted === icon) return;

@@ -1,19 +1,19 @@
-/* The waiting room: the buyer's position, and its changes. Visitors who arrive before the start are
-   shuffled; later visitors follow them. The position belongs to the buyer, so a reload or another
-   device finds it again. Events update it; without events the page polls slowly. */
+/* The waiting room: the buyer's position and its changes. A draw shuffles the visitors who arrive
+   before the start, and later visitors follow them. The position belongs to the buyer, so a reload
+   or another device finds it again. Events update it. Without events the page polls slowly. */
 import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
 import { tab } from '/assets/store.js';
 
-/* a place for the draw is taken at a random moment of the last ten minutes, or of the first
-   seconds here */
+/* A page takes its position for the draw at a random moment: in the last ten minutes before the
+   start, or in the first seconds of a later visit. */
 const EARLY_MS = 600_000;
 const LAST_MS = 1_000; /* a turn with less time left counts as over */
 const SETTLE_MS = 3_000; /* the result of the draw is read within this time after the start */
 
-/** The position of the buyer of `m`. `changed()` is called after each change; `streaming()` tells
-    whether the event stream is open. */
+/** Keeps the position of the buyer in `m`. `changed()` is called after each change. `streaming()`
+   says whether the event stream is open. */
 export function waitingRoom(m, { changed, streaming }) {
   const slot = 'room.' + m.id,
     pause = pauser();
@@ -38,7 +38,7 @@ export function waitingRoom(m, { changed, streaming }) {
     changed();
     if (!watching) watch();
   }
-  /** Drops the position. A turn that was not used in time ends it. */
+  /** Drops the position. A turn that was not used in time ends this way. */
   function drop() {
     m.lapsed = m.room?.state === 'admitted';
     m.room = null;
@@ -46,7 +46,7 @@ export function waitingRoom(m, { changed, streaming }) {
     tab.drop(slot + '.first');
     changed();
   }
-  /** Gives the position up. */
+  /** Leaves the waiting room. */
   async function leave() {
     clearTimeout(entering);
     entering = 0;
@@ -67,7 +67,7 @@ export function waitingRoom(m, { changed, streaming }) {
     let answer = await enterRoom(m.token, m.id);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
-      /* a turn that is about to end gives no new position */
+      /* A turn that is about to end gives no new position. */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id);
     }
@@ -85,7 +85,7 @@ export function waitingRoom(m, { changed, streaming }) {
     const most = back ? 1_000 : Math.min(4_000, wait / 2),
       delay =
         wait > EARLY_MS && !back ? jitter(wait - EARLY_MS, wait - EARLY_MS / 2) : jitter(0, most);
-    if (delay > 3_600_000) return; /* decided again by a later status */
+    if (delay > 3_600_000) return; /* a later status decides again */
     entering = setTimeout(async () => {
       const answer = back ? await look() : await enter();
       if (answer.status === 0 || answer.status === 429 || answer.status >= 500)
@@ -104,7 +104,7 @@ export function waitingRoom(m, { changed, streaming }) {
       const before = heard,
         answer = await getPlace(m.token, m.id);
       if (heard !== before)
-        continue; /* an event arrived meanwhile: only another read tells which is newer */
+        continue; /* an event has arrived; only another read shows which is newer */
       if (hasLeft) return answer;
       if (answer.status === 200) take(answer.data);
       else if (answer.status === 404) drop();

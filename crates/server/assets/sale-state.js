@@ -1,16 +1,16 @@
-/* The model of the sale page, and the state that follows from it. No code here touches the page or
-   the network. The *scene* is the state of the sale (before, open, ended, …). The *deal* is what
-   this buyer can do. */
+/* The model of the sale page, and the state that follows from the model. This code touches neither
+   the page nor the network. The *scene* is the state of the sale (before, open, ended, …). The
+   *deal* is the step that this buyer can take. */
 import { now } from '/assets/clock.js';
 import { EARLY_MS, passOf } from '/assets/pass.js';
 import { claimsOf } from '/assets/who.js';
 
-/** One press per interval, to keep the page calm; the server enforces its own limits. */
+/** The page accepts one press in this interval, to stay calm. The server has its own limits. */
 export const CALM_MS = 10_000;
-/** How long after the start the page believes its clock before it believes a status that still
-   says "not started". */
+/** For this long after the start, the page believes its clock and not a status that still says "not
+   started". */
 const OPENING_MS = 3_000;
-/** A status older than this is shown with its time. */
+/** The page shows the time of a status that is older than this. */
 export const OLD_MS = 20_000;
 
 export const model = {
@@ -21,21 +21,21 @@ export const model = {
   token: null,
   sign_in_url: null,
   status: null /* the newest answer or event */,
-  seen_ms: 0 /* server time when it came */,
+  seen_ms: 0 /* server time at which the newest answer or event came */,
   offline: false,
   press: null /* the press without a final answer */,
-  stage: null /* how far it is: asking, queued, retrying, offline */,
-  retry_ms: 0 /* server time of its next try */,
+  stage: null /* the stage of the press: asking, queued, retrying, offline */,
+  retry_ms: 0 /* server time of the press's next attempt */,
   order: null /* the order that the last press got, until the buyer asks for more */,
   came: null /* the id of the order that a waitlist entry became */,
   calm_ms: 0 /* server time until which the button rests after a press */,
-  busy_ms: 0 /* server time until which the server asked to be left alone */,
-  scope: null /* whose limit that was: buyer, ip, interface */,
+  busy_ms: 0 /* server time until which the server asked for no requests */,
+  scope: null /* the scope of the exceeded limit: buyer, ip, interface */,
   why: null /* { name, …values } of the last refusal */,
   passes: {} /* item id → { pass, item, valid_from, expires_at } */,
   code: null /* the access code that the buyer typed */,
-  barred: null /* { name } of what keeps this buyer out: members, level, blocked */,
-  /* the position in the waiting room: { state, position, first, estimate: {…}, until_ms } */
+  barred: null /* { name } of the reason why this buyer may not buy: members, level, blocked */,
+  /* The position in the waiting room: { state, position, first, estimate: {…}, until_ms } */
   room: null,
   roomStuck: false /* the request to leave the waiting room failed */,
   lapsed: false /* this buyer's turn ended unused */,
@@ -54,7 +54,7 @@ export const starts = m => timeOf(m, 'starts_at');
 export const ends = m => timeOf(m, 'ends_at');
 export const row = m => m.status?.items?.find(r => r.item === m.item.id) ?? {};
 
-/** before | due | live | out | sold | paused | ended */
+/** Returns the scene: before | due | live | out | sold | paused | ended */
 export function sceneOf(m, t = now()) {
   const { status } = m,
     { state } = row(m),
@@ -75,7 +75,8 @@ export function sceneOf(m, t = now()) {
   return state === 'sold_out' ? 'sold' : state === 'held_out' ? 'out' : 'live';
 }
 
-/** The most units in one purchase: the limit, less the units that a refusal named as used. */
+/** Returns the most units in one purchase: the limit without the units that a refusal called used.
+   */
 export function most(m) {
   const limit = m.item.limit_per_buyer ?? 1,
     { used = 0 } = m.share[m.item.id] ?? {};
@@ -86,7 +87,7 @@ export const atLimit = m => {
   return !!s && s.used >= s.limit;
 };
 
-/* ----- the front door: its requirements, and those that this buyer has not met ----- */
+/* ----- the front door: its requirements, and those that this buyer does not meet ----- */
 
 const OPEN_DOOR = {
   pass: 'off',
@@ -97,26 +98,28 @@ const OPEN_DOOR = {
   access_codes: 'off',
 };
 const CHECK_SPREAD_MS = 18_000;
-/** A turn is over when the server says so; the page asks when its own clock says so. Without an
-    answer for this long, the page's clock decides. */
+/** A turn is over when the server says so. The page asks when its own clock shows the end. If no
+   answer comes within this time, the page's clock decides. */
 const TURN_SLACK_MS = 10_000;
-/** The requirements of the sale: the status's own object, so that a refusal can change it. */
+/** Returns the sale's requirements. It is the status's own object, so that a refusal can change it.
+   */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
 }
-/** Whether a pass requires a check. */
+/** Returns whether a pass requires a check. */
 export const needsCheck = m => frontOf(m).challenge !== 'off';
-/** When the check is offered: a random moment for each visitor. */
+/** Returns the time from which the check is offered. It is a random moment for each visitor. */
 export const checkFrom = m => starts(m) - EARLY_MS + 2_000 + m.spread * CHECK_SPREAD_MS;
-/** Why this buyer cannot take part, or null. The token has the shop's claims about the buyer. */
+/** Returns why this buyer may not buy, or null. The token has the shop's claims about the buyer. */
 export function barredOf(m) {
   const front = frontOf(m),
     { member = false, level = 0 } = claimsOf(m.token);
   if (m.barred) return m.barred.name;
   return front.members_only && !member ? 'members' : level < front.min_level ? 'level' : null;
 }
-/** Whether this buyer may get a pass: there is no waiting room, or it has admitted them. */
+/** Returns whether this buyer may get a pass. A waiting room, if there is one, must admit the
+   buyer. */
 export const isIn = (m, t = now()) =>
   frontOf(m).waiting_room === 'off' ||
   (frontOf(m).waiting_room === 'auto' && !m.room) ||
@@ -125,7 +128,7 @@ export const isAdmitted = (m, t = now()) =>
   frontOf(m).waiting_room !== 'off' &&
   m.room?.state === 'admitted' &&
   !(m.room.until_ms && t >= m.room.until_ms + TURN_SLACK_MS);
-/** The step that comes before buying: members | level | blocked | waiting | gone | join | code |
+/** Returns the step before buying: members | level | blocked | waiting | gone | join | code |
    check, or null. */
 function stepOf(m, scene, t) {
   const front = frontOf(m),
@@ -145,7 +148,7 @@ function stepOf(m, scene, t) {
   return null;
 }
 
-/** The key of the texts of button, title and text in the copy. */
+/** Returns the key in the copy for the texts of the button and of the two lines under it. */
 export function dealOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
   if (m.press && m.stage) return m.stage;
@@ -169,23 +172,23 @@ export function dealOf(m, scene, t = now()) {
   if (t < m.calm_ms) return 'cooldown';
   return stepOf(m, scene, t) ?? 'live';
 }
-/** Whether this buyer may join the waitlist. Buyers in the waiting room are admitted from there
+/** Returns whether this buyer may join the waitlist. Buyers in the waiting room must be admitted
    first. */
 export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
 
-/* What the waitlist answers where joining it again would change nothing. */
+/* Answers of the waitlist after which joining again would change nothing. */
 const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
-/** Whether the button joins the waitlist. */
+/** Returns whether the button joins the waitlist. */
 export const canWaitlist = (m, deal, t = now()) =>
   deal === 'heldout' &&
   mayJoinWaitlist(m) &&
   !m.waitlistBusyItem &&
   t >= m.busy_ms &&
   !(m.waitlistError?.item === m.item.id && CLOSED_WAITLIST.includes(m.waitlistError.name));
-/** Whether the buyer's orders, with the one that is shown, use the whole limit. */
+/** Returns whether the buyer's orders use up the limit, including the order on the page. */
 export const usedUp = m => atLimit(m) || (m.order?.units ?? 0) >= (m.item.limit_per_buyer ?? 1);
 
-/** The variant of a deal's texts, or null. */
+/** Returns the variant of a deal's texts, or null. */
 export function shadeOf(m, deal, t = now()) {
   if (deal === 'heldout' && m.waitlistBusyItem) return 'joining';
   if (deal === 'heldout' && m.barred) return m.barred.name;
@@ -228,8 +231,8 @@ export function shadeOf(m, deal, t = now()) {
   return null;
 }
 
-/** Learns what this buyer already has in this sale, from their newest orders: how much of each
-    limit is used, and the order that is shown on the page. Returns that order, or null. */
+/** Takes this buyer's newest orders in the sale. They show how much of each limit is used, and
+   which order the page shows. Returns that order, or null. */
 export function learnOrders(m, orders) {
   const mine = orders.filter(o => o.sale === m.id && ['reserved', 'paid'].includes(o.state));
   for (const item of m.sale.items) {
@@ -241,7 +244,7 @@ export function learnOrders(m, orders) {
   return here.find(o => o.state === 'reserved') ?? (atLimit(m) ? (here[0] ?? null) : null);
 }
 
-/** Applies a refusal to the model. It is newer than any status, so it changes the status. */
+/** Applies a refusal to the model. A refusal is newer than any status, so it changes the status. */
 export function learn(m, code, problem, press) {
   const r = m.status?.items?.find(i => i.item === press.item);
   m.why = { name: 'cooldown' };

@@ -1,9 +1,9 @@
-/* The stock line and the bar of a sale's page. */
+/* Shows the stock line and the bar of a sale's page. */
 import { $, text, put, attr } from '/assets/words.js';
 import { time } from '/assets/format.js';
 import { OLD_MS, row } from '/assets/sale-state.js';
 
-/* In the queue the bar shows how far this buyer has moved up. */
+/* Shows how far this buyer has moved up in the queue, in place of the stock. */
 function showProgress(m, deal, stock) {
   const { position, first } = m.room ?? {};
   if (deal !== 'waiting' || !position || !first) return false;
@@ -16,7 +16,7 @@ function showProgress(m, deal, stock) {
   return true;
 }
 
-/* Without counts only the text is shown; a count is never guessed. */
+/* Shows the stock. Without counts it shows only the text, and never guesses a count. */
 export function showStock(m, scene, deal, t) {
   const r = row(m),
     counted = Number.isInteger(r.count) && Number.isInteger(r.remaining);

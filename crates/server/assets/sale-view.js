@@ -1,4 +1,4 @@
-/* Shows the sale page's model. Each state fills the same slots, so that nothing jumps. */
+/* Shows the model of the sale page. Each state fills the same elements, so that nothing jumps. */
 import { claimsOf } from '/assets/who.js';
 import { $, text, has, put, attr, announce, countAloud, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
@@ -18,7 +18,7 @@ import {
 } from '/assets/sale-state.js';
 import { showStock } from '/assets/sale-stock.js';
 
-/* The picture, the pill and its tone. */
+/* The picture of each scene, and its label with the tone. */
 const scenes = {
   before: { light: 'before', pill: 'before' },
   due: { light: 'before', pill: 'soon' },
@@ -28,8 +28,8 @@ const scenes = {
   paused: { light: 'low', pill: 'paused', tone: 'warn' },
   ended: { light: 'off', pill: 'ended' },
 };
-/* The button's mode, whether units may be chosen, and the second action: `act` runs on this page,
-   `see` opens another page. */
+/* For each deal, the mode of the button, whether the buyer may choose units, and the second action.
+   `act` runs on this page, and `see` opens another page. */
 const deals = {
   before: { mode: 'wait', pick: true },
   due: { mode: 'wait', pick: true },
@@ -73,13 +73,13 @@ const verdicts = [
   'gone',
   'blocked',
 ];
-/* letters, a Chinese character counting as two; longer ones are set smaller, so that the button
-   stays in view */
+/* The length of a long title. A Chinese character counts as two letters. A longer title is set
+   smaller, so that the button stays in view. */
 const LONG_TITLE = 28;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
   go = $('#go');
-const steps = ['check', 'code', 'waiting']; /* passing one of these is announced, too */
+const steps = ['check', 'code', 'waiting']; /* announced when the buyer has done them */
 const HOUR_MS = 3_600_000;
 const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
 let shown = '',
@@ -113,7 +113,7 @@ export function showItem(m) {
     input.checked = input.value === item.id;
 }
 
-/** The picker, when the sale has several items. */
+/** Shows the choice of an item, if the sale has several. */
 export function showItems(m, choose) {
   $('#items').hidden = m.sale.items.length < 2;
   $('#items-list').replaceChildren(
@@ -172,8 +172,8 @@ function values(m, deal, t) {
     s: Math.max(0, Math.ceil((until - t) / 1000)),
   };
 }
-/* A refusal has its own title and text while the button rests; the button's words stay those of
-   the state. */
+/* Returns the texts of a deal. While the button rests after a refusal, the refusal has its own
+   title and text. The button keeps the words of the state. */
 function wordsOf(m, deal, part) {
   const shade = shadeOf(m, deal);
   if (shade && has(`${shade}.${part}`)) return `${shade}.${part}`;
@@ -187,9 +187,9 @@ function wordsOf(m, deal, part) {
   return `${deal}.${part}`;
 }
 
-/* The clock's words where no time is awaited. */
+/* The words of the clock if the page waits for no time. */
 const STATE_WORDS = { out: 'clock.out', sold: 'clock.soldout', paused: 'clock.paused' };
-/* Whether it is this buyer's turn. */
+/* Returns whether it is this buyer's turn. */
 const inTurn = (m, scene, deal, t) =>
   ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) &&
   scene !== 'before' &&
@@ -215,7 +215,7 @@ function showClock(m, scene, deal, t) {
     label = 'turn';
     digits = left(m.room.until_ms - t);
   }
-  /* the button shows another text */
+  /* The button shows another text. */
   else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) {
     label = 'in';
     digits = left(opens - t);
@@ -226,7 +226,7 @@ function showClock(m, scene, deal, t) {
     label = closes && closes <= t ? 'ended' : 'state';
     digits = closes && closes <= t ? moment(closes) : text('clock.shut');
   } else if (['paused', 'sold'].includes(scene)) {
-    /* the state itself: there is no time to wait for */
+    /* The clock shows the state itself, because there is no time to wait for. */
   } else if (closes) {
     label = 'live';
     digits = left(closes - t);
@@ -237,7 +237,8 @@ function showClock(m, scene, deal, t) {
   put($('#clock-label'), text('clock.' + label));
   put($('#clock'), digits);
   put($('#server'), time(t) + ' ' + zone(t));
-  /* the whole date of the time that matters now, in the visitor's zone and in the shop's */
+  /* This is the whole date of the time that matters now, in the visitor's zone and in the shop's
+     zone. */
   const key = scene === 'before' || scene === 'due' ? 'opens' : closes ? 'closes' : 'opened',
     whole = key === 'closes' ? closes : opens,
     shop = whole ? shopTime(whole, site.time_zone) : null;
@@ -283,7 +284,7 @@ function showButton(m, deal, t, v) {
   }
   attr(buy, 'aria-disabled', mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
-  /* it is in the same position */
+  /* The new button is in the same position. */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 
@@ -311,8 +312,8 @@ function showUnits(m, pick) {
   }
 }
 
-/** Draws the page from the model; cheap enough for four calls a second. Returns the deal that it
-    shows. */
+/** Draws the page from the model. It is fast enough for four calls a second. Returns the deal that
+   it shows. */
 export function show(m) {
   const t = now(),
     scene = sceneOf(m, t),
@@ -343,7 +344,7 @@ export function show(m) {
   const act = $('#act'),
     see = $('#see'),
     hadAct = document.activeElement === act;
-  /* a token's claims do not change */
+  /* The claims of a token do not change. */
   act.hidden =
     !plan.act ||
     (plan.act === 'anew' && !m.barred) ||

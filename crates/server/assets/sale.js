@@ -1,5 +1,5 @@
 /* The sale page: reads the sale once, polls its status slowly, and turns a press into one request.
-   The page is the same file for every visitor; its address names the sale. */
+   The page is the same file for every visitor, and its address names the sale. */
 import { $, announce, put, ready, signInUrl, site, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { getSale, getStatus, idInAddress, random, writtenSale } from '/assets/api.js';
@@ -24,15 +24,15 @@ import { bindReminders } from '/assets/remind.js';
 import { show, showItem, showItems } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
-/* the event stream is opened at a random moment of the last ten minutes */
+/* The page opens the event stream at a random moment in the last ten minutes before the start. */
 const STREAM_EARLY_MS = 600_000;
 const QUIET_MS = 60_000; /* no polling in the last minute before the start */
-/* after a gap in the stream, the status is requested at a random moment of this time */
+/* After a gap in the stream, the page requests the status at a random moment within this time. */
 const GAP_MS = 3_000;
-const CACHED_MS = 2_000; /* an answer that caches share may be this old */
-/* if a status differs from the clock by more than this, the clock is set again */
+const CACHED_MS = 2_000; /* a shared answer from a cache may be this old */
+/* If a status differs from the clock by more than this, the page sets the clock again. */
 const CLOCK_OFF_MS = 5_000;
-/* how often an order is read again after its time to pay, until its state says so */
+/* After the time to pay, the page reads an order this often until its state has changed. */
 const REREAD_MS = 5_000;
 
 const poll = pauser(),
@@ -52,16 +52,16 @@ const draw = () => {
   }
 };
 const scene = () => sceneOf(m);
-/* the front door and the waitlist; null until the sale is known */
+/* The front door and the waitlist. They are null until the sale is known. */
 let door = null,
   waitlist = null;
 const mine = ownOrders(m, draw);
 
 /* ----- the sale's status ----- */
 
-/* All pages request the server's version, so that one cached answer serves them all. A random
-   version gets an answer that no cache has: once before the start, after an absence, and when the
-   clock must be set. */
+/* Reads the status. All pages request the server's version, so that one cached answer serves all of
+   them. A random version avoids all caches. The page uses one before the start, after an absence,
+   and to set the clock. */
 async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;
@@ -74,7 +74,7 @@ async function refresh() {
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    /* the device may have slept */
+    /* The device may have slept. */
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {
@@ -101,8 +101,8 @@ function be(token) {
   if (m.status) door.plan();
 }
 
-/** The time until the next status request. It is random, so that thousands of pages never ask at
-    the same moment. */
+/** Returns the time until the next status request. It is random, so that thousands of pages never
+   send their requests at the same moment. */
 function pace_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);
@@ -111,11 +111,11 @@ function pace_ms() {
       const wait = opens ? opens - now() : Infinity;
       if (wait > QUIET_MS + 30_000) {
         const rest = Math.min(jitter(30_000, 60_000), wait - QUIET_MS);
-        /* the last request before the start sets the clock exactly */
+        /* The last request before the start sets the clock exactly. */
         fresh ||= wait - rest <= QUIET_MS + 30_000;
         return rest;
       }
-      /* after the start older answers are useless: all pages request the same new version */
+      /* After the start, older answers are useless. All pages request the same new version. */
       turn = '-open';
       return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
     }
@@ -141,7 +141,7 @@ async function watch() {
   for (;;) {
     const retry_secs = await refresh();
     if (!m.token && site.guest) be(await identify());
-    /* no event ends this wait early */
+    /* No event ends this wait early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden && !m.press)
@@ -151,8 +151,8 @@ async function watch() {
   }
 }
 
-/* The stream needs a signed-in buyer. It is opened before the start, spread over minutes, and never
-   at the start itself. */
+/* Opens the event stream of a signed-in buyer. Pages open it before the start, spread over minutes,
+   and never at the start itself. */
 function follow() {
   if (!m.token || stream || streaming || scene() === 'ended') return;
   const wait = scene() === 'before' ? (starts(m) ?? Infinity) - now() : 0;
@@ -162,7 +162,7 @@ function follow() {
     : wait > QUIET_MS
       ? jitter(Math.max(0, wait - STREAM_EARLY_MS), wait - QUIET_MS / 2)
       : jitter(0, Math.max(4_000, wait / 2));
-  if (delay > 3_600_000) return; /* decided again by a later status */
+  if (delay > 3_600_000) return; /* a later status decides again */
   streaming = setTimeout(openStream, delay);
 }
 function openStream() {
@@ -198,7 +198,7 @@ function openStream() {
         }
         waitlist.hear(order);
         if (m.order && order?.id === m.order.id) mine.readOne(m.order.id);
-        /* an order of another tab or device */
+        /* The order comes from another tab or device. */
         else if (!m.press && order?.sale === m.id) mine.read();
         if (['cancelled', 'expired', 'refunded'].includes(order?.state) && m.share[order.item]) {
           delete m.share[order.item];
@@ -217,8 +217,8 @@ function closeStream() {
 
 /* ----- the press ----- */
 
-/* An event about this press may arrive before the answer that names its id. Then the next wait is
-   skipped once. */
+/* Waits. An event about this press may arrive before the answer with the press's id. Then the next
+   wait is skipped once. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;
@@ -297,7 +297,7 @@ function onPress(event) {
   send();
 }
 
-/** A returned unit became this buyer's order: the page shows it, as after a press. */
+/** Shows the order that this buyer got for a returned unit, as after a press. */
 function served(order) {
   if (order.item !== m.item?.id) return; /* the list of orders shows it */
   m.order = order;
@@ -308,8 +308,8 @@ function served(order) {
   poll.wake();
   draw();
 }
-/** After a reload: continues a press without an answer, with its key. Otherwise shows the last
-    order. */
+/** Continues after a reload. A press without an answer is sent again with its key. Otherwise the
+   page shows the last order. */
 function resume() {
   const buyer = m.token && buyerOf(m.token),
     open = m.token && unfinishedPress(m.id, buyer);
@@ -381,7 +381,7 @@ function bind() {
     if (!document.hidden) wake();
   });
 }
-/* After an absence or a lost connection: ask at once, with a new version, which also sets the
+/* Requests a status at once after an absence or a lost connection. The new version also sets the
    clock again. */
 function wake() {
   fresh = true;
@@ -393,7 +393,7 @@ function wake() {
 
 /* ----- the page itself ----- */
 
-/** Shows that there is no such sale, or no connection yet. */
+/** Shows that there is no such sale, or that there is no connection yet. */
 function lost(why) {
   $('#sale').hidden = true;
   $('#lost').hidden = false;
@@ -433,7 +433,7 @@ async function load() {
       ),
     );
   }
-  /* A cached answer is good enough for the clock, except shortly before the start. */
+  /* A cached answer is exact enough for the clock, except shortly before the start. */
   if (!m.status.started && starts(m) && starts(m) - now() <= QUIET_MS + 30_000) {
     fresh = true;
     await refresh();
@@ -441,7 +441,7 @@ async function load() {
   $('#lost').hidden = true;
   $('#sale').hidden = false;
 }
-/* Four times a second, and exactly at the start: the button wakes on time. */
+/* Runs four times a second, and exactly at the start, so that the button turns on in time. */
 function tick() {
   draw();
   if (

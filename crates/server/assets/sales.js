@@ -1,4 +1,4 @@
-/* The list of sales and, for a known buyer, of the buyer's orders. */
+/* The list of sales and, for a known buyer, the list of the buyer's orders. */
 import { $, put, ready, site, text, translate, announce } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { moment, money, when } from '/assets/format.js';
@@ -7,9 +7,10 @@ import { identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 
 const ORDERS_MAX = 50;
-/* the search and its button appear where there are more sales than a screen shows */
+/* If there are at least this many sales, the page shows the search and its button. */
 const SEARCH_FROM = 12;
-/* after a gap in the stream, the orders are read again at a random moment of this time */
+/* After a gap in the stream, the page reads the orders again at a random moment within this time.
+   */
 const GAP_MS = 3_000;
 const tones = { open: 'live', out: 'warn', paused: 'warn' };
 const lights = {
@@ -28,7 +29,7 @@ function make(tag, className, words = '') {
   el.textContent = words;
   return el;
 }
-/* A small door, drawn from nodes: its light tells the phase, as on the sale page. */
+/* Draws a small door from elements. Its light shows the phase, as on the sale page. */
 function door(light) {
   const svg = (name, attributes) => {
     const el = document.createElementNS('http://www.w3.org/2000/svg', name);
@@ -81,15 +82,16 @@ function pictureOf(sale, light) {
   return img;
 }
 
-/* The state of a sale for its card: its phase, or of an open sale what the items have left. */
+/* Returns the state of a sale for its card: its phase or, for an open sale, the state of its stock.
+   */
 function stateOf({ status }) {
   if (status.phase !== 'open') return status.phase;
   const all = states =>
     status.items.length > 0 && status.items.every(item => states.includes(item.state));
   return all(['sold_out']) ? 'sold' : all(['sold_out', 'held_out']) ? 'out' : 'open';
 }
-/* Sales that can be bought first, then sales that open next, then the others; within a group the
-   newest first, as in the list. */
+/* The order of the groups: sales that can be bought, then sales that open next, then the others. In
+   each group the newest sale comes first. */
 const ranks = ['open', 'out', 'paused', 'scheduled', 'sold', 'closed'];
 function inOrder(sales) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
@@ -102,7 +104,7 @@ function inOrder(sales) {
         : 0),
   );
 }
-/* The price of the only item, or the lowest price. */
+/* Returns the price of the only item, or the lowest price. */
 function priceOf({ items }) {
   const cheapest = items.reduce((a, b) => (b.price.amount_minor < a.price.amount_minor ? b : a));
   const price = money(cheapest.price);
@@ -137,7 +139,7 @@ function saleTicket({ sale, state }) {
     picture: pictureOf(sale, lights[state]),
   });
 }
-/* One row of the list: an order, its state and its action. */
+/* Creates one row of the list: an order, its state and its action. */
 function orderWords({ state, pay_by, paid_at, ended_at, amount }) {
   const at = iso => (iso ? moment(Date.parse(iso), false) : '');
   const v = { sum: money(amount), by: at(pay_by), at: at(state === 'paid' ? paid_at : ended_at) };
@@ -176,7 +178,8 @@ async function learnSales(orders) {
   for (const [id, sale] of await Promise.all(ids.map(async id => [id, (await getSale(id)).data])))
     sold.set(id, sale);
 }
-/* The newest orders, read again after each event about one of them; older ones on request. */
+/* The newest orders are read again after each event about one of them. The page reads older ones
+   only on request. */
 let older = [],
   next = null;
 async function showOrders(mine) {
@@ -203,7 +206,7 @@ async function showOrders(mine) {
   return orders;
 }
 const isUnpaid = order => order.state === 'reserved' && Date.parse(order.pay_by) > now();
-/* Unpaid orders come first, and stand above the sales. */
+/* Shows unpaid orders first, above the sales. */
 function drawOrders(orders) {
   $('#main').classList.toggle('has-unpaid', orders.some(isUnpaid));
   const ids = new Set(orders.map(order => order.id)),
@@ -219,7 +222,7 @@ function drawOrders(orders) {
       ?.focus({ preventScroll: true });
   $('#older').hidden = !next;
 }
-/** Refreshes the list of orders while some of them may change soon. */
+/** Reads the orders again while some of them may change soon. */
 async function watchOrders(mine) {
   const poll = pauser();
   let stream = null;
@@ -243,14 +246,14 @@ async function watchOrders(mine) {
     );
     await new Promise(done =>
       setTimeout(done, jitter(200, 500)),
-    ); /* several events cause one read */
+    ); /* several events cause only one read */
     if (document.hidden)
       await new Promise(seen =>
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
   }
 }
-/* The sales that are shown, and the cursor of the next page. */
+/* The sales on the page, and the cursor of the next page. */
 let listed = [],
   rest = null;
 function drawSales() {
@@ -268,7 +271,7 @@ async function showSales() {
     if (answer.status === 200) {
       listed = answer.data.sales ?? [];
       rest = answer.data.next_cursor ?? null;
-      /* the newest status was made last */
+      /* The newest status was rendered last. */
       const made = Math.max(...listed.map(sale => Date.parse(sale.status.server_time)));
       if (listed.length) setClock(new Date(made).toISOString(), answer.sent - 1_000, answer.got);
       else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
@@ -307,7 +310,7 @@ translate();
 document.title = text('l.title') + (site.shop ? ' – ' + site.shop : '');
 await showSales();
 ready();
-/* A guest of a demonstration gets an identity on a sale's page; here only a known buyer has
-   orders. */
+/* In a demonstration, a guest gets an identity on the page of a sale. On this page only a known
+   buyer has orders. */
 const mine = token() && (await identify());
 if (mine) await watchOrders(mine);

@@ -1,5 +1,5 @@
-/* The sandbox's checkout: one button for each possible outcome of a payment. The address is the only
-   credential. */
+/* The sandbox's checkout, with one button for each possible outcome of a payment. The address is
+   the only credential. */
 import { $, announce, attr, put, ready, site, text, translate } from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money } from '/assets/format.js';
@@ -21,7 +21,7 @@ const AFTER = ['return', 'dispute'];
 const session = location.pathname.split('/')[3] ?? '';
 const m = { desk: null, state: 'far', busy: false, failed: false, barred: false };
 
-/** One request; a request without an answer returns status 0. */
+/** Sends one request. If a request gets no answer, it returns status 0. */
 async function call(method, what) {
   const sent = performance.now();
   try {
@@ -39,8 +39,8 @@ async function call(method, what) {
     return 0;
   }
 }
-/** The shop's page to which the buyer returns. `what` only chooses its text, like the two return
-    addresses of a real provider. */
+/** Returns the shop's page to which the buyer goes back. `what` only chooses the page's text, like
+   the two return addresses of a real provider. */
 function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);
   if (!['http:', 'https:'].includes(url.protocol)) return '/';

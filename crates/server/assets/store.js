@@ -1,5 +1,5 @@
-/* The browser's storage as small JSON values. If storage is refused (private windows, strict
-   settings), values last as long as the page: all works, but a reload loses them. */
+/* Stores small JSON values in the browser. If the browser refuses storage, as in private windows,
+   the values last only as long as the page. Everything else works. */
 function over(name) {
   const spare = new Map();
   const area = () => {
@@ -22,7 +22,7 @@ function over(name) {
       try {
         area().setItem('doorbuster.' + key, JSON.stringify(value));
       } catch {
-        /* kept in `spare` */
+        /* The value is kept in `spare`. */
       }
     },
     drop(key) {
@@ -30,12 +30,12 @@ function over(name) {
       try {
         area().removeItem('doorbuster.' + key);
       } catch {
-        /* nothing was kept */
+        /* There is no value to delete. */
       }
     },
   };
 }
-/** This tab, over reloads. */
+/** The storage of this tab. It survives reloads. */
 export const tab = over('sessionStorage');
-/** This browser, over tabs. */
+/** The storage of this browser. All its tabs share it. */
 export const browser = over('localStorage');

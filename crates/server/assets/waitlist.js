@@ -1,6 +1,7 @@
-/* The waitlist of an item that is held out: joining, the position, leaving, and the order that the
-   entry becomes. The entry belongs to the buyer. This browser stores that there is one; on another
-   device the same button finds it. Events update it; without events the page polls slowly. */
+/* The waitlist of an item: joining, the position, leaving, and the order that the entry becomes.
+   The entry belongs to the buyer. This browser remembers that there is an entry, and on another
+   device the same button finds it. Events update the position. Without events the page polls
+   slowly. */
 import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
@@ -8,22 +9,22 @@ import { buyerOf } from '/assets/who.js';
 import { learn } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
-/* "leave" appears where "join" was: the second click of a double click must not leave */
+/* "Leave" appears in the place of "join". The second click of a double click must not leave. */
 const CALM_MS = 1_000;
 const TRIES = 4,
-  AGAIN_MS = 1_000; /* a request without an answer goes again with its key, so often */
+  AGAIN_MS = 1_000; /* a request without an answer is sent again with its key, this often */
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
-/** The waitlist entries of the buyer of `m` in this sale. `door` is the front door; `draw()` shows
-    the model; `reread()` requests the status; `streaming()` tells whether the event stream is open;
-    `served(order)` takes the order that an entry became. */
+/** Keeps the waitlist entries of the buyer in `m` in this sale. `door` is the front door. `draw()`
+   shows the model, and `reread()` requests the status. `streaming()` says whether the event stream
+   is open. `served(order)` takes the order that an entry became. */
 export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
   const slot = 'waitlist.' + m.id,
     pause = pauser();
   let watching = false,
     calm_ms = 0;
 
-  /* The items for which this buyer has a waitlist entry, with the entry's id. */
+  /* Returns the items for which this buyer has a waitlist entry, with the entry's id. */
   const known = () => {
     const kept = browser.get(slot);
     return kept?.buyer === buyerOf(m.token) ? kept.places : {};
@@ -48,7 +49,7 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     m.waitlistError = why && { item, name: why };
     draw();
   }
-  /** Applies the end of an entry: it became an order, or nothing. */
+  /** Applies the end of an entry, which became an order or nothing. */
   function end(item, order) {
     drop(item, order.state === 'refused' && order.code !== 'left' ? order.code : null);
     if (order.state !== 'refused') served(order);
@@ -56,8 +57,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
 
   /* ----- joining and leaving ----- */
 
-  /** Handles a press of the button. The front door's requirements come first; then the rest follows
-      by itself. */
+  /** Handles a press of the button. The front door's requirements come first. Then the other steps
+     follow by themselves. */
   async function join(item = m.item.id) {
     if (m.waitlistBusyItem) return;
     Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });
@@ -105,8 +106,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     door.refused(answer);
     if (status === 401 || status === 429 || status >= 500 || !door.asking()) m.wish = null;
   }
-  /** Called after each drawing: continues when the front door's requirements are met, or its dialog
-      was closed. */
+  /** Continues to join when the front door's requirements are met or its dialog was closed. The
+     page calls this each time it has drawn. */
   function settle() {
     if (!m.wish || m.waitlistBusyItem || door.asking()) return;
     const item = m.wish;
@@ -128,7 +129,7 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
 
   /* ----- changes of the position ----- */
 
-  /** Reads an entry; returns the seconds that the server asked to wait, if any. */
+  /** Reads an entry. Returns the seconds that the server asked the page to wait, if any. */
   async function look(item) {
     const { id } = m.waitlist[item] ?? {};
     const answer = await getWaitlistEntry(m.token, m.id, item);

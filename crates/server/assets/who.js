@@ -1,5 +1,5 @@
-/* Who the buyer is: a token of the shop, kept in this tab, and for other tabs in a cookie that no
-   script can read; in a demonstration a guest, kept in this browser. */
+/* Who the buyer is. The shop's token is kept in this tab, and for other tabs in a cookie that
+   scripts cannot read. In a demonstration, this browser keeps a guest's token. */
 import { site } from '/assets/words.js';
 import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
 import { browser, tab } from '/assets/store.js';
@@ -12,20 +12,20 @@ function ofTheShop() {
     return null;
   }
 }
-/* The cookie works only for pages of the server itself. The browser remembers that there is one. */
+/* The cookie works only for pages of the server itself. The browser remembers that it exists. */
 const hasCookie = () => !origin && browser.get('session') === true;
-/** The current token, or null; `COOKIE` if only the cookie has it. Sends no request. */
+/** Returns the current token, or null; `COOKIE` if only the cookie has it. Sends no request. */
 export const token = () =>
   ofTheShop() ?? (hasCookie() ? COOKIE : site.guest ? browser.get('guest') : null);
 
-/* Puts the token into the cookie, once for each token, so that other tabs know the buyer. */
+/* Puts the token into the cookie, once for each token. So other tabs know the buyer. */
 async function keep(mine) {
   if (origin || tab.get('kept') === mine.slice(-16)) return;
   tab.set('kept', mine.slice(-16));
   const answer = await keepToken(mine);
   if (answer.status === 204) browser.set('session', true);
 }
-/** The token; a demonstration creates a guest's token. null if there is none. */
+/** Returns the token, or null. In a demonstration, creates a guest's token if there is none. */
 export async function identify() {
   const mine = ofTheShop();
   if (mine) keep(mine);
@@ -42,7 +42,7 @@ export async function identify() {
   }
   return token();
 }
-/* What the cookie's token says about the buyer. */
+/* The claims of the cookie's token about the buyer. */
 let session = null;
 /** Drops the token `bad`, which the server did not accept. */
 export function forget(bad) {
@@ -55,12 +55,12 @@ export function forget(bad) {
     try {
       sessionStorage.removeItem('doorbuster.token');
     } catch {
-      /* was not kept there */
+      /* The tab has no such value. */
     }
   }
   if (bad === browser.get('guest')) browser.drop('guest');
 }
-/** The claims of a token, unchecked: only the server verifies tokens. */
+/** Returns the claims of a token, unchecked. Only the server verifies tokens. */
 export function claimsOf(jwt) {
   if (jwt === COOKIE) return session ?? {};
   if (jwt === read.jwt) return read.claims;
@@ -73,10 +73,10 @@ export function claimsOf(jwt) {
     );
     read.claims = JSON.parse(new TextDecoder().decode(bytes)) ?? {};
   } catch {
-    /* it has no claims */
+    /* The token has no claims. */
   }
   return read.claims;
 }
 const read = { jwt: null, claims: {} };
-/** The buyer that a token names. It only labels values in the browser's storage. */
+/** Returns the buyer in a token. It only labels values in the browser's storage. */
 export const buyerOf = jwt => claimsOf(jwt).sub ?? null;

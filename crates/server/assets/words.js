@@ -1,18 +1,18 @@
-/* The texts of one language. They reach the page only by textContent, and announcements only by one
-   live region. */
+/* The texts of one language. They enter the page only by textContent, and screen readers hear
+   changes only by one live region. */
 export const $ = (sel, root = document) => root.querySelector(sel);
 export const zh = document.documentElement.lang.startsWith('zh');
 const { default: copy } = await (zh ? import('/assets/copy-zh.js') : import('/assets/copy-en.js'));
 
-/** The server's settings for pages; first.js begins with them. */
+/** The server's settings for pages. first.js sets the default of this object. */
 export const site = window.doorbuster ?? {};
 
 export const has = key => key in copy;
 const locale = zh ? 'zh-CN' : 'en';
 const plural = new Intl.PluralRules(locale),
   figures = new Intl.NumberFormat(locale);
-/** A sentence of the copy. `{name}` becomes the value, and a number is formatted; `{name:person|people}`
-    becomes the word for one, or for another number. */
+/** Returns a sentence of the copy. `{name}` becomes the value, and a number is formatted.
+   `{name:person|people}` becomes the first word for the number one, and otherwise the second. */
 export const text = (key, values = {}) =>
   (copy[key] ?? key).replace(/\{(\w+)(?::([^|}]*)\|([^}]*))?\}/g, (all, name, one, other) => {
     const value = values[name];
@@ -20,11 +20,12 @@ export const text = (key, values = {}) =>
     return typeof value === 'number' ? figures.format(value) : (value ?? all);
   });
 
-/** A text of the shop in the page's language: one string, or one for each language. */
+/** Returns a text of the shop in the page's language. The shop gives one text, or one for each
+   language. */
 export const localized = words =>
   typeof words === 'string' ? words : (words?.[zh ? 'zh' : 'en'] ?? Object.values(words ?? {})[0] ?? '');
 
-/** The shop's sign-in page, with the address to which it should lead back; null without one. */
+/** Returns the shop's sign-in page with the address to come back to, or null. */
 export const signInUrl = () =>
   site.sign_in_url &&
   site.sign_in_url +
@@ -32,7 +33,7 @@ export const signInUrl = () =>
     'return_to=' +
     encodeURIComponent(location.origin + location.pathname);
 
-/** Writes only what changed, so that a screen reader or a selection is not disturbed. */
+/** Writes a text only if it changed, so that a screen reader or a selection is not disturbed. */
 export function put(el, words) {
   if (el.textContent !== words) el.textContent = words;
 }
@@ -53,11 +54,11 @@ export function translate(root = document) {
     else a.removeAttribute('aria-current');
   }
 }
-/** Shows the page. It is hidden until its first texts are there, so that nothing flashes. */
+/** Shows the page. It is hidden until its first texts exist, so that nothing flashes. */
 export const ready = () => document.documentElement.classList.add('ready');
 
-/* One polite live region; at most one announcement per 5 s, and the newest wins. A verdict is
-   announced at once. */
+/* Announces a text in the polite live region. There is at most one announcement in 5 s, and the
+   newest one wins. A verdict is announced at once. */
 let last = -Infinity,
   waiting = 0;
 export function announce(words, verdict = false) {
@@ -71,7 +72,7 @@ export function announce(words, verdict = false) {
   else waiting = setTimeout(speak, due);
 }
 
-/* A countdown is spoken only at these seconds, once each. */
+/* A countdown is announced only at these seconds, once each. */
 const SPOKEN_AT = [600, 300, 60, 30, 10];
 let spoken = 0;
 export function countAloud(words, seconds) {

@@ -1,16 +1,16 @@
-/* The proof of work. It runs in a worker, so that the page stays responsive. It searches for the
-   counter whose key has the prefix that an ALTCHA challenge (version 2) requires. The key is
-   derived from nonce and counter, by repeated SHA-256 or by PBKDF2.
-   In: { challenge, most }. Out: { share } from time to time, the part of `most` tries that is done;
-   at the end { payload } or { failed }. To stop it, terminate the worker. */
+/* The proof of work. It runs in a worker, so that the page stays responsive. It searches for a
+   counter whose key has the prefix that an ALTCHA challenge (version 2) requires. The key comes
+   from the nonce and the counter, by repeated SHA-256 or by PBKDF2. The input is { challenge, most
+   }. The output is { share } at intervals, which is the finished part of `most` tries. The last
+   output is { payload } or { failed }. To stop the work, terminate the worker. */
 const TELL_MS = 200,
   COUNTER_MAX = 2 ** 32;
-const AT_ONCE = 8; /* keys derived side by side: the browser's own PBKDF2 uses more than one core */
+const AT_ONCE = 8; /* keys that PBKDF2 derives at the same time, on several cores */
 
 const K = new Uint32Array(64),
   START = new Uint32Array(8);
 {
-  /* the fractions of the roots of the first primes, as SHA-256 defines them */
+  /* The fractions of the roots of the first primes, as SHA-256 defines them. */
   const part = x => Math.floor((x - Math.floor(x)) * 2 ** 32);
   for (let n = 2, found = 0; found < 64; n += 1) {
     let prime = true;
@@ -27,8 +27,8 @@ const K = new Uint32Array(64),
 }
 const W = new Int32Array(64),
   KEYS = new Int32Array(K);
-/** One block: mixes the 16 words in W into the eight of `state`. All of a device's time goes
-   here. */
+/** Mixes one block of 16 words in W into the eight words of `state`. Nearly all of the device's
+   time is spent here. */
 function mix(state) {
   for (let i = 16; i < 64; i += 1) {
     const x = W[i - 15],
@@ -78,8 +78,8 @@ function mix(state) {
   state[6] += g;
   state[7] += h;
 }
-/** Takes bytes into `state`, after `before` bytes that it holds already, to the end of the
-   message. */
+/** Hashes the last bytes of a message into `state`. `before` is the number of bytes that `state`
+   already contains. */
 function finish(state, bytes, before = 0) {
   const blocks = (bytes.length + 9 + 63) >> 6,
     padded = new DataView(new ArrayBuffer(blocks * 64));
@@ -92,8 +92,8 @@ function finish(state, bytes, before = 0) {
   }
   return state;
 }
-/** Puts into `out` the state `from`, which holds `before` bytes, after the 32 bytes in the eight
-   words of `words`, which end the message. */
+/** Writes a hash into `out`. It continues `from`, which contains `before` bytes, with the 32 bytes
+   in `words` as the end of the message. */
 function finishWords(out, from, words, before) {
   W.set(words);
   W[8] = 0x80000000 | 0;
@@ -118,7 +118,7 @@ function hashed(salt, password, cost) {
   for (let i = 1; i < cost; i += 1) finishWords(state, START, state, 0);
   return bytesOf(state);
 }
-/* Without a secure context the browser hides its own PBKDF2. */
+/* Without a secure context, the browser offers no PBKDF2 of its own. */
 function stretchedHere(salt, password, cost) {
   const pad = byte => {
     const block = new Uint8Array(64).fill(byte);

@@ -1,9 +1,9 @@
-//! Counts of answers to buyers, by kind: atomic adds, read by statistics and metrics.
+//! Counts the answers to buyers, by kind. Statistics and metrics read these atomic counters.
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! answers {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// How a purchase request was answered.
+        /// The kind of answer to a purchase request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Answer { $($(#[$doc])* $name,)* }
 
@@ -11,7 +11,7 @@ macro_rules! answers {
             /// Every kind.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Its name: the problem's code, or the order's state.
+            /// Returns the kind's name: the problem's code, or the order's state.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
@@ -53,14 +53,14 @@ answers! {
     RateLimited = "rate_limited",
     /// The request key was used for another request.
     KeyReused = "idempotency_key_reused",
-    /// A bound was met.
+    /// The request reached a bound.
     Overloaded = "overloaded",
     /// The client should retry.
     Unavailable = "unavailable",
 }
 
 impl Answer {
-    /// Whether the buyer got nothing and waits for nothing.
+    /// Returns whether the buyer got nothing and has nothing to wait for.
     #[must_use]
     pub fn is_refusal(self) -> bool {
         !matches!(self, Self::Reserved | Self::Replayed | Self::Queued)
@@ -77,7 +77,7 @@ impl AnswerCounts {
         self.0[answer as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The number of these answers so far.
+    /// Returns the number of answers of this kind so far.
     #[must_use]
     pub fn get(&self, answer: Answer) -> u64 {
         self.0[answer as usize].load(Ordering::Relaxed)

@@ -1,9 +1,9 @@
-//! Remembers buyers who hold as much of an item as the limit allows, by the store's count when one
-//! of their tickets was settled.
+//! Remembers buyers who have reached an item's limit. The store's count shows this when one of
+//! their tickets is settled.
 //!
-//! A slot knows only the quotas of buyers who bought under its present grant. After a pause, a
-//! restart, or on another node, each press of a buyer at the limit would take a ticket to the store
-//! for the same answer.
+//! A slot knows only the quotas of buyers who bought under its present grant. Without this memory,
+//! a buyer at the limit could take a ticket to the store with each request, for the same answer.
+//! That happens after a pause, after a restart and on another node.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Units;
 use hashbrown::HashMap;
 
-/// Most buyers remembered per item. At the bound all are forgotten, and the store is asked again.
+/// Most buyers remembered for each item. At this bound all are forgotten, and the store is asked
+/// again.
 const BUYERS_MAX: usize = 65_536;
 
-/// One item's buyers at the limit.
+/// The buyers who have reached the limit of one item.
 #[derive(Debug, Default)]
 pub struct AtLimit {
     count: AtomicUsize,
@@ -23,10 +24,10 @@ pub struct AtLimit {
 
 #[derive(Debug, Default)]
 struct AtLimitState {
-    /// How many ended orders this node knew of when the entries were read. The next one makes them
-    /// stale.
+    /// The number of ended orders that this node knew of when it read the entries. The next ended
+    /// order makes the entries stale.
     endings: u64,
-    /// Units held, by the buyer's keyed hash, and the time of the read.
+    /// The units of each buyer, by the buyer's keyed hash, and the time of the read.
     used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
 }
 
@@ -35,7 +36,7 @@ impl AtLimit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the store's count, read after this node knew of `endings` ended orders.
+    /// Records the store's count. It was read after this node knew of `endings` ended orders.
     pub(crate) fn learn(&self, buyer: u64, used: u32, endings: u64) {
         let mut state = self.lock();
         if endings < state.endings {
@@ -49,8 +50,8 @@ impl AtLimit {
         self.count.store(state.used.len(), Ordering::Release);
     }
 
-    /// The units that the buyer holds, if `units` more would exceed the limit. `None` if an order
-    /// of the item ended since they were read, or if this node has not read the store since. Its
+    /// Returns the buyer's units, if `units` more would exceed the limit. `None`: an order of the
+    /// item ended after the count was read, or this node has not read the store since then. Its
     /// last read was `staleness` ago.
     pub(crate) fn refuses(
         &self,
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_buyer_at_the_limit_is_known_until_an_order_ends() {
-        let (at_limit, two) = (AtLimit::default(), Units::new(2).expect("in range"));
+        let (at_limit, two) = (AtLimit::default(), Units::new(2).expect("the number is in range"));
         assert_eq!(at_limit.refuses(7, Units::ONE, 3, 0, NOW), None, "unknown buyer");
         at_limit.learn(7, 2, 4);
         assert_eq!(at_limit.refuses(7, two, 3, 4, NOW), Some(2));
@@ -90,7 +91,11 @@ mod tests {
             None,
             "the units may be in an order that this node does not know"
         );
-        assert_eq!(at_limit.refuses(7, Units::ONE, 3, 4, NOW), None, "within the limit");
+        assert_eq!(
+            at_limit.refuses(7, Units::ONE, 3, 4, NOW),
+            None,
+            "the request is within the limit"
+        );
         assert_eq!(at_limit.refuses(7, two, 4, 4, NOW), None, "the limit was raised");
         assert_eq!(at_limit.refuses(8, two, 3, 4, NOW), None, "another buyer");
         assert_eq!(at_limit.refuses(7, two, 3, 5, NOW), None, "an order ended");
@@ -99,9 +104,13 @@ mod tests {
         assert_eq!(
             at_limit.refuses(9, two, 3, 5, NOW),
             None,
-            "the count was read before that ending"
+            "the count was read before the order ended"
         );
-        assert_eq!(at_limit.refuses(7, two, 3, 5, NOW), None, "that ending removed the buyer");
+        assert_eq!(
+            at_limit.refuses(7, two, 3, 5, NOW),
+            None,
+            "the end of the order removed the buyer"
+        );
         assert_eq!(at_limit.refuses(8, two, 3, 5, NOW), Some(3));
     }
 

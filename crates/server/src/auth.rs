@@ -15,10 +15,10 @@ pub use issue::{NewToken, token};
 pub(crate) use jwks::check_file as check_jwks_file;
 pub use operators::{CONFIGURED_KEY, Operator, Operators, role_of_row, role_to_store};
 
-/// Why authentication failed, for a person. It contains no secrets.
+/// The reason why authentication failed, as a text for people. It contains no secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The request carries no token or key.
+    /// The request has no token or key.
     Missing,
     /// The token or key is invalid.
     Bad(&'static str),

@@ -1,5 +1,5 @@
-//! Starts and stops the server: reads the settings, runs the server, and answers every accepted
-//! request before it stops.
+//! Starts and stops the server. Reads the settings, runs the server, and answers every accepted
+//! request before the server stops.
 
 mod announce;
 mod demo;
@@ -31,11 +31,11 @@ use crate::secrets::{self, Secrets, SecretsError};
 use crate::trace;
 use crate::web::{self, App};
 
-/// How long the engine may take to settle the accepted tickets, once every request is answered.
+/// How long the engine may take to settle the accepted tickets after every request was answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long purchases and operators' changes may continue after their clients disconnected.
+/// How long purchases and operators' changes of disconnected clients may continue.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Threads for blocking work, in addition to those that serve HTTP: key files and name lookups.
+/// Threads for blocking work, such as key files and name lookups. Other threads serve HTTP.
 const BLOCKING_THREADS_MAX: usize = 20;
 
 /// Why a server did not start or did not stop cleanly.
@@ -89,8 +89,8 @@ pub enum ServeError {
     /// The store failed permanently while the server ran.
     #[error("the store failed, so the server ended: {0}")]
     Fatal(String),
-    /// Accepted tickets did not settle in time. Their units are returned at the next start, or
-    /// other nodes settle them.
+    /// Accepted tickets were not settled in time. Their units are returned at the next start, or
+    /// other nodes settle the tickets.
     #[error(
         "accepted tickets did not settle within {} s; their units are returned at the next start, \
          or other nodes settle them",
@@ -100,8 +100,8 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// Whether an operator must correct the settings, the secrets or the data directory before a
-    /// restart.
+    /// Returns whether an operator must correct the settings, the secrets or the data directory
+    /// before a restart.
     #[must_use]
     pub fn is_caused_by_settings(&self) -> bool {
         use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
@@ -123,7 +123,7 @@ impl ServeError {
     }
 }
 
-/// Creates the server's event loop, with as many threads as the settings say.
+/// Creates the server's event loop, with the number of threads in the settings.
 ///
 /// # Errors
 /// If the threads cannot be created.
@@ -136,19 +136,19 @@ fn event_loop(workers: usize) -> io::Result<Runtime> {
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("doorbuster")
-        // Before each task, a worker checks for tasks that other threads have woken, such as the
-        // settler, which the store's writer wakes. If workers checked more rarely, a flood of
-        // requests would delay the settler by tens of milliseconds, and the writer would be idle
-        // meanwhile.
+        // Before each task, a worker checks for tasks that other threads woke. The settler is such
+        // a task. If workers checked less often, a flood of requests would delay the settler by
+        // tens of milliseconds. The store's writer would be idle in that time.
         .global_queue_interval(1)
         .enable_all()
         .build()
 }
 
-/// Serves until `asked_to_stop`, or until the store fails permanently. The caller sets up logging.
+/// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
+/// logging.
 ///
-/// Readiness is announced by one line on standard output, `doorbuster listening on
-/// http://HOST:PORT`, and to the service manager.
+/// When the server is ready, it prints the line `doorbuster listening on http://HOST:PORT` on
+/// standard output. It also notifies the service manager.
 ///
 /// # Errors
 ///
@@ -158,7 +158,7 @@ pub async fn serve(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let print_address = |address| {
-        // The parent process may have closed the output; then no program reads the line.
+        // The parent process may have closed the output. Then nobody reads the line.
         let mut out = io::stdout().lock();
         let _ =
             writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
@@ -166,7 +166,7 @@ pub async fn serve(
     serve_with(settings, print_address, asked_to_stop).await
 }
 
-/// [`serve`] that calls `ready` with its address instead of printing it.
+/// Like [`serve`], but calls `ready` with the address and does not print it.
 ///
 /// # Errors
 ///
@@ -202,7 +202,7 @@ pub async fn serve_with(
         ServerParts { settings: &settings, secrets: &secrets, engine: &engine, connections_max };
     let run = run(parts, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
-        // From here on the store must not write. Confirmed orders are on the disk; units of other
+        // From here on the store must not write. Confirmed orders are on the disk. Units of other
         // tickets are returned at the next start.
         return run;
     }
@@ -214,7 +214,8 @@ pub async fn serve_with(
     {
         tracing::error!(event = "backup.panicked", "the task of the continuous backup panicked");
     }
-    // The flush blocks until the collector has the last traces; without tracing it returns at once.
+    // The flush blocks until the collector has the last traces. Without tracing, it returns at
+    // once.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
     match stopped {
         Ok(()) => run,
@@ -274,14 +275,14 @@ async fn run(
     let ended = tokio::select! {
         () = serving.as_mut() => Ok(()),
         () = asked_to_stop => Ok(()),
-        // The store owns the sender, which is dropped only with the store.
+        // The store has the sender and drops it only when the store itself is dropped.
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
     tracing::info!(event = "server.stopping", "stopping; requests in progress are finished");
     app.begin_shutdown();
     stop.cancel();
-    // This runs beside the requests in progress. It is bounded, because an operator's change may
-    // hold an item's lock while the disk hangs.
+    // The stop runs at the same time as the current requests. It is bounded, because an operator's
+    // change may lock an item while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
         // A request that would wait longer can read its verdict with the same key after the next
@@ -346,7 +347,7 @@ mod tests {
 
     use super::*;
 
-    /// Tasks that are ready at once; more than a worker keeps in its own queue.
+    /// The number of tasks that are ready at once. A worker's own queue has less room.
     const BUSY: usize = 512;
     const ASKED: usize = 50;
 
@@ -375,7 +376,7 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // Each wait is a number of polls of other tasks. Without the interval it is 32,000.
+        // Each wait is counted in polls of other tasks. Without the interval it is 32,000.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

@@ -1,14 +1,15 @@
-//! Limits how often the store is read for ids that a node does not know.
+//! Limits how often a node reads the store for ids that the node does not know.
 //!
 //! A node's catalogue has every sale and receives every change, so it answers the buyers' requests.
-//! An unknown id belongs to no sale, or to a sale that another node created a moment ago. To decide
-//! this, the store is read by one request of a node at a time and by one node of a cluster at a
-//! time. The answer "nothing new" is remembered for a short time, on the node and in the shared
-//! Redis. It is one short marker for all unknown ids, so random ids cost no memory and no
-//! additional reads.
+//! An unknown id belongs to no sale, or to a sale that another node created a moment ago. Only a
+//! read of the store can tell. At any time, only one node of a cluster and one request on that node
+//! read the store.
 //!
-//! If something is new, one node reads all sales and leaves a copy in that Redis for the others.
-//! `docs/caching.md` describes all caches.
+//! The answer "nothing new" is remembered for a short time, on the node and in the shared Redis.
+//! One marker serves all unknown ids, so random ids cost no memory and no further reads.
+//!
+//! If there is something new, one node reads all sales and leaves a copy in that Redis for the
+//! other nodes. `docs/caching.md` describes all caches.
 pub(crate) mod copy;
 mod numbers;
 
@@ -25,12 +26,12 @@ use crate::engine::Engine;
 
 /// How long "nothing new" is remembered, on each node and in the shared Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// After a read for unknown ids the store is not read again for this many times the read's
-/// duration.
+/// After a read for unknown ids, the store is not read again for this many times the duration of
+/// the read.
 const READ_INTERVAL_FACTOR: u32 = 10;
-/// How long a node waits for another node's read before it reads for itself.
+/// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// Time between two checks whether that read is done.
+/// Time between two checks for the result of another node's read.
 const PEER_READ_POLL: Duration = Duration::from_millis(2);
 /// The name of the lock for the check, and of the keys in the shared Redis.
 const NAME: &str = "catalogue";
@@ -38,20 +39,21 @@ const NAME: &str = "catalogue";
 /// A node's state for these reads.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    /// The shared Redis and its locks, where nodes share one.
+    /// The shared Redis and its locks, if nodes share one.
     shared: Option<(Shared, Locks)>,
-    /// Held during a read of the store: when the last one began, and how long it took.
+    /// Locked during a read of the store. The value has the start of the last read and its
+    /// duration.
     last_check: Mutex<Option<(Instant, Duration)>>,
 }
 
-/// A read that one node does for all.
+/// A read that one node does for all nodes.
 trait SharedRead {
-    /// The result that other nodes take.
+    /// The result that other nodes use.
     type Output;
     /// The lock that the reading node takes.
     const LOCK: &'static str;
 
-    /// Looks for the result that another node left.
+    /// Looks for the result of another node.
     async fn find_copy(
         &self,
         engine: &Engine,
@@ -60,15 +62,15 @@ trait SharedRead {
 }
 
 enum CopyLookup<T> {
-    /// The wanted result.
+    /// Another node left the wanted result.
     This(T),
-    /// Another result, so waiting longer is of no use.
+    /// Another node left a different result, so waiting longer is useless.
     Other,
-    /// No result.
+    /// No node left a result.
     Missing,
 }
 
-/// Whether this node's catalogue is the newest that any node has read.
+/// Checks whether this node's catalogue is the newest that any node has read.
 struct MarkerRead;
 
 impl SharedRead for MarkerRead {
@@ -91,7 +93,7 @@ impl SharedRead for MarkerRead {
     }
 }
 
-/// All sales of this version.
+/// Reads all sales of this version.
 struct CatalogueRead<'a> {
     version: &'a str,
 }
@@ -114,13 +116,13 @@ impl Cache {
         Self { shared, last_check: Mutex::default() }
     }
 
-    /// The shared Redis and its locks.
+    /// Returns the shared Redis and its locks.
     pub(crate) fn shared(&self) -> Option<(&Shared, &Locks)> {
         self.shared.as_ref().map(|(shared, locks)| (shared, locks))
     }
 
     /// Makes sure that the catalogue was current a moment ago. If Redis or the store is
-    /// unreachable, the known catalogue is used.
+    /// unreachable, the known catalogue stays in use.
     async fn check_for_changes(&self, engine: &Engine) {
         let Some((shared, locks)) = self.shared() else {
             drop(engine.refresh_catalogue().await);
@@ -134,15 +136,15 @@ impl Cache {
         if let Some(guard) = guard {
             if read.is_ok() && guard.is_held() {
                 let mark = engine.catalogue().fingerprint().to_string();
-                // If this fails, other nodes read for themselves.
+                // If this fails, the other nodes read the store themselves.
                 drop(shared.set(&key(shared), mark.as_bytes(), MARKER_TTL).await);
             }
             guard.release().await;
         }
     }
 
-    /// All sales of this version, which the store has just named, or of a later one: from another
-    /// node's copy, or else from the store.
+    /// Returns all sales of this version or of a later one. The store has just named this version.
+    /// The rows come from another node's copy if there is one, and otherwise from the store.
     pub(crate) async fn rows(
         &self,
         engine: &Engine,
@@ -159,7 +161,8 @@ impl Cache {
                     .ok()
                     .map(|rows| copy::CatalogueCopy::from_row(shared, engine.id_key(), rows));
                 let shared = shared.clone();
-                // In the background: this node shows the rows at once, however slow Redis is.
+                // The copy is written in the background. So this node shows the rows at once, even
+                // if Redis is slow.
                 engine.tasks().spawn(async move {
                     if let Some(catalogue_copy) = catalogue_copy {
                         catalogue_copy.publish(&shared).await;
@@ -177,16 +180,17 @@ async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
     engine.store().catalogue().await
 }
 
-/// Which node reads the store.
+/// The node that reads the store.
 enum ReadTurn<T> {
-    /// Another node did; this is its result.
+    /// Another node has read it. This is its result.
     FromPeer(T),
-    /// This node: for all nodes if it has the lock, else for itself.
+    /// This node must read the store. With the lock, it reads for all nodes. Without the lock, it
+    /// reads only for itself.
     ReadStore(Option<LockGuard>),
 }
 
-/// Lets one of several nodes read and the others wait for its result for a short time. A node that
-/// cannot reach the shared Redis reads for itself.
+/// Lets one of several nodes read, and lets the other nodes wait briefly for its result. A node
+/// that cannot reach the shared Redis reads for itself.
 async fn read_once<W: SharedRead>(
     engine: &Engine,
     (shared, locks): (&Shared, &Locks),
@@ -195,11 +199,11 @@ async fn read_once<W: SharedRead>(
     let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
     loop {
         match timeout_at(until, shared_read.find_copy(engine, shared)).await {
-            // A lock that was taken meanwhile is released when it is dropped.
+            // If this node got the lock in the same moment, dropping the guard releases it.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
-            // This node has the lock and no result exists, or another node knows more, or Redis is
-            // unreachable.
+            // This node must read. It has the lock and there is no result, or the other result does
+            // not help, or Redis is unreachable.
             _ => return ReadTurn::ReadStore(guard),
         }
         match timeout_at(until, locks.try_take(W::LOCK)).await {
@@ -215,8 +219,8 @@ fn key(shared: &Shared) -> String {
 }
 
 impl Engine {
-    /// [`Engine::refresh_catalogue`] for requests with arbitrary ids: the rate is bounded for all
-    /// of them together.
+    /// Like [`Engine::refresh_catalogue`], for requests with arbitrary ids. The rate of reads is
+    /// bounded for all of them together.
     pub async fn refresh_catalogue_paced(&self) {
         if self.layout().is_single_node() || self.layout().is_edge() {
             return;

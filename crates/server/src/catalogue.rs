@@ -1,8 +1,8 @@
-//! Sales and items in node memory, which page views, status requests and purchases read instead of
-//! the store.
+//! Sales and items in node memory. Page views, status requests and purchases read them here and not
+//! in the store.
 //!
-//! The catalogue is a value behind an `ArcSwap`: a read is one load, and a change swaps in a copy
-//! with one new sale.
+//! The catalogue is a value behind an `ArcSwap`. A read is one load. A change replaces the value by
+//! a copy with one new sale.
 mod item;
 mod leaving;
 
@@ -23,27 +23,27 @@ use crate::layout::Layout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
 
-/// How long after its end a node remembers which requests hold a sale's orders.
+/// How long after a sale's end a node remembers which requests hold orders of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// How many earlier versions of a row a cached status may have: pages that do not know of a change
-/// yet request one of these.
+/// Number of earlier versions under which a cached status is served. Pages that do not know of a
+/// change yet request one of them.
 const VERSIONS_SHARED: u64 = 4;
 
 /// The state that survives a change of a sale's row.
 #[derive(Debug, Default)]
 pub struct SaleFlags {
-    /// A pause or close waits for tickets in flight. Buyers get 503.
+    /// Whether a pause or close waits for tickets in flight. In this time buyers get 503.
     pub draining: AtomicBool,
-    /// Held while an operator or the clock changes the sale.
+    /// Locked while an operator or the clock changes the sale.
     pub sale_lock: tokio::sync::Mutex<()>,
     /// The answers to buyers, by kind.
     pub answer_counts: AnswerCounts,
-    /// The rate of all buyers together, and what exceeded it.
+    /// The request rate of all buyers together, and the requests that exceeded it.
     pub limits: SaleLimitState,
     /// The arrivals that decide whether an automatic waiting room opens.
     pub arrivals: Arrivals,
-    /// The end of the time in which the automatic waiting room is open, as of the last check.
+    /// The time until which the automatic waiting room is open, as of the last check.
     pub room_open_until: AtomicI64,
     /// The number of the last status event.
     pub status_seq: AtomicU64,
@@ -58,20 +58,21 @@ pub struct SaleState {
     pub front_door: FrontDoor,
     /// The request limits of the front door.
     pub(crate) limits: LimitRules,
-    /// The same for challenges and checkouts, which have limits of their own as well.
+    /// The limits for challenges and checkouts. They include the lower limits that apply in every
+    /// sale.
     challenge_limits: LimitRules,
     checkout_limits: LimitRules,
-    /// Its items, in the shop's order.
+    /// The sale's items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// Changes whenever the row does. The status is cached under it. It cannot be guessed in
-    /// advance.
+    /// A number that changes with every change of the row. The status is cached under this number,
+    /// which nobody can guess in advance.
     pub state_version: u64,
     /// The state that survives a change of the row.
     pub flags: Arc<SaleFlags>,
 }
 
 impl SaleState {
-    /// The limits of this route.
+    /// Returns the limits of this route.
     pub(crate) fn limits_of(&self, route: Route) -> &LimitRules {
         match route {
             Route::Challenge => &self.challenge_limits,
@@ -80,26 +81,26 @@ impl SaleState {
         }
     }
 
-    /// Whether the automatic waiting room is open.
+    /// Returns whether the automatic waiting room is open.
     #[must_use]
     pub fn is_held(&self, now: Millis) -> bool {
         self.front_door.waiting_room == Room::Auto
             && now.0 < self.flags.room_open_until.load(Ordering::Relaxed)
     }
 
-    /// Whether a waiting room is open: visitors who were not admitted have to wait.
+    /// Returns whether a waiting room is open. If one is, visitors without an admission must wait.
     #[must_use]
     pub fn has_open_room(&self, now: Millis) -> bool {
         self.front_door.waiting_room == Room::Always || self.is_held(now)
     }
 
-    /// The version under which pages request the status.
+    /// Returns the version under which pages request the status.
     #[must_use]
     pub fn version(&self) -> String {
         version(self.state_version)
     }
 
-    /// Whether this is the status's version or one of the last few.
+    /// Returns whether this is the version of the status or one of the last few versions.
     #[must_use]
     pub fn had_version(&self, called: &str, key: &IdKey) -> bool {
         let earlier =
@@ -112,27 +113,28 @@ impl SaleState {
                 || earlier().flat_map(states).any(|state| called == version(state)))
     }
 
-    /// The item with this name.
+    /// Returns the item with this name.
     #[must_use]
     pub fn item(&self, name: &str) -> Option<&Arc<ItemState>> {
         self.items.iter().find(|i| i.row.name == name)
     }
 
-    /// Whether a pause or close waits for tickets in flight.
+    /// Returns whether a pause or close waits for tickets in flight.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.flags.draining.load(Ordering::Acquire)
     }
 
-    /// Whether the sale ended so long ago that this node does not remember which requests hold its
-    /// orders. The store is asked instead.
+    /// Returns whether the sale ended so long ago that this node has forgotten which requests hold
+    /// its orders. Then the store must be read.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed
             && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
-    /// Whether its slots hold units: from its scheduling to its close, except while it is paused.
+    /// Returns whether the sale's slots have units. They do from its scheduling to its close,
+    /// except while it is paused.
     #[must_use]
     pub fn is_warm(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)
@@ -142,7 +144,8 @@ impl SaleState {
 /// Digits of a status's version.
 const VERSION_DIGITS: usize = 13;
 
-/// The version number of a sale with this row version and phase. It cannot be guessed in advance.
+/// Returns the version number of a sale with this row version and phase. Nobody can guess it in
+/// advance.
 fn state_version(key: &IdKey, id: &str, row: u64, phase: Phase) -> u64 {
     key.request_hash(id, &format!("{row} {}", phase.as_str())).low_64_bits()
 }
@@ -151,8 +154,8 @@ fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// The front door of a row. One that cannot be parsed counts as closed: no sale is better than a
-/// sale without its checks.
+/// Parses the front door of a row. If it cannot be parsed, it counts as closed. A closed sale is
+/// better than a sale without its checks.
 #[must_use]
 pub fn front_door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {
@@ -173,13 +176,13 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The sale with this id.
+    /// Returns the sale with this id.
     #[must_use]
     pub fn sale(&self, id: &str) -> Option<&Arc<SaleState>> {
         self.sales.get(id)
     }
 
-    /// A number that changes with every sale's row and is the same on all nodes.
+    /// Returns a number that changes with every sale's row. The number is the same on all nodes.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.sales
@@ -187,19 +190,19 @@ impl Catalogue {
             .fold(self.sales.len() as u64, |mark, sale| mark.wrapping_add(sale.state_version))
     }
 
-    /// Every sale, in no order.
+    /// Returns every sale, in no particular order.
     pub fn sales(&self) -> impl Iterator<Item = &Arc<SaleState>> {
         self.sales.values()
     }
 
-    /// The item with this id.
+    /// Returns the item with this id.
     #[must_use]
     pub fn item_by_id(&self, item: ItemId) -> Option<&Arc<ItemState>> {
         self.items.get(&item)
     }
 
-    /// Puts a new or changed sale. Known items and sales keep their gauges and flags; `counts` are
-    /// for new items.
+    /// Puts a new or changed sale into the catalogue. Known items and sales keep their gauges and
+    /// flags. `counts` are for new items.
     pub fn put_sale(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey, layout: Layout) {
         let id: Arc<str> = row.id.as_str().into();
         let before = self.sales.get(&id).cloned();

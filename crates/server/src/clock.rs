@@ -1,20 +1,22 @@
-//! The store's clock: wall time at start, advanced by the monotonic clock and slowly adjusted to
-//! the wall clock.
+//! The store's clock. It takes the wall time at the start and advances with the monotonic clock. It
+//! follows the wall clock slowly.
 //!
-//! If the wall clock steps by more than [`STEP_MAX_MS`], an alarm is raised, and expiry pauses
-//! until both clocks agree again or the program restarts. A step beyond [`HEAL_MAX_MS`] is never
-//! followed. A smaller one, for example after the machine slept, is followed slowly. So a changed
-//! clock makes no unpaid order expire early and opens no sale early by more than that.
+//! If the wall clock steps by more than [`STEP_MAX_MS`], the clock raises an alarm. Expiry then
+//! pauses until both clocks agree again or the program restarts. The clock follows a step of at
+//! most [`HEAL_MAX_MS`] slowly, for example after the machine slept. It never follows a larger
+//! step.
+//!
+//! So a wrong wall clock can expire an unpaid order or open a sale at most that much too early.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_core::Millis;
 
-/// The wall clock is not trusted if it differs from the store's clock by more than this.
+/// If the wall clock differs from the store's clock by more than this, it is not trusted.
 pub const STEP_MAX_MS: i64 = 2_000;
-/// Beyond this difference the store's clock is not adjusted at all, so that no sale opens an hour
-/// early because a person set the clock.
+/// If the difference is larger than this, the store's clock is not adjusted. So no sale opens an
+/// hour early because someone changed the clock.
 const HEAL_MAX_MS: i64 = 60_000;
 /// The largest adjustment by one [`Clock::discipline`].
 const PULL_MAX_MS: i64 = 20;
@@ -22,7 +24,7 @@ const PULL_MAX_MS: i64 = 20;
 /// Milliseconds since the epoch by the machine's wall clock.
 pub type Wall = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// A clock that does not jump. Cheap to clone and to read.
+/// A clock that does not jump. Cloning and reading it cost little.
 #[derive(Clone)]
 pub struct Clock(Arc<ClockState>);
 
@@ -50,7 +52,8 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// A clock over this wall clock, read once now and at each [`Clock::discipline`].
+    /// Creates a clock over this wall clock. It reads the wall clock now and at each
+    /// [`Clock::discipline`].
     #[must_use]
     pub fn with_wall(wall: Wall) -> Self {
         let base = wall();
@@ -58,8 +61,8 @@ impl Clock {
         Self(Arc::new(ClockState { wall, started: Instant::now(), base, offset, alarm }))
     }
 
-    /// The store's time. Never jumps. It goes back by at most a few milliseconds during an
-    /// adjustment.
+    /// Returns the store's time. It never jumps. During an adjustment it can go back by a few
+    /// milliseconds at most.
     #[must_use]
     pub fn now(&self) -> Millis {
         let run = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -68,27 +71,27 @@ impl Clock {
         )
     }
 
-    /// The machine's wall clock, however it was set. Use it to compare with times that other
+    /// Returns the time of the machine's wall clock. Use it to compare with times that other
     /// programs wrote.
     #[must_use]
     pub fn wall(&self) -> Millis {
         Millis((self.0.wall)())
     }
 
-    /// Compares the clocks and adjusts the store's clock slowly; called about once per second.
-    /// Returns how far the wall clock is ahead, in milliseconds.
+    /// Compares the clocks and adjusts the store's clock slowly. The server calls this about once
+    /// per second. Returns how far the wall clock is ahead, in milliseconds.
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // The alarm does not stop the adjustment, so that a machine that slept for seconds recovers
-        // in minutes. A larger step is not followed at all.
+        // The adjustment continues during the alarm. So a machine that slept for seconds recovers
+        // within minutes. The clock does not follow a larger step.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
         }
         ahead
     }
 
-    /// Whether the wall clock was stepped. Nothing expires meanwhile.
+    /// Returns whether the wall clock was stepped. Nothing expires while this is so.
     #[must_use]
     pub fn has_alarm(&self) -> bool {
         self.0.alarm.load(Ordering::Acquire)

@@ -1,10 +1,12 @@
-//! Settings in two stages: raw values are gathered from four layers, then checked into
-//! [`Settings`].
+//! Settings in two stages. The first stage gathers raw values from four layers, and the second
+//! stage checks them into [`Settings`].
 //!
-//! The layers, weakest first, are the built-in defaults, the file of `--config`, the environment
-//! and the command line. The defaults are the commented file `config/default.toml`, which `config
-//! default` prints. All faults are reported together, each with the name of the setting, where it
-//! was set, and how to fix it. The server does not start with an invalid setting.
+//! The layers are, from weakest to strongest: the built-in defaults, the file of `--config`, the
+//! environment, and the command line. The defaults are the commented file `config/default.toml`,
+//! which `config default` prints.
+//!
+//! All faults are reported together. Each report names the setting, its source and the way to fix
+//! it. The server does not start with an invalid setting.
 
 mod backup;
 mod check;
@@ -38,7 +40,7 @@ use crate::gate::MasterKeys;
 /// The text of the default file.
 pub const DEFAULT_FILE: &str = include_str!("../config/default.toml");
 
-/// Settings from the command line; `None` leaves a setting to the weaker layers.
+/// Settings from the command line. `None` leaves a setting to the weaker layers.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config`: a TOML file.
@@ -55,26 +57,27 @@ pub struct Flags {
     pub demo: bool,
 }
 
-/// Where stock is decided and kept.
+/// Where stock is decided and stored.
 #[derive(Debug)]
 pub enum Shape {
     /// In this process and its data directory.
     Embedded,
-    /// A slot in the memory of each node; the store is PostgreSQL.
+    /// Each node has a slot in its memory. The store is PostgreSQL.
     Postgres {
         /// URL of the store.
         store: SecretString,
     },
-    /// Slots in Redis, shared by all nodes; the store is PostgreSQL.
+    /// All nodes share slots in Redis. The store is PostgreSQL.
     Cluster {
         /// URL of the store.
         store: SecretString,
         /// URLs of the Redis servers with the slots.
         slots: Vec<SecretString>,
-        /// Replicas that must confirm a ticket before the answer.
+        /// Replicas that must confirm a ticket before the buyer gets an answer.
         wait_replicas: u32,
     },
-    /// No stock is decided or kept here: an edge of a deployment with shape `cluster`.
+    /// This process decides and stores no stock. It is an edge of a deployment with shape
+    /// `cluster`.
     Edge {
         /// URLs of the Redis servers with the slots, or of their replicas.
         slots: Vec<SecretString>,
@@ -84,7 +87,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// The shape's name in the settings.
+    /// Returns the shape's name in the settings.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -94,7 +97,7 @@ impl Shape {
         }
     }
 
-    /// URL of a store that several nodes share.
+    /// Returns the URL of a store that several nodes share. `None`: the shape has no such store.
     #[must_use]
     pub fn store(&self) -> Option<&SecretString> {
         match self {
@@ -111,20 +114,20 @@ pub struct Roles {
     pub api: bool,
     /// Settles tickets.
     pub settle: bool,
-    /// Takes part in the work that one node does for all.
+    /// Does work that one node does for all nodes.
     pub control: bool,
-    /// Serves buyers from memory without a store, and passes on what it cannot decide. It has no
-    /// other role.
+    /// Serves buyers from memory without a store, and passes other requests to nodes. A process
+    /// with this role has no other role.
     pub edge: bool,
 }
 
 impl Roles {
     /// All roles of a node with a store.
     pub const ALL: Self = Self { api: true, settle: true, control: true, edge: false };
-    /// An edge.
+    /// The role of an edge.
     pub const EDGE: Self = Self { api: false, settle: false, control: false, edge: true };
 
-    /// The names of the roles, as in the settings.
+    /// Returns the names of the roles, as in the settings.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
         let all = [
@@ -142,9 +145,9 @@ impl Roles {
 pub struct PageSettings {
     /// The shop's time zone, such as `Asia/Shanghai`.
     pub time_zone: Option<String>,
-    /// The shop's own site, to which a paid order leads back.
+    /// The shop's own site. The page of a paid order links to it.
     pub shop_url: Option<String>,
-    /// What happens after a payment, in the shop's words.
+    /// The text that tells buyers what happens after a payment.
     pub next_steps: Option<String>,
     /// The brand.
     pub theme: Theme,
@@ -155,31 +158,31 @@ pub struct PageSettings {
 pub struct Theme {
     /// The colours, if they differ from the default.
     pub colors: Option<ThemeColors>,
-    /// The logo in place of the mark and the shop's name.
+    /// The logo, which replaces the mark and the shop's name.
     pub logo: Option<ThemeFile>,
     /// The font of all texts.
     pub font: Option<ThemeFile>,
-    /// Links at the end of each page: text and address.
+    /// Links at the end of each page. Each has a text and an address.
     pub footer: Vec<(String, String)>,
 }
 
 /// Colours as `#rrggbb`, with enough contrast.
 #[derive(Clone, Debug)]
 pub struct ThemeColors {
-    /// The fill of what can be done now.
+    /// The fill of buttons and other things that a buyer can use now.
     pub accent: String,
-    /// Text on it.
+    /// The colour of text on the accent.
     pub on_accent: String,
-    /// The accent as text on a light ground.
+    /// The colour of accented text on a light background.
     pub accent_text: String,
-    /// A light ground for such text.
+    /// A light background for accented text.
     pub accent_wash: String,
 }
 
-/// A file of the shop.
+/// A file of the shop's brand.
 #[derive(Clone, Debug)]
 pub struct ThemeFile {
-    /// The end of its name, without the dot.
+    /// The extension of the file's name, without the dot.
     pub extension: String,
     /// The content.
     pub bytes: Vec<u8>,
@@ -194,27 +197,28 @@ pub struct BackupSettings {
     pub kept_for: Duration,
 }
 
-/// Checked settings: each is in range, and none contradicts another.
+/// Checked settings. Each is in range, and no two contradict each other.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where stock is decided and kept.
+    /// Where stock is decided and stored.
     pub shape: Shape,
-    /// Other nodes, which are asked for the newest history of the database that they know.
+    /// Other nodes. This node asks them for the newest history of the database that they know.
     pub peers: Vec<String>,
     /// The kinds of work that this process does.
     pub roles: Roles,
-    /// Address to serve on.
+    /// The address on which the server serves.
     pub listen: SocketAddr,
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
-    /// Directory of the embedded store and its generated secrets. The other shapes keep one small
-    /// file there, by which they recognize an old primary. Empty: there is no directory.
+    /// Directory of the embedded store and of its generated secrets. In other shapes, nodes keep
+    /// one small file there to detect an old primary. An empty path means that there is no
+    /// directory.
     pub data_dir: PathBuf,
     /// The continuous backup of the embedded store.
     pub backup: Option<BackupSettings>,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<Cidr>,
-    /// The shop's name on the page.
+    /// The shop's name on the pages.
     pub shop: String,
     /// Another origin that serves the pages, such as a CDN's.
     pub page_origin: Option<String>,
@@ -226,31 +230,33 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Payment settings.
     pub payment: PaymentSettings,
-    /// The secrets from which the front door's keys are derived, if they are configured.
+    /// The secrets from which the front door's keys are derived, if the settings have them.
     pub pass_keys: Option<MasterKeys>,
     /// How long a purchase pass is valid.
     pub pass_ttl: Duration,
-    /// How many buyers a waiting room admits per second. A sale with more buyers at its opening
-    /// uses its automatic waiting room.
+    /// How many buyers a waiting room admits per second. If more buyers arrive, a sale's automatic
+    /// waiting room opens.
     pub room_per_sec: u64,
-    /// Whether webhooks may go to `http://` and to private addresses, and any host may be a broker.
+    /// Whether webhooks may go to `http://` and to private addresses. If so, any host may also be a
+    /// broker.
     pub webhooks_allow_private: bool,
-    /// Event streams that one buyer may have open on this node.
+    /// Most event streams that one buyer may have open on this node.
     pub event_streams_max: usize,
-    /// How often the delivery of one event to one endpoint may fail before it is a dead letter.
+    /// How often a delivery of one event to one endpoint may fail. After that the event is a dead
+    /// letter.
     pub webhooks_tries: u32,
-    /// How long one attempt may take.
+    /// How long one attempt of a delivery may take.
     pub webhooks_timeout: Duration,
     /// Hosts that may be brokers.
     pub broker_hosts: Vec<BrokerHost>,
     /// Most connections at once.
     pub connections_max: usize,
-    /// How long a connection may be idle, and how long a request head may take.
+    /// How long a connection may be idle, and how long the head of a request may take.
     pub idle: Duration,
-    /// How long the server continues to serve, while it reports not ready, after it was asked to
-    /// stop.
+    /// How long the server continues to serve after it was asked to stop. It reports that it is not
+    /// ready during this time.
     pub stop_notice: Duration,
-    /// How to log.
+    /// The settings of the log.
     pub log: LogSettings,
     /// Whether this is a demonstration with a sample sale and guests.
     pub demo: bool,
@@ -259,22 +265,24 @@ pub struct Settings {
 /// Authentication of buyers and operators.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// How buyers' tokens are verified. `None`: with a generated secret that is kept next to the
-    /// store or in it.
+    /// The way to verify buyers' tokens. `None`: the server generates a secret and stores it next
+    /// to the store or in it.
     pub buyers: Option<BuyerKeys>,
-    /// Issuer that a token must name.
+    /// The issuer that every token must name.
     pub issuer: Option<String>,
-    /// Audience that a token must name.
+    /// The audience that every token must name.
     pub audience: Option<String>,
-    /// The operators' key. `None`: it is generated, and kept next to the store or in it.
+    /// The operators' key. `None`: the server generates one and stores it next to the store or in
+    /// it.
     pub admin_key: Option<SecretString>,
-    /// Key of order ids. `None`: it is generated, and kept next to the store or in it.
+    /// The key of order ids. `None`: the server generates one and stores it next to the store or in
+    /// it.
     pub id_key: Option<IdKey>,
-    /// Where the page sends a visitor without a token.
+    /// The address to which a page sends a visitor without a token.
     pub sign_in_url: Option<String>,
 }
 
-/// How buyers' tokens are verified.
+/// The way to verify buyers' tokens.
 #[derive(Debug)]
 pub enum BuyerKeys {
     /// HS256 with this secret.
@@ -290,10 +298,10 @@ pub enum BuyerKeys {
 pub struct PaymentSettings {
     /// The payment provider.
     pub provider: ProviderSettings,
-    /// Whether buyers may use the sandbox's buttons: by default only in a demonstration.
+    /// Whether buyers may use the sandbox's buttons. The default is yes only in a demonstration.
     pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first. If there are none, one is generated and
-    /// kept next to the store or in it.
+    /// Secrets of the sandbox's messages, newest first. If there are none, the server generates one
+    /// and stores it next to the store or in it.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -317,21 +325,21 @@ pub struct StripeSettings {
     pub webhook_secrets: Vec<SecretString>,
 }
 
-/// How to log.
+/// The settings of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
     /// The format.
     pub format: LogFormat,
-    /// The levels of the modules.
+    /// The log level of each module.
     pub filter: tracing_subscriber::filter::Targets,
 }
 
 /// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
+    /// Text if the output is a terminal, and otherwise JSON.
     Auto,
-    /// Lines for people.
+    /// Lines of text for people.
     Text,
     /// JSON, one object per line.
     Json,
@@ -348,8 +356,8 @@ pub fn load(
     gather(flags, environment).1
 }
 
-/// The effective settings, one line each with their origin and without secrets, and the faults, if
-/// there are any.
+/// Returns the effective settings, each on one line with its origin. Secrets are hidden. Also
+/// returns the faults, if there are any.
 pub fn show(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -362,8 +370,8 @@ fn gather(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> (raw::RawSettings, Result<Settings, SettingsError>) {
-    // The environment is a map. The home directory is looked up in it too, so tests need no real
-    // one.
+    // The environment is passed as a map, and the home directory comes from that map too. So tests
+    // need no real home directory.
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();
     let raw = raw::gather(flags, &environment, &mut faults);

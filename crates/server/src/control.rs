@@ -1,5 +1,5 @@
-//! The background jobs that change stock without a request from a buyer. Each job is one task.
-//! Safety does not depend on any of these jobs.
+//! The background jobs that change stock without a request from a buyer. Each job is one task. The
+//! store's rows stay correct even if a job fails or runs twice.
 
 mod adjust;
 mod audit;
@@ -48,7 +48,7 @@ pub(crate) use reload::CatalogueCheck;
 enum WakeReason {
     /// The item's pool has units. Reconciliation is needed only if a slot has few units left.
     Pool,
-    /// Any reason.
+    /// Any other reason.
     All,
 }
 
@@ -63,12 +63,12 @@ pub struct Control {
     catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
     drains_changed: Notify,
-    /// Notified when kept units came back, or when the waitlist may get them.
+    /// Notified when kept units came back, or when the waitlist may get units.
     waitlists_changed: Notify,
-    /// Refused tickets that another node decided and that no request on this node waits for. They
-    /// may be waitlist entries that ended.
+    /// Tickets that another node refused and that no request on this node waits for. They may be
+    /// waitlist entries that ended.
     foreign_refusals: waitlist::Refused,
-    /// Notified when a sale may have opened, so that other nodes may recall units from this node's
+    /// Notified when a sale may have opened. Then other nodes may recall units from this node's
     /// slots.
     sale_opened: Notify,
     loss_suspected: Notify,
@@ -77,21 +77,21 @@ pub struct Control {
     /// Counts changes that may need a notification.
     event_signal: tokio::sync::watch::Sender<u64>,
     /// Whether this node reconciles slots after every commit that touches their item. Otherwise it
-    /// does so only when it needs units itself.
+    /// reconciles them only when it needs units itself.
     reconciles_on_commit: AtomicBool,
     /// Whether this node is the leader.
     leads: AtomicBool,
 }
 
 impl Control {
-    /// Wakes the reconciliation of an item: its pool or its feed has something for a slot, or a
+    /// Wakes the reconciliation of an item. The item's pool or feed has rows for a slot, or a
     /// parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
 
-    /// Wakes the reconciliation of an item after a commit that left rows in its feed. If several
-    /// nodes could reconcile the item, only the leader does.
+    /// Wakes the reconciliation of an item after a commit that left rows in the item's feed. If
+    /// several nodes can reconcile the item, only the leader does.
     pub fn wake_by_commit(&self, item: ItemId) {
         if self.reconciles_on_commit.load(Ordering::Acquire) {
             self.wake_for(item, WakeReason::All);
@@ -128,7 +128,7 @@ impl Control {
         self.event_signal.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// A receiver that wakes at every counted change.
+    /// Returns a receiver that wakes at every counted change.
     #[must_use]
     pub fn event_signal(&self) -> tokio::sync::watch::Receiver<u64> {
         self.event_signal.subscribe()
@@ -139,14 +139,14 @@ impl Control {
         self.waitlists_changed.notify_one();
     }
 
-    /// Records that another node refused a ticket that no request on this node waited for. If the
-    /// ticket was a waitlist entry, its buyer may be connected here.
+    /// Records that another node refused a ticket without a waiting request here. If the ticket was
+    /// a waitlist entry, its buyer may be connected to this node.
     pub fn refused_elsewhere(&self, id: TicketId) {
         self.foreign_refusals.push(id);
     }
 
-    /// Whether this node is the leader now. Having one leader saves work; safety does not depend on
-    /// it.
+    /// Returns whether this node is the leader now. A single leader saves work. Two leaders at once
+    /// do no harm.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)

@@ -1,5 +1,6 @@
 //! A node's duties for a shared database, apart from queries. The node remembers the newest history
-//! of the database, reacts to failovers, watches the standbys, and checks that commits return.
+//! of the database and reacts to failovers. It also watches the standbys and checks that commits
+//! return.
 
 mod commit_check;
 mod history_file;
@@ -16,14 +17,14 @@ pub use history_file::{HistoryFileError, load_history, read_history};
 pub(crate) use peers::other_places;
 pub(crate) use watch::run;
 
-/// What a node knows about its database.
+/// A node's knowledge about its database.
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseState {
-    /// The newest history that this deployment is known to have used.
+    /// The newest history that this deployment has used, as far as the node knows.
     pub(crate) memory: HistoryMemory,
-    /// Whether commits return.
+    /// Checks whether commits return.
     pub(crate) commit_check: CommitCheck,
-    /// The standbys at the last check.
+    /// The state of the standbys at the last check.
     replication: Mutex<Option<Replication>>,
 }
 
@@ -32,8 +33,8 @@ impl DatabaseState {
         Self { memory, ..Self::default() }
     }
 
-    /// The standbys at the last check. `None`: the store is embedded, or the database is
-    /// unreachable.
+    /// Returns the state of the standbys at the last check. `None`: the store is embedded, or the
+    /// database is unreachable.
     pub(crate) fn replication(&self) -> Option<Replication> {
         self.replication.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -43,7 +44,7 @@ impl DatabaseState {
         std::mem::replace(&mut kept, found)
     }
 
-    /// The newest history, if this node uses a shared database.
+    /// Returns the newest history, if this node uses a shared database.
     pub(crate) fn history(&self) -> Option<DatabaseHistory> {
         self.memory.known()
     }

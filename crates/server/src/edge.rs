@@ -1,5 +1,5 @@
-//! An edge: a node without a store. It refuses requests by a copy of the nodes' memory, which it
-//! reads from the feed in Redis, and passes all other requests on to nodes with the role `api`.
+//! An edge is a node without a store. It refuses requests by a copy of the nodes' memory, which it
+//! reads from the feed in Redis. It passes all other requests to nodes with the role `api`.
 //! `doorbuster_core::edge` has its rules.
 pub(crate) mod follow;
 pub(crate) mod keys;
@@ -26,11 +26,11 @@ use crate::engine::{Engine, redis_prefix};
 use crate::gate::Blocks;
 use crate::metrics::{Counter, Gauge};
 
-/// What an edge knows about its copy and about the store's time.
+/// What an edge knows about the age of its copy and about the store's time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Freshness {
     head: Option<FeedHead>,
-    /// The edge's own time when the head last changed.
+    /// The edge's own time when the head of the feed last changed.
     read_at: i64,
     clock: Option<ClockReading>,
 }
@@ -44,20 +44,20 @@ struct AboutSelf {
 
 /// The state of an edge.
 pub struct EdgeNode {
-    /// The nodes behind.
+    /// The nodes behind this edge.
     pub(crate) upstreams: Upstreams,
-    /// Requests that were refused from memory.
+    /// The number of requests that were refused from memory.
     pub(crate) refused: Counter,
-    /// Requests that were passed on.
+    /// The number of requests that were passed to a node.
     pub(crate) passed_on: Counter,
-    /// Requests that no node answered.
+    /// The number of requests that no node answered.
     pub(crate) failed: Counter,
-    /// What was read from the feed.
+    /// Counters of what was read from the feed.
     pub(crate) feed: FeedCounts,
     freshness: ArcSwap<Freshness>,
     started: Instant,
     machine_clock: Clock,
-    /// What it tells nodes about itself.
+    /// This edge's description of itself for nodes.
     about: OnceLock<AboutSelf>,
     /// The Redis servers that may have the feed.
     servers: Vec<Shared>,
@@ -70,8 +70,8 @@ impl fmt::Debug for EdgeNode {
 }
 
 impl EdgeNode {
-    /// An edge before its first read: it passes everything on. `urls` are the Redis servers of the
-    /// deployment with this key, or their replicas.
+    /// Creates an edge before its first read. Until then it passes every request to a node. `urls`
+    /// are the Redis servers of the deployment with this key, or their replicas.
     ///
     /// # Errors
     ///
@@ -96,16 +96,16 @@ impl EdgeNode {
         }))
     }
 
-    /// Sets what this edge tells nodes about itself, once it serves.
+    /// Sets this edge's description of itself, once it serves requests.
     pub(crate) fn describe(&self, key: &IdKey, connections: Gauge) {
         let node = format!("{:08x}", rand::random::<u32>());
         drop(self.about.set(AboutSelf { node, key: key.clone(), connections }));
     }
 
-    /// What it tells nodes about itself now, with a proof.
+    /// Returns this edge's description of itself for nodes, with a proof.
     fn about_text(&self) -> Option<Vec<u8>> {
         let AboutSelf { node, key, connections } = self.about.get()?;
-        // Before a node answered, the store's time is not known.
+        // Until a node has answered, the store's time is unknown.
         self.freshness.load().clock?;
         let now = self.now().0;
         let about = AboutEdge {
@@ -118,30 +118,31 @@ impl EdgeNode {
         Some(about.seal(key))
     }
 
-    /// Follows the feed on one of these servers until it is dropped.
+    /// Follows the feed on one of these servers until the future is dropped.
     pub(crate) async fn follow(&self, engine: &Engine, blocks: &Blocks) {
         follow::run(engine, blocks, self, &self.servers).await;
     }
 
-    /// The edge's own monotonic time, in milliseconds.
+    /// Returns the edge's own monotonic time, in milliseconds.
     fn own_time(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Whether it may refuse requests by its copy now.
+    /// Returns whether the edge may refuse requests by its copy now.
     pub(crate) fn is_fresh(&self) -> bool {
         let Freshness { head, read_at, clock } = **self.freshness.load();
         is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())
     }
 
-    /// The age of its copy in milliseconds, at most. `None`: there is no copy, or the store's time
-    /// is not known.
+    /// Returns the greatest possible age of the edge's copy, in milliseconds. `None`: there is no
+    /// copy, or the store's time is unknown.
     pub(crate) fn feed_age_ms(&self) -> Option<i64> {
         let Freshness { head, clock, .. } = **self.freshness.load();
         Some((clock?.latest(self.own_time()).0 - head?.as_of.0).max(0))
     }
 
-    /// The store's time, as far as it is known. Before a node answered, it is the machine's.
+    /// Returns the store's time, if it is known. Until a node has answered, returns the machine's
+    /// time.
     pub(crate) fn now(&self) -> Millis {
         if let Some(clock) = self.freshness.load().clock {
             return clock.likely(self.own_time());
@@ -149,7 +150,7 @@ impl EdgeNode {
         self.machine_clock.now()
     }
 
-    /// Takes a node's answer to "what time is it", which was asked at `asked_at`.
+    /// Takes the store's time from a node's answer to a request that was sent at `asked_at`.
     fn read_clock(&self, time: Millis, asked_at: i64) {
         let reading = ClockReading { time, asked_at, answered_at: self.own_time() };
         self.freshness.rcu(|known| {
@@ -161,7 +162,7 @@ impl EdgeNode {
         });
     }
 
-    /// The copy is complete up to this head now.
+    /// Records that the copy is now complete up to this head.
     fn use_head(&self, head: FeedHead) {
         let now = self.own_time();
         self.freshness.rcu(|known| {

@@ -1,4 +1,4 @@
-//! The engine: what all parts of the stock side share, how it starts and how it stops.
+//! The engine: the shared state of the stock side, how it starts and how it stops.
 
 mod jobs;
 mod node_count;
@@ -47,10 +47,10 @@ pub(crate) use start::{expose_urls, redis_prefix};
 pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 
-/// A node refuses no request by a snapshot of the store that is older than this. Snapshots are read
-/// a second apart and take a moment.
+/// A node refuses no request by a snapshot of the store that is older than this. It reads a
+/// snapshot every second.
 const STALENESS_MAX: Duration = Duration::from_secs(2);
-/// How long slots are queried for numbers that are only displayed.
+/// Longest wait for a slot's numbers that are only displayed.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 /// Why the engine failed.
@@ -68,8 +68,8 @@ pub enum EngineError {
     /// Tickets in flight did not settle in time.
     #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
     Drain,
-    /// A payment message arrived before the server knows that its checkout exists, or before its
-    /// order is decided.
+    /// A payment message arrived too early: its checkout is not stored yet, or its order is not
+    /// decided yet.
     #[error("the message's order or checkout is not known or not decided yet")]
     TooEarly,
 }
@@ -82,7 +82,7 @@ pub struct Engine {
     cache: Cache,
     clock: Clock,
     database: DatabaseState,
-    /// What only an edge has.
+    /// The state of an edge. Only an edge has it.
     edge: Option<Arc<EdgeNode>>,
     node: NodeId,
     always_leads: bool,
@@ -93,41 +93,42 @@ pub struct Engine {
     parked: AtomicUsize,
     meter: EngineMeter,
     drained: Notify,
-    /// Held while a changed catalogue is swapped in.
+    /// Locked while a changed catalogue is put in place.
     catalogue_lock: Mutex<()>,
     /// The newest check for changes of the catalogue.
     last_check: tokio::sync::Mutex<CatalogueCheck>,
     stopping: AtomicBool,
-    /// Held while the leases are renewed. True: they were released for good.
+    /// Locked while the leases are renewed. `true`: this node has released them and will not renew
+    /// them.
     leases_released: tokio::sync::Mutex<bool>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// What this node tells other nodes about itself, once it serves.
+    /// This node's description for other nodes. It is set once the node serves requests.
     about: OnceLock<AboutNode>,
 }
 
-/// What a node tells other nodes about itself.
+/// A node's description of itself for other nodes.
 #[derive(Debug)]
 pub(crate) struct AboutNode {
-    /// When it started, by its own clock.
+    /// When the node started, by its own clock.
     pub(crate) started_at: Millis,
-    /// Its open connections.
+    /// The node's open connections.
     pub(crate) connections: Gauge,
 }
 
 impl Engine {
-    /// Sets what this node tells other nodes about itself.
+    /// Sets this node's description for other nodes.
     pub(crate) fn describe(&self, about: AboutNode) {
-        // A second description of one process would say the same.
+        // A second description of the same process would be equal, so it is dropped.
         drop(self.about.set(about));
     }
 
-    /// When this process began to serve. `None`: it does not serve yet.
+    /// Returns when this process began to serve requests. `None`: it does not serve yet.
     pub(crate) fn started_at(&self) -> Option<Millis> {
         self.about.get().map(|about| about.started_at)
     }
 
-    /// What this node says about itself, as JSON.
+    /// Returns this node's description of itself as JSON.
     pub(crate) fn about_node(&self) -> String {
         let about = self.about.get();
         serde_json::json!({
@@ -148,9 +149,9 @@ impl Engine {
             .collect()
     }
 
-    /// Puts a sale's row into the catalogue; `counts` are for items that are not known yet. A row
-    /// that `is_new` is put only if the catalogue has no sale of its id. Returns whether it was
-    /// put.
+    /// Puts a sale's row into the catalogue. `counts` are for items that the catalogue does not
+    /// have. A row with `is_new` is put only if the catalogue has no sale with its id. Returns
+    /// whether the row was put.
     pub(crate) fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
         let mut is_put = false;
         self.change_catalogue(|c| {
@@ -170,7 +171,7 @@ impl Engine {
         self.control().signal_feed();
     }
 
-    /// The reasons why the program cannot sell; empty if it can.
+    /// Returns the reasons why the program cannot sell. The list is empty if it can.
     pub async fn unready_reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.is_stopping() {
@@ -186,29 +187,29 @@ impl Engine {
         reasons
     }
 
-    /// The store.
+    /// Returns the store.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What this node knows about its database.
+    /// Returns this node's knowledge about its database.
     pub(crate) fn database(&self) -> &DatabaseState {
         &self.database
     }
 
-    /// What only an edge has; `None` on a node with a store.
+    /// Returns the state of an edge. `None`: this node has a store.
     pub(crate) fn edge(&self) -> Option<&Arc<EdgeNode>> {
         self.edge.as_ref()
     }
 
-    /// The slots.
+    /// Returns the slots.
     #[must_use]
     pub fn slots(&self) -> &Slots {
         &self.slots
     }
 
-    /// The Redis that nodes share for data that may be lost; `None` in a shape without one.
+    /// Returns the Redis for data that nodes share and may lose. `None`: this shape has no Redis.
     #[must_use]
     pub fn shared(&self) -> Option<&Shared> {
         self.cache.shared().map(|(shared, _)| shared)
@@ -218,89 +219,90 @@ impl Engine {
         &self.cache
     }
 
-    /// The hub of events.
+    /// Returns the hub of events.
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.node_memory.hub
     }
 
-    /// The catalogue of sales and items.
+    /// Returns the catalogue of sales and items.
     #[must_use]
     pub fn catalogue(&self) -> Guard<Arc<Catalogue>> {
         self.node_memory.catalogue.load()
     }
 
-    /// The store's time.
+    /// Returns the store's time.
     #[must_use]
     pub fn now(&self) -> Millis {
         self.store.now()
     }
 
-    /// The store's clock.
+    /// Returns the store's clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Whether the store's clock was stepped and is not trusted for deadlines.
+    /// Returns whether the store's clock was stepped. The server does not trust a stepped clock for
+    /// deadlines.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         self.clock.has_alarm() || self.store.clock_stepped()
     }
 
-    /// Whether this node's snapshot of the store is recent enough to refuse requests by it.
+    /// Returns whether this node's snapshot of the store is recent enough to refuse requests by it.
     pub(crate) fn is_memory_recent(&self) -> bool {
         self.store.staleness() <= STALENESS_MAX
     }
 
-    /// The store's time up to which this node's memory has every commit.
+    /// Returns the store's time up to which this node's memory has every commit.
     pub(crate) fn memory_as_of(&self) -> Millis {
         let age = self.store.staleness().as_millis();
         self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
     }
 
-    /// The deployment's key for ids.
+    /// Returns the deployment's key for ids.
     #[must_use]
     pub fn id_key(&self) -> &IdKey {
         &self.node_memory.key
     }
 
-    /// This node's id.
+    /// Returns this node's id.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// Whether this node leads even if another node leads too.
+    /// Returns whether this node leads even if another node leads too.
     pub(crate) fn always_leads(&self) -> bool {
         self.always_leads
     }
 
-    /// Where the slots are.
+    /// Returns where the slots are.
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// The number of nodes that have slots of their own, with this one.
+    /// Returns the number of nodes with slots of their own, including this node.
     #[must_use]
     pub fn nodes(&self) -> u64 {
         self.node_count.now().into()
     }
 
-    /// The number of live nodes, now and recently.
+    /// Returns the counter of live nodes, now and recently.
     pub(crate) fn node_count(&self) -> &Arc<NodeCount> {
         &self.node_count
     }
 
-    /// Whether this node watches the slots that serve its requests: only it reaches them, or it
-    /// leads.
+    /// Returns whether this node watches the slots that serve its requests. It does if only it
+    /// reaches them, or if it leads.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout.is_node_local() || self.control().leads()
     }
 
-    /// Units that an item's slots can hand out now. If a slot is unreachable, all units that the
-    /// slots were given.
+    /// Returns the units that an item's slots can issue tickets for now. For an unreachable slot,
+    /// all units that the slot got count.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.layout.reaches_all_slots() {
@@ -319,7 +321,7 @@ impl Engine {
         }
     }
 
-    /// The number of an item's tickets that wait for their verdicts in queues that this node
+    /// Returns how many tickets of an item wait for their verdicts in queues that this node
     /// reaches.
     pub async fn queued(&self, item: &ItemState) -> u64 {
         let mut tickets = 0;
@@ -333,31 +335,31 @@ impl Engine {
         tickets
     }
 
-    /// The engine's counters.
+    /// Returns the engine's counters.
     #[must_use]
     pub fn meter(&self) -> &EngineMeter {
         &self.meter
     }
 
-    /// The number of parked requests.
+    /// Returns the number of parked requests.
     #[must_use]
     pub fn parked(&self) -> &AtomicUsize {
         &self.parked
     }
 
-    /// The requests that hold an order.
+    /// Returns the requests that hold an order.
     #[must_use]
     pub fn holders(&self) -> &Holders {
         &self.node_memory.holders
     }
 
-    /// The requests that wait for a verdict.
+    /// Returns the requests that wait for a verdict.
     #[must_use]
     pub fn waiters(&self) -> &Waiters {
         &self.node_memory.waiters
     }
 
-    /// Whether the program is about to end.
+    /// Returns whether the program is about to end.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
@@ -378,7 +380,7 @@ impl Engine {
         });
     }
 
-    /// Tracks tasks that no caller awaits. They finish before the engine has stopped.
+    /// Tracks tasks that no caller awaits. The engine stops only after they have finished.
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }

@@ -1,81 +1,81 @@
-//! Points where a test kills this process, as `kill -9` does: one between each two steps of a
-//! purchase and its payment.
+//! Points where a test kills this process, as `kill -9` does. There is one point between each two
+//! steps of a purchase and its payment.
 //!
-//! They exist only with the feature `failpoints`, which is on in test builds. Without it, a point
-//! does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With it,
+//! These points exist only with the feature `failpoints`, which test builds have. Without the
+//! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With it,
 //! `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when it passes that point for the third
-//! time; nothing is flushed. docs/reliability.md says what holds after a kill at each point.
+//! time. Nothing is flushed. docs/reliability.md says what holds after a kill at each point.
 
 /// A failpoint, named after the step before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// A batch of tickets was taken from its slots; none is in the store.
+    /// A batch of tickets was taken from its slots. The store has none of these tickets.
     SettleTaken,
-    /// A commit changed orders; this node does not know.
+    /// A commit changed orders. This node has not learned of the commit.
     Committed,
-    /// A batch is in the store; its slots still have its tickets.
+    /// The store has the batch. Its slots still have the tickets.
     SettleCommitted,
-    /// The slots removed the batch; no waiting request has its verdict.
+    /// The slots removed the batch. No waiting request has got its verdict.
     SettleAcknowledged,
-    /// The provider created a checkout; the store has none.
+    /// The provider created a checkout. The store has no checkout.
     CheckoutAsked,
-    /// The store has the checkout; the buyer has no answer.
+    /// The store has the checkout. The buyer has no answer.
     CheckoutKept,
-    /// The provider closed a checkout that is being replaced; it is open in the store.
+    /// The provider closed a checkout that is being replaced. The store still shows it as open.
     CheckoutClosed,
-    /// A provider's message was verified; the store has nothing of it.
+    /// A provider's message was verified. The store has no effect of the message.
     MessageRead,
-    /// The message took effect; the provider has no answer.
+    /// The message took effect. The provider has no answer.
     MessageTaken,
-    /// A late payment found too few units in the pool; nothing was recalled.
+    /// A late payment found too few units in the pool. No unit was recalled.
     LateLacks,
-    /// A recall is in the store; the slot was not asked.
+    /// The store has a recall. The slot was not asked yet.
     RecallBegun,
-    /// The slot gave its units; the store does not know.
+    /// The slot gave its units. The store has not recorded that.
     RecallTaken,
-    /// The pool has units for a late payment; the payment was not captured again.
+    /// The pool has units for a late payment. The payment was not captured again yet.
     LateGathered,
-    /// A late payment was captured; the remaining units were not given back to the slots.
+    /// A late payment was captured. The units that it did not need are not back in the slots.
     LateCaptured,
-    /// A refund is in the store; the provider was not asked.
+    /// The store has a refund. The provider was not asked yet.
     RefundDue,
-    /// The provider accepted the refund; the store does not know.
+    /// The provider accepted the refund. The store has not recorded that.
     RefundAsked,
-    /// The store knows of the refund; nothing else was done.
+    /// The store has recorded the provider's answer about a refund. No later step was done.
     RefundNoted,
-    /// The provider reported a checkout's state; the store does not know.
+    /// The provider reported a checkout's state. The store has not recorded it.
     ReconcileAsked,
-    /// The payment of a checkout was captured; the checkout is open in the store.
+    /// The payment of a checkout was captured. The store still shows the checkout as open.
     ReconcileCaptured,
-    /// The checkout is closed in the store; its order has not ended yet.
+    /// The store shows the checkout as closed. Its order has not ended yet.
     ReconcileClosed,
-    /// Orders have reached the end of their holds; none has expired.
+    /// Orders have reached the end of their holds. No order has expired.
     ExpiryDue,
-    /// Some orders have expired; nothing else was done.
+    /// Some orders have expired. No later step was done.
     ExpiryDone,
-    /// An order was cancelled; no notification was sent.
+    /// An order was cancelled. No notification was sent.
     CancelDone,
-    /// An operator refunded an order; no notification was sent, and no provider was asked.
+    /// An operator refunded an order. No notification was sent, and no provider was asked.
     OrderRefunded,
-    /// Events have their positions; the delivery was not notified.
+    /// Events have their positions. The delivery was not notified.
     OutboxSequenced,
-    /// Events were read; none was sent.
+    /// Events were read. No event was sent.
     OutboxRead,
-    /// An event was sent and accepted; the store does not know.
+    /// An event was sent and accepted. The store has not recorded that.
     OutboxSent,
-    /// The results of retried events are in the store; the position is unchanged.
+    /// The store has the results of retried events. The position is unchanged.
     OutboxNoted,
-    /// The position moved; nothing else was done.
+    /// The position moved. No later step was done.
     OutboxAdvanced,
-    /// An event becomes a dead letter; the store does not know.
+    /// An event becomes a dead letter. The store has not recorded that.
     OutboxDead,
-    /// The sandbox knows the order of a payment; there is no payment.
+    /// The sandbox knows the order of a payment. The payment does not exist yet.
     SandboxNamed,
-    /// The sandbox announced a message; neither payment nor message exists.
+    /// The sandbox announced a message. Neither the payment nor the message exists yet.
     SandboxAnnounced,
-    /// The sandbox announced the message of a refund; there is no refund.
+    /// The sandbox announced the message of a refund. The refund does not exist yet.
     SandboxRefundAnnounced,
-    /// A message of the sandbox was sent and accepted; its documents do not show it.
+    /// A message of the sandbox was sent and accepted. The sandbox's documents do not show that.
     SandboxPosted,
 }
 
@@ -85,7 +85,7 @@ mod armed {
     #[inline(always)]
     pub(crate) fn pass(_: super::Point) {}
 
-    /// No setting arms a point in this build.
+    /// Returns `false`: no setting arms a point in this build.
     pub(crate) fn is_setting(_: &str) -> bool {
         false
     }
@@ -100,11 +100,12 @@ mod armed {
 
     use super::Point;
 
-    /// The setting that arms a point: its name and, after a colon, which passing.
+    /// The setting that arms a point. Its value is the point's name, a colon, and the number of the
+    /// pass that kills.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     impl Point {
-        /// Every point, in the order of their flows.
+        /// Every point, in the order of the enum.
         pub const ALL: [Self; 34] = [
             Self::SettleTaken,
             Self::Committed,
@@ -142,7 +143,7 @@ mod armed {
             Self::SandboxPosted,
         ];
 
-        /// Its name in the setting and in the documents.
+        /// Returns the point's name in the setting and in the documents.
         #[must_use]
         pub fn name(self) -> String {
             let mut name = String::new();
@@ -179,14 +180,14 @@ mod armed {
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// Kills the process here if this point and passing are armed.
+    /// Kills the process here if the setting arms this pass of this point.
     pub(crate) fn pass(point: Point) {
         if let Some(armed) = &*ARMED
             && armed.point == point
             && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            // The signal cannot be refused. It may take a moment, and nothing may run after this
-            // point.
+            // The process cannot refuse the signal. The signal may take a moment, and nothing may
+            // run after this point.
             let _ = kill_process(getpid(), Signal::KILL);
             loop {
                 std::thread::park();
@@ -194,7 +195,7 @@ mod armed {
         }
     }
 
-    /// Whether this names the setting that arms a point.
+    /// Returns whether this is the name of the setting that arms a point.
     pub(crate) fn is_setting(name: &str) -> bool {
         name == SETTING
     }

@@ -1,5 +1,5 @@
-//! The front door of this node: passes, limits, blocks, waiting rooms and challenges. It decides
-//! who may request units, and never decides about stock.
+//! The front door of this node: passes, limits, blocks, waiting rooms and challenges. The front
+//! door decides who may request units, but decides nothing about stock.
 
 pub(crate) mod access_codes;
 mod blocks;
@@ -58,7 +58,7 @@ impl Gate {
         }
     }
 
-    /// Runs the background jobs of all parts until it is dropped.
+    /// Runs the background jobs of all parts until the future is dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         tokio::join!(
             self.limits.run_sharing(),

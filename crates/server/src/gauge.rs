@@ -1,4 +1,5 @@
-//! One item's counts in node memory: exact as of the last commit, read without a lock.
+//! One item's counts in node memory. They are exact as of the last commit, and reading them takes
+//! no lock.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -7,19 +8,19 @@ use doorbuster_core::refusal::FreeUnits;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 
-/// The value of the free half of the packed word if the stock is unlimited.
+/// The free half of the packed word has this value if the stock is unlimited.
 const UNLIMITED: u64 = u32::MAX as u64;
 
 /// An item's counts at the last commit.
 #[derive(Debug)]
 pub struct Gauge {
-    /// The upper half has the units that may come back (held, or kept for the waitlist), the lower
-    /// half the free ones.
+    /// The upper half has the units that may come back: held units, and units kept for the
+    /// waitlist. The lower half has the free units.
     packed: AtomicU64,
     counts: Mutex<ItemCounts>,
     /// The largest number of units that a parked request wants.
     parked: AtomicU32,
-    /// Counts publications.
+    /// The number of publications.
     published: AtomicU64,
     changed: Notify,
     progress: Notify,
@@ -39,8 +40,8 @@ impl Gauge {
         }
     }
 
-    /// Publishes newer counts. Call it in commit order, and only after the commit's orders are in
-    /// the set of holders.
+    /// Publishes newer counts. The caller must call this in commit order, and only after the
+    /// commit's orders are in the set of holders.
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
@@ -48,8 +49,8 @@ impl Gauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that were read from the store after `published` publications. False: there
-    /// was another publication since, so read again.
+    /// Publishes counts that were read from the store after `published` publications. Returns
+    /// `false` if there was another publication since then. The caller must then read again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,15 +62,15 @@ impl Gauge {
         true
     }
 
-    /// The number of publications so far.
+    /// Returns the number of publications so far.
     #[must_use]
     pub fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)
     }
 
     fn show(&self, counts: &ItemCounts) {
-        // Sequentially consistent with `note_parked`: either the parked request sees these counts,
-        // or this method sees the request.
+        // The order is sequentially consistent with `note_parked`. Either the parked request sees
+        // these counts, or this method sees the request.
         self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();
         let parked = self.parked.load(Ordering::SeqCst);
@@ -78,14 +79,14 @@ impl Gauge {
         }
     }
 
-    /// Records that a request for this many units is about to wait for [`Gauge::progress`]. The
-    /// request reads the counts once more afterwards.
+    /// Records that a request for this many units is about to wait for [`Gauge::progress`].
+    /// Afterwards the request reads the counts once more.
     pub fn note_parked(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }
 
-    /// The free and the reserved units, in one atomic load. Read them *before* the set of requests
-    /// that hold an order.
+    /// Returns the free and the reserved units, from one atomic load. The caller must read them
+    /// *before* the set of requests that hold an order.
     #[must_use]
     pub fn free(&self) -> FreeUnits {
         let packed = self.packed.load(Ordering::SeqCst);
@@ -93,33 +94,33 @@ impl Gauge {
         FreeUnits { free: (free != UNLIMITED).then_some(free), reserved: packed >> 32 }
     }
 
-    /// All counts.
+    /// Returns all counts.
     #[must_use]
     pub fn counts(&self) -> ItemCounts {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Units of the pool that a slot may get; the others are kept for the waitlist.
+    /// Returns the units of the pool that slots may get. The other units are kept for the waitlist.
     #[must_use]
     pub fn open_pool(&self) -> u64 {
         let counts = self.counts();
         counts.pool.saturating_sub(counts.kept)
     }
 
-    /// Wakes the parked requests: a slot got units, or some requests can be refused now. The others
-    /// park again.
+    /// Wakes the parked requests, because a slot got units or some requests can be refused now.
+    /// Requests that can do nothing park again.
     pub fn wake_parked(&self) {
         self.parked.store(0, Ordering::SeqCst);
         self.progress.notify_waiters();
     }
 
-    /// Wakes at each commit that touched the item.
+    /// Returns a signal that wakes at each commit that touched the item.
     #[must_use]
     pub fn changed(&self) -> &Notify {
         &self.changed
     }
 
-    /// Wakes when another attempt of a parked request makes sense.
+    /// Returns a signal that wakes when another attempt of a parked request makes sense.
     #[must_use]
     pub fn progress(&self) -> &Notify {
         &self.progress
@@ -133,7 +134,7 @@ fn pack(counts: &ItemCounts) -> u64 {
         }
         Stock::Unlimited => UNLIMITED,
     };
-    // Kept units may come back just as held units may.
+    // Kept units may come back as held units may.
     (counts.held + counts.kept).min(UNLIMITED) << 32 | free
 }
 
@@ -143,7 +144,7 @@ mod tests {
     use doorbuster_core::ItemId;
 
     #[test]
-    fn a_gauge_packs_the_published_counts_into_one_word() {
+    fn a_gauge_returns_the_published_counts_from_one_word() {
         let counts = ItemCounts {
             item: ItemId(1),
             total: Stock::Counted(100),

@@ -1,5 +1,5 @@
-//! The set of requests that hold an order, as far as this node knows. For sales that ended recently
-//! or are running, the set contains every order in the published counts.
+//! The set of requests that hold an order, as this node knows it. For sales that run or ended
+//! recently, the set contains every order in the published counts.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -17,35 +17,35 @@ use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
 use retry_limiter::RetryLimiter;
 
-/// Most requests in one node's set. At the bound, a node looks up other requests in the store.
+/// Most requests in one node's set. At this bound, a node looks up further requests in the store.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// Most concurrent lookups in the store for requests that are not in the set. Further requests are
-/// asked to retry.
+/// Most lookups at the same time for requests that are not in the set. Further requests are asked
+/// to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// Most slot refusals that the store confirms at a time; further ones wait for their turn.
+/// Most refusals of slots that the store confirms at a time. Further ones wait for their turn.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
 type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 
-/// Hashes of requests that hold an order. The store confirms each match, so a collision does no
+/// Hashes of the requests that hold an order. The store confirms each match, so a collision does no
 /// harm.
 #[derive(Debug)]
 pub struct Holders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// The set was full, and at least one request was not remembered.
+    /// Whether the set was full and at least one request was not remembered.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
-    /// Bounds the lookups of replayed orders.
+    /// Limits the lookups of orders for repeated requests.
     pub(crate) retry_limiter: RetryLimiter,
-    /// Bounds the reads for waitlists, so that a crowd there does not delay buyers who have an
-    /// order.
+    /// Limits the reads for waitlists, so that a crowd of waiting buyers does not delay buyers with
+    /// an order.
     pub(crate) waitlist_limiter: RetryLimiter,
     /// Queued requests, which may get an order later.
     pub(crate) queued_requests: QueuedRequests,
-    /// The newest requests, while this node writes the feed of edges.
+    /// The newest requests. They are recorded only while this node writes the feed of edges.
     pub(crate) journal: Journal,
 }
 
@@ -70,7 +70,8 @@ impl Holders {
         &self.shards[(hash_half >> 58) as usize % SHARDS]
     }
 
-    /// Remembers a request. Call it before the counts of its commit are published.
+    /// Remembers a request. The caller must call this before it publishes the counts of the
+    /// request's commit.
     pub fn insert(&self, hash_half: u64) {
         if self.count.load(Ordering::Relaxed) >= HOLDERS_MAX {
             self.full.store(true, Ordering::Release);
@@ -79,31 +80,31 @@ impl Holders {
         let mut shard = self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner);
         if shard.insert(hash_half) {
             self.count.fetch_add(1, Ordering::Relaxed);
-            // Under the shard's lock: see `Holders::begin_journal`.
+            // The journal is written under the shard's lock; see `Holders::begin_journal`.
             self.journal.record(hash_half);
         }
     }
 
-    /// Whether the request is remembered.
+    /// Returns whether the request is remembered.
     #[must_use]
     pub fn holds(&self, request: RequestHash) -> bool {
         let hash_half = request.low_64_bits();
         self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner).contains(&hash_half)
     }
 
-    /// Whether the request may hold an order. Only the store knows for certain.
+    /// Returns whether the request may hold an order. Only the store knows for certain.
     #[must_use]
     pub fn may_hold(&self, request: RequestHash) -> bool {
         self.holds(request) || self.is_full()
     }
 
-    /// Whether requests that are not remembered may hold an order.
+    /// Returns whether a request that is not remembered may hold an order.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
     }
 
-    /// A permit to look up a request that is not remembered, if one is free.
+    /// Returns a permit to look up a request that is not remembered, if a permit is free.
     #[must_use]
     pub fn lookup_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.lookups.try_acquire().ok()
@@ -114,7 +115,7 @@ impl Holders {
         self.confirmations.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Forgets everything. Until [`Holders::finish_rebuild`] any request may hold an order.
+    /// Forgets all requests. Until [`Holders::finish_rebuild`], any request may hold an order.
     pub fn begin_rebuild(&self) {
         self.full.store(true, Ordering::Release);
         self.journal.invalidate();
@@ -125,13 +126,13 @@ impl Holders {
         }
     }
 
-    /// Ends a rebuild: all orders were read again since [`Holders::begin_rebuild`].
+    /// Ends a rebuild. All orders were read again since [`Holders::begin_rebuild`].
     pub fn finish_rebuild(&self) {
         self.full.store(self.len() >= HOLDERS_MAX, Ordering::Release);
     }
 
-    /// Starts the journal and returns all requests. Each request that is remembered from now on is
-    /// in the result or in the journal, because both are written under the lock of its shard.
+    /// Starts the journal and returns all requests. The set and the journal are written under the
+    /// lock of the request's shard. So each request from now on is in the result or in the journal.
     pub(crate) fn begin_journal(&self) -> Vec<u64> {
         self.journal.begin();
         let mut all = Vec::with_capacity(self.len());
@@ -141,13 +142,13 @@ impl Holders {
         all
     }
 
-    /// The number of remembered requests.
+    /// Returns the number of remembered requests.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether no request is remembered.
+    /// Returns whether no request is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,22 +1,22 @@
-//! Where an item's slots are, as this node sees them. The layout is decided once, at boot, from the
-//! shape. Other code only uses these methods.
+//! Where an item's slots are, as this node sees them. The shape decides the layout once, at boot.
+//! All other code uses only these methods.
 use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
 
 /// Where the slots of every item are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Partitions in this process's memory; no other process knows them.
+    /// The slots are in this process's memory. No other process reaches them.
     SingleNode,
-    /// One slot in the memory of each node that serves buyers; `None` on a node that does not.
+    /// Each node that serves buyers has one slot in its memory. `None`: this node serves no buyers.
     PerNode(Option<NodeId>),
-    /// Partitions on servers that every node reaches.
+    /// The slots are on servers that every node reaches.
     Shared,
-    /// No slots: an edge passes requests for units on.
+    /// There are no slots. An edge passes requests for units to nodes.
     Edge,
 }
 
 impl Layout {
-    /// The slots that serve requests on this node.
+    /// Returns the slots that serve requests on this node.
     #[must_use]
     pub fn slots(self, item: ItemId, spread: &Spread) -> Box<[SlotKey]> {
         match self {
@@ -30,8 +30,8 @@ impl Layout {
         }
     }
 
-    /// Whether an item with this spread has a slot with this number. Other slots remain from an
-    /// earlier spread.
+    /// Returns whether an item with this spread has a slot with this number. Other slots belong to
+    /// an earlier spread.
     #[must_use]
     pub fn has_slot(self, spread: &Spread, index: u32) -> bool {
         match self {
@@ -41,39 +41,39 @@ impl Layout {
         }
     }
 
-    /// Whether this node reaches every slot of an item.
+    /// Returns whether this node reaches every slot of an item.
     #[must_use]
     pub fn reaches_all_slots(self) -> bool {
         !matches!(self, Self::PerNode(_) | Self::Edge)
     }
 
-    /// Whether the slots that this node reaches are in its own memory, where no other node uses
-    /// them.
+    /// Returns whether the slots that this node reaches are in its own memory. No other node uses
+    /// slots in this node's memory.
     #[must_use]
     pub fn is_node_local(self) -> bool {
         !matches!(self, Self::Shared)
     }
 
-    /// Whether this process is the only one. Then it leads, and grants found at its start belong to
-    /// slots that ended with the last process.
+    /// Returns whether this process is the only one. Then it leads. Any grants that it finds at its
+    /// start belong to slots that ended with the last process.
     #[must_use]
     pub fn is_single_node(self) -> bool {
         self == Self::SingleNode
     }
 
-    /// Whether this node is an edge, which has neither a store nor slots.
+    /// Returns whether this node is an edge. An edge has neither a store nor slots.
     #[must_use]
     pub fn is_edge(self) -> bool {
         self == Self::Edge
     }
 
-    /// Whether an item can have units in a slot other than the request's own.
+    /// Returns whether an item can have units in a slot other than the request's own slot.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {
         slots > 1 || !self.reaches_all_slots()
     }
 
-    /// A slot's name for operators.
+    /// Returns a slot's name for operators.
     #[must_use]
     pub fn name(self, sale: &str, item: &str, slot: SlotKey, node: NodeId) -> String {
         match self {

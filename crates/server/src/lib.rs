@@ -1,5 +1,5 @@
-//! The server: configuration, front door, purchases, settling, control jobs, payments, webhooks and
-//! web.
+//! The server: its configuration, front door, purchases, settler, control jobs, payments, webhooks
+//! and HTTP side.
 
 pub mod answer_counts;
 pub mod at_limit;

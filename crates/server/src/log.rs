@@ -1,5 +1,5 @@
-//! The log: text on a terminal, JSON otherwise, always on standard error. Purchases write no log
-//! lines.
+//! The log. It is text on a terminal and otherwise JSON, always on standard error. Purchases write
+//! no log lines.
 
 use std::io::IsTerminal;
 
@@ -10,8 +10,8 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Broker clients whose logs are off: they log whole returned messages, which contain buyers' ids.
-/// The callers log their errors.
+/// Broker clients with their logs off, because they log whole returned messages with buyers' ids.
+/// The server logs the clients' errors itself.
 const SILENT: [&str; 2] = ["lapin", "async_nats"];
 
 /// Starts logging. Only the first call in a process has an effect.
@@ -41,6 +41,6 @@ pub fn init(settings: &LogSettings) {
         eprintln!("doorbuster: tracing is off: {why}");
         None
     }));
-    // Fails only if a logger exists already, as in a test.
+    // This call fails only if a logger exists already, as in a test.
     let _ = registry.try_init();
 }

@@ -1,5 +1,5 @@
-//! Maintenance of a store without a server: copies it, restores a copy, and migrates it to this
-//! program's schema.
+//! Maintenance of a store without a server. Copies the store, restores a copy, and migrates the
+//! store to this program's schema.
 
 mod encryption;
 
@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::database::read_history;
 use crate::secrets::{self, SecretsError};
 
-/// Why a backup was not made.
+/// The reason why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
     /// The store or the new file failed.
@@ -46,9 +46,9 @@ pub enum RestoreFileError {
     Restore(#[from] RestoreError),
 }
 
-/// Copies the store of the embedded shape and the generated secrets beside it to `path`, which must
-/// not exist, and encrypts the copy if there is a passphrase. A server may use the store meanwhile.
-/// Blocks.
+/// Copies the store of the embedded shape and its generated secrets to `path`, which must not
+/// exist. Encrypts the copy if there is a passphrase. A server may use the store during the copy.
+/// The call blocks.
 ///
 /// # Errors
 ///
@@ -75,8 +75,8 @@ pub fn backup(
         .map_err(MaintenanceError::Encryption)
 }
 
-/// Writes a backup to the data directory, which must not contain a store, and pauses every sale
-/// that could sell. An encrypted backup needs the passphrase. Blocks.
+/// Restores a backup to the data directory, which must not contain a store. Pauses every sale that
+/// could sell. An encrypted backup needs the passphrase. The call blocks.
 ///
 /// # Errors
 ///
@@ -121,12 +121,12 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Migrates the store to this program's schema; creates it if it is missing.
+/// Migrates the store to this program's schema. Creates the store if it is missing.
 ///
 /// # Errors
 ///
-/// If a server uses the embedded store, a newer program wrote it, or it is damaged or cannot be
-/// opened.
+/// If a server uses the embedded store, or a newer program wrote it. Also if the store is damaged
+/// or cannot be opened.
 pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     if let Some(url) = settings.shape.store() {
         let history = read_history(&settings.data_dir);
@@ -136,8 +136,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     let clock = Clock::default();
     let store = Store::open_sqlite(SqliteOptions {
         dir: settings.data_dir.clone(),
-        // Opening neither creates nor reads ids, and the store is closed before anything else
-        // could.
+        // Opening the store neither creates nor reads ids. The store is closed before any other
+        // code could do so.
         id_key: IdKey::new([0; 32]),
         clock: Arc::new(move || clock.now()),
         sink: Arc::new(|_| {}),

@@ -1,7 +1,7 @@
-//! The engine's counters: atomic adds, read by the metrics page and the statistics.
+//! The engine's counters. The metrics page and the statistics read them.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Upper bounds of the settle batch buckets, in tickets; the last bucket has none.
+/// Upper bounds of the buckets for settled batches, in tickets. The last bucket has no bound.
 pub const BATCH_BOUNDS: [usize; 6] = [1, 4, 16, 64, 256, 500];
 
 /// Counters of the engine.
@@ -29,13 +29,14 @@ pub struct EngineMeter {
 /// A reading of [`EngineMeter`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MeterReading {
-    /// Settle batches by size: at most [`BATCH_BOUNDS`]`[i]` tickets (not cumulative).
+    /// Settled batches by size. Batch `i` has at most [`BATCH_BOUNDS`]`[i]` tickets; the counts are
+    /// not cumulative.
     pub batches: [u64; BATCH_BOUNDS.len()],
     /// Tickets settled.
     pub tickets: u64,
     /// Refills from the pool.
     pub refills: u64,
-    /// Units in them.
+    /// The units of these refills.
     pub refilled_units: u64,
     /// Orders expired.
     pub expired: u64,
@@ -49,9 +50,9 @@ pub struct MeterReading {
     pub recalls: u64,
     /// Findings of the continuous audit.
     pub findings: u64,
-    /// Times that this node became or ceased to be the leader.
+    /// How often this node became the leader or stopped being the leader.
     pub leads: u64,
-    /// Times that this node's own lease lapsed.
+    /// How often this node's own lease lapsed.
     pub lapses: u64,
     /// Requests that got a new ticket because their first ticket's grant was closed.
     pub retried: u64,
@@ -140,7 +141,7 @@ impl EngineMeter {
         self.view_renders.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All counters now.
+    /// Returns all counters.
     #[must_use]
     pub fn read(&self) -> MeterReading {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Counters of the HTTP side: atomic adds, read by `/metrics` and by a sale's statistics.
+//! Counters of the HTTP side. `/metrics` and the statistics of a sale read them.
 
 mod histogram;
 mod requests;
@@ -23,30 +23,30 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The value.
+    /// Returns the value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A number of current things: [`Gauge::hold`] adds one, and dropping its result subtracts one.
+/// A number of present things. [`Gauge::hold`] adds one, and dropping its result subtracts one.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 
-/// One of the things that a [`Gauge`] counts.
+/// Counts as one in a [`Gauge`] until it is dropped.
 #[derive(Debug)]
 pub struct GaugeGuard(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Adds one for as long as the result lives.
+    /// Adds one until the result is dropped.
     #[must_use]
     pub fn hold(&self) -> GaugeGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
         GaugeGuard(self.0.clone())
     }
 
-    /// The value.
+    /// Returns the value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -72,11 +72,11 @@ pub struct Metrics {
     pub accepted: Counter,
     /// Connections refused at the limit.
     pub turned_away: Counter,
-    /// Event streams open now, by SSE.
+    /// Open event streams of the kind SSE.
     pub streams: Gauge,
-    /// Event streams open now, by WebSocket.
+    /// Open event streams of the kind WebSocket.
     pub sockets: Gauge,
-    /// Of these WebSockets, the idle ones.
+    /// Open WebSockets that are idle.
     pub idle_sockets: Gauge,
     /// Tokens and keys that failed verification.
     pub denied: Counter,

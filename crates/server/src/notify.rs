@@ -1,14 +1,14 @@
-//! The hub of events: hints for buyers' browsers about their own orders and about sales. The state
-//! itself is read with `GET`.
+//! The hub of events. Events are hints to buyers' browsers about their own orders and about sales.
+//! Browsers read the state itself with `GET`.
 //!
-//! Each subscriber has a bounded queue. A subscriber with more than [`BACKLOG_BYTES_MAX`] in its
-//! queue is dropped, and the other subscribers are not slowed.
+//! Each subscriber has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] waits in the queue, the
+//! subscriber is dropped. Other subscribers are not slowed down.
 //!
-//! The last events about buyers' orders are kept for buyers who reconnect and name the last event
-//! that they received.
+//! The hub keeps the last events about buyers' orders. A buyer who reconnects names the last
+//! received event and gets the later ones.
 //!
-//! An idle reader does not wait at its queue. A task that serves many idle readers registers a
-//! ready queue, which gets the reader's key when an event arrives.
+//! An idle reader does not wait at its queue. Instead, a task that serves many idle readers
+//! registers a ready queue. When an event arrives, the ready queue gets the reader's key.
 
 mod followed_buyers;
 mod mailbox;
@@ -27,24 +27,24 @@ use followed_buyers::FollowedBuyers;
 use mailbox::Mailbox;
 use mailbox_set::Followers;
 
-/// Bytes that may wait for one slow reader; a reader with more is dropped.
+/// Most bytes that may wait for one reader. A reader with more is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
-/// The counted size of one waiting event, about its size on the wire.
+/// The size that each waiting event counts with. It is about the event's size on the wire.
 const EVENT_BYTES: usize = 512;
 const BACKLOG_MAX: usize = BACKLOG_BYTES_MAX / EVENT_BYTES;
-/// Events about buyers' orders that this node keeps for buyers who reconnect.
+/// Most events about buyers' orders that this node keeps for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
-/// The largest number of these events that one reconnecting buyer gets.
+/// Most kept events that one reconnecting buyer gets.
 const REPLAYED_MAX: usize = 256;
-/// How long these events are kept after the last reader disconnected.
+/// How long events are kept after the last reader disconnected.
 const REPLAY_FOR: Duration = Duration::from_secs(60);
 
-/// An event to publish; the web side renders it.
+/// An event to publish. The web code renders it.
 #[derive(Clone, Debug)]
 pub enum EventKind {
     /// An order was created or changed.
     Order(Arc<Order>),
-    /// A queued request was refused after all.
+    /// A queued request was refused.
     Refused {
         /// The request's id.
         id: TicketId,
@@ -66,9 +66,9 @@ pub enum EventKind {
         /// The buyer.
         buyer: BuyerId,
     },
-    /// A sale's status changed; the catalogue has the newest one.
+    /// A sale's status changed. The catalogue has the newest status.
     Status(Arc<str>),
-    /// The queue of a sale's waiting room moved.
+    /// The queue of a sale's waiting room moved forward.
     Room(Arc<str>),
     /// A visitor was admitted from a sale's waiting room.
     Place {
@@ -82,14 +82,14 @@ pub enum EventKind {
 /// A numbered event.
 #[derive(Clone, Debug)]
 pub struct HubEvent {
-    /// Rises with each event of the node.
+    /// The event's number, which rises with each event of the node.
     pub id: u64,
     /// The content, which all readers share.
     pub kind: Arc<EventKind>,
 }
 
 impl EventKind {
-    /// The buyer whose order or position the event is about.
+    /// Returns the buyer of the order or position in the event.
     fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),
@@ -98,7 +98,7 @@ impl EventKind {
         }
     }
 
-    /// Whether it is for one buyer, and not for all readers of a sale.
+    /// Returns whether the event is for one buyer. Other events are for all readers of a sale.
     fn is_own(&self) -> bool {
         !matches!(self, Self::Status(_) | Self::Room(_))
     }
@@ -123,10 +123,10 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
-    /// Readers that were dropped because too much waited for them.
+    /// The number of readers that were dropped because too many events waited for them.
     dropped: AtomicU64,
     made_at: Instant,
-    /// The end of the time in which events are kept without readers, in milliseconds since
+    /// Until this time, events are kept even without readers. The value is in milliseconds since
     /// `made_at`.
     kept_until_ms: AtomicU64,
 }
@@ -149,32 +149,32 @@ impl HubInner {
 pub enum NextEvent {
     /// An event.
     HubEvent(HubEvent),
-    /// The reader was too slow and must be disconnected.
+    /// The reader was too slow, and the caller must disconnect it.
     Lagged,
 }
 
-/// A subscription to events; it ends on drop.
+/// A subscription to events. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Subscription {
     mailbox: Arc<Mailbox>,
     hub: Hub,
-    /// The event after which it begins.
+    /// The number of the event after which the subscription begins.
     since: u64,
     buyer: Option<BuyerId>,
     sales: Box<[Arc<str>]>,
 }
 
 impl Hub {
-    /// A hub that starts at this time. The first id is the time in microseconds, and each event
-    /// adds one. So ids also rise over restarts, and JavaScript represents them exactly.
+    /// Creates a hub that starts at this time. The first id is the time in microseconds, and each
+    /// event adds one. So ids also rise over restarts. JavaScript can represent them exactly.
     #[must_use]
     pub fn new(now: Millis) -> Self {
         Self(Arc::new(HubInner::new(now.0.unsigned_abs().saturating_mul(1_000))))
     }
 
-    /// Subscribes to one buyer's orders and to some sales' status. If the reader received the event
-    /// `after`, it first gets the kept events about the buyer's orders since then. `None`: the
-    /// buyer already has `most` subscriptions.
+    /// Subscribes to one buyer's orders and to the status of some sales. If the reader has received
+    /// the event `after`, it first gets the kept events about the buyer's orders since then.
+    /// `None`: the buyer already has `most` subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -191,7 +191,7 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // For a while there was no reader, and events without readers are not kept.
+        // There was no reader for a while, and events without readers are not kept.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -245,14 +245,15 @@ impl Hub {
             }
             readers.kept.push_back(event.clone());
         }
-        // The lock is held, so each reader gets events in the order of their ids. A reader that
-        // received an id has missed no earlier event.
+        // The lock is held during the loop. So each reader gets events in the order of their ids,
+        // and a reader with one id has missed no earlier event.
         let overflowed = boxes.iter().filter(|mailbox| mailbox.push(event.clone())).count();
         drop(readers);
         self.0.dropped.fetch_add(overflowed as u64, Ordering::Relaxed);
     }
 
-    /// Readers that were dropped because too much waited for them, since the start.
+    /// Returns how many readers were dropped since the start because too many events waited for
+    /// them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
@@ -264,7 +265,8 @@ impl Hub {
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
-    /// Whether there are readers, or disconnected readers that may come back for the events of now.
+    /// Returns whether there are readers. Disconnected readers that may return for present events
+    /// also count.
     #[must_use]
     pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {
@@ -273,7 +275,7 @@ impl Hub {
         }
     }
 
-    /// Whether this buyer has a subscription.
+    /// Returns whether this buyer has a subscription.
     #[must_use]
     pub fn has_reader(&self, buyer: &BuyerId) -> bool {
         self.readers() > 0
@@ -286,8 +288,8 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Whether orders of buyers with this tag are published here: a reader follows such a buyer,
-    /// or did within the last minute.
+    /// Returns whether orders of buyers with this tag are published here. They are published if a
+    /// buyer with this tag has a reader, or had a reader within the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()
@@ -300,7 +302,7 @@ impl Hub {
                 .has(tag, Instant::now())
     }
 
-    /// The number of subscriptions.
+    /// Returns the number of subscriptions.
     #[must_use]
     pub fn readers(&self) -> usize {
         self.0.count.load(Ordering::Acquire)
@@ -308,20 +310,20 @@ impl Hub {
 }
 
 impl Subscription {
-    /// The event after which the subscription begins. A reader that reconnects without another
-    /// event continues from here.
+    /// Returns the number of the event after which the subscription begins. A reader that
+    /// reconnects without another event continues from this number.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since
     }
 
-    /// The buyer whose orders it follows.
+    /// Returns the buyer of the subscription.
     #[must_use]
     pub fn buyer(&self) -> Option<&BuyerId> {
         self.buyer.as_ref()
     }
 
-    /// The sales that it follows.
+    /// Returns the sales of the subscription.
     #[must_use]
     pub fn sales(&self) -> &[Arc<str>] {
         &self.sales
@@ -337,14 +339,14 @@ impl Subscription {
         self.mailbox.next().await
     }
 
-    /// The next event if one waits. `None`: no event waits, and the reader is parked. The next
-    /// event then adds `key` to `ready_queue` once. If that event was for a sale, the next event
-    /// for the buyer alone adds the key once more.
+    /// Returns the next event if one waits. `None`: no event waits, and the reader is parked. The
+    /// next event then adds `key` to `ready_queue` once. If that event was for all readers of a
+    /// sale, the next event for the buyer alone adds the key once more.
     pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
         self.mailbox.next_or_park(ready_queue, key)
     }
 
-    /// Ends the parking: later events no longer add the key to the ready queue.
+    /// Ends the parking. Later events no longer add the key to the ready queue.
     pub fn unpark(&mut self) {
         self.mailbox.unpark();
     }

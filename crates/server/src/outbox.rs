@@ -1,10 +1,12 @@
 //! Delivery of events to the shop's webhooks and to brokers.
 //!
-//! The store keeps the events; each event is written in the same transaction as its change. One
+//! The store keeps the events. Each event is written in the same transaction as its change. One
 //! worker for each endpoint reads events from the endpoint's position on and sends them.
-//! [`doorbuster_core::outbox`] plans which events are sent when. A node has a worker only while it
-//! holds the endpoint's lease. The lease only saves work: the store accepts position changes from
-//! one worker, and events that a worker sent but did not record are sent again.
+//! [`doorbuster_core::outbox`] plans when each event is sent.
+//!
+//! A node has a worker only while it has the endpoint's lease. The lease only saves work. The store
+//! accepts position changes from one worker only. Events that a worker sent but did not record are
+//! sent again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -50,16 +52,16 @@ pub(crate) use metrics::{AttemptOutcome, DeliveryMetrics};
 use sink::Message;
 use webhook::Webhooks;
 
-/// Most endpoints of a deployment; more are refused.
+/// Most endpoints of a deployment. Further ones are refused.
 pub(crate) const ENDPOINTS_MAX: usize = 50;
-/// Most secrets with which one endpoint's messages are signed at once; at the bound the oldest is
-/// removed.
+/// Most active secrets of one endpoint. All of them sign its messages. At the bound, the oldest
+/// secret is removed.
 pub(crate) const SECRETS_MAX: usize = 5;
 /// How often a node reads the endpoints.
 const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// Events that get their positions in one step, on stores whose commits do not assign positions.
+/// Events that get their positions in one step, in a store whose commits do not assign positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.
@@ -70,21 +72,22 @@ pub(crate) struct Outbox {
     guard: AddressGuard,
     bounds: DeliveryBounds,
     meter: DeliveryMetrics,
-    /// Whether this node takes part in the work that one node does for all.
+    /// Whether this node may do the work that one node does for all.
     controls: bool,
     /// Notified when an operator changed endpoints at this node.
     changed: Notify,
-    /// Number of changes of endpoints at this node. `known` is how many of them its workers know.
+    /// The number of changes of endpoints on this node. `known` is the number of changes that the
+    /// workers know.
     changes: AtomicU64,
     known: watch::Sender<u64>,
-    /// Raised when there may be new events.
+    /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
     /// Whether a worker of this node holds a lease, so that this node must assign positions.
     has_leases: AtomicBool,
 }
 
 impl Outbox {
-    /// The delivery service with these settings.
+    /// Creates the delivery service with these settings.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
         let guard = AddressGuard::new(settings.webhooks_allow_private);
         let brokers =
@@ -105,7 +108,7 @@ impl Outbox {
         }
     }
 
-    /// The normalised address and the kind of an endpoint, or why it is refused.
+    /// Returns the normalised address and the kind of an endpoint, or the reason why it is refused.
     pub(crate) async fn check(&self, text: &str) -> Result<(EndpointKind, String), &'static str> {
         if Address::is_broker_url(text) {
             self.brokers.guard().check(text)?;
@@ -116,7 +119,7 @@ impl Outbox {
         Ok((EndpointKind::Webhook, url.to_string()))
     }
 
-    /// The message of this event. `None`: this node does not know its item.
+    /// Returns the message of this event. `None`: this node does not know the event's item.
     pub(crate) async fn message(&self, stored: &StoredEvent) -> Option<Message> {
         let message = body::message(&self.engine.catalogue(), stored);
         if message.is_some() {
@@ -127,7 +130,7 @@ impl Outbox {
         body::message(&self.engine.catalogue(), stored)
     }
 
-    /// The delivery counters.
+    /// Returns the delivery counters.
     pub(crate) fn meter(&self) -> &DeliveryMetrics {
         &self.meter
     }
@@ -139,8 +142,8 @@ impl Outbox {
         self.new_events.send_modify(|new_events| *new_events += 1);
     }
 
-    /// Wakes the workers, and waits until they know the change or the store is unreachable. Later
-    /// events are delivered to the changed endpoints.
+    /// Wakes the workers. Waits until they know the change, or the store is unreachable. Later
+    /// events go to the changed endpoints.
     pub(crate) async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
@@ -172,7 +175,7 @@ impl Outbox {
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                // The sender lives as long as the engine.
+                // The sender lives as long as the engine, so an error cannot occur.
                 _ = happened.changed() => {}
             }
             if !self.has_leases.load(Ordering::Acquire) {
@@ -224,7 +227,7 @@ impl Outbox {
                     () = tokio::time::sleep_until(next_read) => break,
                     () = self.changed.notified() => break,
                     Some(ended) = workers.join_next(), if !workers.is_empty() => {
-                        // A worker that ended or panicked is restarted in the next round.
+                        // A worker that ended or panicked is started again in the next round.
                         match ended {
                             Ok(id) => drop(known.remove(&id)),
                             Err(error) => {
@@ -258,8 +261,8 @@ impl Outbox {
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
-                // The position changes all the time, and only the worker needs it, so it is no
-                // reason to wake.
+                // The position changes all the time, and only the worker needs it. So a change of
+                // the position alone wakes no worker.
                 sender.send_if_modified(|before| {
                     let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
                         == **before;

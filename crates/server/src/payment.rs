@@ -1,5 +1,5 @@
-//! Payments. Each provider message takes effect once. The server asks the provider about every
-//! checkout and refund until it is done. So no result depends on a message, which may be lost.
+//! Payments. Each message of a provider takes effect only once. Messages may be lost, so the server
+//! also asks the provider about every checkout and refund until it is done.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -39,9 +39,9 @@ pub(crate) struct Payments {
     engine: Arc<Engine>,
     provider: Provider,
     meter: PaymentMetrics,
-    /// Whether this node takes part in the work that one node does for all.
+    /// Whether this node may do the work that one node does for all.
     controls: bool,
-    /// The origin of the pages that buyers return to, if it differs from this server's.
+    /// The origin of the pages to which buyers return, if it differs from this server's.
     page_origin: Option<String>,
     /// Whether buyers may use the buttons of the sandbox's checkout page.
     sandbox_page: bool,
@@ -52,7 +52,8 @@ pub(crate) struct Payments {
 }
 
 impl Payments {
-    /// The configured provider. `secrets` verify and sign the sandbox's messages, newest first.
+    /// Creates the service with the configured provider. `secrets` verify and sign the sandbox's
+    /// messages, newest first.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
         Self {
             provider: Provider::configured(&engine, &settings.payment.provider, secrets),
@@ -66,28 +67,28 @@ impl Payments {
         }
     }
 
-    /// The sandbox, if the settings choose it.
+    /// Returns the sandbox, if the settings choose it.
     pub(crate) fn sandbox(&self) -> Option<&Sandbox> {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
     }
 
-    /// Whether buyers may use the sandbox's buttons. Then every buyer can pay an order without
-    /// money.
+    /// Returns whether buyers may use the sandbox's buttons. If they may, every buyer can mark an
+    /// order as paid without money.
     pub(crate) fn sandbox_page(&self) -> bool {
         self.sandbox_page
     }
 
-    /// The provider.
+    /// Returns the provider.
     pub(crate) fn provider(&self) -> &Provider {
         &self.provider
     }
 
-    /// The reason if orders at this price cannot be paid.
+    /// Returns the reason why orders at this price cannot be paid, if there is one.
     pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         self.provider.refuses_price(minor, currency)
     }
 
-    /// The payment counters.
+    /// Returns the payment counters.
     pub(crate) fn meter(&self) -> &PaymentMetrics {
         &self.meter
     }
@@ -119,7 +120,7 @@ impl Payments {
         tokio::join!(sending, asking);
     }
 
-    /// Whether this node is the leader.
+    /// Returns whether this node is the leader.
     fn leads(&self) -> bool {
         self.engine.control().leads()
     }

@@ -1,9 +1,9 @@
 //! Handles one purchase, from its first check to its answer.
 //!
-//! The node refuses a request from memory where that is allowed ([`Engine::refuse_from_memory`]).
-//! Otherwise it asks the item's slot for a ticket and waits for the ticket's verdict. The caller
-//! may leave at any time: an issued ticket is settled whether or not a caller waits. So dropping
-//! the future changes nothing.
+//! The node refuses a request from memory if the rules allow it ([`Engine::refuse_from_memory`]).
+//! Otherwise the node asks the item's slot for a ticket and waits for the ticket's verdict. The
+//! caller may leave at any time, because an issued ticket is settled in any case. So dropping the
+//! future changes nothing.
 mod final_answer;
 mod limit;
 mod new_request;
@@ -51,26 +51,26 @@ pub struct Purchase {
     pub units: Units,
     /// How long the request waits for the verdict.
     pub wait: Duration,
-    /// The refusal of the sale's front door. It applies unless the request holds an order.
+    /// The refusal of the sale's front door. It does not apply to a request that holds an order.
     pub door: Option<Refusal>,
 }
 
 /// The answer to a request that the client should send again.
 const UNAVAILABLE: PurchaseOutcome =
     PurchaseOutcome::Refused(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
-/// The answer to a request that met a bound.
+/// The answer to a request that reached a bound.
 const OVERLOADED: PurchaseOutcome =
     PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
 
-/// What all attempts of one request share.
+/// The state that all attempts of one request share.
 #[derive(Clone, Copy)]
 struct AttemptContext {
     /// The end of the wait for a verdict.
     verdict: Instant,
     /// The number of ended orders that this node knew of when the request arrived.
     endings: u64,
-    /// A slot did not answer or had no epoch. An earlier attempt of this request may have a ticket
-    /// there, and units may come back.
+    /// Whether a slot did not answer or had no epoch. An earlier attempt of this request may have a
+    /// ticket there, and units may come back.
     is_uncertain: bool,
 }
 
@@ -82,22 +82,22 @@ enum Attempt {
     Short,
     /// The slot has no epoch yet. The request tries again after the item's next commit.
     NotReady,
-    /// The store has not decided yet about the reason of the slot's refusal. The request tries
-    /// again after the item's next commit.
+    /// The slot refused for a reason that the store has not decided yet. The request tries again
+    /// after the item's next commit.
     Undecided,
-    /// The ticket was returned because its grant is closed, and its id was never published. The
+    /// The ticket was returned because its grant is closed. Its id was never published, so the
     /// request needs a new ticket.
     Retry,
 }
 
 impl Engine {
-    /// Refuses a request by node memory alone, in well under a microsecond. `None`: continue with
-    /// [`Engine::buy`].
+    /// Refuses a request by node memory alone, in well under a microsecond. `None`: the caller
+    /// continues with [`Engine::buy`].
     ///
     /// `door` returns the front door's refusal. It runs after the check of the phase and before the
-    /// check of the stock. It does not run for a request that may hold an order, because such a
-    /// request is never refused here. The counts are read before the set of requests that hold an
-    /// order, so that a replay never gets "sold out".
+    /// check of the stock. A request that may hold an order is never refused here, so `door` does
+    /// not run for it. The counts are read before the set of requests that hold an order. So a
+    /// replay never gets "sold out".
     #[must_use]
     pub fn refuse_from_memory(
         &self,
@@ -116,8 +116,8 @@ impl Engine {
         Some(self.unless_stale(refusal))
     }
 
-    /// Returns a refusal that depends on the store's state only if the node's snapshot is recent:
-    /// other nodes may have sold, resumed or ended the sale since.
+    /// Returns a refusal that depends on the store's state, but only if the node's snapshot is
+    /// recent. With an old snapshot, other nodes may have sold units, or resumed or ended the sale.
     pub(crate) fn unless_stale(&self, refusal: Refusal) -> Refusal {
         let is_of_truth = matches!(
             refusal,
@@ -129,7 +129,7 @@ impl Engine {
         }
     }
 
-    /// The refusal that the sale's phase demands, if any.
+    /// Returns the refusal for the sale's phase, if there is one.
     pub(crate) fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
         if sale.is_draining() || self.is_stopping() {
             return Some(Refusal::Unavailable { retry_after_secs: RETRY_SECS });
@@ -148,8 +148,8 @@ impl Engine {
     pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
         let mut request = self.ticket_request(purchase);
         let refusal = self.phase_refusal(&purchase.sale).or(purchase.door);
-        // A request that is not refused may hold an order that this node does not remember. That
-        // order is found when the request's ticket is settled.
+        // A request that memory does not refuse may hold an order that this node does not remember.
+        // The settler finds that order when it settles the request's ticket.
         let is_looked_up = match refusal {
             Some(_) => self.may_hold(&purchase.sale, request.request),
             None => self.holders().holds(request.request),
@@ -165,7 +165,8 @@ impl Engine {
         self.buy_new(purchase, &mut request).await
     }
 
-    /// The purchase's item as it is now: its spread may have changed while the request waited.
+    /// Returns the purchase's item as it is now. Its spread may have changed while the request
+    /// waited.
     fn current_item(&self, purchase: &Purchase) -> Arc<ItemState> {
         let catalogue = self.catalogue();
         catalogue.item_by_id(purchase.item.row.id).unwrap_or(&purchase.item).clone()
@@ -225,8 +226,8 @@ impl Engine {
             TicketAnswer::KeyReused => {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, context).await;
             }
-            // The buyer's quota rose again when an order ended before this request arrived, but the
-            // slot does not know it yet. Any node may deliver that feed row.
+            // An order of the buyer ended before this request arrived, so the quota rose. The slot
+            // does not know that yet. Any node may deliver that feed row.
             TicketAnswer::LimitReached { .. }
                 if purchase.item.work.feed.is_behind(slot, context.endings) =>
             {
@@ -242,8 +243,8 @@ impl Engine {
             }
             TicketAnswer::Full => OVERLOADED,
             TicketAnswer::NoEpoch => return Attempt::NotReady,
-            // The sale goes on: the slot is leaving the spread or gets its next epoch, and another
-            // slot serves the request.
+            // The sale continues. The slot is leaving the spread or gets its next epoch, and
+            // another slot serves the request.
             TicketAnswer::Stopped if self.phase_refusal(&purchase.sale).is_none() => {
                 return Attempt::NotReady;
             }
@@ -251,7 +252,7 @@ impl Engine {
         })
     }
 
-    /// The verdict of a ticket that was issued for an earlier attempt.
+    /// Returns the verdict of a ticket that was issued for an earlier attempt.
     async fn join_earlier_ticket(
         &self,
         purchase: &Purchase,
@@ -267,7 +268,7 @@ impl Engine {
         }
     }
 
-    /// The verdict of a ticket that no request on this node waits for.
+    /// Returns the verdict of a ticket that no request on this node waits for.
     async fn find_verdict(&self, purchase: &Purchase, ticket: &IssuedTicket) -> Attempt {
         let id = self.ticket_id(purchase, ticket);
         Attempt::Answer(match self.store().verdict(id).await {
@@ -290,7 +291,7 @@ impl Engine {
         verdict: oneshot::Receiver<Resolved>,
         verdict_wait: VerdictWait,
     ) -> Attempt {
-        // A request that does not wait is queued, no matter how quick the settler is.
+        // A request with no time to wait is queued, even if the settler is quick.
         let received = match verdict_wait.until > Instant::now() {
             true => self.receive_verdict(purchase, ticket, verdict, verdict_wait).await,
             false => Err(NoVerdict::Pending),
@@ -303,7 +304,7 @@ impl Engine {
             {
                 Attempt::Retry
             }
-            // Boxed, so that the future of a waiting request stays small.
+            // The future is boxed, so that the future of a waiting request stays small.
             Ok(resolved) => Attempt::Answer(
                 Box::pin(self.answer_verdict(purchase, resolved, verdict_wait.is_first)).await,
             ),

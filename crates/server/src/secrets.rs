@@ -1,7 +1,9 @@
-//! Secrets that are not configured: created once and kept. In the embedded shape they are files of
-//! the data directory, readable by its owner alone. Where several nodes share one store, the store
-//! keeps the first node's secrets, and no node writes them anywhere else, except for the operators'
-//! key: the node that generates it writes it to a file, for the operator.
+//! Secrets that are not in the settings. The server creates each of them once and keeps it. In the
+//! embedded shape they are files in the data directory that only its owner can read.
+//!
+//! If several nodes share one store, the store keeps the secrets of the first node. Nodes write no
+//! secret anywhere else, with one exception. The node that generates the operators' key writes that
+//! key to a file for the operator.
 //!
 //! | file | content |
 //! |---|---|
@@ -9,10 +11,10 @@
 //! | `admin_key` | the operators' key |
 //! | `webhook_secret` | `whsec_` and base64, for the sandbox's messages |
 //! | `id_key` | 32 bytes in hexadecimal: proves order ids and hashes request keys |
-//! | `pass_key` | the same: purchase passes, challenges and positions in waiting rooms use keys derived from it |
+//! | `pass_key` | 32 bytes in hexadecimal, from which all keys of the front door are derived |
 //!
-//! If `id_key` is lost, every id that was given out stops working: buyers get 404 for their settled
-//! orders too, and queued requests can be neither followed nor repeated.
+//! If `id_key` is lost, no id works any more. Buyers get 404 even for their settled orders, and
+//! they can neither follow nor repeat queued requests.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -30,12 +32,12 @@ use crate::gate::MasterKeys;
 
 /// Random bytes in each secret.
 const SECRET_BYTES: usize = 32;
-/// File mode of a secret: readable by its owner only.
+/// File mode of a secret. Only its owner can read it.
 const FILE_MODE: u32 = 0o600;
-/// File mode of the data directory: accessible to its owner only.
+/// File mode of the data directory. Only its owner can use it.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// A secret can be neither read nor created.
+/// The reason why a secret can be neither read nor created.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     /// A file in the data directory failed.
@@ -50,7 +52,7 @@ pub enum SecretsError {
         /// The file system's error.
         error: io::Error,
     },
-    /// The directory contains a store, and not the key of its order ids.
+    /// The directory contains a store but not the key of its order ids.
     #[error(
         "data_dir: there is a store in {} and no id_key; with a new key no buyer could reach an \
          earlier order. Put back the id_key file of this store (`doorbuster restore` writes it), \
@@ -76,9 +78,9 @@ pub enum SecretsError {
     Missing {
         /// The secret.
         name: &'static str,
-        /// Where it is kept.
+        /// The place where the secret is kept.
         place: String,
-        /// The setting that configures it.
+        /// The setting that replaces the secret.
         setting: &'static str,
     },
     /// The secret does not have this program's format.
@@ -86,7 +88,7 @@ pub enum SecretsError {
     Corrupt {
         /// The secret.
         name: &'static str,
-        /// Where it is kept.
+        /// The place where the secret is kept.
         place: String,
     },
 }
@@ -97,21 +99,21 @@ const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "we
 /// Every secret of this deployment.
 #[derive(Debug)]
 pub struct Secrets {
-    /// The secret that signs buyers' tokens; `None` if public keys check them.
+    /// The secret that signs buyers' tokens. `None`: public keys verify the tokens.
     pub buyer: Option<SecretString>,
     /// The operators' key.
     pub admin_key: SecretString,
-    /// Whether the operators' key was created just now, so that it must be shown.
+    /// Whether the operators' key was created just now. A new key must be shown.
     pub admin_key_is_new: bool,
     /// Secrets of the sandbox's messages, newest first.
     pub webhook: Vec<SecretString>,
-    /// Key of order ids.
+    /// The key of order ids.
     pub id_key: IdKey,
     /// The secrets from which the front door's keys are derived.
     pub pass_keys: MasterKeys,
 }
 
-/// Reads the configured and the kept secrets, and creates the missing ones.
+/// Reads the configured and the kept secrets. Creates the missing ones.
 ///
 /// # Errors
 ///
@@ -155,8 +157,8 @@ pub async fn load_or_create_all(
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
 }
 
-/// The secret with which servers of these settings check buyers' tokens. It is never created here,
-/// because no server would use it.
+/// Returns the secret with which servers of these settings verify buyers' tokens. Never creates
+/// one, because no server would use it.
 ///
 /// # Errors
 ///
@@ -168,8 +170,8 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
     kept(settings, "buyer_secret", "auth.buyer_secret").await
 }
 
-/// The secret with which servers of these settings check the sandbox's messages: the newest one. It
-/// is never created here, because no server would use it.
+/// Returns the newest secret with which servers of these settings verify the sandbox's messages.
+/// Never creates one, because no server would use it.
 ///
 /// # Errors
 ///
@@ -181,7 +183,7 @@ pub async fn webhook_secret(settings: &Settings) -> Result<SecretString, Secrets
     kept(settings, "webhook_secret", "payment.webhook_secret").await
 }
 
-/// The secret `name` that a server generated and keeps.
+/// Returns the secret `name` that a server generated and keeps.
 async fn kept(
     settings: &Settings,
     name: &'static str,
@@ -197,7 +199,7 @@ async fn kept(
     found.ok_or_else(|| SecretsError::Missing { name, place: location(settings), setting })
 }
 
-/// Refuses to create a key for a store that was created with another one.
+/// Refuses to create an id key for a store that was created with another id key.
 fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
     let dir = &settings.data_dir;
     let is_embedded = settings.shape.store().is_none();
@@ -207,7 +209,7 @@ fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
     }
 }
 
-/// The generated secrets of a data directory, as files of a backup.
+/// Returns the generated secrets of a data directory, as files of a backup.
 ///
 /// # Errors
 ///
@@ -225,8 +227,8 @@ pub(crate) fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> 
     Ok(files)
 }
 
-/// Checks who can use the data directory. A directory that others can only read or enter is used
-/// with a warning, because its files are private.
+/// Checks who can use the data directory. If others can only read or enter it, logs a warning. That
+/// is safe, because the files in it are private.
 ///
 /// # Errors
 ///
@@ -249,7 +251,7 @@ pub(crate) fn check_directory(dir: &Path) -> Result<(), SecretsError> {
     Ok(())
 }
 
-/// Where secrets are kept, as text for an operator.
+/// Returns the place of the secrets, as text for an operator.
 fn location(settings: &Settings) -> String {
     match settings.shape.store() {
         Some(_) => "the database of store.url".to_owned(),
@@ -280,7 +282,7 @@ fn random() -> [u8; SECRET_BYTES] {
     rand::random()
 }
 
-/// The secret `name`, created if it is missing, and whether it was created just now.
+/// Returns the secret `name`, and whether it was created just now. Creates it if it is missing.
 async fn load_or_create(
     settings: &Settings,
     history: &HistoryMemory,
@@ -301,8 +303,8 @@ fn load_or_create_file(dir: &Path, name: &str) -> Result<(SecretString, bool), S
         .map_err(|error| SecretsError::InDirectory { path, error })
 }
 
-/// Writes the generated operators' key to the file `admin_key` of the data directory, unless it is
-/// there already. In the embedded shape it is.
+/// Writes the generated operators' key to the file `admin_key` of the data directory, if the file
+/// does not have it. In the embedded shape the file always has it.
 ///
 /// # Errors
 ///
@@ -322,7 +324,7 @@ pub(crate) fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Res
     }
 }
 
-/// Creates a secret in the format of this name.
+/// Creates a secret in the format for this name.
 fn generate(name: &str) -> String {
     match name {
         "admin_key" => format!("dbk_{}", URL_SAFE_NO_PAD.encode(random())),
@@ -351,8 +353,8 @@ fn read_or_create(
     }
     create_directory(dir)?;
     let secret = make();
-    // Written to another file, then linked: a reader sees the whole secret or none, and of two
-    // writers one wins.
+    // The secret is written to another file and then linked. So a reader sees the whole secret or
+    // none. Of two writers, only one succeeds.
     let temp_path = path.with_extension(format!("{:016x}", rand::random::<u64>()));
     let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
     fs::remove_file(&temp_path)?;

@@ -1,12 +1,14 @@
-//! The settler: takes tickets in batches, has the store resolve them, and delivers the verdicts to
-//! waiting requests.
+//! The settler takes tickets in batches, lets the store decide them, and delivers the verdicts to
+//! the waiting requests.
 //!
-//! Runs as one task on each node with the role. A batch is what arrived while the last one
-//! committed, so batches grow with the load.
+//! The settler is one task on each node with the role `settle`. While one batch commits, new
+//! tickets form the next batch. So batches grow with the load. If several nodes settle, each node
+//! waits a moment before it takes the next batch, so that batches keep their size.
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
+use doorbuster_core::pacing::linger;
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{Ticket, Verdict};
 use doorbuster_slots::{DeliveryRef, Taken};
@@ -21,7 +23,7 @@ use crate::waiters::Delivery;
 /// Pause before a retry while the store is unreachable.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Settles tickets until the program stops. Tickets that were taken and not committed stay in their
+/// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
 /// queue.
 pub async fn run(engine: Arc<Engine>) {
     loop {
@@ -38,13 +40,18 @@ pub async fn run(engine: Arc<Engine>) {
             }
         };
         engine.meter().settle_batch(taken.len());
+        let began = Instant::now();
         if !trace::trace_batch(taken.len(), settle(&engine, &taken)).await {
             return;
+        }
+        let wait = linger(taken.len(), began.elapsed(), engine.settler_count());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
 }
 
-/// Resolves one batch, however long the store is unreachable. False if the store failed
+/// Settles one batch. Retries until the store is reachable. Returns `false` if the store failed
 /// permanently.
 async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
     failpoint::pass(Point::SettleTaken);
@@ -91,7 +98,7 @@ fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
     }
     let (id, verdict) = (resolved.id, resolved.verdict);
     let delivery = engine.waiters().deliver(ticket.token, resolved);
-    // The node that issued the ticket publishes its refusal by itself.
+    // The node that issued the ticket publishes its refusal itself.
     if refused
         && ticket.node == engine.node()
         && !matches!(delivery, Delivery::Received)

@@ -1,10 +1,12 @@
 //! Standard Webhooks: signatures of incoming and outgoing messages between servers.
 //!
-//! There are three headers. `webhook-id` is the same for every attempt to deliver one message.
-//! `webhook-timestamp` is the attempt's time in seconds. `webhook-signature` has one `v1,<base64 of
-//! HMAC-SHA256>` over `id.timestamp.body` for each secret that signs, separated by spaces. A secret
-//! is written as `whsec_` and base64. While a secret is replaced, both secrets sign, and a message
-//! is valid if one signature matches.
+//! A message has three headers. `webhook-id` is the same for every attempt to deliver the message.
+//! `webhook-timestamp` is the time of the attempt in seconds. `webhook-signature` has one
+//! `v1,<base64 of HMAC-SHA256>` over `id.timestamp.body` for each signing secret, separated by
+//! spaces.
+//!
+//! A secret is written as `whsec_` and base64. While a secret is being replaced, both secrets sign.
+//! A message is valid if one signature matches.
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
@@ -18,11 +20,11 @@ pub const ID_HEADER: &str = "webhook-id";
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// The header with the signatures.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
-/// Tolerated difference between a message's time and this clock, in milliseconds.
+/// Largest allowed difference between a message's time and this server's time, in milliseconds.
 pub const TOLERANCE_MS: i64 = 300_000;
-/// Longest id of a message, in characters; a longer one is invalid.
+/// Longest id of a message, in characters. A longer id is invalid.
 pub const ID_MAX: usize = 256;
-/// Most digits of a message's time in seconds; a time in milliseconds has more.
+/// Most digits of a message's time in seconds. A time in milliseconds has more digits.
 const TIME_DIGITS_MAX: usize = 12;
 /// Bytes of a secret, before base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -31,7 +33,7 @@ pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const PREFIX: &str = "whsec_";
 /// Prefix of every supported signature.
 const VERSION: &str = "v1,";
-/// Signatures of one message that are checked; fewer secrets than this are ever active at once.
+/// Most signatures of one message that are checked. The number of active secrets is always lower.
 const SIGNATURES_MAX: usize = 16;
 
 /// Base64 with or without padding.
@@ -40,38 +42,38 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A secret that signs and verifies. Its debug output hides it.
+/// A secret that signs and verifies. Its debug output does not show the secret.
 #[derive(Clone, Debug)]
 pub struct SigningKey(hmac::Key);
 
 impl SigningKey {
-    /// Reads `whsec_` and 24 to 64 bytes in base64. `None` if it has another form.
+    /// Parses `whsec_` and 24 to 64 bytes in base64. `None`: the text has another form.
     #[must_use]
     pub fn parse(secret: &str) -> Option<Self> {
         let bytes = BASE64.decode(secret.strip_prefix(PREFIX)?).ok()?;
         SECRET_BYTES.contains(&bytes.len()).then(|| Self::new(&bytes))
     }
 
-    /// A key of these bytes, of any length.
+    /// Creates a key from these bytes, of any length.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// Whether `proof` is this key's signature of `message`, compared in constant time.
+    /// Returns whether `proof` is this key's signature of `message`. Compares in constant time.
     #[must_use]
     pub fn verifies(&self, message: &[u8], proof: &[u8]) -> bool {
         hmac::verify(&self.0, message, proof).is_ok()
     }
 }
 
-/// The text form of a secret.
+/// Returns the text form of a secret.
 #[must_use]
 pub fn format_secret(bytes: &[u8]) -> String {
     format!("{PREFIX}{}", BASE64.encode(bytes))
 }
 
-/// The value of `webhook-signature`: one signature for each key, in order.
+/// Returns the value of `webhook-signature`: one signature for each key, in order.
 #[must_use]
 pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String {
     let at = at_secs.to_string();
@@ -85,7 +87,7 @@ pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String 
     each.collect::<Vec<_>>().join(" ")
 }
 
-/// Why a message was rejected.
+/// The reason why a message was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// A header is missing, empty or repeated.
@@ -96,16 +98,16 @@ pub enum SignatureError {
     /// The id is longer than [`ID_MAX`].
     #[error("webhook-id is too long: it must have at most {} characters", ID_MAX)]
     LongId,
-    /// The id contains something other than visible ASCII.
+    /// The id contains characters other than visible ASCII.
     #[error("webhook-id must be visible ASCII, without spaces")]
     OddId,
-    /// The time has another form.
+    /// The time is not a whole number of seconds.
     #[error(
         "webhook-timestamp must be whole seconds since 1970, in digits alone: no milliseconds, no \
          fraction, no date"
     )]
     Time,
-    /// The time differs from this clock by more than the tolerance.
+    /// The time differs from this server's time by more than the tolerance.
     #[error("webhook-timestamp is too old or too new")]
     Stale,
     /// No signature matches.
@@ -113,13 +115,13 @@ pub enum SignatureError {
     Forged,
 }
 
-/// Checks that one of `keys` signed this message within the tolerated time, and returns the
-/// message's id. Compares in constant time.
+/// Checks that one of `keys` signed this message within the tolerated time. Returns the message's
+/// id. Compares in constant time.
 ///
 /// # Errors
 ///
-/// When a header is missing or malformed, when the time is outside the tolerance, and when no
-/// signature matches.
+/// If a header is missing or malformed, if the time is outside the tolerance, or if no signature
+/// matches.
 pub fn verify<'h>(
     headers: &'h HeaderMap,
     body: &[u8],
@@ -137,8 +139,8 @@ pub fn verify<'h>(
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .ok_or(SignatureError::OddId)?;
-    // Only digits: some parsers accept `+5`, ` 5` and `5e0`, and the signature would cover them as
-    // written.
+    // Only digits are allowed. Some parsers accept `+5`, ` 5` and `5e0`, but the signature covers
+    // the text as it was written.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };
@@ -160,7 +162,7 @@ pub fn verify<'h>(
     if is_good { Ok(id) } else { Err(SignatureError::Forged) }
 }
 
-/// The value of a header that is sent once and is not empty.
+/// Returns the value of a header that is sent exactly once and is not empty.
 fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h HeaderValue, SignatureError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -1,8 +1,8 @@
-//! A temporary directory for one test, removed at its end.
+//! A temporary directory for one test.
 
 use std::path::{Path, PathBuf};
 
-/// A directory that is removed on drop.
+/// A directory that is removed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct TempDir(PathBuf);
 

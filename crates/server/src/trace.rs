@@ -1,10 +1,12 @@
-//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. They exist only with
-//! the feature `otel`.
+//! Traces of sampled purchases and settled batches, sent by OTLP over HTTP. This code is compiled
+//! only with the feature `otel`.
 //!
-//! One random number decides whether a purchase is sampled, before any part of a trace exists;
-//! other purchases cost nothing more. The usual environment variables configure the collector
-//! (`OTEL_EXPORTER_OTLP_ENDPOINT`; unset: no traces), the service name (`OTEL_SERVICE_NAME`) and
-//! the share of sampled purchases (`OTEL_TRACES_SAMPLER_ARG`, from 0 to 1).
+//! One random number decides whether a purchase is sampled, before any part of a trace exists.
+//! Other purchases cost nothing more. The usual environment variables configure traces:
+//!
+//! - `OTEL_EXPORTER_OTLP_ENDPOINT`: the collector. Without it, there are no traces.
+//! - `OTEL_SERVICE_NAME`: the name of the service.
+//! - `OTEL_TRACES_SAMPLER_ARG`: the share of sampled purchases, from 0 to 1.
 use std::env;
 use std::sync::OnceLock;
 
@@ -17,22 +19,22 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The target of the spans, which the log hides.
+/// The target of the spans. The log hides this target.
 const TARGET: &str = "doorbuster_trace";
 /// The default share: one purchase in a thousand.
 const SHARE: f64 = 0.001;
-/// Each of these variables names the collector.
+/// The variables that can name the collector.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
-/// How many of 2³² random numbers are sampled, and the provider that sends the spans. Unset:
-/// tracing is off.
+/// How many of the 2³² random numbers are sampled, and the provider that sends the spans. If it is
+/// unset, tracing is off.
 static TRACES: OnceLock<(u64, SdkTracerProvider)> = OnceLock::new();
 
-/// The layer that sends spans, if the environment names a collector.
+/// Returns the layer that sends spans, if the environment names a collector.
 ///
 /// # Errors
 ///
-/// What is wrong in the environment.
+/// The invalid setting in the environment.
 pub(crate) fn layer<S>() -> Result<Option<Box<dyn Layer<S> + Send + Sync>>, String>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -70,7 +72,7 @@ fn is_sampled() -> bool {
     TRACES.get().is_some_and(|(share, _)| u64::from(rand::random::<u32>()) < *share)
 }
 
-/// The trace of one purchase. It ends on drop.
+/// The trace of one purchase. It ends when it is dropped.
 pub(crate) struct Trace(Option<Span>);
 
 /// Starts a trace of a purchase if it is sampled.
@@ -106,7 +108,7 @@ pub(crate) async fn traced<T>(name: &'static str, work: impl Future<Output = T>)
 
 /// Settles a batch, in a trace if it is sampled.
 pub(crate) async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>) -> T {
-    // Traces have signed numbers; an unsigned one would be sent as text.
+    // Traces have signed numbers. An unsigned number would be sent as text.
     let tickets = i64::try_from(tickets).unwrap_or(i64::MAX);
     match is_sampled() {
         true => work.instrument(info_span!(target: TARGET, parent: None, "settle", tickets)).await,
@@ -114,7 +116,7 @@ pub(crate) async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>
     }
 }
 
-/// Sends the remaining spans. Blocks as long as the collector takes, at most a few seconds.
+/// Sends the remaining spans. Blocks while the collector takes them, at most a few seconds.
 pub(crate) fn flush() {
     if let Some((_, provider)) = TRACES.get()
         && let Err(error) = provider.shutdown()

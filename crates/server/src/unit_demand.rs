@@ -1,26 +1,26 @@
-//! The units that an item's parked requests lack, first come, first served: the last units are
-//! gathered for the first request.
+//! The units that an item's parked requests lack. The last units are gathered for the oldest
+//! request first.
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::{SlotKey, Units};
 
-/// The units that a parked request lacks, and where.
+/// The units that a parked request lacks, and the slot that needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitDemand {
-    /// The slot that serves the request first.
+    /// The slot that this request tries first.
     pub slot: SlotKey,
-    /// The units that it requests.
+    /// The units that the request asks for.
     pub units: Units,
 }
 
-/// The demand of an item's parked requests. The bound of parked requests bounds it.
+/// The demand of an item's parked requests. The limit of parked requests also limits this queue.
 #[derive(Debug, Default)]
 pub struct DemandQueue {
     queue: Mutex<BTreeMap<u64, UnitDemand>>,
     next: AtomicU64,
-    /// The length of the queue, readable without its lock.
+    /// The length of the queue. Reading it takes no lock.
     waiting: AtomicU64,
 }
 
@@ -33,13 +33,13 @@ impl DemandQueue {
         DemandGuard { unit_demand: self, number }
     }
 
-    /// Whether the queue is empty.
+    /// Returns whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// The demand of the first request.
+    /// Returns the demand of the first request.
     #[must_use]
     pub fn first(&self) -> Option<UnitDemand> {
         if self.is_empty() {
@@ -77,7 +77,7 @@ mod tests {
         let unit_demand = DemandQueue::default();
         let demand = |units| UnitDemand {
             slot: SlotKey { item: ItemId(1), index: units },
-            units: Units::new(units).expect("in range"),
+            units: Units::new(units).expect("the number is in range"),
         };
         assert!(unit_demand.is_empty() && unit_demand.first().is_none());
         let first = unit_demand.register(demand(1));

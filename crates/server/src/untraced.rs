@@ -1,6 +1,7 @@
-//! Replaces [`trace`](crate) in a build without the feature `otel`: it does nothing, at no cost.
+//! Replaces [`trace`](crate) in a build without the feature `otel`. The functions here trace
+//! nothing and cost nothing.
 
-/// The absent trace of a purchase.
+/// The missing trace of a purchase.
 pub(crate) struct Trace;
 
 /// Returns no trace.

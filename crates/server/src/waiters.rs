@@ -1,8 +1,8 @@
 //! Requests that wait for their ticket's verdict on this node.
 //!
-//! An entry exists from before its ticket is issued until its verdict is delivered. So if there is
-//! no entry, the store knows the verdict. A ticket that was lost with its slot gets no verdict by
-//! itself. Once it cannot become an order any more and no request waits for it, its entry is
+//! An entry exists before its ticket is issued and until its verdict is delivered. So if there is
+//! no entry, the store knows the verdict. A ticket that was lost with its slot gets no verdict.
+//! Once such a ticket cannot become an order and no request waits for it, its entry is
 //! [forgotten](Waiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 const SHARDS: usize = 64;
 
-/// What a ticket requests, to publish its refusal after its request stopped waiting.
+/// The content of a ticket. If the ticket's request no longer waits, this node needs it to publish
+/// a refusal.
 #[derive(Clone, Debug)]
 pub struct TicketInfo {
     /// The item.
@@ -23,12 +24,12 @@ pub struct TicketInfo {
     pub buyer: BuyerId,
     /// The units.
     pub units: Units,
-    /// The time after which it cannot become an order (store time).
+    /// The time after which the ticket cannot become an order (store time).
     pub decide_by: Millis,
 }
 
 impl TicketInfo {
-    /// The information of this request.
+    /// Returns the information of this request.
     #[must_use]
     pub fn from_request(item: ItemId, request: &TicketRequest) -> Self {
         Self {
@@ -53,9 +54,9 @@ struct WaiterEntry {
 pub enum Delivery {
     /// A waiting request received it.
     Received,
-    /// Requests waited for it before, but none does now.
+    /// Requests waited for the verdict before, but no request waits now.
     Abandoned(TicketInfo),
-    /// No request of this node ever waited for it, or it was delivered before.
+    /// No request of this node waited for the verdict, or it was already delivered.
     Unknown,
 }
 
@@ -88,8 +89,8 @@ impl Waiters {
         f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens an entry for a new token. Unless it is [kept](WaiterGuard::keep), it is removed when
-    /// the second returned value is dropped.
+    /// Opens an entry for a new token. Dropping the second returned value removes the entry, if it
+    /// was not [kept](WaiterGuard::keep).
     pub fn register(
         &self,
         token: Token,
@@ -102,7 +103,8 @@ impl Waiters {
         (rx, WaiterGuard { waiters: self, token: Some(token) })
     }
 
-    /// Waits for a ticket's verdict as well, if it is not out yet.
+    /// Adds another request that waits for a ticket's verdict, if the verdict was not delivered
+    /// yet.
     #[must_use]
     pub fn join(&self, token: Token) -> Option<oneshot::Receiver<Resolved>> {
         self.with_shard(token, |map| {
@@ -114,7 +116,7 @@ impl Waiters {
         })
     }
 
-    /// The information about a ticket that has no verdict yet.
+    /// Returns the information about a ticket that has no verdict yet.
     #[must_use]
     pub fn info(&self, token: Token) -> Option<TicketInfo> {
         self.with_shard(token, |map| map.get(&token).map(|entry| entry.info.clone()))
@@ -136,7 +138,7 @@ impl Waiters {
     }
 
     /// Forgets tickets whose `decide_by` has passed at this instant (store time) and for which no
-    /// request waits: they were lost with their slot.
+    /// request waits. They were lost with their slot.
     pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,8 +146,8 @@ impl Waiters {
         }
     }
 
-    /// Whether a verdict is still to come: a request waits for it, or its `decide_by` has not
-    /// passed at this instant (store time).
+    /// Returns whether a verdict is still to come. That is so if a request waits for one, or if a
+    /// `decide_by` has not passed at this instant (store time).
     #[must_use]
     pub fn has_pending(&self, now: Millis) -> bool {
         let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();
@@ -156,8 +158,8 @@ impl Waiters {
     }
 }
 
-/// An entry whose ticket is not issued yet. It may never be: the request may be refused, or its
-/// client may disconnect.
+/// An entry whose ticket is not issued yet. The ticket may never be issued, because the request may
+/// be refused or its client may disconnect.
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {
@@ -166,7 +168,7 @@ pub struct WaiterGuard<'a> {
 }
 
 impl WaiterGuard<'_> {
-    /// Keeps the entry until its verdict, because the ticket is issued.
+    /// Keeps the entry until its verdict, because the ticket was issued.
     pub fn keep(mut self) {
         self.token = None;
     }
@@ -188,7 +190,7 @@ mod tests {
         TicketInfo {
             item: ItemId(1),
             buyer: BuyerId::new("anna").expect("a buyer"),
-            units: Units::new(1).expect("in range"),
+            units: Units::new(1).expect("the number is in range"),
             decide_by: Millis(decide_by),
         }
     }
@@ -214,9 +216,9 @@ mod tests {
         };
         let listener = keep(1, 10);
         drop((keep(2, 10), keep(3, 11)));
-        let also = waiters.join(Token(2)).expect("it is open");
+        let also = waiters.join(Token(2)).expect("the entry is open");
         waiters.forget_overdue(Millis(10));
-        assert!(waiters.has_pending(Millis(11)), "past its time, but a request waits");
+        assert!(waiters.has_pending(Millis(11)), "the time has passed, but a request waits");
         assert!(
             [1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()),
             "two tickets have waiting requests, and the time of one has not passed"

@@ -77,16 +77,16 @@ use sale_views::SaleViews;
 use series::SeriesRecorder;
 use session::WrongKeys;
 
-/// What requests share.
+/// The state that all requests share.
 pub struct App {
     engine: Arc<Engine>,
     buyers: Buyers,
     operators: Operators,
     proxies: Vec<Cidr>,
     assets: Assets,
-    /// The shop's name and its pages' origin, for the texts in pages.
+    /// The shop's name and the origin of its pages, which texts in pages contain.
     shop: (String, Option<String>),
-    /// The list of sales as a page, made once a second at most.
+    /// The list of sales as a page. The server renders it at most once a second.
     index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
     /// The origin of the pages, if it differs from this server's.
     page_origin: PageOrigin,
@@ -99,7 +99,7 @@ pub struct App {
     wrong_keys: WrongKeys,
     /// The edges that named themselves to this node.
     edges: EdgeSightings,
-    /// Whether browsers reach the pages by HTTPS, as far as the settings say.
+    /// Whether the settings say that browsers reach the pages by HTTPS.
     is_https: bool,
     gate: Gate,
     payments: Arc<Payments>,
@@ -108,39 +108,40 @@ pub struct App {
     guests: Option<GuestSignIn>,
     /// Whether this node answers buyers and operators.
     serves_api: bool,
-    /// Held while the operators' keys are changed.
+    /// Locked while an operator's key is created or deleted.
     keys: tokio::sync::Mutex<()>,
-    /// When the operators' keys were last read again.
+    /// The time at which the server last read the operators' keys from the store.
     operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
-    /// Purchases and operators' changes, which complete even if their clients disconnect.
+    /// Tracks purchases and operators' changes. They complete even if their clients disconnect.
     running_purchases: TaskTracker,
-    /// Most event streams of one buyer: half of the connections, so that one token cannot hold them
-    /// all.
+    /// Most event streams of one buyer: half of all connections. So one token cannot take all of
+    /// them.
     event_streams_max: usize,
-    /// Set when the program was asked to stop; it is then not ready any more.
+    /// Set when the program is asked to stop. A stopping program reports that it is not ready.
     is_leaving: AtomicBool,
     stopping: AtomicBool,
-    /// Ends event streams.
+    /// Cancelled when event streams must end.
     stop: CancellationToken,
     ping_policy: PingPolicy,
     /// How long a WebSocket without activity stays active before it becomes idle.
     idle_after: Duration,
-    /// How long a peer may read nothing of what is written to it.
+    /// How long the server waits for a peer that reads nothing of what the server writes.
     write_stall: Duration,
 }
 
-/// When the server decides that a WebSocket's peer is gone.
+/// The rules by which the server decides that a WebSocket's peer is gone.
 #[derive(Clone, Copy, Debug)]
 struct PingPolicy {
-    /// Time between two pings, also of other event streams.
+    /// Time between two pings. The same time applies to other event streams.
     ping_every: Duration,
-    /// Pings without any answer, not even a pong, before the socket is closed.
+    /// Pings that a client may leave unanswered before the server closes its socket.
     pings_max: u32,
 }
 
 impl App {
-    /// Builds what requests share. `guest_secret` signs guests' tokens in a demonstration. The
-    /// front door's keys are derived from `masters`. `webhook_secrets` sign the sandbox's messages.
+    /// Builds the shared state. `guest_secret` signs guests' tokens in a demonstration. `masters`
+    /// are the keys from which the front door derives its own. `webhook_secrets` sign the sandbox's
+    /// messages.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -208,20 +209,20 @@ impl App {
         self.gate.blocks.catch_up(&self.engine).await
     }
 
-    /// Sets the address of this server, to which the sandbox sends its messages.
+    /// Sets this server's address. The sandbox sends its messages to this address.
     pub fn set_server_address(&self, address: &str) {
         if let Some(sandbox) = self.payments.sandbox() {
             sandbox.set_server_address(address);
         }
     }
 
-    /// The engine.
+    /// Returns the engine.
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// The metrics of the HTTP side.
+    /// Returns the metrics of the HTTP side.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -238,7 +239,8 @@ impl App {
             loop {
                 every.tick().await;
                 self.views.take_samples(&self.engine);
-                // A key that another node deleted must stop working here too.
+                // Another node may have deleted a key, and the key must stop working on this node
+                // too.
                 self.refresh_operator_keys().await;
             }
         };
@@ -253,13 +255,12 @@ impl App {
         }
     }
 
-    /// Reports the program as not ready from now on. It still serves requests.
+    /// Marks the program as not ready. The program still serves requests.
     pub fn mark_not_ready(&self) {
         self.is_leaving.store(true, Ordering::Release);
     }
 
-    /// Begins the shutdown: each connection ends after the request in progress, and event streams
-    /// end.
+    /// Begins the shutdown. Event streams end, and each connection ends after its current request.
     pub fn begin_shutdown(&self) {
         self.mark_not_ready();
         self.stopping.store(true, Ordering::Release);

@@ -1,5 +1,5 @@
-//! The server as its clients see it: a real server on a free port, with a directory of its own. The
-//! tests send and read bytes.
+//! Tests the server as its clients see it: a real server on a free port, with its own directory.
+//! The tests send and read bytes.
 
 #[path = "it/app.rs"]
 mod app;
@@ -27,7 +27,7 @@ mod events;
 mod framing;
 #[path = "it/http.rs"]
 mod http;
-#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[allow(dead_code, reason = "the brokers' own tests use more of this module")]
 #[path = "../../brokers/tests/it/keeper.rs"]
 mod keeper;
 #[path = "it/lifecycle.rs"]
@@ -38,7 +38,7 @@ mod limits;
 mod mangled_tokens;
 #[path = "it/money.rs"]
 mod money;
-#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[allow(dead_code, reason = "the brokers' own tests use more of this module")]
 #[path = "../../brokers/tests/it/nats_server.rs"]
 mod nats_server;
 #[path = "it/nodes.rs"]
@@ -49,10 +49,10 @@ mod operating;
 mod pages;
 #[path = "it/passes.rs"]
 mod passes;
-#[allow(dead_code, reason = "the stores' own tests do more with it")]
+#[allow(dead_code, reason = "the stores' own tests use more of this module")]
 #[path = "../../store/tests/it/cluster.rs"]
 mod postgres;
-#[allow(dead_code, reason = "the brokers' own tests do more with it")]
+#[allow(dead_code, reason = "the brokers' own tests use more of this module")]
 #[path = "../../brokers/tests/it/rabbit.rs"]
 mod rabbit;
 #[path = "it/random.rs"]

@@ -1,5 +1,5 @@
-//! The checker: checks every commit and every answer with its own records. It calls no rule of
-//! `core`.
+//! The checker: it checks every commit and every answer against its own records. It calls no rule
+//! of `core`.
 mod answers;
 mod checkouts;
 mod events;
@@ -33,9 +33,9 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The broken promise: an invariant of the protocol, or a short name.
+    /// The broken promise: an invariant of the protocol, or a short name for another promise.
     pub what: &'static str,
-    /// What was wrong.
+    /// The values that show the fault.
     pub detail: String,
 }
 
@@ -77,7 +77,7 @@ impl BuyerRequest {
 pub enum BuyerAnswer {
     /// The request's order.
     Order(TicketId),
-    /// The purchase is queued; no promise.
+    /// The purchase is queued, without a promise.
     Queued(TicketId),
     /// Not enough units are free.
     SoldOut {
@@ -85,7 +85,7 @@ pub enum BuyerAnswer {
         refusal: SoldOut,
         /// The commit of the snapshot that the answer uses.
         as_of: u64,
-        /// Whether the request was parked for the longest time.
+        /// Whether the request was parked for the longest time allowed.
         parked: bool,
     },
     /// The buyer would exceed the limit.
@@ -99,7 +99,7 @@ pub enum BuyerAnswer {
         /// The commit of the snapshot that the answer uses.
         as_of: u64,
     },
-    /// Refused for a reason within the server.
+    /// The server refused the request for an internal reason.
     Unavailable,
     /// The buyer must repeat the request with the same key.
     Retry,
@@ -124,7 +124,7 @@ impl BuyerAnswer {
         }
     }
 
-    /// The answer for a verdict that refuses.
+    /// Returns the answer for a verdict that refuses.
     pub(crate) fn from_verdict(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => Self::Unavailable,
@@ -169,7 +169,7 @@ struct ItemCounts {
 #[derive(Clone, Copy, Debug)]
 struct CommitState {
     version: u64,
-    /// In monotonic time.
+    /// When the commit happened, in monotonic time.
     at: Millis,
     items: [ItemCounts; 2],
     phases: [Phase; 2],
@@ -180,8 +180,7 @@ struct CommitState {
 pub struct Checker {
     /// The first broken promise.
     pub finding: Option<Finding>,
-    /// The covered cases and how often each happened. A simulation that covers nothing finds
-    /// nothing.
+    /// The covered cases, and how often each happened. A case that never happens is not tested.
     pub reached: Coverage,
     faulty: bool,
     history: Vec<CommitState>,
@@ -195,11 +194,11 @@ pub struct Checker {
     /// Verdicts that buyers received.
     reported: Map<TicketId, Verdict>,
     handed: Vec<(TicketId, u8)>,
-    /// The id that each attempt was answered with.
+    /// The id in the answer to each attempt.
     handed_by: Map<usize, TicketId>,
-    /// Orders that a node has answered with, by node.
+    /// The orders that each node has given in answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
-    /// The intended phase of each item, and the commit of the intent.
+    /// The intended phase of each item, and the commit that set it.
     stopping: [Option<(Phase, u64)>; 2],
     answers: Map<usize, BuyerAnswer>,
     /// Closed grants with the length of their feeds.
@@ -208,7 +207,7 @@ pub struct Checker {
     recalls: HashSet<RecallId, foldhash::fast::FixedState>,
     /// Returned tickets that were checked.
     decided: HashSet<TicketId, foldhash::fast::FixedState>,
-    /// Refunds as last checked.
+    /// Refunds as they were at their last check.
     sent: Map<RefundId, Refund>,
     deliveries: DeliveryLog,
     waitlists: Waitlists,
@@ -248,12 +247,12 @@ impl Checker {
         self.finding.is_some()
     }
 
-    /// Ids handed out, with their buyers.
+    /// Returns the ids in answers to buyers, with their buyers.
     pub(crate) fn handed(&self) -> &[(TicketId, u8)] {
         &self.handed
     }
 
-    /// Notes an injected slot fault: from now on grants may be closed for a fault.
+    /// Notes an injected slot fault. From now on, grants may be closed for a fault.
     pub(crate) fn slot_fault(&mut self) {
         self.faulty = true;
     }
@@ -263,7 +262,7 @@ impl Checker {
         self.count_case("request");
     }
 
-    /// Records a finding; only the first one counts.
+    /// Records a finding. Only the first one counts.
     pub(crate) fn find(&mut self, what: &'static str, detail: impl FnOnce() -> String) {
         if self.finding.is_none() {
             self.finding = Some(Finding { what, detail: detail() });
@@ -280,23 +279,24 @@ impl Checker {
         *self.reached.entry(what).or_default() += 1;
     }
 
-    /// The free units of the item at the latest commit; `None`: unlimited.
+    /// Returns the free units of the item at the latest commit, or `None` if the stock is
+    /// unlimited.
     pub(crate) fn free(&self, item: ItemId) -> Option<u64> {
         self.history.last().and_then(|m| m.items[item.0 as usize - 1].free)
     }
 
-    /// The last answer to this attempt.
+    /// Returns the last answer to this attempt.
     pub(crate) fn last_answer(&self, attempt: usize) -> Option<BuyerAnswer> {
         self.answers.get(&attempt).copied()
     }
 
-    /// The store at a commit.
+    /// Returns the store at a commit.
     fn state_at(&self, version: u64) -> &CommitState {
         let at = self.history.partition_point(|m| m.version <= version);
         &self.history[at.saturating_sub(1)]
     }
 
-    /// The time of the next commit after this one.
+    /// Returns the time of the next commit after this one.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)
@@ -304,14 +304,14 @@ impl Checker {
 }
 
 impl Checker {
-    /// Whether this request, with its content, holds that order.
+    /// Returns whether this request, with its content, holds that order.
     pub(crate) fn holds(&self, purchase: &BuyerRequest, id: TicketId) -> bool {
         let ticket = self.issued.get(&id);
         self.requests.get(&purchase.request()) == Some(&id)
             && ticket.is_some_and(|c| c.purchase.item == purchase.item && c.units == purchase.units)
     }
 
-    /// Whether this request holds an order.
+    /// Returns whether this request holds an order.
     pub(crate) fn holds_any(&self, purchase: &BuyerRequest) -> bool {
         self.requests.contains_key(&purchase.request())
     }

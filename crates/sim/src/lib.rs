@@ -2,8 +2,8 @@
 //!
 //! A seed gives a list of operations ([`op::Op`]) over nodes, slots, settlers, leaders, a clock, a
 //! network and a store. A checker that shares no rule with `core` checks each step. A list with a
-//! finding is shrunk and stored as a file. The removal of any one rule of the protocol
-//! ([`doorbuster_core::rules::Rule`]) must be detected.
+//! finding is shrunk and stored as a file. If any one rule of the protocol
+//! ([`doorbuster_core::rules::Rule`]) is removed, the checker must find a fault.
 #![forbid(unsafe_code)]
 
 pub mod checker;

@@ -1,5 +1,5 @@
-//! Removes each rule of the protocol in turn. A rule whose removal is not detected is either not
-//! simulated or not needed.
+//! Removes each rule of the protocol in turn. If no run detects the removal of a rule, the rule is
+//! either not simulated or not needed.
 use doorbuster_core::rules::{Rule, remove};
 
 use crate::checker::Finding;
@@ -14,17 +14,17 @@ use crate::shrink::shrink;
 pub struct MutantResult {
     /// The rule.
     pub rule: Rule,
-    /// The number of seeds until the first finding; `None`: no seed has a finding.
+    /// The number of seeds until the first finding. `None` if no seed has a finding.
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<BrokenSeed>,
-    /// The finding of the rule's directed list; `None`: there is no such list, or it has no
+    /// The finding of the rule's directed list. `None` if there is no such list, or the list has no
     /// finding.
     pub directed: Option<Finding>,
 }
 
 impl MutantResult {
-    /// Whether the removal was detected.
+    /// Returns whether the removal was detected.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
         self.seeds.is_some() || self.directed.is_some()
@@ -34,8 +34,7 @@ impl MutantResult {
 /// Removes each of these rules in turn. Runs the plan's seeds until the first finding, and then the
 /// rule's directed list.
 ///
-/// # Errors
-/// If the directed lists cannot be read.
+/// # Errors Fails if the directed lists cannot be read.
 pub fn run_mutants(rules: &[Rule], plan: SimPlan) -> std::io::Result<Vec<MutantResult>> {
     let directed = Reproduction::all(&directed_dir())?;
     Ok(rules.iter().map(|&rule| run_mutant(rule, plan, &directed)).collect())
@@ -50,20 +49,21 @@ fn run_mutant(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) ->
     MutantResult { rule, seeds, broken, directed }
 }
 
-/// A short list that detects the removal of a rule, from a seed that does.
+/// Returns a short list that detects the removal of a rule, made from a seed that does.
 #[must_use]
 pub fn directed_list(rule: Rule, broken: &BrokenSeed) -> Reproduction {
     shortest(broken, Some(rule))
 }
 
-/// A short list that breaks the same promise as the seed, while this rule is removed (if any).
+/// Returns a short list that breaks the same promise as the seed, while this rule (if any) is
+/// removed.
 #[must_use]
 pub fn shortest(broken: &BrokenSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {
         remove(without);
         let finding = run_case(case);
         remove(None);
-        // A finding with every rule in place has another cause.
+        // If the list also has a finding with every rule in place, the finding has another cause.
         finding.filter(|_| without.is_none() || run_case(case).is_none())
     };
     let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);

@@ -1,11 +1,11 @@
-//! The operations of a simulated sale. Their arguments are small integers, taken modulo the number
-//! of existing objects: any part of a list is valid, and lists can be shrunk and stored as JSON.
+//! The operations of a simulated sale. Their arguments are small integers, modulo the number of
+//! existing objects. So any part of a list is valid, and lists can be shrunk and stored as JSON.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 use serde::{Deserialize, Serialize};
 
-/// One operation. Every message is first in flight and arrives when [`Op::Deliver`] picks it.
+/// One operation. Every message is first in flight, and arrives when [`Op::Deliver`] chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     /// A buyer requests units under a key.
@@ -27,54 +27,54 @@ pub enum Op {
         node: u8,
         /// The attempt to repeat.
         attempt: u8,
-        /// Units more than before (other content unless 0).
+        /// How many units more than before. Above 0, the request has other content.
         more: u8,
     },
     /// A node answers `202` to a request that has a ticket.
     HandOut {
-        /// Among the attempts that wait for a verdict.
+        /// The index among the attempts that wait for a verdict.
         attempt: u8,
     },
     /// A buyer asks for the verdict of an id.
     Get {
-        /// Among the ids handed out.
+        /// The index among the ids handed out.
         id: u8,
     },
     /// A node reads the verdict that it waits for from the store.
     Poll {
-        /// Among the attempts that wait for a verdict.
+        /// The index among the attempts that wait for a verdict.
         attempt: u8,
     },
     /// A node retries a parked request.
     Retry {
-        /// Among the parked attempts.
+        /// The index among the parked attempts.
         attempt: u8,
     },
-    /// A buyer cancels an unpaid order. An operator does so by [`waitlist::Waitlist::TakeAway`].
+    /// A buyer cancels an unpaid order. An operator uses [`waitlist::Waitlist::TakeAway`].
     Cancel {
-        /// Among all orders.
+        /// The index among all orders.
         order: u8,
     },
     /// A provider captures the price of an order, and its message is handled at once.
     Pay {
-        /// Among all orders.
+        /// The index among all orders.
         order: u8,
-        /// The number of the payment; an existing payment's message is repeated.
+        /// The number of the payment. If the payment exists, its message is repeated.
         event: u8,
     },
     /// An operator refunds a paid order.
     Refund {
-        /// Among all orders.
+        /// The index among all orders.
         order: u8,
     },
     /// The leader expires a due order.
     Expire {
-        /// Among the reserved orders.
+        /// The index among the reserved orders.
         order: u8,
     },
     /// A message arrives.
     Deliver {
-        /// Among the messages in flight, oldest first.
+        /// The index among the messages in flight, oldest first.
         message: u8,
     },
     /// The oldest messages arrive, with all messages that they cause.
@@ -84,22 +84,22 @@ pub enum Op {
     },
     /// A message is lost.
     Lose {
-        /// Among the messages in flight.
+        /// The index among the messages in flight.
         message: u8,
     },
-    /// A message is delayed: it arrives after any number of later ones.
+    /// A message is delayed. It arrives after any number of later messages.
     Delay {
-        /// Among the messages in flight.
+        /// The index among the messages in flight.
         message: u8,
     },
     /// A delayed message arrives.
     Late {
-        /// Among the delayed messages.
+        /// The index among the delayed messages.
         message: u8,
     },
     /// A message arrives, and a copy of it is delayed.
     Repeat {
-        /// Among the messages in flight.
+        /// The index among the messages in flight.
         message: u8,
     },
     /// A settler takes tickets from a slot's queue.
@@ -109,14 +109,14 @@ pub enum Op {
         /// The maximum number of tickets.
         at_most: u8,
     },
-    /// Another settler takes over: tickets without an acknowledgement are delivered again.
+    /// Another settler takes over. Tickets without an acknowledgement are delivered again.
     Redeliver {
         /// The slot.
         slot: u8,
     },
-    /// A ticket cannot be settled: it is returned, and the rest of its batch is settled.
+    /// A ticket cannot be settled. It is returned, and the rest of its batch is settled.
     Poison {
-        /// Among the batches in flight.
+        /// The index among the batches in flight.
         message: u8,
     },
     /// A leader opens the slot's next grant, or sends the open grant again.
@@ -169,14 +169,14 @@ pub enum Op {
         slot: u8,
         /// The maximum number of units.
         units: u8,
-        /// 0: the pool; otherwise the slot of this number.
+        /// The target: 0 is the pool, and another number is the slot of this number.
         target: u8,
     },
     /// A leader sends a pending recall again.
     RecallAgain {
         /// The leader.
         leader: u8,
-        /// Among the pending recalls.
+        /// The index among the pending recalls.
         recall: u8,
     },
     /// A leader refills and recalls units for the parked request that has waited longest.
@@ -208,21 +208,21 @@ pub enum Op {
         /// The item.
         item: u8,
     },
-    /// A leader checks slot by slot whether a stopping item is drained, and then shows the phase.
+    /// A leader waits until the slots of a stopping item are drained, and then shows the phase.
     Drain {
         /// The leader.
         leader: u8,
         /// The item.
         item: u8,
     },
-    /// A leader rolls a slot to a new epoch: stop, drain, close, open.
+    /// A leader moves a slot to a new epoch: it stops, drains, closes and opens the slot.
     Roll {
         /// The leader.
         leader: u8,
         /// The slot.
         slot: u8,
     },
-    /// A leader lets a stopped slot issue tickets again although its item sells.
+    /// A leader lets a stopped slot issue tickets again, because its item sells.
     Unstop {
         /// The leader.
         leader: u8,
@@ -239,19 +239,19 @@ pub enum Op {
         /// Tenths of a second.
         tenths: u8,
     },
-    /// The store's clock steps; monotonic time does not.
+    /// The store's clock is set to another time, but monotonic time is not.
     Step {
         /// The number of minutes.
         minutes: i8,
     },
-    /// A node's clock steps.
+    /// A node's clock is set to another time.
     Skew {
         /// The node.
         node: u8,
         /// The distance from the store's clock in tenths of a second.
         tenths: i8,
     },
-    /// A node's process ends and starts again; the slots in its memory are lost.
+    /// A node's process ends and starts again. The slots in its memory are lost.
     CrashNode {
         /// The node.
         node: u8,
@@ -276,7 +276,7 @@ pub enum Op {
         /// The leader.
         leader: u8,
     },
-    /// A leader's process ends: its pending steps are lost.
+    /// A leader's process ends. Its pending steps are lost.
     CrashLeader {
         /// The leader.
         leader: u8,
@@ -288,7 +288,7 @@ pub enum Op {
         /// The slot.
         slot: u8,
     },
-    /// Fault: a slot loses all data.
+    /// Fault: a slot loses all its data.
     Forget {
         /// The slot.
         slot: u8,
@@ -298,84 +298,84 @@ pub enum Op {
         /// The slot.
         slot: u8,
     },
-    /// Fault: a slot and its saved copy are exchanged: an old snapshot, or a second primary.
+    /// Fault: a slot and its saved copy are exchanged, as with an old snapshot or a second primary.
     Swap {
         /// The slot.
         slot: u8,
     },
     /// A buyer asks for the checkout of an order.
     Checkout {
-        /// Among the reserved orders.
+        /// The index among the reserved orders.
         order: u8,
     },
     /// A buyer pays at a checkout that was handed out.
     PayAt {
-        /// Among the checkouts that were handed out.
+        /// The index among the checkouts that were handed out.
         session: u8,
-        /// 0, 1: pays once; 2: fails and then succeeds; 3: fails.
+        /// 0 and 1: the buyer pays once. 2: the payment fails, then succeeds. 3: it fails.
         how: u8,
     },
     /// A provider captures money outside of any checkout and sends its message.
     Charge {
-        /// Among all orders.
+        /// The index among all orders.
         order: u8,
-        /// 0: the price; 1: another amount; 2: another currency; 3: a valid id of no order; 4: a
-        /// text that is no id; 5: fails; 6: fails and then succeeds.
+        /// 0: the price. 1: another amount. 2: another currency. 3: a valid id of no order. 4: an
+        /// invalid id. 5: the payment fails. 6: the payment fails, then succeeds.
         how: u8,
     },
     /// A provider repeats the message about a payment.
     TellAgain {
-        /// Among the payments.
+        /// The index among the payments.
         payment: u8,
-        /// Even: the same message; odd: a message with another id.
+        /// Which message is sent. Even: the same message. Odd: a message with another id.
         how: u8,
     },
     /// A node tries a captured payment again that waited for units.
     CaptureAgain {
-        /// Among the waiting payments.
+        /// The index among the waiting payments.
         payment: u8,
     },
-    /// The provider is available (0) or not (1), or refuses the next refunds (from 2: how many).
+    /// The provider becomes available or unavailable, or refuses the next refunds.
     Provider {
-        /// See above.
+        /// 0: available. 1: unavailable. From 2: the number of refused refunds.
         how: u8,
     },
     /// A leader asks the provider about a checkout that should be closed.
     Reconcile {
         /// The leader.
         leader: u8,
-        /// Among the checkouts that should be closed.
+        /// The index among the checkouts that should be closed.
         checkout: u8,
     },
     /// A leader requests a due refund from the provider, or asks for its state.
     AskRefund {
         /// The leader.
         leader: u8,
-        /// Among the due refunds.
+        /// The index among the due refunds.
         refund: u8,
     },
     /// A refund arrives, and the provider sends its message.
     RefundArrives {
-        /// Among the refunds that the provider accepted.
+        /// The index among the refunds that the provider accepted.
         refund: u8,
-        /// 3: the message says that the payout has failed and will be retried; 5: the message is
-        /// late; 7: the money came back, whatever the provider said before.
+        /// 3: the message says that the payout failed and is retried. 5: it is late. 7: the money
+        /// came back. Otherwise the money arrived.
         #[serde(default)]
         how: u8,
     },
     /// An operator retries a refund that was given up.
     RetryRefund {
-        /// Among the refunds that were given up, or all refunds without one.
+        /// The index among the refunds that were given up, or all refunds without one.
         refund: u8,
     },
     /// An operator extends an order's payment window.
     Extend {
-        /// Among all orders.
+        /// The index among all orders.
         order: u8,
         /// The new end, in seconds from now.
         secs: u8,
     },
-    /// Much time passes.
+    /// A long time passes.
     Wait {
         /// The time in units of ten seconds.
         tens: u8,
@@ -387,21 +387,21 @@ pub enum Op {
         /// The endpoint.
         endpoint: u8,
     },
-    /// An endpoint accepts events (0), fails (1), accepts but never answers (2), or refuses one
-    /// event (from 3).
+    /// The behavior of an endpoint changes.
     Endpoint {
         /// The endpoint.
         endpoint: u8,
-        /// See above.
+        /// 0: it accepts events. 1: it fails. 2: it accepts events but never answers. From 3: it
+        /// refuses one event.
         mood: u8,
     },
     /// A delivery worker ends.
     CrashTeller {
-        /// Which worker.
+        /// The worker.
         worker: u8,
     },
-    /// See [`waitlist::Waitlist`].
+    /// An operation on a waitlist.
     Waitlist(waitlist::Waitlist),
-    /// See [`spread::Respread`].
+    /// An operation on a spread.
     Respread(spread::Respread),
 }

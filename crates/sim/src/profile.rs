@@ -1,4 +1,4 @@
-//! Turns seeds into lists of operations. A profile determines which operations are frequent.
+//! Turns seeds into lists of operations. A profile decides which operations are frequent.
 mod faults;
 mod money;
 mod setup;
@@ -8,12 +8,13 @@ use crate::op::waitlist::Waitlist;
 use crate::op::{Case, Op};
 use crate::rng::SimRng;
 
-/// The focus of a list.
+/// The kind of operations that are frequent in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// No fault: messages only wait.
+    /// There is no fault: messages only wait.
     Calm,
-    /// Messages are lost, repeated and delayed; leaders and settlers fail. Slots keep their data.
+    /// Messages are lost, repeated and delayed, and leaders and settlers fail. Slots keep their
+    /// data.
     Network,
     /// Slots lose their data or return to old data.
     Slots,
@@ -21,37 +22,38 @@ pub enum Profile {
     SlotsTail,
     /// Nodes fail and start again without the slots in their memory.
     Restarts,
-    /// Large requests, many recalls and refills.
+    /// Requests are large, and recalls and refills are frequent.
     Tail,
-    /// Orders end: cancelled, expired, refunded, paid late.
+    /// Orders end often: they are cancelled, expired, refunded or paid late.
     Endings,
     /// The same requests are repeated at several nodes.
     Replays,
-    /// Pauses, closings, rolls.
+    /// Pauses, closings and moves to a new epoch are frequent.
     Phases,
     /// Grants are closed and opened frequently, while old messages still arrive.
     Epochs,
-    /// Several partitions with sub-domains: flips, marks, refills by two leaders, second tries.
+    /// An item has several partitions with sub-domains. Flips, marks, refills by two leaders and
+    /// second tries are frequent.
     Partitions,
     /// The number of partitions changes again and again while buyers buy.
     Respread,
-    /// Nodes with slots in their memory fail, stay down or return, and leases lapse.
+    /// Nodes with slots in their memory fail. They stay down or return, and leases lapse.
     Nodes,
-    /// Payments are on time, late, repeated or wrong, or their message is late; a provider is
+    /// Payments are on time, late, repeated or wrong, or their message is late. A provider is
     /// unavailable.
     Money,
-    /// The same as `Money`, and holds end while their provider does not answer.
+    /// The same as `Money`, but holds end while their provider does not answer.
     Silence,
     /// Events are delivered to endpoints that fail.
     Telling,
-    /// Little stock, orders that end, and buyers who wait for units to return.
+    /// There is little stock, orders end, and buyers wait for units to return.
     Waitlist,
-    /// Random: each group of operations is left out or frequent.
+    /// Each group of operations is left out or frequent, at random.
     Swarm,
 }
 
 impl Profile {
-    /// Every profile; seeds take them in turn.
+    /// Every profile. Consecutive seeds use consecutive profiles.
     pub const ALL: &[Self] = &[
         Self::Calm,
         Self::Network,
@@ -73,17 +75,17 @@ impl Profile {
         Self::Swarm,
     ];
 
-    /// The profile of a seed.
+    /// Returns the profile of a seed.
     #[must_use]
     pub fn for_seed(seed: u64) -> Self {
         Self::ALL[(seed % Self::ALL.len() as u64) as usize]
     }
 }
 
-/// Draws the arguments of one operation.
+/// Chooses the arguments of one operation at random.
 type MakeOp = fn(Profile, &mut SimRng) -> Op;
 
-/// The frequency of each group of operations, relative to the others.
+/// How frequent each group of operations is, relative to the others.
 struct Weights {
     buy: u64,
     replay: u64,
@@ -197,7 +199,7 @@ fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
     }
 }
 
-/// The list of a seed.
+/// Returns the list of a seed.
 #[must_use]
 pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);
@@ -302,7 +304,8 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// An operator cancels the orders with odd numbers. Nothing more is drawn for this choice.
+/// Makes a cancellation. If the order's number is odd, an operator cancels. So the choice needs no
+/// random number.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },

@@ -1,5 +1,5 @@
-//! Runs the same lists against real backends: every transaction against a store, every call against
-//! slots.
+//! Runs the same lists against real backends: every transaction against a store, and every call
+//! against slots.
 //!
 //! A simulated sale runs over the model and the reference slot and is recorded ([`RecordedRun`]).
 //! Then the same transactions and calls run against real backends. The comparison covers each
@@ -7,13 +7,14 @@
 //!
 //! There are three comparisons of a [`RecordedRun`]:
 //!
-//! - [`compare_rules`]: the rules over the tables of SQLite in memory. Quick.
-//! - [`compare_store`]: a whole [`doorbuster_store::Store`] of any backend, through the methods
+//! - [`compare_rules`] runs the rules over the tables of SQLite in memory. It is quick.
+//! - [`compare_store`] runs a whole [`doorbuster_store::Store`] of any backend, through the methods
 //!   that the server calls. It needs a function that opens a *fresh* store (no sales, items
 //!   numbered from 1) with the given key, clock and sink ([`StoreSetup`]).
-//! - [`compare_slots`]: [`doorbuster_slots::Slots`] of any backend. It needs a function that makes
-//!   *fresh* slots, which share no data with earlier ones (in Redis: another prefix each time). It
-//!   is called for each slot of a list, and again for each loss of all data.
+//! - [`compare_slots`] runs [`doorbuster_slots::Slots`] of any backend. It needs a function that
+//!   makes *fresh* slots, which share no data with earlier ones. In Redis this needs another prefix
+//!   each time. The function is called for each slot of a list, and again for each loss of all
+//!   data.
 //!
 //! `tests/it` has examples: SQLite and slots in memory, and PostgreSQL and Redis if installed.
 mod slots;
@@ -49,11 +50,10 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Runs a list without the faults that a real slot cannot have: a real slot has the server's
-    /// bounds, and no old copy replaces it.
+    /// Runs a list, but leaves out the faults that a real slot cannot have. A real slot has the
+    /// server's bounds, and no old copy replaces its data.
     ///
-    /// # Errors
-    /// The checker's finding.
+    /// # Errors Returns the checker's finding.
     pub fn from_case(case: &Case) -> Result<Self, String> {
         let mut case = case.clone();
         case.setup.tight = 0;
@@ -70,14 +70,13 @@ impl RecordedRun {
 
     /// Runs the list of a seed.
     ///
-    /// # Errors
-    /// The checker's finding.
+    /// # Errors Returns the checker's finding.
     pub fn from_seed(seed: u64) -> Result<Self, String> {
         Self::from_case(&profile::case(seed))
     }
 }
 
-/// The key for real slots and stores.
+/// Returns the key for real slots and stores.
 #[must_use]
 pub fn id_key() -> IdKey {
     NAMES.key.clone()
@@ -86,25 +85,24 @@ pub fn id_key() -> IdKey {
 /// The result of comparing many lists.
 #[derive(Clone, Debug, Default)]
 pub struct ComparisonReport {
-    /// Lists.
+    /// The number of lists.
     pub lists: u64,
-    /// Transactions.
+    /// The number of transactions.
     pub transactions: u64,
-    /// Calls to slots.
+    /// The number of calls to slots.
     pub calls: u64,
-    /// Comparisons of all rows.
+    /// The number of comparisons of all rows.
     pub dumps: u64,
-    /// Wall time.
+    /// The wall time.
     pub took: Duration,
-    /// Differing seeds with the differences.
+    /// The seeds with a difference, and the differences.
     pub differ: Vec<(u64, String)>,
 }
 
-/// Compares the lists of these seeds with SQLite in memory and slots in memory. The threads take
-/// turns.
+/// Compares the lists of these seeds with SQLite in memory and slots in memory. Several threads
+/// divide the seeds.
 ///
-/// # Errors
-/// If a runtime cannot be created.
+/// # Errors Fails if a runtime cannot be created.
 pub fn compare(first: u64, seeds: u64, threads: usize) -> Result<ComparisonReport, String> {
     let start = Instant::now();
     let work = |nth: usize| {

@@ -1,5 +1,5 @@
-//! Lists stored as files: the shrunk list of a finding, and for each rule a list that detects its
-//! removal.
+//! Lists that are stored as files. There is a shrunk list for each finding, and for each rule a
+//! list that detects the rule's removal.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -24,7 +24,7 @@ pub struct Reproduction {
 }
 
 impl Reproduction {
-    /// A list with this finding while this rule was removed (if any).
+    /// Returns a list with this finding, which occurs while this rule (if any) is removed.
     #[must_use]
     pub fn new(case: Case, finding: &Finding, without: Option<Rule>) -> Self {
         let rule = without.map(|rule| rule.name().to_owned());
@@ -32,10 +32,9 @@ impl Reproduction {
         Self { rule, found: format!("{}: {}", finding.what, finding.detail), setup, ops }
     }
 
-    /// The rule that the list names.
+    /// Returns the rule that the list names.
     ///
-    /// # Errors
-    /// The name, if no rule has it.
+    /// # Errors Returns the name, if no rule has that name.
     pub fn without(&self) -> Result<Option<Rule>, String> {
         let Some(name) = &self.rule else { return Ok(None) };
         Rule::ALL
@@ -55,7 +54,7 @@ impl Reproduction {
         finding
     }
 
-    /// The text of the file: one operation in each line.
+    /// Returns the text of the file, with one operation in each line.
     #[must_use]
     pub fn text(&self) -> String {
         let ops: Vec<_> = self.ops.iter().map(|op| format!("    {}", json(op))).collect();
@@ -70,8 +69,7 @@ impl Reproduction {
 
     /// Writes the list as `name.json` into a directory.
     ///
-    /// # Errors
-    /// If the file cannot be written.
+    /// # Errors Fails if the file cannot be written.
     pub fn store(&self, dir: &Path, name: &str) -> io::Result<PathBuf> {
         fs::create_dir_all(dir)?;
         let path = dir.join(format!("{name}.json"));
@@ -79,10 +77,9 @@ impl Reproduction {
         Ok(path)
     }
 
-    /// All lists in a directory, by file name.
+    /// Reads all lists in a directory, by file name.
     ///
-    /// # Errors
-    /// If a file cannot be read or is not a list.
+    /// # Errors Fails if a file cannot be read or is not a list.
     pub fn all(dir: &Path) -> io::Result<Vec<(String, Self)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -103,13 +100,13 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("numbers, names and texts")
 }
 
-/// The directory of the lists that detect a removed rule.
+/// Returns the directory of the lists that detect a removed rule.
 #[must_use]
 pub fn directed_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")
 }
 
-/// The directory of the lists that once gave a finding.
+/// Returns the directory of the lists that once gave a finding.
 #[must_use]
 pub fn regressions_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")

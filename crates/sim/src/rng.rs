@@ -12,29 +12,29 @@ impl SimRng {
         Self(seed)
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
-    /// A number below `n` (0 if `n` is 0). The bias of the remainder is negligible here.
+    /// Returns a number below `n` (0 if `n` is 0). The bias of the remainder is negligible here.
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next_u64() % n }
     }
 
-    /// A number from `from` to `to`, inclusive.
+    /// Returns a number from `from` to `to`, inclusive.
     pub fn in_range(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }
 
-    /// True with a probability of `percent` percent.
+    /// Returns true with a probability of `percent` percent.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 }
 
-/// The finalizer of SplitMix64, which is a bijection.
+/// Returns the finalizer of SplitMix64, which is a bijection.
 #[must_use]
 pub fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -12,7 +12,7 @@ use crate::op::Case;
 use crate::profile;
 use crate::world::World;
 
-/// Seeds that a thread takes at once.
+/// The number of seeds that a thread takes at once.
 const CHUNK: u64 = 64;
 
 /// The seeds to run.
@@ -42,9 +42,9 @@ pub struct BrokenSeed {
 /// The result of running many seeds.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Seeds run.
+    /// The number of seeds that were run.
     pub seeds: u64,
-    /// Wall time.
+    /// The wall time.
     pub took: Duration,
     /// Seeds with findings, lowest first.
     pub broken: Vec<BrokenSeed>,
@@ -64,7 +64,7 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does not print panics that become findings.
+/// Stops the printing of panics that become findings.
 fn quiet_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -77,7 +77,7 @@ fn quiet_panics() {
     });
 }
 
-/// Runs one list; `None`: no finding. A panic in the rules is a finding too.
+/// Runs one list. Returns its finding, if any. A panic in the rules is a finding too.
 #[must_use]
 pub fn run_case(case: &Case) -> Option<Finding> {
     run_counting(case, &mut Coverage::default())

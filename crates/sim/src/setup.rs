@@ -6,26 +6,27 @@ use crate::op::Op;
 /// One item on sale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemSetup {
-    /// Counted stock; `None`: unlimited.
+    /// The counted stock. `None` if the stock is unlimited.
     pub total: Option<u8>,
     /// Units that one buyer may hold.
     pub limit: u8,
     /// Payment window in seconds.
     pub hold_secs: u8,
-    /// How a request chooses its slot: by buyer, at random, or round-robin.
+    /// How a request chooses its slot: by buyer, at random, or in turn.
     #[serde(default)]
     pub choose: u8,
-    /// Sub-domains: the initial units of a slot, the threshold, and the units of one refill. Not in
-    /// use unless all are above 0.
+    /// For sub-domains, the initial units of a slot. Sub-domains are in use only if this number,
+    /// the threshold and the refill are all above 0.
     #[serde(default)]
     pub initial: u8,
-    /// See `initial`.
+    /// The threshold. A counter with fewer units gets a refill.
     #[serde(default)]
     pub threshold: u8,
-    /// See `initial`.
+    /// The units of one refill.
     #[serde(default)]
     pub refill: u8,
-    /// How many of its slots are in its spread at first, where all nodes share them; 0: all.
+    /// How many of the item's slots are in its spread at the start, if all nodes share them. 0
+    /// means all.
     #[serde(default)]
     pub width: u8,
 }
@@ -35,8 +36,8 @@ pub struct ItemSetup {
 pub struct SlotSetup {
     /// The item.
     pub item: u8,
-    /// The node whose memory holds the slot; `None`: the slot is separate and every node reaches
-    /// it.
+    /// The node that has the slot in its memory. `None` if the slot is separate, so that every node
+    /// reaches it.
     pub node: Option<u8>,
     /// Its initial units, if sub-domains are not in use.
     pub first: u8,
@@ -51,13 +52,13 @@ pub struct Setup {
     pub slots: Vec<SlotSetup>,
     /// The number of nodes.
     pub nodes: u8,
-    /// The bound of a slot's queue; 0: the server's bounds.
+    /// The bound of a slot's queue. With 0, the server's bounds apply.
     #[serde(default)]
     pub tight: u8,
 }
 
 impl Setup {
-    /// Whether every node reaches a slot of every item.
+    /// Returns whether every node reaches a slot of every item.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let reaches = |item: usize, node: u8| {
@@ -74,7 +75,7 @@ impl Setup {
     }
 }
 
-/// A setup and its operations: the list of a seed, which is shrunk and stored.
+/// A setup and its operations. This is the list of a seed, which can be shrunk and stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// The setup.

@@ -1,14 +1,14 @@
-//! Shrinks a failing list: drops chunks, then single operations, then simplifies the arguments and
-//! the setup, as long as the list still fails.
+//! Shrinks a failing list. It drops chunks, then single operations, and then simplifies the
+//! arguments and the setup, as long as the list still fails.
 use serde_json::{Map, Value};
 
 use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 
-/// Runs of candidates, at most; then the best list so far is the result.
+/// The largest number of candidates that are run. After that, the best list so far is the result.
 const RUNS_MAX: usize = 20_000;
 
-/// A smaller list with the same broken promise, and its finding.
+/// Returns a smaller list that breaks the same promise, and its finding.
 pub fn shrink(
     case: &Case,
     finding: Finding,
@@ -85,8 +85,8 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// Replaces `DeliverMany` by single deliveries. The list is longer, but each of them can be
-    /// dropped.
+    /// Replaces `DeliverMany` by single deliveries. The list becomes longer, but each delivery can
+    /// be dropped.
     fn unfold(&mut self, at: usize, count: u8) {
         let mut ops = self.best.ops.clone();
         let singles = (0..count).map(|_| Op::Deliver { message: 0 });
@@ -165,12 +165,12 @@ fn with_replaced(ops: &[Op], at: usize, op: Op) -> Vec<Op> {
     ops
 }
 
-/// The operation as JSON: its name with its arguments.
+/// Returns the operation as JSON: its name with its arguments.
 fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation is a name over numbers")
 }
 
-/// The map of the numeric arguments, below any number of names.
+/// Returns the map of the numeric arguments, which is below any number of names.
 fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let map = value.as_object_mut()?;
     match map.values().all(Value::is_object) {

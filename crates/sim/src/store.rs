@@ -1,5 +1,5 @@
-//! The simulated store: every change is one [`Tx`] with one [`Done`], so that the same transactions
-//! can run against a real store for comparison.
+//! The simulated store. Every change is one [`Tx`] with one result ([`Done`]), so that the same
+//! transactions can run against a real store for comparison.
 pub mod rules;
 
 use std::collections::BTreeMap;
@@ -29,57 +29,57 @@ use hashbrown::HashMap;
 /// A transaction.
 #[derive(Clone, Debug)]
 pub enum Tx {
-    /// [`doorbuster_core::stock::open`].
+    /// Opens a grant ([`doorbuster_core::stock::open`]).
     Open(SlotKey, GrantId, u64),
-    /// [`doorbuster_core::stock::acknowledge_init`].
+    /// Records an acknowledged `init` ([`doorbuster_core::stock::acknowledge_init`]).
     AckInit(GrantId),
-    /// [`doorbuster_core::stock::refill`].
+    /// Refills a grant ([`doorbuster_core::stock::refill`]).
     Refill(GrantId, u64, Counter),
-    /// [`doorbuster_core::stock::close`].
+    /// Closes a grant ([`doorbuster_core::stock::close`]).
     Close(GrantId, CloseCause),
-    /// [`doorbuster_core::stock::adjust`].
+    /// Changes a total ([`doorbuster_core::stock::adjust`]).
     Adjust(ItemId, i64, Millis),
-    /// [`doorbuster_core::settle::settle`] for each ticket, in one transaction.
+    /// Settles tickets in one transaction ([`doorbuster_core::settle::settle`]).
     Settle(Vec<Arc<Ticket>>, Millis),
-    /// [`doorbuster_core::settle::force_verdict`].
+    /// Forces a verdict ([`doorbuster_core::settle::force_verdict`]).
     Force(TicketId, TicketParts, BuyerId, Millis),
-    /// [`doorbuster_core::order::end`].
+    /// Ends an order ([`doorbuster_core::order::end`]).
     End(TicketId, EndReason, Attribution, Millis),
-    /// [`doorbuster_core::order::extend`], to this `pay_by`.
+    /// Extends an order to this `pay_by` ([`doorbuster_core::order::extend`]).
     Extend(TicketId, Millis, Millis),
-    /// [`doorbuster_core::money::capture`]; the flag marks the last try.
+    /// Captures a payment ([`doorbuster_core::money::capture`]). The flag marks the last try.
     Capture(Capture, bool, Millis),
-    /// [`doorbuster_core::money::record_failure`].
+    /// Records a failed payment ([`doorbuster_core::money::record_failure`]).
     FailPayment(Capture, Millis),
-    /// [`doorbuster_core::money::settle_refund`], by the message with this id.
+    /// Applies the message with this id to a refund ([`doorbuster_core::money::settle_refund`]).
     SettleRefund(String, RefundId, RefundUpdate, Millis),
-    /// [`doorbuster_core::money::answer_refund`], with the refund as it was when the provider was
-    /// asked.
+    /// Applies the provider's answer to a refund ([`doorbuster_core::money::answer_refund`]). The
+    /// first value is the refund as it was at the time of the query.
     AnswerRefund(Refund, RefundUpdate, Millis),
-    /// [`doorbuster_core::money::retry_refund`].
+    /// Retries a refund ([`doorbuster_core::money::retry_refund`]).
     RetryRefund(RefundId, Millis),
-    /// [`doorbuster_core::money::keep_checkout`].
+    /// Keeps a checkout ([`doorbuster_core::money::keep_checkout`]).
     KeepCheckout(Checkout),
-    /// [`doorbuster_core::money::close_checkout`].
+    /// Closes a checkout ([`doorbuster_core::money::close_checkout`]).
     CloseCheckout(TicketId, String),
-    /// [`doorbuster_core::money::record_unanswered_check`].
+    /// Records an unanswered query ([`doorbuster_core::money::record_unanswered_check`]).
     RecordUnanswered(TicketId, String, Millis),
-    /// [`doorbuster_core::recall::begin`].
+    /// Begins a recall ([`doorbuster_core::recall::begin`]).
     RecallBegin(RecallId, GrantId, RecallTarget, u64),
-    /// [`doorbuster_core::recall::finish`].
+    /// Finishes a recall ([`doorbuster_core::recall::finish`]).
     RecallFinish(RecallId, u64),
-    /// [`doorbuster_core::waitlist::join`].
+    /// Adds a waitlist entry ([`doorbuster_core::waitlist::join`]).
     Join(ItemId, JoinRequest, Millis),
-    /// [`doorbuster_core::waitlist::leave`].
+    /// Removes a waitlist entry ([`doorbuster_core::waitlist::leave`]).
     Leave(TicketId, Millis),
-    /// [`doorbuster_core::waitlist::serve`], for as many entries as the pool has units.
+    /// Serves as many entries as the pool has units ([`doorbuster_core::waitlist::serve`]).
     Serve(ItemId, Millis),
-    /// [`doorbuster_core::waitlist::end_with_sale`].
+    /// Ends entries with their sale ([`doorbuster_core::waitlist::end_with_sale`]).
     EndWaitlist(ItemId, Millis),
-    /// Records the intended phase of an item: no new grants are opened, and its slots are stopped.
+    /// Records the intended phase of an item. No new grants are opened, and its slots are stopped.
     Intend(ItemId, Phase),
-    /// Shows buyers a new phase: the one that was intended by that commit, or open again (`None`)
-    /// after a pause.
+    /// Shows buyers a new phase: the phase that was intended by that commit. `None` stands for
+    /// open, after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 
@@ -134,7 +134,7 @@ pub struct PhaseRow {
 /// A request that holds an order.
 #[derive(Clone, Copy, Debug)]
 pub struct Winner {
-    /// The low 64 bits of its hash.
+    /// The low 64 bits of the request's hash.
     pub half: u64,
     /// The transaction that created the order.
     pub xid: u64,
@@ -142,10 +142,10 @@ pub struct Winner {
     pub version: u64,
 }
 
-/// The simulated store: the rows under the rules, and the few rows that `core` leaves to stores.
+/// The simulated store: the rows of the rules, and the few rows that `core` leaves to stores.
 #[derive(Debug)]
 pub struct SimStore {
-    /// The rows under the rules.
+    /// The rows of the rules.
     pub model: Model,
     /// The phases by item.
     pub phases: BTreeMap<ItemId, PhaseRow>,
@@ -157,11 +157,11 @@ pub struct SimStore {
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
     /// The requests that hold an order, in the order of the commits.
     winners: Vec<Winner>,
-    /// The number of the running transaction. A number is drawn when a transaction begins, and
-    /// transactions commit in any order.
+    /// The number of the running transaction. A transaction gets its number when it begins.
+    /// Transactions may commit in any order.
     pub xid: u64,
     key: IdKey,
-    /// Every transaction under the rules with its result, if recording.
+    /// Every transaction of the rules with its result, if the run is recorded.
     pub trace: Option<Vec<(Tx, Done)>>,
 }
 
@@ -172,7 +172,7 @@ fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
 }
 
 impl SimStore {
-    /// A store with these rows.
+    /// Returns a store with these rows.
     #[must_use]
     pub fn new(model: Model, key: IdKey) -> Self {
         let phases = model
@@ -246,8 +246,8 @@ impl SimStore {
         done
     }
 
-    /// Changes the shown phase and returns whether it changed. An old leader's transaction has no
-    /// effect after the intent changed.
+    /// Changes the shown phase, and returns whether it changed. If the intent has changed since, an
+    /// old leader's transaction has no effect.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         let any = !enforces(Rule::ShowAsIntended);
         let Some(row) = self.phases.get_mut(&item).filter(|row| row.intent == intent || any) else {
@@ -278,32 +278,32 @@ impl SimStore {
         }
     }
 
-    /// The committed grant.
+    /// Returns the committed grant.
     #[must_use]
     pub fn grant(&self, id: GrantId) -> Option<&Grant> {
         self.model.grants.get(&id)
     }
 
-    /// The slot's open grant.
+    /// Returns the slot's open grant.
     #[must_use]
     pub fn open_grant(&self, slot: SlotKey) -> Option<&Grant> {
         self.model.grants.values().find(|g| g.open && g.slot == slot)
     }
 
-    /// Whether the grant was closed by this commit or an earlier one.
+    /// Returns whether the grant was closed by this commit or an earlier one.
     #[must_use]
     pub fn closed_by(&self, id: GrantId, version: u64) -> bool {
         self.closed.get(&id).is_some_and(|&at| at <= version)
     }
 
-    /// The order that a request holds.
+    /// Returns the order that a request holds.
     #[must_use]
     pub fn order_of(&self, buyer: &BuyerId, key: &RequestKey) -> Option<&doorbuster_core::Order> {
         let id = self.model.requests.get(&(buyer.clone(), key.clone()))?;
         self.model.orders.get(id)
     }
 
-    /// A ticket's verdict, if it has one.
+    /// Returns a ticket's verdict, if it has one.
     #[must_use]
     pub fn verdict(&self, id: &TicketId) -> Option<Verdict> {
         match self.model.orders.contains_key(id) {
@@ -312,25 +312,25 @@ impl SimStore {
         }
     }
 
-    /// Whether the phase that buyers see allows new grants.
+    /// Returns whether the phase that buyers see allows new grants.
     #[must_use]
     pub fn sells(&self, item: ItemId) -> bool {
         self.phases.get(&item).is_some_and(|p| p.shown == Phase::Open && p.intent.is_none())
     }
 
-    /// The requests that hold an order, in the order of the commits.
+    /// Returns the requests that hold an order, in the order of the commits.
     #[must_use]
     pub fn winners(&self) -> &[Winner] {
         &self.winners
     }
 
-    /// The units in an item's pool that are not kept for the waitlist.
+    /// Returns the units in an item's pool that are not kept for the waitlist.
     #[must_use]
     pub fn pool(&self, item: ItemId) -> u64 {
         self.model.items.get(&item).map_or(0, |i| i.pool - i.kept_for_waitlist())
     }
 
-    /// The item's counts, computed from items and grants alone, as a store computes them.
+    /// Returns the item's counts, computed only from items and grants, as a store computes them.
     #[must_use]
     pub fn free(&self, id: ItemId, in_flight: u64) -> FreeUnits {
         let Some(item) = self.model.items.get(&id) else { return FreeUnits::default() };
@@ -351,12 +351,12 @@ impl SimStore {
         }
     }
 
-    /// Recalls that are not done, oldest id first.
+    /// Returns the recalls that are not done, oldest id first.
     pub fn pending(&self) -> impl Iterator<Item = &Recall> {
         self.model.recalls.values().filter(|r| !r.done)
     }
 
-    /// Orders in one state, sorted by id.
+    /// Returns the orders in one state, sorted by id.
     pub fn orders_in(&self, state: OrderState) -> impl Iterator<Item = &doorbuster_core::Order> {
         self.model.orders.values().filter(move |o| o.state == state)
     }

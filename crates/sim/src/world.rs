@@ -2,7 +2,7 @@
 //! operations deliver one by one.
 //!
 //! This module plays the part of the server: it calls the rules of `core` in the same order as the
-//! server. Two actors share a step only within one transaction or one atomic step of a slot.
+//! server. Two actors interact only within one transaction or one atomic step of a slot.
 mod answer;
 mod buyer;
 mod control;
@@ -50,15 +50,15 @@ use respread::{ItemWidth, first_widths};
 pub use slot_call::{Call, RecordedCall, SlotReply};
 use slot_call::{PlacedSlot, fresh_slot};
 
-/// Buyers that operations name; the others are fresh buyers who buy at the end.
+/// The number of buyers that operations name. The other buyers are new, and buy at the end.
 pub const BUYERS: usize = 6;
-/// Buyers in all.
+/// The number of all buyers.
 pub const BUYERS_ALL: usize = 16;
-/// Keys of one buyer.
+/// The number of keys of one buyer.
 pub const KEYS: usize = 24;
 /// The store's clock at the start.
 const START: Millis = Millis(1_800_000_000_000);
-/// Messages in flight at most; beyond it the oldest one is lost.
+/// The largest number of messages in flight. Above it, the oldest message is lost.
 const FLIGHT_MAX: usize = 256;
 
 /// Names and their hashes, computed once, because they are the same in every simulated sale.
@@ -109,7 +109,7 @@ pub struct World {
     pub(crate) setup: Setup,
     pub(crate) store: SimStore,
     pub(crate) places: Vec<PlacedSlot>,
-    /// The spread of each item in the store.
+    /// The changing part of each item's spread, as the store has it.
     pub(crate) widths: Vec<ItemWidth>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) attempts: Vec<Attempt>,
@@ -117,17 +117,17 @@ pub struct World {
     pub(crate) late: Vec<Message>,
     /// The store's clock.
     pub(crate) now: Millis,
-    /// Monotonic time, by which nodes measure waiting.
+    /// Monotonic time, with which nodes measure waiting times.
     pub(crate) mono: Millis,
     pub(crate) checker: Checker,
-    /// Every call to a slot, if recording.
+    /// Every call to a slot, if the run is recorded.
     pub calls: Option<Vec<RecordedCall>>,
     draws: u64,
     /// Transactions that have started.
     pub(crate) xids: u64,
-    /// Whether an operator moves units; then no slot is refilled.
+    /// Whether an operator moves units. Meanwhile no slot is refilled.
     pub(crate) held: bool,
-    /// Rounds of all loops at rest.
+    /// How many rounds of all loops have run at rest.
     pub(crate) rounds: u64,
     pub(crate) provider: Provider,
     /// Captured payments that wait for units to be recalled.
@@ -136,7 +136,7 @@ pub struct World {
 }
 
 impl World {
-    /// A sale that has just opened: each slot has its first grant.
+    /// Returns a sale that has just opened. Each slot has its first grant.
     #[must_use]
     pub fn new(setup: &Setup) -> Self {
         let mut world = Self::before_opening(setup);
@@ -144,8 +144,8 @@ impl World {
         world
     }
 
-    /// Like [`World::new`], but records every transaction and every call to a slot. Also returns
-    /// the rows before the first transaction.
+    /// Returns a sale like [`World::new`], but records every transaction and every call to a slot.
+    /// Also returns the rows before the first transaction.
     #[must_use]
     pub fn recorded(setup: &Setup) -> (Self, Model) {
         let mut world = Self::before_opening(setup);
@@ -337,7 +337,8 @@ impl World {
         done
     }
 
-    /// Random bits that depend only on the number of earlier draws, for the ids that actors draw.
+    /// Returns random bits for the ids that actors create. They depend only on the number of
+    /// earlier calls.
     pub(crate) fn draw(&mut self) -> u64 {
         self.draws += 1;
         mix(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15))
@@ -348,7 +349,7 @@ impl World {
     }
 }
 
-/// The number of units in an operation.
+/// Returns the number of units in an operation.
 pub(crate) fn units_of(units: u8) -> Units {
     Units::new(u32::from(units).clamp(1, 9)).expect("1 to 9 is in range")
 }

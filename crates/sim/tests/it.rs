@@ -1,5 +1,5 @@
-//! The simulation as a test: seeds have no finding, the removal of each rule is detected, and
-//! regressions stay fixed.
+//! The simulation as a test: no seed has a finding, the removal of each rule is detected, and fixed
+//! faults stay fixed.
 #[path = "it/backends.rs"]
 mod backends;
 #[path = "it/order.rs"]
@@ -15,18 +15,19 @@ use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{BrokenSeed, SimPlan, run, run_case, run_seed};
 use doorbuster_sim::{mutants, op, profile, real};
 
-/// Seeds to run, unless `DOORBUSTER_SIM_SEEDS` gives a number.
+/// The number of seeds to run, if `DOORBUSTER_SIM_SEEDS` is not set.
 const SEEDS: u64 = 20_000;
-/// Seeds within which the removal of most rules is detected.
+/// The removal of most rules is detected within this many seeds.
 const MUTANT_SEEDS: u64 = 5_000;
-/// Seeds within which the removal of half of the rules is detected.
+/// The removal of half of the rules is detected within this many seeds.
 const SOON_SEEDS: u64 = 2_000;
-/// Lists that also run against the real store and real slots.
+/// The number of lists that also run against the real store and real slots.
 const REAL_LISTS: u64 = 2_000;
-/// Rules whose removal these seeds may miss; directed lists detect it.
+/// The largest number of rules whose removal these seeds may miss. Directed lists detect the
+/// removal.
 const RARE_MAX: usize = 10;
 
-/// Cases that the seeds must cover. A simulation that covers nothing finds nothing.
+/// The cases that the seeds must cover. A case that never happens is not tested.
 const REACHED: &[&str] = &[
     "answered ended",
     "answered key_reused",
@@ -139,7 +140,7 @@ fn seeds_have_no_finding_and_cover_every_case() {
 
 #[test]
 fn every_kind_of_operation_is_drawn() {
-    // An operation that is never drawn tests nothing.
+    // An operation that never occurs tests nothing.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Tend Feed Look Recall \
         RecallAgain ServeParked Adjust Pause Resume Close Drain Roll Unstop Respread \

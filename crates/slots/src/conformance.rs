@@ -25,14 +25,14 @@ pub fn id_key() -> IdKey {
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 const GRANT: GrantId = GrantId(77);
 const EPOCH: Epoch = Epoch(5);
-/// Longest time for the delivery of issued tickets.
+/// The longest time in which issued tickets must be delivered.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 fn units(n: u32) -> Units {
     Units::new(n).expect("in range")
 }
 
-/// A request of `buyer` under `key`.
+/// Returns a request of `buyer` under `key`.
 #[must_use]
 pub fn request(buyer: &str, key: &str, n: u32, limit: u32) -> TicketRequest {
     let ids = id_key();
@@ -53,7 +53,7 @@ fn blake(buyer: &str, key: &str) -> u32 {
     id_key().request_hash(buyer, key).id_bits()
 }
 
-/// Terms without sub-domains.
+/// Returns terms without sub-domains.
 #[must_use]
 pub fn terms(grant: GrantId, epoch: Epoch, available: u64) -> GrantTerms {
     GrantTerms { grant, epoch, counted: true, available, threshold: 0 }
@@ -76,7 +76,7 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     }
 }
 
-/// Takes tickets, which arrive in the order of issue and not always all in one take.
+/// Takes tickets. They arrive in the order of issue, but may need several takes.
 async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
@@ -87,7 +87,7 @@ async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
 }
 
 async fn available(slots: &Slots) -> u64 {
-    slots.view(SLOT).await.expect("reachable").expect("has an epoch").available
+    slots.view(SLOT).await.expect("reachable").expect("the slot has an epoch").available
 }
 
 fn returned(ticket: &Ticket, seq: u64) -> FeedRow {
@@ -118,7 +118,7 @@ fn refill(seq: u64, n: u64) -> FeedRow {
     }
 }
 
-/// A slot without an epoch issues nothing, applies nothing and gives nothing up.
+/// A slot without an epoch issues no tickets, applies no feed rows and gives up no units.
 pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
     assert_eq!(
@@ -155,7 +155,7 @@ pub async fn a_ticket_deducts_no_more_than_the_slot_has(slots: Slots) {
     assert_eq!(available(&slots).await, 0);
 }
 
-/// Unlimited stock never runs out, and limits still hold.
+/// Unlimited stock never runs out, but the limits for buyers hold.
 pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
     slots
         .init(SLOT, GrantTerms { counted: false, ..terms(GRANT, EPOCH, 0) })
@@ -170,7 +170,8 @@ pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
     );
 }
 
-/// The same request gets its ticket again; other content is a reused key; neither deducts.
+/// A repeated request gets its ticket again. A request with the same key and other content gets
+/// "key reused". Neither deducts units.
 pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
     open_slot(&slots, 10).await;
     let first = issue(&slots, "a", "k", 4).await;
@@ -193,7 +194,7 @@ pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
     assert!(matches!(ask(&slots, "b", "1", 10, 10).await, TicketAnswer::Issued(_)));
 }
 
-/// A credit gives units and limit back once, and the request is a new one after it.
+/// A credit gives units and limit back once. Then the slot treats the same request as a new one.
 pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     open_slot(&slots, 5).await;
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
@@ -210,8 +211,8 @@ pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     );
 }
 
-/// A credit that was forced from an id alone, without the key, also makes the slot forget the
-/// request.
+/// A credit without a key also makes the slot forget the request. Such a credit comes from a
+/// verdict that was forced from an id alone.
 pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     open_slot(&slots, 5).await;
     issue(&slots, "a", "k", 5).await;
@@ -234,7 +235,7 @@ pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     assert_eq!(available(&slots).await, 12);
 }
 
-/// A recall takes units once for each id, and only from its own epoch.
+/// A recall takes units once for each id, and only with the slot's own epoch.
 pub async fn a_recall_takes_units_once(slots: Slots) {
     open_slot(&slots, 10).await;
     let recall = async |id, grant, epoch, n| {
@@ -248,7 +249,8 @@ pub async fn a_recall_takes_units_once(slots: Slots) {
     assert_eq!(available(&slots).await, 0);
 }
 
-/// The queue delivers in order, keeps tickets until they are acknowledged, and can deliver again.
+/// The queue delivers in order, keeps tickets until they are acknowledged, and can deliver them
+/// again.
 pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     open_slot(&slots, 10).await;
     for i in 0..4 {
@@ -268,7 +270,7 @@ pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 0);
 }
 
-/// Tickets of an earlier epoch stay in the queue when the slot is rolled.
+/// Tickets of an earlier epoch stay in the queue when the slot gets a new epoch.
 pub async fn a_roll_keeps_the_queue(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
@@ -278,7 +280,7 @@ pub async fn a_roll_keeps_the_queue(slots: Slots) {
     assert_eq!(taken.iter().map(|t| t.delivery.ticket.grant.0).collect::<Vec<_>>(), [GRANT.0, 2]);
 }
 
-/// A stopped slot issues nothing; a known request still gets its ticket.
+/// A stopped slot issues no new tickets, but a known request still gets its ticket.
 pub async fn a_stopped_slot_issues_no_new_ticket(slots: Slots) {
     open_slot(&slots, 10).await;
     let known = issue(&slots, "a", "k", 1).await;
@@ -289,8 +291,8 @@ pub async fn a_stopped_slot_issues_no_new_ticket(slots: Slots) {
     issue(&slots, "b", "k", 1).await;
 }
 
-/// A slot whose oldest queued ticket waits too long issues nothing, because a new ticket would be
-/// settled too late.
+/// A slot whose oldest queued ticket waited too long issues no tickets, because a new ticket would
+/// be settled too late.
 pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
@@ -308,14 +310,14 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     ));
 }
 
-/// The active counter flips when it cannot serve alone or falls below the threshold. Both counters
-/// merge when only their sum can serve.
+/// The other counter becomes active if the active one has too few units or falls below the
+/// threshold. Both counters merge if only their sum is large enough.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
     slots.init(SLOT, terms).await.expect("reachable");
     let state = async || {
-        let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
+        let view = slots.view(SLOT).await.expect("reachable").expect("the slot has an epoch");
         (view.counters, view.active, view.mark)
     };
     let fill = async |seq, counter, n| {
@@ -325,7 +327,11 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!(state().await, ([10, 0], Counter::A, false));
     fill(1, Counter::B, 5).await;
     issue(&slots, "a", "1", 7).await;
-    assert_eq!(state().await, ([3, 5], Counter::A, false), "not below the threshold");
+    assert_eq!(
+        state().await,
+        ([3, 5], Counter::A, false),
+        "the counter is not below the threshold"
+    );
     issue(&slots, "a", "2", 4).await;
     assert_eq!(state().await, ([3, 1], Counter::A, true), "B served and has less than A now");
     fill(2, Counter::B, 1).await;
@@ -338,8 +344,8 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!((recalled, state().await), (RecallOutcome::Taken(3), ([0, 1], Counter::A, false)));
 }
 
-/// A slot is retired only when its queue is empty, and then has no epoch. A later grant restores
-/// it.
+/// A slot can be retired only after its queue is empty. Then it has no epoch. A later grant
+/// restores the slot.
 pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;

@@ -1,6 +1,6 @@
-//! The feed that edges follow, in the Redis that nodes share. One node writes it, with the fencing
-//! number of its lock; edges read it, also from replicas. It may be lost: the writer begins a new
-//! generation then. `doorbuster_core::edge` has the rules.
+//! The feed that edges follow, in the Redis that nodes share. One node writes the feed, with the
+//! fencing number of its lock. Edges read it, also from replicas. If Redis loses the feed, the
+//! writer begins a new generation. `doorbuster_core::edge` has the rules.
 use doorbuster_core::edge::FeedPosition;
 
 use crate::SlotError;
@@ -12,21 +12,22 @@ const READ: &str = include_str!("edge_feed/read.lua");
 const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
 const EDGES: &str = include_str!("edge_feed/edges.lua");
 
-/// Most requests in one write or read. Redis serves nothing else meanwhile.
+/// The largest number of requests in one write or read. Redis serves no other call meanwhile.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
-/// Most entries in one write or read.
+/// The largest number of entries in one write or read.
 pub const FEED_ENTRIES_MAX: usize = 64;
-/// The feed is lost if it was not written for this long, in milliseconds: old counts are of no use.
+/// The feed expires this long after its last write, in milliseconds, because old counts are
+/// useless.
 const LIFETIME_MS: u32 = 60_000;
-/// Edges that said nothing for this long are forgotten, in milliseconds.
+/// An edge is forgotten this long after its last report, in milliseconds.
 const EDGES_LIFETIME_MS: u32 = 30_000;
-/// Most edges that are remembered.
+/// The largest number of edges that are remembered.
 const EDGES_MAX: usize = 1_024;
 
 /// A change of the feed.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedChange<'a> {
-    /// How far the writer had written before.
+    /// The feed's position before this change, as the writer knows it.
     pub before: FeedPosition,
     /// The new head, as its readers parse it.
     pub head: &'a str,
@@ -45,7 +46,7 @@ pub struct FeedPart {
     pub head: Vec<u8>,
     /// Where this part begins.
     pub from: FeedPosition,
-    /// Requests.
+    /// The hashes of requests that hold orders.
     pub requests: Vec<u64>,
     /// Entries, in the order of their changes.
     pub entries: Vec<FeedEntry>,
@@ -69,22 +70,20 @@ impl Shared {
         ["head", "requests", "entries", "order"].map(|name| self.key("feed", name)).to_vec()
     }
 
-    /// Begins a generation. False: a node with a later fencing number writes the feed.
+    /// Begins a generation. Returns false if a node with a later fencing number writes the feed.
     ///
-    /// # Errors
-    /// If no server can be reached, or its answer does not arrive in time.
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn begin_feed(&self, fence: u64, generation: u64) -> Result<bool, SlotError> {
         let arguments = [fence.to_string(), generation.to_string(), LIFETIME_MS.to_string()];
         let reply = self.eval(BEGIN, &self.feed_keys(), &arguments).await?;
         Ok(reply.number() == Some(1))
     }
 
-    /// Writes a change of the generation in `change.before`. False: the feed is not as the writer
-    /// left it, so it was lost, or another node writes it.
+    /// Writes a change of the generation in `change.before`. Returns false if the feed is not as
+    /// the writer left it: Redis lost it, or another node writes it.
     ///
-    /// # Errors
-    /// If no server can be reached, or its answer does not arrive in time. The change may have been
-    /// written then.
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The
+    /// change may still have been written.
     pub async fn write_feed(&self, change: FeedChange<'_>) -> Result<bool, SlotError> {
         let FeedChange { before, head, requests, entries } = change;
         let seq = before.seq + entries.len() as u64;
@@ -107,20 +106,18 @@ impl Shared {
         Ok(reply.number() == Some(1))
     }
 
-    /// Records what an edge says about itself.
+    /// Records an edge's report about itself.
     ///
-    /// # Errors
-    /// If no server can be reached, or its answer does not arrive in time.
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn note_edge(&self, edge: &str, about: &[u8]) -> Result<(), SlotError> {
         let (lifetime, most) = (EDGES_LIFETIME_MS.to_string(), EDGES_MAX.to_string());
         let arguments = [edge.as_bytes(), about, lifetime.as_bytes(), most.as_bytes()];
         self.eval(NOTE_EDGE, &[self.key("feed", "edges")], &arguments).await.map(drop)
     }
 
-    /// What the edges said about themselves, in no order.
+    /// Returns the edges' last reports about themselves, in no order.
     ///
-    /// # Errors
-    /// If no server can be reached, or its answer does not arrive in time.
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn edges(&self) -> Result<Vec<Vec<u8>>, SlotError> {
         let none: [&[u8]; 0] = [];
         let reply = self.eval(EDGES, &[self.key("feed", "edges")], &none).await?;
@@ -131,11 +128,11 @@ impl Shared {
         Ok(reply.items().iter().filter_map(about).collect())
     }
 
-    /// Reads the next part after `at`, or the first part of another generation. `None`: this server
-    /// has no feed.
+    /// Reads the next part after `at`, or the first part of another generation. Returns `None` if
+    /// this server has no feed.
     ///
-    /// # Errors
-    /// If no server can be reached, its answer does not arrive in time, or the feed is not valid.
+    /// # Errors Fails if no server can be reached, its answer does not arrive in time, or the feed
+    /// is not valid.
     pub async fn read_feed(&self, at: FeedPosition) -> Result<Option<FeedPart>, SlotError> {
         let arguments = [
             at.generation.to_string(),

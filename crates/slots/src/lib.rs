@@ -25,14 +25,14 @@ pub use local::Local;
 pub use lock::{LockGuard, Locks};
 pub use shared::{ScriptReply, Shared};
 
-/// A slot could not be called, or its answer did not arrive.
+/// The error if a slot could not be called, or its answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the slot did not answer: {reason}")]
 pub struct SlotError {
     /// The reason from the backend.
     pub reason: String,
-    /// Whether the call may have taken effect. The protocol repeats it only under the same request
-    /// key.
+    /// Whether the call may have taken effect. Then the protocol repeats it only under the same
+    /// request key.
     pub may_have_happened: bool,
 }
 
@@ -45,14 +45,14 @@ pub struct Taken {
     pub delivery: Delivery,
 }
 
-/// The ticket that an acknowledgement names.
+/// Names the ticket of an acknowledgement.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryRef {
     /// The slot of the queue.
     pub slot: SlotKey,
     /// Its position.
     pub at: u64,
-    /// Its token: positions can repeat after a slot lost its memory.
+    /// The ticket's token, because positions can repeat after a slot lost its memory.
     pub token: Token,
 }
 
@@ -61,57 +61,57 @@ pub struct DeliveryRef {
 pub struct ServerIdentity {
     /// The server's address.
     pub address: String,
-    /// Changes at each start of the server.
+    /// The server's run id, which changes at each start.
     pub run_id: String,
-    /// Changes when a replica takes over, and also when the first replica is added.
+    /// The server's replication id. It changes when a replica takes over, and when the first
+    /// replica is added.
     pub replication_id: String,
 }
 
-/// Signs that slots may have lost their memory. They are only a hint: they prove nothing, and a
-/// loss may stay invisible here.
+/// Signs that slots may have lost their memory. They are only a hint, and do not show every loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
     /// How often a server changed, appeared or disappeared. See [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// Servers that cannot hold slots, with the reason: such a server is refused at the opening of
-    /// slots, so these changed later.
+    /// Servers that can no longer hold slots, with the reason. At the start, such a server would
+    /// have been refused.
     pub refusals: Vec<String>,
 }
 
 /// The slots of this deployment.
 #[derive(Clone, Debug)]
 pub enum Slots {
-    /// In this node's memory.
+    /// Slots in this node's memory.
     Local(Local),
-    /// In Redis, shared by all nodes. Its futures are boxed, so that purchases on other backends do
-    /// not reserve memory for them.
+    /// Slots in Redis, which all nodes share. The futures are boxed, so that purchases on other
+    /// backends do not reserve memory for them.
     Redis(Redis),
 }
 
 impl Slots {
-    /// Slots in this node's memory, which live as long as the process. `bounds` limit what one slot
-    /// may hold.
+    /// Returns slots in this node's memory, which live as long as the process. `bounds` limit the
+    /// memory of one slot.
     #[must_use]
     pub fn local(key: IdKey, bounds: SlotBounds) -> Self {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Slots in Redis. Every server is checked, also those that a cluster names: a server that
-    /// evicts keys, is too old or is a replica is refused.
+    /// Returns slots in Redis. This checks every server, also those that only the cluster names. It
+    /// refuses a server that evicts keys, is too old or is a replica.
     ///
-    /// # Errors
-    /// If a server cannot be reached (in a cluster: if none can), or a server is refused.
+    /// # Errors Fails if a server is refused or cannot be reached. In a cluster, one reachable
+    /// server is enough.
     pub async fn redis(options: RedisOptions) -> Result<Self, SlotError> {
         Ok(Self::Redis(Redis::open(options).await?))
     }
 
-    /// Makes this node take the tickets of these slots, and of no others. Slots in memory are
-    /// always served, because no other node can reach them.
+    /// Makes this node take the tickets of these slots, and of no others. A node always serves the
+    /// slots in its memory, because no other node can reach them.
     ///
-    /// # Errors
-    /// If there are more slots than one node can read: only the first of them are served then.
+    /// # Errors Fails if there are more slots than one node can read. Then only the first slots are
+    /// served.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -119,21 +119,21 @@ impl Slots {
         }
     }
 
-    /// Records the live nodes. A node that begins to read a queue takes over at once the tickets
-    /// that a node outside this list received.
+    /// Records the live nodes. When this node begins to read a queue, it at once takes over the
+    /// tickets that a node outside this list received.
     pub fn set_live_nodes(&self, nodes: &[NodeId]) {
         if let Self::Redis(redis) = self {
             redis.set_live_nodes(nodes);
         }
     }
 
-    /// Whether the slots are in a Redis Cluster, which counts as one server.
+    /// Returns whether the slots are in a Redis Cluster. A cluster counts as one server.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
         matches!(self, Self::Redis(redis) if redis.is_cluster())
     }
 
-    /// The last observations of the servers that hold slots.
+    /// Returns the last observations of the servers that hold slots.
     #[must_use]
     pub fn evidence(&self) -> LossEvidence {
         match self {
@@ -151,12 +151,11 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a grant. The slot accepts it only with a higher epoch than its own. It then has
-    /// `available` units, all in counter A, an empty memory and an applied feed of length 0. A
-    /// repeated call changes nothing.
+    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. Then it has
+    /// `available` units, all in counter A, an empty memory, and no applied feed rows. A repeated
+    /// call changes nothing.
     ///
-    /// # Errors
-    /// If the slot cannot be reached; `init` may be sent again.
+    /// # Errors Fails if the slot cannot be reached. The caller may send `init` again.
     pub async fn init(&self, slot: SlotKey, terms: GrantTerms) -> Result<ApplyOutcome, SlotError> {
         match self {
             Self::Local(local) => Ok(local.init(slot, terms)),
@@ -164,12 +163,11 @@ impl Slots {
         }
     }
 
-    /// Issues a ticket in one atomic step: checks for a repeated request, the buyer's limit and the
-    /// units, then deducts, remembers and queues.
+    /// Issues a ticket in one atomic step. The slot checks for a repeated request, the buyer's
+    /// limit and the units. Then it deducts, remembers and queues.
     ///
-    /// # Errors
-    /// If the slot cannot be reached; the caller may repeat the request under the same key only
-    /// while no id was handed out.
+    /// # Errors Fails if the slot cannot be reached. The caller may repeat the request under the
+    /// same key, but only while the buyer has no id.
     pub async fn ticket(
         &self,
         slot: SlotKey,
@@ -184,8 +182,7 @@ impl Slots {
     /// Applies feed rows in order and returns the slot's position. Rows out of order, or of another
     /// grant or epoch, change nothing.
     ///
-    /// # Errors
-    /// If the slot cannot be reached; rows may be sent again.
+    /// # Errors Fails if the slot cannot be reached. The caller may send the rows again.
     pub async fn apply(
         &self,
         slot: SlotKey,
@@ -198,10 +195,9 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot and remembers how many under the recall's id.
+    /// Takes at most `units` out of the slot, and remembers the number under the recall's id.
     ///
-    /// # Errors
-    /// If the slot cannot be reached; the recall may be sent again.
+    /// # Errors Fails if the slot cannot be reached. The caller may send the recall again.
     pub async fn recall(
         &self,
         slot: SlotKey,
@@ -219,8 +215,7 @@ impl Slots {
     /// Waits until a slot has undelivered tickets, and delivers up to `at_most` of them. They stay
     /// in their queues until [`Slots::acknowledge`]. Dropping the future loses nothing.
     ///
-    /// # Errors
-    /// If the queues cannot be reached.
+    /// # Errors Fails if the queues cannot be reached.
     pub async fn take(&self, at_most: usize) -> Result<Vec<Taken>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.take(at_most).await),
@@ -230,8 +225,8 @@ impl Slots {
 
     /// Removes tickets whose verdicts are committed. A ticket that is not in its queue is ignored.
     ///
-    /// # Errors
-    /// If the queues cannot be reached; the tickets are delivered again then, which is harmless.
+    /// # Errors Fails if the queues cannot be reached. The tickets are then delivered again, which
+    /// is harmless.
     pub async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.acknowledge(done),
@@ -243,8 +238,7 @@ impl Slots {
     /// Delivers again the tickets that were delivered and never acknowledged, because their settler
     /// stopped.
     ///
-    /// # Errors
-    /// If the queues cannot be reached.
+    /// # Errors Fails if the queues cannot be reached.
     pub async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.redeliver(slot),
@@ -253,11 +247,11 @@ impl Slots {
         Ok(())
     }
 
-    /// Stops taking tickets, because this node stops, and returns the tickets that were taken and
-    /// not acknowledged, so that other nodes get them at once. Slots in memory have no other node.
+    /// Stops taking tickets, because this node stops. Returns the unacknowledged tickets to their
+    /// queues, so that other nodes get them at once. For slots in memory there is no other node.
     ///
-    /// # Errors
-    /// If a queue cannot be reached; other nodes get its tickets once this node counts as dead.
+    /// # Errors Fails if a queue cannot be reached. Other nodes get its tickets after this node
+    /// counts as dead.
     pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -265,11 +259,10 @@ impl Slots {
         }
     }
 
-    /// Stops or resumes a slot. After it returns, a stopped slot issues no new tickets; known
+    /// Stops or resumes a slot. When the call returns, a stopped slot issues no new tickets. Known
     /// requests still get their tickets.
     ///
-    /// # Errors
-    /// If the slot cannot be reached.
+    /// # Errors Fails if the slot cannot be reached.
     pub async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
         match self {
             Self::Local(local) => local.stop(slot, stopped),
@@ -278,10 +271,9 @@ impl Slots {
         Ok(())
     }
 
-    /// The state of the slot; `None` if it has no epoch.
+    /// Returns the state of the slot, or `None` if the slot has no epoch.
     ///
-    /// # Errors
-    /// If the slot cannot be reached, which proves nothing.
+    /// # Errors Fails if the slot cannot be reached, which proves nothing about the slot.
     pub async fn view(&self, slot: SlotKey) -> Result<Option<SlotView>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.view(slot)),
@@ -289,11 +281,10 @@ impl Slots {
         }
     }
 
-    /// Drops a slot whose grant is closed and will not be opened again, and whose queue is empty.
-    /// Returns false if tickets are queued. The call may be repeated.
+    /// Drops a slot whose queue is empty and whose grant is closed for good. Returns false if
+    /// tickets are queued. The call may be repeated.
     ///
-    /// # Errors
-    /// If the slot cannot be reached.
+    /// # Errors Fails if the slot cannot be reached.
     pub async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
         match self {
             Self::Local(local) => Ok(local.retire(slot)),

@@ -1,15 +1,15 @@
--- Charges the requests that a node allowed to limits that all nodes share, and returns how far each
--- limit is ahead. One call for a whole batch.
+-- Charges the requests that a node allowed to limits that all nodes share. One call charges a whole
+-- batch.
 --
 -- KEYS: any number of limits' keys.
--- ARGV: for each key two numbers, the charge and the burst, both in microseconds of the limit's
---   rate.
--- Returns for each key how far it is ahead, in microseconds.
+-- ARGV: two numbers for each key, the charge and the burst, both in microseconds of the limit's
+-- rate.
+-- Returns for each key how far its limit is ahead of the present, in microseconds.
 --
--- A key holds the instant, by this server's clock in microseconds, at which its limit has worked
--- off everything (doorbuster-core, gate/gcra.rs), and expires then. The script must never refuse,
--- because the requests were already allowed. It keeps at most twice the burst, so that no client
--- waits longer than that.
+-- A key holds an instant, by this server's clock in microseconds. At that instant all charges are
+-- paid off at the limit's rate (doorbuster-core, gate/gcra.rs), and the key expires. The script
+-- must never refuse, because the requests were already allowed. It keeps at most twice the burst,
+-- so that no client waits longer than that.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])

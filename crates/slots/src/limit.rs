@@ -1,5 +1,5 @@
-//! Rate limits that all nodes share: each node charges the requests that it allowed to one state,
-//! in batches. The state never decides a request and never concerns stock.
+//! Rate limits that all nodes share. Each node charges the requests that it allowed to a shared
+//! state, in batches. The state never decides a request and never affects stock.
 use std::fmt::Write;
 
 use crate::SlotError;
@@ -19,19 +19,18 @@ pub struct LimitCharge {
 }
 
 impl Shared {
-    /// Charges all of these in one round trip. Returns how far each limit is ahead now over all
-    /// nodes, in microseconds of its rate.
+    /// Charges all of these in one round trip. Returns how far each limit is ahead of the present
+    /// over all nodes, in microseconds of its rate.
     ///
-    /// # Errors
-    /// If no server can be reached, or its answer does not arrive in time. The charge may have
-    /// taken effect then, so the caller must not repeat it.
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The
+    /// charge may still have taken effect, so the caller must not repeat it.
     pub async fn charge(&self, charges: &[LimitCharge]) -> Result<Vec<u64>, SlotError> {
         let (mut keys, mut numbers) =
             (Vec::with_capacity(charges.len()), Vec::with_capacity(2 * charges.len()));
         let mut name = String::with_capacity(16);
         for charge in charges {
             name.clear();
-            write!(name, "{:016x}", charge.key).expect("a string takes everything");
+            write!(name, "{:016x}", charge.key).expect("writing to a string does not fail");
             keys.push(self.key("limit", &name));
             numbers.extend([charge.used_us.to_string(), charge.burst_us.to_string()]);
         }

@@ -1,8 +1,8 @@
 //! Slots in this node's memory: the core's reference slot behind a short lock.
 //!
-//! Each slot has one lock, held only for the atomic step (well under a microsecond) and never
-//! across an await. In measurements the lock beats an owner task behind a channel, because the step
-//! is shorter than a hand-over.
+//! Each slot has one lock. It is locked only for the atomic step (well under a microsecond) and
+//! never across an await. In measurements the lock is faster than an owner task behind a channel,
+//! because the step is shorter than a switch between tasks.
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::{DeliveryRef, Taken};
 
-/// Maximum number of feed rows that are applied while a slot's lock is held once. Requests wait for
+/// The largest number of feed rows that are applied under one lock of a slot. Requests wait for
 /// that lock, so the number bounds their delay.
 const APPLY_AT_ONCE: usize = 32;
 
@@ -29,7 +29,7 @@ struct Shared {
     key: IdKey,
     bounds: SlotBounds,
     slots: RwLock<HashMap<SlotKey, Arc<LocalSlot>>>,
-    /// Slots with tickets to deliver, each at most once.
+    /// The slots that have tickets to deliver, each at most once.
     ready: Mutex<VecDeque<SlotKey>>,
     wake: Notify,
 }
@@ -40,8 +40,8 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// Takes the lock even if a panic inside the atomic step poisoned it. Settling still checks
-/// whatever state such a bug left behind.
+/// Locks the mutex, even if a panic inside the atomic step poisoned it. Settling still checks the
+/// state that such a bug left behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -130,8 +130,8 @@ impl Local {
         while taken.len() < at_most {
             let Some(slot) = lock(&self.0.ready).pop_front() else { break };
             let Some(local) = self.local(slot) else { continue };
-            // Cleared before the queue is read: a ticket that is issued after the read marks the
-            // slot again.
+            // Clear the flag before reading the queue. Then a ticket that is issued after the read
+            // marks the slot again.
             local.is_ready.store(false, Ordering::Release);
             let more = {
                 let mut s = lock(&local.slot);

@@ -1,10 +1,11 @@
-//! Locks that nodes share to avoid duplicate work: one loader, one exporter. They never protect
-//! stock, and no safety depends on them.
+//! Locks that nodes share to avoid duplicate work, such as two loaders or two exporters. They never
+//! protect stock, and no safety depends on them.
 //!
-//! A lock lives on one server, or on several independent ones by majority. Its holder renews it
-//! until the release, and learns when a renewal fails. The fencing number only grows and is part of
-//! every write under the lock. A write is refused where a greater number was seen, so a holder that
-//! slept past its lease does no harm. `docs/locks.md` says what locks are for.
+//! A lock is on one server, or on a majority of several independent servers. The holder renews the
+//! lock until it releases it, and learns when a renewal fails. The fencing number only grows and is
+//! part of every write under the lock. A write fails if the written resource has seen a greater
+//! number. So a holder that slept past its lease does no harm. `docs/locks.md` says what locks are
+//! for.
 mod guard;
 mod server;
 #[cfg(test)]
@@ -23,14 +24,15 @@ use server::LockServer;
 
 use crate::{Shared, SlotError};
 
-/// How long a lock lives without a renewal, and so how long others wait after its holder died.
+/// The time until a lock expires without a renewal. Other nodes wait that long after the holder
+/// stopped.
 const LEASE: Duration = Duration::from_secs(10);
-/// Renewals in one lease.
+/// The number of renewals in one lease.
 const RENEWALS_PER_LEASE: u32 = 3;
-/// Shortest and longest pause between two attempts to take a lock, drawn at random each time so
-/// that waiting nodes do not retry together.
+/// Shortest and longest pause between two attempts to take a lock. The pause is random, so that
+/// waiting nodes do not retry together.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
-/// Clock drift that is tolerated: this fraction of the lease plus `DRIFT_MIN`.
+/// The tolerated clock drift is the lease divided by this number, plus `DRIFT_MIN`.
 const DRIFT_DIVISOR: u32 = 100;
 /// The constant part of the tolerated drift.
 const DRIFT_MIN: Duration = Duration::from_millis(2);
@@ -48,19 +50,17 @@ struct Inner {
 }
 
 impl Locks {
-    /// Locks on these servers, decided by majority. The last server of an even number is not used,
-    /// because it would only add a way to fail.
+    /// Returns locks on these servers, which decide by majority. If their number is even, the last
+    /// server is not used, because it could only add failures.
     ///
-    /// # Errors
-    /// If there is no server.
+    /// # Errors Fails if there is no server.
     pub fn new(servers: Vec<Shared>) -> Result<Self, SlotError> {
         Self::with_lease(servers, LEASE)
     }
 
-    /// Like [`Self::new`], with this lease.
+    /// Returns locks like [`Self::new`], with this lease.
     ///
-    /// # Errors
-    /// If there is no server.
+    /// # Errors Fails if there is no server.
     pub fn with_lease(servers: Vec<Shared>, lease: Duration) -> Result<Self, SlotError> {
         Self::with_servers(
             servers.into_iter().map(LockServer::Redis).collect(),
@@ -88,8 +88,7 @@ impl Locks {
 
     /// Takes the lock of this name if it is free.
     ///
-    /// # Errors
-    /// If too few servers can be reached.
+    /// # Errors Fails if too few servers can be reached.
     pub async fn try_take(&self, name: &str) -> Result<Option<LockGuard>, SlotError> {
         let owner = format!("{:032x}", self.draw(|rng| rng.random::<u128>()));
         let started = Instant::now();
@@ -100,8 +99,8 @@ impl Locks {
         let taken = taken.await;
         let fences: Vec<u64> = taken.iter().filter_map(|answer| *answer.as_ref().ok()?).collect();
         let fence = fences.iter().copied().max().unwrap_or(0);
-        // With several servers, a majority must know the greatest number before it is used: any
-        // later majority then continues from it.
+        // With several servers, a majority must know the greatest number before the holder uses it.
+        // Then every later majority continues from that number.
         let is_known = self.is_majority(fences.len())
             && (self.0.servers.len() == 1
                 || self.renew(name, &owner, fence).await.is_ok_and(|renewed| renewed));
@@ -109,7 +108,8 @@ impl Locks {
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // This includes servers whose answer was lost: the lock may have been taken there.
+        // Release also on servers whose answer was lost, because the lock may have been taken
+        // there.
         self.release(name, &owner).await;
         let unreachable = taken.iter().filter(|answer| answer.is_err()).count();
         match taken.into_iter().find_map(Result::err) {
@@ -118,11 +118,10 @@ impl Locks {
         }
     }
 
-    /// Takes the lock of this name and waits for it at most this long. `None` if another owner held
-    /// it all the time.
+    /// Takes the lock of this name, and waits for it at most this long. Returns `None` if another
+    /// owner had the lock all the time.
     ///
-    /// # Errors
-    /// If too few servers could be reached at the end.
+    /// # Errors Fails if too few servers could be reached at the end.
     pub async fn take(
         &self,
         name: &str,
@@ -139,7 +138,7 @@ impl Locks {
         }
     }
 
-    /// Whether a majority renewed the lock. `Err` if too few servers answered to decide.
+    /// Returns whether a majority renewed the lock. Fails if too few servers answered to decide.
     async fn renew(&self, name: &str, owner: &str, fence: u64) -> Result<bool, SlotError> {
         let renewed = self.ask_all(|server, lease| {
             let (name, owner) = (name.to_owned(), owner.to_owned());
@@ -161,12 +160,12 @@ impl Locks {
             let (name, owner) = (name.to_owned(), owner.to_owned());
             async move { server.release(&name, &owner).await }
         });
-        // A lock that cannot be released lapses by itself.
+        // If the release fails, the lock expires by itself.
         drop(released.await);
     }
 
-    /// Calls all servers at the same time and waits for all: each answers or fails within a bounded
-    /// time.
+    /// Calls all servers at the same time and waits for all. Each one answers or fails within a
+    /// bounded time.
     async fn ask_all<T, F>(
         &self,
         ask: impl Fn(LockServer, Duration) -> F,
@@ -201,7 +200,7 @@ impl Locks {
         servers > self.0.servers.len() / 2
     }
 
-    /// How long a holder may rely on its lock, counted from the start of its request.
+    /// Returns how long a holder may rely on its lock, counted from the start of its request.
     fn valid_for(&self) -> Duration {
         self.0.lease.saturating_sub(self.0.lease / DRIFT_DIVISOR + DRIFT_MIN)
     }

@@ -1,9 +1,9 @@
 //! Slots in Redis, which any number of nodes share. Every call is one script on the server that has
 //! the slot.
 //!
-//! The servers are one server, several plain ones, or a Redis Cluster; all keys of a slot are on
-//! one server ([`keys`](self)). Redis holds nothing that must not be lost: a comparison with the
-//! store finds whatever it forgets, repeats or rolls back, and such a loss only costs time.
+//! The servers are one server, several plain servers, or a Redis Cluster. All keys of a slot are on
+//! one server ([`keys`](self)). Redis may lose any of its data. A comparison with the store finds
+//! data that Redis forgot, repeated or rolled back. Such a loss only costs time.
 mod batcher;
 mod codec;
 pub(crate) mod failure;
@@ -47,18 +47,19 @@ use crate::{LossEvidence, SlotError};
 /// Options of slots in Redis. They must not be printed, because URLs contain passwords.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// One server, several plain ones, or some servers of a cluster; the same on every node.
+    /// The URL of one server, of several plain servers, or of some servers of a cluster. They are
+    /// the same on every node.
     pub urls: Vec<String>,
-    /// The prefix of every key: deployments that share a Redis need different ones.
+    /// The prefix of every key. Deployments that share a Redis need different prefixes.
     pub prefix: String,
     /// The deployment's key for ids.
     pub id_key: IdKey,
     /// This node.
     pub node: NodeId,
-    /// How much one slot may hold.
+    /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// Replicas to wait for, for a short time, before tickets are returned; 0 for none. No safety
-    /// depends on them.
+    /// How many replicas must confirm before tickets are returned; 0 means none. The wait is short,
+    /// and no safety depends on it.
     pub wait_replicas: u32,
 }
 
@@ -76,7 +77,7 @@ struct Shared {
     watch: Arc<ServerWatch>,
     readers: Mutex<HashMap<SlotKey, QueueReader>>,
     live: Arc<LiveConsumers>,
-    /// The watch task. Like the readers it ends when the slots are dropped.
+    /// The watch task. Like the readers, the task ends when the slots are dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -115,7 +116,7 @@ impl Redis {
         Keys::of(&self.0.settings.prefix, slot)
     }
 
-    /// Calls a script once. The call is repeated only if it had no effect.
+    /// Calls a script once. A call is repeated only if the server says that it had no effect.
     async fn call(
         &self,
         slot: SlotKey,
@@ -153,7 +154,7 @@ impl Redis {
         }
     }
 
-    /// Looks up the slots' servers again after a server answered that the call had no effect.
+    /// Looks up the slots' servers again, after a server answered that it does not have the slot.
     async fn refresh_routes(&self) {
         drop(self.0.routes.refresh().await);
         tokio::time::sleep(ATTEMPT_PAUSE).await;
@@ -222,8 +223,8 @@ impl Redis {
         }
     }
 
-    /// Applies rows of one grant in one call. For a row that names a ticket and no request, the
-    /// script asks for the request if it is not in the queue.
+    /// Applies rows of one grant in one call. If a row names a ticket but no request, the script
+    /// looks for the request in the queue. If the queue lacks it, the script asks the caller.
     async fn apply_some(
         &self,
         slot: SlotKey,
@@ -255,7 +256,8 @@ impl Redis {
         }
     }
 
-    /// The arguments of one feed row; `found` is the hash of its request if it had to be looked up.
+    /// Adds the arguments of one feed row. `found` is the hash of its request, if the caller had to
+    /// search for it.
     fn feed_row(&self, call: &mut Cmd, row: &FeedRow, found: Option<&Vec<u8>>) {
         let key = &self.0.id_key;
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
@@ -330,18 +332,18 @@ impl Redis {
         let now = changes.wait_for(|&now| now != seen).await.ok().map(|now| *now);
         match now {
             Some(now) => now,
-            // The watch lives as long as these slots do.
+            // The watch task lives as long as these slots.
             None => std::future::pending().await,
         }
     }
 }
 
-/// Whether the call had no effect because the slot is on another server now.
+/// Returns whether the call had no effect because the slot is on another server now.
 fn is_wrong_server<T>(reply: &Result<T, RedisFailure>) -> bool {
     matches!(reply, Err(RedisFailure::WrongServer(_)))
 }
 
-/// The answer to `init` and `apply`.
+/// Parses the answer to `init` and `apply`.
 fn parse_applied(reply: &Value) -> Result<ApplyOutcome, RedisFailure> {
     match reply {
         Value::Array(values) => match values.first() {

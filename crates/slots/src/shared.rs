@@ -31,35 +31,35 @@ use tokio::time::Instant;
 use crate::SlotError;
 use crate::redis::failure::{RedisFailure, check_reply, unexpected_reply};
 
-/// How long a server may take to accept a connection; then the next one is tried.
+/// How long a server may take to accept a connection. After that time the next server is tried.
 const CONNECT_MAX: Duration = Duration::from_millis(250);
-/// How long a server may take to answer; then the call may have taken effect or not, and the
-/// connection is dropped.
+/// How long a server may take to answer. After that time the connection is dropped, and the call
+/// may have taken effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
-/// After no server could be reached, calls fail at once for this long.
+/// After no server could be reached, calls fail at once during this time.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// After a change to another server than the first, the first is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// Redirects of a cluster that one call follows; at the bound the call fails, with no effect.
+/// Redirects of a cluster that one call follows. At the bound the call fails, with no effect.
 const REDIRECTS_MAX: usize = 3;
-/// Scripts whose digests are remembered; above the bound a script is sent whole each time.
+/// Scripts whose digests are remembered. Above the bound each call of a script sends its source.
 const SCRIPTS_MAX: usize = 32;
 
 /// A server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScriptReply {
-    /// Nothing: the key does not exist, or the script returned nothing.
+    /// No value: the key does not exist, or the script returned nothing.
     Null,
     /// A number.
     Number(i64),
-    /// Bytes; also the status `OK`.
+    /// Bytes. The status `OK` is also returned as bytes.
     Bytes(Vec<u8>),
     /// A list.
     Array(Vec<ScriptReply>),
 }
 
 impl ScriptReply {
-    /// The number, or the number in the digits.
+    /// Returns the number, also if the answer is its digits.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
@@ -69,7 +69,7 @@ impl ScriptReply {
         }
     }
 
-    /// The items; empty if it is not a list.
+    /// Returns the items, or none if the answer is not a list.
     #[must_use]
     pub fn items(&self) -> &[Self] {
         match self {
@@ -108,27 +108,26 @@ struct Inner {
 #[derive(Default)]
 struct CurrentServer {
     connection: Option<MultiplexedConnection>,
-    /// If another server than the first is in use: when to try the first again.
+    /// When to try the first server again, if another server is in use.
     retry_first_at: Option<Instant>,
-    /// Until then calls fail at once.
+    /// The time until which calls fail at once.
     down_until: Option<Instant>,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // URLs contain passwords.
+        // The URLs are not printed, because they contain passwords.
         f.debug_struct("Shared").field("prefix", &self.0.prefix).finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    /// A handle of the first of these servers that can be reached. Nothing is sent yet, so an
+    /// Returns a handle of the first of these servers that can be reached. It sends nothing, so an
     /// unreachable server does not prevent a start.
     ///
-    /// # Errors
-    /// If an address is invalid.
+    /// # Errors Fails if an address is invalid.
     pub fn new(urls: &[String], prefix: &str) -> Result<Self, SlotError> {
-        // The TLS implementation for `rediss://` servers, unless the program installed one already.
+        // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
         // Every node must get the same order.
@@ -147,10 +146,9 @@ impl Shared {
         })))
     }
 
-    /// One handle for each of these servers, in the same order on every node.
+    /// Returns one handle for each of these servers, in the same order on every node.
     ///
-    /// # Errors
-    /// If an address is invalid.
+    /// # Errors Fails if an address is invalid.
     pub fn one_per_server(urls: &[String], prefix: &str) -> Result<Vec<Self>, SlotError> {
         let mut urls = urls.to_vec();
         urls.sort();
@@ -158,7 +156,8 @@ impl Shared {
         urls.into_iter().map(|url| Self::new(&[url], prefix)).collect()
     }
 
-    /// A key's full name. All names have one hash tag, so that one script can use any of them.
+    /// Returns a key's full name. All names have one hash tag, so that one script can use any of
+    /// them.
     #[must_use]
     pub fn key(&self, room: &str, name: &str) -> String {
         format!("{}:{{shared}}:{room}:{name}", self.0.prefix)
@@ -166,9 +165,8 @@ impl Shared {
 
     /// Calls a script in one round trip, except for the first call of each script.
     ///
-    /// # Errors
-    /// If no server can be reached, or its answer does not arrive in time. The call may have taken
-    /// effect then.
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The call
+    /// may still have taken effect.
     pub async fn eval<A: AsRef<[u8]>>(
         &self,
         script: &'static str,
@@ -186,7 +184,7 @@ impl Shared {
             None => Err(RedisFailure::NoScript),
         };
         match reply {
-            // The server forgot the script, so the call had no effect; the whole source loads it
+            // The server forgot the script, so the call had no effect. The source loads the script
             // again.
             Err(RedisFailure::NoScript) => Ok(self.ask(&call("EVAL", script)).await?),
             reply => Ok(reply?),
@@ -195,8 +193,7 @@ impl Shared {
 
     /// Reads a key.
     ///
-    /// # Errors
-    /// If no server can be reached, or its answer does not arrive in time.
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SlotError> {
         match self.ask(Cmd::new().arg("GET").arg(key)).await? {
             ScriptReply::Bytes(bytes) => Ok(Some(bytes)),
@@ -206,16 +203,16 @@ impl Shared {
 
     /// Writes a key that expires after `ttl`.
     ///
-    /// # Errors
-    /// If no server can be reached, or its answer does not arrive in time. The key may have been
-    /// written then.
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The key
+    /// may still have been written.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), SlotError> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(key).arg(value).arg("PX").arg(millis)).await?;
         Ok(())
     }
 
-    /// A script's digest, the same on every server. `None` if too many scripts are remembered.
+    /// Returns a script's digest, which is the same on every server. Returns `None` if too many
+    /// scripts are remembered.
     async fn digest(&self, script: &'static str) -> Result<Option<String>, RedisFailure> {
         {
             let known = self.0.digests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +234,8 @@ impl Shared {
         Ok(Some(digest))
     }
 
-    /// Sends one command, and follows a cluster's redirects, which mean that it had no effect.
+    /// Sends one command, and follows a cluster's redirects. A redirect means that the command had
+    /// no effect.
     async fn ask(&self, call: &Cmd) -> Result<ScriptReply, RedisFailure> {
         let mut connection = self.connection().await?;
         for _ in 0..REDIRECTS_MAX {
@@ -252,13 +250,11 @@ impl Shared {
             connection = self.follow_redirect(host, port).await?;
         }
         self.0.at.lock().await.connection = None;
-        Err(RedisFailure::WrongServer(
-            "no server has the keys after the most redirects allowed".to_owned(),
-        ))
+        Err(RedisFailure::WrongServer("too many redirects; the call had no effect".to_owned()))
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
-        // A caller that connects makes the others wait, at most as long as connecting may take.
+        // While one caller connects, the others wait, at most as long as connecting may take.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(connection) = &at.connection
@@ -305,7 +301,7 @@ impl Shared {
             .first()
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
         let host = match template.addr() {
-            // An empty or unknown host name in a redirect means the server that was asked.
+            // An empty or unknown host name in a redirect means the server that sent the redirect.
             ConnectionAddr::Tcp(asked, _) | ConnectionAddr::TcpTls { host: asked, .. }
                 if host.is_empty() || host == "?" =>
             {
@@ -323,7 +319,7 @@ impl Shared {
             _ => ConnectionAddr::Tcp(host, port),
         };
         let connection = connect(&template.clone().set_addr(addr)).await?;
-        // The server that has the keys counts as the first.
+        // The server that has the keys counts as the first server.
         *self.0.at.lock().await =
             CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };
         Ok(connection)
@@ -350,7 +346,7 @@ async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, Redis
     }
 }
 
-/// The server to which a cluster redirects the call.
+/// Returns the server to which a cluster redirects the call.
 fn redirect_target(reply: &Result<Value, RedisError>) -> Option<(String, u16)> {
     let details = match reply {
         Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::Moved) => {

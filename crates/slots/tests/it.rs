@@ -23,7 +23,8 @@ mod it {
     mod watch;
 }
 
-/// The conformance suite as tests, each on slots of its own; `$open` gets the test's name.
+/// Makes a test of each function of the conformance suite. Each test gets its own slots: `$open`
+/// gets the test's name.
 #[macro_export]
 macro_rules! conforms {
     ($open:path) => {

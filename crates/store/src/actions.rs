@@ -1,8 +1,8 @@
 //! Records operators' actions in the transactions of their changes.
 //!
-//! A caller names the action around the call of a store's method ([`recorded`]). The method's
-//! transaction adds the fields that it changes and writes the row, or writes no row if it changes
-//! nothing. So an action is recorded if and only if its change is committed.
+//! The caller names the action around the call of a store's method ([`recorded`]). The method's
+//! transaction adds the changed fields and writes the row. If the transaction changes nothing, it
+//! writes no row. So an action is recorded if and only if its change is committed.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -16,28 +16,28 @@ use crate::contract::{Endpoint, Erased, FieldChange, ItemRow, NewAction, SaleRow
 use crate::endpoints::types_to_json;
 
 task_local! {
-    /// The action that the current call of a store's method performs.
+    /// The action to which the current call of a store's method belongs.
     static CURRENT: Arc<NewAction>;
 }
 
-/// Runs the call of a store's method that performs this action.
+/// Runs a call of a store's method, and records the call's changes under this action.
 pub async fn recorded<F: Future>(action: NewAction, call: F) -> F::Output {
     CURRENT.scope(Arc::new(action), call).await
 }
 
-/// The action that the caller performs.
+/// Returns the action of the current call, if any.
 pub(crate) fn current() -> Option<Arc<NewAction>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
-/// The changes of an action as JSON: those of the transaction, then those of the caller.
+/// Returns the changes of an action as JSON: those of the transaction, then those of the caller.
 pub(crate) fn changes_to_json(changed: &[FieldChange], action: &NewAction) -> String {
     let row =
         |change: &FieldChange| json!({"path": change.path, "from": change.from, "to": change.to});
     Value::Array(changed.iter().chain(&action.changes).map(row).collect()).to_string()
 }
 
-/// Parses what [`changes_to_json`] wrote. `None`: the text is invalid.
+/// Parses the output of [`changes_to_json`]. Returns `None` if the text is invalid.
 pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
     let rows: Vec<Value> = serde_json::from_str(text).ok()?;
     let change = |mut row: Value| {
@@ -50,7 +50,8 @@ pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
     rows.into_iter().map(change).collect()
 }
 
-/// The fields in which two sales differ. `None`: the sale does not exist before or after.
+/// Returns the fields in which two sales differ. `None` stands for a sale that does not exist
+/// before or after.
 pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) -> Vec<FieldChange> {
     let mut changes = Vec::new();
     let view = |sale: Option<&SaleRow>| sale.map_or(Value::Null, sale_view);
@@ -58,7 +59,7 @@ pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) ->
     changes
 }
 
-/// The fields that a transaction changed in an order. `None`: it changed nothing.
+/// Returns the fields that a transaction changed in an order, or `None` if it changed nothing.
 pub(crate) fn changed_order(
     before: Option<&Order>,
     changed: &ChangeOutcome,
@@ -70,7 +71,7 @@ pub(crate) fn changed_order(
     Some(changes)
 }
 
-/// A change of an item's total to `total` units.
+/// Returns a change of an item's total to `total` units.
 pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange> {
     let before = total.cast_signed() - units;
     vec![
@@ -79,13 +80,13 @@ pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange>
     ]
 }
 
-/// The rows that one transaction of an erasure changed.
+/// Returns the rows that one transaction of an erasure changed.
 pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }
 
-/// The fields of a webhook endpoint that a change sets. An address may contain a secret, so only
-/// its host is named.
+/// Returns the fields of a webhook endpoint that a change sets. An address may contain a secret, so
+/// only its host is recorded.
 pub(crate) fn changed_endpoint(
     before: Option<&Endpoint>,
     after: Option<&Endpoint>,
@@ -106,7 +107,7 @@ pub(crate) fn changed_endpoint(
     changes
 }
 
-/// The host of an address, without the user, the password and the path.
+/// Returns the host of an address, without the user, the password and the path.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -132,7 +133,8 @@ fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>)
     }
 }
 
-/// The fields of a sale that operators set, as the API names them. Times are in milliseconds.
+/// Returns the fields of a sale that operators set, as the API names them. Times are in
+/// milliseconds.
 fn sale_view(sale: &SaleRow) -> Value {
     let items: Map<String, Value> =
         sale.items.iter().map(|item| (item.name.clone(), item_view(item))).collect();

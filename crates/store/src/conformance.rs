@@ -1,7 +1,7 @@
 //! The conformance suite of the stores: each backend's tests run every function on a fresh store.
 //!
-//! A backend opens its store with [`id_key`], with [`Clock::reader`] as its clock and
-//! [`CommitLog::sink`] as its sink, and hands all three over as a [`Fixture`].
+//! A backend opens its store with three parts: [`id_key`], [`Clock::reader`] as its clock, and
+//! [`CommitLog::sink`] as its sink. It passes the store, the clock and the log as a [`Fixture`].
 #![allow(clippy::missing_panics_doc, reason = "these are test bodies: a panic is the finding")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -87,7 +87,7 @@ impl CommitLog {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Committed>> {
-        // A panic while the lock was held leaves the vector intact.
+        // If a thread panicked while it held the lock, the vector is still intact.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,7 +103,7 @@ impl CommitLog {
     }
 }
 
-/// A fresh store and what it was opened with.
+/// A fresh store, with its clock and the log of its commits.
 pub struct Fixture {
     /// The store.
     pub store: Store,
@@ -113,7 +113,7 @@ pub struct Fixture {
     pub commits: CommitLog,
 }
 
-/// One hour, the payment window of every item here.
+/// The payment window of every item in the suite: one hour.
 pub const HOLD_MS: i64 = 3_600_000;
 
 /// An item of a test's sale.
@@ -157,7 +157,7 @@ fn request_key(name: &str) -> RequestKey {
 }
 
 impl Fixture {
-    /// An item in an open sale of its own.
+    /// Returns an item in its own open sale.
     pub async fn item(&self, stock: Stock, limit: u32) -> ItemId {
         let id = format!("sale-{}", self.store.sales().await.expect("reads").len());
         let sale = new_sale(&id, vec![new_item("item", stock, limit)]);
@@ -166,7 +166,7 @@ impl Fixture {
         sale.items[0].id
     }
 
-    /// A counted item with one open, acknowledged grant of `granted` units on slot 0.
+    /// Returns a counted item with one open, acknowledged grant of `granted` units on slot 0.
     pub async fn slot(&self, stock: u64, granted: u64, limit: u32) -> Grant {
         let item = self.item(Stock::Counted(stock), limit).await;
         self.open(SlotKey { item, index: 0 }, granted).await
@@ -188,12 +188,12 @@ impl Fixture {
         self.store.grants(item).await.expect("reads").len() as u64
     }
 
-    /// The grant as it is now.
+    /// Returns the grant in its current state.
     pub async fn grant(&self, grant: &Grant) -> Grant {
         self.store.grant(grant.id).await.expect("reads").expect("a grant")
     }
 
-    /// A ticket that a slot might have issued now.
+    /// Returns a ticket that a slot might have issued now.
     #[must_use]
     pub fn ticket(&self, grant: &Grant, n: u64, who: &str, key: &str, units: u32) -> Arc<Ticket> {
         Arc::new(Ticket {
@@ -226,7 +226,7 @@ impl Fixture {
         self.store.counts(Some(vec![item])).await.expect("reads")[0]
     }
 
-    /// Asserts where an item's units are.
+    /// Asserts how many of an item's units are in each state.
     pub async fn expect_units(&self, item: ItemId, pool: u64, in_slots: u64, held: u64, paid: u64) {
         let c = self.counts(item).await;
         assert_eq!(

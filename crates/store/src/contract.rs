@@ -101,7 +101,7 @@ pub struct SaleRow {
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
-    /// A number that every change increases; it becomes the `ETag`.
+    /// A number that every change increases. It is the `ETag` in HTTP.
     pub version: u64,
     /// When it was created.
     pub created_at: Millis,
@@ -119,17 +119,18 @@ pub struct SaleRow {
 /// Every sale, in one snapshot of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
-    /// Differs after each commit that changes a row of a sale or the description of an item, and
-    /// never repeats. Empty where one process owns the store: that process knows its own changes.
+    /// A text that is different after each commit that changes a sale or the description of an
+    /// item. It never repeats. It is empty if a single process owns the store, because that process
+    /// knows its own changes.
     pub version: String,
-    /// Newest first.
+    /// The sales, newest first.
     pub sales: Vec<SaleRow>,
 }
 
 /// A sale to create, as a draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSale {
-    /// See [`SaleRow`]; the same holds for the other fields.
+    /// The shop's id. [`SaleRow`] describes this field and the others.
     pub id: String,
     /// The title.
     pub title: String,
@@ -143,10 +144,10 @@ pub struct NewSale {
     pub items: Vec<NewItem>,
 }
 
-/// An item to create; all its stock starts in the pool.
+/// An item to create. All its stock starts in the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewItem {
-    /// See [`ItemRow`]; the same holds for the other fields.
+    /// The shop's id of the item. [`ItemRow`] describes this field and the others.
     pub name: String,
     /// The title.
     pub title: String,
@@ -170,9 +171,10 @@ pub struct NewItem {
     pub spread: Spread,
 }
 
-/// A change of a sale's description: a function from the current row to the new row (texts, times,
-/// prices, limits, front door; never ids, phase, version, spread or stock). It runs inside the
-/// transaction, so it sees the newest row. An `Err` is returned unchanged, and nothing is written.
+/// A change of a sale's description: a function from the current row to the new row. It may change
+/// texts, times, prices, limits and the front door, but never ids, phase, version, spread or stock.
+/// It runs inside the transaction, so it sees the newest row. If it returns `Err`, nothing is
+/// written, and the caller gets the same error.
 pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 
 /// The result of a patch.
@@ -180,9 +182,9 @@ pub type SalePatch = Box<dyn FnOnce(&mut SaleRow) -> Result<(), String> + Send>;
 pub enum PatchOutcome {
     /// The sale after the patch.
     Done(SaleRow),
-    /// No such sale.
+    /// No such sale exists.
     NotFound,
-    /// `If-Match` gave another version.
+    /// The sale has another version than `If-Match` required.
     VersionMismatch(u64),
     /// The error that the patch function returned.
     Refused(String),
@@ -197,7 +199,7 @@ pub enum SpreadOutcome {
     WrongState(Phase),
     /// The sale has another version than the caller expected.
     VersionMismatch(u64),
-    /// No such item.
+    /// No such item exists.
     NotFound,
 }
 
@@ -206,9 +208,9 @@ pub enum SpreadOutcome {
 pub enum DeleteOutcome {
     /// The sale is deleted.
     Done,
-    /// No such sale.
+    /// No such sale exists.
     NotFound,
-    /// `If-Match` gave another version.
+    /// The sale has another version than `If-Match` required.
     VersionMismatch(u64),
     /// Only a draft can be deleted.
     WrongState(Phase),
@@ -217,7 +219,7 @@ pub enum DeleteOutcome {
 /// The result of a phase change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepOutcome {
-    /// The sale after the call; `changed` is false when it already had the phase.
+    /// The sale has the requested phase. `changed` is false if it had the phase before.
     Done {
         /// The row.
         sale: SaleRow,
@@ -226,7 +228,7 @@ pub enum StepOutcome {
     },
     /// The sale's current phase does not allow this step.
     WrongState(Phase),
-    /// No such sale.
+    /// No such sale exists.
     NotFound,
 }
 
@@ -248,23 +250,24 @@ pub struct Adjustment {
 pub enum AdjustOutcome {
     /// This call changed the total.
     Done(ItemCounts),
-    /// An earlier call with the same key and units changed the total; holds the current counts.
+    /// An earlier call with the same key and units changed the total. The value is the current
+    /// counts.
     Repeated(ItemCounts),
     /// The key was used with other units.
     KeyReused,
-    /// The pool has too few units; recall units into it first (see
-    /// [`doorbuster_core::stock::AdjustResult`]). Holds the current pool.
+    /// The pool has too few units. Recall units into the pool first (see
+    /// [`doorbuster_core::stock::AdjustResult`]). The value is the number of units in the pool.
     NotInPool(u64),
     /// The total would exceed its bound.
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
-    /// No such item.
+    /// No such item exists.
     NotFound,
 }
 
-/// Where an item's units are, at one commit. For counted stock `total = pool + in_slots + held +
-/// paid`.
+/// How many of an item's units are in each state, at one commit. For counted stock, `total = pool +
+/// in_slots + held + paid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemCounts {
     /// The item.
@@ -291,15 +294,16 @@ pub struct Committed {
     /// Counts of every item that the commit touched, after the commit.
     pub counts: Vec<ItemCounts>,
     /// Orders that were created or changed state, in their current state and in commit order. An
-    /// order may be published twice. The lists `orders` and `digests` are complete up to `counts`:
-    /// every order that these counts include was published before, or is published here.
+    /// order may be published twice. The lists `orders` and `digests` are complete up to `counts`.
+    /// So every order in these counts was published before, or is published here.
     pub orders: Vec<Order>,
-    /// Orders of other nodes that this node does not need in full. Never in an embedded store.
-    pub digests: Vec<OrderDigest>,
-    /// Verdicts of this node's tickets that another node settled. Always empty in an embedded
+    /// Digests of other nodes' orders that this node does not need in full. Empty in an embedded
     /// store.
+    pub digests: Vec<OrderDigest>,
+    /// Verdicts of this node's tickets that another node settled. Empty in an embedded store.
     pub verdicts: Vec<(Token, Resolved)>,
-    /// Another node changed sales or the descriptions of items: the catalogue must be read again.
+    /// Whether another node changed sales or the descriptions of items. If so, read the catalogue
+    /// again.
     pub sales: bool,
     /// Whether the commit may have appended events to deliver. It may be true for a commit without
     /// events.
@@ -307,12 +311,13 @@ pub struct Committed {
 }
 
 /// Called after each commit, in commit order, from the store's own thread, *before* the callers of
-/// that commit get their answers. Where several nodes share a store, it is also called for the
-/// commits of other nodes. Must be quick and must not call the store.
+/// that commit get their answers. If several nodes share a store, it is also called for the commits
+/// of other nodes. It must be quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
-/// Whether this node needs a buyer's orders in full, by the buyer's tag (`core::digest::buyer_tag`).
-/// Called for each order that another node changed. Must be quick and must not call the store.
+/// Whether this node needs a buyer's orders in full, by the buyer's tag
+/// (`core::digest::buyer_tag`). Called for each order that another node changed. It must be quick
+/// and must not call the store.
 pub type BuyerFilter = Arc<dyn Fn(u32) -> bool + Send + Sync>;
 
 /// A filter for a list of orders.
@@ -326,7 +331,7 @@ pub struct OrderQuery {
     pub state: Option<OrderState>,
     /// Continue after this position (from [`OrderPage::next`]).
     pub after: Option<i64>,
-    /// At most this many.
+    /// The largest number of orders in the page.
     pub limit: usize,
 }
 
@@ -335,18 +340,18 @@ pub struct OrderQuery {
 pub struct OrderPage {
     /// The orders, in the requested order.
     pub orders: Vec<Order>,
-    /// The position to continue after; `None`: this is the last page.
+    /// The position after which the next page begins. `None` if this is the last page.
     pub next: Option<i64>,
 }
 
-/// What an operator may do. Each role includes those before it.
+/// The permissions of an operator. Each role includes the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdminRole {
-    /// Reads everything.
+    /// The operator can read everything.
     Viewer,
-    /// Also changes sales, phases, stock and orders.
+    /// The operator can also change sales, phases, stock and orders.
     Operator,
-    /// Also manages keys.
+    /// The operator can also manage keys.
     Admin,
 }
 
@@ -357,7 +362,7 @@ pub struct AdminKey {
     pub id: String,
     /// A name for people.
     pub name: String,
-    /// What the key permits.
+    /// The role of the key.
     pub role: AdminRole,
     /// SHA-256 of the key.
     pub hash: [u8; 32],
@@ -365,7 +370,7 @@ pub struct AdminKey {
     pub created_at: Millis,
 }
 
-/// A ticket that could not be settled. The engine stopped retrying and returned its units.
+/// A ticket that could not be settled. The engine no longer retries it, and has returned its units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadTicket {
     /// The ticket's id.
@@ -392,9 +397,9 @@ pub struct Finding {
 pub struct Check {
     /// The time of the check, by the store's clock.
     pub checked_at: Millis,
-    /// The contradictions; empty means that the rows are consistent.
+    /// The contradictions. If there are none, the rows are consistent.
     pub findings: Vec<Finding>,
     /// Faulty payments that a provider or a buyer caused, newest first, at most
-    /// [`crate::limits::NOTICES_MAX`]. They do not make the rows inconsistent.
+    /// [`crate::limits::NOTICES_MAX`]. They are not contradictions between rows.
     pub notices: Vec<RefundNotice>,
 }

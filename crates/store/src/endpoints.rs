@@ -1,4 +1,4 @@
-//! Converts endpoints to and from rows, for every backend: event filters and signing secrets are
+//! Converts endpoints to and from rows, for every backend. Event filters and signing secrets are
 //! JSON documents.
 use doorbuster_core::Millis;
 use doorbuster_core::outbox::EventFilter;
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::contract::{Endpoint, EndpointKind, EndpointSecret};
 
-/// The word that stands for every type, including types that are added later.
+/// The word for every type, including types that are added later.
 const ALL: &str = "*";
 
-/// The event filter as a JSON document.
+/// Returns the event filter as a JSON document.
 pub(crate) fn types_to_json(wanted: &EventFilter) -> String {
     match wanted {
         EventFilter::All => json!([ALL]).to_string(),
@@ -26,7 +26,7 @@ fn types_from_json(document: &str) -> Option<EventFilter> {
     })
 }
 
-/// The secrets as a JSON document.
+/// Returns the secrets as a JSON document.
 pub(crate) fn secrets_to_json(secrets: &[EndpointSecret]) -> String {
     let each = secrets
         .iter()
@@ -56,7 +56,7 @@ pub(crate) struct EndpointRow {
 }
 
 impl EndpointRow {
-    /// The endpoint. `None`: the row is invalid.
+    /// Returns the endpoint, or `None` if the row is invalid.
     pub(crate) fn endpoint(self) -> Option<Endpoint> {
         Some(Endpoint {
             kind: EndpointKind::parse(&self.kind)?,

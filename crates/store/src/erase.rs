@@ -1,12 +1,14 @@
-//! The statements that find a buyer's rows and replace the buyer's id. Both backends run them.
+//! The statements that find a buyer's rows and replace the buyer's id. Both backends run these
+//! statements.
 //!
-//! Every text column that can hold a buyer's id or a request key is here; a test checks all columns
-//! of the schema. Parameters are numbered in the order of their first use, as SQLite counts them.
+//! This file names every text column that can contain a buyer's id or a request key. A test
+//! compares it with all columns of the schema. Parameters are numbered in the order of their first
+//! use, as SQLite counts them.
 use doorbuster_core::{BuyerId, IdKey, RequestKey};
 
 use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
 
-/// An order that no longer waits for money, of a sale that is closed.
+/// The condition for an order of a closed sale that no longer waits for money.
 macro_rules! at_rest {
     () => {
         "s.phase = 'closed' AND o.state <> 'reserved'
@@ -17,7 +19,7 @@ macro_rules! at_rest {
     };
 }
 
-/// Joins the sale of an item, given the column with the item's number.
+/// Joins the sale of an item, by the column with the item's number.
 macro_rules! of_item {
     ($column:literal) => {
         concat!(" JOIN item i ON i.id = ", $column, " JOIN sale s ON s.id = i.sale_id")
@@ -30,8 +32,8 @@ macro_rules! of_grant {
     };
 }
 
-/// An event about a refused ticket of this buyer ($1). Buyer ids contain no character that JSON
-/// escapes. A row whose data is not JSON does not match.
+/// The condition for an event about a refused ticket of this buyer ($1). Buyer ids contain no
+/// character that JSON escapes. A row whose data is not JSON does not match.
 macro_rules! of_refused {
     () => {
         "e.grant_id IS NULL AND e.type = 'order.refused' AND replace(e.data, '\"buyer\":\"' || \
@@ -39,8 +41,8 @@ macro_rules! of_refused {
     };
 }
 
-/// The rows that name a buyer ($1): sale, `erasable` or the reason against it, whether the rows are
-/// orders, and their number.
+/// The rows that name a buyer ($1). The columns are the sale, `erasable` or the reason why the row
+/// must stay, whether the rows are orders, and their number.
 pub(crate) const TRACES: &str = concat!(
     "SELECT sale, word, is_order, count(*) FROM (
      SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",
@@ -78,8 +80,8 @@ pub(crate) const TRACES: &str = concat!(
      ) t GROUP BY sale, word, is_order ORDER BY sale, word"
 );
 
-/// Orders of a buyer ($1) that can be erased: grant, number, key, item, and the units that count
-/// toward the limit.
+/// Orders of a buyer ($1) that can be erased. The columns are the grant, the number, the key, the
+/// item, and the units that count toward the limit.
 pub(crate) const FIND_ORDERS: &str = concat!(
     "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units \
      ELSE 0 END FROM orders o",
@@ -98,7 +100,7 @@ pub(crate) const FIND_DEAD_TICKETS: &str = concat!(
     of_item!("d.item_id"),
     " WHERE d.buyer = $1 AND s.phase = 'closed' LIMIT $2"
 );
-/// An entry that still waits when its sale is closed is never served.
+/// A closed sale serves no entries, so its waiting entries can be erased.
 pub(crate) const FIND_WAITLIST: &str = concat!(
     "SELECT w.item_id, w.n, w.request_key FROM waitlist w",
     of_item!("w.item_id"),
@@ -130,7 +132,7 @@ pub(crate) const DECREASE_QUOTA: &str =
 pub(crate) const INCREASE_QUOTA: &str =
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
      ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used";
-/// A missing row means that the buyer never had an order.
+/// A missing row means that the buyer never had an order of the item.
 pub(crate) const DELETE_QUOTA: &str = "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)";
 pub(crate) const RENAME_FEED: &str =
@@ -142,8 +144,8 @@ pub(crate) const RENAME_WAITLIST: &str =
 pub(crate) const RENAME_EVENT: &str = "UPDATE event SET data = replace(data,
                                        '\"buyer\":\"' || CAST($1 AS text) || '\"',
                                        '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
-/// A lot in the draw is derived from the buyer's id. It changes with the id, or it would reveal the
-/// old id.
+/// A lot in the draw is computed from the buyer's id. The lot changes together with the id, because
+/// the old lot would reveal the old id.
 pub(crate) const RENAME_DRAWN: &str = "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
                                        WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
 pub(crate) const RENAME_VISITOR: &str =
@@ -165,7 +167,7 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// The key that replaces a request key.
+    /// Returns the key that replaces a request key.
     pub(crate) fn key(&self, key: &str) -> RequestKey {
         self.key.erased_key(&self.old, key)
     }
@@ -177,12 +179,12 @@ pub(crate) struct ErasableOrder {
     pub(crate) n: i64,
     pub(crate) key: String,
     pub(crate) item: i64,
-    /// The units of its buyer that it holds.
+    /// The units of the order that count toward the buyer's limit.
     pub(crate) held: i64,
 }
 
-/// Other rows to erase, identified by the keys of their tables. They were read before the
-/// transaction that replaces them, so the transaction checks the buyer again.
+/// Other rows to erase, by the keys of their tables. They were read before the transaction that
+/// replaces them, so that transaction checks the buyer again.
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,
@@ -194,7 +196,7 @@ pub(crate) struct ErasableRows {
 }
 
 impl BuyerTraces {
-    /// Counts a row of [`TRACES`]. `None`: the row's word is unknown.
+    /// Adds a row of [`TRACES`] to the counts. Returns `None` if the row has an unknown word.
     pub(crate) fn count(
         &mut self,
         sale: String,

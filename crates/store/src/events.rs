@@ -1,5 +1,5 @@
-//! Converts events to and from rows, for every backend: actors are words, and the data that
-//! `orders` does not hold is a JSON document.
+//! Converts events to and from rows, for every backend. Actors are words. A JSON document has the
+//! data that the table `orders` lacks.
 use std::borrow::Cow;
 
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::contract::SaleRow;
 
-/// The word for an actor: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
+/// Returns the word for an actor: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
 pub(crate) fn actor_text(actor: &Actor) -> Cow<'static, str> {
     match actor {
         Actor::Buyer => Cow::Borrowed("buyer"),
@@ -50,7 +50,7 @@ fn parse_verdict(word: &str, order: Option<TicketId>) -> Option<Verdict> {
     })
 }
 
-/// The JSON document of a subject that other columns do not hold completely.
+/// Returns the JSON document of a subject whose data is not completely in other columns.
 pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     let document = match subject {
         Subject::Ticket { id, buyer, units, verdict: decided, .. } => {
@@ -71,7 +71,7 @@ pub(crate) fn subject_json(subject: &Subject) -> Option<String> {
     Some(document.to_string())
 }
 
-/// The event for a sale that enters this phase: its first opening, or its close.
+/// Returns the event for a sale that enters this phase: its first opening, or its closing.
 pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event> {
     let what = match to {
         Phase::Open if sale.opened_at.is_none() => EventType::SaleOpened,
@@ -86,7 +86,7 @@ pub(crate) fn sale_event(sale: &SaleRow, to: Phase, now: Millis) -> Option<Event
     })
 }
 
-/// The state of an order after an event of this type.
+/// Returns the state of an order after an event of this type.
 fn state_after(what: EventType) -> Option<OrderState> {
     Some(match what {
         EventType::OrderReserved | EventType::OrderExtended => OrderState::Reserved,
@@ -114,7 +114,7 @@ pub(crate) struct EventRow {
 }
 
 impl EventRow {
-    /// The event as it was appended. `None`: the row is invalid.
+    /// Returns the event as it was appended, or `None` if the row is invalid.
     pub(crate) fn event(self) -> Option<Event> {
         let (what, actor) = (EventType::parse(&self.what)?, parse_actor(&self.actor)?);
         let by = Attribution { actor, why: self.why.clone() };
@@ -144,8 +144,8 @@ impl EventRow {
     }
 }
 
-/// The subject of an event row that cannot be read: the order or sale that it names. Later events
-/// about the same subject are delivered after it.
+/// Returns the subject of an event row that cannot be read: the order or sale in the row. Later
+/// events about the same subject are delivered after this event.
 pub(crate) fn unreadable_about(
     position: i64,
     order: Option<String>,

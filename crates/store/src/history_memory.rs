@@ -1,4 +1,4 @@
-//! The newest history of the database that this deployment is known to have used.
+//! Remembers the newest history of the database that this deployment has used.
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
@@ -9,17 +9,17 @@ use tokio::sync::watch;
 
 use doorbuster_core::history::DatabaseHistory;
 
-/// Keeps a history that a node has just learned, for its next start. Called before the database is
+/// Stores a history that this node has learned, for its next start. Called before the database is
 /// used.
 pub type Remember = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
-/// Asks the other places that remember the newest history: Redis and other nodes.
+/// Asks Redis and other nodes for the newest history that they remember.
 pub type AskElsewhere =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<DatabaseHistory>> + Send>> + Send + Sync>;
 
-/// The histories that this process knows. Cheap to clone; all clones are one memory.
+/// The histories that this process knows. Clones are cheap and share one memory.
 ///
-/// A deployment is named by the fingerprint of its key of order ids, because several deployments
-/// may share a data directory.
+/// The fingerprint of a deployment's key of order ids identifies the deployment, because several
+/// deployments may share a data directory.
 #[derive(Clone, Default)]
 pub struct HistoryMemory(Arc<Inner>);
 
@@ -35,44 +35,45 @@ struct Inner {
 struct State {
     /// The newest history of each deployment.
     known: BTreeMap<String, DatabaseHistory>,
-    /// What other nodes of this deployment know.
+    /// The newest history that other nodes of this deployment know.
     of_peers: Option<DatabaseHistory>,
     /// This process's deployment, once it is known.
     deployment: Option<String>,
-    /// When the history of this deployment last rose. Older connections are checked again.
+    /// When this node learned of a newer history of this deployment. Connections from before are
+    /// checked again.
     raised_at: Option<Instant>,
 }
 
 impl HistoryMemory {
-    /// A memory that begins with what an earlier process kept.
+    /// Returns a memory that begins with the histories that an earlier process stored.
     #[must_use]
     pub fn new(kept: BTreeMap<String, DatabaseHistory>, remember: Remember) -> Self {
         let memory = Self::default();
         memory.state().known = kept;
-        // The cell is empty: the memory is new.
+        // The memory is new, so the cell is empty.
         let _ = memory.0.remember.set(remember);
         memory
     }
 
-    /// Sets the function that asks the other places. Only the first call has an effect.
+    /// Sets the function that asks Redis and other nodes. Only the first call has an effect.
     pub fn set_elsewhere(&self, ask: AskElsewhere) {
         let _ = self.0.elsewhere.set(ask);
     }
 
-    /// The newest known history of this process's deployment.
+    /// Returns the newest known history of this process's deployment.
     #[must_use]
     pub fn known(&self) -> Option<DatabaseHistory> {
         let state = self.state();
         state.known_to(state.deployment.as_deref()).cloned()
     }
 
-    /// Wakes at every change. The value is the fencing number, or 0.
+    /// Returns a receiver that wakes at every change. Its value is the fencing number, or 0.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<i64> {
         self.0.changes.subscribe()
     }
 
-    /// Learns what another node of this deployment knows, or what Redis remembers.
+    /// Learns a history that another node of this deployment or Redis remembers.
     pub fn learn_from_peer(&self, history: DatabaseHistory) {
         let mut state = self.state();
         let before = state.newest();
@@ -87,15 +88,15 @@ impl HistoryMemory {
         self.state().deployment = Some(deployment.to_owned());
     }
 
-    /// The known history for a database that belongs to this deployment. A process that does not
-    /// know its deployment yet takes the database's.
+    /// Returns the known history for a database that belongs to this deployment. A process that
+    /// does not know its deployment yet uses the database's deployment.
     pub(crate) fn known_for(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);
         state.known_to(deployment).cloned()
     }
 
-    /// Learns the history of a database that is about to be used.
+    /// Learns the history of a database before the database is used.
     pub(crate) fn learn(&self, deployment: &str, history: &DatabaseHistory) {
         let mut state = self.state();
         let before = state.newest();
@@ -110,12 +111,12 @@ impl HistoryMemory {
         self.announce(state, before);
     }
 
-    /// Whether a connection that was opened at this time must be checked again.
+    /// Returns whether a connection that was opened at this time must be checked again.
     pub(crate) fn is_outdated(&self, opened: Instant) -> bool {
         self.state().raised_at.is_some_and(|raised_at| opened < raised_at)
     }
 
-    /// Asks the other places, and learns what they know.
+    /// Asks Redis and other nodes, and learns their histories.
     pub async fn ask_elsewhere(&self) {
         let Some(ask) = self.0.elsewhere.get() else { return };
         for history in ask().await {
@@ -127,7 +128,7 @@ impl HistoryMemory {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Announces another newest history. Two histories with one number differ by their tokens.
+    /// Announces another newest history. Two histories with the same number have different tokens.
     fn announce(&self, mut state: MutexGuard<'_, State>, before: Option<(i64, String)>) {
         let after = state.newest();
         if after != before {
@@ -139,7 +140,7 @@ impl HistoryMemory {
 }
 
 impl State {
-    /// The number and the token of the newest history.
+    /// Returns the number and the token of the newest history.
     fn newest(&self) -> Option<(i64, String)> {
         let known = self.known_to(self.deployment.as_deref());
         known.map(|known| (known.fence, known.token.clone()))

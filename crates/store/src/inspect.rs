@@ -1,5 +1,5 @@
-//! Test access to a store's tables: whole tables as the values of the rules, and the rules' ledger
-//! without threads.
+//! Gives tests access to a store's tables: whole tables as the values of the rules, and the rules'
+//! ledger without threads.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest};
@@ -9,8 +9,8 @@ use crate::contract::StoreError;
 use crate::sqlite::{Failure, Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
-/// Every row of the rules' tables, in one snapshot. Items of drafts count as stopped: no grant is
-/// opened for them. Events of sales are left out, because the rules do not know sales.
+/// Reads every row of the rules' tables, in one snapshot. Items of drafts count as stopped, because
+/// they get no grant. Events of sales are left out, because the rules do not know sales.
 pub async fn dump(store: &Store) -> StoreResult<Model> {
     match store {
         Store::Sqlite(s) => s.dump().await,
@@ -23,12 +23,12 @@ pub async fn dump(store: &Store) -> StoreResult<Model> {
 pub struct InMemory(Memory);
 
 impl InMemory {
-    /// An empty store.
+    /// Returns an empty store.
     pub fn open() -> StoreResult<Self> {
         Memory::open().map(Self)
     }
 
-    /// Inserts an item unchanged, under its own number, in a sale of its own.
+    /// Inserts an item unchanged, under its own number, in its own sale.
     pub fn insert_item(&mut self, item: &Item) -> StoreResult<()> {
         self.0.insert_item(item).map_err(StoreError::from)
     }
@@ -52,13 +52,13 @@ impl InMemory {
         self.0.run(now, work).map_err(StoreError::from)
     }
 
-    /// Every row of the rules' tables.
+    /// Returns every row of the rules' tables.
     pub fn dump(&mut self) -> StoreResult<Model> {
         self.0.dump().map_err(StoreError::from)
     }
 }
 
-/// [`Store::join_waitlist`] with all its random values given.
+/// Calls [`Store::join_waitlist`] with given random values.
 pub async fn join_waitlist(
     store: &Store,
     item: ItemId,

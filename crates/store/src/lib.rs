@@ -1,8 +1,8 @@
 //! The store: its contract and its backends, SQLite and PostgreSQL.
 //!
-//! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`; a backend runs
-//! it between BEGIN and COMMIT. The backends are variants of a closed enum. `conformance` runs the
-//! same tests against each of them.
+//! Every rule about stock is a transaction of `doorbuster-core` over its `Ledger`. A backend runs
+//! the transaction between BEGIN and COMMIT. The backends are variants of a closed enum.
+//! `conformance` runs the same tests against each of them.
 
 mod actions;
 mod commit_copy;

@@ -1,8 +1,8 @@
 //! The store in PostgreSQL, which any number of nodes share.
 //!
-//! A transaction runs the rules' functions over a [`PostgresLedger`] (`run`); a batch of tickets
+//! A transaction runs the rules' functions over a [`PostgresLedger`] (`run`). A batch of tickets
 //! takes two round trips (`settle`). One task (`publisher`) publishes the commits of this node and
-//! of other nodes. Nothing here relies on a single writer: rows are locked in one order (see the
+//! of other nodes. Several nodes may write at the same time. Rows are locked in one order (see the
 //! schema), and a transaction that loses a conflict runs again.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,7 +72,7 @@ use clock::Clock;
 use connector::{Connector, ConnectorUse};
 use shared::{CommitMessage, Parts, Shared};
 
-/// A store in PostgreSQL. Cheap to clone.
+/// A store in PostgreSQL. Clones are cheap.
 #[derive(Clone)]
 pub struct Postgres(Arc<Handle>);
 
@@ -146,6 +146,10 @@ impl Postgres {
         self.shared().clock.has_stepped()
     }
 
+    pub(crate) fn set_refreshes_apart(&self, apart: Duration) {
+        self.shared().set_refreshes_apart(apart);
+    }
+
     pub(crate) fn staleness(&self) -> Duration {
         self.shared().clock.staleness()
     }
@@ -159,8 +163,8 @@ impl Postgres {
         shared.stop_accepting();
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
-            // Commits that are queued now are published before the task ends: their messages
-            // precede this one. An error means that the task has already ended.
+            // The task publishes the commits that are queued now before it ends, because their
+            // messages come before this one. An error means that the task has already ended.
             let _ = shared.commits.send(CommitMessage::Stop).await;
             let _ = publisher.await;
         }

@@ -1,15 +1,15 @@
-//! The SQL of reconciliation, which both backends run: `$1` is the sale, or NULL for all sales.
+//! The SQL of reconciliation, which both backends run. `$1` is the sale, or NULL for all sales.
 //!
-//! The totals come from orders, grants, payments and refunds; reversals are listed beside them. The
-//! counters that the engine keeps are only compared with the totals.
+//! The totals come from orders, grants, payments and refunds, and a separate list has the
+//! reversals. The engine also keeps counters. These are only compared with the totals.
 use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 
 use crate::contract::{Difference, DifferenceKind, ItemTotals, MoneyTotals, Reconciliation};
 use crate::limits::DIFFERENCES_MAX;
 
-/// Columns: id, sale, name, total, pool, in slots, held, paid, ended, price, currency; then the
-/// counters `paid` and `ended`.
+/// The items. The columns are id, sale, name, total, pool, in slots, held, paid, ended, price and
+/// currency, then the counters `paid` and `ended`.
 pub(crate) const ITEMS: &str = "
     SELECT i.id, i.sale_id, i.name, i.total, i.pool,
            CAST(coalesce((SELECT sum(g.granted - g.settled) FROM slot_grant g WHERE g.item_id = i.id
@@ -25,7 +25,7 @@ pub(crate) const ITEMS: &str = "
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
     ORDER BY i.id";
 
-/// Two columns: the sum of an amount's high and low parts, split at [`SUM_BASE`]. A sum of amounts
+/// Two columns: the sums of an amount's high and low parts, split at [`SUM_BASE`]. The whole sum
 /// may exceed the range of one column.
 macro_rules! sum_of {
     ($amount:literal) => {
@@ -75,8 +75,8 @@ macro_rules! refunded {
     };
 }
 
-/// Columns: item (NULL: no order), currency, and the [`sum`]s: captured, standing, refunded,
-/// pending, failed.
+/// The money. The columns are the item (NULL if there is no order), the currency, and the [`sum`]s:
+/// captured, standing, refunded, pending, failed.
 pub(crate) const MONEY: &str = concat!(
     "SELECT o.item_id, p.currency, ",
     sum_of!("p.amount_minor"),
@@ -123,8 +123,8 @@ macro_rules! of_sale {
     };
 }
 
-/// The queries for differences, by kind: after position `$2`, at most `$3`. Columns: item, order,
-/// payment, detail, position.
+/// The queries for differences, by kind. Each returns at most `$3` rows after position `$2`. The
+/// columns are item, order, payment, detail and position.
 const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::CapturedWithoutPaidOrder,
@@ -237,8 +237,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // If a payment is disputed and its own refund was not settled, the money was paid back only
-        // once, which is correct.
+        // If a payment is disputed and its own refund was not settled, the money went back only
+        // once. That is correct.
         DifferenceKind::Reversed,
         concat!(
             "SELECT o.item_id, p.order_id, p.id,
@@ -254,18 +254,20 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     ),
 ];
 
-/// Columns: item, initial total (NULL: unlimited), time. `$1` is the sale, or NULL.
+/// The stock at the start. The columns are item, initial total (NULL if unlimited) and time. `$1`
+/// is the sale, or NULL.
 pub(crate) const OPENING_STOCKS: &str = "
     SELECT i.id, i.initial_total, s.created_at FROM item i JOIN sale s ON s.id = i.sale_id
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1 ORDER BY i.id";
 
-/// Columns: seq, item, units, reason, at. `$1` is the sale, or NULL; after `$2`, at most `$3`.
+/// The adjustments: at most `$3` rows after `$2`. The columns are seq, item, units, reason and at.
+/// `$1` is the sale, or NULL.
 pub(crate) const STOCK_ADJUSTMENTS: &str = "
     SELECT a.seq, a.item_id, a.units, a.reason, a.at FROM adjustment a JOIN item i
     ON i.id = a.item_id
     WHERE (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND a.seq > $2 ORDER BY a.seq LIMIT $3";
 
-/// Events of orders that changed their state, each with the type of the previous event.
+/// The events of orders that changed their state, each with the type of the previous event.
 macro_rules! moved {
     ($place:literal) => {
         concat!(
@@ -288,14 +290,14 @@ macro_rules! moved {
     };
 }
 
-/// Columns: position, order, item, units, type, at, actor, why, previous type. In commit order: an
-/// embedded store has one writer.
+/// The changes of orders in commit order. An embedded store has one writer, so `seq` is that order.
+/// The columns are position, order, item, units, type, at, actor, why and previous type.
 pub(crate) const TRANSITIONS_BY_SEQ: &str = moved!("seq");
-/// The same for a store in which several transactions commit at once: only `position` skips no
-/// event.
+/// The same query for a store in which several transactions commit at once. There, only `position`
+/// skips no event.
 pub(crate) const TRANSITIONS_BY_POSITION: &str = moved!("position");
 
-/// The state of an order after an event of this type.
+/// Returns the state of an order after an event of this type.
 pub(crate) fn state_after(word: &str) -> Option<OrderState> {
     OrderState::ALL
         .iter()
@@ -309,8 +311,8 @@ pub(crate) struct ItemRow {
     pub(crate) expected: (u64, u64),
 }
 
-/// The kinds to read, each with its query and the position to start after: all kinds, or the ones
-/// that had more differences.
+/// Returns the kinds to read, each with its query and the position after which it starts. These are
+/// all kinds, or only those that had more differences.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {
@@ -321,13 +323,13 @@ pub(crate) fn kinds_to_read(
     DIFFERENCES.iter().filter_map(|&(kind, sql)| Some((kind, sql, place(kind)?))).collect()
 }
 
-/// Cuts the differences of one kind to the bound. Returns the position to continue after if there
-/// are more. The query reads one row more than the bound.
+/// Cuts the differences of one kind to the bound. If there are more, returns the position after
+/// which they begin. The query reads one row more than the bound.
 pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {
-        // One payment may have several rows with the same position. They stay together; they are
-        // always fewer than the bound.
+        // One payment may have several rows with the same position, but always fewer than the
+        // bound. These rows stay together.
         let whole = rows.partition_point(|(place, _)| *place < beyond);
         rows.truncate(if whole > 0 { whole } else { DIFFERENCES_MAX });
         after = rows.last().map(|(place, _)| *place);
@@ -335,7 +337,7 @@ pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Op
     (rows.into_iter().map(|(_, difference)| difference).collect(), after)
 }
 
-/// Builds the report. Units that do not add up are listed only in the first part of a report.
+/// Builds the report. Only the first part of a report lists units that do not add up.
 pub(crate) fn assemble(
     rows: Vec<ItemRow>,
     money: Vec<(Option<ItemId>, MoneyTotals)>,

@@ -1,8 +1,8 @@
 //! The store in SQLite: one writer that commits groups of jobs, and several readers.
 //!
-//! A handle only sends jobs: to the `writer`, which runs them as the rules' transactions over a
-//! [`SqliteLedger`], or to a reader (`read`). A job that was sent runs to its end, even if its
-//! caller stops waiting.
+//! A handle only sends jobs. The `writer` runs them as the rules' transactions over a
+//! [`SqliteLedger`], and a reader (`read`) runs queries. A job that was sent runs to its end, even
+//! if its caller stops waiting.
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -73,7 +73,7 @@ use read::Reader;
 use shared::Shared;
 use txn::Txn;
 
-/// A store in SQLite. Cheap to clone.
+/// A store in SQLite. Clones are cheap.
 #[derive(Clone)]
 pub struct Sqlite(Arc<Handle>);
 
@@ -97,7 +97,7 @@ impl Sqlite {
         Self::open_bounded(options, LOG_PAGES_MAX, copy)
     }
 
-    /// Opens a store with its own bound for a long log: [`LOG_PAGES_MAX`], or fewer pages in tests.
+    /// Opens a store with a given bound for a long log: [`LOG_PAGES_MAX`], or fewer pages in tests.
     fn open_bounded(
         options: SqliteOptions,
         log_pages_max: i64,
@@ -163,7 +163,7 @@ impl Sqlite {
         Ok(Self(Arc::new(Handle { shared, writes, reads, readers_end, copy, writer_ends })))
     }
 
-    /// A store without files, which is closed from the beginning.
+    /// Returns a store without files. It is closed from the beginning.
     pub(crate) fn absent(id_key: IdKey, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Self {
         let shared = Shared {
             id_key,
@@ -201,19 +201,19 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // The queues may be full, and waiting for a free entry must not block the runtime. A failed
-        // send means that the thread has already ended.
+        // The queues may be full, and the runtime must not block while this waits for room. A
+        // failed send means that the thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::Job::Stop)));
             drop(writes.send(writer::Job::Stop));
         });
         let _ = stopped.await;
-        // The error is the expected signal: the sender was dropped.
+        // The receiver only waits until the sender is dropped, so an error is the expected signal.
         let _ = readers_end.clone().changed().await;
         let _ = writer_ends.clone().changed().await;
     }
 
-    /// Runs `work` in the writer's next commit; returns when the commit is durable.
+    /// Runs `work` in the writer's next commit. Returns when the commit is durable.
     async fn write<T: Send + 'static>(
         &self,
         weight: usize,
@@ -221,7 +221,7 @@ impl Sqlite {
     ) -> StoreResult<T> {
         let (await_reply, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
-        // The caller may have stopped waiting; then the answer is dropped.
+        // If the caller has stopped waiting, the answer is dropped.
         let run: writer::Run = Box::new(move |txn| {
             let result = txn.and_then(|txn| match work(txn) {
                 Err(failure) if failure.is_fatal() => Err(shared.store_error(failure)),
@@ -241,7 +241,7 @@ impl Sqlite {
         self.await_reply(answered).await
     }
 
-    /// Runs `work` on a snapshot, at a reader.
+    /// Runs `work` on a snapshot, on a reader's thread.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Reader<'_>) -> Result<T, Failure> + Send + 'static,
@@ -279,9 +279,9 @@ impl Sqlite {
 /// Checkpoints the write-ahead log whenever the writer reports that it has many pages, until the
 /// writer ends.
 ///
-/// SQLite syncs the file only when the last page of the log is copied; the writer does that while
-/// its callers wait. So this thread syncs the copied pages itself, and the writer's sync has almost
-/// nothing to do. While a reader holds an old snapshot, no page is copied, and nothing is synced.
+/// SQLite syncs the file only when the last page of the log is copied. The writer does that while
+/// its callers wait. So this thread syncs the other copied pages, and the writer's sync has almost
+/// nothing to do. While a reader has an old snapshot, no page is copied, and nothing is synced.
 fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: &Shared) {
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))
@@ -292,7 +292,7 @@ fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: 
             Ok(()) if moved => {
                 data.sync_data().map_err(|error| Failure::Unsynced(error.to_string()))
             }
-            // The store has already failed: there is nothing more to make durable.
+            // The store has already failed, so nothing more needs to be made durable.
             _ => Ok(()),
         });
         if let Err(failure) = done {

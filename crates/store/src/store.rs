@@ -1,8 +1,8 @@
-//! The handle of a store: one method for each operation, whatever the backend.
+//! The handle of a store: one method for each operation, for every backend.
 //!
 //! Each method that writes is one transaction, which is durable when the method returns. A refusal
-//! is a value. A [`StoreError`] means that nothing was done, unless it says otherwise. The next
-//! read sees the writes of a method that returned.
+//! is a value. A [`StoreError`] means that nothing was done, except if the error says that the
+//! effect may have happened. The next read sees the writes of a method that returned.
 //!
 //! Futures of PostgreSQL calls are boxed, so that a purchase on one machine needs no memory for a
 //! database that it does not use.
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use doorbuster_core::history::DatabaseHistory;
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, NodeId, Spread};
+use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Spread};
 
 use tokio::sync::watch;
 
@@ -31,6 +31,7 @@ mod copies;
 mod erase;
 mod grants;
 mod money;
+mod nodes;
 mod orders;
 mod outbox;
 mod reconciliation;
@@ -42,24 +43,24 @@ pub use codes::CodeHash;
 /// The result type of every method.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-/// A store. Cheap to clone; all clones are one store.
+/// A store. Clones are cheap and share one store.
 #[derive(Clone)]
 pub enum Store {
-    /// SQLite in a directory of its own.
+    /// SQLite in a directory that only this store uses.
     Sqlite(Sqlite),
     /// A PostgreSQL database, shared by several nodes.
     Postgres(Postgres),
 }
 
-/// Life of a store.
+/// Opening, health and closing of a store.
 impl Store {
-    /// Locks the directory, opens or creates the store in it, checks and migrates it. This blocks:
-    /// call it during startup.
+    /// Locks the directory, opens or creates the store in it, checks and migrates it. The call
+    /// blocks, so use it only at the start of the program.
     pub fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
         Sqlite::open(options, None).map(Self::Sqlite)
     }
 
-    /// The store of a node without one: it has a clock and refuses every call.
+    /// Returns the store of a node that has no store. It has a clock and refuses every call.
     #[must_use]
     pub fn absent(id_key: IdKey, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Self {
         Self::Sqlite(Sqlite::absent(id_key, clock))
@@ -70,8 +71,8 @@ impl Store {
         Postgres::open(options).await.map(Self::Postgres)
     }
 
-    /// Warnings about the database's settings, for the operator: failures in which orders can be
-    /// lost.
+    /// Returns warnings for the operator about settings of the database with which a failure can
+    /// lose orders.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         match self {
@@ -80,7 +81,7 @@ impl Store {
         }
     }
 
-    /// The store's clock.
+    /// Returns the store's clock.
     #[must_use]
     pub fn now(&self) -> Millis {
         match self {
@@ -89,8 +90,8 @@ impl Store {
         }
     }
 
-    /// The store's time, or an earlier time where its clock was set forward while this process ran.
-    /// Anything that must not happen too early uses it.
+    /// Returns the store's time. If the store's clock was set forward while this process ran,
+    /// returns an earlier time. Use it for actions that must not happen too early.
     #[must_use]
     pub fn monotonic_now(&self) -> Millis {
         match self {
@@ -99,8 +100,8 @@ impl Store {
         }
     }
 
-    /// Whether the clock of a database was set while this process ran. The caller owns the clock of
-    /// a store in a directory.
+    /// Returns whether a database's clock was set while this process ran. For a store in a
+    /// directory it is false, because the caller owns the clock.
     #[must_use]
     pub fn clock_stepped(&self) -> bool {
         match self {
@@ -109,8 +110,8 @@ impl Store {
         }
     }
 
-    /// How old the published state may be: other nodes may have committed something since. Zero for
-    /// an embedded store.
+    /// Returns how old the published state may be, because other nodes may have committed since. It
+    /// is zero for an embedded store.
     #[must_use]
     pub fn staleness(&self) -> Duration {
         match self {
@@ -119,7 +120,7 @@ impl Store {
         }
     }
 
-    /// Whether the store can be used.
+    /// Returns whether the store can be used.
     pub async fn health(&self) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.health(),
@@ -131,7 +132,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The store was created with another key, or cannot be used.
+    /// Fails if the store was created with another key, or cannot be used.
     pub async fn bind_key(&self) -> Result<(), OpenError> {
         match self {
             Self::Sqlite(s) => s.bind_key().await,
@@ -139,7 +140,7 @@ impl Store {
         }
     }
 
-    /// The history of the store, newest first.
+    /// Returns the history of the store, newest first.
     pub async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {
         match self {
             Self::Sqlite(s) => s.store_history().await,
@@ -147,7 +148,7 @@ impl Store {
         }
     }
 
-    /// The history of the database that this node uses. `None`: an embedded store.
+    /// Returns the history of the database that this node uses, or `None` for an embedded store.
     #[must_use]
     pub fn database(&self) -> Option<DatabaseHistory> {
         match self {
@@ -156,7 +157,8 @@ impl Store {
         }
     }
 
-    /// Wakes when the database's history changes. `None`: an embedded store.
+    /// Returns a receiver that wakes when the database's history changes, or `None` for an embedded
+    /// store.
     #[must_use]
     pub fn history_changes(&self) -> Option<watch::Receiver<i64>> {
         match self {
@@ -165,8 +167,8 @@ impl Store {
         }
     }
 
-    /// Reacts once to each change of the database's history: pauses sales, and compares the orders
-    /// that this node acknowledged with the database.
+    /// Reacts once to each change of the database's history: it pauses sales, and compares the
+    /// orders that this node acknowledged with the database.
     pub async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         match self {
             Self::Sqlite(_) => Ok(HistoryReaction::default()),
@@ -174,7 +176,7 @@ impl Store {
         }
     }
 
-    /// The orders that nodes acknowledged and that the database lacks since its last failover.
+    /// Returns the acknowledged orders that the database lacks since its last failover.
     pub async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         match self {
             Self::Sqlite(_) => Ok(Vec::new()),
@@ -182,7 +184,7 @@ impl Store {
         }
     }
 
-    /// Whether commits wait for standbys of the database. `None`: an embedded store.
+    /// Returns whether commits wait for standbys of the database, or `None` for an embedded store.
     pub async fn replication(&self) -> StoreResult<Option<Replication>> {
         match self {
             Self::Sqlite(_) => Ok(None),
@@ -190,7 +192,7 @@ impl Store {
         }
     }
 
-    /// Commits one small row, to learn whether commits succeed and how long they take.
+    /// Commits one small row, to find out whether commits succeed and how long they take.
     pub async fn commit_check(&self) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.commit_check().await,
@@ -198,8 +200,8 @@ impl Store {
         }
     }
 
-    /// Finishes earlier calls, then closes files and releases the directory. From then on the calls
-    /// of every clone are refused.
+    /// Finishes earlier calls, then closes files and releases the directory. From then on, every
+    /// clone refuses calls.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(s) => s.close().await,
@@ -210,12 +212,12 @@ impl Store {
 
 /// Sales.
 impl Store {
-    /// Every sale, newest first.
+    /// Returns every sale, newest first.
     pub async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
         Ok(self.catalogue().await?.sales)
     }
 
-    /// Every sale, with the version of that state.
+    /// Returns every sale, with the version of that state.
     pub async fn catalogue(&self) -> StoreResult<CatalogueRows> {
         match self {
             Self::Sqlite(s) => s.catalogue().await,
@@ -223,7 +225,7 @@ impl Store {
         }
     }
 
-    /// The version that [`Store::catalogue`] would return, at the cost of reading one row.
+    /// Returns the version that [`Store::catalogue`] would return, but reads only one row.
     pub async fn catalogue_version(&self) -> StoreResult<String> {
         match self {
             Self::Sqlite(_) => Ok(String::new()),
@@ -231,7 +233,7 @@ impl Store {
         }
     }
 
-    /// The sale of this id.
+    /// Returns the sale of this id.
     pub async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.sale(id).await,
@@ -239,7 +241,7 @@ impl Store {
         }
     }
 
-    /// Creates a draft whose stock is in its items' pools. `None`: the id is in use.
+    /// Creates a draft whose stock is in its items' pools. Returns `None` if the id is in use.
     pub async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
         match self {
             Self::Sqlite(s) => s.create_sale(sale).await,
@@ -260,9 +262,9 @@ impl Store {
         }
     }
 
-    /// Changes how an item's stock is divided among its slots, until its sale is closed. The sale's
-    /// version increases if anything changed. If `if_version` is given and the sale has another
-    /// version, nothing changes.
+    /// Changes how an item's stock is divided among its slots. This is allowed until the sale is
+    /// closed. The sale's version increases if anything changed. If `if_version` is given and the
+    /// sale has another version, nothing changes.
     pub async fn set_spread(
         &self,
         item: ItemId,
@@ -296,7 +298,7 @@ impl Store {
     }
 
     /// Announces to every node that a pause or close waits for the requests in flight, for at most
-    /// `for_ms`; 0 ends the wait. A step to another phase ends it too. An embedded store does
+    /// `for_ms`. With 0 the wait ends. A step to another phase ends it too. An embedded store does
     /// nothing.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
         match self {
@@ -305,8 +307,8 @@ impl Store {
         }
     }
 
-    /// Where the units of these items (or of all items) are, in one snapshot, by item. Items that
-    /// do not exist are left out.
+    /// Returns how many units of these items (or of all items) are in each state, in one snapshot,
+    /// by item. Items that do not exist are left out.
     pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
         match self {
             Self::Sqlite(s) => s.counts(items).await,
@@ -323,7 +325,7 @@ impl Store {
         }
     }
 
-    /// The units of the adjustment with this key. `None`: there was none.
+    /// Returns the units of the adjustment with this key, or `None` if there is no such adjustment.
     pub async fn adjusted_units(&self, item: ItemId, key: &str) -> StoreResult<Option<i64>> {
         match self {
             Self::Sqlite(s) => s.adjusted_units(item, key).await,
@@ -332,9 +334,9 @@ impl Store {
     }
 }
 
-/// Operators and nodes.
+/// The keys of operators.
 impl Store {
-    /// Every operator's key, oldest first.
+    /// Returns every operator's key, oldest first.
     pub async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
         match self {
             Self::Sqlite(s) => s.keys().await,
@@ -350,34 +352,18 @@ impl Store {
         }
     }
 
-    /// Deletes a key. False: no such key.
+    /// Deletes a key. Returns false if there is no such key.
     pub async fn delete_key(&self, id: &str) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.delete_key(id).await,
             Self::Postgres(s) => Box::pin(s.delete_key(id)).await,
         }
     }
-
-    /// Takes or renews the lease of the leader. True: this node has it for `lease_ms` from now.
-    pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.take_leader_lease(node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.take_leader_lease(node, lease_ms)).await,
-        }
-    }
-
-    /// Nodes whose lease has not expired, by the store's time, by number.
-    pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
-        match self {
-            Self::Sqlite(s) => s.live_nodes().await,
-            Self::Postgres(s) => Box::pin(s.live_nodes()).await,
-        }
-    }
 }
 
 /// Checks.
 impl Store {
-    /// Units that the buyer holds of an item.
+    /// Returns the units that the buyer holds of an item.
     pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
         match self {
             Self::Sqlite(s) => s.quota(item, buyer).await,
@@ -385,11 +371,11 @@ impl Store {
         }
     }
 
-    /// Checks all rows in one snapshot, with SQL of its own: I1, I2 (active units computed from the
-    /// orders), I4 (quotas against orders and limits), `settled <= granted`, feeds without gaps,
-    /// `paid` and `ended` against the orders, and I5 (payments against orders and refunds). Also
-    /// lists payments that a provider or a buyer caused by mistake. Fast enough to run every few
-    /// seconds.
+    /// Checks all rows in one snapshot, with its own SQL. It checks I1, I2 (active units computed
+    /// from the orders), I4 (quotas against orders and limits), and I5 (payments against orders and
+    /// refunds). It also checks `settled <= granted`, feeds without gaps, and `paid` and `ended`
+    /// against the orders. It lists payments that a provider or a buyer caused by mistake. It is
+    /// fast enough to run every few seconds.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

@@ -1,7 +1,7 @@
 //! The SQL that finds inconsistent waitlist entries.
 
-/// Each query finds violations of one rule, which stands beside it. Columns: the item, and the
-/// numbers as text. Both backends run them.
+/// The queries and their rules. Each query finds violations of its rule. The columns are the item,
+/// and the numbers as text. Both backends run the queries.
 pub(crate) const CHECKS: &[(&str, &str)] = &[
     (
         "I2",

@@ -1,5 +1,5 @@
-//! The store's tests: the conformance suite on each backend, the behaviour that only SQLite or only
-//! PostgreSQL has, and the rules on a store and on the model.
+//! The store's tests. The conformance suite runs on each backend. Other tests check behaviour that
+//! only one backend has, and compare a store with the model.
 
 #[path = "it/again.rs"]
 mod again;

@@ -2,7 +2,7 @@
 
 use super::scan::{Kind, Span, spans};
 
-/// Identifiers that name nothing, or that use a private word.
+/// Identifiers that are too general, or that use a private word.
 const NAMES: [&str; 27] = [
     "Asked",
     "Bell",
@@ -146,7 +146,7 @@ fn check_phrases(file: &str, line: usize, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Whether `text` has `phrase` between word boundaries.
+/// Returns whether `text` has `phrase` between word boundaries.
 fn has_phrase(text: &str, phrase: &str) -> bool {
     text.match_indices(phrase).any(|(at, _)| {
         let before = text[..at].chars().next_back();

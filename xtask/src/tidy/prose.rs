@@ -17,7 +17,8 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Addresses and literals may be wide, because a broken one is harder to read.
+/// Returns whether a line may be wide. Addresses and literals may, because a broken one is harder
+/// to read.
 fn may_be_wide(line: &str) -> bool {
     line.contains("://") || line.contains(['"', '\'', '`'])
 }
@@ -43,7 +44,8 @@ pub fn check_page(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The paragraphs and list items outside of code blocks, tables and headings, with their lines.
+/// Returns the paragraphs and list items outside of code blocks, tables and headings, with their
+/// lines.
 fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, String)> {
     let mut all: Vec<(usize, String)> = Vec::new();
     let mut is_code = false;
@@ -81,7 +83,7 @@ fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, St
     all
 }
 
-/// A list item without its mark.
+/// Returns a list item without its mark.
 fn strip_item(content: &str) -> &str {
     let digits = content.trim_start_matches(|c: char| c.is_ascii_digit());
     let numbered = (digits.len() < content.len()).then(|| digits.strip_prefix(". ")).flatten();
@@ -89,8 +91,8 @@ fn strip_item(content: &str) -> &str {
     bulleted.or(numbered).unwrap_or(content)
 }
 
-/// Splits after `.`, `!`, `?`, `:` or `;` before a blank. Text between backticks counts as one
-/// word.
+/// Splits a paragraph after `.`, `!`, `?`, `:` or `;` before a blank. Text between backticks counts
+/// as one word.
 fn split_sentences(paragraph: &str) -> Vec<String> {
     let mut sentences = vec![String::new()];
     let mut is_code = false;

@@ -26,11 +26,12 @@ pub struct Span<'a> {
 #[derive(Clone, Copy)]
 enum Mode {
     Code,
-    /// In a string literal that ends with a quote and this many `#`; `None`: escapes count.
+    /// Within a string literal that ends with a quote and this many `#`. `None` means that the
+    /// literal has escapes.
     Text(Option<usize>),
 }
 
-/// Splits `source` into spans. Block comments are not used in this repository and count as code.
+/// Splits `source` into spans. This repository has no block comments, so they count as code.
 #[must_use]
 pub fn spans(source: &str) -> Vec<Span<'_>> {
     let mut found = Vec::new();
@@ -62,7 +63,8 @@ fn scan_line<'a>(line: &'a str, number: usize, mut mode: Mode, found: &mut Vec<S
     mode
 }
 
-/// The length of the code before a comment, a literal or the end, what to skip, and what follows.
+/// Returns the length of the code before a comment, a literal or the end, how much to skip, and the
+/// next mode.
 fn scan_code(rest: &str) -> (Kind, usize, usize, Mode) {
     let bytes = rest.as_bytes();
     for at in 0..bytes.len() {
@@ -83,7 +85,7 @@ fn scan_code(rest: &str) -> (Kind, usize, usize, Mode) {
     (Kind::Code, rest.len(), 0, Mode::Code)
 }
 
-/// The length of a literal's text in this line, what to skip, and what follows.
+/// Returns the length of a literal's text in this line, how much to skip, and the next mode.
 fn scan_text(rest: &str, hashes: Option<usize>) -> (Kind, usize, usize, Mode) {
     let end = format!("\"{}", "#".repeat(hashes.unwrap_or(0)));
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! A server with its store, in either shape, for D5: with an admin client, access by SQL, and an
+//! A server with its store, in either shape, for D5. It has an admin client, access by SQL, and an
 //! audit at the end.
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use crate::config::BenchConfig;
 use crate::server::{BUYER_SECRET, NewSale, Server, StockRow};
 use crate::temp_dir::TempDir;
 
-/// How long our SQL waits for a lock of the server.
+/// How long our SQL waits for a lock that the server has.
 const SQL_WITHIN: Duration = Duration::from_secs(60);
 
 /// The kind of store.
@@ -27,7 +27,7 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// The store's name.
+    /// Returns the store's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
@@ -39,9 +39,9 @@ impl StoreKind {
 /// When the holds end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldExpiry {
-    /// All at one instant.
+    /// All holds end at one instant.
     AtOnce,
-    /// Each as long after the first one as it was sold after the first one.
+    /// The holds end with the same distances in time as they were sold.
     AsSold,
 }
 
@@ -77,7 +77,7 @@ impl StoreServer {
         Ok(Self { kind, _dir: dir })
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     pub fn addr(&self) -> SocketAddr {
         match &self.kind {
             Installation::SingleServer(server) => server.addr(),
@@ -85,7 +85,7 @@ impl StoreServer {
         }
     }
 
-    /// The secret that signs buyers' tokens.
+    /// Returns the secret that signs buyers' tokens.
     pub fn secret(&self) -> Result<Vec<u8>> {
         match &self.kind {
             Installation::SingleServer(_) => Ok(BUYER_SECRET.as_bytes().to_vec()),
@@ -110,13 +110,13 @@ impl StoreServer {
         self.operate("POST", &format!("/v1/admin/sales/{}/open", sale.id), "", 200).map(drop)
     }
 
-    /// The units of a sale's only item by place.
+    /// Returns how many units of a sale's only item are in each state.
     pub fn stock(&self, sale: &str) -> Result<StockRow> {
         StockRow::read(&self.operate("GET", &format!("/v1/admin/sales/{sale}/stock"), "", 200)?)
     }
 
-    /// Available units of a sale: those in its slots and in the pool. A unit on its way between
-    /// them is in neither.
+    /// Returns the available units of a sale: those in its slots and in the pool. A unit on its way
+    /// between them is not counted.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
         let slots =
@@ -129,8 +129,8 @@ impl StoreServer {
         Ok(at_hand + self.stock(sale)?.pool)
     }
 
-    /// Sets the end of the holds to the instant of `at`, which is called just before the write, as
-    /// an operator's extension would. Returns the instant.
+    /// Sets the end of the holds to the instant that `at` returns, as an operator's extension
+    /// would. Calls `at` just before the write. Returns the instant.
     pub fn expire_holds_from(
         &self,
         at: impl Fn() -> SystemTime,
@@ -147,7 +147,7 @@ impl StoreServer {
             HoldExpiry::AtOnce => from.to_string(),
             HoldExpiry::AsSold => format!("reserved_at - {first} + {from}"),
         };
-        // Other orders do not change.
+        // Other orders do not change, so only these are selected.
         self.sql(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by)
              SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {HELD_ITEMS}"
@@ -157,8 +157,8 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// Seconds from the end of the first hold to the end of the last one, and the longest delay of
-    /// a hold after its own end.
+    /// Returns the seconds from the end of the first hold to the end of the last one, and the
+    /// longest delay of a hold after its own end.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(
@@ -169,7 +169,8 @@ impl StoreServer {
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
-    /// Warms up PostgreSQL: its log reuses segments, and no checkpoint falls into the measurement.
+    /// Warms up PostgreSQL, so that its log reuses segments and no checkpoint falls into the
+    /// measurement.
     pub fn warm_up_log(&self) -> Result<()> {
         match self.kind {
             Installation::SingleServer(_) => Ok(()),
@@ -193,7 +194,7 @@ impl StoreServer {
     }
 
     /// Checks that this many holds expired with one event each, and that this many other orders
-    /// exist. Stops and audits the server.
+    /// exist. Stops the server and audits its store.
     pub fn close(self, holds: u64, others: u64) -> Result<()> {
         let row = self.stock("held")?;
         ensure!(

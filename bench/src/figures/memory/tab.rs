@@ -15,15 +15,15 @@ use crate::sockets;
 use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
-/// Far in the future, so that no entry is admitted.
+/// A time far in the future, so that no entry is admitted.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Growth by tabs that are opened one after the other and then idle, after the caches of bounded
-/// size are full.
+/// Measures the growth by tabs that are opened one after the other and then idle, after the caches
+/// of bounded size are full.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
-    // Few connections leave little memory that tabs could reuse.
+    // A few connections leave only a little memory that tabs could reuse.
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
     order(&mut sale_server, "warm", &sale_server::buyers("warm", warm), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;

@@ -1,5 +1,5 @@
-//! The memory of a waiting room entry, and how long many buyers take to join, to be drawn and to
-//! read their entries.
+//! Measures the memory of a waiting room entry, and how long it takes until many buyers have
+//! joined, were drawn, and have read their entries.
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -14,20 +14,20 @@ use crate::server::NewSale;
 use doorbuster_harness::generator::AnswerKind;
 
 const SALE: &str = "drawn";
-/// Far in the future, because the room is measured before the opening.
+/// A time far in the future, because the room is measured before the opening.
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 /// One in this many entries is read afterwards.
 const LOOKS_PART: u32 = 5;
 
-/// Growth by entries in the draw of a sale that opens later.
+/// Measures the growth by entries in the draw of a sale that opens later.
 pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
     sale_server.server().change(SALE, DOOR)?;
-    // The number is the same with `--quick`, because with fewer entries the memory of the
-    // connections would be most of the growth.
+    // The number is the same with `--quick`. With fewer entries, the memory of the connections
+    // would be most of the growth.
     let count = POSITIONS;
     let buyers = sale_server::buyers("visitor", count);
     let before = sale_server.server().process().resident_at_rest()?;

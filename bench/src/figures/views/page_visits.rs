@@ -1,4 +1,4 @@
-//! Visitors of a sale page: the requests of their browsers, and the times.
+//! Visitors of a sale page: the requests of their browsers, and when they are sent.
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
@@ -12,21 +12,21 @@ use doorbuster_harness::generator::{AnswerKind, Script};
 
 /// How long a visitor stays after the page has loaded, or after the opening.
 const STAYS: Duration = Duration::from_secs(30);
-/// A visitor who comes this shortly before the opening waits for it, and the page sets its clock
+/// A visitor who comes this shortly before the opening waits for it. The page then sets its clock
 /// with a request that no cache can answer.
 const NEAR_OPENING: Duration = Duration::from_secs(90);
-/// Time between two reads of the status, in milliseconds: after the opening, and while the sale is
+/// The time between two reads of the status, in milliseconds, at the opening and while the sale is
 /// open.
 const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
 const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
 const SEED: u64 = 0x00d0_04b5;
-/// Longest answer that contains a version.
+/// The size of the longest answer that contains a version, in bytes.
 const STATUS_MAX: usize = 4096;
 
 /// The next request of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NextRequest {
-    /// The status under a unique version, to set the clock.
+    /// The status under a unique version, so that the page can set its clock.
     Clock,
     /// The status under a URL that is not used before the opening.
     Opening,
@@ -43,18 +43,18 @@ struct Visitor {
     version: usize,
 }
 
-/// Page views, one after the other, with the open pages' requests between them.
+/// Page views, one after the other. The open pages send their requests between them.
 #[derive(Debug)]
 pub struct PageVisits {
     sale: String,
-    /// The requests of a view, in order; the status is the last.
+    /// The requests of a view, in order. The last one reads the status.
     load: Vec<Vec<u8>>,
     /// Index of the next request.
     at: usize,
     left: u32,
     opens: Instant,
     open_pages: BinaryHeap<Reverse<Visitor>>,
-    /// The versions from the server; the first is that of a page without one.
+    /// The versions from the server. The first entry is for a page that has no version yet.
     versions: Vec<String>,
     clocks: u64,
     looks: u64,
@@ -63,7 +63,7 @@ pub struct PageVisits {
 }
 
 impl PageVisits {
-    /// This many views of the sale's page, which refers to these assets.
+    /// Returns this many views of the sale's page, which refers to these assets.
     #[must_use]
     pub fn new(sale: &str, assets: &[String], views: u32) -> Self {
         let page = format!("/sale/{sale}");
@@ -88,7 +88,7 @@ impl PageVisits {
         self.opens = at;
     }
 
-    /// Requests of all views until their pages are loaded.
+    /// Returns the number of requests of all views until their pages are loaded.
     #[must_use]
     pub fn loads(&self) -> u64 {
         self.load.len() as u64 * u64::from(self.left)
@@ -100,19 +100,20 @@ impl PageVisits {
         self.left
     }
 
-    /// Requests that no cache can answer: one per visitor who came shortly before the opening.
+    /// Returns the number of requests that no cache can answer: one per visitor who came shortly
+    /// before the opening.
     #[must_use]
     pub fn clocks(&self) -> u64 {
         self.clocks
     }
 
-    /// Further reads of the status by visitors who stayed.
+    /// Returns the number of further reads of the status by visitors who stayed.
     #[must_use]
     pub fn looks(&self) -> u64 {
         self.looks
     }
 
-    /// Number of versions from the server.
+    /// Returns the number of versions from the server.
     #[must_use]
     pub fn versions(&self) -> usize {
         self.versions.len() - 1
@@ -143,7 +144,8 @@ impl PageVisits {
         }
     }
 
-    /// Schedules the page's next request. Long before the opening it is after the visitor's stay.
+    /// Schedules the page's next request. Long before the opening, this is after the end of the
+    /// visitor's stay, so there is none.
     fn stay(&mut self, now: Instant, leaves: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let (due, next) = match wait.is_zero() {
@@ -171,7 +173,7 @@ impl PageVisits {
         self.stay(now, visitor.leaves);
     }
 
-    /// Stores the version of an answer if it is a new one.
+    /// Stores the version of an answer if the version is new.
     fn remember_version(&mut self, answer: &[u8]) {
         let Ok(text) = std::str::from_utf8(answer) else { return };
         let named = text.split_once(r#""version":""#).and_then(|(_, rest)| rest.split_once('"'));
@@ -221,7 +223,7 @@ impl Script for PageVisits {
 mod tests {
     use super::*;
 
-    /// The paths of all requests, and how many of them set a clock.
+    /// Returns the paths of all requests, and how many of them set a clock.
     fn requested_paths(visits: &mut PageVisits) -> (Vec<String>, u64) {
         let (mut paths, mut out) = (Vec::new(), Vec::new());
         while visits.next(&mut out) {

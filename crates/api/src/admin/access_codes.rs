@@ -1,4 +1,4 @@
-//! Access codes of a sale: created in bulk and shown once.
+//! Access codes of a sale. The server creates many at once, and shows them once.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -42,7 +42,7 @@ pub struct CreatedCodes {
     pub codes: Vec<String>,
 }
 
-/// How many codes a sale has. The codes themselves are not stored.
+/// How many codes a sale has. The server stores only their hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"codes": 100, "uses": 100, "spent": 37})))]
 pub struct CodeCounts {

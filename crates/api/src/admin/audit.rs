@@ -10,10 +10,10 @@ use crate::value::Time;
 pub struct Finding {
     /// The invariant's name, such as `I2`.
     pub rule: String,
-    /// The sale, if the finding is about one.
+    /// The sale, if the finding is about a sale.
     #[schema(required = true)]
     pub sale: Option<String>,
-    /// The item, if the finding is about one.
+    /// The item, if the finding is about an item.
     #[schema(required = true)]
     pub item: Option<String>,
     /// The violation, with the numbers.
@@ -25,14 +25,14 @@ pub struct Finding {
 pub struct Notice {
     /// The kind of fault.
     pub kind: String,
-    /// The order, if the notice is about one.
+    /// The order, if the notice is about an order.
     #[schema(required = true)]
     pub order: Option<String>,
     /// What happened.
     pub detail: String,
 }
 
-/// The units of one item by place: `total = pool + in_slots + held + paid`.
+/// The units of one item by location: `total = pool + in_slots + held + paid`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditItem {
     /// The sale.
@@ -48,9 +48,9 @@ pub struct AuditItem {
     /// Units in slots; `null` for unlimited stock.
     #[schema(required = true)]
     pub in_slots: Option<u64>,
-    /// Units reserved and unpaid.
+    /// Units of unpaid orders.
     pub held: u64,
-    /// Units paid.
+    /// Units of paid orders.
     pub paid: u64,
 }
 
@@ -71,6 +71,6 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     /// Faults of other systems that the server handled.
     pub notices: Vec<Notice>,
-    /// The units of each item by place.
+    /// The units of each item by location.
     pub items: Vec<AuditItem>,
 }

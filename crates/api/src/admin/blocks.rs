@@ -117,7 +117,7 @@ impl NewBlock {
             let value = body.required("value", read::string);
             let expires_at = body.optional("expires_at", None, read::nullable(read::time));
             let reason = body.optional("reason", String::new(), read::title);
-            // `one_of` accepted the word, so it names a kind.
+            // The reader `one_of` accepts only names of kinds.
             let (kind, value) = (BlockKind::parse(kind?)?, value?.into_owned());
             Some(Self { kind, value, expires_at: expires_at?, reason: reason? })
         })

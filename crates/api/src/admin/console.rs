@@ -19,9 +19,9 @@ use crate::value::Time;
 pub struct FieldChange {
     /// A JSON pointer to the field.
     pub path: String,
-    /// The value before; `null`: there was none.
+    /// The value before the change; `null` if there was no value.
     pub from: Value,
-    /// The value after; `null`: there is none.
+    /// The value after the change; `null` if there is no value.
     pub to: Value,
 }
 
@@ -42,13 +42,13 @@ pub struct Action {
     pub by: String,
     /// The action, such as `sale.opened`.
     pub action: String,
-    /// What it changed, such as `sale:spring`.
+    /// The changed object, such as `sale:spring`.
     pub subject: String,
     /// The changed fields.
     pub changes: Vec<FieldChange>,
     /// The client's address, if the change was a request.
     pub address: Option<String>,
-    /// The id of the request, if the change was one.
+    /// The id of the request, if the change was a request.
     pub request_id: Option<String>,
 }
 
@@ -71,19 +71,19 @@ pub struct ActionList {
 pub struct Node {
     /// The node's number, new at each start.
     pub node: String,
-    /// Its roles.
+    /// The node's roles.
     pub roles: Vec<String>,
-    /// The version of the program; `null`: not known yet.
+    /// The version of the program; `null` if the node has not reported it yet.
     pub version: Option<String>,
-    /// When it started; `null`: not known yet.
+    /// When the node started; `null` if the node has not reported it yet.
     pub started_at: Option<Time>,
-    /// When its lease expires; `null` where one node has everything.
+    /// When the node's lease expires; `null` in shape `embedded`, which has no leases.
     pub lease_until: Option<Time>,
-    /// Whether it leads.
+    /// Whether the node is the leader.
     pub leader: bool,
-    /// The slots whose tickets it settles, at most 64 of them.
+    /// The slots whose tickets the node settles, at most 64.
     pub settles: Vec<String>,
-    /// Its open connections.
+    /// The node's open connections.
     pub connections: u64,
 }
 
@@ -94,18 +94,18 @@ pub struct StoreServer {
     pub kind: String,
     /// The version of the database.
     pub server_version: String,
-    /// Synchronous standbys that are connected; `null` where there can be none.
+    /// Connected synchronous standbys; `null` for a store without standbys.
     pub synchronous_standbys: Option<u32>,
-    /// The timeline of the database; `null` where there is none.
+    /// The timeline of the database; `null` for SQLite.
     pub timeline: Option<u64>,
 }
 
 /// A server that holds slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotServer {
-    /// Its address, or `memory`.
+    /// The server's address, or `memory`.
     pub server: String,
-    /// Whether it answers.
+    /// Whether the server answers.
     pub up: bool,
     /// `primary`, `replica`, or `memory`.
     pub role: String,
@@ -176,14 +176,14 @@ pub struct Series {
     pub from: Time,
     /// The end of the last step.
     pub to: Time,
-    /// One point for each step in which a node counted, oldest first.
+    /// One point for each step with requests or changes, oldest first.
     pub points: Vec<SeriesPoint>,
 }
 
 /// A refusal that a buyer got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BuyerRefusal {
-    /// When.
+    /// When the server refused the request.
     pub at: Time,
     /// The item.
     pub item: String,
@@ -202,7 +202,7 @@ pub struct BuyerStory {
     pub waitlist: Vec<WaitingOrder>,
     /// Recent refusals of purchases, newest first.
     pub refusals: Vec<BuyerRefusal>,
-    /// Whether no refusal can be missing.
+    /// `false` if a refusal may be missing.
     pub refusals_complete: bool,
     /// Whether an operator blocks the buyer.
     pub blocked: bool,
@@ -211,7 +211,7 @@ pub struct BuyerStory {
 /// A page of an item's waitlist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WaitlistList {
-    /// The entries, in their order.
+    /// The entries, in the order in which they are served.
     pub entries: Vec<WaitingOrder>,
     /// The cursor of the next page; `null` on the last page.
     pub next_cursor: Option<String>,
@@ -305,7 +305,7 @@ pub struct Session {
     pub key: SessionKey,
     /// What the key allows.
     pub role: Role,
-    /// When the session expires; `null` for a key.
+    /// When the session expires; `null` if the request has a key and no session.
     pub expires_at: Option<Time>,
 }
 

@@ -49,7 +49,7 @@ impl DeadKind {
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "dlv_7", "kind": "delivery", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "error": "it answered 500",
+    "id": "dlv_7", "kind": "delivery", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "error": "the endpoint answered 500",
     "tries": 20, "at": "2026-11-20T10:00:42.000Z", "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid"
 })))]
 pub struct DeadLetter {
@@ -71,7 +71,7 @@ pub struct DeadLetter {
     /// The event's id.
     #[schema(required = true)]
     pub event: Option<String>,
-    /// The event's type; `null` also when the event was deleted.
+    /// The event's type; also `null` if the event was deleted.
     #[serde(rename = "type")]
     #[schema(required = true)]
     pub what: Option<String>,
@@ -81,13 +81,13 @@ pub struct DeadLetter {
 /// `request`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "it answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
+    "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "the endpoint answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
     "endpoint": "end_8Qm2Zr0aT1kP", "event": "evt_0000000000000042_f2aa95665c", "type": "sale.opened",
     "message": {"id": "evt_0000000000000042_f2aa95665c", "type": "sale.opened", "timestamp": "2026-11-20T10:00:00.000Z", "data": {"sale": "spring"}},
     "refund": null, "request": null
 })))]
 pub struct DeadLetterDetail {
-    /// The dead letter as it is listed; its members are on the same level as the other three.
+    /// The dead letter as in the list. In JSON its members stand beside the members below.
     #[serde(flatten)]
     pub letter: DeadLetter,
     /// The event as it is sent to webhooks; a broker gets the same data in another envelope. `null`
@@ -151,7 +151,7 @@ impl Discard {
     }
 }
 
-/// The dead letters to resolve at once: those of one endpoint, or all.
+/// The dead letters to resolve at once: the dead letters of one endpoint, or all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSelection {
     /// Only events that this endpoint did not accept.
@@ -159,7 +159,8 @@ pub struct DeadLetterSelection {
     pub endpoint: Option<String>,
     /// `true` selects all dead letters; otherwise `endpoint` is required.
     pub all: bool,
-    /// The reason, for other operators. Required to discard, and refused otherwise.
+    /// The reason, for other operators. It is required to discard dead letters, and refused for a
+    /// retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -274,7 +275,7 @@ pub struct ManySeenTo {
 pub struct SeenTo {
     /// The dead letter's id.
     pub id: String,
-    /// `pending`: it is being retried. `discarded`: it was discarded.
+    /// `pending`: the server retries the dead letter. `discarded`: an operator discarded it.
     pub state: SeenToState,
 }
 
@@ -282,8 +283,8 @@ pub struct SeenTo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SeenToState {
-    /// It is retried.
+    /// The server retries the dead letter.
     Pending,
-    /// It was discarded.
+    /// An operator discarded the dead letter.
     Discarded,
 }

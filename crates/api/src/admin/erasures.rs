@@ -14,7 +14,7 @@ pub struct NewErasure {
     /// The buyer's id.
     #[schema(schema_with = crate::admin::schema::name)]
     pub buyer: String,
-    /// Whether to only count; `false` by default.
+    /// Whether to count the rows without a change; `false` by default.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false, default = false)]
     pub dry_run: bool,
@@ -34,7 +34,7 @@ impl NewErasure {
     }
 }
 
-/// Why a row of the buyer is kept for now.
+/// Why a row of the buyer cannot be erased yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldBackReason {
@@ -64,7 +64,7 @@ impl HeldBackReason {
     }
 }
 
-/// The rows of one sale that are kept for now.
+/// The rows of one sale that cannot be erased yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeldBack {
     /// The sale.
@@ -84,24 +84,25 @@ pub struct HeldBack {
     "held_back": [{"sale": "autumn", "reason": "not_closed", "orders": 1, "other": 0}], "blocked": false
 })))]
 pub struct Erasure {
-    /// The name that replaces the buyer's id; the same each time.
+    /// The name that replaces the buyer's id; always the same for one buyer.
     pub erased_as: String,
     /// Whether the rows were only counted.
     pub dry_run: bool,
     /// Orders in which the name was replaced, or would be replaced.
     pub orders: u64,
-    /// Other rows: waiting room and waitlist entries, spent codes, slots' records, refused tickets.
+    /// Other rows: waiting room and waitlist entries, spent codes, updates for slots, refused
+    /// tickets.
     pub other: u64,
-    /// The rows that are kept for now. If this is empty, no row names the buyer, except for a block
-    /// if `blocked` is true.
+    /// The rows that cannot be erased yet. If the list is empty, no row names the buyer, except for
+    /// a block if `blocked` is true.
     pub held_back: Vec<HeldBack>,
     /// Whether a block names the buyer. The block stays until it ends or is deleted.
     pub blocked: bool,
 }
 
 impl Erasure {
-    /// Whether no row is kept for now. A block does not count, because an operator decides when it
-    /// ends.
+    /// Whether every row could be erased. A block does not count, because an operator decides when
+    /// it ends.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.held_back.is_empty()

@@ -94,9 +94,9 @@ pub struct ReconciledItem {
     /// Units in slots; `null` for unlimited stock.
     #[schema(required = true)]
     pub in_slots: Option<u64>,
-    /// Units reserved and unpaid.
+    /// Units of unpaid orders.
     pub held: u64,
-    /// Units paid.
+    /// Units of paid orders.
     pub paid: u64,
     /// Units of orders that were cancelled, expired or refunded.
     pub ended: u64,
@@ -104,7 +104,7 @@ pub struct ReconciledItem {
     pub price: Money,
     /// The price of the paid units, which `standing` must equal.
     pub due: Money,
-    /// The money for its orders, by currency.
+    /// The money for the item's orders, by currency.
     pub money: Vec<MoneySums>,
 }
 
@@ -115,10 +115,10 @@ pub struct Difference {
     /// `paid_twice`, `refund_missing`, `refund_unfounded`, `refund_amount`, `refunded_twice`,
     /// `refund_failed` or `reversed`.
     pub kind: String,
-    /// The sale, if the difference is about one.
+    /// The sale, if the difference is about a sale.
     #[schema(required = true)]
     pub sale: Option<String>,
-    /// The item, if the difference is about one.
+    /// The item, if the difference is about an item.
     #[schema(required = true)]
     pub item: Option<String>,
     /// The order, as its payment names it.
@@ -127,7 +127,7 @@ pub struct Difference {
     /// The payment.
     #[schema(required = true)]
     pub payment: Option<String>,
-    /// The numbers.
+    /// The numbers that differ.
     pub detail: String,
 }
 
@@ -141,8 +141,8 @@ pub struct Difference {
     "elsewhere": [], "differences": [], "next_cursor": null
 })))]
 pub struct Reconciliation {
-    /// Whether there is no difference. `false` on a continued report, because earlier pages had
-    /// some.
+    /// Whether units and money match. A continued report has `false`, because earlier pages had
+    /// differences.
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,

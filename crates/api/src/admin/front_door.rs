@@ -26,7 +26,7 @@ pub struct FrontDoor {
     pub pow_effort: PowEffort,
     /// Whether only members may buy.
     pub members_only: bool,
-    /// Lowest level that may buy.
+    /// Lowest level of a buyer who may buy.
     pub min_level: u8,
     /// Whether access codes are required.
     pub access_codes: RequirementMode,
@@ -42,7 +42,7 @@ pub struct FrontDoor {
 pub struct PowEffort(pub u32);
 
 impl PowEffort {
-    /// The effort of a sale that names none.
+    /// The effort of a sale that sets no effort.
     pub const DEFAULT: Self = Self(POW_EFFORT_DEFAULT);
 }
 
@@ -56,15 +56,15 @@ impl Default for PowEffort {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Limits {
-    /// For one buyer.
+    /// The limit for one buyer.
     #[serde(skip_serializing_if = "LimitSetting::is_default")]
     #[schema(value_type = Option<Limit>)]
     pub buyer: LimitSetting,
-    /// For one address.
+    /// The limit for one address.
     #[serde(skip_serializing_if = "LimitSetting::is_default")]
     #[schema(value_type = Option<Limit>)]
     pub ip: LimitSetting,
-    /// For all requests to this sale together.
+    /// The limit for all requests to this sale together.
     #[serde(skip_serializing_if = "LimitSetting::is_default")]
     #[schema(value_type = Option<Limit>)]
     pub interface: LimitSetting,
@@ -73,16 +73,16 @@ pub struct Limits {
 /// The setting of one limit: absent, `null`, or an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitSetting {
-    /// Absent: the program's default.
+    /// An absent setting: the program's default applies.
     #[default]
     Default,
-    /// `null`: no limit.
+    /// `null`: there is no limit.
     None,
-    /// This limit.
+    /// An object: this limit applies.
     Some(Limit),
 }
 
-/// A burst, and a rate a minute after it.
+/// The number of requests at once, and the number per minute after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limit {
     /// Most requests at once.
@@ -110,7 +110,8 @@ impl FrontDoor {
         },
     };
 
-    /// Parses a stored door. `None` if a later version wrote it with values unknown here.
+    /// Parses a stored door. `None` if a later version wrote values that this version does not
+    /// know.
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
@@ -176,7 +177,8 @@ pub struct FrontDoorPatch {
     limits: Change<LimitsPatch>,
 }
 
-/// Changes to limits. Here `null` does not restore the default: it means no limit.
+/// Changes to limits. In this patch `null` does not restore a default. It means that there is no
+/// limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: Change<LimitPatch>,

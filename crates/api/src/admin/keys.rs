@@ -13,16 +13,16 @@ use crate::value::Time;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Reads everything.
+    /// May read all operators' data.
     Viewer,
-    /// Also runs sales, stock and orders.
+    /// May also change sales, stock and orders.
     Operator,
-    /// Also creates and deletes keys.
+    /// May also create and delete keys.
     Admin,
 }
 
 impl Role {
-    /// Every role, the weakest first.
+    /// Every role, from the weakest to the strongest.
     pub const ALL: [Role; 3] = [Self::Viewer, Self::Operator, Self::Admin];
 
     /// The role's name in JSON.
@@ -63,7 +63,7 @@ impl NewKey {
         body::object(bytes, &["name", "role"], |body| {
             let name = body.required("name", read::title);
             let role = body.required("role", read::one_of(&["viewer", "operator", "admin"]));
-            // `one_of` accepted the word, so it names a role.
+            // The reader `one_of` accepts only names of roles.
             Some(Self { name: name?, role: Role::parse(role?)? })
         })
     }
@@ -84,7 +84,7 @@ pub struct CreatedKey {
     pub name: String,
     /// The key's role.
     pub role: Role,
-    /// When it was created.
+    /// When the key was created.
     pub created_at: Time,
 }
 
@@ -97,7 +97,7 @@ pub struct Key {
     pub name: String,
     /// The key's role.
     pub role: Role,
-    /// When it was created.
+    /// When the key was created.
     pub created_at: Time,
 }
 

@@ -27,13 +27,13 @@ pub struct NewSale {
     /// The title on the page.
     #[schema(schema_with = super::schema::title)]
     pub title: String,
-    /// When it opens.
+    /// When the sale opens.
     #[schema(default = json!(null))]
     pub starts_at: Option<Time>,
-    /// When it closes; after `starts_at`.
+    /// When the sale closes; after `starts_at`.
     #[schema(default = json!(null))]
     pub ends_at: Option<Time>,
-    /// The items; each id occurs once.
+    /// The items; their ids differ.
     #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<NewItem>,
     /// What the sale requires of its buyers.
@@ -62,13 +62,13 @@ pub struct NewItem {
     /// How long reserved units are held for payment, in seconds.
     #[schema(minimum = 1, maximum = 86_400, default = 900, required = false)]
     pub hold_secs: u32,
-    /// A longer text.
+    /// The description of the item.
     #[schema(schema_with = super::schema::description, required = false)]
     pub description: String,
     /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: Option<String>,
-    /// The price elsewhere, for comparison.
+    /// A price for comparison, such as the usual price.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: Option<Money>,
 }

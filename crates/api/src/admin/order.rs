@@ -20,7 +20,7 @@ use crate::order::{HistoryEntry, Order, QueuedOrder, RefusedOrder, WaitingOrder}
     "payments": []
 })))]
 pub struct OrderDetail {
-    /// The order; its members are on the same level as the other two.
+    /// The order. In JSON its members stand beside the members below.
     #[serde(flatten)]
     pub order: Order,
     /// The steps so far, oldest first.
@@ -29,8 +29,9 @@ pub struct OrderDetail {
     pub payments: Vec<Payment>,
 }
 
-/// What an order's id refers to now, for operators; `state` says which. A request that is queued at
-/// another node is not found, because its id cannot be verified without its buyer.
+/// What an order's id refers to, as operators see it; `state` says which form it has. A request
+/// that is queued at another node is not found, because its id cannot be verified without its
+/// buyer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {

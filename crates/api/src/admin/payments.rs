@@ -16,9 +16,9 @@ use crate::value::{Money, Time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentState {
-    /// It pays for its order.
+    /// The payment pays for its order.
     Captured,
-    /// Its money goes back or went back; its refund has the progress.
+    /// The payment is being refunded or was refunded; its refund has the progress.
     Refunded,
     /// The attempt to pay failed.
     Failed,
@@ -52,9 +52,9 @@ pub struct Payment {
     pub amount: Money,
     /// The payment's state.
     pub state: PaymentState,
-    /// The provider that reported it.
+    /// The provider that sent the report.
     pub provider: String,
-    /// When the provider first reported it.
+    /// When the provider first reported the payment.
     pub at: Time,
 }
 
@@ -72,11 +72,11 @@ pub struct PaymentList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundState {
-    /// The provider was not asked yet, or has not reported that the money arrived.
+    /// The server has not asked the provider yet, or the money has not arrived.
     Pending,
     /// The provider reported that the money arrived.
     Settled,
-    /// The provider refused it, or the tries are used up: an operator must act.
+    /// The provider refused the refund, or all attempts failed: an operator must act.
     Failed,
 }
 
@@ -92,7 +92,7 @@ impl RefundState {
     }
 }
 
-/// Why money goes back.
+/// Why a payment is refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundCause {
@@ -126,9 +126,9 @@ impl RefundCause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReversalKind {
-    /// A person refunded it at the provider's console.
+    /// A person refunded the payment at the provider's console.
     Returned,
-    /// The buyer's bank took it back or is about to.
+    /// The buyer's bank took the money back, or a dispute is open.
     Disputed,
 }
 
@@ -148,15 +148,15 @@ pub struct Reversal {
     pub amount: Money,
     /// `returned`: refunded at the provider's console; `disputed`: taken back by the buyer's bank.
     pub kind: ReversalKind,
-    /// The provider's id of the dispute, or `null`. A payment may have several.
+    /// The provider's id of the dispute, or `null`. A payment may have several disputes.
     pub dispute: Option<String>,
-    /// `false`: the reversal was cancelled, and the money is there.
+    /// `false`: the reversal was cancelled, and the shop has the money.
     pub stands: bool,
-    /// The provider that reported it.
+    /// The provider that sent the report.
     pub provider: String,
 }
 
-/// A refund: one whole payment that goes back.
+/// A refund of one whole payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "refund": "ref_5d41402abc4b2a76b9719d911017c592", "payment": "pay_1",
@@ -167,7 +167,7 @@ pub struct Reversal {
 pub struct Refund {
     /// The refund's id. The server sends it to the provider as the idempotency key.
     pub refund: String,
-    /// The payment that goes back.
+    /// The refunded payment.
     pub payment: String,
     /// The order that the payment names.
     pub order: String,
@@ -230,9 +230,9 @@ impl Reason {
 /// The new end of an order's payment window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayByChange {
-    /// This many seconds after its present `pay_by`.
+    /// This number of seconds after the order's present `pay_by`.
     Secs(u32),
-    /// This time.
+    /// A new `pay_by`.
     Time(Time),
 }
 

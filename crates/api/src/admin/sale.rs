@@ -24,10 +24,10 @@ pub struct AdminSale {
     pub title: String,
     /// The sale's phase.
     pub phase: Phase,
-    /// When it opens, if the time is set.
+    /// When the sale opens, if the time is set.
     #[schema(required = true)]
     pub starts_at: Option<Time>,
-    /// When it closes, if the time is set.
+    /// When the sale closes, if the time is set.
     #[schema(required = true)]
     pub ends_at: Option<Time>,
     /// The items on sale.
@@ -53,12 +53,12 @@ pub struct AdminItem {
     /// How long reserved units are held for payment, in seconds.
     #[schema(minimum = 1)]
     pub hold_secs: u32,
-    /// A longer text, possibly empty.
+    /// The description of the item, possibly empty.
     pub description: String,
     /// URL of a picture.
     #[schema(required = true)]
     pub image: Option<String>,
-    /// The price elsewhere, for comparison.
+    /// A price for comparison, such as the usual price.
     #[schema(required = true)]
     pub list_price: Option<Money>,
 }

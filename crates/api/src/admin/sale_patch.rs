@@ -25,16 +25,16 @@ pub struct SalePatch {
     /// The title on the page.
     #[schema(schema_with = super::schema::title, required = false)]
     pub title: Option<String>,
-    /// When it opens.
+    /// When the sale opens.
     #[schema(value_type = Option<Time>, required = false)]
     pub starts_at: Change<Time>,
-    /// When it closes; after `starts_at`.
+    /// When the sale closes; after `starts_at`.
     #[schema(value_type = Option<Time>, required = false)]
     pub ends_at: Change<Time>,
     /// Changes to items, identified by their ids. Other items do not change.
     #[schema(min_items = 1, max_items = 100, required = false)]
     pub items: Vec<ItemPatch>,
-    /// The requirements, merged member by member; `null` turns everything off.
+    /// The front door, merged member by member; `null` turns every check off.
     #[schema(schema_with = super::schema::front_door_patch, required = false)]
     pub front_door: Change<FrontDoorPatch>,
 }
@@ -49,23 +49,24 @@ pub struct ItemPatch {
     /// The title on the page.
     #[schema(schema_with = super::schema::title, required = false)]
     pub title: Option<String>,
-    /// A longer text; `null` makes it empty.
+    /// The description of the item; `null` makes it empty.
     #[schema(schema_with = super::schema::nullable_description, required = false)]
     pub description: Option<String>,
     /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: Change<String>,
-    /// Price of one unit; before the sale opens.
+    /// Price of one unit; may change before the sale opens.
     #[schema(schema_with = super::schema::price, required = false)]
     pub price: Option<Money>,
-    /// The price elsewhere, for comparison; before the sale opens.
+    /// A price for comparison; may change before the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: Change<Money>,
-    /// Most units that one buyer may have; before the sale opens; `null` is the default, 1.
+    /// Most units that one buyer may have; may change before the sale opens; `null` is the default,
+    /// 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
     pub limit_per_buyer: Option<u32>,
-    /// How long reserved units are held for payment, in seconds; before the sale opens; `null` is
-    /// the default, 900.
+    /// How long reserved units are held for payment, in seconds; may change before the sale opens;
+    /// `null` is the default, 900.
     #[schema(minimum = 1, maximum = 86_400, required = false)]
     pub hold_secs: Option<u32>,
     /// Must equal the present stock, because only an adjustment changes the stock.

@@ -1,4 +1,4 @@
-//! Schemas of members of operators' requests, where a Rust type does not express all rules.
+//! Schemas of members of operators' requests whose rules a Rust type cannot express.
 
 use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, SchemaType};
 use utoipa::openapi::{ObjectBuilder, Schema, Type};
@@ -147,7 +147,9 @@ fn front_door_object(is_patch: bool) -> ObjectBuilder {
             object.property(name, limit())
         })
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-        .description(Some("The rate limits; absent: the default, `null`: no limit."));
+        .description(Some(
+            "The rate limits. An absent limit has its default, and `null` means no limit.",
+        ));
     let level =
         ObjectBuilder::new().schema_type(kind(Type::Integer)).minimum(Some(0)).maximum(Some(255));
     let effort = ObjectBuilder::new()

@@ -15,19 +15,19 @@ use crate::problem::Problem;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Choose {
-    /// By the buyer's id.
+    /// The hash of the buyer's id chooses the partition.
     #[default]
     Buyer,
-    /// At random.
+    /// The partition is chosen at random.
     Random,
-    /// In turn.
+    /// The partitions are chosen in turn.
     RoundRobin,
 }
 
 impl Choose {
     const WORDS: &'static [&'static str] = &["buyer", "random", "round_robin"];
 
-    /// The choice of this name.
+    /// The choice with this name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         match word {
@@ -42,7 +42,7 @@ impl Choose {
 /// The number of partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partitions {
-    /// This many, 1 to 64.
+    /// A fixed number of partitions, 1 to 64.
     Count(u32),
     /// The server chooses the number and raises it when one partition is the bottleneck.
     Auto,
@@ -112,7 +112,7 @@ fn partitions(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Part
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]
 pub struct Spread {
-    /// The number of slots that share the stock, where all nodes share the slots.
+    /// The number of slots that share the stock. It applies only in shape `cluster`.
     #[schema(schema_with = partitions_schema)]
     pub partitions: Partitions,
     /// How a request's partition is chosen.

@@ -21,21 +21,21 @@ pub struct Stats {
     pub sale: String,
     /// The server's time of these statistics.
     pub server_time: Time,
-    /// Length in seconds of the window for rates and latencies.
+    /// Length of the window for rates and latencies, in seconds.
     pub window_secs: u32,
     /// Rates in the window.
     pub per_second: Rates,
-    /// Time from request to response, of purchases.
+    /// Time from request to response of purchases.
     pub latency_ms: Latency,
     /// Purchase requests since the process started.
     pub requests: u64,
-    /// Answered `201`.
+    /// Purchases that were answered `201`.
     pub reserved: u64,
-    /// Answered `202`.
+    /// Purchases that were answered `202`.
     pub queued: u64,
-    /// Answered with an order that already existed.
+    /// Purchases that were answered with an order that already existed.
     pub replayed: u64,
-    /// Refused, by code.
+    /// Refused purchases, by code.
     pub refusals: BTreeMap<String, u64>,
     /// Requests that exceeded a rate limit, by endpoint and scope, without zeros.
     pub rate_limited: BTreeMap<String, BTreeMap<String, u64>>,
@@ -48,9 +48,9 @@ pub struct Stats {
 pub struct Rates {
     /// Purchase requests.
     pub requests: f64,
-    /// Of these, reserved.
+    /// Purchases that reserved units.
     pub reserved: f64,
-    /// Of these, refused.
+    /// Refused purchases.
     pub refused: f64,
 }
 

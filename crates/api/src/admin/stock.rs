@@ -1,4 +1,4 @@
-//! The units of a sale by place, and adjustments of the stock.
+//! The units of a sale by location, and adjustments of the stock.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -38,8 +38,8 @@ impl Adjustment {
     }
 }
 
-/// The units of one item by place: `total = pool + in_slots + held + paid`, at every instant. Kept
-/// units are in the pool.
+/// The units of one item by location: `total = pool + in_slots + held + paid`, at every instant.
+/// Kept units are in the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"item": "phone", "total": 100, "pool": 40, "in_slots": 20, "held": 30, "paid": 10, "kept": 0, "waiting": 0})))]
 pub struct StockRow {
@@ -54,9 +54,9 @@ pub struct StockRow {
     /// Units in slots, and units of tickets that are not settled; `null` for unlimited stock.
     #[schema(required = true)]
     pub in_slots: Option<u64>,
-    /// Units reserved and unpaid.
+    /// Units of unpaid orders.
     pub held: u64,
-    /// Units paid.
+    /// Units of paid orders.
     pub paid: u64,
     /// Units of the pool that are kept for the waitlist. While the sale is open, they become orders
     /// at once.
@@ -80,9 +80,9 @@ pub struct StockList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Counter {
-    /// The first.
+    /// The first counter.
     A,
-    /// The second.
+    /// The second counter.
     B,
 }
 
@@ -90,13 +90,13 @@ pub enum Counter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Available {
-    /// A slot with one counter.
+    /// The units of a slot with one counter.
     One(u64),
-    /// A slot with two counters.
+    /// The units of a slot with two counters.
     Two {
-        /// Units in the first.
+        /// Units in the first counter.
         a: u64,
-        /// Units in the second.
+        /// Units in the second counter.
         b: u64,
     },
 }
@@ -110,7 +110,7 @@ pub enum Available {
 pub struct SlotRow {
     /// The slot's name.
     pub slot: String,
-    /// The item that it sells.
+    /// The item that the slot sells.
     pub item: String,
     /// The number of the partition.
     pub partition: u32,
@@ -118,18 +118,19 @@ pub struct SlotRow {
     pub epoch: u64,
     /// Units given to the slot under its present grant.
     pub granted: u64,
-    /// Units of these that became orders.
+    /// Units that became orders under the present grant.
     pub settled: u64,
     /// Whether the grant is open.
     pub open: bool,
-    /// Whether the slot is no longer in the item's spread. It is drained and disappears.
+    /// Whether the slot is no longer in the item's spread. The server drains the slot and removes
+    /// it.
     #[serde(default)]
     #[schema(required = true)]
     pub leaving: bool,
     /// The active counter; `null` for a slot with one counter.
     #[schema(required = true)]
     pub active: Option<Counter>,
-    /// Units that it still has; `null` while the slot does not answer.
+    /// Units that the slot still has; `null` while the slot does not answer.
     #[schema(required = true)]
     pub available: Option<Available>,
     /// Number of refills under the present grant.

@@ -44,7 +44,7 @@ fn address() -> Schema {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointKind {
-    /// It takes signed messages over HTTP.
+    /// A receiver of signed messages over HTTP.
     Webhook,
     /// A broker, which receives the same events as `CloudEvents`.
     Broker,
@@ -58,7 +58,7 @@ pub struct NewWebhookEndpoint {
     /// The endpoint's URL.
     #[schema(schema_with = address)]
     pub url: String,
-    /// The event types that it receives.
+    /// The event types that the endpoint receives.
     #[schema(schema_with = types)]
     pub types: Vec<String>,
     /// Whether the endpoint receives events.
@@ -116,7 +116,7 @@ pub struct WebhookEndpointPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = types, required = false)]
     pub types: Option<Vec<String>>,
-    /// Whether it receives events. An endpoint that is enabled again gets the missed events.
+    /// Whether the endpoint receives events. When it is enabled again, it gets the missed events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub enabled: Option<bool>,
@@ -142,7 +142,7 @@ impl WebhookEndpointPatch {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"overlap_secs": 86_400})))]
 pub struct SecretRotation {
-    /// How many seconds the earlier secrets still sign as well.
+    /// How many seconds the earlier secrets also sign messages.
     #[schema(required = false, minimum = 0, maximum = 604_800, default = 86_400)]
     pub overlap_secs: u32,
 }
@@ -190,11 +190,11 @@ pub struct CreatedWebhookEndpoint {
     pub secret: Option<String>,
     /// The endpoint's URL.
     pub url: String,
-    /// The event types that it receives.
+    /// The event types that the endpoint receives.
     pub types: Vec<String>,
-    /// Whether it receives events.
+    /// Whether the endpoint receives events.
     pub enabled: bool,
-    /// When it was added. It receives later events.
+    /// When the endpoint was added. It receives later events.
     pub created_at: Time,
 }
 
@@ -212,19 +212,19 @@ pub struct WebhookEndpoint {
     pub kind: EndpointKind,
     /// The endpoint's URL; a broker's password is shown as `***`.
     pub url: String,
-    /// The event types that it receives.
+    /// The event types that the endpoint receives.
     pub types: Vec<String>,
-    /// Whether it receives events.
+    /// Whether the endpoint receives events.
     pub enabled: bool,
-    /// When it was added.
+    /// When the endpoint was added.
     pub created_at: Time,
     /// The secrets that sign, newest first.
     pub secrets: Vec<LiveSecret>,
-    /// Events that were not sent to it yet, of all types.
+    /// Events of all types that were not sent to the endpoint yet.
     pub waiting: u64,
-    /// Events that it did not accept and that are retried.
+    /// Events that the endpoint did not accept and that are retried.
     pub failing: u64,
-    /// Its unresolved dead letters.
+    /// The endpoint's unresolved dead letters.
     pub dead: u64,
     /// The time of the oldest undelivered event, or of its failure or redelivery.
     #[schema(required = true)]
@@ -234,7 +234,7 @@ pub struct WebhookEndpoint {
 /// A secret's validity, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LiveSecret {
-    /// The time until which it signs; `null`: until it is replaced.
+    /// The time until which the secret signs; `null` if no end is set.
     #[schema(required = true)]
     pub signs_until: Option<Time>,
 }
@@ -250,11 +250,11 @@ pub struct WebhookEndpointList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// It is retried.
+    /// The server retries the delivery.
     Pending,
     /// All attempts failed.
     Dead,
-    /// An operator discarded it.
+    /// An operator discarded the delivery.
     Discarded,
 }
 
@@ -279,11 +279,11 @@ impl DeliveryState {
     }
 }
 
-/// An event that an endpoint did not accept at the first attempt; others are not recorded.
+/// An event that an endpoint did not accept at the first attempt. Others are not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",
-    "state": "pending", "tries": 3, "next_try_at": "2026-11-20T10:00:46.000Z", "error": "it answered 503", "reason": null,
+    "state": "pending", "tries": 3, "next_try_at": "2026-11-20T10:00:46.000Z", "error": "the endpoint answered 503", "reason": null,
     "since": "2026-11-20T10:00:42.000Z", "dead_letter": null
 })))]
 pub struct Delivery {
@@ -305,10 +305,10 @@ pub struct Delivery {
     /// The last error.
     #[schema(required = true)]
     pub error: Option<String>,
-    /// The reason that an operator gave for discarding it.
+    /// The reason for which an operator discarded the delivery.
     #[schema(required = true)]
     pub reason: Option<String>,
-    /// When it entered this state.
+    /// When the delivery entered this state.
     pub since: Time,
     /// The dead letter of this delivery.
     #[schema(required = true)]

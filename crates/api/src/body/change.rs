@@ -3,17 +3,17 @@
 /// The change of one member that may also be cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
-    /// Absent: the member stays.
+    /// The member is absent and stays.
     #[default]
     Keep,
-    /// `null`: the member is cleared.
+    /// The member is `null` and is cleared.
     Clear,
-    /// A value: the member is replaced.
+    /// The member has a value, which replaces the old value.
     Set(T),
 }
 
 impl<T> Change<T> {
-    /// The value after the change, from the value `before` it.
+    /// Returns the value after the change, from the value `before`.
     pub fn apply(self, before: Option<T>) -> Option<T> {
         match self {
             Self::Keep => before,
@@ -22,7 +22,7 @@ impl<T> Change<T> {
         }
     }
 
-    /// The new value, or `cleared` for `null`; `None` if the member stays.
+    /// Returns the new value, or `cleared` if the member is `null`, or `None` if the member stays.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,

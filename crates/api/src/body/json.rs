@@ -38,7 +38,7 @@ impl JsonKind {
         self == Self::Object
     }
 
-    /// The kind with its article, for a fault's detail.
+    /// The kind with its article, such as "a list", for a fault's detail.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Object => "an object",
@@ -51,7 +51,7 @@ impl JsonKind {
     }
 }
 
-/// Members of an object in the order written, with duplicates. `None` when a name contains an
+/// The members of an object in their written order, with duplicates. `None` when a name contains an
 /// unpaired surrogate.
 pub(super) fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     serde_json::from_str::<Members<'_>>(raw.get()).ok().map(|members| members.0)

@@ -35,8 +35,8 @@ impl Faults {
     }
 }
 
-/// An object whose members are read one by one. A reader that returns `None` has added a fault;
-/// reading continues, so that all faults are found.
+/// An object whose members are read one by one. If a reader returns `None`, it has added a fault.
+/// Reading continues, so that all faults are found.
 pub(crate) struct Object<'a, 'f> {
     pointer: String,
     members: Vec<(&'static str, &'a RawValue)>,

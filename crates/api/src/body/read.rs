@@ -1,4 +1,5 @@
-//! Readers of single values. On a fault each adds a description and returns `None`.
+//! Readers of single values. If a value has a fault, its reader adds a description and returns
+//! `None`.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -153,8 +154,8 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
     None
 }
 
-/// URL of a picture: `https`, or a reference without a scheme; visible ASCII only. The pages' policy
-/// does not load pictures by plain HTTP.
+/// URL of a picture: `https`, or a reference without a scheme; visible ASCII only. The pages'
+/// policy does not load pictures by plain HTTP.
 pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     let absolute = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
@@ -169,7 +170,7 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     None
 }
 
-/// Schemes of endpoints' URLs: those of webhooks and of brokers.
+/// Schemes of endpoints' URLs, for webhooks and for brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
 /// URL of an endpoint: visible ASCII, with a host. The server decides whether it may be used.
@@ -266,7 +267,7 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
         return Some(Stock::UNLIMITED);
     }
     match text.parse().ok().filter(|units| *units <= STOCK_MAX) {
-        // `parse` accepts a plus sign, but JSON numbers have none.
+        // JSON numbers have no plus sign, but `parse` would accept it.
         Some(units) => Some(Stock::Counted(units)),
         None => {
             faults.add(

@@ -77,7 +77,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders",
         id: "list_orders",
         summary: "List the buyer's own orders",
-        description: "Newest first, without queued and refused requests.",
+        description: "Lists the newest orders first, without queued and refused requests.",
         params: &[Param::State, Param::Cursor, Param::Limit],
         responses: &[ok::<OrderList>("A page of orders.")],
         ..BUYER_ENDPOINT
@@ -87,7 +87,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "get_order",
         auth: Auth::BuyerOrOperator,
         summary: "Read an order, a waitlist entry, or the verdict on a queued request",
-        description: "The buyer's own; an operator may read anyone's, once it is decided. Another buyer's order is \
+        description: "A buyer may read only the buyer's own orders. An operator may read every decided order. Another buyer's order is \
             not found.",
         responses: &[ok::<AnyOrder>("What the id refers to now.")],
         ..BUYER_ENDPOINT
@@ -97,7 +97,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}/cancel",
         id: "cancel_order",
         summary: "Cancel an unpaid order",
-        description: "Its units go back on sale. An order that is already cancelled is returned unchanged.",
+        description: "The order's units go back on sale. An order that is already cancelled is returned unchanged.",
         responses: &[ok::<Order>("The order, cancelled.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT
@@ -107,9 +107,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/session",
         id: "keep_buyer",
         summary: "Keep the buyer's token in a cookie",
-        description: "For the pages: the cookie holds the token of `Authorization` until it \
+        description: "The pages use this cookie. It holds the token of `Authorization` until it \
             expires. It is `HttpOnly` and `SameSite=Lax`, and `Secure` behind TLS. With it, a \
-            request without `Authorization` is this buyer's. Every request but GET then needs the \
+            request without `Authorization` is this buyer's. Every request except GET then needs the \
             header `X-Doorbuster-Page: 1`, else the response is 401.",
         responses: &[SuccessResponse::new(204, Content::None, "The cookie is set.")],
         ..BUYER_ENDPOINT
@@ -118,7 +118,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/session",
         id: "get_buyer_session",
         summary: "Read who the buyer is",
-        description: "By the cookie or by `Authorization`.",
+        description: "The cookie or `Authorization` identifies the buyer.",
         responses: &[ok::<BuyerSession>("The buyer.")],
         ..BUYER_ENDPOINT
     },
@@ -151,7 +151,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "get_sale",
         auth: Auth::Public,
         summary: "Read a sale and its items",
-        description: "Texts, prices, limits and times; cacheable for a minute.",
+        description: "Returns texts, prices, limits and times. Caches may keep the answer for a minute.",
         params: &[Param::IfNoneMatch],
         responses: &[
             ok::<Sale>("The sale.").headers(&[ResponseHeader::ETag, ResponseHeader::CacheControl]),
@@ -164,7 +164,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "get_status",
         auth: Auth::Public,
         summary: "Read a sale's status: its phase and each item's remaining units",
-        description: "Cacheable for a second.",
+        description: "Caches may keep the answer for a second.",
         params: &[Param::IfNoneMatch],
         responses: &[
             ok::<Status>("The status.")
@@ -194,7 +194,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/ws",
         id: "open_websocket",
         summary: "Follow the same events over a WebSocket",
-        description: "Subprotocol `doorbuster.v1`. A browser cannot set `Authorization` here, so \
+        description: "The subprotocol is `doorbuster.v1`. A browser cannot set `Authorization` here, so \
             it offers its token as a second subprotocol, `bearer.<JWT>`. A bad token is refused \
             before the upgrade. A reader with more than 1 MiB of unread events is closed with code \
             1013, a buyer whom an operator blocks with 1008.",

@@ -12,7 +12,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
     path: "/v1/sales/{sale}/challenges",
     id: "get_challenge",
     summary: "Get a challenge; a purchase pass requires its answer",
-    description: "For this buyer and this sale, valid once and for two minutes. The first answer \
+    description: "The challenge is for this buyer and this sale, and is valid for two minutes. The first answer \
         uses it up, right or wrong. Any kind may be requested: `pow` requires neither sight nor \
         manual skill and is always available. `404` if the sale requires no challenge.",
     body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<ChallengeRequest>() }),

@@ -20,7 +20,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         chapter: Chapter::Operating,
         auth: Auth::Public,
         summary: "Sign in at the console",
-        description: "Exchanges an operator's key for a cookie that lasts 8 hours. With the cookie, every request but \
+        description: "Exchanges an operator's key for a cookie that lasts 8 hours. With the cookie, every request except \
             `GET` needs the header `X-Doorbuster-Console: 1`. After 10 wrong keys in a minute, an address is refused.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSession>() }),
         responses: &[SuccessResponse::new(204, Content::None, "A cookie is set.")],
@@ -31,7 +31,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/session",
         id: "get_session",
         summary: "Read who is signed in",
-        responses: &[ok::<Session>("The key and its role.")],
+        responses: &[ok::<Session>("The operator's key and its role.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {
@@ -47,7 +47,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/actions",
         id: "list_actions",
         summary: "List operators' actions",
-        description: "Every change by an operator, newest first, with the fields that it changed. Kept for a year.",
+        description: "Lists every change by an operator, newest first, with the changed fields. Actions are kept for a year.",
         params: &[Param::By, Param::Action, Param::Subject, Param::Cursor, Param::Limit],
         responses: &[ok::<ActionList>("A page of actions.")],
         ..VIEWER_ENDPOINT
@@ -63,7 +63,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/series",
         id: "get_series",
         summary: "Read a sale's numbers over time",
-        description: "The sums of all nodes. By second for a day, by minute for 30 days. Without `from`, the last hour \
+        description: "The numbers are sums of all nodes, kept by second for a day and by minute for 30 days. Without `from`, they cover the last hour \
             before `to`; at most 3,600 steps.",
         params: &[Param::From, Param::To, Param::Step],
         responses: &[ok::<Series>("The numbers.")],
@@ -73,7 +73,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/buyers/{buyer}",
         id: "get_buyer_story",
         summary: "Read a buyer's orders, waitlist entries and refusals in a sale",
-        description: "The refusals are recent ones from the memory of the nodes.",
+        description: "The refusals are recent refusals in the memory of this node.",
         responses: &[ok::<BuyerStory>("Orders, waitlist entries and refusals.")],
         ..VIEWER_ENDPOINT
     },
@@ -81,7 +81,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/items/{item}/waitlist",
         id: "list_waitlist",
         summary: "List an item's waitlist",
-        description: "The entries that wait for a unit, first come first.",
+        description: "Lists the entries that wait for a unit, in the order in which they are served.",
         params: &[Param::Cursor, Param::Limit],
         responses: &[ok::<WaitlistList>("A page of entries.")],
         ..VIEWER_ENDPOINT

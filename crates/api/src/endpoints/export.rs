@@ -25,7 +25,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_orders",
         responses: &[csv_response(Export::Orders)],
         summary: "Export orders as CSV",
-        description: "Of one sale or of all, oldest first, streamed.",
+        description: "Exports one sale or all sales, oldest first, as a stream.",
         ..CSV_ENDPOINT
     },
     Endpoint {
@@ -33,7 +33,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_payments",
         responses: &[csv_response(Export::Payments)],
         summary: "Export payments as CSV",
-        description: "Of one sale or of all, oldest first, streamed. Payments that name no order \
+        description: "Exports one sale or all sales, oldest first, as a stream. Payments that name no order \
             appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
@@ -42,7 +42,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_refunds",
         responses: &[csv_response(Export::Refunds)],
         summary: "Export refunds as CSV",
-        description: "Of one sale or of all, oldest first, streamed. Refunds of payments that name \
+        description: "Exports one sale or all sales, oldest first, as a stream. Refunds of payments that name \
             no order appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
@@ -51,7 +51,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "export_ledger",
         responses: &[csv_response(Export::Ledger)],
         summary: "Export every movement of units as CSV",
-        description: "Of one sale or of all, streamed: an item's first total, each change of it, \
+        description: "Exports one sale or all sales, as a stream: an item's first total, each change of the total, \
             each order that took units or returned them, with the item's units after it. `free` \
             counts the units in the pool and in slots.",
         ..CSV_ENDPOINT
@@ -60,7 +60,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/exports/reconciliation",
         id: "reconcile",
         summary: "Reconcile units and money",
-        description: "Of one sale or of all, in one snapshot: the units and the money of each \
+        description: "Compares one sale or all sales, in one snapshot: the units and the money of each \
             item, and every difference by name, at most 1,000 of a kind at once. It reads every \
             order.",
         params: &[Param::Sale, Param::Cursor],

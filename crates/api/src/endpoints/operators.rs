@@ -52,7 +52,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales",
         id: "create_sale",
         summary: "Create a sale",
-        description: "It starts as a draft, which buyers do not see.",
+        description: "The sale starts as a draft, which buyers do not see.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSale>() }),
         responses: &[SuccessResponse::new(201, json::<AdminSale>(), "The draft.")
             .headers(&[ResponseHeader::Location, ResponseHeader::ETag])],
@@ -79,8 +79,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}",
         id: "change_sale",
         summary: "Change a sale by a JSON merge patch",
-        description: "Title, times, texts and front door at any time; prices and limits until it opens. Entries of \
-            `items` change the item of that id; items that are not named stay as they are.",
+        description: "Title, times, texts and front door may change at any time; prices and limits until the sale opens. Entries of \
+            `items` change the item with that id; other items do not change.",
         params: &[Param::IfMatch],
         body: Some(Body {
             media: BodyType::MergePatch,
@@ -104,7 +104,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/schedule",
         id: "schedule_sale",
         summary: "Schedule a draft to open at its `starts_at`",
-        description: "`starts_at` must be in the future. Repeating is harmless.",
+        description: "`starts_at` must be in the future. A repeated request changes nothing.",
         codes: &[Code::WrongState, Code::InvalidRequest],
         ..PHASE_ENDPOINT
     },
@@ -112,36 +112,36 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/unschedule",
         id: "unschedule_sale",
         summary: "Make a scheduled sale a draft again",
-        description: "Buyers do not see it any more. Repeating is harmless.",
+        description: "Buyers do not see it any more. A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/sales/{sale}/open",
         id: "open_sale",
         summary: "Open a draft or a scheduled sale at once",
-        description: "Repeating is harmless.",
+        description: "A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/sales/{sale}/pause",
         id: "pause_sale",
         summary: "Pause an open sale",
-        description: "Responds when the tickets in progress are settled. Repeating is harmless.",
+        description: "The server answers when the tickets in progress are settled. A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/sales/{sale}/resume",
         id: "resume_sale",
         summary: "Resume a paused sale",
-        description: "Repeating is harmless.",
+        description: "A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
     Endpoint {
         path: "/v1/admin/sales/{sale}/close",
         id: "close_sale",
         summary: "Close a sale permanently",
-        description: "Any sale but a draft. Unpaid orders keep their holds. Responds when the tickets in progress are \
-            settled. Repeating is harmless.",
+        description: "Every sale except a draft can be closed. Unpaid orders keep their holds. The server answers when the tickets in progress are \
+            settled. A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
     Endpoint {
@@ -149,7 +149,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/items/{item}/adjustments",
         id: "adjust_stock",
         summary: "Raise or lower an item's stock",
-        description: "Lowering removes free units; a larger change is refused, with `free` in the \
+        description: "A negative adjustment removes free units; a larger one is refused, with `free` in the \
             response. Unlimited stock cannot be adjusted. A repeated key with the same content has \
             no further effect.",
         params: &[Param::IdempotencyKey],
@@ -164,7 +164,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/items/{item}/spread",
         id: "set_spread",
         summary: "Set how an item's stock is spread over its slots",
-        description: "Possible until the sale is closed. While it runs, the answer comes at once: new slots get units, slots that are no longer in the spread are drained, and `…/slots` shows the progress. Repeating is harmless.",
+        description: "Possible until the sale is closed. While it runs, the answer comes at once: new slots get units, slots that are no longer in the spread are drained, and `…/slots` shows the progress. A repeated request changes nothing.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Spread>() }),
         responses: &[ok::<Spread>("The present spread.")],
         codes: &[Code::WrongState],
@@ -196,7 +196,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders",
         id: "list_all_orders",
         summary: "List orders of all buyers",
-        description: "Newest first, without queued and refused requests.",
+        description: "Lists the newest orders first, without queued and refused requests.",
         params: &[
             Param::Sale,
             Param::Item,
@@ -222,7 +222,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}/cancel",
         id: "cancel_any_order",
         summary: "Cancel a buyer's unpaid order",
-        description: "Happens exactly once; repeating is harmless.",
+        description: "The order is cancelled once; a repeated request changes nothing.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, cancelled.")],
@@ -243,7 +243,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "create_key",
         auth: Auth::Operator(Role::Admin),
         summary: "Create an operator's key",
-        description: "The key is shown in this response and never again. There are at most 1,000.",
+        description: "The server shows the key only in this response. There are at most 1,000.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewKey>() }),
         responses: &[SuccessResponse::new(201, json::<CreatedKey>(), "The key.")],
         codes: &[Code::WrongState],
@@ -255,7 +255,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "delete_key",
         auth: Auth::Operator(Role::Admin),
         summary: "Delete an operator's key",
-        description: "It stops working at once.",
+        description: "The key stops working at once.",
         responses: &[SuccessResponse::new(204, Content::None, "The key was deleted.")],
         ..VIEWER_ENDPOINT
     },
@@ -273,7 +273,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "create_block",
         auth: Auth::Operator(Role::Operator),
         summary: "Block a buyer, an address or a network",
-        description: "Takes effect at every node within a second, for every sale. It replaces an earlier block of the same value. There are at most 10,000.",
+        description: "The block takes effect at every node within a second, for every sale. It replaces an earlier block of the same value. There are at most 10,000.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewBlock>() }),
         responses: &[SuccessResponse::new(201, json::<Block>(), "The block.")],
         codes: &[Code::WrongState],

@@ -15,7 +15,7 @@ use crate::order::OrderState;
 use crate::sale::Phase;
 use crate::value::NAME_PATTERN;
 
-/// An order as a provider may write it: anything without control characters.
+/// An order's id as a provider may write it: any text without control characters.
 const ORDER_TEXT_PATTERN: &str = r"^[^\u0000-\u001F\u007F]+$";
 
 /// Where a parameter is sent.
@@ -92,9 +92,9 @@ pub enum Param {
     Prefer,
     /// Header: the purchase pass.
     PurchasePass,
-    /// Header: change only the version that the caller read.
+    /// Header: the change applies only to the version that the caller read.
     IfMatch,
-    /// Header: send only a version that the caller does not have.
+    /// Header: the server sends only a version that the caller does not have.
     IfNoneMatch,
     /// Header: the last event that was received.
     LastEventId,
@@ -152,7 +152,7 @@ impl Param {
         }
     }
 
-    /// The part of the request.
+    /// The part of the request that has the parameter.
     #[must_use]
     pub const fn location(self) -> ParamLocation {
         match self {
@@ -175,7 +175,7 @@ impl Param {
         }
     }
 
-    /// Whether it is required.
+    /// Whether the parameter is required.
     #[must_use]
     pub const fn is_required(self) -> bool {
         matches!(self.location(), ParamLocation::Path) || matches!(self, Self::IdempotencyKey)
@@ -188,7 +188,7 @@ impl Param {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)
     }
 
-    /// Its description in the OpenAPI document.
+    /// The parameter's description in the OpenAPI document.
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
@@ -201,19 +201,19 @@ impl Param {
             Self::PathLetter => "The dead letter's id.",
             Self::PathBuyer => "The buyer's id.",
             Self::PathPrefix => "The first 1 to 4 characters of the codes, or a whole code.",
-            Self::By => "Only by this key.",
+            Self::By => "Only actions by this key.",
             Self::Action => "Only this action.",
-            Self::Subject => "Only on this subject.",
+            Self::Subject => "Only actions on this subject.",
             Self::Search => {
                 "Only sales with this text in a title, of the sale or of an item, in any case."
             }
             Self::From => "The start of the first step.",
             Self::To => "The end of the last step; now if it is absent.",
             Self::Step => "The length of a step, in seconds.",
-            Self::Sale => "Only of this sale.",
-            Self::Item => "Only of this item.",
-            Self::Buyer => "Only of this buyer.",
-            Self::Order => "Only of this order, as the payment named it.",
+            Self::Sale => "Only objects of this sale.",
+            Self::Item => "Only objects of this item.",
+            Self::Buyer => "Only objects of this buyer.",
+            Self::Order => "Only objects of this order, as the payment named it.",
             Self::State => "Only orders in this state.",
             Self::DeliveryState => "Only deliveries in this state.",
             Self::DeadKind => "Only dead letters of this kind.",
@@ -222,19 +222,21 @@ impl Param {
             Self::Limit => "The largest number of entries to return.",
             Self::Follow => "A sale whose status the stream sends. May be repeated.",
             Self::IdempotencyKey => {
-                "A key that you choose: new for each purchase or change, the same when you repeat it. Sent once, \
+                "A key that you choose: a new key for each purchase or change, and the same key when you repeat a request. Send it once, \
                  1 to 64 visible ASCII characters."
             }
             Self::Prefer => {
                 "`wait=N`: wait up to N seconds, 0 to 30, for the verdict; 2 by default. `respond-async`: do not \
-                 wait. Anything else is ignored."
+                 wait. The server ignores other values."
             }
             Self::PurchasePass => {
                 "A pass for this buyer, sale and item. It names its buyer, so `Authorization` is not needed beside \
-                 it; one that is sent must name the same. Required when the sale requires a pass."
+                 it. If both are sent, they must name the same buyer. Required when the sale requires a pass."
             }
-            Self::IfMatch => "Make the change only if the object's `ETag` is still this one.",
-            Self::IfNoneMatch => "Respond with `304` if the object's `ETag` is still this one.",
+            Self::IfMatch => {
+                "The server makes the change only if the object still has this `ETag`."
+            }
+            Self::IfNoneMatch => "The server answers `304` if the object still has this `ETag`.",
             Self::LastEventId => {
                 "The id of the last event received before a reconnect. The stream first sends the stored \
                  events of the buyer's orders since then."

@@ -16,7 +16,7 @@ const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     chapter: Chapter::Service,
     auth: Auth::Public,
     responses: &[ok::<Taken>(
-        "Handled now, handled before, or without effect. The provider need not send it again.",
+        "The message was handled now or before, or has no effect. The provider need not send it again.",
     )],
     ..BUYER_ENDPOINT
 };
@@ -27,9 +27,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/orders/{order}/checkout",
         id: "open_checkout",
         summary: "Get the checkout of an order",
-        description: "For a reserved order. A repeated request returns the same checkout while it \
-            accepts payment. Requests for a new one are limited: ten at once and ten a minute for \
-            one order, sixty for one buyer of a sale.",
+        description: "The order must be reserved. A repeated request returns the same checkout while \
+            it accepts payment. Requests for a new checkout are limited: ten at once and ten a \
+            minute for one order, sixty for one buyer of a sale.",
         responses: &[ok::<Checkout>("The page for the buyer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT
@@ -39,7 +39,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "get_history",
         auth: Auth::BuyerOrOperator,
         summary: "Read an order's history: what happened, when, by whom, why",
-        description: "Oldest first. Buyers read the history of their own orders and see `operator` for an operator's step.",
+        description: "Lists the oldest step first. Buyers read the history of their own orders and see `operator` for an operator's step.",
         responses: &[ok::<History>("The history.")],
         ..BUYER_ENDPOINT
     },
@@ -47,7 +47,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/payments/sandbox/webhook",
         id: "take_sandbox_message",
         summary: "Receive a message of the sandbox provider",
-        description: "Signed as Standard Webhooks: `webhook-id` (at most 256 characters, visible \
+        description: "The message is signed as Standard Webhooks: `webhook-id` (at most 256 characters, visible \
             ASCII), `webhook-timestamp` (whole seconds), `webhook-signature` (only the first 16 \
             signatures are checked). A message that is unsigned, forged or too old gets `401` and \
             has no effect. A signed message with invalid content gets `400` and is not recorded. \
@@ -60,7 +60,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/payments/stripe/webhook",
         id: "take_stripe_message",
         summary: "Receive a message of Stripe",
-        description: "Signed as Stripe signs, in `Stripe-Signature`. Not found unless `payment.provider` is `stripe`.",
+        description: "The message has Stripe's signature, in `Stripe-Signature`. `404` if `payment.provider` is not `stripe`.",
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
     },
@@ -68,7 +68,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/payments",
         id: "list_payments",
         summary: "List payments",
-        description: "Newest first, including payments that name an order that does not exist.",
+        description: "Lists the newest payments first, including payments that name an order that does not exist.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<PaymentList>("A page of payments.")],
         ..VIEWER_ENDPOINT
@@ -77,7 +77,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/refunds",
         id: "list_refunds",
         summary: "List refunds",
-        description: "Newest first, including refunds of payments that name an order that does not exist.",
+        description: "Lists the newest refunds first, including refunds of payments that name an order that does not exist.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<RefundList>("A page of refunds.")],
         ..VIEWER_ENDPOINT
@@ -88,7 +88,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "refund_any_order",
         summary: "Refund a paid order",
         description: "The order is `refunded` at once, and its units go back on sale; the refund \
-            is `pending` until the provider reports that the money arrived. Repeating is harmless.",
+            is `pending` until the provider reports that the money arrived. A repeated request changes nothing.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, refunded.")],
@@ -100,7 +100,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/orders/{order}/extend",
         id: "extend_any_order",
         summary: "Give an unpaid order more time",
-        description: "At most 30 days from now. Repeating the same `pay_by` changes nothing; repeated `secs` are added again.",
+        description: "The new time is at most 30 days from now. Repeating the same `pay_by` changes nothing; repeated `secs` are added again.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Extension>() }),
         responses: &[ok::<Order>("The order, with its new `pay_by`.")],
         codes: &[Code::WrongState],

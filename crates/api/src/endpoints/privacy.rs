@@ -17,6 +17,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
         cannot be traced back, in every closed sale. Rows of open sales and rows with pending \
         money stay and are listed. A repeated request erases the rows that have become erasable.",
     body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewErasure>() }),
-    responses: &[ok::<Erasure>("The erased rows, and those that are kept for now.")],
+    responses: &[ok::<Erasure>(
+        "The numbers of erased rows, and of rows that cannot be erased yet.",
+    )],
     ..VIEWER_ENDPOINT
 }];

@@ -14,7 +14,7 @@ pub struct JsonType {
 }
 
 impl JsonType {
-    /// The shape of `T`.
+    /// The JSON type of `T`.
     #[must_use]
     pub const fn for_type<T: ToSchema>() -> Self {
         Self { name: T::name, schema: T::schema, schemas: T::schemas }
@@ -33,7 +33,7 @@ impl JsonType {
         schema.pointer("/examples/0").cloned()
     }
 
-    /// Its own schema, and those of every type in it.
+    /// Adds the type's schema, and the schemas of every type in it.
     pub fn collect(self, schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((self.name().into_owned(), (self.schema)()));
         (self.schemas)(schemas);
@@ -43,7 +43,7 @@ impl JsonType {
 /// The content of a response.
 #[derive(Clone, Copy)]
 pub enum Content {
-    /// Nothing.
+    /// No content.
     None,
     /// `application/json` of this type.
     Json(JsonType),
@@ -121,13 +121,15 @@ impl ResponseHeader {
         }
     }
 
-    /// Its description.
+    /// The header's description.
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
             Self::Location => "The URL of the new object.",
             Self::RetryAfter => "Seconds to wait before repeating the request.",
-            Self::IdempotentReplayed => "`true`: the order already existed; nothing new was done.",
+            Self::IdempotentReplayed => {
+                "`true`: the order already existed, and the request changed nothing."
+            }
             Self::ETag => "The present version, for `If-Match` or `If-None-Match`.",
             Self::CacheControl => "How long the response may be cached.",
             Self::WwwAuthenticate => "How to authenticate.",
@@ -157,19 +159,19 @@ pub struct SuccessResponse {
     pub status: u16,
     /// When the server sends it.
     pub description: &'static str,
-    /// Its content.
+    /// The response's content.
     pub content: Content,
-    /// Its headers.
+    /// The response's headers.
     pub headers: &'static [ResponseHeader],
 }
 
 impl SuccessResponse {
-    /// A response without headers of its own.
+    /// A response without additional headers.
     pub(super) const fn new(status: u16, content: Content, description: &'static str) -> Self {
         Self { status, description, content, headers: &[] }
     }
 
-    /// The same with `headers`.
+    /// Returns the response with `headers`.
     pub(super) const fn headers(mut self, headers: &'static [ResponseHeader]) -> Self {
         self.headers = headers;
         self

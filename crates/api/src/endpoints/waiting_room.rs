@@ -13,7 +13,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/waiting-room",
         id: "enter_waiting_room",
         summary: "Join a sale's waiting room",
-        description: "Each buyer has at most one entry; a repeated request returns it. Buyers who \
+        description: "Each buyer has at most one entry, and a repeated request returns the entry. Buyers who \
             join before the opening are shuffled; later buyers follow in the order of arrival. A \
             buyer who did not use an admission in time gets a new entry at the end. `404` if the \
             sale has no waiting room.",
@@ -27,8 +27,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/sales/{sale}/waiting-room",
         id: "get_place",
-        summary: "Read one's own entry in a sale's waiting room",
-        description: "Served from memory and cheap enough to request every few seconds; events \
+        summary: "Read the buyer's own entry in a sale's waiting room",
+        description: "The server answers from memory, so a client may poll every few seconds; events \
             report changes sooner. `404` if the buyer has no entry or the admission has expired.",
         responses: &[ok::<WaitingPlace>("The entry's present state.")],
         codes: &[Code::Forbidden, Code::RateLimited],
@@ -62,7 +62,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/sales/{sale}/draw.csv",
         id: "export_draw",
         summary: "Export the participants of a sale's draw, in their order",
-        description: "Available once the sale has opened; the order is not known before. Streamed.",
+        description: "The list is available once the sale has opened, as a stream. Before, the order is secret.",
         responses: &[SuccessResponse::new(
             200,
             Content::Csv("rank,buyer"),

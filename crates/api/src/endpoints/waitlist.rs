@@ -55,8 +55,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/v1/sales/{sale}/items/{item}/waitlist",
         id: "get_waitlist_entry",
-        summary: "Read one's own entry in an item's waitlist",
-        description: "`404` if the buyer has no entry. The result of an entry is read as an order, by its id.",
+        summary: "Read the buyer's own entry in an item's waitlist",
+        description: "`404` if the buyer has no entry. To read the result of an entry, read the order with the entry's id.",
         responses: &[ok::<WaitingOrder>("The entry's present state.")],
         ..BUYER_ENDPOINT
     },
@@ -65,7 +65,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/sales/{sale}/items/{item}/waitlist",
         id: "leave_waitlist",
         summary: "Leave an item's waitlist",
-        description: "Succeeds also if the buyer has no entry. An entry that became an order cannot be left: `wrong_state`, with that order's state.",
+        description: "Succeeds also if the buyer has no entry. If the entry became an order, the answer is `wrong_state` with the order's state.",
         responses: &[SuccessResponse::new(204, Content::None, "The buyer has no entry.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT

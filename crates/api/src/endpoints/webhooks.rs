@@ -1,4 +1,4 @@
-//! Webhooks: the shop's endpoints, the deliveries that are not done, and the dead letters.
+//! Webhooks: the shop's endpoints, the failed deliveries, and the dead letters.
 
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::{json, ok};
@@ -22,7 +22,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints",
         id: "list_webhook_endpoints",
         summary: "List the endpoints that receive events",
-        description: "Oldest first, each with its progress and without its secret.",
+        description: "Lists the oldest endpoint first, each with its progress and without its secret.",
         responses: &[ok::<WebhookEndpointList>("The endpoints.")],
         ..VIEWER_ENDPOINT
     },
@@ -31,8 +31,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints",
         id: "create_webhook_endpoint",
         summary: "Add an endpoint",
-        description: "It receives the events from now on: a webhook signed as Standard Webhooks, a \
-            broker in a CloudEvents envelope. A webhook's secret is shown in this response and \
+        description: "The endpoint receives later events: a webhook signed as Standard Webhooks, a \
+            broker in a CloudEvents envelope. The server shows a webhook's secret in this response and \
             never again. A URL that the server may not call is refused. There are at most 50.",
         body: Some(Body {
             media: BodyType::Json,
@@ -58,7 +58,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         id: "change_webhook_endpoint",
         summary: "Change an endpoint by a JSON merge patch",
-        description: "Applies to every event that was not delivered yet.",
+        description: "The change applies to every event that was not delivered yet.",
         body: Some(Body {
             media: BodyType::MergePatch,
             json_type: JsonType::for_type::<WebhookEndpointPatch>(),
@@ -71,7 +71,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         id: "delete_webhook_endpoint",
         summary: "Remove an endpoint",
-        description: "Its undelivered events are removed too.",
+        description: "The endpoint's undelivered events are removed too.",
         responses: &[SuccessResponse::new(204, Content::None, "The endpoint was removed.")],
         ..ADMIN_ENDPOINT
     },
@@ -96,7 +96,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         id: "list_deliveries",
         summary: "List the deliveries that an endpoint did not accept at the first attempt",
-        description: "Newest event first. Deliveries that succeeded at the first attempt are not listed.",
+        description: "Lists the newest event first. Deliveries that succeeded at the first attempt are not listed.",
         params: &[Param::DeliveryState, Param::Cursor, Param::Limit],
         responses: &[ok::<DeliveryList>("A page of deliveries.")],
         ..VIEWER_ENDPOINT
@@ -106,7 +106,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         id: "redeliver",
         summary: "Deliver one event to an endpoint again",
-        description: "Regardless of earlier deliveries. Later events about the same order wait for it.",
+        description: "The state of earlier deliveries does not matter. Later events about the same order wait for this event.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Redelivery>() }),
         responses: &[SuccessResponse::new(
             202,
@@ -120,8 +120,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters",
         id: "list_dead_letters",
         summary: "List unresolved dead letters",
-        description: "Events that an endpoint did not accept, refunds that a provider did not \
-            make, tickets that could not be settled: in this order, each newest first.",
+        description: "Lists events that an endpoint did not accept, refunds that a provider did not \
+            make, and tickets that could not be settled: in this order, the newest of each kind first.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         responses: &[ok::<DeadLetterList>("A page of dead letters.")],
         ..VIEWER_ENDPOINT
@@ -139,9 +139,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters/{letter}/retry",
         id: "retry_dead_letter",
         summary: "Retry a dead letter",
-        description: "The count of tries starts again. A ticket cannot be retried, because its \
+        description: "The server starts again with the first attempt. A ticket cannot be retried, because its \
             units were returned and its buyer got the refusal.",
-        responses: &[ok::<SeenTo>("It is being retried.")],
+        responses: &[ok::<SeenTo>("The server retries the dead letter.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
@@ -150,10 +150,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters/{letter}/discard",
         id: "discard_dead_letter",
         summary: "Discard a dead letter",
-        description: "It is no longer listed; the reason is kept. Without a body the reason is `none given`.",
+        description: "The dead letter leaves the list, and the server keeps the reason. Without a body the reason is `none given`.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Discard>() }),
         may_lack_body: true,
-        responses: &[ok::<SeenTo>("It is discarded.")],
+        responses: &[ok::<SeenTo>("The dead letter is discarded.")],
         ..OPERATOR_ENDPOINT
     },
     Endpoint {
@@ -161,14 +161,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters/retry",
         id: "retry_dead_letters",
         summary: "Retry many dead letters",
-        description: "The dead letters of one endpoint, or all, newest first. One call handles at \
+        description: "Retries the dead letters of one endpoint, or all, newest first. One call handles at \
             most `limit`; `next_cursor` continues from there.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<BulkRetryBody>(),
         }),
-        responses: &[ok::<ManySeenTo>("How many are being retried.")],
+        responses: &[ok::<ManySeenTo>("The number of retried dead letters.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
     },
@@ -177,13 +177,13 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         path: "/v1/admin/dead-letters/discard",
         id: "discard_dead_letters",
         summary: "Discard many dead letters",
-        description: "Works as for retrying many; `reason` is stored with each.",
+        description: "Discards the dead letters of one endpoint, or all. The server stores `reason` with each.",
         params: &[Param::DeadKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<BulkDiscardBody>(),
         }),
-        responses: &[ok::<ManySeenTo>("How many are discarded.")],
+        responses: &[ok::<ManySeenTo>("The number of discarded dead letters.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
     },

@@ -21,7 +21,7 @@ pub enum Challenge {
     Image {
         /// The challenge, to be sent with its answer.
         challenge: String,
-        /// When it ends.
+        /// When the challenge expires.
         expires_at: Time,
         /// The image: a PNG as a data URL.
         image: String,
@@ -35,7 +35,7 @@ pub enum Challenge {
     Slider {
         /// The challenge, to be sent with its answer.
         challenge: String,
-        /// When it ends.
+        /// When the challenge expires.
         expires_at: Time,
         /// The picture with its gaps: a PNG as a data URL.
         background: String,
@@ -53,9 +53,9 @@ pub enum Challenge {
     Pow {
         /// The challenge, to be sent with its answer.
         challenge: String,
-        /// When it ends.
+        /// When the challenge expires.
         expires_at: Time,
-        /// The protocol's own challenge.
+        /// The challenge in the format of ALTCHA.
         #[schema(value_type = Object)]
         altcha: serde_json::Value,
         /// The largest number of keys to try, for a progress bar.

@@ -21,7 +21,7 @@ pub struct NewPass {
     /// The item to buy.
     #[schema(schema_with = crate::admin::schema::name)]
     pub item: String,
-    /// The solved challenge, if the sale requires one.
+    /// The solved challenge, if the sale requires a challenge.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 2048)]
     pub challenge: Option<String>,
@@ -29,21 +29,21 @@ pub struct NewPass {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ChallengeAnswer, required = false)]
     pub answer: Option<ChallengeAnswer>,
-    /// An access code, if the sale requires one. Case, spaces and hyphens do not matter.
+    /// An access code, if the sale requires access codes. Case, spaces and hyphens do not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 64)]
     pub access_code: Option<String>,
 }
 
-/// The answer to a challenge: exactly one of these.
+/// The answer to a challenge, in one of these forms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChallengeAnswer {
-    /// To `image`: the letters and digits.
+    /// The answer to `image`: the letters and digits.
     Text(String),
-    /// To `slider`: how far the piece was moved, in pixels from the left.
+    /// The answer to `slider`: the distance of the piece from the left, in pixels.
     X(u32),
-    /// To `pow`: the payload that an ALTCHA widget makes.
+    /// The answer to `pow`: the payload that an ALTCHA widget makes.
     Altcha(String),
 }
 
@@ -68,14 +68,18 @@ impl PartialSchema for ChallengeAnswer {
         let x =
             ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(X_MAX));
         OneOfBuilder::new()
-            .item(only("text", text(), "To `image`: the letters and digits."))
+            .item(only("text", text(), "The answer to `image`: the letters and digits."))
             .item(only(
                 "x",
                 x,
-                "To `slider`: how far the piece was moved, in pixels from the left.",
+                "The answer to `slider`: the distance of the piece from the left, in pixels.",
             ))
-            .item(only("altcha", text(), "To `pow`: the payload that an ALTCHA widget makes."))
-            .description(Some("The answer to a challenge: exactly one of these."))
+            .item(only(
+                "altcha",
+                text(),
+                "The answer to `pow`: the payload that an ALTCHA widget makes.",
+            ))
+            .description(Some("The answer to a challenge, in one of these forms."))
             .into()
     }
 }
@@ -147,11 +151,11 @@ fn text<'a>(chars_max: usize) -> impl FnOnce(&'a RawValue, &str, &mut Faults) ->
 pub struct Pass {
     /// The value of the `Purchase-Pass` header. Its content is private to the server.
     pub pass: String,
-    /// The item that it is for.
+    /// The item that the pass is for.
     pub item: String,
-    /// The time from which it is valid: the opening, or the time of issue.
+    /// The time from which the pass is valid: the opening, or the time of issue.
     pub valid_from: Time,
-    /// The time at which it expires.
+    /// The time at which the pass expires.
     pub expires_at: Time,
 }
 

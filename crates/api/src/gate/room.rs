@@ -15,7 +15,8 @@ pub enum PlaceState {
     Waiting,
     /// The entry is admitted: its buyer may get a purchase pass.
     Admitted,
-    /// More entries are before it than units are left. It waits again as soon as units return.
+    /// More entries are before it than units are left. The entry waits again as soon as units
+    /// return.
     Gone,
 }
 
@@ -23,9 +24,9 @@ pub enum PlaceState {
 /// its uncertainty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EstimateSecs {
-    /// At the earliest.
+    /// The shortest expected time.
     pub from: u64,
-    /// At the latest.
+    /// The longest expected time.
     pub to: u64,
 }
 
@@ -40,12 +41,12 @@ pub struct WaitingPlace {
     pub place: String,
     /// The entry's state.
     pub state: PlaceState,
-    /// How many entries are admitted before it, and 1. `null`: not drawn yet, admitted, or the sale
-    /// has ended.
+    /// The number of entries that are admitted before it, plus 1. `null` before the draw, after the
+    /// admission, and after the end of the sale.
     pub position: Option<u64>,
-    /// When it is expected to be admitted. `null`: there is no estimate.
+    /// The expected time until the entry is admitted; `null` without an estimate.
     pub estimate_secs: Option<EstimateSecs>,
-    /// The time until which it is admitted.
+    /// The time until which the entry is admitted.
     pub admitted_until: Option<Time>,
 }
 
@@ -65,6 +66,6 @@ pub struct Draw {
     /// The algorithm of the lots: `hmac-sha256` of the buyer's id under the seed. The smallest lot
     /// is first.
     pub algorithm: String,
-    /// The number of participants; final once the seed is shown.
+    /// The number of participants. It no longer changes after the seed is shown.
     pub participants: u64,
 }

@@ -2,16 +2,16 @@
 
 use super::elements;
 
-/// Whether a change may proceed: `values` are those of `If-Match`, `etag` is the present version
-/// with its quotes. Without the header it may. A weak tag never matches.
+/// Whether a change may proceed. `values` are the values of `If-Match`, and `etag` is the present
+/// version with its quotes. Without the header the change may proceed. A weak tag never matches.
 #[must_use]
 pub fn if_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     let mut values = values.into_iter().peekable();
     values.peek().is_none() || elements(values).any(|tag| tag == b"*" || tag == etag.as_bytes())
 }
 
-/// Whether the caller already has this version: `values` are those of `If-None-Match`. A weak tag
-/// matches too.
+/// Whether the caller already has this version. `values` are the values of `If-None-Match`. A weak
+/// tag also matches.
 #[must_use]
 pub fn if_none_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     elements(values)

@@ -6,9 +6,9 @@ use crate::limits::{WAIT_SECS_DEFAULT, WAIT_SECS_MAX};
 /// How long to wait for the verdict before answering `202`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefer {
-    /// Not at all: `202` as soon as the request is accepted.
+    /// Do not wait: answer `202` as soon as the request is accepted.
     RespondAsync,
-    /// Up to this many seconds, 0 to 30.
+    /// Wait up to this number of seconds, 0 to 30.
     Wait(u32),
 }
 

@@ -16,12 +16,15 @@ const fn info(code: &'static str, meaning: &'static str) -> LogEvent {
 
 /// Every event, in the order of the codes.
 pub const LOG_EVENTS: &[LogEvent] = &[
-    error("audit.fault", "The regular audit found a fault. The fields describe it."),
-    error("audit.pause_failed", "A sale with a fault could not be paused."),
-    warn("audit.run_failed", "The regular audit could not run."),
+    error("audit.fault", "The continuous audit found a fault. The fields describe the fault."),
+    error(
+        "audit.pause_failed",
+        "The audit found a fault in a sale, and the sale could not be paused. The sale still sells.",
+    ),
+    warn("audit.run_failed", "The continuous audit could not run. The server retries."),
     warn(
         "auth.keys_refresh_failed",
-        "The buyers' public keys could not be read again. The keys that are known stay valid.",
+        "The buyers' public keys could not be read again. The keys from the last read stay valid.",
     ),
     warn(
         "auth.keys_unread",
@@ -33,43 +36,25 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     info("backup.base", "The whole store was copied to the continuous backup."),
     info("backup.continues", "The target of the continuous backup works again."),
-    warn(
-        "backup.failed",
-        "A write to the continuous backup failed. Sales continue, and the write is repeated.",
-    ),
-    warn(
-        "backup.fell_behind",
-        "The target of the continuous backup was unavailable for so long that changes were dropped. A new copy of the store follows.",
-    ),
-    warn(
-        "backup.incomplete",
-        "At shutdown the last commits could not be written to the continuous backup. The data directory has them.",
-    ),
-    warn(
-        "backup.log_unreadable",
-        "The log of the store could not be read for the continuous backup. A new copy of the store follows.",
-    ),
-    error(
-        "backup.panicked",
-        "The continuous backup ended, because its task failed. Restart the server.",
-    ),
-    warn(
-        "backup.retention_failed",
-        "Old objects of the continuous backup could not be deleted. The next copy of the store tries again.",
-    ),
+    warn("backup.failed", "A write to the continuous backup failed. The server repeats it."),
+    warn("backup.fell_behind", "The backup lost changes. A new copy of the store follows."),
+    warn("backup.incomplete", "At shutdown the backup did not get the last commits."),
+    warn("backup.log_unreadable", "The backup lost changes. A new copy of the store follows."),
+    error("backup.panicked", "The continuous backup ended. Restart the server."),
+    warn("backup.retention_failed", "Old objects of the continuous backup were not deleted."),
     info("backup.started", "A continuous backup began."),
     error(
         "block.invalid",
-        "The store contains a block of an invalid network. The block is ignored.",
+        "The store contains a block of an invalid network. The server ignores the block.",
     ),
     warn(
         "block.reload_failed",
-        "The blocks could not be read again. The known ones stay in force.",
+        "The blocks could not be read again. The blocks from the last read stay in force.",
     ),
     error("challenge.threads_missing", "Not every thread that draws challenges could be started."),
     error(
         "clock.stepped",
-        "The clock of the machine was set. Nothing expires until both clocks agree again.",
+        "The clock of the machine was set. No order expires until the clock of the machine and the clock of the server agree again.",
     ),
     error(
         "database.clock_set",
@@ -86,11 +71,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "database.history_changed",
-        "The history of the database changed, because a standby was promoted or the place changed.",
+        "The history of the database changed, because a standby was promoted or the database was moved.",
     ),
     warn(
         "database.history_unkept",
-        "The history of the database could not be written to this node's disk.",
+        "The history of the database could not be written to this node's disk. After a restart the node relies on Redis and other nodes to recognize an old primary.",
     ),
     error(
         "database.no_synchronous_standby",
@@ -103,15 +88,15 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error("database.outage_began", "The database is unavailable."),
     error(
         "database.outage_continues",
-        "The database is still unavailable. This line comes every 10 s.",
+        "The database is still unavailable. The line repeats every 10 s.",
     ),
     warn(
         "database.outage_ended",
-        "The database is available again. The fields have the length of the outage.",
+        "The database is available again. A field has the length of the outage.",
     ),
     warn(
         "database.registered",
-        "The database has a new primary or a new place, which was written into its history.",
+        "The database has a new primary or was moved. The node added a row to the history of the database.",
     ),
     error(
         "database.sale_paused",
@@ -130,7 +115,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("edge.upstream_back", "A node behind this edge answers."),
     warn(
         "edge.upstream_lost",
-        "A node behind this edge does not answer. Requests go to the others.",
+        "A node behind this edge does not answer. The edge sends requests to the other nodes.",
     ),
     info(
         "key.generated",
@@ -140,102 +125,117 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "key.unwritten",
         "The server created the first operator's key and could not write it to a file. Set `auth.admin_key`.",
     ),
-    warn(
-        "limits.not_shared",
-        "Rate limits cannot be shared with other nodes. Each node applies its part.",
-    ),
-    info("limits.shared", "Rate limits are shared with other nodes again."),
-    info("node.leadership_changed", "This node became the leader, or is not the leader any more."),
-    warn("node.lease_failed", "This node could not renew its lease."),
+    warn("limits.not_shared", "Nodes cannot share rate limits. Each node applies its part."),
+    info("limits.shared", "Nodes share rate limits again."),
+    info("node.leadership_changed", "This node became the leader, or stopped being the leader."),
+    warn("node.lease_failed", "This node could not renew its lease. It retries."),
     warn(
         "node.lease_lapsed",
-        "The lease of this node lapsed. Its slots start a new epoch if other nodes took their units.",
+        "The lease of this node lapsed. If other nodes took the units of its slots, the slots start a new epoch.",
     ),
-    warn("node.lost", "The lease of another node lapsed. Other nodes sell its units."),
+    warn("node.lost", "Another node's lease lapsed. The live nodes sell the units of that node."),
     warn(
         "node.release_failed",
-        "The leases could not be released while the server stops. They lapse by themselves.",
+        "The server could not release its leases while it stopped. The leases lapse by themselves.",
     ),
     info(
         "operator.action",
         "An operator changed something. The fields name the action, the subject and the key.",
     ),
-    warn("order.expiry_failed", "Orders that are due could not be expired."),
-    warn("order.expiry_read_failed", "The next order to expire could not be read."),
-    warn("payment.ask_failed", "The provider could not be asked about a checkout."),
+    warn("order.expiry_failed", "Orders that are due could not be expired. The server retries."),
+    warn(
+        "order.expiry_read_failed",
+        "The next order to expire could not be read. The server retries.",
+    ),
+    warn(
+        "payment.ask_failed",
+        "The server could not query the provider about a checkout. It retries.",
+    ),
     error("payment.checkout_refused", "The payment provider refused to create a checkout."),
     warn(
         "payment.checkout_unstored",
         "The provider's answer about a checkout could not be stored.",
     ),
-    warn("payment.checkouts_unread", "Expired checkouts could not be read."),
+    warn(
+        "payment.checkouts_unread",
+        "Ended checkouts could not be read from the store. The server retries.",
+    ),
     warn(
         "payment.late_recall_failed",
-        "Units for a late payment could not be recalled from slots. Only the pool is used.",
+        "Units for a late payment could not be recalled from slots. The payment gets only units of the pool.",
     ),
     warn(
         "payment.late_reconcile_failed",
         "The slots could not be reconciled after a late payment.",
     ),
-    warn("payment.postpone_failed", "The checkouts of a silent provider could not be postponed."),
+    warn(
+        "payment.postpone_failed",
+        "The provider does not answer, and the store could not defer its checkouts.",
+    ),
     info("payment.provider_answers", "The payment provider answers again."),
     warn(
         "payment.provider_silent",
-        "The payment provider does not answer about checkouts. The server asks about a few at a time.",
+        "The payment provider does not answer about checkouts. The server queries only a few checkouts at a time.",
     ),
     error(
         "payment.refund_dead",
-        "A refund failed for good and is a dead letter. An operator must resolve it.",
+        "A refund failed permanently and is a dead letter. An operator must resolve it.",
     ),
     error("payment.refund_failed", "A refund failed at the provider. An operator must resolve it."),
     warn("payment.refund_unstored", "The provider's answer about a refund could not be stored."),
-    info("payment.refunding_stray", "A payment that pays for no order is refunded."),
-    warn("payment.refunds_unread", "Refunds could not be read."),
+    info("payment.refunding_stray", "A payment pays for no order, so the server refunds it."),
+    warn("payment.refunds_unread", "Refunds could not be read from the store. The server retries."),
     warn("payment.sandbox", "`payment.provider` is the sandbox. No money moves."),
     warn(
         "payment.stripe_key_limited",
-        "The key for Stripe may not read payment intents and charges. Refunds made by hand may stay unknown.",
+        "The key for Stripe may not read payment intents and charges. The server may not notice refunds that someone makes in Stripe's dashboard.",
     ),
     error(
         "payment.undecided",
-        "The provider did not decide about a checkout. The server does not ask again.",
+        "For 30 days the provider did not decide about a checkout. The server stops its queries.",
     ),
     warn("payment.unknown_provider", "A checkout belongs to a provider that is not configured."),
     error(
         "payment.unrequested_refund",
         "Money went back although the shop did not request it. An operator must act.",
     ),
-    warn("sale.catalogue_failed", "The sales could not be read again from the store."),
+    warn(
+        "sale.catalogue_failed",
+        "The sales could not be read again from the store. The server retries.",
+    ),
     error(
         "sale.front_door_invalid",
-        "The stored front door of a sale cannot be read. All buyers of the sale are refused.",
+        "The stored front door of a sale cannot be read. The server refuses all buyers of the sale.",
     ),
-    info(
-        "sale.phase_changed",
-        "A sale was opened, paused, resumed or closed, by an operator or at its time.",
-    ),
-    warn("sale.phase_failed", "A sale could not be opened or closed at its time."),
+    info("sale.phase_changed", "An operator or the schedule changed the phase of a sale."),
+    warn("sale.phase_failed", "A sale could not open or close at its time. The server retries."),
     warn("sandbox.cleanup_failed", "Old documents of the sandbox could not be deleted."),
-    warn("sandbox.delivery_failed", "Messages of the sandbox could not be sent."),
-    warn("sandbox.message_refused", "The server did not accept a message of the sandbox."),
+    warn("sandbox.delivery_failed", "The sandbox could not send its messages. It retries."),
+    warn(
+        "sandbox.message_refused",
+        "The server did not accept a message of the sandbox. The sandbox sends it again.",
+    ),
     warn(
         "secret.directory_readable",
         "Other users can list the data directory. Set its mode to 700.",
     ),
     warn("secret.readable", "Other users can read a secret. Set its mode to 600."),
-    warn("server.accept_failed", "A connection could not be accepted."),
+    warn("server.accept_failed", "The server could not accept a connection."),
     warn(
         "server.connections_cut",
-        "Connections did not finish in time while the server stops, and were closed.",
+        "Connections were still open when the server had to stop. The server closed them.",
     ),
-    warn("server.export_failed", "An export could not be finished."),
+    warn(
+        "server.export_failed",
+        "An export failed before its end. The client gets an incomplete file.",
+    ),
     warn(
         "server.few_files",
         "The limit of open files (`ulimit -n`) allows fewer connections than `limits.connections`.",
     ),
     warn(
         "server.notify_failed",
-        "The service manager (systemd) could not be told that the server is ready or stops.",
+        "The server could not tell the service manager (systemd) that it is ready or stops.",
     ),
     warn("server.request_failed", "A request failed with an internal error."),
     info(
@@ -248,19 +248,25 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     info(
         "server.stopping",
-        "The server finishes the requests in progress and accepts no new ones.",
+        "The server finishes the requests in progress and accepts no new requests.",
     ),
     warn(
         "settle.acknowledge_failed",
-        "Settled tickets could not be acknowledged. Their slots deliver them again.",
+        "Settled tickets could not be acknowledged. Their slots deliver the tickets again.",
     ),
-    warn("settle.batch_failed", "A batch of tickets could not be settled."),
-    error("settle.dead_letter", "A ticket could not be settled. It is returned as a dead letter."),
-    error("settle.dead_letter_unwritten", "A dead letter could not be written."),
-    warn("settle.split", "A batch could not be settled. Its halves are settled separately."),
+    warn("settle.batch_failed", "A batch of tickets could not be settled. The server retries."),
+    error(
+        "settle.dead_letter",
+        "A ticket could not be settled. The server returns it and writes a dead letter.",
+    ),
+    error(
+        "settle.dead_letter_unwritten",
+        "A dead letter could not be written. The fields name its ticket.",
+    ),
+    warn("settle.split", "A batch could not be settled. The server settles its halves separately."),
     warn(
         "slot.drain_cancel_failed",
-        "A drain could not be cancelled. Other nodes drain until it times out.",
+        "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
     ),
     warn(
         "slot.drain_follow_failed",
@@ -276,11 +282,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "slot.drain_stop_failed",
-        "A slot could not be stopped for a drain. Tickets that it still issues are returned.",
+        "A slot could not be stopped for a drain. Tickets that the slot still issues are returned.",
     ),
     error(
         "slot.entries_unreadable",
-        "Entries of a slot's queue could not be read and were dropped.",
+        "Entries of a slot's queue could not be read. The server dropped them.",
     ),
     info("slot.full", "The memory of a slot was full. The slot continues under a new epoch."),
     info("slot.grant_closed", "The grant of a slot from an earlier spread was closed."),
@@ -299,38 +305,41 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "slot.server_refused",
-        "A server that holds slots now has settings with which a node would refuse to start.",
+        "A server that holds slots has settings that Doorbuster does not accept. Nodes do not start until the settings are changed.",
     ),
-    warn("slot.servers_changed", "The servers that hold slots changed."),
-    warn("slot.stop_failed", "A slot could not be stopped while the server stops."),
-    warn("slot.take_failed", "Tickets could not be taken from a slot."),
+    warn("slot.servers_changed", "The set of servers that hold slots changed."),
+    warn("slot.stop_failed", "A slot could not be stopped while the server stopped."),
+    warn("slot.take_failed", "Tickets could not be taken from a slot. The server retries."),
     warn(
         "slot.tickets_in_flight",
-        "The server stops while tickets are in flight. They are returned, or other nodes settle them.",
+        "The server stops while tickets are in flight. These tickets are returned, or other nodes settle them.",
     ),
-    error("slot.unsettled", "Not every slot's tickets can be settled by this node."),
-    warn("slot.watch_failed", "The slots could not be watched."),
+    error(
+        "slot.unsettled",
+        "This node cannot settle the tickets of every slot. The tickets of the remaining slots are returned.",
+    ),
+    warn("slot.watch_failed", "The server could not check the slots. It retries."),
     info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
     warn(
         "spread.widen_failed",
         "An item with `\"partitions\": \"auto\"` could not get more partitions.",
     ),
     info("spread.widened", "An item with `\"partitions\": \"auto\"` has more partitions."),
-    warn("store.backlog_failed", "The backlog of orders could not be read."),
-    warn("store.backlog_timed_out", "The backlog of orders was not read in time."),
+    warn("store.backlog_failed", "The backlog of orders could not be read. The server retries."),
+    warn("store.backlog_timed_out", "The backlog was not read in time. The server retries."),
     warn(
         "store.checkpoint_failed",
-        "The log of the store could not be copied into its file while the server stops. The next start does it.",
+        "The log of the store could not be copied into the store's file while the server stopped. The next start copies it.",
     ),
     warn("store.checkpoint_panicked", "The thread that writes checkpoints panicked."),
     warn(
         "store.close_failed",
-        "The file of the store could not be closed. The next start recovers it.",
+        "The file of the store could not be closed. The next start recovers the file.",
     ),
     error("store.failed", "The store failed and cannot be used any more. The server stops."),
     warn(
         "store.holders_failed",
-        "The set of request keys that hold orders could not be refreshed.",
+        "The set of request keys that hold orders could not be refreshed. The server retries.",
     ),
     warn(
         "store.holders_full",
@@ -345,34 +354,46 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("store.removed", "The file of the store was removed while it was in use."),
     warn(
         "store.restored",
-        "The store comes from a backup. The sales that were open, scheduled or paused are paused. Compare the orders with the payment provider before resuming.",
+        "The store comes from a backup. All open and scheduled sales are paused. Compare the orders with the payment provider before resuming.",
     ),
-    warn("store.rewriting", "The rows come from another database and are rewritten."),
+    warn(
+        "store.rewriting",
+        "The rows come from a dump of another database server. The node adapts their transaction numbers.",
+    ),
     warn("store.unlock_failed", "The data directory could not be unlocked."),
     error("store.unusable", "The store failed and must not be used any more."),
     error("stream.lost", "Idle WebSockets were lost because their task panicked."),
-    warn("stream.poll_failed", "Idle WebSockets could not be polled. They were woken."),
+    warn("stream.poll_failed", "Idle WebSockets could not be polled. Each gets its own task."),
     warn(
         "stream.poller_failed",
-        "No poller for idle WebSockets could be created. They keep their own tasks.",
+        "The poller for idle WebSockets could not be created. Each WebSocket keeps its own task.",
     ),
     warn(
         "stream.register_failed",
-        "An idle WebSocket could not be registered. It keeps its own task.",
+        "An idle WebSocket could not be registered with the poller. It keeps its own task.",
     ),
     warn("trace.unsent", "The last traces could not be sent."),
-    warn("waitlist.failed", "A waitlist could not be served or ended."),
+    warn("waitlist.failed", "A waitlist could not be served or ended. The server retries."),
     warn("webhook.cleanup_failed", "Old events could not be deleted."),
-    error("webhook.dead_letter", "An event could not be delivered. It is a dead letter."),
-    warn("webhook.delivery_failed", "The store failed while events were delivered to an endpoint."),
+    error("webhook.dead_letter", "An event could not be delivered and is a dead letter."),
+    warn(
+        "webhook.delivery_failed",
+        "The store failed while the server delivered events to an endpoint. The server retries.",
+    ),
     warn(
         "webhook.endpoint_failing",
         "An endpoint does not accept events. The fields have the reason.",
     ),
     error("webhook.endpoint_gone", "An endpoint answered `410 Gone` and is disabled."),
     info("webhook.endpoint_recovered", "An endpoint accepts events again."),
-    warn("webhook.endpoints_failed", "The endpoints of webhooks could not be read."),
-    info("webhook.other_node_delivered", "Another node delivered events to this endpoint."),
-    warn("webhook.positions_failed", "Events could not get their positions."),
+    warn(
+        "webhook.endpoints_failed",
+        "The webhook endpoints could not be read from the store. The server retries.",
+    ),
+    info(
+        "webhook.other_node_delivered",
+        "Another node delivered events to an endpoint that this node serves.",
+    ),
+    warn("webhook.positions_failed", "Events could not get their positions. The server retries."),
     error("webhook.task_failed", "The task that delivers events failed and was started again."),
 ];

@@ -25,14 +25,14 @@ Every message has this body:
 
 | member | meaning |
 |---|---|
-| `id` | the event's id: `evt_`, 16 digits, `_` and 10 hexadecimal digits; the same for each attempt and each endpoint, and equal to the header `webhook-id`. Ignore a message whose id you have handled. |
-| `type` | what happened: one of the types below |
-| `timestamp` | when it happened, RFC 3339 in UTC with milliseconds |
+| `id` | the event's id: `evt_`, 16 digits, `_` and 10 hexadecimal digits. The id is the same for each attempt and each endpoint, and equals the header `webhook-id`. Ignore a message whose id you have handled. |
+| `type` | one of the types below |
+| `timestamp` | the time of the event, RFC 3339 in UTC with milliseconds |
 | `data` | depends on the type |
 
-Events about the same order, item or sale arrive in the order in which they happened. Other events
-have no order among them. New versions may add types and members. They do not change or remove what
-is here.
+Events about the same order, item or sale arrive in the sequence of the changes. Events about
+different orders may arrive in any sequence. New versions may add types and members. They do not
+change or remove the types and members below.
 ";
 
 /// The time of the examples, in milliseconds since the epoch.
@@ -79,8 +79,8 @@ const EVENT_DOCS: [EventDoc; 12] = [
     },
     EventDoc {
         what: EventType::PaymentRefunded,
-        when: "A payment that pays for no order goes back. It was too late, had another amount, \
-               was a second one, or named an unknown order. \
+        when: "The server refunds a payment that pays for no order. The payment was too late, had another \
+               amount, was a second payment, or named an unknown order. \
                The refund of an order is `order.refunded`.",
         schema: members::<PaymentData>,
         example: example_payment_data,
@@ -89,7 +89,7 @@ const EVENT_DOCS: [EventDoc; 12] = [
         what: EventType::PaymentReversed,
         when: "Money went back although the shop did not request it. It was refunded at the \
                provider's console or taken back by the buyer's bank. \
-               With `stands: false` the money is there after all. \
+               With `stands: false` the reversal was cancelled, and the shop has the money. \
                The payment and its order do not change. The shop decides what happens to them.",
         schema: members::<ReversalData>,
         example: |_| NotificationData::Reversal(ReversalData { reversal: example() }),

@@ -23,11 +23,11 @@ pub enum FaultLocation {
 pub struct Fault {
     /// RFC 6901 pointer into the body.
     pub pointer: String,
-    /// The header with the fault, if it is in one.
+    /// The header with the fault, if the fault is in a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub header: Option<Cow<'static, str>>,
-    /// The query parameter with the fault, if it is in one.
+    /// The query parameter with the fault, if the fault is in a parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub parameter: Option<Cow<'static, str>>,

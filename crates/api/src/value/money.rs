@@ -37,15 +37,15 @@ impl Currency {
         }
     }
 
-    /// Whether ISO 4217 has assigned it to money with a minor unit. A new price must use such a
-    /// currency.
+    /// Whether ISO 4217 has assigned the code to money with a minor unit. A new price must use an
+    /// assigned code.
     #[must_use]
     pub fn is_assigned(self) -> bool {
         ASSIGNED.split(' ').any(|code| code == self.as_str())
     }
 
-    /// Decimal places of its minor unit, as ISO 4217 assigns them: 2 except for the currencies
-    /// below.
+    /// Decimal places of the currency's minor unit, as ISO 4217 assigns them: 2 except for the
+    /// currencies below.
     #[must_use]
     pub fn decimals(self) -> u32 {
         match &self.0 {

@@ -12,9 +12,9 @@ use crate::limits::STOCK_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Stock {
-    /// Counted: this many units, 0 to 1,000,000,000.
+    /// A counted number of units, 0 to 1,000,000,000.
     Counted(u32),
-    /// Unlimited; limits per buyer still apply.
+    /// Unlimited stock. Limits per buyer still apply.
     Unlimited(Unlimited),
 }
 

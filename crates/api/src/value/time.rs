@@ -42,13 +42,12 @@ impl Time {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (head, fraction, offset) = split(text)?;
-        // The calendar library checks a uniform spelling: whole seconds here; the fraction is read
-        // separately.
+        // The calendar library reads the time in whole seconds. The fraction is read separately.
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {
-            // A leap second is the last second of a day in UTC. The calendar library has none, so
-            // it becomes the first instant of the next day.
+            // A leap second is the last second of a day in UTC. The calendar library has no leap
+            // seconds, so it becomes the first instant of the next day.
             let midnight =
                 (seconds + 1).checked_mul(1000).filter(|_| (seconds + 1) % 86_400 == 0)?;
             return (midnight <= Self::MAX.0).then_some(Self(midnight));

@@ -12,7 +12,7 @@ use crate::proxy::{Proxy, silence};
 use crate::rabbit::Rabbit;
 use crate::{broker, broker_within, message, name};
 
-/// The broker of all tests that do not stop it.
+/// Returns the broker that all tests share, except those that stop it.
 fn shared() -> &'static Rabbit {
     static SHARED: OnceLock<Rabbit> = OnceLock::new();
     SHARED.get_or_init(Rabbit::start)
@@ -27,7 +27,7 @@ async fn a_published_message_is_in_the_queue() {
     broker.publish(&message("evt_1", "order.paid")).await.expect("the message is accepted");
     broker.publish(&message("evt_2", "sale.opened")).await.expect("the message is accepted");
     let paid = orders.take().await.expect("the message is in the queue");
-    assert!(orders.take().await.is_none(), "the queue gets only its types");
+    assert!(orders.take().await.is_none(), "the queue gets only the types that it is bound to");
     assert_eq!(all.take().await.expect("both messages").data, paid.data);
     assert_eq!(all.take().await.expect("both messages").routing_key.as_str(), "sale.opened");
     assert_eq!(
@@ -58,7 +58,7 @@ async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     let broker = Arc::new(broker(&rabbit.url(&exchange)));
     for round in 0..20 {
         // All messages are published at the same time over one connection, so returned messages
-        // arrive among the others.
+        // arrive between the others.
         let each =
             (0..AT_ONCE).map(|n| {
                 let (broker, what) =
@@ -107,7 +107,7 @@ async fn an_amqp_refusal_is_reported_without_the_brokers_text_and_password() {
     check(&format!("amqps://guest:guest@127.0.0.1:{port}/"), "no connection").await;
 }
 
-/// The number of the client library's threads.
+/// Returns the number of the client library's threads.
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     let names =
@@ -117,7 +117,7 @@ fn threads() -> usize {
 
 #[tokio::test]
 async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
-    /// More than the other tests use at the same time.
+    /// A number above that of the other tests' concurrent attempts.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
     let broker =
@@ -166,8 +166,8 @@ async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed()
     rabbit.start_again();
     broker.publish(&message("evt_2", "order.paid")).await.expect("accepted over a new connection");
     let orders = orders.again(&rabbit).await;
-    // A message may be delivered more than once. A message that was taken from the queue just
-    // before the broker was killed may be delivered again.
+    // A message may be delivered more than once. This happens if it was taken from the queue just
+    // before the broker was killed.
     while orders.next().await.data != br#"{"id":"evt_2"}"# {}
     broker.publish(&message("evt_3", "order.paid")).await.expect("the message is accepted");
     rabbit.kill();

@@ -1,5 +1,5 @@
-//! Private servers: each runs in its own directory on free ports, and ends with the test program,
-//! whether or not that ends cleanly.
+//! Private servers. Each runs in its own directory on free ports, and always ends with the test
+//! program.
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-/// Longest time until a server listens, on a busy machine.
+/// The longest time until a server listens, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// Starts the helper and the broker, and waits for a word or for the end of its input, which comes
-/// with the end of the test process at the latest. Then it ends the broker (cleanly if the word is
-/// `stop`) and the helper. Without a word it also removes the directory.
+/// A script that starts the helper and the broker, and waits for a word or for the end of its
+/// input. The input ends at the latest with the test process. Then the script ends the broker
+/// (cleanly if the word is `stop`) and the helper. Without a word it also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!
 read -r word
@@ -32,7 +32,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Creates a broker that is not running, in an existing directory. Both commands are words
-    /// without quotes; an empty `helper` starts none.
+    /// without quotes. If `helper` is empty, no helper is started.
     pub fn new(
         dir: PathBuf,
         helper: String,
@@ -46,7 +46,7 @@ impl Keeper {
     pub fn start(&mut self, is_ready: impl Fn() -> bool) {
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(&self.dir).args([&self.helper, &self.broker]);
-        // Packages install servers in this directory, which may be missing from the user's path.
+        // Packages install servers in this directory, which may be missing from the user's `PATH`.
         keeper.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         let mut keeper = keeper.envs(environment).stdin(Stdio::piped()).spawn().expect("a shell");
@@ -92,7 +92,7 @@ impl Drop for Keeper {
         match self.running.take() {
             Some((mut keeper, input)) => {
                 drop(input);
-                // The script has cleaned up when it ends.
+                // When the script ends, it has cleaned up.
                 let _ = keeper.wait();
             }
             None => drop(std::fs::remove_dir_all(&self.dir)),
@@ -100,7 +100,7 @@ impl Drop for Keeper {
     }
 }
 
-/// A new directory.
+/// Returns a new directory.
 pub fn directory(what: &str) -> PathBuf {
     let dir =
         std::env::temp_dir().join(format!("doorbuster-{what}-{:016x}", rand::random::<u64>()));
@@ -108,8 +108,8 @@ pub fn directory(what: &str) -> PathBuf {
     dir
 }
 
-/// Free ports, below the range of automatic ports, so that a restarted server finds its own port
-/// free.
+/// Returns free ports below the range of automatic ports, so that a restarted server finds its own
+/// port free.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let anywhere = || rand::rng().random_range(10_000..30_000);
     let bind = || {
@@ -120,7 +120,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     held.map(|listener| listener.local_addr().expect("an address").port())
 }
 
-/// A connection to a port of this machine.
+/// Returns a connection to a port of this machine.
 pub fn dial(port: u16) -> Option<TcpStream> {
     let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;

@@ -12,7 +12,7 @@ use crate::keeper::{Keeper, dial, directory, free_ports};
 
 /// How long a stream detects a repeated id, unless a test chooses another time.
 const WINDOW: Duration = Duration::from_secs(120);
-/// Longest time until a listening server answers requests about streams.
+/// The longest time until a listening server answers requests about streams.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A NATS server with the user `shop` and the password `secret`.
@@ -37,7 +37,7 @@ impl NatsServer {
         Self::start_with("", None)
     }
 
-    /// Starts a server that accepts only TLS. The paths of both files contain no blanks.
+    /// Starts a server that accepts only TLS. The paths of both files must not contain blanks.
     pub fn start_with_tls(key: &Path, certificate: &Path) -> Self {
         let arguments =
             format!(" --tls --tlscert {} --tlskey {}", certificate.display(), key.display());
@@ -79,7 +79,7 @@ impl NatsServer {
         self.port
     }
 
-    /// The server's URL with a prefix of subjects.
+    /// Returns the server's URL with a prefix of subjects.
     pub fn url(&self, prefix: &str) -> String {
         format!("nats://shop:secret@127.0.0.1:{}?prefix={prefix}", self.port)
     }
@@ -100,7 +100,7 @@ impl NatsServer {
         self.make_stream_with_window(prefix, WINDOW).await;
     }
 
-    /// Creates a stream that drops a message whose id was already used within this time, which is
+    /// Creates a stream that drops a message if its id was already used within this time, which is
     /// at least 100 ms.
     pub async fn make_stream_with_window(&self, prefix: &str, window: Duration) {
         let config = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
@@ -110,7 +110,7 @@ impl NatsServer {
         assert!(reply.get("error").is_none(), "{reply}");
     }
 
-    /// The messages of a stream, oldest first.
+    /// Returns the messages of a stream, oldest first.
     pub async fn kept(&self, stream: &str) -> Vec<Kept> {
         let client = self.connect().await;
         let mut all = Vec::new();
@@ -133,7 +133,7 @@ impl NatsServer {
 
 /// Sends a request to `JetStream`'s API and returns the answer.
 async fn ask(client: &Client, what: &str, body: &Value) -> Value {
-    // The server listens before its streams are available.
+    // The server listens before its streams are available, so the request is repeated.
     let since = Instant::now();
     loop {
         match client.request(format!("$JS.API.{what}"), body.to_string().into()).await {

@@ -1,4 +1,4 @@
-//! A proxy between a client and a broker that can hold the broker's answers back, and a port that
+//! A proxy between a client and a broker that can hold back the broker's answers, and a port that
 //! never answers.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,7 +33,7 @@ impl Proxy {
         Self { port: own, gate }
     }
 
-    /// Holds all data from the broker back from now on.
+    /// Holds back all data from the broker from now on.
     pub fn hold(&self) {
         self.gate.holds.store(true, Ordering::SeqCst);
     }

@@ -12,8 +12,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
 use crate::keeper::{Keeper, dial, directory, free_ports};
 
-/// The server program itself, because the wrapper that packages install in the path changes the
-/// user.
+/// The server program itself. The wrapper in the `PATH` is not used, because it changes the user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// A broker whose user `guest`, with password `guest`, has all permissions.
@@ -57,8 +56,8 @@ impl Rabbit {
         std::fs::write(dir.join("plugins"), "[].").expect("a writable directory");
         let environment = [
             ("HOME", at("")),
-            // A private registry of Erlang nodes, started as the helper. A registry that the broker
-            // starts would outlive the broker.
+            // A private registry of Erlang nodes, which is started as the helper. If the broker
+            // started a registry, it would run longer than the broker.
             ("ERL_EPMD_PORT", names.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
             ("RABBITMQ_NODENAME", format!("doorbuster{port}@localhost")),
@@ -69,13 +68,13 @@ impl Rabbit {
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins")),
             ("RABBITMQ_PID_FILE", at("pid")),
-            // Keeps crash dumps out of the source tree.
+            // Keep crash dumps out of the source tree.
             ("ERL_CRASH_DUMP", at("crash")),
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into(),
             ),
-            // Makes the script become the broker, so that ending it ends the broker.
+            // With this, the script becomes the broker, so that ending the script ends the broker.
             ("detached", "1".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
@@ -114,7 +113,7 @@ impl Rabbit {
         self.port
     }
 
-    /// The broker's URL with an exchange.
+    /// Returns the broker's URL with an exchange.
     pub fn url(&self, exchange: &str) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/?exchange={exchange}", self.port)
     }
@@ -157,7 +156,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Takes the next message from the queue; `None` if it is empty.
+    /// Takes the next message from the queue. Returns `None` if the queue is empty.
     pub async fn take(&self) -> Option<Delivery> {
         let options = BasicGetOptions { no_ack: true };
         let got = self
@@ -180,7 +179,7 @@ impl Queue {
         }
     }
 
-    /// The same queue, over a new connection to the restarted broker.
+    /// Returns the same queue, over a new connection to the restarted broker.
     pub async fn again(&self, rabbit: &Rabbit) -> Self {
         let (connection, channel) = rabbit.connect().await;
         Self { name: self.name.clone(), _connection: connection, channel }

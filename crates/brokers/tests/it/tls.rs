@@ -1,4 +1,4 @@
-//! Tests of brokers with TLS: events are published only if the machine trusts the certificate.
+//! Tests brokers with TLS: events are published only if the machine trusts the certificate.
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -50,8 +50,8 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes to a broker from two processes, because trusted certificates are read from the
-    /// environment. One process trusts this certificate, the other trusts none. Only the first
+    /// Publishes to a broker from two processes, because trusted certificates come from the
+    /// environment. One process trusts this certificate, and the other trusts none. Only the first
     /// process may succeed.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
@@ -74,7 +74,8 @@ impl Certificate {
 
 impl Drop for Certificate {
     fn drop(&mut self) {
-        // The removal may fail; the directory is in the system's temporary directory.
+        // If the removal fails, the directory stays in the system's temporary directory, which is
+        // harmless.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
@@ -104,9 +105,9 @@ async fn a_rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
 }
 
 #[tokio::test]
-#[ignore = "started by the tests above"]
+#[ignore = "only the tests above start this test"]
 async fn a_message_is_published_over_tls() {
-    let url = std::env::var(URL).expect("given by the test that starts this one");
+    let url = std::env::var(URL).expect("the test that starts this one sets the variable");
     match broker(&url).publish(&message("evt_1", "order.paid")).await {
         Ok(()) => println!("the broker accepted the message"),
         Err(error) => println!("failed: {error}"),

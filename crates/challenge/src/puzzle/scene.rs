@@ -1,5 +1,5 @@
-//! The background of a puzzle: a sky, hills, and many straight and round edges like those of the
-//! pieces.
+//! The background of a puzzle: a sky, hills, and many straight and round edges that look like edges
+//! of pieces.
 
 use std::f32::consts::TAU;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::random::RandomSource;
 
 const WIDTH: f32 = PUZZLE_WIDTH as f32;
 const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
-/// Opacity of a patch. It is lower where a gap may be, because a person must see the sides of a
+/// The opacity of a patch. It is lower where a gap may be, because a person must see the sides of a
 /// gap.
 const BACKGROUND_ALPHA: Range<f32> = 0.2..0.65;
 const FOREGROUND_ALPHA: Range<f32> = 0.2..0.4;
@@ -33,7 +33,7 @@ pub(super) fn draw_scene(picture: &mut Canvas, random: &mut RandomSource) {
     }
 }
 
-/// Draws patches and edges over the gaps, which lie between these heights.
+/// Draws patches and edges over the gaps, between these heights.
 pub(super) fn draw_foreground(picture: &mut Canvas, random: &mut RandomSource, from: f32, to: f32) {
     let hue = random.float(0.0..1.0);
     for _ in 0..6 {
@@ -73,7 +73,7 @@ fn draw_hills(picture: &mut Canvas, random: &mut RandomSource, hue: f32, near: f
     }
 }
 
-/// A triangle, a square or a disc of a size like a piece's.
+/// Draws a triangle, a square or a disc of about the size of a piece.
 fn draw_patch(
     picture: &mut Canvas,
     random: &mut RandomSource,
@@ -106,7 +106,7 @@ fn draw_patch(
     }
 }
 
-/// A line or an arc as long and as round as a piece's side and tongue.
+/// Draws a line or an arc that is as long and as round as a piece's side or tongue.
 fn draw_edge(picture: &mut Canvas, random: &mut RandomSource, rows: Range<f32>) {
     let (x, y) = (random.float(0.0..WIDTH), random.float(rows));
     let mut path = PathBuilder::new();

@@ -1,5 +1,5 @@
-//! Robots against the captcha: Tesseract, as Debian packages it, on the original picture and on a
-//! cleaned one.
+//! Robots against the captcha: Debian's Tesseract, with the original picture and with a cleaned
+//! one.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -12,11 +12,11 @@ use png::{BitDepth, ColorType, Encoder};
 use crate::pixels::Grey;
 
 const ROUNDS: usize = 60;
-/// Most captchas of a hundred that a robot may read.
+/// The largest number of captchas of a hundred that a robot may read.
 const MOST: usize = 4;
 
-/// The text that Tesseract reads in a line (7) or a word (8), restricted to the characters of
-/// captchas.
+/// Returns the text that Tesseract reads in a line (7) or a word (8). Only the characters of
+/// captchas are allowed.
 fn reads(png: &[u8], mode: &str) -> Option<String> {
     let mut child = Command::new("tesseract")
         .args([
@@ -33,19 +33,19 @@ fn reads(png: &[u8], mode: &str) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    // The input is dropped at once, so that Tesseract sees its end.
+    // The input is dropped at once, so that Tesseract sees the end of the input.
     child.stdin.take()?.write_all(png).ok()?;
     let output = child.wait_with_output().ok()?;
     output.status.success().then(|| normalize_answer(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// The text that each of the three ways of reading finds.
+/// Returns the text that each of the three ways of reading finds.
 fn read_each_way(png: &[u8]) -> [String; 3] {
     let read = [reads(png, "7"), reads(png, "8"), reads(&cleaned(png), "7")];
     read.map(|read| read.expect("tesseract runs and has its data for English"))
 }
 
-/// A plain word, black on white, with letters of upright and level bars.
+/// Draws a plain word, black on white. Its letters consist of vertical and horizontal bars.
 fn plain() -> Vec<u8> {
     // The bars of each letter: left, top, width and height, in tenths of the letter's width.
     const T: &[[usize; 4]] = &[[0, 0, 10, 2], [4, 0, 2, 14]];
@@ -77,8 +77,8 @@ fn encode_png(width: usize, height: usize, colours: ColorType, data: &[u8]) -> V
     file
 }
 
-/// The picture as dark characters on white, at twice the size: without grain, without background
-/// and without thin lines.
+/// Returns the picture as dark characters on white, at twice the size, without grain, background
+/// and thin lines.
 fn cleaned(png: &[u8]) -> Vec<u8> {
     let picture = Grey::read(png).smooth();
     let (width, height) = (picture.width, picture.height);
@@ -89,7 +89,7 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
         if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 }
     };
     let ink = |x: usize, y: usize| x < width && y < height && is_ink(picture.at(x, y));
-    // A pixel is kept if it lies in a square of ink of three by three.
+    // A pixel stays if it is in a square of three by three dark pixels.
     let is_thick = |x: usize, y: usize| {
         (0..9).any(|n| {
             (0..9).all(|m| {
@@ -110,8 +110,7 @@ fn tesseract_reads_few_captchas() {
         println!("SKIPPED: there is no tesseract on this machine; scripts/setup installs it");
         return;
     }
-    // Without this check, a Tesseract that reads nothing would count as one that cannot read
-    // captchas.
+    // Without this check, a Tesseract that reads nothing would pass the test.
     assert_eq!(read_each_way(&plain()), ["teeth"; 3], "a plain word is read");
     let mut random = RandomSource::from_seed(2_026);
     let (mut whole, mut characters) = ([0; 3], [0; 3]);

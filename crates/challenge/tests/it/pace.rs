@@ -1,19 +1,19 @@
-//! The time that the server needs to make a challenge.
+//! Measures the time that the server needs to make a challenge.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
-/// Most processor time for one challenge, in a release build.
+/// The largest processor time for one challenge, in a release build.
 const MOST: Duration = Duration::from_millis(2);
-/// Challenges of a round.
+/// The number of challenges in a round.
 const TIMES: u32 = 40;
-/// Rounds; the cheapest counts. Other programs on the machine disturb caches and clock speed, which
-/// can only add to the measured time.
+/// The number of rounds. The cheapest round counts. Other programs on the machine disturb caches
+/// and clock speed, which only makes the measured time longer.
 const ROUNDS: u32 = 5;
 
-/// Processor time of this thread, without the time of other threads and programs.
+/// Returns the processor time of this thread, without the time of other threads and programs.
 fn spent() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")
         .expect("Linux reports the processor time");
@@ -21,7 +21,7 @@ fn spent() -> Duration {
     Duration::from_nanos(nanos.expect("the first word is a number of nanoseconds"))
 }
 
-/// The average cost of one challenge, in the cheapest round.
+/// Returns the average cost of one challenge, in the cheapest round.
 fn cost(mut make: impl FnMut()) -> Duration {
     make();
     let round = |_| {

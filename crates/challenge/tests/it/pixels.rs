@@ -15,7 +15,7 @@ impl Grey {
         Self::weighed(file, [0.3, 0.6, 0.1])
     }
 
-    /// Red, green and blue, each as a picture of its own.
+    /// Returns red, green and blue, each as a separate picture.
     pub fn channels(file: &[u8]) -> [Self; 3] {
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
             .map(|weights| Self::weighed(file, weights))
@@ -47,7 +47,7 @@ impl Grey {
         self.alpha[y * self.width + x] > 127
     }
 
-    /// The strength of the edge at each pixel.
+    /// Returns the strength of the edge at each pixel.
     pub fn edges(&self) -> Self {
         let mut light = vec![0.0; self.light.len()];
         for y in 1..self.height - 1 {
@@ -60,7 +60,7 @@ impl Grey {
         Self { width: self.width, height: self.height, light, alpha: self.alpha.clone() }
     }
 
-    /// The change of brightness over two pixels in a direction.
+    /// Returns the change of brightness over two pixels in a direction.
     pub fn slope(&self, dx: usize, dy: usize) -> Self {
         let mut light = vec![0.0; self.light.len()];
         for y in 1..self.height - 1 {
@@ -71,7 +71,7 @@ impl Grey {
         Self { width: self.width, height: self.height, light, alpha: self.alpha.clone() }
     }
 
-    /// The picture without its grain: each pixel is the mean of its neighbourhood.
+    /// Returns the picture without its grain: each pixel is the mean of its neighbourhood.
     pub fn smooth(&self) -> Self {
         let mut light = self.light.clone();
         for y in 1..self.height - 1 {

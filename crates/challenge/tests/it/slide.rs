@@ -15,14 +15,14 @@ mod form;
 mod rim;
 
 const ROUNDS: usize = 300;
-/// Number of plain puzzles. The next constant is the percentage that a working robot must solve.
+/// The number of plain puzzles, and the percentage of them that a working robot must solve.
 const PLAIN_ROUNDS: usize = 20;
 const PLAIN_LEAST: usize = 75;
 
 /// A robot returns the position at which it puts the piece.
 type Robot = fn(&Seen) -> u16;
 const SIDE: usize = PIECE_SIDE as usize;
-/// First position that a robot tries: the piece starts at the left.
+/// The first position that a robot tries. The piece starts further left.
 const FROM: usize = 40;
 const TO: usize = PUZZLE_WIDTH as usize - SIDE;
 
@@ -30,9 +30,9 @@ const TO: usize = PUZZLE_WIDTH as usize - SIDE;
 struct Seen {
     picture: Grey,
     piece: Grey,
-    /// Picture and piece, in each colour.
+    /// The picture and the piece, in each colour.
     colours: [(Grey, Grey); 3],
-    /// Pairs of places inside and outside the piece, along its whole rim.
+    /// Pairs of points inside and outside the piece, along its whole rim.
     pairs: Vec<rim::Pair>,
     y: usize,
     round: usize,
@@ -49,7 +49,7 @@ impl Seen {
         cells().filter(|&(x, y)| self.piece.is_solid(x, y)).collect()
     }
 
-    /// Pixels of the piece that lie within `near` of a pixel outside of it.
+    /// Returns the pixels of the piece that are at most `near` from a pixel outside of the piece.
     fn rim(&self, near: usize) -> Vec<(usize, usize)> {
         let clear = |x: usize, y: usize| x >= SIDE || y >= SIDE || !self.piece.is_solid(x, y);
         let by_it = |&(x, y): &(usize, usize)| {
@@ -66,18 +66,18 @@ fn cells() -> impl Iterator<Item = (usize, usize)> {
     (0..SIDE * SIDE).map(|n| (n % SIDE, n / SIDE))
 }
 
-/// Puts the piece at an arbitrary place.
+/// Puts the piece at a random position.
 fn guesses(seen: &Seen) -> u16 {
     (60 + seen.round * 7_919 % 210) as u16
 }
 
-/// Looks for the place where the picture is darkest under the piece.
+/// Looks for the position where the picture is darkest under the piece.
 fn darkest(seen: &Seen) -> u16 {
     let inside = seen.inside();
     seen.best(|at| -inside.iter().map(|&(x, y)| seen.picture.at(at + x, seen.y + y)).sum::<f32>())
 }
 
-/// Looks for the place where the picture differs most from its left and right neighbourhood.
+/// Looks for the position where the picture differs most from the parts to its left and right.
 fn differs(seen: &Seen) -> u16 {
     let mean = |from: usize, to: usize| {
         let all = (from..to).flat_map(|x| (seen.y + 14..seen.y + 54).map(move |y| (x, y)));
@@ -103,7 +103,7 @@ fn outline_with_care(seen: &Seen) -> u16 {
     seen.best(|at| score[at - FROM])
 }
 
-/// How much each place looks like an outline of the piece, by careful template matching.
+/// Returns how much each position looks like an outline of the piece, by careful template matching.
 fn outlines(seen: &Seen) -> Vec<f32> {
     let (edges, rim) = (seen.picture.smooth().edges(), seen.rim(1));
     let strength = |x: usize, y: usize| edges.at(x, y).min(30.0);
@@ -115,7 +115,7 @@ fn outlines(seen: &Seen) -> Vec<f32> {
     (FROM..TO).map(score).collect()
 }
 
-/// Looks for the place whose content correlates best with the piece.
+/// Looks for the position whose content correlates best with the piece.
 fn content(seen: &Seen) -> u16 {
     let (picture, piece, inside) = (seen.picture.smooth(), seen.piece.smooth(), seen.inside());
     let count = inside.len() as f32;
@@ -134,8 +134,8 @@ fn content(seen: &Seen) -> u16 {
     })
 }
 
-/// The robots, and how many of a hundred puzzles each may solve. The lower bounds show that a robot
-/// still works as the table in the documentation describes it.
+/// The robots, and how many of a hundred puzzles each may solve. The lower bounds show that each
+/// robot still works as the table in the documentation says.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),
     ("looks for the darkest place", darkest, 15..=35),
@@ -148,8 +148,8 @@ const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("was written for the puzzle", form::fits, 80..=95),
 ];
 
-/// A puzzle without any protection: soft colours, and one dark gap with exactly the piece's shape
-/// and content.
+/// Makes a puzzle without any protection: soft colours, and one dark gap with exactly the piece's
+/// shape and content.
 fn plain(form: Grey, x: usize, y: usize) -> Seen {
     let light = |part: usize, x: usize, y: usize| {
         let (x, y, part) = (x as f32, y as f32, part as f32);

@@ -1,4 +1,4 @@
-//! Solves proofs of work as a robot does: no way is shorter than the work itself.
+//! Solves proofs of work as a robot does. There is no shorter way than the work itself.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ fn proof_of_work_is_solved_and_its_cost_is_printed() {
         let work = keys.new_challenge(&mut random, Effort::DEFAULT);
         let began = Instant::now();
         // Numbers below `keys_min` are never the answer, so a robot that knows this code does not
-        // try them.
+        // try these numbers.
         let payload = solve(&work, Effort::DEFAULT.keys_min);
         took += began.elapsed();
         tried += payload.solution.counter - Effort::DEFAULT.keys_min;

@@ -1,7 +1,7 @@
-//! Attacks the edge's rules with random runs: nodes that know different commits, a writer that
-//! changes, a server that forgets or falls back to an old copy, replicas that lag, reads that come
-//! in parts or twice, and buyers who replay at the edge. Each rule is removed in turn, and the
-//! removal must be noticed.
+//! Attacks the edge's rules with random runs. Nodes know different commits, and the writer changes.
+//! A server loses data or returns to an old copy. Replicas lag. Reads arrive in parts or twice.
+//! Buyers repeat requests at the edge. Each rule is removed in turn, and the removal must be
+//! noticed.
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,12 @@ thread_local! {
     static REMOVED: Cell<Option<FeedRule>> = const { Cell::new(None) };
 }
 
-/// Whether this rule holds on this thread.
+/// Returns whether this rule holds on this thread.
 pub(super) fn holds(rule: FeedRule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// Random numbers from a seed (xorshift): a run can be repeated.
+/// A generator of random numbers (xorshift). The same seed repeats a run.
 struct SeededRng(u64);
 
 impl SeededRng {
@@ -50,12 +50,12 @@ struct Commit {
     free: u64,
 }
 
-/// A node's memory: the commits that it knows, complete up to a time.
+/// A node's memory: the commits that the node knows, complete up to a time.
 #[derive(Clone, Copy, Default)]
 struct Node {
     known: usize,
     as_of: i64,
-    /// Its set of requests is being read again, so it lacks some.
+    /// Whether the node reads its set of requests again. During that time the set is not complete.
     is_rebuilding: bool,
 }
 
@@ -68,7 +68,7 @@ struct Server {
     entries: BTreeMap<u64, (u64, u64)>,
 }
 
-/// What the node that writes knows about the feed.
+/// The writing node's knowledge of the feed.
 #[derive(Clone, Default)]
 struct Writer {
     node: usize,
@@ -83,7 +83,7 @@ struct World {
     commits: Vec<Commit>,
     nodes: [Node; 2],
     writer: Writer,
-    /// Every state that the primary had; replicas are behind it.
+    /// Every past state of the primary. A replica shows one of these states.
     servers: Vec<Server>,
     edge: Edge,
     generations: u64,
@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    /// An order ends, and its unit is free again.
+    /// Ends an order, which frees a unit.
     fn give_back(&mut self) {
         let item = self.rng.below(ITEMS);
         self.now += 1;
@@ -143,7 +143,7 @@ impl World {
         self.nodes[node].as_of = self.now;
     }
 
-    /// What the writing node knows: counts first, then the requests.
+    /// Returns the writing node's memory: the counts first, then the requests.
     fn memory(&self) -> (BTreeMap<u64, u64>, BTreeSet<u64>, Node) {
         let node = self.nodes[self.writer.node];
         let known = &self.commits[..node.known];
@@ -153,10 +153,10 @@ impl World {
         (free, requests, node)
     }
 
-    /// Writes what changed, or begins a generation if the feed is not as this writer left it.
+    /// Writes the changes. Begins a generation if another writer or a loss changed the feed.
     fn write(&mut self, begin: bool) {
         let (free, requests, node) = self.memory();
-        let mut server = self.servers.last().cloned().expect("at least one");
+        let mut server = self.servers.last().cloned().expect("the feed has at least one server");
         let is_mine = self.writer.head.is_some() && server.head == self.writer.head;
         let is_whole = server.requests.len() == self.writer.listed.len();
         if begin || !(is_mine && is_whole) {
@@ -171,7 +171,7 @@ impl World {
                 is_complete: false,
                 has_all_requests: true,
             };
-            // Readers may see the generation before it is complete.
+            // Readers may see the generation before the writer completes it.
             let listed = requests.iter().copied().take(self.rng.pick(requests.len() + 1));
             let partial = FeedHead { requests: 0, ..unfinished };
             self.servers.push(Server {
@@ -202,7 +202,7 @@ impl World {
         self.servers.push(server);
     }
 
-    /// Reads a part of the feed from a replica that is `behind` changes behind, or again the last
+    /// Reads a part of the feed from a replica that lags `behind` changes, or repeats the last
     /// answer.
     fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
         if !again {
@@ -254,7 +254,8 @@ impl World {
         }
     }
 
-    /// A buyer asks at the edge. The answer "sold out" is checked against the store's history.
+    /// Sends a buyer's request to the edge, and checks the answer "sold out" against the store's
+    /// history.
     fn ask(&mut self) -> Result<(), String> {
         let request = self.rng.below(self.commits.len() as u64 + 3);
         let known = self.commits.iter().find(|commit| commit.request == Some(request));
@@ -272,7 +273,7 @@ impl World {
         let before = of_item().rfind(|commit| commit.at <= since).map_or(0, |commit| commit.free);
         let was_gone = before == 0 || of_item().any(|c| c.at > since && c.free == 0);
         if !was_gone {
-            return Err(format!("item {item} had units since {since}, at {}", self.now));
+            return Err(format!("item {item} had free units since {since}, at {}", self.now));
         }
         Ok(())
     }
@@ -316,7 +317,7 @@ impl World {
         Ok(())
     }
 
-    /// With working servers, the edge refuses by the last commit soon.
+    /// Checks that an edge with working servers soon refuses from the last commit.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;
@@ -332,7 +333,7 @@ impl World {
         for item in 0..ITEMS {
             let refused = self.edge.refuses(item, u64::MAX - 1, self.now);
             if refused != (self.free_now(item) == 0) {
-                return Err(format!("item {item} at rest: refused is {refused}"));
+                return Err(format!("item {item} at rest: the edge's refusal is {refused}"));
             }
         }
         Ok(())
@@ -369,6 +370,6 @@ fn the_removal_of_each_rule_is_noticed() {
         REMOVED.set(Some(rule));
         let noticed = (1..=MUTANT_SEEDS).find(|seed| run(*seed).is_err());
         REMOVED.set(None);
-        assert!(noticed.is_some(), "nothing fails without {rule:?}");
+        assert!(noticed.is_some(), "no run fails without {rule:?}");
     }
 }

@@ -6,7 +6,7 @@
 
 /// Random bytes in a code.
 pub const CODE_BYTES: usize = 10;
-/// Longest text that is parsed, in bytes; longer text is not a code.
+/// The largest text to parse, in bytes. Longer text is not a code.
 pub const CODE_TEXT_MAX: usize = 64;
 
 const CODE_LETTERS: usize = CODE_BYTES * 8 / 5;
@@ -29,8 +29,8 @@ pub fn format_code(random: [u8; CODE_BYTES]) -> String {
     text
 }
 
-/// Parses the first characters of a code, as [`hash_code`] reads them. `None` if the text has no
-/// characters or more than `max`, or contains a character that no code has.
+/// Parses the first characters of a code by the rules of [`hash_code`]. Returns `None` if the text
+/// has no characters, more than `max` characters, or a character outside the alphabet of codes.
 #[must_use]
 pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     let letters: Option<String> =
@@ -38,7 +38,8 @@ pub fn parse_prefix(text: &str, max: usize) -> Option<String> {
     letters.filter(|letters| (1..=max).contains(&letters.len()))
 }
 
-/// Parses one character of a code into its written form. `None` if no code contains it.
+/// Parses one character of a code into its written form. Returns `None` if no code contains the
+/// character.
 fn parse_letter(char: char) -> Option<char> {
     let letter = match char.to_ascii_uppercase() {
         'O' => '0',
@@ -48,9 +49,9 @@ fn parse_letter(char: char) -> Option<char> {
     u8::try_from(letter).ok().filter(|byte| ALPHABET.contains(byte)).map(char::from)
 }
 
-/// The hash that the store keeps of the code `text` for `sale`. Case, spaces and hyphens are
-/// ignored, and easily confused letters are read as the characters that they resemble. `None` if
-/// the text cannot be a code.
+/// Returns the hash that the store keeps of the code `text` for `sale`. Case, spaces and hyphens
+/// are ignored. Easily confused letters are read as the characters that they resemble. Returns
+/// `None` if the text cannot be a code.
 #[must_use]
 pub fn hash_code(sale: &str, text: &str) -> Option<[u8; 32]> {
     if text.len() > CODE_TEXT_MAX {

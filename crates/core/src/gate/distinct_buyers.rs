@@ -1,17 +1,17 @@
-//! Estimates how many different buyers use one address, and keeps the estimate in one word. This
+//! Estimates how many different buyers use one address, with a state of one word. The estimate
 //! distinguishes a school, an office or a mobile network from a robot.
 //!
-//! HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear counting for small
-//! numbers. The error is about a quarter, up to some three hundred thousand buyers, which is
+//! The method is HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear
+//! counting for small numbers. The error is about a quarter for up to 300,000 buyers, which is
 //! precise enough for a rate limit.
 
 /// Registers, each of 4 bits.
 const REGISTERS: u32 = 16;
 /// Largest value of a register.
 const RANK_MAX: u64 = 15;
-/// The estimate's constant for 16 registers times their number squared: 0.673 × 256.
+/// The factor of HyperLogLog for 16 registers, times the square of 16: 0.673 × 256.
 const ESTIMATE_SCALE: u64 = 172;
-/// Up to this estimate the number of empty registers is more precise than the registers' values.
+/// At or below this estimate, linear counting is more precise than the registers' values.
 const LINEAR_COUNT_MAX: u64 = 40;
 /// The likely number of buyers for each number of empty registers: 16 × ln(16 / empty).
 const LINEAR_COUNTS: [u64; 17] = [0, 44, 33, 27, 22, 19, 16, 13, 11, 9, 8, 6, 5, 3, 2, 1, 0];
@@ -21,7 +21,7 @@ const LINEAR_COUNTS: [u64; 17] = [0, 44, 33, 27, 22, 19, 16, 13, 11, 9, 8, 6, 5,
 pub struct DistinctBuyers(pub u64);
 
 impl DistinctBuyers {
-    /// Adds a buyer by a keyed hash that callers cannot choose. Adding a buyer again changes
+    /// Adds a buyer by a keyed hash that clients cannot choose. Adding the same buyer again changes
     /// nothing.
     #[must_use]
     pub const fn with(self, hash: u64) -> Self {
@@ -35,7 +35,7 @@ impl DistinctBuyers {
         }
     }
 
-    /// The estimated number of buyers.
+    /// Returns the estimated number of buyers.
     #[must_use]
     pub const fn about(self) -> u64 {
         let (mut sum, mut empty, mut at) = (0, 0, 0);
@@ -54,7 +54,7 @@ impl DistinctBuyers {
 mod tests {
     use super::*;
 
-    /// A well-mixed hash (splitmix64).
+    /// Returns a well-mixed hash (splitmix64).
     fn hash(n: u64) -> u64 {
         let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,14 +1,14 @@
 //! The draw: the order in which a waiting room admits the visitors who came before the sale opened.
 //!
-//! The first visitor's arrival creates a seed of 32 random bytes. Its SHA-256, the commitment, is
-//! public from then on; the seed is published once the sale has opened. Each participant's lot is
-//! `HMAC-SHA-256(key = seed, message = buyer id)`. Participants are ranked by their lots, read as
-//! numbers of 256 bits, smallest first. So the order is secret before the opening, the seed cannot
-//! be chosen after the participants are known, and anyone with the seed and the list can repeat the
-//! draw.
+//! When the first visitor arrives, the server creates a seed of 32 random bytes. It publishes the
+//! SHA-256 of the seed, the commitment, at once, and the seed after the sale opens. Each
+//! participant's lot is `HMAC-SHA-256(key = seed, message = buyer id)`. Participants are ranked by
+//! their lots, read as numbers of 256 bits, smallest first. So the order is secret before the
+//! opening. The seed is fixed before the participants are known. Anyone with the seed and the list
+//! can repeat the draw.
 //!
 //! The operator of the server can read the seed early. The draw proves that the seed did not
-//! change, not that it stayed secret.
+//! change, not that the seed stayed secret.
 use std::fmt::{self, Write as _};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -35,25 +35,25 @@ impl Seed {
         Self(random)
     }
 
-    /// The bytes that the store keeps.
+    /// Returns the bytes that the store keeps.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0
     }
 
-    /// The seed in hexadecimal, as it is published after the opening.
+    /// Returns the seed in hexadecimal, as it is published after the opening.
     #[must_use]
     pub fn text(&self) -> String {
         hex(&self.0)
     }
 
-    /// The commitment: `sha256:` and the hash of the seed's bytes.
+    /// Returns the commitment: `sha256:` and the hash of the seed's bytes.
     #[must_use]
     pub fn commitment(&self) -> String {
         format!("{COMMITMENT_PREFIX}{}", hex(&Sha256::digest(self.0)))
     }
 
-    /// The lot of this buyer.
+    /// Returns the lot of this buyer.
     #[must_use]
     pub fn lot(&self, buyer: &str) -> Lot {
         let mut mac =
@@ -77,7 +77,7 @@ impl Lot {
         Self(bytes)
     }
 
-    /// The bytes that the store keeps. Their order is the order of admission.
+    /// Returns the bytes that the store keeps. Their order is the order of admission.
     #[must_use]
     pub fn bytes(&self) -> &[u8; BYTES] {
         &self.0
@@ -90,7 +90,7 @@ impl fmt::Debug for Lot {
     }
 }
 
-/// The participants in the order in which they are admitted.
+/// Returns the participants in the order in which they are admitted.
 #[must_use]
 pub fn drawn_order<'a>(
     seed: &Seed,

@@ -13,10 +13,9 @@ pub enum MissingRequirement {
     AccessCode,
 }
 
-/// Checks whether a buyer of this standing may buy in a sale that requires membership or a level.
+/// Checks whether a buyer meets a sale's requirements for membership and level.
 ///
-/// # Errors
-/// The first requirement that the buyer does not meet.
+/// # Errors Returns the first requirement that the buyer does not meet.
 pub fn check_eligible(
     standing: Membership,
     members_only: bool,

@@ -1,10 +1,10 @@
 //! Rate limits: a rate with a burst, kept as one number for each limited key.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling). The state is
-//! the instant at which all accepted requests would be worked off at the limit's rate. A request
-//! moves the state forward by the limit's interval and is allowed while the state is no further
-//! ahead than the burst. So the decision is one comparison, the state is one word, and nothing has
-//! to be refilled.
+//! The method is the generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling).
+//! The state is an instant: by then, all accepted requests are served at the limit's rate. Each
+//! request moves the state forward by the limit's interval. The request is allowed if the state is
+//! then ahead of the present by at most the burst. So the decision is one comparison, the state is
+//! one word, and no timer refills it.
 //!
 //! Instants are nanoseconds since any fixed origin. An instant in the past means no recent
 //! requests, so zero is the state of a new key.
@@ -12,34 +12,34 @@
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
-/// A rate limit: a burst, then a number of requests per minute.
+/// A rate limit: a burst, then a fixed number of requests each minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Nanoseconds between two requests at the limit's rate, rounded up so that a minute never
-    /// allows more than the rate.
+    /// Nanoseconds between two requests at the limit's rate. Rounded up, so that no minute has more
+    /// requests than the rate allows.
     interval: u64,
-    /// The most nanoseconds that a state can be ahead.
+    /// How far the state can be ahead of the present, in nanoseconds.
     burst_nanos: u64,
 }
 
 /// A limit's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateDecision {
-    /// The request is allowed; this is the new state.
+    /// The request is allowed. The value is the new state.
     Allowed(u64),
-    /// The request is not allowed yet; it would be allowed after this many nanoseconds.
+    /// The request is not allowed now.
     Wait {
-        /// The new state: unchanged, unless another limit left it further ahead than this limit's
-        /// burst.
+        /// The new state. It changes only if another limit left the state further ahead than this
+        /// limit's burst.
         state: u64,
-        /// Nanoseconds.
+        /// The time until the request would be allowed, in nanoseconds.
         nanos: u64,
     },
 }
 
 impl RateLimit {
-    /// A limit of `burst` requests at once and `per_minute` after that. Both must be at least one
-    /// and at most ten million.
+    /// Returns a limit of `burst` requests at once and `per_minute` after that. Both must be at
+    /// least one and at most ten million.
     #[must_use]
     pub const fn new(burst: u32, per_minute: u32) -> Self {
         let (burst, per_minute) =
@@ -49,8 +49,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// This limit's share for one of `parts` nodes that share it: its rate and its burst, never
-    /// less than one request.
+    /// Returns this limit's share for one of `parts` nodes: a part of its rate and its burst, and
+    /// at least one request.
     #[must_use]
     pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };
@@ -59,21 +59,21 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
-    /// The cost of one request where `share` requests count as one, in nanoseconds.
+    /// Returns the cost of one request, in nanoseconds, if `share` requests count as one.
     #[must_use]
     pub const fn cost(self, share: u32) -> u64 {
         let cost = self.interval / (if share == 0 { 1 } else { share as u64 });
         if cost == 0 { 1 } else { cost }
     }
 
-    /// How far ahead a state may be.
+    /// Returns how far a state may be ahead of the present, in nanoseconds.
     #[must_use]
     pub const fn burst_nanos(self) -> u64 {
         self.burst_nanos
     }
 
-    /// How far a state is ahead, capped at this limit's burst. Another limit with a slower rate or
-    /// a longer burst may have left it further ahead.
+    /// Returns how far a state is ahead of the present, capped at this limit's burst. Another limit
+    /// with a slower rate or a longer burst may have left the state further ahead.
     #[must_use]
     pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);
@@ -90,13 +90,13 @@ impl RateLimit {
         }
     }
 
-    /// Requests that remain, each at its full cost.
+    /// Returns how many more requests are allowed now, each at its full cost.
     #[must_use]
     pub const fn remaining(self, state: u64, now: u64) -> u64 {
         (self.burst_nanos - self.used_nanos(state, now)) / self.interval
     }
 
-    /// Most requests at once.
+    /// Returns how many requests are allowed at once.
     #[must_use]
     pub const fn burst(self) -> u64 {
         self.burst_nanos / self.interval
@@ -109,14 +109,13 @@ impl RateLimit {
     }
 }
 
-/// The state after a request of this cost was withdrawn.
+/// Returns the state after a request of this cost is withdrawn.
 #[must_use]
 pub const fn return_cost(state: u64, cost: u64) -> u64 {
     state.saturating_sub(cost)
 }
 
-/// Nanoseconds as whole seconds, rounded up, so that a client that waits this long has waited long
-/// enough.
+/// Converts nanoseconds to whole seconds, rounded up, so that a client never retries too early.
 #[must_use]
 pub const fn secs_rounded_up(nanos: u64) -> u64 {
     nanos.div_ceil(NANOS_PER_SEC)
@@ -128,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket as the reference. It counts in sixty-billionths of a token and adds
+    /// A token bucket, as the reference. It counts sixty-billionths of a token, and adds
     /// `per_minute` tokens each minute.
     struct Bucket {
         burst: u128,

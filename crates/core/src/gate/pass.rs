@@ -1,36 +1,37 @@
-//! Purchase passes: who may buy which item, and when, under a keyed MAC that every node can check
-//! without a lookup.
+//! Purchase passes: signed permissions to buy one item during a time. Every node can check the
+//! keyed MAC of a pass without a lookup.
 //!
-//! A pass is at most [`PASS_BYTES_MAX`] bytes, big-endian: version (1), key id (2), `valid_from`
-//! and `expires_at` in milliseconds (6 each), flags for membership and for a pass that was issued
-//! without a waiting room (1), the buyer's level (1), the buyer, and a tag (16). The tag is the
-//! start of a keyed hash of all that with the sale and the item. The sale and the item are not in
-//! the pass: a purchase names them, and the tag does not match for another sale or item.
+//! A pass has at most [`PASS_BYTES_MAX`] bytes, big-endian: version (1), key id (2), `valid_from`
+//! and `expires_at` in milliseconds (6 each), flags (1), the buyer's level (1), the buyer, and a
+//! tag (16). One flag says that the buyer is a member. The other flag says that the pass was issued
+//! without a waiting room. The tag is the start of a keyed hash of these fields, the sale and the
+//! item. The pass does not contain the sale and the item: a purchase names them. For another sale
+//! or item, the tag does not match.
 //!
 //! Keys are derived from a master key for each [`PERIOD_MS`], so a derived key serves for hours and
-//! a master key does not expire. Several master keys may be known at a time: the first one signs,
-//! all of them verify.
+//! a master key does not expire. A deployment may have several master keys: the first key signs,
+//! and all of them verify.
 
 use crate::value::Millis;
 
 /// How long one key signs, in milliseconds.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
-/// How long before the opening passes are issued, so that their issue does not load the opening
-/// second.
+/// How long before the opening the server issues passes, so that this work does not load the
+/// opening second.
 pub const ISSUE_EARLY_MS: i64 = 60_000;
 /// Longest time between `valid_from` and `expires_at`.
 pub const TTL_MAX_MS: i64 = 3_600_000;
-/// Most bytes of a pass.
+/// The largest size of a pass, in bytes.
 pub const PASS_BYTES_MAX: usize = HEAD_BYTES + NAME_MAX + TAG_BYTES;
 
 const NAME_MAX: usize = crate::limits::NAME_BYTES_MAX;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 17;
 const TAG_BYTES: usize = 16;
-/// Bits of the flags byte.
+/// The bits of the flags byte.
 const MEMBER: u8 = 1;
 const WITHOUT_ROOM: u8 = 2;
-/// Head and buyer, then sale and item with a byte each for their length.
+/// The head, the buyer, the sale and the item, with one byte for the length of each name.
 const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
 const _: () = assert!(
@@ -38,7 +39,7 @@ const _: () = assert!(
     "a pass expires at the latest in the period after its key's period"
 );
 
-/// What the shop's token says about a buyer.
+/// A buyer's membership and level, from the shop's token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     /// Whether the buyer is a member.
@@ -63,7 +64,7 @@ pub struct PassTerms<'a> {
     pub expires_at: Millis,
 }
 
-/// The period that contains `now`.
+/// Returns the period that contains `now`.
 #[must_use]
 pub fn period(now: Millis) -> i64 {
     now.0.div_euclid(PERIOD_MS)
@@ -88,7 +89,8 @@ impl PassKey {
         Self { id: u16::from_be_bytes([id[0], id[1]]), key }
     }
 
-    /// The key id in passes. Two keys may share one id: it only saves work and proves nothing.
+    /// Returns the key id in passes. Two keys may have the same id, because the id only saves work
+    /// and proves nothing.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -110,7 +112,7 @@ impl PassKey {
         hash.as_bytes()[..TAG_BYTES].try_into().expect("a hash has more bytes than a tag")
     }
 
-    /// Issues a pass for `item` of `sale`. Every name must be valid: at most 64 bytes.
+    /// Issues a pass for `item` of `sale`. Every name must be valid, with at most 64 bytes.
     #[must_use]
     pub fn sign(&self, terms: &PassTerms<'_>, sale: &str, item: &str) -> Vec<u8> {
         let mut pass = Vec::with_capacity(HEAD_BYTES + terms.buyer.len() + TAG_BYTES);
@@ -144,7 +146,7 @@ pub struct UnverifiedPass<'a> {
 }
 
 impl<'a> UnverifiedPass<'a> {
-    /// Parses a pass's bytes. `None` if they are not a pass.
+    /// Parses the bytes of a pass. Returns `None` if the bytes are not a pass.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>()?;
@@ -167,13 +169,14 @@ impl<'a> UnverifiedPass<'a> {
         Some(Self { signed, tag, terms })
     }
 
-    /// The contents, unverified.
+    /// Returns the contents, unverified.
     #[must_use]
     pub const fn terms(&self) -> PassTerms<'a> {
         self.terms
     }
 
-    /// Whether `key` signed it for `item` of `sale`. The comparison takes constant time.
+    /// Returns whether `key` signed this pass for `item` of `sale`. The comparison takes constant
+    /// time.
     #[must_use]
     pub fn is_signed_by(&self, key: &PassKey, sale: &str, item: &str) -> bool {
         if self.signed[1..3] != key.id.to_be_bytes() {
@@ -239,7 +242,7 @@ mod tests {
         let pass = key().sign(&TERMS, "spring", "phone");
         for other in [PassKey::derive(&[7; 32], 43), PassKey::derive(&[8; 32], 42)] {
             assert!(!holds(&pass, &other, "spring", "phone"));
-            // The id alone proves nothing.
+            // The id alone proves nothing: a wrong key with the same id must not verify.
             let disguised = PassKey { id: key().id, ..other };
             assert!(!holds(&pass, &disguised, "spring", "phone"));
         }

@@ -1,29 +1,30 @@
-//! The waiting room as a value: who has which rank, who is admitted, and what each visitor is
-//! shown. Rows, times and stock come in as arguments.
+//! The waiting room as a value: the ranks of its visitors, their admissions, and what each visitor
+//! sees. Rows, times and stock come in as arguments.
 //!
-//! Ranks start at 1. Visitors who came before the opening get their ranks from the draw, later ones
-//! in the order of arrival. A visitor who comes again after a lapsed admission gets a new rank at
-//! the end. Each rank is admitted once, in order, so one number says how far a room has come. A
-//! visitor who leaves keeps the rank until it is called. Then its admission has already ended.
+//! Ranks start at 1. Visitors who came before the opening get their ranks from the draw. Later
+//! visitors get their ranks in the order of arrival. A visitor who comes again after a lapsed
+//! admission gets a new rank at the end. Each rank is admitted once, in order, so one number says
+//! which ranks were admitted. A visitor who leaves keeps the rank. When the room calls that rank,
+//! its admission has already ended.
 mod pace;
 
 pub use pace::{PaceEstimator, WaitEstimate};
 
 use crate::value::Millis;
 
-/// Visitors of one sale; at the bound the room is full and refuses new visitors.
+/// Visitors of one sale. At the bound the room is full and refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// Admissions that are neither used nor lapsed; at the bound admission pauses until some of them
+/// Admissions that are neither used nor lapsed. At the bound, admission pauses until some of them
 /// are used or lapse.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
-/// While the units that a buyer takes are unknown, the first admissions leave each buyer at least
-/// this fraction of the stock.
+/// Until the room knows how many units a buyer takes, the first admissions leave each buyer at
+/// least one part in `FIRST_BUYERS_MIN` of the stock.
 const FIRST_BUYERS_MIN: u64 = 8;
-/// Number of used admissions from which their mean predicts how many units the next buyer takes.
+/// After this many used admissions, their mean predicts how many units the next buyer takes.
 const USED_SAMPLE_MIN: u64 = 8;
 /// The end of the admission of a visitor who left before the rank was called.
 pub const LEFT: Millis = Millis(0);
-/// Most admissions in one step of the tests.
+/// The largest number of admissions in one step of the tests.
 #[cfg(test)]
 const STEP_ADMISSIONS_MAX: u64 = 500;
 
@@ -32,31 +33,33 @@ const STEP_ADMISSIONS_MAX: u64 = 500;
 pub struct RoomProgress {
     /// Visitors who joined.
     pub entered: u64,
-    /// How many of them take part in the draw. `None` until the sale opens: all visitors take part.
+    /// How many of the visitors take part in the draw. `None` until the sale opens, because all
+    /// visitors take part until then.
     pub participants: Option<u64>,
     /// Ranks that were admitted.
     pub called: u64,
 }
 
-/// What a new visitor gets.
+/// The result of joining the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Takes part in the draw, as the n-th visitor.
+    /// The visitor takes part in the draw, as the n-th visitor.
     InDraw(u64),
-    /// Gets this rank.
+    /// The visitor gets this rank.
     Ranked(u64),
 }
 
 impl RoomProgress {
     /// Closes the draw because the sale has opened: later visitors do not take part. Returns false
-    /// if it was closed before.
+    /// if the draw was closed before.
     pub fn close_draw(&mut self) -> bool {
         let open = self.participants.is_none();
         self.participants.get_or_insert(self.entered);
         open
     }
 
-    /// Adds a visitor who has no rank, or whose admission has lapsed. `None` if the room is full.
+    /// Adds a visitor who has no rank, or whose admission has lapsed. Returns `None` if the room is
+    /// full.
     pub fn add_visitor(&mut self) -> Option<Arrival> {
         if self.entered >= VISITORS_MAX {
             return None;
@@ -68,13 +71,14 @@ impl RoomProgress {
         })
     }
 
-    /// Ranks that are not admitted yet.
+    /// Returns how many ranks are not admitted yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.entered - self.called
     }
 
-    /// Admits the next `count` ranks: those above the first number returned, up to the second.
+    /// Admits the next `count` ranks. Returns two numbers: the admitted ranks are above the first
+    /// number, up to the second.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
         let before = self.called;
         self.called = (before + count).min(self.entered);
@@ -82,7 +86,7 @@ impl RoomProgress {
     }
 }
 
-/// The stock and the buyers on their way to it, all from one snapshot.
+/// The stock and the admitted buyers, all from one snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomSupply {
     /// Free units; `None` for unlimited stock.
@@ -98,7 +102,7 @@ pub struct RoomSupply {
 }
 
 impl RoomSupply {
-    /// The number of units that the next buyer is expected to take, at least 1.
+    /// Returns the number of units that the next buyer is expected to take, at least 1.
     #[must_use]
     pub fn units_per_buyer(&self) -> u64 {
         let share = match self.used {
@@ -108,11 +112,12 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// How many ranks to admit now, at most `admissions_max`; the rest follows in the next step.
+    /// Returns how many ranks to admit now, at most `admissions_max`. The next step admits the
+    /// rest.
     ///
-    /// Each admitted buyer finds at least one unit that no earlier buyer is expected to take. So no
-    /// buyer is admitted to an empty shop, and while units are free and no buyer is on the way to
-    /// them, some buyer is admitted.
+    /// For each admitted buyer there is at least one unit that no earlier buyer is expected to
+    /// take. So no buyer is admitted to an empty shop. If units are free and no admitted buyer is
+    /// expected to take them, the room admits another buyer.
     #[must_use]
     pub fn admissions(&self, progress: &RoomProgress, admissions_max: u64) -> u64 {
         if progress.participants.is_none() {
@@ -122,7 +127,7 @@ impl RoomSupply {
             ADMISSIONS_OUT_MAX.saturating_sub(self.out).min(admissions_max).min(progress.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
-        // More admissions may be out than there are units: other buyers took more than was
+        // More admissions may be open than there are units, if other buyers took more than
         // expected.
         let unclaimed = free.saturating_sub(self.out.saturating_mul(share));
         room.min(unclaimed.div_ceil(share))
@@ -134,39 +139,39 @@ impl RoomSupply {
 pub struct QueuePosition {
     /// The rank; `None` before the draw.
     pub rank: Option<u64>,
-    /// When the admission ends; `None` if not admitted.
+    /// When the admission ends. `None` if the visitor is not admitted.
     pub until: Option<Millis>,
 }
 
-/// What entering the room does for a buyer who has a row in it.
+/// The result of entering the room for a buyer who has a row in the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Return {
     /// The position is unchanged.
     Unchanged,
-    /// The buyer left, and gets the same position again, because its rank was not called.
+    /// The buyer left before the room called the rank, and gets the same position again.
     SamePosition,
     /// The admission has lapsed. The buyer gets a new rank at the end.
     NewRank,
 }
 
-/// What a visitor is shown.
+/// The status that a visitor sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VisitorStatus {
-    /// The sale has not opened; the visitor takes part in the draw.
+    /// The sale has not opened. The visitor takes part in the draw.
     NotDrawn,
-    /// Waits; 1 is admitted next.
+    /// The visitor waits. The visitor at position 1 is admitted next.
     Waiting(u64),
     /// More visitors are ahead than there are units left.
     BeyondStock(u64),
-    /// May buy until this time.
+    /// The visitor may buy until this time.
     Admitted(Millis),
-    /// Was admitted, and the admission has ended: the rank is lost.
+    /// The visitor was admitted, and the admission has ended. The rank is lost.
     Lapsed,
 }
 
 impl QueuePosition {
-    /// The position after its visitor leaves: an admission ends now, and a waiting visitor is
-    /// marked as [`LEFT`]. `None` if the visitor has no position to leave.
+    /// Returns the position after its visitor leaves. An admission ends now, and a waiting visitor
+    /// is marked as [`LEFT`]. Returns `None` if the visitor has no position to leave.
     #[must_use]
     pub fn leave(&self, now: Millis) -> Option<Self> {
         let until = match self.until {
@@ -177,13 +182,14 @@ impl QueuePosition {
         Some(Self { until: Some(until), ..*self })
     }
 
-    /// The end of the admission that the call of this rank gives. A visitor who left gets none.
+    /// Returns when the admission of this rank ends. A visitor who left gets an admission that has
+    /// already ended.
     #[must_use]
     pub fn call_until(&self, until: Millis) -> Millis {
         if self.until == Some(LEFT) { LEFT } else { until }
     }
 
-    /// What entering again does.
+    /// Returns the result of entering again.
     #[must_use]
     pub fn enter_again(&self, progress: &RoomProgress, now: Millis) -> Return {
         match self.until {
@@ -196,7 +202,8 @@ impl QueuePosition {
         }
     }
 
-    /// What the visitor is shown, with this many units free (`None` for unlimited stock).
+    /// Returns the status that the visitor sees if `free` units are free (`None` for unlimited
+    /// stock).
     #[must_use]
     pub fn status(&self, progress: &RoomProgress, free: Option<u64>, now: Millis) -> VisitorStatus {
         match (self.until, self.rank) {
@@ -204,8 +211,8 @@ impl QueuePosition {
             (Some(_), _) => VisitorStatus::Lapsed,
             (None, None) => VisitorStatus::NotDrawn,
             (None, Some(rank)) => {
-                // Another node has just admitted this rank; until this node learns that, the
-                // visitor is shown as next.
+                // Another node may have admitted this rank. Until this node learns that, it shows
+                // the visitor as the next one.
                 let position = rank.saturating_sub(progress.called).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)

@@ -59,7 +59,7 @@ fn a_known_row_matches_without_its_cluster_id() {
     assert_eq!(decide(Some(&known), &database("s", 1, &[&created])), DatabaseDecision::Accept);
 }
 
-/// What happens to the databases of a deployment.
+/// An event in the life of a deployment's databases.
 #[derive(Clone, Debug)]
 enum Step {
     /// A copy of the first database is made and promoted.
@@ -73,7 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Once nodes used a database, they never use one that lacks its newest row.
+    /// After nodes used a database, they never use another database that lacks its newest row.
     #[test]
     fn a_deployment_never_uses_an_older_database(steps in prop::collection::vec(step(), 1..40)) {
         let mut databases = vec![database("s", 1, &[])];

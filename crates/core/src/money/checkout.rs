@@ -1,5 +1,5 @@
-//! Checkouts: an order has at most one open checkout, which is closed only once its provider
-//! accepts no more money there.
+//! Checkouts: an order has at most one open checkout. A checkout closes only after its provider
+//! accepts no more money for it.
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
@@ -19,23 +19,22 @@ pub struct Checkout {
     pub session: String,
     /// The URL for the buyer's browser.
     pub url: String,
-    /// When the provider stops accepting money there, as the server requested.
+    /// When the provider stops accepting money at this checkout, as the server requested.
     pub expires_at: Millis,
-    /// Whether the provider may still accept money there. It becomes false only once the provider
-    /// confirmed that the checkout is closed and unpaid.
+    /// Whether the provider may still accept money at this checkout. It becomes false only after
+    /// the provider confirms that the checkout is closed and unpaid.
     pub open: bool,
     /// When it was created.
     pub at: Millis,
-    /// When the first question to the provider since the order's `pay_by` failed or stayed
-    /// undecided.
+    /// When the server sent the first query since the order's `pay_by` that failed or had no
+    /// definite answer.
     pub asked_at: Option<Millis>,
 }
 
 impl Checkout {
-    /// How long an order with this checkout waits for the provider after its `pay_by`, in
-    /// milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed question. It ends
-    /// at the latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`, also if no question was possible
-    /// yet.
+    /// Returns how long an order with this checkout waits for the provider after its `pay_by`, in
+    /// milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed query. It ends at
+    /// the latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`, also if no query was possible.
     #[must_use]
     pub fn provider_wait_ms(&self, pay_by: Millis) -> i64 {
         if !self.open {
@@ -53,8 +52,9 @@ impl Checkout {
         }
     }
 
-    /// When the first failed question since `pay_by` was asked. The previous version of the program
-    /// does not clear the time when an order's window is extended, so an older time is ignored.
+    /// Returns when the first failed query since `pay_by` was sent. The previous version of the
+    /// program does not clear this time when an operator extends the window, so an older time is
+    /// ignored.
     fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))
     }
@@ -63,17 +63,17 @@ impl Checkout {
 /// The result of keeping a checkout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckoutOutcome {
-    /// The order's checkout: this one, or the one that was kept before.
+    /// The order keeps this checkout: the new one, or one from an earlier request.
     Kept(Checkout),
     /// The order does not wait for a payment: the caller must close the new checkout at the
     /// provider.
     WrongState(Order),
-    /// No such order.
+    /// No such order exists.
     NotFound,
 }
 
-/// Keeps a checkout with its order, which must be reserved. An order keeps one open checkout; a
-/// closed one is replaced.
+/// Keeps a checkout with its order, which must be reserved. An order keeps its open checkout. A new
+/// checkout replaces a closed one.
 pub fn keep_checkout<L: Ledger>(
     ledger: &mut L,
     new: &Checkout,
@@ -94,7 +94,7 @@ pub fn keep_checkout<L: Ledger>(
     Ok(CheckoutOutcome::Kept(new.clone()))
 }
 
-/// Records that the provider accepts no more money at this session and took none. Returns false if
+/// Records that the provider accepts no more money for this session and took none. Returns false if
 /// the order keeps another session.
 pub fn close_checkout<L: Ledger>(
     ledger: &mut L,
@@ -113,9 +113,9 @@ pub fn close_checkout<L: Ledger>(
     Ok(true)
 }
 
-/// Records that a question to the provider about this session failed. The first such question
-/// starts the grace period of the overdue order. Returns false if the order keeps another session,
-/// or a closed one.
+/// Records that a query to the provider about this session failed. The first failed query starts
+/// the grace period of the overdue order. Returns false if the order keeps another session, or a
+/// closed one.
 pub fn record_unanswered_check<L: Ledger>(
     ledger: &mut L,
     order: &TicketId,
@@ -133,7 +133,7 @@ pub fn record_unanswered_check<L: Ledger>(
     Ok(true)
 }
 
-/// Clears earlier questions to the provider, because the order's payment window was extended.
+/// Clears earlier failed queries to the provider, because the order's payment window was extended.
 pub(crate) fn reset_unanswered_check<L: Ledger>(
     ledger: &mut L,
     order: &TicketId,

@@ -1,17 +1,18 @@
-//! Refunds: decided once for a payment, requested until the provider accepts, and settled when the
-//! money arrives.
+//! Refunds: the server decides a refund once for each payment, and requests it until the provider
+//! accepts. The refund is settled when the money arrives.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::ledger::Ledger;
 use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// Prefix of the error of a refund whose money came back, until the provider accepts it again.
+/// The error prefix of a refund whose money came back, until the provider accepts the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
-/// Prefix from then on until the money arrives: a late message may be about the earlier attempt.
+/// The error prefix after the provider accepts the refund again, until the money arrives. A late
+/// message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
-/// Decides the one refund of a payment.
+/// Decides the refund of a payment. A payment has only one.
 pub(crate) fn refund<L: Ledger>(
     ledger: &mut L,
     payment: &Payment,
@@ -43,28 +44,29 @@ pub(crate) fn refund<L: Ledger>(
     Ok(refund)
 }
 
-/// What a provider reported about a refund.
+/// A provider's report about a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundUpdate {
-    /// The provider accepted the request; its progress is queried after this many milliseconds.
+    /// The provider accepted the request. Query its progress after this many milliseconds.
     Accepted {
-        /// The pause before the next question.
+        /// The pause before the next query.
         again_ms: i64,
     },
     /// The money arrived.
     Settled,
-    /// This much arrived, in minor units. If it is less than the refund, the rest was returned by
-    /// hand, and only the provider's answer to a question tells the state of the refund.
+    /// This amount arrived, in minor units. If the amount is less than the refund, a person
+    /// returned the rest by hand. Then only the provider's answer to a query tells the state of the
+    /// refund.
     Arrived(i64),
-    /// The provider refused, or could not be reached.
+    /// The provider refused the request, or did not answer.
     Failed(String),
-    /// The provider accepted the request, and the money came back or never left. The provider does
-    /// nothing more by itself, even if it reported before that the money arrived.
+    /// The provider accepted the request, but the money came back or was never sent. The provider
+    /// does nothing more by itself, even if it reported the arrival of the money before.
     CameBack(String),
-    /// Some or all of the payment was returned by hand. Only the provider's answer to a question
+    /// A person returned some or all of the payment by hand. Only the provider's answer to a query
     /// tells the state of the refund.
     CheckAgain {
-        /// That return failed, and may have been counted as this refund.
+        /// Whether the return by hand failed. It may have been counted as this refund.
         lost: bool,
     },
 }
@@ -76,12 +78,12 @@ pub enum RefundMessageOutcome {
     Applied,
     /// The message was handled before.
     Repeated,
-    /// No such refund exists: the message was not handled.
+    /// No such refund exists, so the message was not handled.
     NoRefund,
 }
 
-/// Applies what a provider reported about a refund. Returns the refund as it is now, or `None` if
-/// no such refund exists.
+/// Applies a provider's report about a refund. Returns the new state of the refund, or `None` if no
+/// such refund exists.
 pub fn apply_refund_update<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,
@@ -101,7 +103,7 @@ pub fn apply_refund_update<L: Ledger>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // Only a return of the money can follow its arrival, and after that only an operator can act.
+    // After the money arrived, it can only come back. Then only an operator can act.
     let undoes = match news {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -112,8 +114,8 @@ pub fn apply_refund_update<L: Ledger>(
     }
     match news {
         RefundUpdate::CheckAgain { .. } => {
-            // A finished refund is only queried: it is not sent again without an operator. One
-            // failed question does not end it.
+            // The server only queries a finished refund, and sends it again only when an operator
+            // asks. One failed query does not end the refund.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -123,7 +125,7 @@ pub fn apply_refund_update<L: Ledger>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The refund may have been given up because no answer came, but it was accepted.
+            // The provider accepted a refund that the server may have given up without an answer.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
@@ -155,10 +157,10 @@ pub fn apply_refund_update<L: Ledger>(
     Ok(Some(refund))
 }
 
-/// Applies the provider's answer to a question about the refund as it was in `asked`. If the refund
-/// changed meanwhile, the newer state stays, and the provider is asked again where the two differ.
-/// A failed attempt cannot be outdated, so it counts. Returns the refund as it is now, or `None` if
-/// no such refund exists.
+/// Applies the provider's answer to a query about the refund as it was in `asked`. If the refund
+/// changed meanwhile, the newer state stays. If the two states differ, the server queries the
+/// provider again. A failed attempt cannot be outdated, so it counts. Returns the new state of the
+/// refund, or `None` if no such refund exists.
 pub fn answer_refund<L: Ledger>(
     ledger: &mut L,
     asked: &Refund,
@@ -171,7 +173,8 @@ pub fn answer_refund<L: Ledger>(
     }
     let news = match news {
         RefundUpdate::Failed(_) => news,
-        // The provider accepted the request in any case; from now on only its progress is queried.
+        // The provider accepted the request in any case. From now on the server only queries its
+        // progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
@@ -183,27 +186,27 @@ pub fn answer_refund<L: Ledger>(
     apply_refund_update(ledger, &asked.id, news, now)
 }
 
-/// Jitter for one attempt of one refund; the same on every node.
+/// Returns the jitter for one attempt of one refund. It is the same on every node.
 fn retry_jitter(refund: &Refund) -> u32 {
     let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());
     let [a, b, c, d, ..] = *hash.as_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// Whether its money came back and the provider has not accepted it again since.
+/// Returns whether the money came back and the provider has not accepted the refund again since.
 fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// The error prefix that records whether the money came back, and whether the provider accepted it
-/// again since.
+/// Returns the error prefix that records whether the money came back, and whether the provider
+/// accepted the refund again since.
 fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// The error that is kept while the provider sends returned money again. `None` if the money never
-/// came back.
+/// Returns the error that is kept while the provider sends returned money again. Returns `None` if
+/// the money never came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error
@@ -213,7 +216,7 @@ fn came_back_once_error(refund: &Refund) -> Option<String> {
 }
 
 /// Requests a failed refund from the provider again, even if the provider accepted it before.
-/// `None` if no failed refund has this id.
+/// Returns `None` if no failed refund has this id.
 pub fn retry_refund<L: Ledger>(
     ledger: &mut L,
     id: &RefundId,
@@ -230,7 +233,8 @@ pub fn retry_refund<L: Ledger>(
     Ok(Some(refund))
 }
 
-/// Applies a provider's message about a refund, by the refund's id or its payment's.
+/// Applies a provider's message about a refund. The message has the id of the refund or of its
+/// payment.
 pub fn settle_refund<L: Ledger>(
     ledger: &mut L,
     provider: &str,
@@ -242,11 +246,11 @@ pub fn settle_refund<L: Ledger>(
     if ledger.inbox(provider, event)? && enforces(Rule::InboxOnce) {
         return Ok(RefundMessageOutcome::Repeated);
     }
-    // A message that names no refund of this server may be about a reversal, which is handled once
-    // by itself.
+    // A message that names no refund of this server may be about a reversal, which the caller
+    // handles.
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
-    // The message may be about the money that came back.
+    // The message may be about the attempt whose money came back.
     let may_be_old = refund.state != RefundState::Settled
         && came_back_once_error(&refund).is_some()
         && enforces(Rule::OldNewsAsk);

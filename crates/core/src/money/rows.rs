@@ -4,9 +4,9 @@ use crate::value::Millis;
 /// An amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money {
-    /// In minor units of the currency.
+    /// The amount in minor units of the currency.
     pub minor: i64,
-    /// ISO 4217.
+    /// The currency, by its ISO 4217 code.
     pub currency: String,
 }
 
@@ -20,7 +20,7 @@ pub struct PaymentId(pub String);
 pub struct RefundId(pub String);
 
 impl RefundId {
-    /// The one refund of this payment.
+    /// Returns the id of this payment's refund.
     #[must_use]
     pub fn for_payment(payment: &PaymentId) -> Self {
         let hash = blake3::hash(payment.0.as_bytes());
@@ -31,11 +31,11 @@ impl RefundId {
 /// The state of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PaymentState {
-    /// It pays for its order.
+    /// The payment pays for its order.
     Captured,
-    /// It is refunded, or will be: its refund has the details.
+    /// The payment is refunded, or will be. Its refund has the details.
     Refunded,
-    /// It was attempted and did not succeed.
+    /// The payment was attempted and did not succeed.
     Failed,
 }
 
@@ -43,7 +43,7 @@ impl PaymentState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Captured, Self::Refunded, Self::Failed];
 
-    /// The name in rows and JSON.
+    /// Returns the name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ pub struct Payment {
     pub id: PaymentId,
     /// The provider's name.
     pub provider: String,
-    /// The order that it named, as the message had it.
+    /// The order that the payment named, as the message had it.
     pub order: String,
     /// The amount.
     pub money: Money,
@@ -80,9 +80,9 @@ pub struct Payment {
 /// How money went back without a refund by this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversalKind {
-    /// Returned by hand at the provider's own console.
+    /// A person returned the money by hand at the provider's console.
     Returned,
-    /// Disputed: the buyer's bank took it back, or will.
+    /// A dispute: the buyer's bank took the money back, or will take it back.
     Disputed,
 }
 
@@ -90,7 +90,7 @@ impl ReversalKind {
     /// Every kind.
     pub const ALL: &[Self] = &[Self::Returned, Self::Disputed];
 
-    /// The name in rows and JSON.
+    /// Returns the name in rows and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -109,11 +109,12 @@ impl ReversalKind {
 /// Why money is refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefundCause {
-    /// The order had ended, and no units were left or the buyer's limit was reached.
+    /// The payment came after the order had ended, and no units were left or the buyer's limit was
+    /// reached.
     Late,
-    /// Another amount or currency than the order costs.
+    /// The amount or the currency differs from the order's price.
     Mismatch,
-    /// The order was paid before.
+    /// Another payment had paid for the order.
     Second,
     /// No order had this id when the money came.
     UnknownOrder,
@@ -126,7 +127,7 @@ impl RefundCause {
     pub const ALL: &[Self] =
         &[Self::Late, Self::Mismatch, Self::Second, Self::UnknownOrder, Self::Operator];
 
-    /// The name in rows, JSON and metrics.
+    /// Returns the name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -144,7 +145,8 @@ impl RefundCause {
         Self::ALL.iter().copied().find(|c| c.as_str() == word)
     }
 
-    /// Whether the cause is an error outside of this server, which the audit reports as a notice.
+    /// Returns whether the cause is an error outside of this server, which the audit reports as a
+    /// notice.
     #[must_use]
     pub fn is_irregular(self) -> bool {
         matches!(self, Self::Mismatch | Self::Second | Self::UnknownOrder)
@@ -154,11 +156,11 @@ impl RefundCause {
 /// The state of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefundState {
-    /// Not requested yet, or the provider has not confirmed that the money arrived.
+    /// The refund is not requested yet, or the provider has not confirmed that the money arrived.
     Pending,
     /// The provider confirmed that the money arrived.
     Settled,
-    /// The provider refused as often as the bound allows: an operator must resolve it.
+    /// The provider refused the refund as often as the bound allows. An operator must resolve it.
     Failed,
 }
 
@@ -166,7 +168,7 @@ impl RefundState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Pending, Self::Settled, Self::Failed];
 
-    /// The name in rows, JSON and metrics.
+    /// Returns the name in rows, JSON and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -200,11 +202,12 @@ pub struct Refund {
     pub cause: RefundCause,
     /// The state.
     pub state: RefundState,
-    /// Whether the provider accepted the request. From then on only its progress is queried.
+    /// Whether the provider accepted the request. From then on the server only queries its
+    /// progress.
     pub accepted: bool,
     /// Failed requests since the provider last answered.
     pub tries: u32,
-    /// When the provider is asked next.
+    /// When the server contacts the provider next.
     pub next_at: Millis,
     /// The last failure.
     pub error: Option<String>,
@@ -217,7 +220,7 @@ pub struct Refund {
 /// A provider's message that money was captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
-    /// The message's id; unique with the provider's name.
+    /// The message's id, which is unique together with the provider's name.
     pub event: String,
     /// The provider that sent the message.
     pub provider: String,

@@ -7,18 +7,18 @@ use crate::limits::{
 /// Bounds of one endpoint's delivery queue.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryBounds {
-    /// How often an event is tried before it is dead.
+    /// The number of failed tries after which an event is dead.
     pub tries: u32,
-    /// Fewest refusals of an event, with no other failure between them, before it is dead.
+    /// The number of consecutive refusals after which an event may be dead.
     pub refusals: u32,
-    /// Shortest time of these refusals, in milliseconds, unless half of the rows that may wait are
-    /// such events.
+    /// Shortest time of these refusals, in milliseconds. It does not apply if half of the rows that
+    /// may wait are refused events.
     pub refused_ms: i64,
-    /// Events in delivery at once.
+    /// The largest number of events in delivery at once.
     pub at_once: usize,
-    /// Events read ahead.
+    /// The largest number of events that are read ahead.
     pub window: usize,
-    /// Rows that may wait.
+    /// The largest number of rows that wait.
     pub pending: usize,
 }
 

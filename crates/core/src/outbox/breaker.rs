@@ -1,6 +1,6 @@
-//! The circuit breaker of one endpoint: after several events in a row failed, it gets one event at
-//! a time until it accepts one. The breaker also keeps a pause that the endpoint asked for, which
-//! holds for all its events.
+//! The circuit breaker of one endpoint. After several consecutive failed events, the endpoint gets
+//! one event at a time until it accepts an event. The breaker also keeps a pause that the endpoint
+//! asked for. The pause applies to all its events.
 use std::collections::BTreeSet;
 
 use crate::limits::{
@@ -9,11 +9,11 @@ use crate::limits::{
 };
 use crate::value::Millis;
 
-/// Whether an endpoint counts as down, and when it is tried.
+/// Whether an endpoint counts as down, and when to try it again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
-    /// Events that failed since the last accepted one, up to the breaker's threshold: an event that
-    /// is always refused counts once.
+    /// Events that failed since the last accepted one, up to the breaker's threshold. An event that
+    /// is refused many times counts once.
     failed: BTreeSet<i64>,
     /// Failures since the breaker opened.
     probes: u32,
@@ -34,17 +34,17 @@ impl Breaker {
         self.probe_at.is_some()
     }
 
-    /// When an endpoint that is down may be tried again.
+    /// Returns when an endpoint that is down may be tried again.
     pub(super) fn probe_at(&self) -> Millis {
         self.probe_at.max(self.paused_until).unwrap_or(Millis(0))
     }
 
-    /// The end of a pause that it asked for, if any.
+    /// Returns the end of a pause that the endpoint asked for, if any.
     pub(super) fn paused_until(&self) -> Option<Millis> {
         self.paused_until
     }
 
-    /// Whether a pause is in effect; a pause that is over is removed.
+    /// Returns whether a pause is in effect, and removes a pause that is over.
     pub(super) fn is_paused(&mut self, now: Millis) -> bool {
         self.paused_until = self.paused_until.filter(|until| now < *until);
         self.paused_until.is_some()
@@ -55,17 +55,17 @@ impl Breaker {
         self.paused_until = None;
     }
 
-    /// The endpoint accepted an event. Returns true if it was down until now. A pause stays: the
-    /// accepted event may have been sent before the pause, and a shop that answers "too many
-    /// requests" may still work on earlier ones.
+    /// Records that the endpoint accepted an event. Returns true if the endpoint was down until
+    /// now. A pause stays, because the event may have been sent before the pause. A shop that
+    /// answers "too many requests" may still work on earlier requests.
     pub(super) fn succeed(&mut self) -> bool {
         let was_open = self.is_open();
         *self = Self { paused_until: self.paused_until, ..Self::default() };
         was_open
     }
 
-    /// The endpoint did not accept this event, and asked for a pause if `pause_ms` is over 0. An
-    /// earlier, longer pause is not shortened.
+    /// Records that the endpoint did not accept this event, and asked for a pause if `pause_ms` is
+    /// over 0. A shorter pause does not replace an earlier, longer one.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
@@ -82,21 +82,21 @@ impl Breaker {
         }
     }
 
-    /// The last try did not reach the endpoint: if it is down it is tried again soon, with the same
-    /// pauses as before.
+    /// Records that the last try did not reach the endpoint. If the endpoint is down, it is tried
+    /// again soon, with the same pauses as before.
     pub(super) fn probe_later(&mut self, now: Millis) {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
 
-    /// The last new event that the endpoint was tried with. Tries take turns, because the endpoint
-    /// may refuse one event and accept the next.
+    /// Returns the last new event that the endpoint was tried with. Tries take turns, because the
+    /// endpoint may refuse one event and accept the next.
     pub(super) fn last_new_event(&self) -> i64 {
         self.last_fresh
     }
 
-    /// Chooses the next try: a new event and a row in turn, and the rows one after another. Each
-    /// gets a few tries, so that an endpoint that accepts an event only after some tries is found
-    /// to be up. It gets no more, because the endpoint may refuse only this event.
+    /// Chooses the event of the next try: a new event and a row in turn, and the rows one after
+    /// another. Each event gets a few tries, because the endpoint may accept an event only after
+    /// some tries. It gets no more, because the endpoint may refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

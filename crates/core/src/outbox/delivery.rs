@@ -12,46 +12,45 @@ pub struct PendingDelivery {
     pub about: Arc<str>,
     /// Failed tries.
     pub tries: u32,
-    /// When it is tried next.
+    /// When the event is tried next.
     pub next_at: Millis,
     /// The last error.
     pub error: Option<String>,
-    /// Whether all tries are used.
+    /// Whether all tries are used, so that an operator must act.
     pub dead: bool,
 }
 
 /// The outcome of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// The endpoint accepted it.
+    /// The endpoint accepted the event.
     Delivered,
     /// The endpoint failed, or the outcome is unknown.
     Failed {
         /// The error.
         error: String,
-        /// The pause that the endpoint asked for, in milliseconds: nothing is sent to it until the
-        /// pause is over.
+        /// The pause that the endpoint asked for, in milliseconds. Nothing is sent to the endpoint
+        /// until the pause is over.
         pause_ms: i64,
     },
-    /// The endpoint refused this event. The refusal concerns the event, not the endpoint, which is
-    /// up.
+    /// The endpoint refused this event. The refusal is about the event: the endpoint itself is up.
     Refused {
         /// The endpoint's answer.
         error: String,
     },
-    /// The endpoint answered that it is gone: it must be disabled, and its events wait until an
-    /// operator enables it again.
+    /// The endpoint answered that it is gone. The caller must disable the endpoint. Its events wait
+    /// until an operator enables it again.
     Gone,
     /// The event can never be sent to any endpoint, because its row is invalid.
     Unsendable {
-        /// What is invalid.
+        /// The invalid part of the row.
         error: String,
     },
-    /// This version of the program cannot send the event, which says nothing about the endpoint.
-    /// The newer version that wrote the event can send it. This version can too, once it has read
-    /// what it lacks. The attempt does not count as a try.
+    /// This version of the program cannot send the event. The newer version that wrote the event
+    /// can. The failure says nothing about the endpoint, so the attempt does not count as a try.
+    /// This version retries, because it may only lack data that it reads later.
     Deferred {
-        /// What is unknown about it.
+        /// The unknown part of the event.
         error: String,
     },
 }
@@ -65,11 +64,11 @@ pub enum RowChange {
     Pending(PendingDelivery),
 }
 
-/// A move of an endpoint's position, with the rows of events that were not delivered: one
-/// transaction.
+/// A move of an endpoint's position, with the rows of events that were not delivered. The store
+/// records both in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionAdvance {
-    /// Where the position must be before.
+    /// The endpoint's position before the move.
     pub from: i64,
     /// The new position.
     pub to: i64,

@@ -6,19 +6,19 @@ use crate::event::EventType;
 pub enum EventFilter {
     /// Every type, including later ones.
     All,
-    /// The types with these names. A name that only a newer version of the program knows is kept,
-    /// and matches here too.
+    /// The types with these names. A name that only a newer version of the program knows is kept
+    /// and also matches.
     Only(Vec<String>),
 }
 
 impl EventFilter {
-    /// A filter for these types.
+    /// Returns a filter for these types.
     #[must_use]
     pub fn only(types: &[EventType]) -> Self {
         Self::Only(types.iter().map(|what| what.as_str().to_owned()).collect())
     }
 
-    /// Whether the endpoint wants events of the type with this name.
+    /// Returns whether the endpoint wants events of the type with this name.
     #[must_use]
     pub fn has(&self, what: &str) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! Applies the outcome of a delivery: what it says about the endpoint, and whether the event is
-//! retried or given up.
+//! Applies the outcome of a delivery: whether the endpoint is up, and whether the event is retried
+//! or given up.
 use std::sync::Arc;
 
 use super::{DeliveryQueue, NewEvent, PendingDelivery, RowChange, SendOutcome};
@@ -9,24 +9,24 @@ use crate::limits::{
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// How often an event was refused in a row, and since when.
+/// How often an event was refused in a row, and when that began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RefusedRun {
     times: u32,
     since: Millis,
 }
 
-/// What happens to an event that was not accepted.
+/// The new state of an event that was not accepted.
 struct RetryDecision {
     error: String,
-    /// Failed tries, including this one if it counts.
+    /// Failed tries, including the latest one if it counts.
     tries: u32,
     wait_ms: i64,
     is_over: bool,
 }
 
 impl DeliveryQueue {
-    /// Records the outcome of an event in delivery; `spread` is any number, and spreads the retries
+    /// Records the outcome of an event in delivery. `spread` is any number: it spreads the retries
     /// of events that failed together. The caller must store the returned change.
     pub fn done(
         &mut self,
@@ -65,8 +65,8 @@ impl DeliveryQueue {
         Some(RowChange::Pending(parcel))
     }
 
-    /// Records an event that was sent to an earlier address of the endpoint: it waits as if it had
-    /// not been sent.
+    /// Records an event that was sent to an earlier address of the endpoint. The event waits as if
+    /// it had not been sent.
     pub fn sent_to_old_address(&mut self, position: i64) {
         if let Some((about, _)) = self.in_flight.remove(&position) {
             self.put_back(position, about);
@@ -100,8 +100,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Decides about a retry. `None` if the try does not count: it was before its time, or says
-    /// nothing about the event.
+    /// Decides about a retry. Returns `None` if the try does not count, because it was before its
+    /// time or says nothing about the event.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -125,8 +125,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // The endpoint is up: an event that it refuses during a deployment should arrive
-                // soon afterwards.
+                // The endpoint is up. If it refuses an event during a deployment, the event should
+                // arrive soon afterwards.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,
@@ -135,8 +135,8 @@ impl DeliveryQueue {
                     is_over: is_last || self.is_final_refusal(refused, now),
                 })
             }
-            // The endpoint was not contacted, so this is not a try of the event, and the event is
-            // not given up soon.
+            // The endpoint was not contacted, so this is not a try of the event. The event is given
+            // up only after many such failures.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
@@ -157,8 +157,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Whether the refusal is final: it lasted for a while, or the refused events would leave no
-    /// room for others.
+    /// Returns whether the refusal is final: the refusals lasted long enough, or the refused events
+    /// would leave no room for others.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

@@ -102,7 +102,11 @@ fn no_event_is_due_while_every_delivery_place_is_taken() {
     let mut queue = DeliveryQueue::new(bounds(), 4, rows.collect());
     assert_eq!(queue.due(), Some(AT));
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    assert_eq!(queue.due(), None, "otherwise the driver would poll while all places are taken");
+    assert_eq!(
+        queue.due(),
+        None,
+        "the driver must not poll while every allowed delivery is in progress"
+    );
     assert_eq!(queue.done(2, SendOutcome::Delivered, AT, 0), Some(RowChange::Delivered(2)));
     assert_eq!(queue.due(), Some(AT));
 }

@@ -10,14 +10,15 @@ use crate::spread::Counter;
 pub(super) struct Counters {
     pub(super) units: [u64; 2],
     pub(super) active: Counter,
-    /// Below it the active counter asks for a refill. 0: never.
+    /// The active counter needs a refill if it has fewer units. With 0, it never needs one.
     pub(super) threshold: u64,
-    /// Whether a refill is wanted: a hint for the leader, which also checks periodically.
+    /// Whether the slot needs a refill. This is a hint for the leader, which also checks
+    /// periodically.
     pub(super) mark: bool,
 }
 
 impl Counters {
-    /// All units in A, which is active.
+    /// Returns counters with all units in A, which is active.
     pub(super) fn new(units: u64, threshold: u64) -> Self {
         Self { units: [units, 0], active: Counter::A, threshold, mark: false }
     }
@@ -26,7 +27,7 @@ impl Counters {
         self.units[0] + self.units[1]
     }
 
-    /// Whether one of the counters has enough, or both together have.
+    /// Returns whether one counter, or both together, have enough units.
     pub(super) fn can_serve(&self, units: u64) -> bool {
         let alone = self.units.iter().any(|&has| has >= units);
         alone || (self.sum() >= units && enforces(Rule::MergeCounters))
@@ -34,9 +35,9 @@ impl Counters {
 
     /// Deducts units after [`Counters::can_serve`], as part of the slot's atomic step.
     ///
-    /// If the active counter cannot serve alone, the other one becomes active; if neither can, both
-    /// are merged into the active one. Afterwards, an active counter below the threshold yields to
-    /// the other one if that holds more.
+    /// If the active counter has too few units, the other counter becomes active. If neither has
+    /// enough, both are merged into the active one. If the active counter is then below the
+    /// threshold and the other counter has more units, the other one becomes active.
     pub(super) fn deduct(&mut self, units: u64) {
         let other = self.active.other().index();
         if self.units[self.active.index()] < units {
@@ -67,8 +68,8 @@ impl Counters {
         self.mark |= enforces(Rule::RefillMark);
     }
 
-    /// Takes out at most this many units, from the inactive counter first, so that the active one
-    /// keeps selling.
+    /// Takes out at most this many units. It takes from the inactive counter first, so that the
+    /// active one can sell.
     pub(super) fn take(&mut self, units: u64) -> u64 {
         let mut order = [self.active.other(), self.active];
         if !enforces(Rule::RecallInactiveFirst) {

@@ -1,11 +1,11 @@
-//! What a slot remembers of each request, packed into few bytes, and how it forgets a request.
+//! The slot's memory of requests, packed into few bytes each, and how the slot forgets a request.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;
 use crate::rows::FeedRow;
 use crate::value::{GrantId, Millis, TicketN, Token, Units};
 
-/// [`IssuedTicket`] without the grant.
+/// An [`IssuedTicket`] without the grant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PackedTicket([u8; 20]);
 
@@ -27,7 +27,8 @@ impl PackedTicket {
             token: Token(big(0..6)),
             grant,
             n: TicketN(big(6..11)),
-            units: Units::new(big(11..14) as u32).expect("packed from units in range"),
+            units: Units::new(big(11..14) as u32)
+                .expect("the units were valid when they were packed"),
             decide_by: Millis(big(14..20) as i64),
         }
     }
@@ -41,7 +42,7 @@ impl SlotMemory {
             (Some(buyer), Some(request)) => {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
-            // The verdict was forced from an id alone: a ticket that was never settled is still in
+            // The verdict was forced from an id alone. A ticket that was never settled is still in
             // the queue.
             _ => queue
                 .find(self.grant, parts.n)
@@ -54,8 +55,8 @@ impl SlotMemory {
                 _ = self.requests.remove(&memory);
             }
             Some(_) => {}
-            // The request is unknown, because the slot lost its queue but not its memory: search
-            // the memory for the ticket.
+            // The slot lost its queue but not its memory, so the queue does not show the request.
+            // Search the memory for the ticket.
             None => self.requests.retain(|_, packed| !is_meant(packed)),
         }
     }

@@ -1,5 +1,5 @@
-//! Tests the two counters: which one is active, when they change roles, and that their sum is
-//! always right.
+//! Tests the two counters: which one is active, when the other one becomes active, and that their
+//! sum is always right.
 use super::*;
 use crate::id::IdKey;
 use crate::rows::FeedCause;
@@ -22,7 +22,7 @@ fn request(n: u64, units: u64) -> TicketRequest {
     }
 }
 
-/// A slot with a threshold of 3 whose counters hold this, A active.
+/// Returns a slot with a threshold of 3 and these units in its counters. A is active.
 fn slot(a: u64, b: u64) -> Slot {
     let mut slot = Slot::new(ItemId(1));
     slot.init(GrantTerms {
@@ -42,7 +42,7 @@ fn feed(slot: &mut Slot, seq: u64, units: u64, counter: Counter, cause: FeedCaus
 }
 
 fn state(slot: &Slot) -> ([u64; 2], Counter, bool) {
-    let view = slot.view().expect("has an epoch");
+    let view = slot.view().expect("the slot has an epoch");
     assert_eq!(view.available, view.counters.iter().sum::<u64>());
     (view.counters, view.active, view.mark)
 }

@@ -32,7 +32,7 @@ fn key(name: &str) -> RequestKey {
     RequestKey::new(name).expect("a key")
 }
 
-/// One item of two units, both held by one buyer.
+/// Returns one item of two units. One buyer holds both.
 fn item_on_hold() -> (Model, Order) {
     let mut model = Model::default();
     let item = Item {
@@ -119,8 +119,8 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     assert_eq!(item(&mut model).waiting, 2, "existing entries stay");
 }
 
-/// The state after Anna was served from the waitlist, did not pay, and another buyer bought the
-/// returned unit.
+/// Returns the state after three steps: Anna was served from the waitlist, she did not pay, and
+/// another buyer bought the returned unit.
 fn served_and_unpaid(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
     let (mut model, first) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };

@@ -11,7 +11,7 @@ use super::values;
 /// Write orders, payments, refunds or the ledger of units as CSV.
 ///
 /// The oldest row is first. The ledger has one line for each movement of an item's units, with the
-/// item's counts after it. There is no JSON form: --json is refused.
+/// item's counts after it. The command refuses --json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   export DOORBUSTER_ADMIN_KEY=…
@@ -21,7 +21,7 @@ pub struct CsvArgs {
     /// The list: orders, payments, refunds or ledger.
     #[arg(value_name = "LIST", value_parser = values::export)]
     pub list: Export,
-    /// Only of this sale.
+    /// Only this sale.
     #[arg(long, value_parser = values::name)]
     pub sale: Option<String>,
     /// Write to this file, which appears when it is complete [default: standard output].
@@ -39,10 +39,10 @@ pub struct CsvArgs {
   export DOORBUSTER_ADMIN_KEY=…
   doorbuster reconcile --sale spring")]
 pub struct ReconcileArgs {
-    /// Only of this sale.
+    /// Only this sale.
     #[arg(long, value_parser = values::name)]
     pub sale: Option<String>,
-    /// Continue after the last report, which lists at most 1,000 differences of a kind.
+    /// The cursor of the last report, which lists at most 1,000 differences of a kind.
     #[arg(long)]
     pub cursor: Option<String>,
     #[command(flatten)]

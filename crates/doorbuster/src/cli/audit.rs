@@ -9,14 +9,14 @@ use super::settings::SettingsArgs;
 /// Check the store, and every answer that buyers got, with an independent model.
 ///
 /// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or
-/// stopped. It shares no code with the server. Exits with 1 if it finds a fault.
+/// stopped. The audit shares no code with the server. Exits with 1 if it finds a fault.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster"
 )]
 pub struct AuditArgs {
-    /// The store: a data directory, a database file, a backup, sqlite:PATH, or postgres://… [default: that of
-    /// the settings].
+    /// The store: a data directory, a database file, a backup, sqlite:PATH, or postgres://…
+    /// [default: the store in the settings].
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// Also check every answer in this file, as `storm --answers` writes it.

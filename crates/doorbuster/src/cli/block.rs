@@ -15,12 +15,12 @@ use super::values;
 pub struct BlockArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: BlockCommand,
 }
 
-/// What to do with blocks.
+/// An operation on blocks.
 #[derive(Debug, Subcommand)]
 pub enum BlockCommand {
     Add(AddBlockArgs),
@@ -45,7 +45,7 @@ pub struct AddBlockArgs {
     /// Block this address or network, such as 192.0.2.0/24.
     #[arg(long, value_name = "ADDRESS")]
     pub ip: Option<String>,
-    /// How long, such as 15m or 24h [default: until the block is removed].
+    /// The duration of the block, such as 15m or 24h [default: until the block is removed].
     #[arg(long = "for", value_name = "TIME", value_parser = values::duration)]
     pub lasts: Option<Duration>,
     /// The reason, for other operators.

@@ -17,7 +17,7 @@ use doorbuster_harness::cluster::{Shape, limits::NODES_MAX};
   doorbuster cluster status
   doorbuster cluster down")]
 pub struct ClusterArgs {
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: ClusterCommand,
 }
@@ -56,7 +56,7 @@ pub enum ClusterCommand {
     },
 }
 
-/// Start an installation. One that runs already is not changed.
+/// Start an installation. An installation that is already running is not changed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster cluster up

@@ -13,7 +13,7 @@ use super::server::ServerArgs;
 pub struct DeadLetterArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: DeadLetterCommand,
 }
@@ -46,7 +46,7 @@ pub enum DeadLetterCommand {
     /// List the dead letters that no operator has resolved.
     #[command(after_help = "Example:\n  doorbuster dead-letter list --kind refund")]
     List {
-        /// Only of this kind.
+        /// Only dead letters of this kind.
         #[arg(long)]
         kind: Option<KindArg>,
         /// Maximum number of entries.
@@ -62,7 +62,7 @@ pub enum DeadLetterCommand {
         /// The dead letter's id.
         letter: String,
     },
-    /// Retry one or many, with the full number of tries.
+    /// Retry one dead letter or many, starting with the first attempt.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter retry dlv_7\n  doorbuster dead-letter retry --endpoint end_…"
     )]
@@ -70,7 +70,7 @@ pub enum DeadLetterCommand {
         #[command(flatten)]
         which: SelectionArgs,
     },
-    /// Discard one or many. They are not listed any more; the reason is kept.
+    /// Discard one dead letter or many. They leave the list, and the server keeps the reason.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export'"
     )]

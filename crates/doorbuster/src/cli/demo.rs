@@ -35,7 +35,7 @@ pub struct DemoArgs {
     /// Keep-alive connections, at most one for each buyer.
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT, value_parser = storm::connections())]
     pub connections: usize,
-    /// Two demos with the same seed have the same buyers [default: a new one each time].
+    /// Two demos with the same seed have the same buyers [default: a new seed each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Keep the scratch directory with the store, the answers and the server's log, and print its
@@ -50,7 +50,7 @@ pub struct DemoArgs {
 /// The deployment of a demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DemoShape {
-    /// One server, nothing else.
+    /// One server without other programs.
     Embedded,
     /// Two nodes and PostgreSQL.
     Postgres,

@@ -10,7 +10,7 @@ use super::values;
 /// Verify the draw of a sale's waiting room.
 #[derive(Debug, Args)]
 pub struct DrawArgs {
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: DrawCommand,
 }
@@ -23,16 +23,16 @@ pub enum DrawCommand {
 
 /// Check that the seed of a draw matches its commitment, and print the order that it gives.
 ///
-/// It needs only files, or a server that shows the seed. The participants come from a file, or from
-/// the server with the operators' key. Shares no code with the server. Exits with 1 if something
-/// does not match.
+/// The command needs only files, or a server that shows the seed. The participants come from a
+/// file, or from the server with the operators' key. The command shares no code with the server. It
+/// exits with 1 if the data does not match.
 #[derive(Args)]
 #[command(after_help = "Examples:
   doorbuster draw verify --seed 0f1e… --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url https://shop.example --sale spring --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url http://127.0.0.1:8080 --sale spring --key …")]
 pub struct VerifyArgs {
-    /// The seed in hexadecimal, as published after the opening [default: the one that the server
+    /// The seed in hexadecimal, as published after the opening [default: the seed of the server
     /// shows].
     #[arg(long, value_name = "HEX", required_unless_present = "sale")]
     pub seed: Option<String>,

@@ -18,7 +18,7 @@ use doorbuster_lab::{Fault, incident, limits, registry};
   doorbuster lab incident
   doorbuster lab headline")]
 pub struct LabArgs {
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: LabCommand,
 }
@@ -43,8 +43,9 @@ pub enum LabCommand {
 
 /// Run strategies against the same buyers, and judge them.
 ///
-/// Exits with 0 if every verdict agrees with what the strategy promises: a safe one holds, a safe
-/// one without faults holds without faults, and an unsafe one promises nothing.
+/// Exits with 0 if every verdict agrees with what the strategy promises: a safe strategy holds, a
+/// strategy that is safe without faults holds without faults, and an unsafe strategy promises
+/// nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab run
@@ -69,7 +70,7 @@ pub struct LabRunArgs {
     /// The faults during the sale.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
     pub faults: Vec<FaultChoice>,
-    /// Determines the order of the buyers and the instants of the faults [default: a new one each
+    /// Determines the order of the buyers and the instants of the faults [default: a new seed each
     /// time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -99,7 +100,7 @@ pub struct IncidentArgs {
     /// Write incident.json and report.html into this directory.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Print one JSON object instead of the story.
+    /// Print one JSON object instead of the report.
     #[arg(long)]
     pub json: bool,
 }
@@ -131,20 +132,20 @@ pub struct HeadlineArgs {
 /// A fault, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FaultChoice {
-    /// Nothing is broken.
+    /// No fault.
     None,
     /// Processes that take units are killed and started again.
     Crash,
     /// One database connection in ten is slow.
     Slow,
-    /// Redis comes back empty or old.
+    /// Redis restarts empty or with an old snapshot.
     Restart,
-    /// Each of these in turn.
+    /// Each of these faults in turn.
     All,
 }
 
 impl FaultChoice {
-    /// The faults that it stands for.
+    /// The faults that this choice means.
     pub fn faults(self) -> Vec<Fault> {
         match self {
             Self::None => vec![Fault::None],
@@ -156,7 +157,7 @@ impl FaultChoice {
     }
 }
 
-/// Stands for every strategy or variant.
+/// The word for every strategy or variant.
 pub const ALL: &str = "all";
 
 fn strategy(id: &str) -> Result<&'static str, String> {

@@ -9,8 +9,9 @@ use super::settings::SettingsArgs;
 /// Copy the store and its generated secrets to a file, while the server runs or is stopped.
 ///
 /// The copy is consistent, appears only when it is complete, and never replaces a file. Only its
-/// owner can read it. Secrets that you configured are not in it. `doorbuster restore` writes it
-/// back. With --encrypt a passphrase protects the file, in the format of age. In shapes postgres and cluster, copy the store with PostgreSQL's tools: pg_dump or
+/// owner can read it. The copy has no secrets that you configured. `doorbuster restore` writes the
+/// copy back. With --encrypt a passphrase protects the file, in the format of age. In shapes
+/// postgres and cluster, copy the store with PostgreSQL's tools: pg_dump or
 /// pg_basebackup.
 #[derive(Debug, Args)]
 #[command(

@@ -15,7 +15,7 @@ use super::values;
 pub struct KeyArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: KeyCommand,
 }
@@ -46,7 +46,7 @@ pub enum KeyCommand {
     },
 }
 
-/// List what operators changed, newest first.
+/// List the changes by operators, newest first.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster actions --subject sale:spring
@@ -54,16 +54,16 @@ pub enum KeyCommand {
 pub struct ActionsArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Only by this key; `configured` is the configured key.
+    /// Only changes by this key; `configured` is the configured key.
     #[arg(long, value_name = "KEY")]
     pub by: Option<String>,
     /// Only this action, such as sale.opened.
     #[arg(long)]
     pub action: Option<String>,
-    /// Only on this subject, such as sale:spring.
+    /// Only changes of this subject, such as sale:spring.
     #[arg(long)]
     pub subject: Option<String>,
-    /// At most this many, 1 to 200.
+    /// Maximum number of entries, 1 to 200.
     #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
     pub limit: u32,
     /// Continue after the page that printed this cursor.
@@ -95,7 +95,7 @@ pub struct StatusArgs {
 pub struct WaitlistArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: WaitlistCommand,
 }
@@ -103,7 +103,7 @@ pub struct WaitlistArgs {
 /// An operation on a waitlist.
 #[derive(Debug, Subcommand)]
 pub enum WaitlistCommand {
-    /// List the entries that wait, first come first.
+    /// List the entries that wait, in the order in which they are served.
     #[command(after_help = "Example:\n  doorbuster waitlist list spring phone")]
     List {
         /// The sale's id.
@@ -112,7 +112,7 @@ pub enum WaitlistCommand {
         /// The item's id.
         #[arg(value_parser = values::name)]
         item: String,
-        /// At most this many, 1 to 200.
+        /// Maximum number of entries, 1 to 200.
         #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
         limit: u32,
         /// Continue after the page that printed this cursor.
@@ -127,7 +127,7 @@ pub enum WaitlistCommand {
 pub struct CodeArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: CodeCommand,
 }

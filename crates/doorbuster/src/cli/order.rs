@@ -18,7 +18,7 @@ use super::values;
 pub struct OrderArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: OrderCommand,
 }
@@ -77,7 +77,7 @@ pub enum OrderCommand {
     Refunds(MoneyQuery),
 }
 
-/// The orders to change: one, those of a sale, or those in a file.
+/// The orders to change: one order, the orders of a sale, or the orders in a file.
 #[derive(Debug, Args)]
 pub struct OrderSelection {
     /// The order's id.
@@ -100,18 +100,18 @@ pub struct OrderSelection {
     pub yes: bool,
 }
 
-/// Erase a buyer: replace the buyer's id by a random name in every closed sale.
+/// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
 ///
-/// Orders in open sales, and orders with money pending, are not erased: they are listed, and the
-/// exit code is 1. Repeat the command later. A block of the buyer is not removed either: it is
-/// listed, and the exit code is 0. Remove it with `block remove`.
+/// Orders in open sales, and orders with a pending payment or refund, are not erased. The command
+/// lists them and exits with 1. Repeat the command later. A block of the buyer is not removed. The
+/// command lists it and exits with 0. Remove the block with `block remove`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
     /// The buyer's id.
     #[arg(long, value_parser = values::name)]
     pub buyer: String,
-    /// Only list what would be erased and what would not.
+    /// Only list the rows that would be erased, and the rows that would stay.
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask for confirmation; required without a terminal.
@@ -135,12 +135,12 @@ pub struct PayByArgs {
 /// Which payments or refunds to list.
 #[derive(Debug, Args)]
 pub struct MoneyQuery {
-    /// Only of this order.
+    /// Only payments or refunds of this order.
     pub order: Option<String>,
-    /// The same as the positional argument.
+    /// Another form of the positional argument.
     #[arg(long = "order", value_name = "ORDER", conflicts_with = "order", hide = true)]
     pub of: Option<String>,
-    /// At most this many, 1 to 200.
+    /// Maximum number of entries, 1 to 200.
     #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
     pub limit: u32,
     /// Continue after the page that printed this cursor.
@@ -152,19 +152,19 @@ pub struct MoneyQuery {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order list --buyer alice")]
 pub struct OrderQuery {
-    /// Only of this sale.
+    /// Only orders of this sale.
     #[arg(long, value_parser = values::name)]
     pub sale: Option<String>,
-    /// Only of this item (of the sale given).
+    /// Only orders of this item; requires --sale.
     #[arg(long, value_parser = values::name)]
     pub item: Option<String>,
-    /// Only of this buyer.
+    /// Only orders of this buyer.
     #[arg(long, value_parser = values::name)]
     pub buyer: Option<String>,
     /// Only orders in this state: reserved, paid, cancelled, expired or refunded.
     #[arg(long, value_parser = values::order_state)]
     pub state: Option<OrderState>,
-    /// At most this many, 1 to 200.
+    /// Maximum number of entries, 1 to 200.
     #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
     pub limit: u32,
     /// Continue after the page that printed this cursor.

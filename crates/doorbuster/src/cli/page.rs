@@ -12,7 +12,7 @@ use super::settings::SettingsArgs;
     after_help = "Example:\n  doorbuster page preview --config /etc/doorbuster/doorbuster.toml"
 )]
 pub struct PageArgs {
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: PageCommand,
 }

@@ -5,13 +5,13 @@ use clap::{Args, Subcommand};
 use super::server::ServerArgs;
 use super::settings::SettingsArgs;
 
-/// Send payments of the sandbox, as a provider would.
+/// Send messages about payments to the server, as the sandbox does.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster payment trigger ord_… --amount 10.00")]
 pub struct PaymentArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: PaymentCommand,
 }
@@ -24,8 +24,9 @@ pub enum PaymentCommand {
 
 /// Tell the server that an order was paid, or that a payment failed. Sandbox only.
 ///
-/// The message is signed with the setting `payment.webhook_secret`, or with the secret that a server
-/// generated and keeps: in its data directory, or in shapes postgres and cluster in the database.
+/// The message is signed with the setting `payment.webhook_secret`, or with the secret that a
+/// server generated and keeps: in its data directory, or in shapes postgres and cluster in the
+/// database.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster payment trigger ord_…
@@ -34,10 +35,10 @@ pub enum PaymentCommand {
 pub struct TriggerArgs {
     /// The order's id.
     pub order: String,
-    /// The payment failed; no money arrived.
+    /// Report a failed payment.
     #[arg(long)]
     pub failed: bool,
-    /// The amount that was paid, in the currency of the order. Without it: the order's amount.
+    /// The amount that was paid, in the currency of the order. [default: the order's amount].
     #[arg(long, value_name = "AMOUNT")]
     pub amount: Option<String>,
     #[command(flatten)]

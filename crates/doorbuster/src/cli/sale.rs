@@ -25,7 +25,7 @@ use super::values;
 pub struct SaleArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: SaleCommand,
 }
@@ -40,7 +40,7 @@ pub enum SaleCommand {
         /// Only sales in this phase: draft, scheduled, open, paused or closed.
         #[arg(long, value_parser = values::phase)]
         phase: Option<Phase>,
-        /// At most this many, 1 to 200.
+        /// Maximum number of entries, 1 to 200.
         #[arg(long, value_name = "N", default_value_t = PAGE_DEFAULT, value_parser = values::page())]
         limit: u32,
         /// Continue after the page that printed this cursor.
@@ -55,8 +55,8 @@ pub enum SaleCommand {
         /// The sale's id.
         #[arg(value_parser = values::name)]
         sale: String,
-        /// Show its slots instead: partitions, the units that each was granted and sold, and its
-        /// active sub-domain.
+        /// Show the sale's slots instead: partitions, the units that each was granted and sold, and
+        /// its active sub-domain.
         #[arg(long)]
         slots: bool,
     },
@@ -104,7 +104,7 @@ pub enum SaleCommand {
     Codes(CodesArgs),
 }
 
-/// The sale whose phase changes. Repeating the command is harmless.
+/// The sale whose phase changes. A repeated command changes nothing.
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
     /// The sale's id.
@@ -129,7 +129,7 @@ pub struct SeriesArgs {
     pub to: Option<Time>,
 }
 
-/// The item whose spread is shown or changed. What is not given stays as it is.
+/// The item whose spread is shown or changed. A part that is not given stays as it is.
 #[derive(Debug, Args)]
 pub struct SpreadArgs {
     /// The sale's id.
@@ -144,10 +144,10 @@ pub struct SpreadArgs {
     /// How a request gets its slot: buyer, random or round_robin.
     #[arg(long, value_name = "HOW", value_parser = values::choose)]
     pub choose: Option<Choose>,
-    /// Units that a new slot gets first; 0: all units at once.
+    /// Units that a new slot gets first; with 0 the slots get all units at once.
     #[arg(long, value_name = "UNITS")]
     pub initial: Option<u64>,
-    /// Refill a slot that has fewer units in a counter.
+    /// A slot gets a refill when a counter has fewer units than this.
     #[arg(long, value_name = "UNITS")]
     pub threshold: Option<u64>,
     /// Units of one refill.
@@ -164,10 +164,10 @@ pub struct SetArgs {
     /// The title.
     #[arg(long, required_unless_present_any = ["starts_at", "ends_at", "item"])]
     pub title: Option<String>,
-    /// When it opens, once scheduled.
+    /// When the sale opens, once it is scheduled.
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub starts_at: Option<Time>,
-    /// When it closes by itself.
+    /// When the sale closes by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub ends_at: Option<Time>,
     /// A field of an item: title, description, image, price, list_price, limit or hold. May be
@@ -213,10 +213,10 @@ pub struct CreateArgs {
     /// The title on the sale page.
     #[arg(long, conflicts_with = "file")]
     pub title: Option<String>,
-    /// When it opens, once scheduled.
+    /// When the sale opens, once it is scheduled.
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
     pub starts_at: Option<Time>,
-    /// When it closes by itself.
+    /// When the sale closes by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
     pub ends_at: Option<Time>,
     /// An item: id=, stock= (a number or unlimited), price= (in the
@@ -225,7 +225,7 @@ pub struct CreateArgs {
     /// [default: 15m]. May be repeated.
     #[arg(long, value_name = "NAME=VALUE,…", conflicts_with = "file")]
     pub item: Vec<String>,
-    /// The currency of prices without one.
+    /// The currency of prices that name no currency.
     #[arg(long, value_parser = values::currency)]
     pub currency: Option<Currency>,
     /// Read prices as whole numbers of minor units: with --currency CNY, price=1000 is ten yuan.
@@ -238,7 +238,7 @@ pub struct CreateArgs {
 
 /// Raise or lower an item's stock, while the sale runs.
 ///
-/// Lowering takes free units only, never held or sold units.
+/// A negative number removes only free units, never held or sold units.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale adjust spring phone +50 --reason recount
@@ -250,14 +250,14 @@ pub struct AdjustArgs {
     /// The item's id.
     #[arg(value_parser = values::name)]
     pub item: String,
-    /// How many units to add, or with a minus to remove.
+    /// The number of units to add, or with a minus to remove.
     #[arg(allow_hyphen_values = true, value_parser = values::units_change)]
     pub units: i64,
     /// The reason, for the ledger.
     #[arg(long)]
     pub reason: String,
-    /// Key of this adjustment, so that repeating it has no further effect [default: a new one each
-    /// time].
+    /// Key of this adjustment. A repetition with the same key has no further effect [default: a new
+    /// key each time].
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
 }

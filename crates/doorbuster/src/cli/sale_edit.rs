@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::values;
 
-/// Change a sale, also while it runs: title, times, front door. The rest stays unchanged.
+/// Change a sale, also while it runs: title, times, front door. Other settings stay unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale edit spring --pass required --challenge slider
@@ -25,10 +25,10 @@ pub struct EditArgs {
     /// The title on the sale page.
     #[arg(long)]
     pub title: Option<String>,
-    /// When it opens, or none.
+    /// When the sale opens, or none.
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub starts_at: Option<OptionalTime>,
-    /// When it closes by itself, or none.
+    /// When the sale closes by itself, or none.
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub ends_at: Option<OptionalTime>,
     /// Whether a purchase pass is required.
@@ -44,7 +44,7 @@ pub struct EditArgs {
     /// Whether only members may buy.
     #[arg(long, value_name = "BOOL")]
     pub members_only: Option<bool>,
-    /// Lowest level that may buy; 0: any.
+    /// Lowest level of a buyer who may buy; 0 means any level.
     #[arg(long, value_name = "N")]
     pub min_level: Option<u8>,
     /// Whether an access code is required.
@@ -129,7 +129,7 @@ pub enum LimitArg {
     Default,
     /// No limit for this scope.
     None(&'static str),
-    /// A burst and a number of requests a minute for this scope.
+    /// A burst, and a number of requests in a minute, for this scope.
     Some(&'static str, u32, u32),
 }
 
@@ -145,7 +145,7 @@ pub struct CodesArgs {
     /// The sale's id.
     #[arg(value_parser = values::name)]
     pub sale: String,
-    /// Create this many [default: count the existing codes].
+    /// The number of codes to create [default: count the existing codes].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CODES_AT_ONCE_MAX)))]
     pub count: Option<u32>,
     /// How many buyers may use each code.

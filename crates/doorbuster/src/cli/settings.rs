@@ -64,7 +64,7 @@ impl SettingsFlags {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster config show")]
 pub struct ConfigArgs {
-    /// What to do with the settings.
+    /// The operation.
     #[command(subcommand)]
     pub command: ConfigCommand,
 }
@@ -72,10 +72,11 @@ pub struct ConfigArgs {
 /// An operation on the settings.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print every setting as `serve` would use it, and where it comes from; secrets are hidden.
+    /// Print every setting as `serve` would use it, and its source; secrets are hidden.
     #[command(after_help = "Example:\n  doorbuster config show --config /etc/doorbuster.toml")]
     Show(SettingsFlags),
-    /// Check the settings without starting anything; exits with 2 and the reasons if one is wrong.
+    /// Check the settings without starting anything; exits with 2 and the reasons if a setting is
+    /// wrong.
     #[command(after_help = "Example:\n  doorbuster config check --config /etc/doorbuster.toml")]
     Check(SettingsFlags),
     /// Print the default settings file, with every setting explained.

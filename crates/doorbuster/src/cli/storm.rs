@@ -48,17 +48,17 @@ pub struct StormArgs {
     /// Keep-alive connections, at most one for each buyer.
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT, value_parser = connections())]
     pub connections: usize,
-    /// Threads that send requests, 1 to 64. More than there are cores do not send faster [default:
+    /// Threads that send requests, 1 to 64. More threads than cores do not send faster [default:
     /// half of the cores].
     #[arg(long, value_name = "N", value_parser = generators())]
     pub generators: Option<usize>,
     /// Buyers that arrive each second [default: as fast as answers come].
     #[arg(long, value_name = "N", value_parser = values::rate)]
     pub rate: Option<f64>,
-    /// Let new buyers arrive for this long at most, such as 30s [default: until all have arrived].
+    /// The longest time in which new buyers arrive, such as 30s [default: until all have arrived].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
-    /// Two storms with the same seed have the same buyers in the same order [default: a new one
+    /// Two storms with the same seed have the same buyers in the same order [default: a new seed
     /// each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

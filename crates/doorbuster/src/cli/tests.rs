@@ -30,7 +30,8 @@ fn every_command_and_argument_has_help() {
     check(&Cli::command(), "");
 }
 
-/// Fewest commands that the documents show. Fewer mean that the search does not find them.
+/// The documents show at least this number of commands. If the test finds fewer, its search is
+/// broken.
 const SHOWN_MIN: usize = 30;
 
 /// The commands in the code blocks of a document, with continued lines joined.

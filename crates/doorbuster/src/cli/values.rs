@@ -127,7 +127,7 @@ fn choices_error<const N: usize>(words: [&str; N]) -> String {
     format!("must be one of {}", words.join(", "))
 }
 
-/// Units to add or, with a minus, to take away.
+/// The number of units to add, or with a minus to remove.
 pub fn units_change(text: &str) -> Parsed<i64> {
     text.parse()
         .ok()
@@ -201,7 +201,7 @@ fn price_of(text: &str, minor_of: Option<Currency>) -> Parsed<Money> {
     Ok(Money { amount_minor: amount_minor.ok_or_else(wrong)?, currency })
 }
 
-/// The item with this currency added to a price that has none.
+/// Returns the item. If its price has no currency, this currency is added.
 pub fn with_currency(item: &str, currency: Currency) -> String {
     let part = |part: &str| match part.strip_prefix("price=") {
         Some(price) if price.ends_with(|last: char| last.is_ascii_digit()) => {
@@ -259,7 +259,7 @@ pub fn money(text: &str) -> Parsed<Money> {
         })
 }
 
-/// A decimal number with at most this many places, in units of the last place.
+/// Parses a decimal number with at most `places` decimal places, in units of the last place.
 fn minor_units(text: &str, places: u32) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

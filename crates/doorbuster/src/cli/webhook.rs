@@ -16,7 +16,7 @@ use super::values;
 pub struct WebhookArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// What to do.
+    /// The operation.
     #[command(subcommand)]
     pub command: WebhookCommand,
 }
@@ -26,7 +26,7 @@ pub struct WebhookArgs {
 pub enum WebhookCommand {
     /// Add, list, change and remove endpoints.
     Endpoint {
-        /// What to do.
+        /// The operation.
         #[command(subcommand)]
         command: EndpointCommand,
     },
@@ -69,7 +69,7 @@ pub enum EndpointCommand {
     Edit {
         /// The endpoint's id.
         endpoint: String,
-        /// The new address; -: read it from the first line of standard input.
+        /// The new address; - reads it from the first line of standard input.
         #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
         /// The new event types; may be repeated.
@@ -86,7 +86,7 @@ pub enum EndpointCommand {
     Rotate {
         /// The endpoint's id.
         endpoint: String,
-        /// How long the old secret signs as well; 0s if it leaked.
+        /// How long the old secret also signs; use 0s if it leaked.
         #[arg(long, default_value = "24h", value_name = "TIME", value_parser = values::duration_or_none)]
         overlap: Duration,
     },
@@ -107,7 +107,7 @@ pub enum EndpointCommand {
     after_help = "Example:\n  doorbuster webhook endpoint add https://shop.example/hooks/doorbuster --type order.paid --type order.refunded"
 )]
 pub struct NewEndpointArgs {
-    /// The endpoint's address; -: read it from the first line of standard input, because other
+    /// The endpoint's address; - reads it from the first line of standard input, because other
     /// users can see the command line, and a broker's address contains a password.
     pub address: String,
     /// Event types that the endpoint gets; may be repeated. Without it the endpoint gets all types.
@@ -127,7 +127,7 @@ pub struct ListenArgs {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     pub address: IpAddr,
-    /// Port to listen on; 0: a free one.
+    /// Port to listen on; 0 chooses a free port.
     #[arg(long, default_value_t = 9000)]
     pub port: u16,
     /// The status to answer to messages with a valid signature.

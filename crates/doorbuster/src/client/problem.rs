@@ -50,7 +50,7 @@ impl Fault {
 }
 
 impl Problem {
-    /// Parses a problem document. `None` if the body is not one.
+    /// Parses a problem document. `None` if the body is not a problem document.
     pub fn read(text: &str) -> Option<Self> {
         let problem: Self = serde_json::from_str(text).ok()?;
         Some(Self { text: text.to_owned(), ..problem })

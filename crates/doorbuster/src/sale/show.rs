@@ -58,7 +58,8 @@ pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     format!("{}: {} is {}.\n{rows}\n{}", sale.id, sale.title, phase(sale), door(&sale.front_door))
 }
 
-/// Units that every buyer may buy; kept units belong to the waitlist. `None`: unlimited.
+/// The units that any buyer may buy, without the units that are kept for the waitlist. `None` for
+/// unlimited stock.
 pub fn free(row: &StockRow) -> Option<u64> {
     row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }

@@ -39,7 +39,7 @@ pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
     let path = ["v1", "admin", "sales", &args.sale, "series"];
     client.print_result(client.get(Path(&path, &query)).await, |series: &Series| {
         if series.points.is_empty() {
-            return "Nothing happened in this time.\n".into();
+            return "There were no requests and no changes in this time.\n".into();
         }
         let mut rows =
             table::with_header(&["at", "requests", "orders", "refusals", "p99 ms", "queue"]);

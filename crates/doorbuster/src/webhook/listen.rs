@@ -22,14 +22,14 @@ use crate::client;
 use crate::exit::{Failure, Outcome};
 use crate::print;
 
-/// Longest accepted body in bytes; Doorbuster sends no longer message.
+/// Longest accepted body, in bytes. Doorbuster sends only shorter messages.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Most connections at once; further connections wait.
 const CONNECTIONS_MAX: usize = 32;
 /// Longest wait for a request's headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the receiver needs to verify and answer a request.
+/// The settings with which the receiver verifies and answers a request.
 struct Receiver {
     keys: Vec<SigningKey>,
     answer: StatusCode,

@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=5m";
-/// The answers of an export whose connection breaks.
+/// The lines of an export whose connection breaks.
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
-/// Sends this many buyers to an open sale of 100 phones, ten units each; returns the answers, one
+/// Sends `buyers` buyers to an open sale of 100 phones, ten units each; returns the answers, one
 /// JSON object per line.
 pub fn storm(temp_dir: &TempDir, test_server: &TestServer, buyers: u32) -> Vec<Value> {
     test_server
@@ -119,7 +119,7 @@ fn an_interrupted_export_is_an_error_and_writes_no_file() {
     let dir = temp_dir.join("lists");
     std::fs::create_dir(&dir).expect("a new directory");
     let file = dir.join("payments.csv");
-    // Each answer ends between two chunks, or inside one.
+    // Each answer ends between two chunks, or inside a chunk.
     for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
         if let Some(text) = before {
             std::fs::write(&file, text).expect("the file is written");

@@ -111,7 +111,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
 fn a_terminal_shows_the_progress_of_a_demo() {
     let temp_dir = TempDir::new();
     let plain = program(&temp_dir);
-    // A terminal, created by `script`, which every Linux has; without it this test fails.
+    // `script` creates a terminal. Without this program the test fails.
     let mut command = Command::new("script");
     command.args([
         "-qec",
@@ -188,11 +188,11 @@ fn the_files_of_a_demo_can_be_audited_and_a_forged_answer_is_found() {
 fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
-    // Enough buyers that the crowd is still there when the first units are sold.
+    // With this number of buyers, many requests are still open when the first units are sold.
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // The buyers come when the sale is open; before that, no other program may use the store.
+    // No other program may use the store before the sale is open and the buyers come.
     let file = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
@@ -241,7 +241,7 @@ fn metrics(address: SocketAddr) -> Option<String> {
 fn a_demo_reuses_its_connections() {
     let temp_dir = TempDir::new();
     let mut command = program(&temp_dir);
-    // More buyers than can finish before the test has the connections it needs.
+    // There are so many buyers that the sale is still running when the test counts connections.
     command.args(["demo", "--json", "--buyers", "300000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");

@@ -109,7 +109,7 @@ fn a_draw_is_compared_with_the_servers_answer() {
         .ask(&temp_dir, &["draw", "verify", "--sale", "spring", "--commitment", &noted])
         .stdout_of_success();
     assert!(output.ends_with("3 participants: the draw agrees with its commitment.\n"), "{output}");
-    // A buyer has no operators' key, and gets the list from another source.
+    // A buyer has no operators' key, and reads the list from a file.
     let list = write(&temp_dir.join("list"), &["alice", "bob", "-carol"]);
     let verify_list = |list: &str| {
         verify(&temp_dir, &["--url", test_server.url(), "--sale", "spring", "--participants", list])

@@ -126,8 +126,8 @@ async fn reached(fixture: &ServerFixture) -> u64 {
     counts.filter(is_pages).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// Visitors one after another on one connection: the page, its assets, the sale, and its status. A
-/// browser caches what it may.
+/// Sends the requests of visitors, one after another: the page, its assets, the sale, its status. A
+/// browser caches what its headers allow.
 async fn visits(mut wire: Wire, count: usize) -> usize {
     let mut requests = 0;
     for _ in 0..count {
@@ -212,7 +212,7 @@ async fn a_cache_answers_nearly_every_page_view() {
     let most = simulated(views as u64, took, 1) + 2;
     assert!((1..=most).contains(&arrived), "{arrived} of {requests} in {took:?}, more than {most}");
 
-    // Purchases are never cached: each one reaches the server, and nobody else gets its answer.
+    // Purchases are never cached, so each purchase reaches the server.
     let sold = cdn
         .wire()
         .await

@@ -33,7 +33,7 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// An operator's request that succeeds at last.
+/// Repeats an operator's request until it succeeds.
 fn admin(cluster: &Cluster, method: &str, path: &str, body: &Value) -> Value {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     wait_for(path, || {
@@ -51,7 +51,7 @@ fn open_sale(cluster: &Cluster) {
     admin(cluster, "POST", "/v1/admin/sales/spring/open", &Value::Null);
 }
 
-/// Buys one unit for each of these buyers, and expects that all get one.
+/// Buys one unit for each of these buyers, and expects that each buyer gets a unit.
 fn buy(cluster: &Cluster, buyers: u32, seed: u64) {
     let secret = load::read_secret(cluster.buyer_secret()).expect("a secret");
     let mut plan = LoadPlan::new(&cluster.url(), "spring", "phone", buyers, secret);

@@ -43,13 +43,14 @@ use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
-/// Deployments that run at the same time; each of them mostly waits. A deployment with PostgreSQL
-/// has two nodes. A node that gets no connection in time delays its background work by a minute.
+/// Number of deployments that run at the same time. Each deployment mostly waits. A deployment with
+/// PostgreSQL has two nodes. A node that gets no connection in time delays its background work by a
+/// minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
-/// The secret of the sandbox; a test signs messages with it too.
+/// The secret of the sandbox. Tests also sign messages with it.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// Most sales until a node reaches the failpoint: with two nodes, the other one may do the work of
+/// Most sales until a node reaches the failpoint. With two nodes, the other node may do the work of
 /// a late payment.
 const LIVES: u32 = 6;
 /// Longer than two runs of a server, on a busy machine.
@@ -112,7 +113,7 @@ fn kill_at_each(
     store_access: impl Fn(&str) -> StoreAccess + Sync,
 ) {
     in_each_round(points, at_once, |name, passing| {
-        // The other node may have done all the work of this point. Then no server was killed, and
+        // The other node may have done all the work of this point, so no server was killed. Then
         // another sale begins.
         let mut lives = (1..=LIVES).map(|n| {
             let store_access = store_access(&format!("{name}_{passing}_{n}"));
@@ -241,7 +242,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
             died = true;
         }
         if store_access.is_shared() {
-            // A restarted server begins while the first one still delivers.
+            // The restarted server begins while the first server still delivers.
             if second.is_none() && (died || !receiver.received().is_empty()) {
                 let of = store_access.clone();
                 let starting =

@@ -1,5 +1,5 @@
 //! The server is killed at random instants; one kill in two is a power cut that discards unsynced
-//! data. Everything that was answered must be stored afterwards, and nothing else may change.
+//! data. After the restart the store must have every confirmed change, and no other change.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds (20), `DOORBUSTER_KILL_SEED` the seed (a new
 //! one each time; a failure prints it).
@@ -23,12 +23,14 @@ use judge::Judge;
 
 /// Units that each buyer may hold.
 const LIMIT: u32 = 6;
-/// The length of holds in seconds: longer than a round, or so short that they end in it.
+/// The length of a long hold in seconds, which is longer than a round.
 const LONG: u32 = 900;
+/// The length of a short hold in seconds, which ends during a round.
 const SHORT: u32 = 1;
 /// The most additional rounds.
 const MORE_ROUNDS: u64 = 5;
-/// The last rounds whose queued requests are read again: earlier requests have expired by then.
+/// The number of last rounds whose queued requests are read again. Earlier requests have already
+/// expired.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
 /// The value of an environment variable.

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use crate::test_server::{TempDir, program, run};
 
-/// How many seeds the safe strategies run; more with `DOORBUSTER_LAB_SEEDS`.
+/// The number of seeds for the safe strategies. `DOORBUSTER_LAB_SEEDS` sets another number.
 const SEEDS: u64 = 2;
 
-/// Runs the lab with these arguments; the exit code and its object.
+/// Runs the lab with these arguments. Returns the exit code and the JSON object.
 #[track_caller]
 fn lab(arguments: &[&str]) -> (Option<i32>, Value) {
     let temp_dir = TempDir::new();
@@ -16,7 +16,7 @@ fn lab(arguments: &[&str]) -> (Option<i32>, Value) {
     (ran.code(), ran.json())
 }
 
-/// The ids that claim this.
+/// The ids of the strategies with this claim.
 fn claiming(claim: &str) -> Vec<String> {
     let (_, list) = lab(&["list"]);
     let all = list["strategies"].as_array().expect("a list").iter();
@@ -28,7 +28,7 @@ fn number(result: &Value, member: &str) -> i64 {
     result[member].as_i64().unwrap_or_else(|| panic!("{member} is a number: {result}"))
 }
 
-/// Whether the counts of a result belong together.
+/// Checks that the counts of a result add up.
 fn check_sums(result: &Value) {
     let (stock, sold) = (number(result, "stock"), number(result, "sold"));
     assert_eq!(number(result, "oversold"), (sold - stock).max(0), "{result}");

@@ -13,7 +13,7 @@ const NAME: &str = "shop";
 /// The stream drops duplicates within this time, the shortest possible one.
 pub const WINDOW: Duration = Duration::from_millis(100);
 
-/// The broker. It stops when this is dropped.
+/// The broker. It stops when this value is dropped.
 pub struct NatsStream {
     nats: NatsServer,
 }
@@ -34,27 +34,27 @@ impl NatsStream {
         Self { nats }
     }
 
-    /// Its port.
+    /// The broker's port.
     pub fn port(&self) -> u16 {
         self.nats.port()
     }
 
-    /// Its address.
+    /// The broker's address.
     pub fn url(&self) -> String {
         self.nats.url(NAME)
     }
 
-    /// Kills it, as a power failure does; no server listens at its port any more.
+    /// Kills the broker, as a power failure does. Then no server listens at its port.
     pub fn kill(&mut self) {
         self.nats.kill();
     }
 
-    /// Starts it again with the messages that it kept.
+    /// Starts the broker again with the messages that it kept.
     pub fn start_again(&mut self) {
         self.nats.start_again();
     }
 
-    /// The kept messages. The subject of each is its event's type, and no event has two contents.
+    /// The kept messages. Each has its event's type as subject, and no event has two contents.
     pub async fn received(&self) -> ReceivedEvents {
         let kept = self.nats.kept(NAME).await;
         let (mut bodies, mut events) = (HashMap::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! The commands for operators beside orders: keys, actions, nodes, status, codes, and what a sale
-//! shows and changes.
+//! The commands for operators, without those for orders: keys, actions, nodes, status, codes, and
+//! what a sale shows and changes.
 
 use crate::test_server::{TempDir, TestServer, program, run};
 

@@ -66,7 +66,7 @@ async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) ->
     name.to_owned()
 }
 
-/// Creates and opens such a sale.
+/// Creates a sale like [`draft`], and opens it.
 async fn sale(fixture: &ServerFixture, name: &str, item: Value) -> String {
     draft(fixture, name, item, json!({})).await;
     fixture.step(name, "open").await;
@@ -111,8 +111,9 @@ fn in_secs(secs: i64) -> (Timestamp, String) {
     (moment, format!("{moment:.3}"))
 }
 
-/// Prepares a page for a sale before the sale opens: this many seconds after the start, or later on
-/// a slow machine. Returns the sale's name, and the result of the preparation.
+/// Prepares a page for a sale before the sale opens. The sale opens this number of seconds after
+/// the start of the test, or later on a slow machine. Returns the sale's name, and the result of
+/// the preparation.
 async fn prepared_before_opening<T>(
     secs: i64,
     make_ready: impl AsyncFn(String, i64) -> T,

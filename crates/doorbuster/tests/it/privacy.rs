@@ -42,8 +42,7 @@ fn the_log_under_load_names_no_buyer() {
     }
 }
 
-/// The most log lines about the server and its sale: far fewer than the requests of any one kind
-/// below.
+/// The most log lines about the server and its sale. The test sends far more requests of each kind.
 const LINES_MAX: usize = 60;
 
 #[test]

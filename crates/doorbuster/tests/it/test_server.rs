@@ -12,7 +12,7 @@ pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
 /// Longest wait for anything in these tests, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A directory that is removed when this is dropped.
+/// A directory that is removed when this value is dropped.
 pub struct TempDir(PathBuf);
 
 impl TempDir {

@@ -132,7 +132,7 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // Keep the body before the answer: an answered request must be visible to the test.
+            // Store the body before the answer, so that the test sees every answered request.
             if keep.send((path, body)).is_err() {
                 return;
             }

@@ -51,8 +51,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // Recorded before the answer: it counts as received even if the server is killed
-                // before it reads the answer.
+                // The event is recorded before the answer, because the server may be killed before
+                // it reads the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -328,7 +328,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
         let mut command = program(&fixture.temp_dir);
         run(command.args(arguments).env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY))
     };
-    // No server listens there yet, and one attempt is enough.
+    // No server listens at the address yet, so the first attempt fails.
     let free =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = free.expect("a free port").port().to_string();

@@ -1,5 +1,5 @@
-//! Compares an answers file with the store: an order that a buyer was promised exists (I3), and the
-//! result of a ticket never changes (I8).
+//! Compares an answers file with the store. Each order that a buyer was promised must exist (I3),
+//! and the result of a ticket must never change (I8).
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -33,7 +33,7 @@ pub(super) fn check(
         }
         match serde_json::from_slice::<AnswerLine>(&line) {
             Ok(answer) => auditor.check_line(&answer, findings),
-            // The process that wrote the file was killed while it wrote the last line.
+            // The process was killed while it wrote the last line of the file.
             Err(_) if line.last() != Some(&b'\n') && line.len() < ANSWER_LINE_BYTES_MAX => {
                 findings.add_notice("answers", None, format!("line {number} is incomplete"));
             }
@@ -114,7 +114,7 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Checks an answer that names an order.
+    /// Checks an answer that contains an order.
     fn check_promise(
         &mut self,
         answer: &AnswerLine,
@@ -125,7 +125,7 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // The id of a request's second ticket refers to the order of the first.
+        // The id of a request's second ticket stands for the order of the first ticket.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,
@@ -191,8 +191,8 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Records a refusal without an id. The request must hold no order, unless a later attempt got
-    /// one.
+    /// Records a refusal without an id. The request must hold no order, except if a later attempt
+    /// got one.
     fn record_refusal(&mut self, answer: &AnswerLine) {
         let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
         let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {
@@ -231,12 +231,12 @@ impl<'a> AnswerAuditor<'a> {
     }
 }
 
-/// Whether an order that was once `before` can be `now`.
+/// Returns whether an order whose state was `before` can have the state `now`.
 fn can_become(before: &str, now: &str) -> bool {
     match before {
         "reserved" => matches!(now, "reserved" | "paid" | "cancelled" | "expired" | "refunded"),
         "paid" => matches!(now, "paid" | "refunded"),
-        // A late payment makes the order paid again.
+        // A late payment makes an ended order paid.
         "cancelled" | "expired" => now == before || matches!(now, "paid" | "refunded"),
         "refunded" => now == "refunded",
         _ => false,

@@ -31,7 +31,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// The units that finished recalls took for each grant.
+/// Sums the units that finished recalls took for each grant.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
@@ -86,7 +86,8 @@ fn check_row(grant: &Grant, row: &FeedRow, findings: &mut Findings<'_>) {
     }
 }
 
-/// Each ticket is credited at most once, and only if it was returned under this grant.
+/// Checks that each ticket is credited at most once, and only under the grant under which it was
+/// returned.
 fn check_credits(
     grant: &Grant,
     rows: &[&FeedRow],
@@ -116,8 +117,8 @@ fn check_credits(
     }
 }
 
-/// A feed adds the units that finished recalls took. It may add less only if the target was closed
-/// before a recall was done.
+/// Checks that a feed adds the units that finished recalls took. It may add fewer only if the
+/// target was closed before a recall was finished.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();
@@ -130,8 +131,8 @@ fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut F
     }
 }
 
-/// The feed of an open grant is complete: it has each returned ticket, and the quota of every order
-/// that ended.
+/// Checks that the feed of an open grant is complete: it has each returned ticket, and the quota of
+/// every order that ended.
 fn check_complete(
     snapshot: &Snapshot,
     feeds: &BTreeMap<i64, Vec<&FeedRow>>,

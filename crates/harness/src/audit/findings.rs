@@ -1,5 +1,5 @@
-//! Collects findings, with a bound for each rule: a damaged store gives at most 20 examples and a
-//! count for each rule.
+//! Collects findings, with a bound for each rule. For a damaged store, each rule shows at most 20
+//! examples and a count.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use super::snapshot::Snapshot;
 pub(super) fn format_time(ms: Option<i64>) -> String {
     match ms.map(Timestamp::from_millisecond) {
         Some(Ok(moment)) => format!("{moment:.3}"),
-        // Outside the range of `Timestamp`; the number is better than no value.
+        // The time is outside the range of `Timestamp`, so the text shows the number.
         Some(Err(_)) => format!("{} ms", ms.unwrap_or_default()),
         None => "never".into(),
     }
@@ -35,7 +35,7 @@ pub(super) struct Findings<'a> {
 }
 
 impl<'a> Findings<'a> {
-    /// Starts without findings.
+    /// Returns an empty collection.
     pub fn new(snapshot: &'a Snapshot) -> Self {
         Self { snapshot, listed: Vec::new(), counts: BTreeMap::new(), notices: Vec::new() }
     }

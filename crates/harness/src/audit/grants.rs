@@ -1,5 +1,5 @@
-//! Checks grants and recalls: the units that a slot was given, the units that were settled, and
-//! that a closed grant has no units left.
+//! Checks grants and recalls: the granted units, the settled units, and that a closed grant has no
+//! units left.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -110,7 +110,8 @@ fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
     }
 }
 
-/// A slot has at most one open grant, which has the highest epoch of the slot.
+/// Checks that a slot has at most one open grant, and that this grant has the highest epoch of the
+/// slot.
 fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut slots: BTreeMap<(i64, i64), Vec<&Grant>> = BTreeMap::new();
     for grant in snapshot.grants.values() {

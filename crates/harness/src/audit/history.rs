@@ -1,5 +1,5 @@
-//! Histories: each order's events begin with its reservation, follow the allowed steps, and end in
-//! the order's present state.
+//! Checks histories: each order's events begin with its reservation, follow the allowed steps, and
+//! end in the order's present state.
 
 use super::findings::{Findings, format_time};
 use super::snapshot::{Event, Order, Snapshot};
@@ -17,7 +17,7 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
 
 /// Checks the history of every order.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // Orders of a version without histories are older than the first recorded reservation.
+    // Orders from a version without histories are older than the first recorded reservation.
     let kept_since = snapshot
         .events
         .iter()
@@ -71,10 +71,10 @@ fn check_order_history<'e>(
     let Order { id, item, .. } = order;
     let mut last: Option<&Event> = None;
     for event in events {
-        // The caller passes only events that name a state.
+        // The caller passes only events with a state.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // The first event must be the reservation. A second reservation is invalid; an
+            // The first event must be the reservation, and there must be no second one. An
             // extension is valid.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
@@ -127,7 +127,7 @@ fn check_order_history<'e>(
     }
 }
 
-/// Each automatic refund has one event.
+/// Checks that each automatic refund has one event.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let published = snapshot.events.iter().filter(|event| event.kind == "payment.refunded").count();
     let due = snapshot.refunds.iter().filter(|refund| refund.cause != "operator").count();

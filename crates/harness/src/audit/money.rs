@@ -1,5 +1,5 @@
-//! Money (I5): each captured payment has exactly one paid order or exactly one refund, of the same
-//! amount.
+//! Checks money (I5): each captured payment has exactly one paid order or exactly one refund, of
+//! the same amount.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for refund in &snapshot.refunds {
         refunds.entry(&*refund.payment).or_default().push(refund);
     }
-    // Captured payments, by the order's grant and number.
+    // Captured payments, by the grant and the number of the order.
     let mut paying: HashMap<(i64, i64), &Payment> = HashMap::new();
     let mut known: HashMap<&str, &Payment> = HashMap::with_capacity(snapshot.payments.len());
     for payment in &snapshot.payments {
@@ -142,7 +142,7 @@ fn check_refund(
     }
 }
 
-/// An order that a provider's message made paid has a captured payment.
+/// Checks that an order that a provider's message made paid has a captured payment.
 fn check_paid_orders(
     snapshot: &Snapshot,
     paying: &HashMap<(i64, i64), &Payment>,
@@ -163,8 +163,8 @@ fn check_paid_orders(
     }
 }
 
-/// Adds a notice for each reversal that the server did not request, newest first, if its payment
-/// still pays for an order or is disputed.
+/// Adds a notice for each reversal that the server did not request, newest first. A reversal counts
+/// if its payment still pays for an order or is disputed.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,
@@ -185,7 +185,7 @@ fn check_reversals(
     }
 }
 
-/// Adds a notice for each payment that the server refunded because it was wrong, newest first.
+/// Adds a notice for each wrong payment that the server refunded, newest first.
 fn add_notices(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let wrong =
         |refund: &&Refund| matches!(&*refund.cause, "mismatch" | "second" | "unknown_order");

@@ -4,8 +4,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Bytes of an id: `decide_by` (6), token (6), grant (8), number (5), units (3), request (3), MAC
-/// (8), big-endian.
+/// The size of an id in bytes: `decide_by` (6), token (6), grant (8), number (5), units (3),
+/// request (3), MAC (8), big-endian.
 const BYTES: usize = 39;
 
 /// The readable parts of an id.
@@ -13,15 +13,15 @@ const BYTES: usize = 39;
 pub(super) struct OrderIdParts {
     /// The time after which the ticket cannot become an order, in milliseconds.
     pub decide_by: i64,
-    /// The grant that the ticket was issued under.
+    /// The grant under which the ticket was issued.
     pub grant: i64,
-    /// Its number under that grant.
+    /// The ticket's number under that grant.
     pub n: i64,
     /// Its units.
     pub units: i64,
 }
 
-/// Parses an id; `None` if it is invalid.
+/// Parses an id. Returns `None` if the id is invalid.
 pub(super) fn read(id: &str) -> Option<OrderIdParts> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(id.strip_prefix("ord_")?, &mut bytes).ok()?;

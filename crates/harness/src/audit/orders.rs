@@ -1,11 +1,12 @@
-//! Orders: buyer, item, state and times of each order.
+//! Checks orders: the buyer, item, state and times of each order.
 
 use std::collections::HashSet;
 
 use super::findings::{Findings, format_time};
 use super::snapshot::{Order, Sale, Snapshot};
 
-/// The longest payment window of an order from the waitlist; a shorter window of the item applies.
+/// The longest payment window of an order from the waitlist. A shorter window of the item applies
+/// instead.
 const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 
 /// Checks that each request has one order, and that the values of each order are possible.
@@ -27,7 +28,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
         check_ids(snapshot, order, findings);
         check_times(order, findings);
-        // After the clock went back, the time of an order cannot be compared with the opening.
+        // After the clock went back, an order's time cannot be compared with the opening.
         if order.reserved_at >= clock {
             check_opening(snapshot, order, findings);
         }
@@ -44,7 +45,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Item, grant and sale of an order fit together.
+/// Checks that item, grant and sale of an order fit together.
 fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, .. } = order;
     if snapshot.grants.get(&order.grant).is_none_or(|grant| grant.item != *item) {
@@ -65,7 +66,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // Without a complete history only the present end of the window is known.
+    // Without a complete history, only the present end of the window is known.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)
@@ -84,7 +85,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     }
 }
 
-/// No order was reserved before its sale opened.
+/// Checks that the order was not reserved before its sale opened.
 fn check_opening(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
     let sale = snapshot.items.get(item).and_then(|item| snapshot.sales.get(&item.sale));
@@ -99,7 +100,7 @@ fn check_opening(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>
     }
 }
 
-/// No order belongs to a sale that never opened, or was reserved after its sale closed.
+/// Checks that the order's sale opened, and that the order was not reserved after the sale closed.
 fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
     if sale.opened_at.is_none() {
@@ -118,7 +119,7 @@ fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
     }
 }
 
-/// The state of an order determines which times it has.
+/// Checks that the order has the times of its state, and no others.
 fn check_times(order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, units, .. } = order;
     if *units < 1 {
@@ -154,7 +155,7 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
             ),
         );
     }
-    // Only a clock that went back causes this; the stock is not affected.
+    // Only a clock that went back can cause this. The stock is not affected.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
         findings.add_notice(

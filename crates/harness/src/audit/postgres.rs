@@ -1,4 +1,5 @@
-//! Reads the rows out of PostgreSQL: read-only, in one snapshot, while any number of nodes may run.
+//! Reads the rows from PostgreSQL, read-only and in one snapshot, while any number of nodes may
+//! run.
 
 use doorbuster_postgres_tls::Address;
 use tokio_postgres::{Client, Row};
@@ -10,8 +11,8 @@ use super::snapshot::{
     Resolution, Reversal, Sale, Snapshot, SnapshotIndex, WaitlistEntry,
 };
 
-/// Reads all rows that the checks need. It uses its own thread, because the caller may already run
-/// an event loop.
+/// Reads all rows that the checks need. It uses a separate thread, because the caller may already
+/// run an event loop.
 pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
     let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
     let failed = |reason: String| AuditError::StoreLocation { store: shown.into(), reason };
@@ -35,10 +36,10 @@ async fn connect_and_read(url: &str) -> Result<Snapshot, String> {
     snapshot
 }
 
-/// The error text of the database if there is one, else that of the driver.
+/// Returns the error text of the database, or the text of the driver if there is none.
 fn error_text(error: &tokio_postgres::Error) -> String {
     let Some(said) = error.as_db_error() else {
-        // The driver's own text hides the cause: "error connecting to server".
+        // The driver's own text ("error connecting to server") does not name the cause.
         let cause = std::error::Error::source(error);
         return cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     };
@@ -46,7 +47,7 @@ fn error_text(error: &tokio_postgres::Error) -> String {
 }
 
 async fn read_rows(db: &Client) -> Result<Snapshot, tokio_postgres::Error> {
-    // One snapshot for all queries.
+    // Use one snapshot for all queries.
     db.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let mut snapshot = Snapshot {
         sales: query_all(db, "SELECT id, phase, opened_at, closed_at FROM sale", sale)
@@ -177,8 +178,8 @@ fn resolution(row: &Row) -> Result<Resolution, tokio_postgres::Error> {
     })
 }
 
-/// In order of time, because several nodes commit concurrently and `seq` does not say which commit
-/// came first.
+/// Selects orders by time. Several nodes commit concurrently, so `seq` does not give the order of
+/// the commits.
 const ORDERS: &str = "SELECT id, buyer, request_key, item_id, units, state, grant_id, n, \
                       reserved_at, pay_by, paid_at, ended_at FROM orders ORDER BY reserved_at, seq";
 
@@ -271,8 +272,8 @@ fn refund(row: &Row) -> Result<Refund, tokio_postgres::Error> {
     })
 }
 
-/// The reversals that are in force. A dispute recorded by an older version counts only if its
-/// payment has no row in `dispute`.
+/// Selects the reversals that are in force. A dispute that an older version recorded counts only if
+/// its payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

@@ -1,4 +1,4 @@
-//! Limits (I4): the units that each buyer holds of an item, summed over the orders.
+//! Checks limits (I4): the units that each buyer holds of an item, summed over the orders.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::snapshot::Snapshot;
 
 /// Checks every buyer's quota against the orders and against the limit.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // Sorted, so that the report is the same each time.
+    // The map is sorted, so that the report is the same each time.
     let mut holds: BTreeMap<(i64, &str), i128> = BTreeMap::new();
     for order in &snapshot.orders {
         // An ended order leaves a quota row of 0.

@@ -8,27 +8,27 @@ pub(super) struct Snapshot {
     pub sales: HashMap<String, Sale>,
     pub items: BTreeMap<i64, Item>,
     pub grants: BTreeMap<i64, Grant>,
-    /// Sorted by grant and sequence number.
+    /// Feed rows, sorted by grant and sequence number.
     pub feed: Vec<FeedRow>,
     pub resolutions: Vec<Resolution>,
-    /// In the order of their commits.
+    /// Orders, in the order of their commits.
     pub orders: Vec<Order>,
     pub quotas: Vec<Quota>,
     pub recalls: Vec<Recall>,
-    /// In the order of their commits.
+    /// Adjustments, in the order of their commits.
     pub adjustments: Vec<Adjustment>,
     pub dead_letters: Vec<DeadLetter>,
-    /// Sorted by event number.
+    /// Events, sorted by event number.
     pub events: Vec<Event>,
     pub payments: Vec<Payment>,
     pub refunds: Vec<Refund>,
-    /// Disputes and returns made at the provider that are still in force, newest first.
+    /// Disputes and returns at the provider that are still in force, newest first.
     pub reversals: Vec<Reversal>,
-    /// Sorted by item and number.
+    /// Waitlist entries, sorted by item and number.
     pub waitlist: Vec<WaitlistEntry>,
     /// The messages of the database's own integrity check.
     pub damage: Vec<String>,
-    /// Filled by [`Snapshot::build_index`].
+    /// The index, which [`Snapshot::build_index`] fills.
     pub index: SnapshotIndex,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Snapshot {
 pub(super) struct SnapshotIndex {
     sums: HashMap<i64, ItemTotals>,
     by_id: HashMap<String, usize>,
-    /// By grant and number.
+    /// The index of each order, by grant and number.
     by_number: HashMap<(i64, i64), usize>,
     histories: HashMap<(i64, i64), Vec<usize>>,
 }
@@ -45,18 +45,18 @@ pub(super) struct SnapshotIndex {
 /// The units of one item, summed over grants and orders.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ItemTotals {
-    /// In open grants and not settled.
+    /// Units in open grants that are not settled.
     pub in_slots: i128,
-    /// In reserved orders.
+    /// Units in reserved orders.
     pub held: i128,
-    /// In paid orders.
+    /// Units in paid orders.
     pub paid: i128,
-    /// In ended orders.
+    /// Units in ended orders.
     pub ended: i128,
 }
 
 impl ItemTotals {
-    /// Units in active orders.
+    /// Returns the units in active orders.
     pub fn active(&self) -> i128 {
         self.held + self.paid
     }
@@ -108,12 +108,12 @@ pub(super) struct Grant {
 const WAITLIST_SLOT: i64 = 2_147_483_647;
 
 impl Grant {
-    /// Whether this is the grant of an item's waitlist. Such a grant is never open.
+    /// Returns whether this is the grant of an item's waitlist. Such a grant is never open.
     pub fn is_waitlist(&self) -> bool {
         self.slot == WAITLIST_SLOT
     }
 
-    /// Whether the grant was closed because its slot failed. Each such grant is a repair.
+    /// Returns whether the grant was closed because its slot failed. Each such grant is a repair.
     pub fn is_repair(&self) -> bool {
         self.closed_cause
             .as_deref()
@@ -158,12 +158,12 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Whether the order is reserved or paid.
+    /// Returns whether the order is reserved or paid.
     pub fn is_active(&self) -> bool {
         matches!(&*self.state, "reserved" | "paid")
     }
 
-    /// Whether the buyer was erased, so that the buyer and the request key are unknown.
+    /// Returns whether the buyer was erased, so that the buyer and the request key are unknown.
     pub fn is_erased(&self) -> bool {
         self.buyer.starts_with("erased:")
     }
@@ -203,9 +203,9 @@ pub(super) struct DeadLetter {
 #[derive(Debug)]
 pub(super) struct Event {
     pub seq: i64,
-    /// The event type: `order.reserved`, …
+    /// The event type, for example `order.reserved`.
     pub kind: String,
-    /// Grant and number of the order that the event names.
+    /// The grant and number of the event's order, if it has one.
     pub order: Option<(i64, i64)>,
     pub at: i64,
     pub actor: String,
@@ -215,7 +215,8 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// The state of the order after this event; `None` if the event does not change the state.
+    /// Returns the state of the order after this event, or `None` if the event does not change the
+    /// state.
     pub fn state(&self) -> Option<&str> {
         match self.kind.strip_prefix("order.")? {
             "refused" => None,
@@ -231,7 +232,7 @@ pub(super) struct Payment {
     pub provider: String,
     /// The id of the order that the payment names.
     pub order_text: String,
-    /// Grant and number of that order, if the order exists.
+    /// The grant and number of that order, if the order exists.
     pub order: Option<(i64, i64)>,
     pub amount_minor: i64,
     pub currency: String,
@@ -250,7 +251,7 @@ pub(super) struct Refund {
     pub state: String,
 }
 
-/// A dispute, or a return that a provider made without a request of the server.
+/// A dispute, or a return of money that the server did not request.
 #[derive(Debug)]
 pub(super) struct Reversal {
     pub payment: String,
@@ -272,12 +273,12 @@ pub(super) struct WaitlistEntry {
 }
 
 impl Snapshot {
-    /// Whether this is the grant of a waitlist.
+    /// Returns whether this is the grant of a waitlist.
     pub fn is_waitlist(&self, grant: i64) -> bool {
         self.grants.get(&grant).is_some_and(Grant::is_waitlist)
     }
 
-    /// Builds the index. It must be called once, after all rows are read.
+    /// Builds the index. Call this once, after all rows are read.
     pub fn build_index(&mut self) {
         for grant in self.grants.values().filter(|grant| grant.open) {
             self.index.sums.entry(grant.item).or_default().in_slots +=
@@ -301,27 +302,28 @@ impl Snapshot {
         }
     }
 
-    /// The sums of one item.
+    /// Returns the sums of one item.
     pub fn item_totals(&self, item: i64) -> ItemTotals {
         self.index.sums.get(&item).copied().unwrap_or_default()
     }
 
-    /// The order of this id.
+    /// Returns the order of this id.
     pub fn order(&self, id: &str) -> Option<&Order> {
         self.index.by_id.get(id).map(|&at| &self.orders[at])
     }
 
-    /// The order of this grant and number.
+    /// Returns the order of this grant and number.
     pub fn order_by_number(&self, at: (i64, i64)) -> Option<&Order> {
         self.index.by_number.get(&at).map(|&at| &self.orders[at])
     }
 
-    /// The events of the order with this grant and number, in their order.
+    /// Returns the events of the order with this grant and number, in their order.
     pub fn history(&self, at: (i64, i64)) -> impl Iterator<Item = &Event> {
         self.index.histories.get(&at).into_iter().flatten().map(|&at| &self.events[at])
     }
 
-    /// The price of an order in minor units; `None` if its item is unknown or the price overflows.
+    /// Returns the price of an order in minor units, or `None` if its item is unknown or the price
+    /// overflows.
     pub fn price(&self, order: &Order) -> Option<(i64, &str)> {
         let item = self.items.get(&order.item)?;
         Some((item.price.checked_mul(order.units)?, &item.currency))

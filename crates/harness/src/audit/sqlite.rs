@@ -1,4 +1,4 @@
-//! Reads the rows out of an SQLite database file: read-only, in one snapshot, while the server may
+//! Reads the rows from a SQLite database file, read-only and in one snapshot, while the server may
 //! run.
 
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use super::snapshot::{
 
 /// The SQLite application id of a Doorbuster store ("DbrM").
 const APPLICATION_ID: i64 = 1_147_302_477;
-/// The same for a backup of a store ("DbrB").
+/// The SQLite application id of a backup of a store ("DbrB").
 const BACKUP_ID: i64 = 1_147_302_466;
 
-/// Finds the one store in a directory. It reads the application id of each file, so the store may
+/// Finds the only store in a directory. It reads the application id of each file, so the store may
 /// have any name.
 pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
     let failed =
@@ -63,7 +63,7 @@ fn open(path: &Path) -> Result<Connection, String> {
 }
 
 fn read_rows(db: &mut Connection) -> rusqlite::Result<Snapshot> {
-    // The transaction is deferred: the first SELECT takes the snapshot for all queries.
+    // The transaction is deferred, so the first SELECT takes the snapshot for all queries.
     let transaction = db.transaction()?;
     let mut snapshot = Snapshot {
         sales: query_all(&transaction, "SELECT id, phase, opened_at, closed_at FROM sale", sale)?
@@ -285,8 +285,8 @@ fn refund(row: &Row<'_>) -> rusqlite::Result<Refund> {
     })
 }
 
-/// The reversals that are in force. A dispute recorded by an older version counts only if its
-/// payment has no row in `dispute`.
+/// Selects the reversals that are in force. A dispute that an older version recorded counts only if
+/// its payment has no row in `dispute`.
 const REVERSALS: &str = "SELECT payment_id, kind, amount_minor, currency FROM
          (SELECT payment_id, kind, amount_minor, currency, stands, at FROM reversal r
           WHERE kind <> 'disputed'

@@ -1,5 +1,5 @@
-//! Checks stock: the location of every unit of an item (I1, I2), and that its total follows from
-//! its adjustments.
+//! Checks stock: each unit of an item must be in exactly one state (I1, I2), and the total must
+//! follow from the adjustments.
 
 use super::findings::{Findings, format_optional};
 use super::snapshot::{Item, Snapshot};
@@ -30,7 +30,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// The counters of the item are the sums over its orders.
+/// Checks that the counters of the item are the sums over its orders.
 fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {
@@ -82,7 +82,7 @@ fn check_counted(snapshot: &Snapshot, item: &Item, total: i64, findings: &mut Fi
     }
 }
 
-/// The total is the initial total plus every adjustment.
+/// Checks that the total is the initial total plus every adjustment.
 fn check_ledger(
     snapshot: &Snapshot,
     item: &Item,

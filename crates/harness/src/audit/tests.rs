@@ -1,5 +1,5 @@
-//! Tests of the auditor: each test damages a consistent store in one way, and the auditor must
-//! report the broken rule. A consistent store must give no finding.
+//! Tests of the auditor. Each test damages a consistent store in one way, and the auditor must
+//! report the broken rule. For a consistent store it must report nothing.
 
 mod fixture;
 mod money;
@@ -22,7 +22,7 @@ fn found(report: &AuditReport) -> Vec<(&str, &str)> {
     report.audit.findings.iter().map(|finding| (&*finding.rule, &*finding.detail)).collect()
 }
 
-/// Damages a consistent store by `sql`; the auditor must report `rule` with a text that contains
+/// Damages a consistent store by `sql`. The auditor must report `rule` with a text that contains
 /// `words`.
 #[track_caller]
 fn breaks(sql: &str, rule: &str, words: &str) {
@@ -33,7 +33,7 @@ fn breaks(sql: &str, rule: &str, words: &str) {
     let found = found(&report);
     assert!(
         found.iter().any(|(its_rule, detail)| *its_rule == rule && detail.contains(words)),
-        "no {rule} with {words:?} in {found:#?}"
+        "no finding of rule {rule} contains {words:?}: {found:#?}"
     );
 }
 
@@ -338,7 +338,8 @@ fn more_than_twenty_findings_of_one_rule_are_counted() {
     assert_eq!(report.audit.findings[20].detail, "and 30 more findings of this rule");
 }
 
-/// A store with `count` orders of one unit, each by its own buyer, and the answers to them.
+/// Returns a store with `count` orders of one unit, each of another buyer, and the answers to these
+/// buyers.
 fn big(count: i64) -> (StoreFixture, String) {
     let fixture = StoreFixture::strict();
     fixture.run(&format!(
@@ -372,8 +373,8 @@ fn big(count: i64) -> (StoreFixture, String) {
 
 #[test]
 fn a_hundred_thousand_orders_are_audited_in_seconds() {
-    // A debug build is several times slower, so it audits a fifth of the orders. Its bound still
-    // detects a check that is not linear.
+    // A debug build is several times slower, so it audits only a fifth of the orders. The time
+    // limit still detects a check that is not linear.
     let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
     let (fixture, answers) = big(count);
     let answers = fixture.answers(&answers);

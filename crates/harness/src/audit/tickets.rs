@@ -1,5 +1,5 @@
-//! Every ticket has one verdict (I8): each number of a grant belongs to one order or to one
-//! returned ticket, and the ids confirm this.
+//! Checks that every ticket has one verdict (I8). Each number of a grant belongs to one order or to
+//! one returned ticket, and the ids confirm this.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut numbers: HashMap<i64, ResolvedNumbers> = HashMap::new();
     let orders = snapshot.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
     let returned = snapshot.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
-    // A waiting entry uses a number of the waitlist's grant before it has a verdict.
+    // A waiting entry uses a number of the waitlist's grant before the entry has a verdict.
     for entry in &snapshot.waitlist {
         let grant =
             snapshot.grants.values().find(|grant| grant.is_waitlist() && grant.item == entry.item);
@@ -84,8 +84,8 @@ fn check_counts(
     }
 }
 
-/// An order's id contains grant, number and units of its ticket, and its `decide_by`: no order is
-/// made after that time.
+/// Checks an order's id. It contains grant, number and units of its ticket, and the time
+/// `decide_by`, after which no order is made.
 fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Some(parts) = order_id::read(&order.id) else {
         findings.item("I8", order.item, format!("order {} has an invalid id", order.id));
@@ -102,7 +102,7 @@ fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_
             ),
         );
     }
-    // A waitlist entry becomes an order long after its `decide_by`.
+    // A waitlist entry may become an order long after its `decide_by`.
     if order.reserved_at > parts.decide_by && !snapshot.is_waitlist(order.grant) {
         let late = order.reserved_at - parts.decide_by;
         findings.item(

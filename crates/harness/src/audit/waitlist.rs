@@ -1,5 +1,5 @@
-//! Waitlists: each entry ends once, as an order or as a refusal, in the order of joining, and the
-//! item counts the waiting entries.
+//! Checks waitlists. Each entry ends once, as an order or as a refusal. Entries end in the order of
+//! joining. The item counts the waiting entries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use super::findings::{Findings, format_optional, format_time};
 use super::order_id;
 use super::snapshot::{Grant, Snapshot, WaitlistEntry};
 
-/// Checks every entry, every waitlist's grant, and the orders and returned tickets that name one.
+/// Checks every entry, every waitlist's grant, and the orders and returned tickets of waitlists.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let grants = check_grants(snapshot, findings);
     let refused: HashMap<(i64, i64), &str> = snapshot
@@ -49,7 +49,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// The grant of each item's waitlist: one, never open, with all its units settled.
+/// Returns the grant of each item's waitlist. An item has at most one, which was never open and
+/// whose units are all settled.
 fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i64, i64> {
     let mut waitlist_grants = BTreeMap::new();
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {
@@ -76,7 +77,7 @@ fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i6
     waitlist_grants
 }
 
-/// The id of an entry contains its grant, its number and one unit.
+/// Checks that the id of an entry contains its grant, its number and one unit.
 fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
     let WaitlistEntry { id, item, n, .. } = entry;
     match order_id::read(id) {
@@ -94,8 +95,8 @@ fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
     }
 }
 
-/// A waiting entry has no order and no refusal. A served entry has an order of that buyer. Any
-/// other entry has a refusal.
+/// Checks how an entry ended. A waiting entry has no order and no refusal. A served entry has an
+/// order of that buyer. Any other entry has a refusal.
 fn check_end(
     snapshot: &Snapshot,
     entry: &WaitlistEntry,
@@ -136,7 +137,8 @@ fn check_end(
     }
 }
 
-/// Each buyer has at most one waiting entry, and the item counts the waiting entries.
+/// Checks that each buyer has at most one waiting entry, and that the item counts the waiting
+/// entries.
 fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut waiting: HashMap<i64, i64> = HashMap::new();
     let mut buyers = HashSet::new();
@@ -168,7 +170,7 @@ fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// No entry still waits if a later entry was served or passed over.
+/// Checks that no entry still waits if a later entry was served or passed over.
 fn check_turns(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut last: HashMap<i64, &WaitlistEntry> = HashMap::new();
     for entry in

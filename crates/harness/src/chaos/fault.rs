@@ -5,16 +5,16 @@ use crate::cluster::Shape;
 /// The fault of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// No fault; the reference for the other rounds.
+    /// There is no fault. This round is the reference for the other rounds.
     NoFault,
     /// A node is killed and started again.
     NodeKill,
-    /// A node is stopped for a while, as if its machine hung, and continues.
+    /// A node is stopped for a while, as if its machine hung. Then it continues.
     NodePause,
-    /// Every node in turn is stopped cleanly and started again, as in an upgrade: with another
-    /// build of the program, if there is one.
+    /// Every node in turn is stopped cleanly and started again, as in an upgrade. If there is
+    /// another build of the program, the node changes to it.
     NodeRoll,
-    /// A node's wall clock is set an hour forward or back, and corrected later.
+    /// A node's wall clock is set an hour forward or back, and is corrected later.
     NodeClock,
     /// PostgreSQL ends as in a crash and is started again.
     PostgresCrash,
@@ -22,19 +22,20 @@ pub enum Fault {
     PostgresCut,
     /// The data between nodes and PostgreSQL arrives late.
     PostgresSlow,
-    /// PostgreSQL ends as in a crash and its standby is promoted.
+    /// PostgreSQL ends as in a crash, and its standby is promoted.
     PostgresFailover,
-    /// PostgreSQL fails over; then the old primary starts again as it was, and a node restarts.
+    /// PostgreSQL fails over. Then the old primary starts again with its old data, and a node
+    /// restarts.
     PostgresOldPrimaryReturns,
-    /// The standby that confirms commits is away for a while.
+    /// The standby that confirms commits is stopped for a while.
     PostgresStandbyAway,
     /// The disk of PostgreSQL is full for a while.
     PostgresDiskFull,
     /// All nodes and PostgreSQL are stopped, and PostgreSQL returns as a backup had it.
     Restore,
-    /// A Redis primary is killed; its replica takes over.
+    /// A Redis primary is killed, and its replica takes over.
     RedisPrimaryKill,
-    /// A Redis primary is stopped until its replica has taken over, and then continues.
+    /// A Redis primary is stopped until its replica has taken over. Then it continues.
     RedisPrimaryPause,
     /// A Redis primary is killed and restarts empty before its replica takes over.
     RedisRestartEmpty,
@@ -112,7 +113,7 @@ const TABLE: [(Fault, &str, &str); 25] = [
 ];
 
 impl Fault {
-    /// All faults of an installation of this shape, in a fixed order.
+    /// Returns all faults of an installation of this shape, in a fixed order.
     pub fn all_for(shape: Shape) -> Vec<Self> {
         let all = TABLE.iter().map(|(fault, ..)| *fault);
         all.filter(|fault| shape == Shape::Cluster || !fault.name().starts_with("redis")).collect()
@@ -123,17 +124,17 @@ impl Fault {
         TABLE.iter().find(|(_, known, _)| *known == name).map(|(fault, ..)| *fault)
     }
 
-    /// The name of the fault.
+    /// Returns the name of the fault.
     pub fn name(self) -> &'static str {
         self.row().1
     }
 
-    /// The description of the fault.
+    /// Returns the description of the fault.
     pub fn description(self) -> &'static str {
         self.row().2
     }
 
-    /// Whether the fault needs a standby of PostgreSQL.
+    /// Returns whether the fault needs a standby of PostgreSQL.
     pub fn needs_standby(self) -> bool {
         use Fault::{PostgresFailover, PostgresOldPrimaryReturns, PostgresStandbyAway};
         matches!(self, PostgresFailover | PostgresOldPrimaryReturns | PostgresStandbyAway)
@@ -145,7 +146,7 @@ impl Fault {
         matches!(self, PostgresFailover | PostgresOldPrimaryReturns | Restore)
     }
 
-    /// Whether slots may be lost and replaced because of the fault.
+    /// Returns whether slots may be lost and replaced because of the fault.
     pub fn may_cost_a_slot(self) -> bool {
         !matches!(
             self,

@@ -1,4 +1,4 @@
-//! Injects a fault for its duration and undoes it: afterwards all servers run again.
+//! Injects a fault for its duration and then undoes it, so that all servers run again.
 
 use std::time::{Duration, Instant};
 
@@ -40,8 +40,8 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // The fault hits one node or all nodes: one node is harder for the other nodes, all
-            // nodes are harder for the buyers.
+            // The fault affects one node or all nodes. A fault of one node is harder for the other
+            // nodes. A fault of all nodes is harder for the buyers.
             let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|node| node_number == 0 || *node + 1 == node_number)
@@ -99,8 +99,8 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
     Ok(format!("full for {} ms, {reports} errors{how}", pause.as_millis()))
 }
 
-/// Crashes the primary and promotes its standby after a pause. The old primary may then return as
-/// it was, while a node restarts: no node may write to it.
+/// Crashes the primary and promotes its standby after a pause. The old primary may then return with
+/// its old data, while a node restarts. No node may write to the old primary.
 fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<String, ClusterError> {
     cluster.postgres.crash()?;
     std::thread::sleep(pause);
@@ -110,9 +110,11 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
         return Ok(how);
     }
     let Some(old) = &mut cluster.standby else { return Ok(how) };
-    // The nodes must have used the new primary: before that, either of both is right.
+    // Wait until the nodes have used the new primary. Before that, a node may rightly use either
+    // server.
     wait_until_used(&cluster.postgres)?;
-    // The old primary waits for a standby that is gone, so that its commits would hang.
+    // Without this, the old primary would wait for a standby that has gone, and its commits would
+    // hang.
     old.start_without_standby()?;
     let count = "SELECT count(*) FROM orders";
     let before = old.sql(count)?;
@@ -269,8 +271,7 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // A full synchronization of the replica may have replaced the snapshot meanwhile. It is still
-    // old.
+    // A full synchronization of the replica may have replaced the snapshot. The new one is old too.
     server.kill()?;
     server.start()?;
     Ok(format!(
@@ -303,19 +304,19 @@ fn fail_over_stale_replica(
     ))
 }
 
-/// Deletes a snapshot of an earlier round, which would turn this fault into another one.
+/// Deletes a snapshot of an earlier round, because it would change this fault into another one.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
-    // Mostly there is no snapshot.
+    // Usually no snapshot exists.
     let _ = std::fs::remove_file(redis.server(server).snapshot());
 }
 
-/// Resets the command statistics of the servers, so that [`busiest_shard`] counts this sale only.
+/// Resets the command statistics of the servers, so that [`busiest_shard`] counts only this sale.
 pub(super) fn reset_command_stats(cluster: &Cluster) -> Result<(), ClusterError> {
     let mut servers = cluster.redis.iter().flat_map(Redis::servers);
     servers.try_for_each(|server| server.run_command(&["CONFIG", "RESETSTAT"]).map(drop))
 }
 
-/// The shard whose primary ran the most scripts, because most data can be lost there.
+/// Returns the shard whose primary ran the most scripts, because most data can be lost there.
 fn busiest_shard(redis: &Redis) -> usize {
     let scripts = |shard: &usize| {
         let (primary, _) = redis.primary_and_replica(*shard);
@@ -355,7 +356,7 @@ fn condition(slow: bool, rng: &mut SmallRng) -> (NetworkCondition, String) {
     }
 }
 
-/// A random duration in this range.
+/// Returns a random duration in this range.
 pub(super) fn random_duration(rng: &mut SmallRng, (from, to): (Duration, Duration)) -> Duration {
     rng.random_range(from..=to)
 }

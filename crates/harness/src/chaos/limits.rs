@@ -3,21 +3,21 @@
 use std::ops::Range;
 use std::time::Duration;
 
-/// New buyers per second; slow enough that the fault happens during the run.
+/// New buyers per second. The rate is low enough that the fault happens during the run.
 pub(super) const ARRIVALS_PER_SEC: f64 = 250.0;
 /// The same for the fault `restore`: sales must last until the backup is complete and longer.
 pub(super) const ARRIVALS_PER_SEC_SLOW: f64 = 60.0;
-/// Keep-alive connections of the load run.
+/// The number of keep-alive connections of the load run.
 pub(super) const CONNECTIONS: usize = 64;
-/// Units in a request, which is also the limit for each buyer.
+/// The range of units in a request, which is also the limit for each buyer.
 pub(super) const UNITS_PER_BUYER: Range<u32> = 1..4;
 /// The stock as a part of the requested units.
 pub(super) const STOCK_PART: Range<f64> = 0.4..0.9;
 /// The part of the run after which the fault happens.
 pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
-/// Partitions of an item in shape `cluster`; one of these is chosen.
+/// The numbers of partitions of an item in shape `cluster`. One of them is chosen at random.
 pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
-/// How long a process hangs or is down.
+/// How long a process hangs or is stopped.
 pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(4));
 /// How long a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
@@ -33,17 +33,18 @@ pub(super) const SNAPSHOT_AGE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(600));
 /// How far a clock is wrong.
 pub(super) const CLOCK_STEP_MS: i64 = 3_600_000;
-/// How long a replica may take to take over; then the harness fails.
+/// How long a replica may take to take over. After that time the harness fails.
 pub(super) const TAKEOVER_WITHIN: Duration = Duration::from_secs(30);
-/// How long an installation may take to recover; then the harness fails.
+/// How long an installation may take to recover. After that time the harness fails.
 pub(super) const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
-/// How long selling the remaining units may take; then the round has a finding.
+/// How long selling the remaining units may take. After that time the round has a finding.
 pub(super) const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
-/// Concurrent buyers of the remaining units, at most.
+/// The largest number of concurrent buyers of the remaining units.
 pub(super) const LAST_BUYERS_MAX: u64 = 200;
 /// How often the stock is checked.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
-/// Findings of one round that are shown; the rest is a number.
+/// Findings of one round that are shown. For the rest, only the number is shown.
 pub(super) const FINDINGS_SHOWN: usize = 12;
-/// How long a row that one node wrote may be invisible to another node; then the request fails.
+/// How long a row that one node wrote may be invisible to another node. After that time the request
+/// fails.
 pub(super) const PROPAGATED_WITHIN: Duration = Duration::from_secs(5);

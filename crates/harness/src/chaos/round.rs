@@ -1,4 +1,4 @@
-//! One round: a sale, a load run, a fault during the run, and the audit.
+//! Runs one round: a sale, a load run, a fault during the run, and the audit.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(super) struct RoundRunner<'a> {
     units: u32,
     buyers: u32,
     seed: u64,
-    /// Answers of a node that did not see a row that another node had just written.
+    /// How many answers came from a node that did not see a row that another node had just written.
     stale_answers: Cell<u32>,
     pub(super) round: RoundReport,
 }
@@ -48,7 +48,7 @@ pub(super) fn run_round(
         .map_err(|error| ClusterError::failed("reading the buyer secret", error))?;
     let units = rng.random_range(UNITS_PER_BUYER);
     let part = rng.random_range(STOCK_PART);
-    // The product is at most the requested units; the fraction is cut off.
+    // The product is at most the number of requested units. The fraction is cut off.
     let stock = (f64::from(buyers * units) * part) as u64;
     let round = RoundReport::new(number, fault, buyers, stock);
     let (sale, seed) = (format!("s{number}"), rng.random::<u32>().into());
@@ -117,7 +117,7 @@ impl RoundRunner<'_> {
         let mut file = self.answers("storm");
         let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
-        // The load runs in another thread. This thread must restart the servers, because a server
+        // The load runs in another thread, because this thread must restart the servers. A server
         // ends with the thread that started it.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
@@ -151,8 +151,8 @@ impl RoundRunner<'_> {
         self.stock().map(drop)
     }
 
-    /// Counts early refusals. No units return during the run, so a "sold out" was too early if
-    /// enough units are free now. This is allowed only after parking for the longest time, which
+    /// Counts early refusals. No units return during the run. So if enough units are free now, a
+    /// "sold out" came too early. That is allowed only after parking for the longest time, which
     /// never happens without a fault.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
@@ -168,8 +168,8 @@ impl RoundRunner<'_> {
         Ok(())
     }
 
-    /// Repeats every request with the same key. A buyer with an order must receive it, even if
-    /// nothing is left.
+    /// Repeats every request with the same key. A buyer with an order must receive that order, even
+    /// if nothing is left.
     fn repeat_requests(&mut self) -> Result<(), ClusterError> {
         let file = self.answers("again");
         let report = load::run(self.plan("again", self.buyers, self.units, self.seed), |_| {});
@@ -199,7 +199,7 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Checks the stock and the server's own audit at the end, and closes the sale.
+    /// Checks the stock and the server's own audit at the end. Closes the sale.
     fn finish(&mut self, before: u64) -> Result<(), ClusterError> {
         let stock = self.stock()?;
         self.round.sold = stock.sold;
@@ -280,8 +280,8 @@ impl RoundRunner<'_> {
         plan.units = units;
         plan.connections = CONNECTIONS;
         plan.seed = seed;
-        // A store may be unavailable for longer than a verdict may take. After the recovery every
-        // buyer must receive a verdict.
+        // The store may be unavailable for longer than a verdict may take. But after the recovery,
+        // every buyer must receive a verdict.
         plan.verdict_grace = RECOVERED_WITHIN;
         plan.answers = Some(self.answers(name));
         plan
@@ -297,7 +297,7 @@ impl RoundRunner<'_> {
         StockTotals::read(&reply.json()).map_err(|why| ClusterError::failed("the stock", why))
     }
 
-    /// Sends one operator's request; repeats it while the server is unavailable.
+    /// Sends an operator's request, and repeats it while the server is unavailable.
     pub(super) fn admin_request(
         &self,
         method: &str,
@@ -320,7 +320,7 @@ impl RoundRunner<'_> {
             let reply = send();
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // A row must be visible to the operator's next request at every node.
+                // The next request of an operator, at any node, must find the row.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));

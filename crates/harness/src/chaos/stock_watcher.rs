@@ -1,4 +1,4 @@
-//! Checks the stock repeatedly during a round: each unit must always be in exactly one place.
+//! Checks the stock repeatedly during a round. Each unit must always be in exactly one state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::limits::POLL_EVERY;
 use crate::cluster::{ClusterError, http};
 
-/// The units of an item by location.
+/// The units of an item in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StockTotals {
     /// All units.
@@ -22,7 +22,7 @@ pub(super) struct StockTotals {
 }
 
 impl StockTotals {
-    /// Parses the stock; an error if the total is not the sum of its parts.
+    /// Parses the stock. Fails if the total is not the sum of its parts.
     pub fn read(body: &Value) -> Result<Self, String> {
         let row = &body["items"][0];
         // A negative number fails here too.
@@ -54,7 +54,7 @@ impl StockWatcher {
         let look = move || {
             let (mut polls, mut wrong) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
-                // A missing answer is allowed during a fault; a wrong answer is not.
+                // During a fault, an answer may be missing but must not be wrong.
                 match http::send_request(addr, "GET", &path, &line, "") {
                     Ok(reply) if reply.status == 200 => {
                         polls += 1;

@@ -1,4 +1,4 @@
-//! A node's wall clock, which can be set wrong while the node runs.
+//! A node's wall clock, which can be set to a wrong time while the node runs.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::cluster_dir::ClusterDir;
 use super::error::ClusterError;
 use super::library::{self, LibraryNumber};
 
-/// Compiles the library that makes clocks adjustable; an error without a C compiler.
+/// Compiles the library that makes clocks adjustable. Fails without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
     library::compile(cluster_dir, "clock", include_str!("clock.c"))
 }
@@ -16,7 +16,7 @@ pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, Clust
 pub(super) struct Clock(LibraryNumber);
 
 impl Clock {
-    /// Creates a correct clock, and the environment variables that make a node use it.
+    /// Creates a correct clock. Returns it with the environment variables that make a node use it.
     pub fn create(
         library: &Path,
         file: &Path,

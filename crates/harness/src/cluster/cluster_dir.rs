@@ -12,8 +12,8 @@ use super::error::{ClusterError, OrFailed};
 pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
-    /// Creates the directory if it is missing. Other users may enter it, because PostgreSQL runs as
-    /// another user, but not list it.
+    /// Creates the directory if it is missing. Other users may enter the directory, because
+    /// PostgreSQL runs as another user, but cannot list it.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         for dir in [cluster_dir.0.clone(), cluster_dir.pid_dir(), cluster_dir.0.join("log")] {
@@ -29,17 +29,17 @@ impl ClusterDir {
         Ok(Self(absolute))
     }
 
-    /// The path of the directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The directory of the process-id files.
+    /// Returns the directory of the process-id files.
     pub fn pid_dir(&self) -> PathBuf {
         self.0.join("run")
     }
 
-    /// The log file of a server.
+    /// Returns the log file of a server.
     pub fn log_file(&self, name: &str) -> PathBuf {
         self.0.join("log").join(format!("{name}.log"))
     }
@@ -59,7 +59,7 @@ impl ClusterDir {
     }
 }
 
-/// Writes a file that only this user may read; replaces an existing file.
+/// Writes a file that only this user may read. Replaces an existing file.
 pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ClusterError> {
     let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))

@@ -1,6 +1,6 @@
 //! The errors of a private installation.
 
-/// A server could not be started, reached or stopped.
+/// The error if a server could not be started, reached or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// A program is not installed.
@@ -20,7 +20,7 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// An operation failed.
+    /// Returns the error of an operation that failed.
     pub fn failed(what: impl Into<String>, reason: impl ToString) -> Self {
         Self::Failed { what: what.into(), reason: reason.to_string() }
     }
@@ -28,7 +28,7 @@ impl ClusterError {
 
 /// Adds the operation to the error of a system call.
 pub(super) trait OrFailed<T> {
-    /// The value, or an error that names the operation.
+    /// Returns the value, or an error that names the operation.
     fn or_failed(self, what: impl FnOnce() -> String) -> Result<T, ClusterError>;
 }
 

@@ -1,5 +1,5 @@
-//! An installation that runs independently: it is recorded in its directory, and later found and
-//! stopped.
+//! An installation that runs independently of this process. It is recorded in its directory, so
+//! that it can be found and stopped later.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,9 +18,9 @@ const INFO_FILE: &str = "cluster.json";
 /// The recorded description of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstalledCluster {
-    /// `postgres` or `cluster`.
+    /// The shape: `postgres` or `cluster`.
     pub shape: String,
-    /// The one address of all nodes.
+    /// The URL of the common address of all nodes.
     pub url: String,
     /// The URL of the store.
     pub store_url: String,
@@ -41,18 +41,18 @@ pub struct InstalledServer {
     pub name: String,
     /// The address that it listens on.
     pub address: String,
-    /// Its process id while it runs.
+    /// The server's process id while it runs.
     #[serde(default)]
     pub pid: Option<i32>,
 }
 
 impl InstalledCluster {
-    /// Whether every server runs.
+    /// Returns whether every server runs.
     pub fn is_up(&self) -> bool {
         self.parts.iter().all(|part| part.pid.is_some())
     }
 
-    /// Whether no server runs.
+    /// Returns whether no server runs.
     pub fn is_down(&self) -> bool {
         self.parts.iter().all(|part| part.pid.is_none())
     }
@@ -82,7 +82,8 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
     cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
 }
 
-/// Reads the description in `dir` and finds the running servers; `None` without a description.
+/// Reads the description in `dir` and finds the running servers. Returns `None` without a
+/// description.
 pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let path = cluster_dir.path().join(INFO_FILE);
@@ -105,8 +106,8 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     Ok(Some(installed))
 }
 
-/// Stops every server with a process-id file in `dir`, latest first, because a server depends on
-/// those started before it. Returns the names of the servers that ran.
+/// Stops every server with a process-id file in `dir`. The last server stops first, because a
+/// server depends on those that started before it. Returns the names of the servers that ran.
 pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let mut stopped = Vec::new();
@@ -114,14 +115,15 @@ pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
         if process.is_running() {
             stopped.push(process.name().to_owned());
         }
-        // PostgreSQL waits for its clients after TERM; the other servers treat both signals alike.
+        // After TERM, PostgreSQL waits for its clients. The other servers treat both signals in the
+        // same way.
         process.stop(if process.name() == "postgres" { Signal::INT } else { Signal::TERM })?;
     }
     Ok(stopped)
 }
 
-/// Removes the files of a stopped installation from `dir`: its data, its secrets and its logs.
-/// Removes `dir` too if it contains nothing else.
+/// Removes the files of a stopped installation from `dir`: its data, its secrets and its logs. If
+/// `dir` contains nothing else, removes `dir` too.
 pub fn remove(dir: &Path) -> Result<(), ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let what = || format!("removing the installation in {}", cluster_dir.path().display());

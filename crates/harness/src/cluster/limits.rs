@@ -1,29 +1,30 @@
-//! The bounds of a private installation, and what happens at each bound.
+//! The bounds of a private installation, and their effect.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Ports that are tried. They are below the range that the system uses for outgoing connections, so
-/// no outgoing connection takes one. A Redis server in a cluster takes a second port,
-/// [`BUS_PORT_OFFSET`] higher, which is below that range too.
+/// The ports of the servers. They are below the range that the system uses for outgoing
+/// connections, so no outgoing connection takes such a port. A Redis server in a cluster takes a
+/// second port, [`BUS_PORT_OFFSET`] higher. That port is below the range too.
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=21_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
-/// Ports that are tried; then the start fails.
+/// Ports that are tried. At the bound the start fails.
 pub(super) const PORT_TRIES_MAX: usize = 200;
-/// Nodes of one installation; a plan with more is refused.
+/// Nodes of one installation. A plan with more nodes is refused.
 pub const NODES_MAX: usize = 16;
-/// How long a server may take until it is ready; then the start has failed.
+/// How long a server may take until it is ready. After that time the start has failed.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
-/// How long a server may take to stop when asked; then it is killed.
+/// How long a server may take to stop. After that time it is killed.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(15);
-/// How often a condition is checked while waiting for it.
+/// How often the harness checks a condition for which it waits.
 pub(super) const POLL_EVERY: Duration = Duration::from_millis(20);
-/// How long connecting to a server on this machine may take; then the server counts as unreachable.
+/// How long connecting to a server on this machine may take. After that time the server counts as
+/// unreachable.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// How long an answer of a server on this machine may take; then the request fails.
+/// How long an answer of a server on this machine may take. After that time the request fails.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long a server of a Redis Cluster may be silent until the others count it as failed, in
+/// How long a server of a Redis Cluster may be silent before the others count it as failed, in
 /// milliseconds.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
 /// After this time, servers that do not know each other are introduced again.
@@ -32,9 +33,9 @@ pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
 /// Bytes that a proxy reads at once.
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
-/// How long a proxy tries to connect to a target; then it tries the next one.
+/// How long a proxy tries to connect to a target. After that time it tries the next target.
 pub(super) const TARGET_WITHIN: Duration = Duration::from_secs(1);
-/// Bytes of an answer that are read; the rest is cut off.
+/// Bytes of an answer that are read. The rest is cut off.
 pub(super) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const _: () = assert!(*PORTS.end() + BUS_PORT_OFFSET < 32_768);

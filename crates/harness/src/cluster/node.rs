@@ -21,13 +21,14 @@ pub struct Node {
     start: ProcessSpec,
     process: Option<Process>,
     clock: Option<Clock>,
-    /// Another build of the program, for [`Node::upgrade`].
+    /// Another build of the program, which [`Node::upgrade`] uses.
     next: Option<PathBuf>,
 }
 
 impl Node {
-    /// Creates a node without starting it. `start` has the program, its environment and its name;
-    /// this function adds the rest. `clock` is the library that makes the wall clock adjustable.
+    /// Creates a node without starting it. `start` has the program, its environment and its name,
+    /// and this function adds the rest. `clock` is the library that makes the wall clock
+    /// adjustable.
     pub(super) fn create(
         cluster_dir: &ClusterDir,
         mut start: ProcessSpec,
@@ -50,7 +51,7 @@ impl Node {
         Ok(Self { cluster_dir: cluster_dir.clone(), addr, start, process: None, clock, next: None })
     }
 
-    /// Sets the build that the node changes to at each upgrade.
+    /// Sets the other build, to which the node changes at each upgrade.
     pub(super) fn with_next(self, next: Option<PathBuf>) -> Self {
         Self { next, ..self }
     }
@@ -76,22 +77,22 @@ impl Node {
         })
     }
 
-    /// The address that the node listens on.
+    /// Returns the address that the node listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The name of the node.
+    /// Returns the name of the node.
     pub fn name(&self) -> &str {
         &self.start.name
     }
 
-    /// The process id while the process exists.
+    /// Returns the process id while the process exists.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Whether the process runs.
+    /// Returns whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
     }
@@ -111,8 +112,8 @@ impl Node {
         self.process.take().map_or(Ok(()), |mut process| process.stop(Signal::TERM))
     }
 
-    /// Stops the node, which must end cleanly and in time, and starts it again: with the other
-    /// build of the program, if there is one.
+    /// Stops the node, which must end cleanly and in time, and starts it again. If there is another
+    /// build of the program, the node changes to it.
     pub fn upgrade(&mut self) -> Result<(), ClusterError> {
         self.process.take().map_or(Ok(()), |mut process| process.stop_cleanly())?;
         if let Some(next) = &mut self.next {
@@ -127,7 +128,7 @@ impl Node {
         self.clock.as_ref().map_or(Ok(()), |clock| clock.set_ahead_ms(ms))
     }
 
-    /// The end of the log.
+    /// Returns the end of the log.
     pub fn log_tail(&self) -> String {
         self.process.as_ref().map(Process::log_tail).unwrap_or_default()
     }

@@ -11,21 +11,24 @@ use rand::RngExt;
 use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
-/// The ports that this process has handed out, with their reservations. A server needs some time
-/// until it listens on its port, and a stopped server needs its port again. Such a port looks free.
+/// The ports that this process has given to servers, with their reservations. A server needs some
+/// time until it listens on its port, and a stopped server needs its port again. During that time
+/// the port looks free.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
-/// A free port.
+/// Returns a free port.
 pub(super) fn free() -> Result<u16, ClusterError> {
     allocate(&[0])
 }
 
-/// A free port whose cluster bus port is free too. Redis servers use that port among themselves.
+/// Returns a free port whose cluster bus port is free too. Redis servers use the second port among
+/// themselves.
 pub(super) fn free_pair() -> Result<u16, ClusterError> {
     allocate(&[0, BUS_PORT_OFFSET])
 }
 
-/// A port that is free and not handed out, together with the ports at these offsets.
+/// Returns a port that is free and not yet given to a server, together with the ports at these
+/// offsets.
 fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     let mut given = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();
@@ -43,8 +46,8 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
 }
 
 /// Reserves a free port among all processes of this machine that use this function. The reservation
-/// is a socket with an abstract name, which the kernel removes when this process ends. `None`: the
-/// port is reserved or not free.
+/// is a socket with an abstract name, which the kernel removes when this process ends. Returns
+/// `None` if the port is reserved or not free.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

@@ -17,7 +17,7 @@ use super::process::{Process, ProcessSpec, run};
 
 /// The user of the server if this program runs as root, because PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
-/// The name of every server as a standby.
+/// The name that every standby uses at its primary.
 const STANDBY: &str = "doorbuster_standby";
 /// The setting with which commits wait for no standby.
 const NO_STANDBY: &str = "synchronous_standby_names=";
@@ -74,7 +74,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Creates a server that is started later, as a standby, by [`Postgres::follow`].
+    /// Creates a server without starting it. [`Postgres::follow`] starts it later, as a standby.
     pub(super) fn create_standby(&self, library: Option<&Path>) -> Result<Self, ClusterError> {
         let (password, ends_with_caller) = (self.password.clone(), self.start.ends_with_caller);
         let mut standby =
@@ -115,11 +115,12 @@ impl Postgres {
             format!("unix_socket_directories={}", dir.display()),
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
-            // Recycled WAL segments avoid creating new ones, for which commits would wait.
+            // Old WAL segments are kept and reused, because commits would wait for the creation of
+            // new ones.
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
-            // The name of a standby at its primary.
+            // The name that a standby uses at its primary.
             format!("cluster_name={STANDBY}"),
         ];
         let arguments = ["-D".to_owned(), data.clone()].into_iter();
@@ -150,8 +151,8 @@ impl Postgres {
         chown(path, Some(id), None).or_failed(|| "giving PostgreSQL its directory".into())
     }
 
-    /// Makes this server a new standby of `primary`: deletes its data, copies the primary's, and
-    /// starts.
+    /// Makes this server a new standby of `primary`: deletes its data, copies the primary's data,
+    /// and starts.
     pub fn follow(&mut self, primary: &Self) -> Result<(), ClusterError> {
         self.stop()?;
         if Path::new(&self.data).exists() {
@@ -203,7 +204,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Makes this standby the primary. Its commits wait for no standby.
+    /// Makes this standby the primary. After that, commits wait for no standby.
     pub fn promote(&self) -> Result<(), ClusterError> {
         self.psql("postgres", &["-c", "SELECT pg_promote()"])?;
         self.psql("postgres", &["-c", "ALTER SYSTEM RESET synchronous_standby_names"])?;
@@ -228,8 +229,8 @@ impl Postgres {
         started
     }
 
-    /// Writes all files to the disk. Recovery after a crash would do this first, which takes
-    /// seconds, or much longer on a busy disk, because the database was created without it.
+    /// Writes all files to the disk. Otherwise recovery after a crash does this first. That takes
+    /// seconds, or much longer on a busy disk, because the database was created without syncs.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }
@@ -248,22 +249,24 @@ impl Postgres {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// The process id of the server while it runs. Its connections are children of this process.
+    /// Returns the process id of the server while it runs. Its connections are children of this
+    /// process.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// The port of the server.
+    /// Returns the port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The URL for a client that connects to this port: the server's port or a proxy's.
+    /// Returns the URL for a client that connects to this port, which is the server's port or a
+    /// proxy's.
     pub fn url(&self, port: u16) -> String {
         format!("postgres://{DATABASE}:{}@127.0.0.1:{port}/{DATABASE}", self.password)
     }
 
-    /// The URL for a client that finds the primary among this server and another one.
+    /// Returns the URL for a client that looks for the primary among this server and another one.
     pub fn url_of_either(&self, ports: [u16; 2]) -> String {
         let (password, [first, second]) = (&self.password, ports);
         format!(
@@ -315,7 +318,7 @@ impl Drop for Postgres {
     }
 }
 
-/// The words before a command that runs it as this user.
+/// Returns the words that, before a command, make it run as this user.
 fn as_user(user: Option<&str>) -> Vec<&str> {
     user.map_or_else(Vec::new, |user| {
         vec!["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
@@ -336,7 +339,7 @@ fn initdb(
     run(&words.map(str::to_owned).collect::<Vec<_>>(), &[]).map(drop)
 }
 
-/// The directory of the newest version's programs.
+/// Returns the directory of the newest version's programs.
 fn bin_dir() -> Result<PathBuf, ClusterError> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<PathBuf> = entries

@@ -1,5 +1,5 @@
-//! A server process of the installation: it is started, signalled, found by its process-id file,
-//! and stopped.
+//! A server process of the installation. It can be started, signalled, found by its process-id
+//! file, and stopped.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ pub struct ProcessSpec {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// Additions to the environment. The settings of this program are removed from it.
+    /// Additions to the environment. The settings of this program are removed from the environment.
     pub environment: Vec<(String, String)>,
-    /// The user of the process; `None`: the current user.
+    /// The user of the process. `None` means the current user.
     pub user: Option<String>,
     /// Whether the process ends with the thread that starts it.
     pub ends_with_caller: bool,
@@ -70,8 +70,8 @@ impl Process {
             .stderr(stderr);
         clear_settings(&mut command);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
-        // In its own process group the server gets no signals from the terminal. The caller gets
-        // them and stops the servers in order.
+        // The server has its own process group, so it gets no signals from the terminal. The caller
+        // gets the signals and stops the servers in order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().or_failed(what)?;
         let pid = i32::try_from(child.id())
@@ -93,8 +93,8 @@ impl Process {
         })
     }
 
-    /// Reads all process-id files of the installation, latest process first. A process may have
-    /// ended.
+    /// Reads all process-id files of the installation, latest process first. A process in the
+    /// result may have ended.
     pub fn from_pid_files(cluster_dir: &ClusterDir) -> Result<Vec<Self>, ClusterError> {
         let mut found = Vec::new();
         let Ok(entries) = std::fs::read_dir(cluster_dir.pid_dir()) else { return Ok(found) };
@@ -133,17 +133,18 @@ impl Process {
         Ok(found)
     }
 
-    /// The name of the process.
+    /// Returns the name of the process.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Whether the process runs. The start time detects an id that another process has now.
+    /// Returns whether the process runs. The start time shows if another process has the same id
+    /// now.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -159,7 +160,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until the process has ended; `false` if it still runs after `within`.
+    /// Waits until the process has ended. Returns `false` if it still runs after `within`.
     pub fn has_ended_within(&mut self, within: Duration) -> bool {
         let until = Instant::now() + within;
         while self.is_running() {
@@ -171,7 +172,7 @@ impl Process {
         true
     }
 
-    /// Sends a signal that ends the process, and waits; kills the process if it does not end in
+    /// Sends a signal that ends the process, and waits. Kills the process if it does not end in
     /// time.
     pub fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.signal(signal)?;
@@ -186,7 +187,7 @@ impl Process {
                 ));
             }
         }
-        // The file is missing if another process stopped the same installation.
+        // The file is already missing if another process stopped the same installation.
         let _ = std::fs::remove_file(&self.file);
         Ok(())
     }
@@ -212,7 +213,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until `ready` returns true; an error if the process ends or `within` passes first.
+    /// Waits until `ready` returns true. Fails if the process ends or `within` passes first.
     pub fn wait_until_ready(
         &mut self,
         within: Duration,
@@ -236,7 +237,7 @@ impl Process {
         Ok(())
     }
 
-    /// The end of the log.
+    /// Returns the end of the log.
     pub fn log_tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let from = text.len().saturating_sub(LOG_SHOWN_BYTES);
@@ -253,12 +254,12 @@ impl Drop for Process {
     }
 }
 
-/// The start time of a process in the system's ticks; `None` if the process does not exist or is a
-/// zombie.
+/// Returns the start time of a process in the system's ticks. Returns `None` if the process does
+/// not exist or is a zombie.
 fn start_ticks(pid: Pid) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name in parentheses may contain spaces. The state follows it; the start time is the 22nd
-    // field of the line.
+    // The name in parentheses may contain spaces, so the fields are counted after it. The start
+    // time is the 22nd field of the line.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     if fields.first() == Some(&"Z") { None } else { fields.get(19)?.parse().ok() }
 }

@@ -1,8 +1,8 @@
-//! A small TCP proxy: the one address in front of several nodes, and a network that can be cut,
+//! A small TCP proxy. It is the common address of several nodes, and a network that can be cut,
 //! stalled and slowed.
 //!
-//! Each new connection goes to the next target in turn; an unreachable target is skipped. One
-//! thread with its own event loop serves one proxy.
+//! Each new connection goes to the next target in turn. An unreachable target is skipped. Each
+//! proxy has one thread with its own event loop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use tokio::sync::{oneshot, watch};
 use super::error::{ClusterError, OrFailed};
 use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 
-/// Which of ten connections is slow with [`NetworkCondition::SlowOneInTen`]: not the first one, so
-/// that a program with a single connection is not slowed down as a whole.
+/// Which of ten connections is slow with [`NetworkCondition::SlowOneInTen`]. It is not the first
+/// one, because a program with a single connection would then be completely slow.
 const SLOW_CONNECTION: usize = 3;
 
 /// The condition of the network.
@@ -27,17 +27,17 @@ const SLOW_CONNECTION: usize = 3;
 pub enum NetworkCondition {
     /// Data arrives without delay.
     Normal,
-    /// Each chunk arrives this much later.
+    /// Each chunk of data arrives this much later.
     Slow(Duration),
-    /// On one connection in ten each chunk arrives this much later; the others are normal.
+    /// On one connection in ten, each chunk of data arrives this much later. The others are normal.
     SlowOneInTen(Duration),
-    /// No data arrives and no connection breaks. The data arrives later if the condition changes.
+    /// No data arrives, but no connection breaks. The data arrives after the condition changes.
     Stalled,
     /// Every connection is broken, and new ones are refused.
     Disconnected,
 }
 
-/// A running proxy. Dropping it closes it and its connections.
+/// A running proxy. Dropping the proxy closes it and its connections.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
@@ -71,7 +71,7 @@ impl Proxy {
         Ok(Self { addr, condition, end: Some(end), thread: Some(thread) })
     }
 
-    /// The address that it listens on.
+    /// Returns the address that the proxy listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -109,7 +109,7 @@ async fn accept(
     let mut accepted = 0_usize;
     loop {
         // Accepting fails without free file handles, or if the client has already disconnected. Try
-        // again a little later.
+        // again soon.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -132,7 +132,7 @@ async fn serve(
     is_tenth: bool,
 ) {
     let Some(target) = connect_next(&targets, &next).await else { return };
-    // With Nagle's algorithm a small answer waits for the acknowledgement of the previous one.
+    // With Nagle's algorithm, a small answer waits for the acknowledgement of the previous answer.
     let _ = (stream.set_nodelay(true), target.set_nodelay(true));
     let ((from, to), (target_from, target_to)) = (stream.into_split(), target.into_split());
     let (there, back) = (condition.clone(), condition.clone());
@@ -144,7 +144,7 @@ async fn serve(
     };
     tokio::select! {
         _ = both_ways => {}
-        // An error means that the proxy was dropped, which disconnects the network too.
+        // An error means that the proxy was dropped, which also breaks its connections.
         _ = condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }
@@ -200,7 +200,7 @@ mod tests {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
     }
 
-    /// A server that sends its name and then echoes its input.
+    /// Returns a server that sends its name and then echoes its input.
     fn echo(name: &'static str) -> SocketAddr {
         let listener = std::net::TcpListener::bind(anywhere()).expect("a free port");
         let addr = listener.local_addr().expect("a bound listener");

@@ -1,5 +1,5 @@
-//! A private Redis Cluster: a number of primaries, each with one replica. It stores nothing on disk
-//! unless a test saves a snapshot.
+//! A private Redis Cluster with a number of primaries, each with one replica. It writes nothing to
+//! the disk, except if a test saves a snapshot.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use super::{ports, resp};
 
 /// Hash slots of a Redis Cluster.
 const HASH_SLOTS: usize = 16_384;
-/// The user of replicas at their primary. Replication can be forbidden by disabling this user
-/// alone.
+/// The user with which replicas connect to their primary. Disabling this user forbids only
+/// replication.
 const REPLICATION_USER: &str = "replication";
 
 /// One Redis server.
@@ -29,7 +29,7 @@ pub struct RedisServer {
     process: Option<Process>,
 }
 
-/// The Redis Cluster. Server `i` and server `i + shards` serve the same shard.
+/// The Redis Cluster. Server `i` and server `i + shards` belong to the same shard.
 #[derive(Debug)]
 pub struct Redis {
     shards: usize,
@@ -41,9 +41,9 @@ pub struct Redis {
 pub enum Role {
     /// The server is a primary.
     Primary,
-    /// The server is a replica and connected to its primary.
+    /// The server is a replica that is connected to its primary.
     ReplicaInSync,
-    /// The server is a replica and not connected to its primary.
+    /// The server is a replica that is not connected to its primary.
     ReplicaOutOfSync,
     /// The server does not answer.
     Unreachable,
@@ -60,8 +60,8 @@ impl RedisServer {
         let name = format!("redis-{}", index + 1);
         let dir = cluster_dir.private_dir(&name)?;
         let announced = proxy_port.unwrap_or(port);
-        // No evictions, because a slot that loses a key is closed. No persistence, because a slot
-        // that returns with old data is closed as well.
+        // There are no evictions, because a slot that loses a key must be closed. There is no
+        // persistence, because a slot that returns with old data must be closed too.
         let lines = [
             "bind 127.0.0.1".to_owned(),
             format!("port {port}"),
@@ -157,17 +157,17 @@ impl RedisServer {
         self.process.take().map_or(Ok(()), |mut process| process.stop(signal))
     }
 
-    /// The process id while the process exists.
+    /// Returns the process id while the process exists.
     pub fn pid(&self) -> Option<i32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// Whether the process runs.
+    /// Returns whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
-    /// The server's own address, not a proxy's.
+    /// Returns the address of the server itself, not of a proxy.
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
@@ -177,12 +177,12 @@ impl RedisServer {
         resp::run_command(self.addr(), words)
     }
 
-    /// The snapshot file that the server saves to and loads from.
+    /// Returns the snapshot file that the server saves to and loads from.
     pub fn snapshot(&self) -> PathBuf {
         self.dir.join("dump.rdb")
     }
 
-    /// The role that the server reports.
+    /// Returns the role that the server reports.
     pub fn role(&self) -> Role {
         match self.run_command(&["ROLE"]) {
             Ok(reply) if reply.starts_with("master") => Role::Primary,
@@ -192,7 +192,7 @@ impl RedisServer {
         }
     }
 
-    /// Allows replicas, or disconnects them and refuses new ones.
+    /// Allows replication, or disconnects the replicas and refuses new ones.
     pub fn set_replication_allowed(&self, allowed: bool) -> Result<(), ClusterError> {
         self.run_command(&[
             "ACL",
@@ -209,7 +209,7 @@ impl RedisServer {
 
 impl Redis {
     /// Starts `shards` primaries, and as many replicas if requested, and joins them to a cluster.
-    /// `proxy_port` gives for each port the port to announce; `None`: the port itself.
+    /// `proxy_port` returns the port to announce for each port, or `None` for the port itself.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,
@@ -231,7 +231,8 @@ impl Redis {
         Ok(redis)
     }
 
-    /// Does the work of `redis-cli --cluster create`, with a fixed primary for each replica.
+    /// Joins the servers, as `redis-cli --cluster create` does, but with a fixed primary for each
+    /// replica.
     fn join(&self) -> Result<(), ClusterError> {
         let (primaries, replicas) = self.servers.split_at(self.shards);
         for (index, server) in primaries.iter().enumerate() {
@@ -257,7 +258,7 @@ impl Redis {
     }
 
     /// Introduces the servers to each other. A server forgets a new server that is silent for a
-    /// second, for example if the whole machine pauses. Then they are introduced again.
+    /// second, for example if the whole machine pauses. Then the servers are introduced again.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {
@@ -311,22 +312,23 @@ impl Redis {
         self.servers.iter().try_for_each(|server| wait_until(what, || holds(server)))
     }
 
-    /// The number of shards.
+    /// Returns the number of shards.
     pub fn shards(&self) -> usize {
         self.shards
     }
 
-    /// All servers.
+    /// Returns all servers.
     pub fn servers(&self) -> &[RedisServer] {
         &self.servers
     }
 
-    /// One server, to control it.
+    /// Returns one server that the caller can control.
     pub fn server(&mut self, index: usize) -> &mut RedisServer {
         &mut self.servers[index]
     }
 
-    /// The present primary of a shard and its replica. Without replicas both are the same server.
+    /// Returns the present primary of a shard and its replica. Without replicas both are the same
+    /// server.
     pub fn primary_and_replica(&self, shard: usize) -> (usize, usize) {
         let (one, other) = (shard, (shard + self.shards) % self.servers.len());
         let swapped = self.servers[one].role() != Role::Primary

@@ -1,4 +1,5 @@
-//! One command to a Redis server and its answer, as needed to build and to break a cluster.
+//! Sends one command to a Redis server and reads its answer. It supports what the harness needs to
+//! build and to break a cluster.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,11 +7,11 @@ use std::net::{SocketAddr, TcpStream};
 use super::error::{ClusterError, OrFailed};
 use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN};
 
-/// Bytes of the longest answer; a longer one is an error.
+/// The size of the longest answer in bytes. A longer answer is an error.
 const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Runs one command over its own connection. Returns the answer as text; a list has one entry in
-/// each line.
+/// Runs one command over a new connection. Returns the answer as text. A list has one entry in each
+/// line.
 pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
     let what = || format!("sending {} to Redis at {addr}", words.join(" "));
     let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;

@@ -1,27 +1,27 @@
 //! Buyers with their own tokens, signed as a shop signs them, and the request that each of them
 //! sends.
 //!
-//! Only a token's signature is stored. Name and claims follow from the buyer's number, so a request
-//! is a template with three parts that are overwritten. A million buyers take 32 MB.
+//! Only the signature of a token is stored. Name and claims follow from the buyer's number. So a
+//! request is a template in which three parts are overwritten. A million buyers take 32 MB.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the following dot.
+/// The text `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot after it.
 const HEADER: &[u8] = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
-/// Validity of a token; longer than any run.
+/// How long a token is valid. This is longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
-/// Digits of a buyer's number.
+/// The number of digits of a buyer's number.
 const DIGITS: usize = 8;
-/// Bytes of a SHA-256 in base64url.
+/// The size of a SHA-256 in base64url, in bytes.
 const SIGNATURE_TEXT: usize = 43;
 
 /// A set of buyers.
 #[derive(Debug)]
 pub struct Buyers {
-    /// Claims of buyer 0; the number is written over its digits.
+    /// The claims of buyer 0. Other numbers overwrite its digits.
     claims: Vec<u8>,
     digits_at: usize,
     series: String,
@@ -59,14 +59,14 @@ impl Buyers {
         buyers
     }
 
-    /// The number of buyers.
+    /// Returns the number of buyers.
     #[must_use]
     pub fn count(&self) -> u32 {
         // The count was a u32 in `new`.
         self.signatures.len() as u32
     }
 
-    /// The buyer's token.
+    /// Returns the buyer's token.
     #[must_use]
     pub fn token(&self, buyer: u32) -> String {
         let mut token = self.signed_part(buyer);
@@ -75,7 +75,7 @@ impl Buyers {
         String::from_utf8(token).expect("base64url and dots are ASCII")
     }
 
-    /// The buyer's name in the token.
+    /// Returns the buyer's name in the token.
     #[must_use]
     pub fn name(&self, buyer: u32) -> String {
         format!("{}-{buyer:0DIGITS$}", self.series)
@@ -90,23 +90,23 @@ impl Buyers {
     }
 }
 
-/// The content of a template.
+/// The values of a request template.
 #[derive(Clone, Debug)]
 pub struct RequestOptions<'a> {
-    /// The sale's name. For several sales it is the first one; its last four digits are
-    /// overwritten.
+    /// The sale's name. If there are several sales, it is the first one, and its last four digits
+    /// are overwritten.
     pub sale: &'a str,
     /// The item.
     pub item: &'a str,
-    /// How many units.
+    /// The number of units.
     pub units: u32,
     /// Further header lines, each with its line end.
     pub headers: &'a str,
-    /// Prefix of every key. Requests with another prefix are different requests.
+    /// The prefix of every key. Requests with another prefix are different requests.
     pub keys: &'a str,
 }
 
-/// `POST /v1/orders` with space for token, key and sale.
+/// A request `POST /v1/orders` with space for token, key and sale.
 #[derive(Debug)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -117,7 +117,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// A request without a buyer.
+    /// Returns a template without a buyer.
     #[must_use]
     pub fn new(buyers: &Buyers, options: &RequestOptions<'_>) -> Self {
         let RequestOptions { sale, item, units, headers, keys } = options;
@@ -143,7 +143,7 @@ impl Template {
         Self { bytes, claims: buyers.claims.clone(), token_at, key_digits_at, sale_digits_at }
     }
 
-    /// The request of this buyer.
+    /// Returns the request of this buyer.
     pub fn for_buyer(&mut self, buyers: &Buyers, buyer: u32) -> &[u8] {
         write_digits(buyer, &mut self.claims[buyers.digits_at..buyers.digits_at + DIGITS]);
         write_digits(buyer, &mut self.bytes[self.key_digits_at..self.key_digits_at + DIGITS]);

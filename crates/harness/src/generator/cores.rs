@@ -1,4 +1,4 @@
-//! Assigns cores: in a comparison with one worker, the server and the generator get one core each.
+//! Assigns cores. In a comparison with one worker, the server and the generator get one core each.
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ pub fn usable() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
 }
 
-/// A core for the server and one for the generator, if there are at least two.
+/// Returns a core for the server and one for the generator, if there are at least two cores.
 #[must_use]
 pub fn pair() -> (Option<usize>, Option<usize>) {
     let usable = usable();
@@ -24,15 +24,14 @@ pub fn pair() -> (Option<usize>, Option<usize>) {
 
 /// Keeps the calling thread on this core.
 ///
-/// # Errors
-/// When the system does not allow it.
+/// # Errors Fails if the system does not allow this.
 pub fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| format!("core {core} cannot be used"))
 }
 
-/// Processor time that the calling thread has used.
+/// Returns the processor time that the calling thread has used.
 #[must_use]
 pub fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);

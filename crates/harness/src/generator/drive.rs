@@ -13,21 +13,22 @@ use rustix::event::{Timespec, epoll};
 use super::cores;
 use super::{AnswerKind, Load, Pace, RunResult, Script};
 
-/// Longest wait for answers after the end of a round; later answers count as lost.
+/// The longest wait for answers after the end of a round. Later answers count as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// Most events per call of epoll.
+/// The largest number of events per call of epoll.
 const EVENTS_MAX: usize = 512;
-/// Longest answer in bytes.
+/// The largest size of an answer, in bytes.
 const ANSWER_MAX: usize = 64 * 1024;
-/// Seed of the arrival times, the same in every run.
+/// The seed of the arrival times, which is the same in every run.
 const SEED: u64 = 0x00d0_04b5;
-/// From this rate on, the requests that are due within [`TICK`] are sent together. Otherwise the
-/// generator and the server would wake for each of them, which costs more than the request.
+/// At this rate or more, the requests that are due within [`TICK`] are sent together. Otherwise the
+/// generator and the server would wake for each request, which costs more than the request.
 const TICK_FROM_RATE: f64 = 20_000.0;
 /// The longest time that a request is delayed so that it can be sent with others. The delay counts
 /// as latency.
 const TICK: Duration = Duration::from_micros(250);
-/// Most queued requests. Further ones are given up, because the run has failed to keep its pace.
+/// The largest number of queued requests. Further ones are given up, because the run has failed to
+/// keep its pace.
 const BACKLOG_MAX: usize = 1_000_000;
 
 struct Connection {
@@ -53,7 +54,7 @@ struct Driver<'a, S> {
     closes_at: Instant,
 }
 
-/// See [`Load::run_at`].
+/// Runs the load, as [`Load::run_at`] describes.
 pub(super) fn run(
     load: &Load,
     addrs: &[SocketAddr],
@@ -208,7 +209,7 @@ impl<'a, S: Script> Driver<'a, S> {
                 self.run.sent += 1;
                 self.run.sent_in_time += u64::from(due >= self.opens_at);
             }
-            // A request is far smaller than the socket's buffer, which is empty.
+            // This cannot happen, because a request is far smaller than the socket's empty buffer.
             Ok(_) => bail!("a request did not fit into a socket"),
             Err(error) if is_closed(error.kind()) => {
                 self.run.closed += 1;
@@ -262,7 +263,7 @@ impl<'a, S: Script> Driver<'a, S> {
         self.run.answer(kind, latency, at >= self.opens_at && at <= self.closes_at);
     }
 
-    /// The server closed the connection: it is not used again.
+    /// Stops using a connection that the server closed.
     fn drop_connection(&mut self, number: u32) -> Option<Instant> {
         let connection = &mut self.connections[number as usize];
         if connection.asks {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use super::buyers::{Buyers, Template};
 use super::{AnswerKind, Script};
 
-/// Positions of the parts of a complete answer.
+/// The positions of the parts of a complete answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AnswerParts {
     status: u16,
@@ -12,7 +12,7 @@ struct AnswerParts {
     end: usize,
 }
 
-/// Parses the head of the answer at the start of `inbox`; `None`: it is incomplete.
+/// Parses the head of the answer at the start of `inbox`. Returns `None` if the head is incomplete.
 fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
     let mut length = None;
     let mut at = 0;
@@ -64,10 +64,9 @@ pub struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// Reads one answer; `None`: it is incomplete.
+    /// Reads one answer. Returns `None` if the answer is incomplete.
     ///
-    /// # Errors
-    /// When the bytes are not an answer, or are more than one answer.
+    /// # Errors Fails if the bytes are not an answer, or are more than one answer.
     pub fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
         let Some(answer_parts) = answer_parts(inbox)? else { return Ok(None) };
         if inbox.len() > answer_parts.end {
@@ -97,7 +96,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|w| w == part)
 }
 
-/// The same request repeatedly.
+/// A script that sends the same request repeatedly.
 #[derive(Debug)]
 pub struct RepeatedRequest {
     request: Vec<u8>,
@@ -105,7 +104,7 @@ pub struct RepeatedRequest {
 }
 
 impl RepeatedRequest {
-    /// `GET` of this path.
+    /// Returns a script with `GET` of this path.
     #[must_use]
     pub fn get(path: &str) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes();
@@ -124,7 +123,7 @@ impl Script for RepeatedRequest {
     }
 }
 
-/// Purchases of one buyer after another.
+/// A script that sends purchases of one buyer after another.
 #[derive(Debug)]
 pub struct Purchases<'a> {
     buyers: &'a Buyers,
@@ -137,32 +136,32 @@ pub struct Purchases<'a> {
 }
 
 impl<'a> Purchases<'a> {
-    /// Each buyer once, from number `first` on.
+    /// Returns a script in which each buyer buys once, from number `first` on.
     #[must_use]
     pub fn each_once(buyers: &'a Buyers, template: Template, first: u32) -> Self {
         let (end, reader) = (buyers.count(), AnswerReader::default());
         Self { buyers, template, next: first, end, round_and_round: false, sales: 1, reader }
     }
 
-    /// All buyers repeatedly.
+    /// Returns a script in which all buyers buy repeatedly.
     #[must_use]
     pub fn round_and_round(buyers: &'a Buyers, template: Template) -> Self {
         Self { round_and_round: true, ..Self::each_once(buyers, template, 0) }
     }
 
-    /// Limits the number of buyers, from the next one on.
+    /// Limits the number of buyers, counted from the next buyer.
     #[must_use]
     pub fn limited_to(self, count: u32) -> Self {
         Self { end: self.buyers.count().min(self.next.saturating_add(count)), ..self }
     }
 
-    /// Each buyer in the next one of this many sales.
+    /// Makes each buyer buy in the next of this many sales.
     #[must_use]
     pub fn over_sales(self, sales: u32) -> Self {
         Self { sales, ..self }
     }
 
-    /// The next buyer.
+    /// Returns the next buyer.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

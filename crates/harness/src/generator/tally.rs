@@ -8,15 +8,15 @@ use hdrhistogram::Histogram;
 /// The kind of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnswerKind {
-    /// An order, or the peer's equivalent.
+    /// An order, or an accepted request at another program in the comparison.
     Accepted,
-    /// Sold out.
+    /// The answer "sold out".
     SoldOut,
     /// Another successful answer.
     Fine,
-    /// A queued request: `202`.
+    /// A queued request (`202`).
     Queued,
-    /// An overloaded server: `503`.
+    /// The server is overloaded (`503`).
     Overloaded,
     /// Any other status.
     Other(u16),
@@ -31,17 +31,17 @@ pub struct RunResult {
     pub in_time: BTreeMap<AnswerKind, u64>,
     /// The measured time.
     pub time: Duration,
-    /// Requests written to a connection.
+    /// The number of requests that were written to a connection.
     pub sent: u64,
-    /// Requests that were due and sent within the measured time.
+    /// The number of requests that were due and sent within the measured time.
     pub sent_in_time: u64,
-    /// Requests given up because no connection was free.
+    /// The number of requests that were given up because no connection was free.
     pub given_up: u64,
-    /// Requests that never got an answer.
+    /// The number of requests that never got an answer.
     pub lost: u64,
-    /// Connections that the other side closed.
+    /// The number of connections that the other side closed.
     pub closed: u64,
-    /// Time from the instant at which a request was due to its answer, in microseconds.
+    /// The time from the instant at which a request was due to its answer, in microseconds.
     pub latency: Histogram<u64>,
     /// Share of the time in which the generator's thread ran on a core.
     pub generator_busy: f64,
@@ -49,9 +49,9 @@ pub struct RunResult {
     pub first_unexpected: Option<String>,
 }
 
-/// Significant digits of a latency.
+/// The number of significant digits of a latency.
 const DIGITS: u8 = 2;
-/// Longest recorded latency, in microseconds.
+/// The longest latency that is recorded, in microseconds.
 const LATENCY_MAX_US: u64 = 120_000_000;
 
 impl Default for RunResult {
@@ -83,41 +83,40 @@ impl RunResult {
         }
     }
 
-    /// Answers of this kind.
+    /// Returns the number of answers of this kind.
     #[must_use]
     pub fn count(&self, kind: AnswerKind) -> u64 {
         self.answers.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Answers of every kind.
+    /// Returns the number of answers of every kind.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.answers.values().sum()
     }
 
-    /// Answers of this kind per second within the measured time.
+    /// Returns how many answers of this kind came per second of the measured time.
     #[must_use]
     pub fn per_sec(&self, kind: AnswerKind) -> f64 {
         self.in_time.get(&kind).copied().unwrap_or(0) as f64
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Requests per second that were due and sent within the measured time.
+    /// Returns how many requests per second were due and sent within the measured time.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// The 99th percentile, in microseconds.
+    /// Returns the 99th percentile, in microseconds.
     #[must_use]
     pub fn p99_us(&self) -> f64 {
         self.latency.value_at_quantile(0.99) as f64
     }
 
-    /// Checks that every request was answered, and only with these kinds.
+    /// Checks that every request was answered, and only with these kinds of answers.
     ///
-    /// # Errors
-    /// When there were other answers, or none.
+    /// # Errors Fails if there were other answers, or no answers.
     pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
         let unexpected: Vec<String> = self
             .answers

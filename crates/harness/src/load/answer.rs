@@ -1,7 +1,7 @@
-//! Decides what an answer means to a buyer. It takes a status, a few headers and a body and
+//! Decides what an answer means for a buyer. It takes a status, a few headers and a body, and
 //! performs no IO.
 //!
-//! Refusals are frequent, so their `code` is found by a search. All other answers are parsed.
+//! Refusals are frequent, so their `code` is found by a text search. All other answers are parsed.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::response::Head;
 /// A final answer as the buyer received it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct FinalAnswer<'a> {
-    /// Status of the answer to the purchase. A verdict that came later has the `202` of its
+    /// The status of the answer to the purchase. If a verdict came later, this is the `202` of its
     /// purchase.
     pub status: u16,
     /// Code of a refusal.
@@ -25,7 +25,8 @@ pub(super) struct FinalAnswer<'a> {
 }
 
 impl FinalAnswer<'_> {
-    /// The name for counting the answer: the code of a refusal, otherwise the order's state.
+    /// Returns the name under which the answer is counted: the code of a refusal, otherwise the
+    /// order's state.
     pub fn kind(&self) -> Cow<'_, str> {
         match (&self.code, &self.state) {
             (Some(code), _) => Cow::Borrowed(code),
@@ -47,7 +48,7 @@ pub(super) enum AnswerDecision<'a> {
         /// The time by which the verdict is decided.
         decide_by: Timestamp,
     },
-    /// The server is overloaded or failed: send the same request again later.
+    /// The server is overloaded or failed. Send the same request again later.
     Retry {
         /// The pause that the server asks for.
         after: Option<Duration>,
@@ -86,7 +87,7 @@ struct VerdictEvent<'a> {
     order: Option<OrderView<'a>>,
 }
 
-/// The request of one buyer. An order with other values is not an answer to it.
+/// The request of one buyer. An order with other values does not answer the request.
 #[derive(Clone, Copy)]
 pub(super) struct ExpectedOrder<'a> {
     /// The sale.
@@ -169,13 +170,14 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
             None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // The server issued the id and must keep its verdict, so a denial is a fault.
+        // The server issued the id and must keep its verdict, so an answer that denies the id is a
+        // fault.
         401 | 403 | 404 => AnswerDecision::Malformed("the server denies an id that it issued"),
         _ => AnswerDecision::Malformed("an unexpected status for the state of an order"),
     }
 }
 
-/// The verdict for `id` in an event, if the event is about that order and has a verdict.
+/// Returns the verdict for `id` in an event, if the event is about that order and has a verdict.
 pub(super) fn verdict_from_event<'a>(
     json: &'a [u8],
     id: &str,
@@ -185,9 +187,10 @@ pub(super) fn verdict_from_event<'a>(
     Ok(order.and_then(|order| verdict(order, id)).flatten())
 }
 
-/// The verdict for `id` in an order: `Some(None)` while queued, `None` if the order is invalid.
+/// Returns the verdict for `id` in an order: `Some(None)` while it is queued, or `None` if the
+/// order is invalid.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // Two tickets of one request key show the same order, under either id.
+    // If one request has two tickets, both ids show the same order.
     let other_id = order.id != id;
     match &*order.state {
         "queued" if other_id => None,
@@ -214,8 +217,8 @@ fn retry_decision<'a>(head: &Head) -> AnswerDecision<'a> {
     AnswerDecision::Retry { after, status: head.status }
 }
 
-/// The value of `"code"` in a JSON object. Inside other text the quotes are escaped, so the search
-/// does not match there.
+/// Returns the value of `"code"` in a JSON object. In other texts of the object the quotes are
+/// escaped, so the search does not match there.
 fn find_code(body: &[u8]) -> Option<&str> {
     const WORD: &[u8] = b"\"code\"";
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {
@@ -231,7 +234,7 @@ fn find_code(body: &[u8]) -> Option<&str> {
     if plain { std::str::from_utf8(code).ok() } else { None }
 }
 
-/// Whether the id can be part of a URL path.
+/// Returns whether the id can be part of a URL path.
 fn is_generated_id(id: &str) -> bool {
     id.len() <= 256
         && id.starts_with("ord_")

@@ -1,8 +1,8 @@
 //! The answers file: one JSON line for each final answer, so that the auditor can check every
 //! promise.
 //!
-//! Workers buffer lines and write whole chunks. They also write the buffer every 200 milliseconds
-//! and when a worker ends, even by a panic, so an aborted run keeps its answers.
+//! Workers buffer lines and write whole chunks. They also write the buffer every 200 milliseconds,
+//! and when a worker ends, even if it panics. So an aborted run keeps its answers.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ pub(super) struct AnswersFile {
 #[derive(Debug)]
 struct FileState {
     file: File,
-    /// The first write that failed; nothing is written after it.
+    /// The first write that failed. Nothing is written after that.
     failed: Option<io::Error>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct AnswerRecord<'a> {
 }
 
 impl<'a> AnswerRecord<'a> {
-    /// The line for this buyer's final answer.
+    /// Returns the line for this buyer's final answer.
     pub fn new(
         buyer: &'a str,
         key: &'a str,
@@ -83,7 +83,7 @@ impl AnswersFile {
     }
 }
 
-/// The lines that one worker has buffered and not yet written.
+/// The lines of one worker that are not yet written to the file.
 #[derive(Debug)]
 pub(super) struct AnswerBuffer {
     file: Arc<AnswersFile>,
@@ -99,7 +99,7 @@ impl AnswerBuffer {
     /// Adds one line.
     pub fn add(&mut self, line: &AnswerRecord<'_>) {
         serde_json::to_writer(&mut self.gathered, line)
-            .expect("text and numbers are JSON, and memory takes them");
+            .expect("writing JSON to memory does not fail");
         self.gathered.push(b'\n');
         if self.gathered.len() >= limits::ANSWERS_CHUNK_BYTES {
             self.flush();

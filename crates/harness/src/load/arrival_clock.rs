@@ -1,6 +1,6 @@
-//! The arrival clock of a run with a rate: a thread that sleeps until the next buyer arrives and
+//! The arrival clock of a run with a rate. A thread sleeps until the next buyer arrives and then
 //! notifies the workers. The timer of an event loop has a resolution of one millisecond, which is
-//! too coarse beside the latency of a fast answer.
+//! too coarse for the latency of a fast answer.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -1,7 +1,7 @@
-//! The buyers of a run: their names, request keys and tokens. None of these is stored as text.
+//! The buyers of a run: their names, request keys and tokens. These are not stored as text.
 //!
 //! A token consists of header, claims and signature. Header and claims follow from the buyer's
-//! number, so only the 32 bytes of the signature are stored: a million buyers take 32 MB. The
+//! number, so only the 32 bytes of the signature are stored. A million buyers take 32 MB. The
 //! tokens are signed before the run, on all cores.
 
 use std::time::{Duration, SystemTime};
@@ -10,15 +10,15 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Validity of a buyer's token; longer than any run.
+/// How long a buyer's token is valid. This is longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(6 * 3600);
-/// `{"alg":"HS256","typ":"JWT"}` in base64url, and the following dot.
+/// The text `{"alg":"HS256","typ":"JWT"}` in base64url, and the dot after it.
 const HEADER: &[u8] = b"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
-/// Digits of a buyer's number in its name.
+/// The number of digits of a buyer's number in the name.
 const DIGITS: usize = 7;
-/// More than the longest claims: name (25 bytes), expiry, and the JSON text around them.
+/// A size above the longest claims: name (25 bytes), expiry, and the JSON text around them.
 const CLAIMS_MAX: usize = 96;
-/// More than header, claims and signature in base64url.
+/// A size above that of header, claims and signature in base64url.
 const TOKEN_MAX: usize = 256;
 
 /// All buyers of one run, by number.
@@ -59,18 +59,18 @@ impl Buyers {
     fn sign(&self, key: &hmac::Key, first: usize, out: &mut [[u8; 32]]) {
         let mut text = [0; TOKEN_MAX];
         for (offset, signature) in out.iter_mut().enumerate() {
-            // The number fits: BUYERS_MAX is ten million.
+            // The number fits, because BUYERS_MAX is ten million.
             let len = self.write_signed_part((first + offset) as u32, &mut text);
             signature.copy_from_slice(hmac::sign(key, &text[..len]).as_ref());
         }
     }
 
-    /// The length of every token of this run in bytes.
+    /// Returns the length of every token of this run in bytes.
     pub fn token_len(&self) -> usize {
         self.signed_len() + 1 + 43
     }
 
-    /// The length of every buyer's name and of every key in bytes.
+    /// Returns the length of every buyer's name and of every key in bytes.
     pub fn name_len(&self) -> usize {
         self.prefix.len() + DIGITS
     }
@@ -91,7 +91,7 @@ impl Buyers {
         write_digits(buyer, digits);
     }
 
-    /// The buyer's name.
+    /// Returns the buyer's name.
     pub fn name(&self, buyer: u32) -> String {
         format!("{}{buyer:07}", self.prefix)
     }
@@ -102,7 +102,7 @@ impl Buyers {
         out[0] = b'k';
     }
 
-    /// The buyer's request key.
+    /// Returns the buyer's request key.
     pub fn key(&self, buyer: u32) -> String {
         format!("k{}", &self.name(buyer)[1..])
     }

@@ -1,4 +1,4 @@
-//! One connection of a worker: takes a buyer, sends the request, reads the answer and decides,
+//! One connection of a worker. It takes a buyer, sends the request, reads the answer and decides,
 //! until no buyer is left.
 
 use std::rc::Rc;
@@ -60,8 +60,8 @@ impl BuyerConnection<'_> {
         };
         match fault {
             None => {}
-            // The server does not accept connections. This connection pauses too, or it would take
-            // every buyer of the queue and fail.
+            // The server does not accept connections. This connection pauses too. Otherwise it
+            // would take every buyer of the queue and fail.
             Some(ConnectionFault::Connect) => tokio::time::sleep(limits::BACKOFF_MIN).await,
             Some(_) => self.http_connection.close(),
         }
@@ -134,7 +134,7 @@ fn schedule_reconnect(
     Some(fault)
 }
 
-/// Waits for the verdict after a `202`: by polling, and for the first few buyers also by event.
+/// Waits for the verdict after a `202` by polling. The first few buyers also wait for an event.
 fn await_verdict(worker: &Rc<Worker>, pending: PendingBuyer, id: String, decide_by: Timestamp) {
     let due = decide_by.duration_since(Timestamp::now());
     let wait = Duration::try_from(due).unwrap_or_default() + worker.shared.plan.verdict_grace;

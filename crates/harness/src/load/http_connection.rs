@@ -1,7 +1,7 @@
-//! One keep-alive connection: opens itself if needed, sends one request at a time, and reads one
+//! One keep-alive connection. It opens itself if needed, sends one request at a time, and reads one
 //! whole answer.
 //!
-//! It allocates nothing for an answer of ordinary size. Each connection has one timer, which is
+//! It allocates nothing for an answer of ordinary size. Each connection has one timer. The timer is
 //! adjusted only when it fires, so a request sets no timer.
 
 use std::future::Future;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use super::limits;
 use super::response::{self, Head, Reply};
 
-/// Why a request has no answer.
+/// The reason why a request has no answer.
 #[derive(Debug)]
 pub(super) enum ConnectionFault {
     /// No connection could be made.
@@ -62,8 +62,8 @@ impl HttpConnection {
         }
     }
 
-    /// Opens the connection unless it is open. The server may close an idle connection, which is
-    /// not a fault.
+    /// Opens the connection if it is closed. The server may close an idle connection, which is not
+    /// a fault.
     pub async fn open(&mut self) -> Result<(), ConnectionFault> {
         let idle = self.used.elapsed() > limits::IDLE_CHECK_AFTER;
         self.used = Instant::now();
@@ -97,7 +97,7 @@ impl HttpConnection {
         }
     }
 
-    /// Closes the connection, because its data cannot be trusted.
+    /// Closes the connection, because its data cannot be trusted any more.
     pub fn close(&mut self) {
         self.stream = None;
     }
@@ -138,12 +138,12 @@ async fn send_and_read(
     }
 }
 
-/// Whether an idle connection has no unread data and was not closed by the server.
+/// Returns whether an idle connection has no unread data and was not closed by the server.
 fn is_quiet(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Runs `work` until `deadline` at most. The timer is reset only when it fires, not for each
+/// Runs `work` until `deadline` at most. The timer is set again only when it fires, not for each
 /// request.
 async fn with_deadline<T>(
     mut timer: Pin<&mut Sleep>,

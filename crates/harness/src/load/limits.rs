@@ -1,65 +1,67 @@
-//! The bounds of the load generator, and what happens at each bound.
+//! The bounds of the load generator, and their effect.
 
 use std::time::Duration;
 
-/// Most threads that send requests.
+/// The largest number of threads that send requests.
 pub const GENERATORS_MAX: usize = 64;
-/// Buyers in one run; a plan with more is refused. A name has seven digits, and each buyer takes 32
+/// Buyers in one run. A plan with more is refused. A name has seven digits, and each buyer takes 32
 /// bytes for a signature.
 pub const BUYERS_MAX: u32 = 10_000_000;
-/// Connections in one run; a plan with more is refused. One client address has about 28,000 ports
+/// Connections in one run. A plan with more is refused. One client address has about 28,000 ports
 /// to one server.
 pub const CONNECTIONS_MAX: usize = 20_000;
-/// Connections if the plan gives no number.
+/// The number of connections if the plan gives no number.
 pub const CONNECTIONS_DEFAULT: usize = 512;
 const _: () =
     assert!(CONNECTIONS_DEFAULT >= 500, "the default must load a server with many connections");
-/// File handles that are not connections: standard streams, event loops, answers file, listeners.
+/// File handles for other purposes than connections: standard streams, event loops, answers file,
+/// listeners.
 pub const HANDLES_SPARE: u64 = 64;
-/// Worker threads by default, at most, because the server needs the other cores.
+/// The largest default number of worker threads, because the server needs the other cores.
 pub const WORKERS_DEFAULT_MAX: usize = 8;
 /// Connections that one worker opens at the same time. The others wait, so that the server's listen
 /// queue does not overflow before the run begins.
 pub const CONNECTING_MAX: usize = 64;
-/// How long opening a connection may take; then it counts as a connection error.
+/// How long opening a connection may take. After that time it counts as a connection error.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much longer than `Prefer: wait` an answer may take; then the connection is closed and counts
-/// as an error.
+/// How much longer than `Prefer: wait` an answer may take. After that time the connection is closed
+/// and counts as an error.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
-/// A connection that was idle for longer is checked before it is used.
+/// If a connection was idle for longer, it is checked before it is used.
 pub const IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
-/// Bytes of one answer; a larger one is malformed.
+/// The largest size of an answer, in bytes. A larger answer is malformed.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// Initial size of a connection's read buffer.
+/// The initial size of a connection's read buffer.
 pub const ANSWER_BYTES_START: usize = 4 * 1024;
-/// Headers of one answer; an answer with more is malformed.
+/// Headers of one answer. An answer with more is malformed.
 pub const HEADERS_MAX: usize = 48;
-/// Repeats of one buyer's request after 429, 503 or another 5xx, unless the plan gives a number;
-/// then the buyer is lost.
+/// Repeats of one buyer's request after 429, 503 or another 5xx, if the plan gives no number. At
+/// the bound the buyer is lost.
 pub const OVERLOAD_TRIES_MAX: u16 = 60;
-/// Repeats of one buyer's request after a broken connection; then the buyer is lost. With the
-/// back-off below this covers a server that is away for about ten seconds.
+/// Repeats of one buyer's request after a broken connection. At the bound the buyer is lost. With
+/// the pauses below, the repeats continue for about ten seconds.
 pub const CONNECTION_TRIES_MAX: u16 = 16;
-/// First pause after a broken connection; doubles up to [`BACKOFF_MAX`].
+/// The first pause after a broken connection. It doubles up to [`BACKOFF_MAX`].
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause after a broken connection.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// Shortest pause after an overload answer, whatever `Retry-After` says.
+/// The shortest pause after an overload answer, even if `Retry-After` is shorter.
 pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
-/// First pause before a queued order is polled; each further pause is half as long again.
+/// The first pause before a queued order is polled. Each further pause is half as long again.
 pub const POLL_MIN: Duration = Duration::from_millis(100);
 /// Longest pause between two polls of a queued order.
 pub const POLL_MAX: Duration = Duration::from_secs(1);
-/// How long after `decide_by` the load generator waits for a verdict, unless the plan gives a time;
-/// then the answer is lost.
+/// How long after `decide_by` the load generator waits for a verdict, if the plan gives no time.
+/// After that time the answer is lost.
 pub const VERDICT_GRACE: Duration = Duration::from_secs(3);
-/// Longest wait for one verdict, whatever `decide_by` says.
+/// The longest wait for one verdict, even if `decide_by` is later.
 pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Queued buyers that also listen for their verdict by event; the others only poll.
+/// Queued buyers that also listen for their verdict by event. The others only poll.
 pub const LISTENERS_MAX: usize = 64;
-/// Undelivered event text of one listener; beyond it the listener stops, and its buyer only polls.
+/// Undelivered event text of one listener, in bytes. At the bound the listener stops, and its buyer
+/// only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
-/// A run without a final answer for this long is stopped; buyers without a final answer are lost.
+/// A run without a final answer for this long is stopped. Buyers without a final answer are lost.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a worker wakes connections for scheduled buyers and checks whether to publish its
 /// counts.
@@ -68,9 +70,9 @@ pub const TICK: Duration = Duration::from_millis(2);
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Longest time that an answer stays in the buffer of the answers file.
 pub const ANSWERS_FLUSH_EVERY: Duration = Duration::from_millis(200);
-/// Buffered answers in bytes; a larger buffer is written to the answers file.
+/// The size of the answers buffer, in bytes. A larger buffer is written to the answers file.
 pub const ANSWERS_CHUNK_BYTES: usize = 64 * 1024;
-/// Shortest pause of the arrival clock: about the resolution of a thread's sleep.
+/// The shortest pause of the arrival clock. It is about the resolution of a thread's sleep.
 pub const PACE_MIN: Duration = Duration::from_micros(100);
 /// Longest pause of the arrival clock, so that it notices the end of the run.
 pub const PACE_MAX: Duration = Duration::from_millis(20);

@@ -1,6 +1,6 @@
 //! Waits for one queued buyer's verdict by server-sent events, in addition to polling.
 //!
-//! An event may be missed, so a listener that fails only counts a fault. Polling continues.
+//! An event may be missed, so a listener that fails only counts a fault, and polling continues.
 
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use super::{limits, request};
 /// Listens until the verdict of the buyer is known or its deadline passes.
 pub(super) async fn listen(worker: Rc<Worker>, pending: PendingBuyer) {
     let Some(queued) = pending.queued.clone() else { return };
-    // After the deadline, polling decides.
+    // After the deadline, only polling decides.
     if let Ok(Err(ConnectionFault::Malformed(what))) =
         timeout_at(queued.deadline.into(), read_events(&worker, &pending, &queued)).await
     {
@@ -94,7 +94,7 @@ impl EventStreamBuffer {
         Ok(())
     }
 
-    /// Takes the data of the next complete event that has data.
+    /// Takes the data of the next complete event with data.
     fn next_event(&mut self) -> Option<Vec<u8>> {
         loop {
             let end = self.text.windows(2).position(|pair| pair == b"\n\n")?;
@@ -133,7 +133,7 @@ mod tests {
                     events.push(String::from_utf8(data).expect("text"));
                 }
             }
-            assert_eq!(events, [r#"{"type":"hello"}"#, r#"{"a":1}"#], "in parts of {size}");
+            assert_eq!(events, [r#"{"type":"hello"}"#, r#"{"a":1}"#], "in parts of {size} bytes");
         }
     }
 

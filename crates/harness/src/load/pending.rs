@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 pub(super) struct PendingBuyer {
     /// The buyer's number.
     pub buyer: u32,
-    /// Time of the first request; with a rate, the intended time.
+    /// The time of the first request. If the plan has a rate, the intended time.
     pub first: Instant,
-    /// Set after a `202`, until the verdict is known.
+    /// The queued purchase, after a `202` and until the verdict is known.
     pub queued: Option<Rc<Queued>>,
-    /// Repeats after an overload answer.
+    /// How often the request was repeated after an overload answer.
     pub overload_tries: u16,
-    /// Repeats after a broken connection.
+    /// How often the request was repeated after a broken connection.
     pub connection_tries: u16,
 }
 
 impl PendingBuyer {
-    /// A buyer that has not sent a request.
+    /// Returns a buyer that has not sent a request.
     pub fn new(buyer: u32, first: Instant) -> Self {
         Self { buyer, first, queued: None, overload_tries: 0, connection_tries: 0 }
     }
 
-    /// Whether the buyer is finished, although an entry of it may still be scheduled.
+    /// Returns whether the buyer is finished. An entry of the buyer may still be scheduled.
     pub fn is_closed(&self) -> bool {
         self.queued.as_ref().is_some_and(|queued| queued.is_closed())
     }
@@ -45,23 +45,23 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-    /// A queued purchase that is first polled after `pause`.
+    /// Returns a queued purchase that is first polled after `pause`.
     pub fn new(id: String, deadline: Instant, pause: Duration) -> Self {
         Self { id, deadline, pause: Cell::new(pause), is_closed: Cell::new(false) }
     }
 
-    /// Marks the purchase as finished; `false` if it already was.
+    /// Marks the purchase as finished. Returns `false` if it already was.
     pub fn close(&self) -> bool {
         !self.is_closed.replace(true)
     }
 
-    /// Whether the verdict is known or the buyer was given up.
+    /// Returns whether the verdict is known or the buyer was given up.
     pub fn is_closed(&self) -> bool {
         self.is_closed.get()
     }
 }
 
-/// A buyer's next request; the earliest compares as the greatest.
+/// A buyer's next request. The earliest request compares as the greatest.
 pub(super) struct Scheduled {
     /// The time of the request.
     pub due: Instant,

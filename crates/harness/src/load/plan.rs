@@ -11,7 +11,7 @@ use super::{LoadError, limits};
 /// A load run. Start from [`LoadPlan::new`] and change the other fields as needed.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
-    /// `http://host:port`, without a path.
+    /// The URL of the server: `http://host:port`, without a path.
     pub url: String,
     /// The sale to buy in.
     pub sale: String,
@@ -19,42 +19,42 @@ pub struct LoadPlan {
     pub item: String,
     /// Units in each buyer's request.
     pub units: u32,
-    /// Different buyers, at most.
+    /// The largest number of different buyers.
     pub buyers: u32,
-    /// Keep-alive connections, at most one for each buyer.
+    /// The number of keep-alive connections, at most one for each buyer.
     pub connections: usize,
-    /// Arrivals per second; latency then counts from the intended start. `None`: each connection
-    /// sends as soon as it has its answer.
+    /// Arrivals per second. Latency then counts from the intended start. If `None`, each connection
+    /// sends its next request as soon as it has its answer.
     pub rate: Option<f64>,
-    /// How long new buyers arrive, at most.
+    /// The longest time during which new buyers arrive.
     pub duration: Option<Duration>,
-    /// The HS256 secret that buyer tokens are signed with, at least 32 bytes.
+    /// The HS256 secret that signs buyer tokens, with at least 32 bytes.
     pub secret: Vec<u8>,
     /// The answers file: one JSON line for each final answer.
     pub answers: Option<PathBuf>,
-    /// Determines the order of arrival, the jitter and the buyers' names. Two runs with the same
+    /// The seed of the order of arrival, the jitter and the buyers' names. Two runs with the same
     /// seed have the same buyers.
     pub seed: u64,
-    /// Threads that send; `None`: half of the cores, at least one.
+    /// The number of threads that send. `None` means half of the cores, and at least one.
     pub workers: Option<usize>,
-    /// Seconds of `Prefer: wait`.
+    /// The seconds in `Prefer: wait`.
     pub wait_secs: u8,
-    /// Upper bound of a `Retry-After` pause.
+    /// The longest pause that a `Retry-After` can cause.
     pub retry_after_cap: Duration,
-    /// Repeats of a buyer's request after 429 or 5xx.
+    /// How often a buyer's request is repeated after 429 or 5xx.
     pub overload_tries: u16,
-    /// How long after `decide_by` the run waits for a verdict; then the answer is lost.
+    /// How long after `decide_by` the run waits for a verdict. After that time the answer is lost.
     pub verdict_grace: Duration,
     /// A run without any final answer for this long is stopped.
     pub stall_timeout: Duration,
-    /// Queued buyers that also listen for their verdict by event.
+    /// The number of queued buyers that also listen for their verdict by event.
     pub listeners: usize,
-    /// The caller sets it to end the run early; buyers without a final answer count as lost.
+    /// The caller sets this flag to end the run early. Buyers without a final answer count as lost.
     pub stop: Arc<AtomicBool>,
 }
 
 impl LoadPlan {
-    /// A run of `buyers` different buyers, one unit each, without a rate.
+    /// Returns a plan with `buyers` different buyers, one unit each, without a rate.
     #[must_use]
     pub fn new(url: &str, sale: &str, item: &str, buyers: u32, secret: Vec<u8>) -> Self {
         Self {
@@ -120,12 +120,12 @@ impl LoadPlan {
         Target::parse(&self.url)
     }
 
-    /// The number of connections that will be opened.
+    /// Returns the number of connections that will be opened.
     pub(super) fn connections_used(&self) -> usize {
         self.connections.min(self.buyers as usize)
     }
 
-    /// The number of threads that will send.
+    /// Returns the number of threads that will send.
     pub(super) fn workers_used(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.unwrap_or((cores / 2).min(limits::WORKERS_DEFAULT_MAX));
@@ -134,7 +134,7 @@ impl LoadPlan {
 
     fn check_handles(&self) -> Result<(), LoadError> {
         let needed = (self.connections_used() + self.listeners) as u64 + limits::HANDLES_SPARE;
-        // A system without such a limit needs no check.
+        // If the system has no such limit, no check is needed.
         let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         if soft >= needed {
             return Ok(());
@@ -147,12 +147,12 @@ impl LoadPlan {
     }
 }
 
-/// The address to connect to, and the host name to send.
+/// The address to connect to, and the name in the `Host` header.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     /// The first address of the name; IPv4 is preferred.
     pub addr: SocketAddr,
-    /// `host:port`, for the Host header.
+    /// The host and the port, for the `Host` header.
     pub authority: String,
 }
 
@@ -175,14 +175,14 @@ impl Target {
         let addr = named
             .to_socket_addrs()
             .map_err(|error| bad(&format!("no such host: {error}")))?
-            // IPv4 is preferred, because local servers mostly listen on it.
+            // IPv4 is preferred, because local servers usually listen on it.
             .min_by_key(SocketAddr::is_ipv6)
             .ok_or_else(|| bad("no such host"))?;
         Ok(Self { addr, authority: authority.into() })
     }
 }
 
-/// Reads a secret from a file and removes trailing line ends, which editors and `echo` add.
+/// Reads a secret from a file, and removes trailing line ends, which editors and `echo` add.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>, LoadError> {
     let mut secret = std::fs::read(path).map_err(|error| {
         LoadError::Plan(format!("cannot read the buyer secret {}: {error}", path.display()))

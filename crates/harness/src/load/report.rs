@@ -22,7 +22,7 @@ pub struct Progress {
     pub answered: u64,
     /// Final answers by kind.
     pub answers: BTreeMap<String, u64>,
-    /// Repeated requests: overload, limits, failures.
+    /// Repeated requests, after overload, limits or failures.
     pub retries: u64,
     /// Connections that could not be opened, broke, or gave no answer in time.
     pub connection_errors: u64,
@@ -44,7 +44,8 @@ impl Progress {
     }
 }
 
-/// Latencies from the first request (with a rate: its intended time) to the final answer.
+/// Returns the latencies from the first request to the final answer. With a rate, they count from
+/// the intended time of the first request.
 fn latency(micros: &Histogram<u64>) -> LatencyMs {
     let ms = |micros: u64| micros as f64 / 1000.0;
     LatencyMs {
@@ -54,7 +55,7 @@ fn latency(micros: &Histogram<u64>) -> LatencyMs {
     }
 }
 
-/// The result of a run: the report of the contract, and more figures.
+/// The result of a run: the report of the contract, and further figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
     /// The address of the server.
@@ -63,7 +64,7 @@ pub struct LoadReport {
     pub sale: String,
     /// The item.
     pub item: String,
-    /// Buyers that sent a request; each has one final answer or is lost.
+    /// Buyers that sent a request. Each has one final answer or is lost.
     pub buyers: u64,
     /// Units in each request.
     pub units_each: u32,
@@ -79,7 +80,7 @@ pub struct LoadReport {
     pub told_by_event: u64,
     /// Verdicts after a `202` that came by polling.
     pub told_by_poll: u64,
-    /// Requests repeated after `429` or `5xx`: the sum of the next three.
+    /// Requests repeated after `429` or `5xx`: the sum of the next three fields.
     pub retries: u64,
     /// Requests repeated after `503`.
     pub overloaded_retries: u64,
@@ -101,7 +102,7 @@ pub struct LoadReport {
     pub latency_ms: LatencyMs,
     /// Latencies of the answers with a reserved order.
     pub reserved_latency_ms: LatencyMs,
-    /// Keep-alive connections.
+    /// The number of threads that sent requests.
     pub connections: usize,
     /// Threads that sent.
     pub workers: usize,
@@ -149,7 +150,7 @@ impl LoadReport {
         }
     }
 
-    /// Time from the first request to the last final answer.
+    /// Returns the time from the first request to the last final answer.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Duration::from_millis(self.elapsed_ms)

@@ -1,9 +1,9 @@
-//! Request bytes: built once for each connection and patched for each buyer.
+//! The bytes of requests. They are built once for each connection and changed for each buyer.
 
 use super::buyers::Buyers;
 use super::plan::{LoadPlan, Target};
 
-/// `POST /v1/orders` with a token and a key that are replaced for each buyer.
+/// A request `POST /v1/orders`. Its token and key are replaced for each buyer.
 #[derive(Debug)]
 pub(super) struct OrderRequest {
     bytes: Vec<u8>,
@@ -34,7 +34,7 @@ impl OrderRequest {
         Self { bytes, token_at, key_at }
     }
 
-    /// The bytes to send for this buyer.
+    /// Returns the bytes to send for this buyer.
     pub fn for_buyer(&mut self, buyer: u32, buyers: &Buyers) -> &[u8] {
         buyers
             .write_token(buyer, &mut self.bytes[self.token_at..self.token_at + buyers.token_len()]);
@@ -43,7 +43,8 @@ impl OrderRequest {
     }
 }
 
-/// A `GET` with the buyer's token, for rare requests: polling a verdict and listening to events.
+/// Returns a `GET` with the buyer's token, for rare requests: polling a verdict and listening to
+/// events.
 pub(super) fn get(
     path: &str,
     accept: &str,

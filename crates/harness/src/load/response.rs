@@ -1,5 +1,5 @@
 //! Parses HTTP/1.1 answers: heads by `httparse`, bodies by length or in chunks. An incomplete
-//! answer needs more bytes; anything else that does not fit is an error.
+//! answer needs more bytes. Anything else that is invalid is an error.
 
 use std::ops::Range;
 
@@ -8,9 +8,9 @@ use super::limits;
 /// The parts of an answer's head that the load generator uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// Seconds of `Retry-After`, if given as a number.
+    /// The seconds in `Retry-After`, if the header has a number.
     pub retry_after_secs: Option<u32>,
     /// Whether the server closes the connection after this answer.
     pub closes: bool,
@@ -34,7 +34,8 @@ pub(super) struct Reply {
     pub body: Range<usize>,
 }
 
-/// Parses one complete answer in `buf`; `None`: more bytes are needed. Chunks are joined in place.
+/// Parses one complete answer in `buf`. Returns `None` if more bytes are needed. Joins chunks in
+/// place.
 pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     let Some(head) = read_head(buf)? else { return Ok(None) };
     let arrived = buf.len() - head.body_at;
@@ -59,7 +60,7 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     }
 }
 
-/// Parses the head of an answer, whose body may be incomplete; skips `1xx`.
+/// Parses the head of an answer, whose body may be incomplete. Skips `1xx`.
 pub(super) fn read_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut start = 0;
     loop {
@@ -135,7 +136,7 @@ fn number(value: &[u8]) -> Option<usize> {
 #[derive(Debug, Default)]
 pub(super) struct ChunkDecoder {
     state: ChunkState,
-    /// Bytes of the present chunk that are missing, or its size so far while the size is read.
+    /// How many bytes of the present chunk are missing. While the size is read, its value so far.
     left: usize,
     digits: u8,
 }
@@ -148,7 +149,7 @@ enum ChunkState {
     SizeEnd,
     Data,
     DataEnd,
-    /// At the start of a trailer line; an empty line ends the body.
+    /// At the start of a trailer line. An empty line ends the body.
     TrailerStart,
     Trailer,
     LastEnd,
@@ -156,13 +157,13 @@ enum ChunkState {
 }
 
 impl ChunkDecoder {
-    /// Whether the last chunk has been read.
+    /// Returns whether the last chunk has been read.
     pub fn ended(&self) -> bool {
         self.state == ChunkState::Ended
     }
 
-    /// Appends the data in `raw` to `out` and returns how many bytes of `raw` were used (all,
-    /// unless the body ended).
+    /// Appends the data in `raw` to `out`. Returns how many bytes of `raw` were used. These are all
+    /// bytes, except if the body ended.
     pub fn feed(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut at = 0;
         while at < raw.len() && self.state != ChunkState::Ended {
@@ -202,7 +203,7 @@ impl ChunkDecoder {
                 self.digits = 0;
                 if self.left == 0 { S::TrailerStart } else { S::Data }
             }
-            // The line break after the data; the line feed leads to the next size.
+            // This is the line break after the data. After its line feed, the next size begins.
             (S::DataEnd, b'\r') => S::DataEnd,
             (S::DataEnd, b'\n') => S::Size,
             (S::TrailerStart, b'\r') => S::LastEnd,

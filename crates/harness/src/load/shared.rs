@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub answers: Option<Arc<AnswersFile>>,
     /// The counts of each worker at its last tick.
     pub published_counts: Vec<Mutex<Counts>>,
-    /// Notified when new buyers may have arrived; one for each worker.
+    /// Notified when new buyers may have arrived. Each worker has one.
     pub arrival_notifiers: Vec<Notify>,
     /// Makes all connections start together.
     pub ready: Barrier,
@@ -41,7 +41,7 @@ pub(super) struct Shared {
 
 /// The next new buyer, if one has arrived.
 pub(super) enum NextBuyer {
-    /// The buyer, and the time of arrival (with a rate: the intended one).
+    /// The buyer, and the time of arrival. With a rate, this is the intended time.
     Buyer(u32, Instant),
     /// The next buyer arrives later.
     NotYet,
@@ -50,7 +50,7 @@ pub(super) enum NextBuyer {
 }
 
 impl Shared {
-    /// A run that has not begun.
+    /// Returns a run that has not begun.
     pub fn new(
         plan: LoadPlan,
         target: Target,
@@ -76,17 +76,17 @@ impl Shared {
         }
     }
 
-    /// The number of worker threads.
+    /// Returns the number of worker threads.
     pub fn workers(&self) -> usize {
         self.published_counts.len()
     }
 
-    /// The time of the first request; the first call sets it.
+    /// Returns the time of the first request. The first call sets it.
     pub fn started_at(&self) -> Instant {
         *self.start.get_or_init(Instant::now)
     }
 
-    /// Time since the first request.
+    /// Returns the time since the first request.
     pub fn elapsed(&self) -> Duration {
         self.start.get().map_or(Duration::ZERO, Instant::elapsed)
     }
@@ -96,12 +96,13 @@ impl Shared {
         self.halted.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the run was stopped.
+    /// Returns whether the run was stopped.
     pub fn stopped(&self) -> bool {
         self.halted.load(Ordering::Relaxed)
     }
 
-    /// The time at which the next new buyer arrives; `None` without a rate or before the start.
+    /// Returns the time at which the next new buyer arrives. Returns `None` without a rate or
+    /// before the start.
     pub fn next_arrival(&self) -> Option<Instant> {
         self.arrival(self.next.load(Ordering::Relaxed))
     }
@@ -146,7 +147,7 @@ impl Shared {
         }
     }
 
-    /// The sum of the counts that the workers published at their last tick.
+    /// Returns the sum of the counts that the workers published at their last tick.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for board in &self.published_counts {

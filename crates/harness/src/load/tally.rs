@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-/// The counters, small enough to be copied for the progress display.
+/// The counters. They are small enough to be copied for the progress display.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
     /// Buyers that have sent a request.
@@ -51,7 +51,7 @@ impl Counts {
         }
     }
 
-    /// Requests repeated because of `429` or `5xx`.
+    /// Returns how many requests were repeated because of `429` or `5xx`.
     pub fn retries(&self) -> u64 {
         self.overloaded_retries + self.rate_limited_retries + self.server_error_retries
     }
@@ -95,7 +95,7 @@ impl Counts {
 pub(super) struct Tally {
     /// The counters.
     pub counts: Counts,
-    /// From the first request (or its intended time) to the final answer, in microseconds.
+    /// The time from the first request (or its intended time) to the final answer, in microseconds.
     pub latency: Histogram<u64>,
     /// The latencies of reserved orders only, in microseconds.
     pub reserved_latency: Histogram<u64>,
@@ -105,8 +105,8 @@ pub(super) struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        // One microsecond to one hour with three digits, as the report shows; longer counts as an
-        // hour.
+        // The range is one microsecond to one hour, with three digits, as in the report. A longer
+        // time counts as an hour.
         let histogram =
             || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these bounds are allowed");
         Self {

@@ -302,7 +302,7 @@ fn a_silent_server_ends_the_run_and_all_answers_are_written() {
         _ => vec![Action::Hang],
     });
     let mut plan = plan(&server, 20);
-    // The first answers arrive within this time, on a slow machine too.
+    // On a slow machine too, the first answers arrive within this time.
     plan.stall_timeout = Duration::from_secs(5);
     let path = scratch("silent");
     plan.answers = Some(path.clone());
@@ -329,7 +329,7 @@ fn with_a_rate_latency_counts_from_the_intended_start() {
     assert_eq!(kinds(&report), [("sold_out", 100)]);
     assert!(report.elapsed_ms >= 490, "the last buyer arrives after 495 ms: {report:?}");
     assert!(report.latency_ms.max >= 399.0, "{report:?}");
-    // The later buyers waited too, although the server answered each of their requests at once.
+    // The later buyers waited, although the server answered each of their requests at once.
     assert!(report.latency_ms.p50 >= 10.0, "{report:?}");
 }
 
@@ -382,7 +382,7 @@ fn several_workers_share_buyers_and_connections() {
 
 #[test]
 fn an_address_without_a_server_is_one_clear_error() {
-    // No test gets this port, so no server listens there.
+    // Port 1 is never given to a test, so no server listens on it.
     let plan = LoadPlan::new("http://127.0.0.1:1", "spring", "phone", 1_000, vec![7; 32]);
     let started = Instant::now();
     let error = run(plan, |_| {}).expect_err("no server listens");

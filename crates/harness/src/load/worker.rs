@@ -1,9 +1,9 @@
 //! One worker: a thread with its own event loop, its share of the connections, and the buyers that
 //! it has started.
 //!
-//! A free connection first takes a buyer whose repeat or poll is due, then a new buyer. A buyer
-//! that must wait is in the worker's queue and occupies no connection. The threads share only the
-//! number of the next buyer and their published counts.
+//! A free connection first takes a buyer whose repeat or poll is due, and otherwise a new buyer. A
+//! buyer that must wait is in the worker's queue and occupies no connection. The threads share only
+//! the number of the next buyer and their published counts.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BinaryHeap;
@@ -24,14 +24,14 @@ use super::shared::{NextBuyer, Shared};
 use super::tally::Tally;
 use super::{LoadError, connection, limits};
 
-/// How a final answer arrived.
+/// The way in which a final answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AnswerSource {
-    /// As the answer to the purchase.
+    /// The answer to the purchase was final.
     Answer,
-    /// By polling the queued order.
+    /// A poll of the queued order brought the final answer.
     Poll,
-    /// By event.
+    /// An event brought the final answer.
     Event,
 }
 
@@ -206,7 +206,7 @@ impl Worker {
         self.tally.borrow_mut().counts.count_fault(what);
     }
 
-    /// Records a buyer's final answer; only the first one counts.
+    /// Records a buyer's final answer. Only the first one counts.
     pub fn record_answer(
         &self,
         pending: &PendingBuyer,
@@ -234,7 +234,7 @@ impl Worker {
         }
     }
 
-    /// Marks the buyer as finished; `false` if it already was.
+    /// Marks the buyer as finished. Returns `false` if the buyer already was.
     fn close(&self, pending: &PendingBuyer) -> bool {
         if pending.queued.as_ref().is_some_and(|queued| !queued.close()) {
             return false;
@@ -290,7 +290,7 @@ impl Worker {
         self.postpone(pending, self.jittered(pause.min(limits::BACKOFF_MAX)));
     }
 
-    /// Counts a connection that could not be opened before the start; its first buyer tries again.
+    /// Counts a connection that could not be opened before the start. Its first buyer tries again.
     pub fn not_connected(&self) {
         self.tally.borrow_mut().counts.connection_errors += 1;
     }
@@ -317,7 +317,8 @@ impl Worker {
         self.postpone(pending, pause.min(left));
     }
 
-    /// Adds up to a quarter, so that buyers that were refused together do not return together.
+    /// Returns the pause with up to a quarter more, so that buyers that were refused together do
+    /// not return together.
     fn jittered(&self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.borrow_mut().random_range(0.0..0.25))
     }

@@ -1,5 +1,5 @@
-//! Tests of the checker with planted faults: it finds a fault of each kind, and none in a correct
-//! sale.
+//! Tests of the checker with planted faults. It must find a fault of each kind, and none in a
+//! correct sale.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ fn order(buyer: i64) -> Order {
     Order { buyer, units: 2 }
 }
 
-/// Four units, two for each buyer: buyers 1 and 2 got theirs, and buyer 3 was refused.
+/// Returns a sale of four units, two for each buyer. Buyers 1 and 2 got their units, and buyer 3
+/// was refused.
 fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
     let records =
         vec![told(1, LastAnswer::Sold), told(2, LastAnswer::Sold), told(3, LastAnswer::SoldOut)];
@@ -55,7 +56,11 @@ fn a_promise_without_an_order_is_lost() {
     let found = judge(4, &records, &orders[..1]);
     assert_eq!((found.verdict, found.lost_orders), (Verdict::Lost, 1));
     let found = judge(4, &records, &[order(1), Order { buyer: 2, units: 1 }]);
-    assert_eq!((found.verdict, found.lost_orders), (Verdict::Lost, 1), "fewer units than promised");
+    assert_eq!(
+        (found.verdict, found.lost_orders),
+        (Verdict::Lost, 1),
+        "the order has fewer units than promised"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One keep-alive HTTP/1.1 connection, which is opened again after it broke.
+//! One keep-alive HTTP/1.1 connection, which opens again after it broke.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Most bytes of an answer; a longer answer is an error.
+/// The largest size of an answer, in bytes. A longer answer is an error.
 const ANSWER_MAX: usize = 64 * 1024;
-/// Most header lines of an answer.
+/// The largest number of header lines in an answer.
 const HEADERS_MAX: usize = 32;
 
 /// A connection to one server.
@@ -20,12 +20,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that opens when it is first used.
+    /// Returns a connection that opens when it is first used.
     pub fn new(addr: SocketAddr) -> Self {
         Self { addr, stream: None, inbox: Vec::new() }
     }
 
-    /// Closes the connection, so that a late answer is not taken for the next one.
+    /// Closes the connection, so that a late answer is not taken for the answer to the next
+    /// request.
     pub fn close(&mut self) {
         self.stream = None;
     }
@@ -47,8 +48,8 @@ impl Connection {
                 return Err(Error::new(ErrorKind::UnexpectedEof, "the connection was closed"));
             }
             if let Some((status, from, to)) = parse(&self.inbox)? {
-                // The connection is kept only after a whole answer. If a request was given up, its
-                // connection is closed.
+                // The connection is kept only after a whole answer. If the caller gives up a
+                // request, its connection is closed.
                 self.stream = Some(stream);
                 return Ok((status, &self.inbox[from..to]));
             }
@@ -56,7 +57,7 @@ impl Connection {
     }
 }
 
-/// Parses the status and the range of the body; `None`: the answer is not complete yet.
+/// Parses the status and the range of the body. Returns `None` if the answer is not complete.
 fn parse(inbox: &[u8]) -> Result<Option<(u16, usize, usize)>> {
     let bad = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -73,7 +74,7 @@ fn parse(inbox: &[u8]) -> Result<Option<(u16, usize, usize)>> {
     Ok((inbox.len() >= from + length).then_some((status, from, from + length)))
 }
 
-/// Reads one page over a connection of its own.
+/// Reads one page over a new connection.
 pub async fn get(addr: SocketAddr, path: &str) -> Result<(u16, String)> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: lab\r\n\r\n");
     let mut connection = Connection::new(addr);

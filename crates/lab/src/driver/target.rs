@@ -1,5 +1,5 @@
 //! The two kinds of servers: workers of the lab, and the product. Defines the request that a buyer
-//! sends to each, and what each answer means to the buyer.
+//! sends to each, and the meaning of each answer.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,9 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::LastAnswer;
 
-/// How long a buyer's token is valid: longer than any run.
+/// How long a buyer's token is valid. This is longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
-/// `{"alg":"HS256","typ":"JWT"}` in base64url.
+/// The text `{"alg":"HS256","typ":"JWT"}` in base64url.
 const TOKEN_HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
 /// The kind of server that gets the requests.
@@ -19,23 +19,23 @@ const TOKEN_HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 pub enum Target {
     /// Workers of the lab.
     Workers,
-    /// The product: one of its sales, and the key that signs buyers' tokens.
+    /// The product, with one of its sales, and the key that signs buyers' tokens.
     Product { sale: String, key: Box<hmac::Key> },
 }
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// The answer is final.
     Final(LastAnswer),
     /// The buyer must send the request again.
     Busy,
-    /// A failure; the buyer must send the request again.
+    /// The request failed, and the buyer must send it again.
     Error(String),
 }
 
 impl Target {
-    /// The bytes that this buyer sends. They are the same each time.
+    /// Returns the bytes that this buyer sends. They are the same each time.
     pub fn request(&self, buyer: i64, units: i64) -> Vec<u8> {
         match self {
             Self::Workers => format!(
@@ -56,7 +56,7 @@ impl Target {
         .into_bytes()
     }
 
-    /// What an answer means to the buyer.
+    /// Returns the meaning of an answer to the buyer.
     pub fn read(&self, status: u16, body: &[u8]) -> Reply {
         let text = String::from_utf8_lossy(body);
         match (self, status) {
@@ -68,14 +68,14 @@ impl Target {
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
                 Reply::Final(LastAnswer::SoldOut)
             }
-            // There is no verdict yet; the same request asks for it again.
+            // There is no verdict yet. The same request asks for the verdict again.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
             _ => Reply::Error(format!("status {status}: {text}")),
         }
     }
 }
 
-/// The token that the shop signs for this buyer.
+/// Returns the token that the shop signs for this buyer.
 fn token(key: &hmac::Key, buyer: i64) -> String {
     // If the clock is before 1970, the tokens have expired and the server refuses them.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,5 +1,6 @@
-//! The incident's timeline: which actor did what, and when. Strategies report what they do with
-//! their lock. Outside of the incident these calls record nothing, and the work takes no time.
+//! The incident's timeline: the events of each actor, with their times. Strategies report what they
+//! do with their lock. Outside of the incident these calls record nothing, and the work takes no
+//! time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,9 +19,10 @@ pub const LOCK_MS: u64 = 60;
 /// How long the call to the payment company takes, usually and when it is slow.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
-/// One call in this many is slow.
+/// The part of the calls that are slow: one in this number.
 const SLOW_ONE_IN: u32 = 8;
-/// Most events of the timeline. Later events are left out, and the last event says how many.
+/// The largest number of events in the timeline. Later events are left out, and the last event
+/// gives their number.
 const EVENTS_MAX: usize = 400;
 
 /// One event of the timeline.
@@ -30,16 +32,16 @@ pub struct Event {
     pub at_ms: u64,
     /// The actor.
     pub actor: String,
-    /// What happened.
+    /// The description of the event.
     pub event: String,
 }
 
 /// Whether a timer renews the lock while its holder works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithRenewal {
-    /// Renewed after every third of the lock's time.
+    /// The timer renews the lock after every third of the lock's time.
     Yes,
-    /// Never renewed.
+    /// The lock is never renewed.
     No,
 }
 
@@ -63,7 +65,7 @@ pub struct SharedJournal {
 
 struct Written {
     events: Vec<Event>,
-    /// The holder of the lock, and the end of its time.
+    /// The holder of the lock, and when its time ends.
     holder: Option<(&'static str, Instant)>,
     left_out: usize,
 }
@@ -78,13 +80,13 @@ impl Drop for Renewal {
 }
 
 impl SharedJournal {
-    /// An empty journal.
+    /// Returns an empty journal.
     pub fn new(renewal: WithRenewal) -> Self {
         let written = Written { events: Vec::new(), holder: None, left_out: 0 };
         Self { renewal, start: Instant::now(), written: Mutex::new(written) }
     }
 
-    /// The events so far.
+    /// Returns the events so far.
     pub fn story(&self) -> Vec<Event> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let mut events = written.events.clone();
@@ -103,15 +105,15 @@ impl SharedJournal {
 }
 
 impl Journal {
-    /// The journal of this actor.
+    /// Returns the journal of this actor.
     pub fn of(name: &'static str, shared: &Arc<SharedJournal>, seed: u64) -> Self {
         let seed = name.bytes().fold(seed, |sum, byte| sum.rotate_left(7) ^ u64::from(byte));
         let shared = Arc::clone(shared);
         Self(Some(Arc::new(Actor { name, shared, seed, works: AtomicU64::new(0) })))
     }
 
-    /// How long the lock lasts. In the incident it is shorter than some work; otherwise it is
-    /// `usual`.
+    /// Returns how long the lock lasts. In the incident it is shorter than some of the work.
+    /// Otherwise it is `usual`.
     pub fn lock_ms(&self, usual: u64) -> u64 {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
@@ -134,7 +136,8 @@ impl Journal {
         self.note(|| format!("reads the stock: {available} bottles"));
     }
 
-    /// Does the work that takes time: a call to the payment company. Only the incident contains it.
+    /// Does the work that takes time: a call to the payment company. Only the incident has such
+    /// work.
     pub async fn work(&self) {
         let Some(actor) = &self.0 else { return };
         let count = actor.works.fetch_add(1, Ordering::Relaxed);
@@ -210,7 +213,8 @@ impl Journal {
                 tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
                 let mut renew = script.key(lock);
                 let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
-                // If another holder has the lock, it is not renewed; the release finds out.
+                // If another holder has the lock, the lock is not renewed. The release notices
+                // this.
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }

@@ -1,18 +1,19 @@
-//! Draws the incident's timeline. Each actor has a lane with a bar while it works under the lock. A
-//! bar is red after the lock's time has ended, and each event of the list has a number.
+//! Draws the incident's timeline. Each actor has a lane. The lane has a bar while the actor works
+//! under the lock. The bar is red after the lock's time has ended. Each event has the number of its
+//! entry in the list.
 
 use std::fmt::Write;
 
 use crate::incident::{Event, Variant};
 
-/// Events that are drawn.
+/// The largest number of events that are drawn.
 const EVENTS_DRAWN: usize = 30;
-/// The left and right ends of the lanes, and the height of one.
+/// The left and right ends of the lanes, and the height of a lane.
 const LEFT: f64 = 90.0;
 const RIGHT: f64 = 880.0;
 const LANE: f64 = 56.0;
 
-/// The drawing, with the list of events below it.
+/// Returns the drawing, with the list of events below it.
 pub fn render(variant: &Variant) -> String {
     let story = variant.story(EVENTS_DRAWN);
     let mut actors: Vec<&str> = story.iter().map(|event| event.actor.as_str()).collect();
@@ -74,14 +75,14 @@ fn list(story: &[Event]) -> String {
     list + "</ol>"
 }
 
-/// Whether this event shows that the lock failed.
+/// Returns whether this event shows that the lock failed.
 fn is_late(event: &Event) -> bool {
     ["takes the lock: the time", "deletes the lock, which", "is refused", "leaves the lock"]
         .iter()
         .any(|start| event.event.starts_with(start))
 }
 
-/// Work under the lock, and the end of the lock's time.
+/// Work under the lock, and when the lock's time ended.
 struct Bar {
     from: u64,
     lock_ends: u64,

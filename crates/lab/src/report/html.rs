@@ -1,4 +1,4 @@
-//! Renders `report.html`: one page that contains everything and needs no network.
+//! Renders `report.html`: one page that contains all its parts and needs no network.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ const BRAND: &str = "<svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5
     aria-hidden=\"true\"><path d=\"M3 27V11a9 9 0 0 1 18 0v16\" stroke=\"currentColor\"/>\
     <path class=\"brand__slit\" d=\"M12 6v21\"/></svg>";
 
-/// The page of a run.
+/// Returns the page of a run.
 pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String {
     let agrees = run.agrees();
     let head = if agrees { "Every promise held." } else { "A promise was broken." };
@@ -36,7 +36,7 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
     page("Lab report", &main, &scripts)
 }
 
-/// The page of an incident.
+/// Returns the page of an incident.
 pub fn render_incident(incident: &IncidentReport) -> String {
     let told = incident.is_as_told();
     let head = if told {
@@ -137,7 +137,7 @@ fn row(result: &RunResult) -> String {
     row + &format!("<td>{}</td></tr>", escape(result.suits))
 }
 
-/// The verdict as a coloured word.
+/// Returns the verdict as a coloured word.
 fn pill(result: &RunResult) -> String {
     let class = match result.verdict {
         Verdict::Held => "pill pill--good",
@@ -186,7 +186,7 @@ fn incident_section(incident: &IncidentReport) -> String {
     )
 }
 
-/// One section for each strategy.
+/// Returns one section for each strategy.
 fn ways(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-ways\"><h2 id=\"h-ways\">How each strategy works, and how it \

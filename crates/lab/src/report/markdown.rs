@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{number, summary};
 use crate::result::RunReport;
 
-/// The whole document.
+/// Returns the whole document.
 pub fn render(run: &RunReport) -> String {
     let mut text = format!("# Lab report\n\n{}\n\n", summary(run));
     text += "| strategy | at once | faults | verdict | buyers/s | p50 ms | p99 ms | sold | \

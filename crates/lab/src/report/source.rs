@@ -1,6 +1,7 @@
 //! The parts of a strategy's file that the report quotes: its header and its main function.
 
-/// The header's sentences as paragraphs: one for each "How …", "Where …" and "When …".
+/// Returns the header's sections as paragraphs. A section begins with "How …", "Where …" or "When
+/// …".
 pub fn paragraphs(text: &str) -> Vec<String> {
     let mut paragraphs: Vec<String> = Vec::new();
     for line in text.lines().map_while(|line| line.strip_prefix("//!")) {
@@ -18,7 +19,7 @@ pub fn paragraphs(text: &str) -> Vec<String> {
     paragraphs
 }
 
-/// The function `take`, without the indentation of its `impl`.
+/// Returns the function `take`, without the indentation of its `impl`.
 pub fn essence(text: &str) -> String {
     let lines = text.lines().skip_while(|line| !line.starts_with("    fn take("));
     let mut essence = String::new();

@@ -56,7 +56,7 @@ const WAITING: &str = "SELECT count(*) FROM intents WHERE NOT ordered";
 struct Combined(Backends);
 
 impl Combined {
-    /// The database transaction, which decides.
+    /// Runs the database transaction, which decides.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let mut db = self.0.db().await?;
         let stock = query_one(&db, READ, &[]).await?;
@@ -75,7 +75,7 @@ impl Combined {
         }
         transaction.commit().await?;
         let mut cache = cmd("SET");
-        // If the cache fails, no buyer is refused wrongly, and the sale is committed.
+        // If the cache fails, no buyer is wrongly refused, and the sale is already committed.
         let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
         Ok(Answer::Sold)
     }

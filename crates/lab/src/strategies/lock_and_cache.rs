@@ -49,7 +49,8 @@ impl LockAndCache {
         let mut update = pipe();
         update.cmd("SET").arg("left").arg(left).ignore();
         update.cmd("SADD").arg("buyers").arg(buyer).ignore();
-        // If the cache fails or is old, no buyer is refused wrongly, and the sale is committed.
+        // If the cache fails or is old, no buyer is wrongly refused, and the sale is already
+        // committed.
         let _ = self.0.redis().run_all::<()>(&update).await;
     }
 }

@@ -27,7 +27,7 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(OptimisticVersion(backends.clone()))),
 };
 
-/// Attempts before the buyer gets the answer "try again".
+/// The number of attempts before the buyer gets the answer "try again".
 const ATTEMPTS: u32 = 5;
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,

@@ -1,8 +1,9 @@
 -- Books units in one partition, or in all of them together.
--- KEYS: for each partition the hash Total/Booked, then for each the orders (hash buyer to units).
--- ARGV[1]: the buyer. ARGV[2]: how many units.
--- Books in one partition. With several, takes the units of each if all together have enough.
--- Returns 1: booked, 0: too few left.
+-- KEYS: the hash Total/Booked of each partition, then the orders of each (a hash from buyer to
+-- units).
+-- ARGV[1]: the buyer. ARGV[2]: the number of units.
+-- With one partition, books there. With several, takes units of each if all together have enough.
+-- Returns 1 if booked, 0 if too few are left.
 local partitions = #KEYS / 2
 local n = tonumber(ARGV[2])
 local free = {}

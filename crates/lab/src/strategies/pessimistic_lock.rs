@@ -55,8 +55,8 @@ impl Strategy for PessimisticLock {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
             }
-            // The order is written first: if a buyer repeats the request, this fails, and no units
-            // are taken.
+            // The order is written first. If a buyer repeats the request, this write fails, and no
+            // units are taken.
             match execute(&transaction, ORDER, &[&buyer, &units]).await {
                 Err(error) if is_duplicate(&error) => return Ok(Answer::Sold),
                 written => written?,

@@ -1,5 +1,6 @@
--- Releases a lock only if it is still its owner's.
--- KEYS[1]: the lock. ARGV[1]: the owner's token. Returns 1 if it was released, 0 if not.
+-- Releases a lock only if it still belongs to its owner. KEYS[1]: the lock. ARGV[1]: the owner's
+-- token.
+-- Returns 1 if it was released, and 0 otherwise.
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('DEL', KEYS[1])
 end

@@ -32,12 +32,12 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(RedisLock(backends.clone()))),
 };
 
-/// How long the lock lasts.
+/// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
 /// How often a waiting process tries again, and for how long it tries.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
-/// Releases the lock if it is still its owner's.
+/// Releases the lock if it still belongs to its owner.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
@@ -50,7 +50,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct RedisLock(Backends);
 
 impl RedisLock {
-    /// The work under the lock.
+    /// Does the work under the lock.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         if self.0.has_order(buyer).await? {
             return Ok(Answer::Sold);
@@ -82,7 +82,7 @@ impl Strategy for RedisLock {
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
             let until = Instant::now() + WAIT_AT_MOST;
-            // Refused without the lock, because stock does not come back in this sale.
+            // A buyer is refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

@@ -33,13 +33,14 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(RedisLockFenced(backends.clone()))),
 };
 
-/// How long the lock lasts.
+/// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
 /// How often a waiting process tries again, and for how long it tries.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 const TAKE_LOCK: &str = include_str!("redis_lock_fenced.lua");
-/// The token is the owner, so the lock is released like the lock with an owner.
+/// The script that releases the lock. The token is the owner, so the script is the one of the lock
+/// with an owner.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,
@@ -54,7 +55,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct RedisLockFenced(Backends);
 
 impl RedisLockFenced {
-    /// The work under the lock.
+    /// Does the work under the lock.
     async fn sell(&self, token: i64, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let mut db = self.0.db().await?;
         let Some(row) = query(&db, READ, &[&token]).await?.pop() else {
@@ -97,7 +98,7 @@ impl Strategy for RedisLockFenced {
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
             let until = Instant::now() + WAIT_AT_MOST;
-            // Refused without the lock, because stock does not come back in this sale.
+            // A buyer is refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, PEEK, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });

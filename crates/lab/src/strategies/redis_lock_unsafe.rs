@@ -31,7 +31,7 @@ pub const ENTRY: Entry = Entry {
     make: Make::Strategy(|backends| Box::new(RedisLockUnsafe(backends.clone()))),
 };
 
-/// How long the lock lasts.
+/// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
 /// How often a waiting process tries again, and for how long it tries.
 const RETRY_EVERY: Duration = Duration::from_millis(2);
@@ -47,7 +47,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct RedisLockUnsafe(Backends);
 
 impl RedisLockUnsafe {
-    /// The work under the lock.
+    /// Does the work under the lock.
     async fn sell(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let db = self.0.db().await?;
         let available: i64 = query_one(&db, READ, &[]).await?.get(0);
@@ -76,7 +76,7 @@ impl Strategy for RedisLockUnsafe {
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
             let until = Instant::now() + WAIT_AT_MOST;
-            // Refused without the lock, because stock does not come back in this sale.
+            // A buyer is refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 return Ok(Answer::SoldOut);
             }

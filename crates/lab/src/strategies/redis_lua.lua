@@ -1,7 +1,8 @@
 -- Books units of the hash Total/Booked and writes the order, in one step.
 -- KEYS[1]: the hash. KEYS[2]: the orders, a hash from buyer to units.
--- ARGV[1]: the buyer. ARGV[2]: how many units.
--- Returns -3: unknown item, -2: wrong number, -1: unlimited (booked), 0: none left, n: booked.
+-- ARGV[1]: the buyer. ARGV[2]: the number of units.
+-- Returns n if n units were booked. Otherwise returns 0 for none left, -1 for unlimited (booked),
+-- -2 for a wrong number, and -3 for an unknown item.
 local n = tonumber(ARGV[2])
 if not n or n < 1 or n ~= math.floor(n) then
   return -2

@@ -32,7 +32,7 @@ pub const ENTRY: Entry = Entry {
 };
 
 const BOOK: &str = include_str!("redis_lua_outbox.lua");
-/// Pause of the background work when there is nothing to do.
+/// The pause of the background work when no row waits.
 const POLL_EVERY: Duration = Duration::from_millis(10);
 const TABLES: &str = "
 CREATE TABLE sends (buyer bigint PRIMARY KEY, units bigint NOT NULL,
@@ -69,7 +69,7 @@ impl RedisLuaOutbox {
         Ok(if booked > 0 { Answer::Sold } else { Answer::SoldOut })
     }
 
-    /// Whether Redis would refuse, so that no row is written for it.
+    /// Returns whether Redis would refuse the request. Then no row is written.
     async fn is_sold_out(&self, buyer: i64, units: i64) -> anyhow::Result<bool> {
         let mut look = pipe();
         look.cmd("HMGET").arg("item").arg("Total").arg("Booked");

@@ -32,7 +32,7 @@ pub const ENTRY: Entry = Entry {
 };
 
 const BOOK: &str = include_str!("redis_lua_queue.lua");
-/// Orders that are inserted in one statement.
+/// The number of orders that one statement inserts.
 const BATCH: usize = 100;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";

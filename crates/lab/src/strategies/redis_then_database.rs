@@ -34,7 +34,7 @@ pub const ENTRY: Entry = Entry {
 const BOOK: &str = include_str!("redis_then_database.lua");
 /// How often orders are written.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
-/// Most orders in memory; at the bound, buyers wait for the next flush.
+/// The largest number of orders in memory. At the bound, buyers wait for the next flush.
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
@@ -103,7 +103,7 @@ impl Strategy for RedisThenDatabase {
     }
 
     fn waiting(&self) -> Step<'_, u64> {
-        // The lock is free only while no flush is running.
+        // This lock can be taken only while no flush is running.
         Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
     }
 

@@ -35,7 +35,7 @@ pub const ENTRY: Entry = Entry {
 const POLL_EVERY: Duration = Duration::from_millis(2);
 /// How long a request polls before the buyer gets the answer "try again".
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
-/// Requests that are decided in one transaction.
+/// The number of requests that one transaction decides.
 const BATCH: usize = 64;
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);

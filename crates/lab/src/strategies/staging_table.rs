@@ -54,7 +54,7 @@ const TAKE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
 struct StagingTable(Backends);
 
 impl StagingTable {
-    /// Decides one batch; returns its number of requests.
+    /// Decides one batch. Returns its number of requests.
     async fn apply_batch(&self) -> anyhow::Result<usize> {
         let mut db = self.0.db().await?;
         let transaction = db.transaction().await?;

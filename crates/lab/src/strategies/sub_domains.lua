@@ -1,7 +1,8 @@
 -- Books units in the active sub-domain of one partition and writes a detail record.
--- KEYS[1]: the partition (hash: active = a or b, a, b). KEYS[2]: the buyers. KEYS[3]: the details.
--- ARGV[1]: the buyer. ARGV[2]: how many units.
--- Returns 1: booked, 0: the active sub-domain has too few.
+-- KEYS[1]: the partition, a hash with active (a or b), a and b. KEYS[2]: the buyers. KEYS[3]: the
+-- details.
+-- ARGV[1]: the buyer. ARGV[2]: the number of units.
+-- Returns 1 if booked, 0 if the active sub-domain has too few.
 if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then
   return 1
 end

@@ -38,7 +38,7 @@ const PARTITIONS: i64 = 2;
 const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 const REFILL: i64 = 100;
-/// Details are written when this many have gathered, or after this time.
+/// The details are written when this number of them has gathered, or after this time.
 const DETAILS: usize = 100;
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// How often the scheduler runs.
@@ -67,7 +67,7 @@ impl SubDomains {
         Ok(self.backends.redis().script::<i64>(call).await? == 1)
     }
 
-    /// Merges all remaining units into one partition; returns their number.
+    /// Merges all remaining units into one partition. Returns their number.
     async fn gather(&self) -> anyhow::Result<i64> {
         let script = Script::new(GATHER);
         let mut call = script.prepare_invoke();
@@ -77,8 +77,8 @@ impl SubDomains {
         self.backends.redis().script(call.key("pool")).await
     }
 
-    /// Writes the oldest details into the database, then removes them from the list. If they are
-    /// written twice after a crash, the rows are the same.
+    /// Writes the oldest details into the database, and then removes them from the list. If a crash
+    /// makes it write the same details again, the rows stay the same.
     async fn write_details(&self) -> anyhow::Result<()> {
         let redis = self.backends.redis();
         let lines: Vec<String> =

@@ -1,6 +1,6 @@
 -- Moves every unit of all partitions into one, at the end of a sale.
--- KEYS: the partitions; the last key is the pool. The first partition gets the units.
--- Returns how many units there are.
+-- KEYS: the partitions, and then the pool. The first partition gets the units.
+-- Returns the number of units.
 local sum = tonumber(redis.call('GET', KEYS[#KEYS])) or 0
 redis.call('SET', KEYS[#KEYS], 0)
 for p = 1, #KEYS - 1 do

@@ -1,7 +1,8 @@
--- One step of the scheduler for one partition: switch the sub-domains and refill from the pool.
+-- Runs one step of the scheduler for one partition: switches the sub-domains and refills from the
+-- pool.
 -- KEYS[1]: the partition. KEYS[2]: the pool. ARGV[1]: the threshold. ARGV[2]: the refill.
--- When the pool is empty, the remaining units of both sub-domains are merged.
--- Returns how many units the partition and the pool have.
+-- If the pool is empty, merges the remaining units of both sub-domains.
+-- Returns the number of units in the partition and the pool.
 local active = redis.call('HGET', KEYS[1], 'active')
 if not active then
   return 0

@@ -1,4 +1,4 @@
-/* Keys, blocks, access codes, and the erasure of a buyer. */
+/* The views for keys, blocks, access codes, and the erasure of a buyer. */
 import {
   api,
   Ask,

@@ -1,8 +1,8 @@
-/* Charts by second, drawn with uPlot. A second without a point is a zero for counts. */
+/* Charts by second, drawn with uPlot. In a chart of counts, a second without a point is zero. */
 import { clock, html, t, useEffect, useRef } from '/assets/console-kit.js';
 
 let loading = null;
-/** Loads uPlot at the first chart. */
+/** Loads uPlot when the first chart is drawn. */
 function load() {
   loading ??= new Promise((done, failed) => {
     const script = document.createElement('script');
@@ -17,7 +17,7 @@ function load() {
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const HEIGHT = 180;
 
-/** `lines`: [label, color token, values]; `times`: seconds since 1970. */
+/** Draws a chart. `lines` has [label, color token, values], and `times` has seconds since 1970. */
 export function Chart({ title, times, lines, unit }) {
   const box = useRef(null);
   const chart = useRef(null);

@@ -1,4 +1,4 @@
-/* Every sentence of the console, in English. `{n|one|other}` agrees with `n`. */
+/* Every sentence of the console, in English. `{n|one|other}` chooses a word by the number `n`. */
 export default {
   loading: 'Loading…', none: 'None', more: 'Show more', keep: 'Keep as it is',
   type_word: 'Type “{word}” to confirm',

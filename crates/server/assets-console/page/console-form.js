@@ -1,4 +1,4 @@
-/* The form that creates, copies or changes a sale. It keeps what was typed when the API refuses,
+/* The form that creates, copies or changes a sale. If the API refuses, the form keeps its values
    and shows each fault at its field. */
 import {
   api,
@@ -19,12 +19,12 @@ const CHOICES = {
   access_codes: ['off', 'required'],
   waiting_room: ['off', 'auto', 'always'],
 };
-/* Rate limits of the front door: of one buyer, of one address, and of all requests together. */
+/* Scopes of the front door's rate limits: one buyer, one address, and all requests together. */
 const SCOPES = ['buyer', 'ip', 'interface'];
 const RATES = ['burst', 'per_minute'];
 const CHOOSE = ['buyer', 'random', 'round_robin'];
 
-/** A time of the API as the value of a `datetime-local` control, in the visitor's zone. */
+/** Returns a time of the API as the value of a `datetime-local` control, in the visitor's zone. */
 const localTime = text => {
   if (!text) return '';
   const at = new Date(text);
@@ -45,7 +45,7 @@ const newItem = n => ({
   hold_secs: '900',
 });
 
-/** The text of every field. */
+/** Returns the text of every field. */
 function texts(sale, isNew) {
   if (!sale) {
     const items = [newItem(1)];
@@ -80,7 +80,7 @@ function texts(sale, isNew) {
   };
 }
 
-/** The body of the request, or the faults that the API would not find in the same words. */
+/** Returns the body of the request, or the faults that the API would describe in other words. */
 function body(form, isNew) {
   const faults = [];
   const price = (text, currency, pointer) => {
@@ -125,7 +125,7 @@ function body(form, isNew) {
   return { sale: isNew ? { id: form.id.trim(), ...sale } : sale, faults };
 }
 
-/** The rate limits of the form. A scope without numbers keeps what it has, or the default. */
+/** Returns the rate limits of the form. A scope without numbers keeps its limit or the default. */
 function limits(form, whole) {
   const made = {};
   for (const scope of SCOPES) {
@@ -139,7 +139,7 @@ function limits(form, whole) {
   return made;
 }
 
-/** How the stock of one item is divided among its slots. */
+/** The form that sets how the stock of one item is divided among its slots. */
 function SpreadForm({ sale, item }) {
   const [state, set] = useState({ spread: null, error: null, done: false });
   const path = `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;

@@ -1,4 +1,4 @@
-/* What every view of the console uses: the API client, formats, polling, and shared parts. */
+/* The parts that every view of the console uses: the API client, formats, polling, and controls. */
 import {
   html,
   render,
@@ -20,7 +20,8 @@ const copy = (await import(zh ? '/assets/console-copy-zh.js' : '/assets/console-
   .default;
 const plural = new Intl.PluralRules(zh ? 'zh' : 'en');
 
-/** The sentence of this key; `{name}` is replaced, and `{n|one|other}` agrees with `n`. */
+/** Returns the sentence of this key. Replaces `{name}`. `{n|one|other}` chooses by the number `n`.
+   */
 export function t(key, values = {}) {
   const sentence = copy[key] ?? key;
   return sentence
@@ -29,10 +30,11 @@ export function t(key, values = {}) {
     )
     .replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 }
-/** The words for a word of the API, such as a problem code; the word itself if there are none. */
+/** Returns the text for a word of the API, such as a problem code; without a text, the word itself.
+   */
 export const word = (group, value) => copy[`${group}.${value}`] ?? value;
 
-/** An answer of the API that is no success. */
+/** An answer of the API that is not a success. */
 export class ApiError extends Error {
   constructor(status, body, requestId) {
     super(body.detail ?? body.title ?? `HTTP ${status}`);
@@ -80,13 +82,13 @@ export const api = {
   send: (method, path, body, headers) => call(method, path, body, headers),
 };
 export const seg = encodeURIComponent;
-/** A query string of the values that are not empty. */
+/** Returns a query string of the values that are not empty. */
 export const query = values => {
   const pairs = Object.entries(values).filter(([, value]) => value !== '' && value != null);
   return pairs.length ? '?' + new URLSearchParams(pairs) : '';
 };
 
-/* Formats. */
+/* Formats of numbers, times and money. */
 export const count = n => new Intl.NumberFormat(locale).format(n);
 export const moment = text =>
   text
@@ -109,12 +111,12 @@ const OTHER_DIGITS = {
   XOF: 0, XPF: 0,
 };
 export const digits = currency => OTHER_DIGITS[currency] ?? 2;
-/** Minor units as a decimal number in the currency's own units. */
+/** Returns minor units as a decimal number of the currency's own units. */
 export const decimal = (minor, currency) => {
   const places = digits(currency);
   return (minor / 10 ** places).toFixed(places);
 };
-/** A decimal number in the currency's own units as minor units; null if it is none. */
+/** Parses a decimal number of the currency's own units. Returns minor units, or null. */
 export function minorUnits(text, currency) {
   const places = digits(currency);
   const parts = /^(\d{1,12})(?:[.,](\d+))?$/.exec(text.trim());
@@ -128,8 +130,8 @@ export const announce = text => {
   document.getElementById('announce').textContent = text;
 };
 
-/** Reads `path` now and every `secs`, not in a hidden tab. Returns the newest answer, its time, and
-    the last error. */
+/** Reads `path` now and every `secs` seconds, but not in a hidden tab. Returns the newest answer,
+   its time, and the last error. */
 export function usePoll(path, secs) {
   const [state, set] = useState({ data: null, at: 0, error: null });
   const again = useRef(() => {});
@@ -161,12 +163,12 @@ export function usePoll(path, secs) {
   return { ...state, reload: () => again.current() };
 }
 
-/** The fault at a field, from the pointers of an error. */
+/** Returns the fault at a field, from the pointers of an error. */
 export const faultAt = (error, pointer) =>
   error?.faults?.find(fault => fault.pointer === pointer || fault.parameter === pointer)?.detail;
 
 let ids = 0;
-/** A labelled control with its fault. */
+/** A control with its label and its fault. */
 export function Field({ label, hint, fault, children, id }) {
   const own = useRef(null);
   own.current ??= id ?? `field-${++ids}`;
@@ -183,7 +185,7 @@ export function Field({ label, hint, fault, children, id }) {
   </div>`;
 }
 
-/** A message about an error, with the id by which support finds the request. */
+/** A message about an error. It shows the id with which the shop's support can find the request. */
 export const Problem = ({ error }) =>
   error &&
   html`<p class="alarm alarm--bad" role="alert">
@@ -213,7 +215,7 @@ export function Table({ caption, columns, rows, empty }) {
   </div>`;
 }
 
-/** A list that is read page by page. `member` is the name of the list in the answer. */
+/** Reads a list page by page. `member` is the name of the list in the answer. */
 export function usePages(path, member) {
   const [state, set] = useState({ rows: null, next: null, error: null });
   const load = async cursor => {
@@ -238,7 +240,8 @@ export const More = ({ list }) =>
   list.next &&
   html`<p><button class="button" type="button" onClick=${list.more}>${t('more')}</button></p>`;
 
-/** A question before a change: what it means, and for what cannot be undone a word to type. */
+/** Asks before a change. The question explains the change. If nobody can undo the change, the
+   operator must type a word. */
 export function Ask({ ask, close }) {
   const dialog = useRef(null);
   const [typed, setTyped] = useState('');

@@ -1,5 +1,5 @@
-/* A sale's live view: where every unit is, requests by second, slots, nodes, alarms, and what an
-   operator can do now. */
+/* A sale's live view: the places of all units, requests by second, slots, nodes, alarms, and the
+   operator's next steps. */
 import {
   announce,
   api,
@@ -23,13 +23,13 @@ import {
 } from '/assets/console-kit.js';
 import { Chart } from '/assets/console-charts.js';
 
-/* Numbers that are older are grey. */
+/* Numbers that are older than this are grey. */
 const STALE_MS = 4000;
 const WINDOW_SECS = 180;
-/* Steps that are read again. */
+/* The number of newest steps that are read again each time. */
 const OVERLAP = 5;
 
-/** Where every unit is, from one answer. It adds up, or says so in red. */
+/** Shows where every unit is, from one answer. If the sum is wrong, the view says so in red. */
 function Flow({ items, stale }) {
   const counted = items.filter(item => typeof item.total === 'number');
   const sum = name => counted.reduce((all, item) => all + item[name], 0);
@@ -74,7 +74,7 @@ function Flow({ items, stale }) {
   </section>`;
 }
 
-/** The points of the past `secs`: all at first, then only the newest steps. */
+/** Reads the points of the last `secs` seconds. Later calls read only the newest steps. */
 function useSeries(sale, step, secs) {
   const [state, set] = useState({ points: new Map(), to: 0, error: null });
   useEffect(() => {
@@ -93,7 +93,7 @@ function useSeries(sale, step, secs) {
           for (const point of answer.points) {
             points.set(Math.floor(Date.parse(point.at) / 1000), point);
           }
-          // Nodes write a second a moment later, so the newest steps are read again.
+          // Nodes write each second a little later, so the newest steps are read again.
           from = (to - OVERLAP * step) * 1000;
           if (!ended) set({ points, to, error: null });
         } catch (error) {
@@ -111,7 +111,7 @@ function useSeries(sale, step, secs) {
   return state;
 }
 
-/** Every second of the window, with the points that exist. */
+/** Returns every second of the window, with its point if there is one. */
 function seconds({ points, to }, secs, step) {
   const from = to - secs;
   const times = [];
@@ -190,7 +190,7 @@ function Alarms({ ready, audit }) {
     <ul>${alarms.map(alarm => html`<li>${word('alarm', alarm)}</li>`)}</ul></div>`;
 }
 
-/** What an operator can do in this phase, and what each step means. */
+/** The steps that an operator can take in this phase, and their consequences. */
 function phaseSteps(sale, left) {
   const step = (name, more = {}) => ({
     name,

@@ -1,4 +1,4 @@
-/* Actions, nodes, the audit, dead letters, and the receivers of events. */
+/* The views for actions, nodes, the audit, dead letters, and webhook endpoints. */
 import {
   api,
   Ask,

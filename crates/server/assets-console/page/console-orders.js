@@ -1,5 +1,5 @@
-/* Orders: a search, one order with all that happened to it, changes of one or many; and what a
-   buyer met in a sale. */
+/* The views for orders: a search, one order with its history, changes of one or many orders, and
+   one buyer's orders and refusals in a sale. */
 import {
   api,
   Ask,
@@ -29,7 +29,7 @@ const short = id => `${id.slice(0, 12)}…`;
 /** The changes that an order's state allows. */
 const changes = state => ({ reserved: ['cancel', 'extend'], paid: ['refund'] })[state] ?? [];
 
-/** The question before a change of these orders. */
+/** Returns the question before a change of these orders. */
 function change(name, orders, done) {
   return {
     title: t(`order.${name}.title`, { n: orders.length }),
@@ -203,7 +203,7 @@ function Story({ sale, buyer }) {
   </section>`;
 }
 
-/** One sentence on what the buyer met. */
+/** Returns one sentence about the buyer's orders and refusals. */
 function story(data) {
   const has = state => data.orders.some(order => order.state === state);
   if (has('paid')) return t('story.paid');

@@ -1,9 +1,10 @@
-/* The report after a sale: totals, refusals, latencies, money, audit. It can be printed, and a
-   slider replays the sale. */
+/* The report after a sale: totals, refusals, latencies, money and audit. An operator can print it,
+   and replay the sale with a slider. */
 import { count, html, money, moment, Phase, Pill, Problem, seg, t, Table, usePoll, useState, word }
   from '/assets/console-kit.js';
 
-/** Ten hours by minute fit into one answer of the API many times over. */
+/** Seconds of one step. Even ten hours in steps of a minute easily fit into one answer of the API.
+   */
 const STEP = 60;
 
 function Report({ params }) {
@@ -72,7 +73,7 @@ function Report({ params }) {
     </section>`}`;
 }
 
-/** Captured and refunded money by currency, from the reconciliation. */
+/** Returns the captured and the refunded money of each currency, from the reconciliation. */
 function moneyRows(report) {
   if (!report) return null;
   const sums = new Map();

@@ -3,7 +3,7 @@ import { count, html, moment, More, Phase, Problem, t, usePages, usePoll } from
   '/assets/console-kit.js';
 import { SaleForm } from '/assets/console-form.js';
 
-/** A sale's units in one line, read while the list is shown. */
+/** Shows a sale's units in one line. They are read while the list is on the screen. */
 function Numbers({ sale }) {
   const { data } = usePoll(
     sale.phase === 'draft' ? null : `/v1/admin/sales/${sale.id}/stock`,
@@ -51,7 +51,7 @@ function Sales({ can }) {
     <${More} list=${list} />`;
 }
 
-/** Loads the sale that a form begins with. */
+/** Loads the sale with which a form begins. */
 function FormFor({ id, children }) {
   const { data, error } = usePoll(id ? `/v1/admin/sales/${encodeURIComponent(id)}` : null, 0);
   if (id && !data) return html`<${Problem} error=${error} /><p class="soft">${t('loading')}</p>`;

@@ -1,4 +1,4 @@
-/* The entry of the console: signs in, knows the addresses of the views, and draws the frame. */
+/* The entry of the console: signs in, chooses the view for an address, and draws the frame. */
 import {
   api,
   Field,
@@ -20,11 +20,11 @@ import { pages as more } from '/assets/console-more.js';
 import { pages as access } from '/assets/console-access.js';
 
 const pages = [...sales, ...live, ...report, ...orders, ...more, ...access];
-/* Remembers that this browser signed in; the cookie itself cannot be read here. */
+/* The key under which the browser remembers a sign-in. Scripts cannot read the cookie itself. */
 const SIGNED_IN = 'doorbuster.console';
 const RANKS = ['viewer', 'operator', 'admin'];
 
-/** The view of an address such as `#/sales/spring?item=phone`. */
+/** Returns the view of an address such as `#/sales/spring?item=phone`. */
 function route(hash) {
   const [path, search = ''] = (hash.replace(/^#/, '') || '/sales').split('?');
   const wanted = path.split('/').filter(Boolean).map(decodeURIComponent);
@@ -139,7 +139,7 @@ function App() {
   };
   useEffect(() => {
     onSignedOut(() => set(old => ({ session: old.session, ended: true })));
-    // A browser that never signed in has no session to ask for.
+    // A browser that never signed in has no session, so no request is needed.
     if (localStorage.getItem(SIGNED_IN)) read().catch(() => set({ session: null, ended: false }));
     else set({ session: null, ended: false });
   }, []);
@@ -150,7 +150,7 @@ function App() {
     set({ session: null, ended: false });
   };
   if (state.session === null) return html`<${SignIn} done=${read} />`;
-  // After the end of a session, the view stays below, so that nothing typed is lost.
+  // When a session ends, the view stays below the form, so that typed text is not lost.
   return html`${state.ended && html`<${SignIn} done=${read} ended=${true} />`}
     <div hidden=${state.ended}><${Frame} session=${state.session} signOut=${signOut} /></div>`;
 }

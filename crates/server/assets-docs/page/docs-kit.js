@@ -1,6 +1,6 @@
-/* Makes elements. Text enters the page only as text. */
+/* Creates elements. Texts are inserted only as text, never as HTML. */
 
-/** An element: `el('p', { class: 'soft' }, 'text', child)`. Members that are functions listen. */
+/** Creates an element: `el('p', { class: 'soft' }, 'text', child)`. Functions become listeners. */
 export function el(tag, members = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(members)) {
@@ -12,14 +12,14 @@ export function el(tag, members = {}, ...children) {
   return made;
 }
 
-/** A text with `code` and **strong** parts. */
+/** Creates a text with `code` and **strong** parts. */
 export const prose = words =>
   words.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map(part => {
     if (part.startsWith('`')) return el('code', {}, part.slice(1, -1));
     return part.startsWith('**') ? el('strong', {}, part.slice(2, -2)) : part;
   });
 
-/** The paragraphs of a text, without its tables. */
+/** Creates the paragraphs of a text, without its tables. */
 export const paragraphs = words =>
   (words ?? '')
     .split('\n\n')

@@ -1,7 +1,7 @@
 /* Shows the schema of a body as nested lists. */
 import { el, prose } from '/assets/docs-kit.js';
 
-/** The object behind `{"$ref": …}`, or the object itself. */
+/** Returns the object behind `{"$ref": …}`, or the object itself. */
 export function deref(doc, schema) {
   if (!schema?.$ref) return schema ?? {};
   const parts = schema.$ref.slice(2).split('/');
@@ -9,7 +9,7 @@ export function deref(doc, schema) {
   return { ...found, ...(schema.description && { description: schema.description }) };
 }
 
-/** The schema without `null`, and whether `null` is allowed. */
+/** Returns the schema without `null`, and whether it allows `null`. */
 function withoutNull(doc, schema) {
   const own = deref(doc, schema),
     choices = own.oneOf ?? own.anyOf;
@@ -28,7 +28,7 @@ function withoutNull(doc, schema) {
   ];
 }
 
-/** The type in a few words: "integer, 1 to 200". */
+/** Describes the type in a few words: "integer, 1 to 200". */
 export function typeOf(doc, schema) {
   const [own, nullable] = withoutNull(doc, schema);
   const words = [plainType(doc, own)];
@@ -55,7 +55,7 @@ function plainType(doc, own) {
     .join(' ');
 }
 
-/** The members of an object, with those that `allOf` adds. */
+/** Returns the members of an object, including the members from `allOf`. */
 function members(doc, schema) {
   const [own] = withoutNull(doc, schema);
   const parts = (own.allOf ?? []).map(part => members(doc, part));
@@ -65,7 +65,7 @@ function members(doc, schema) {
   };
 }
 
-/** The part of a schema that has members: of a list its entries, of a map its values. */
+/** Returns the part of a schema that has members: the entries of a list, or the values of a map. */
 function inner(doc, schema) {
   const [own] = withoutNull(doc, schema);
   if (own.type === 'array') return inner(doc, own.items);
@@ -74,7 +74,8 @@ function inner(doc, schema) {
   return own;
 }
 
-/** The members of a schema as a list; null if it has none. A level is made when it is opened. */
+/** Shows the members of a schema as a list, or returns null. Opening a level creates its content.
+   */
 export function shape(doc, schema, depth = 0) {
   const own = inner(doc, schema);
   if (own.oneOf) {
@@ -118,7 +119,7 @@ function hasMembers(doc, schema) {
   return Boolean(own.oneOf?.length) || Object.keys(members(doc, own).properties).length > 0;
 }
 
-/** An example of a body: the document's own, or one made from the examples of its schema. */
+/** Returns an example of a body: the document's own, or one built from the schema's examples. */
 export function exampleOf(doc, media) {
   if (media?.example !== undefined) return media.example;
   const first = Object.values(media?.examples ?? {})[0]?.value;

@@ -1,12 +1,13 @@
-/* The form that sends a request of one endpoint. It sends nothing before its button is pressed. */
+/* The form that sends a request of one endpoint. It sends a request only when its button is
+   pressed. */
 import { el } from '/assets/docs-kit.js';
 import { deref, exampleOf } from '/assets/docs-shape.js';
 
-/** What the reader entered in one form, for the next: tokens, a sale, an item, an order. */
+/** Values from one form that the next form offers: tokens, a sale, an item, an order. */
 const kept = {};
 let firstSale;
 
-/** A sale that exists, so that the first request finds something. */
+/** Finds an existing sale, so that the reader's first request succeeds. */
 async function known() {
   firstSale ??= fetch('/v1/sales?limit=48')
     .then(answer => answer.json())
@@ -25,13 +26,13 @@ const newKey = () =>
     '',
   );
 
-/** A guest of a demonstration; an empty string on any other server. */
+/** Returns a guest's token in a demonstration, and an empty text on any other server. */
 async function guest() {
   const answer = await fetch('/demo/guest', { method: 'POST' });
   return answer.ok ? (await answer.json()).token : '';
 }
 
-/** The form of the endpoint `{ method, path, operation }`. */
+/** Returns the form of the endpoint `{ method, path, operation }`. */
 export function tryForm(doc, { method, path, operation }) {
   const fields = [],
     id = name => `try-${operation.operationId}-${name}`;
@@ -137,7 +138,8 @@ async function send({ method, path, fields, body, token, needs, out }) {
     const words = late ? 'No complete answer within 20 s.' : 'The server did not answer.';
     out.replaceChildren(el('p', {}, words));
   }
-  /* The same key would return the same answer. */
+  /* With the same key, the server would return the same answer, so the next request gets a new key.
+     */
   for (const field of fields)
     if (field.name === 'Idempotency-Key') field.control.value = newKey();
 }

@@ -1,4 +1,4 @@
-/* The documentation of the API: renders /openapi.json as sections, with a list and a search. */
+/* The documentation of the API: shows /openapi.json as sections, with a list and a search. */
 import { el, paragraphs, prose } from '/assets/docs-kit.js';
 import { deref, exampleOf, shape, typeOf } from '/assets/docs-shape.js';
 import { tryForm } from '/assets/docs-try.js';
@@ -45,7 +45,7 @@ function group(tag) {
   );
 }
 
-/** One endpoint, closed. Its content is made when it is opened. */
+/** Creates one closed endpoint. Opening it creates its content. */
 function section(one) {
   const { method, path, operation } = one;
   const head = el(
@@ -128,7 +128,7 @@ function success(status, own, media) {
   return el('div', {}, line, box, json(exampleOf(doc, media)));
 }
 
-/** Links to the codes of a response in the table of problems. */
+/** Creates links from a response's codes to the table of problems. */
 function problems(status, own) {
   const schema = own.content['application/problem+json'].schema;
   const refs = schema.oneOf ?? [schema];
@@ -143,7 +143,7 @@ function json(value) {
   return el('pre', { tabindex: '0' }, el('code', {}, JSON.stringify(value, null, 2)));
 }
 
-/** The contents beside the page: every endpoint, by group. */
+/** Creates the contents beside the page: every endpoint, by group. */
 function list() {
   const groups = doc.tags.map(tag => {
     const mine = endpoints.filter(one => one.operation.tags.includes(tag.name));
@@ -181,7 +181,7 @@ function search() {
   $('#found').textContent = words.length ? (found ? count : 'No endpoint has these words.') : '';
 }
 
-/** Opens the endpoint that the address names, and marks it in the contents. */
+/** Opens the endpoint in the address, and marks it in the contents. */
 function open() {
   const id = decodeURIComponent(location.hash.slice(1));
   for (const one of endpoints) {

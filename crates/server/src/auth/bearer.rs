@@ -2,10 +2,11 @@
 
 use super::Denied;
 
-/// Longest token or key that is read, in bytes; a longer one is invalid.
+/// Longest token or key that is read, in bytes. A longer one is invalid.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
-/// The token after `Bearer` in the only `Authorization` header; `values` are the header's values.
+/// Returns the token after `Bearer` in the only `Authorization` header. `values` are the header's
+/// values.
 ///
 /// # Errors
 /// When the header is missing, repeated, or has another form.
@@ -30,12 +31,12 @@ pub fn bearer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str,
 
 /// The cookie in which the buyer's pages keep the shop's token.
 pub const BUYER_COOKIE: &str = "doorbuster_buyer";
-/// The header that a request with the cookie needs to change something. Another site cannot make a
+/// The header that a request with the cookie needs to change anything. Another site cannot make a
 /// browser send it.
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
-/// The token of a buyer: from `Authorization`, or without that header from the cookie. `may_change`:
-/// the request has the header that a change with the cookie needs, or changes nothing.
+/// Returns the token of a buyer from `Authorization`, or from the cookie if that header is missing.
+/// `may_change` means that the request has the page header, or that it changes nothing.
 ///
 /// # Errors
 /// As [`bearer`]; also if the header of the pages is missing.
@@ -59,7 +60,7 @@ pub fn buyer_token<'a>(
     }
 }
 
-/// The value of the first cookie with this name.
+/// Returns the value of the first cookie with this name.
 fn cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
     let values = headers.into_iter().filter_map(|value| std::str::from_utf8(value).ok());
     let mut pairs =

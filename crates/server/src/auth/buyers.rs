@@ -1,4 +1,4 @@
-//! Authenticates buyers by tokens of the shop.
+//! Authenticates buyers by the shop's tokens.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ enum TokenVerifier {
 }
 
 impl Buyers {
-    /// Verifies with a shared secret.
+    /// Creates a verifier with a shared secret.
     #[must_use]
     pub fn with_secret(secret: &SecretString, expected: ExpectedClaims) -> Self {
         Self {
@@ -33,8 +33,8 @@ impl Buyers {
         }
     }
 
-    /// Verifies with public keys, which are read now. A file must be readable; a failed request of
-    /// a URL is repeated later.
+    /// Creates a verifier with public keys and reads the keys. A key file must be readable. If a
+    /// URL cannot be read now, it is read later.
     ///
     /// # Errors
     /// When the file cannot be read or contains no keys.
@@ -59,8 +59,8 @@ impl Buyers {
         Ok(Self { by: TokenVerifier::Keys(jwks), expected })
     }
 
-    /// The buyer that `token` names, according to the loaded keys. On [`Denied::Unknown`], call
-    /// [`Buyers::check_with_fresh_keys`].
+    /// Returns the buyer that `token` names, according to the loaded keys. After
+    /// [`Denied::Unknown`], call [`Buyers::check_with_fresh_keys`].
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Buyers {
         }
     }
 
-    /// Checks a token with an unknown key again, after reading the public keys again.
+    /// Reads the public keys again, and then checks a token whose key was unknown.
     ///
     /// # Errors
     /// Why the token was rejected; [`Denied::Unknown`] when no keys can be loaded.
@@ -97,7 +97,7 @@ impl Buyers {
         }
     }
 
-    /// Reads the public keys again regularly, so that a key that the shop removed stops working.
+    /// Reads the public keys again at intervals, so that a key that the shop removed stops working.
     /// Runs until the program ends.
     pub async fn run_key_refresh(&self) {
         let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };

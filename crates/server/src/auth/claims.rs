@@ -11,10 +11,10 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::Denied;
 
-/// Tolerated difference between the shop's clock and this one, in seconds.
+/// Allowed difference between the shop's clock and this server's clock, in seconds.
 pub(super) const LEEWAY_SECS: i64 = 30;
 
-/// A buyer's name, without an allocation.
+/// A buyer's name. It needs no allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BuyerName {
     bytes: [u8; NAME_MAX],
@@ -22,7 +22,7 @@ pub struct BuyerName {
 }
 
 impl BuyerName {
-    /// The name `text`, if it is valid. The names of erased buyers are not valid.
+    /// Returns the name `text`, if it is valid. The names of erased buyers are not valid.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         if !is_name(text) || text.starts_with(BuyerId::ERASED) {
@@ -33,7 +33,7 @@ impl BuyerName {
         Some(Self { bytes, len: text.len() as u8 })
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("a name is ASCII")
@@ -46,12 +46,12 @@ impl fmt::Debug for BuyerName {
     }
 }
 
-/// The buyer of a valid token, and what the shop says about the buyer.
+/// The buyer of a valid token, with the attributes that the shop gave the buyer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifiedBuyer {
     /// The buyer.
     pub name: BuyerName,
-    /// Membership and level, as the token says. Without these claims the buyer has neither.
+    /// The membership and level in the token. Without these claims, the buyer has neither.
     pub standing: Membership,
     /// When the token expires, in seconds since 1970.
     pub expires_secs: i64,
@@ -84,7 +84,7 @@ pub(super) struct Claims<'a> {
     level: Option<u8>,
 }
 
-/// A time in seconds since the epoch. Fractions are cut off, and values out of range are clamped.
+/// A time in seconds since 1970. Fractions are cut off, and values out of range are limited.
 #[derive(Clone, Copy, Debug)]
 struct Seconds(i64);
 
@@ -124,7 +124,8 @@ impl Claims<'_> {
         expected: &ExpectedClaims,
         now_secs: i64,
     ) -> Result<VerifiedBuyer, Denied> {
-        // The deserialiser would also accept a list with the same number of values.
+        // Without this check, the deserialiser would also accept a list with the same number of
+        // values.
         let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
             Some(claims) => claims.verify_claims(expected, now_secs),

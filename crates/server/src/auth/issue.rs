@@ -10,7 +10,7 @@ use serde::Serialize;
 pub struct NewToken<'a> {
     /// The buyer.
     pub sub: &'a str,
-    /// When it expires, in seconds since the epoch.
+    /// When the token expires, in seconds since 1970.
     pub exp: i64,
     /// The issuer, if one is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ pub struct NewToken<'a> {
 }
 
 impl<'a> NewToken<'a> {
-    /// Claims for the buyer `sub`, valid for `ttl` from `now_secs` on.
+    /// Returns claims for the buyer `sub`, valid for `ttl` from `now_secs` on.
     #[must_use]
     pub fn new(sub: &'a str, now_secs: i64, ttl: Duration) -> Self {
         let ttl_secs = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);

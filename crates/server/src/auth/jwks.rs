@@ -1,9 +1,9 @@
 //! Verifies tokens that are signed with a private key of the shop (RS256, ES256, EdDSA). The public
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
-//! The key decides the algorithm, never the token. The server reads the key set at its start, then
-//! every [`REFRESH_EVERY`]. It also reads the set when a token names a key that is not in the set,
-//! at most once in [`REFRESH_AT_MOST_EVERY`].
+//! The key decides the algorithm, and the token never does. The server reads the key set at its
+//! start and then every [`REFRESH_EVERY`]. If a token names an unknown key, the server also reads
+//! the set, at most once in [`REFRESH_AT_MOST_EVERY`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 /// How often the set is read again.
 pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
-/// Shortest time between two reads, whichever keys the tokens name.
+/// Shortest time between two reads, even if tokens name unknown keys.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
-/// How long the URL may take to answer.
+/// Longest wait for the answer of the URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest set, in bytes; a larger one is refused.
+/// Largest key set, in bytes. A larger one is refused.
 const SET_BYTES_MAX: usize = 256 * 1024;
-/// Most keys that are kept; the rest of the set is ignored.
+/// Most keys of a set. Further keys are ignored.
 const KEYS_MAX: usize = 64;
 
 /// The source of a key set.
@@ -39,7 +39,7 @@ pub(super) enum JwksSource {
     Url(String),
 }
 
-/// A key set could not be read.
+/// The reason why a key set could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the buyers' public keys from {from}: {why}")]
 pub struct JwksError {
@@ -85,8 +85,8 @@ impl Jwks {
         Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
     }
 
-    /// The buyer that `token` names, if its signature and claims are valid. [`Denied::Unknown`]:
-    /// the token's key is not in the set.
+    /// Returns the buyer that `token` names, if its signature and claims are valid.
+    /// [`Denied::Unknown`] means that the set does not have the token's key.
     pub(super) fn check(
         &self,
         token: &str,
@@ -129,13 +129,13 @@ impl Jwks {
         Claims::verify(&claims, expected, now_secs)
     }
 
-    /// Whether no set has been loaded yet.
+    /// Returns whether no set has been loaded yet.
     pub(super) fn is_empty(&self) -> bool {
         self.keys.load().is_empty()
     }
 
-    /// Reads the set again, unless it was read a moment ago. Concurrent callers wait for the same
-    /// read.
+    /// Reads the set again, except if it was read a moment ago. Concurrent callers wait for the
+    /// same read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
@@ -145,7 +145,7 @@ impl Jwks {
         if read_at.is_some_and(|at| now.saturating_duration_since(at) < REFRESH_AT_MOST_EVERY) {
             return Ok(());
         }
-        // A failed read counts too, so that not every call requests a URL that is down.
+        // A failed read counts too. Otherwise every call would request a URL that is down.
         *read_at = Some(now);
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
@@ -201,7 +201,7 @@ pub(crate) fn check_file(path: &Path) -> Result<(), String> {
     read_blocking(path).and_then(|bytes| parse_keys(&bytes)).map(drop)
 }
 
-/// The usable keys of a set. A key that is invalid or for another use is skipped.
+/// Returns the usable keys of a set. Skips a key that is invalid or for another use.
 fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
     let set: JwksSet = serde_json::from_slice(bytes)
         .map_err(|error| format!("the content is not a JSON Web Key Set: {error}"))?;
@@ -212,9 +212,9 @@ fn parse_keys(bytes: &[u8]) -> Result<Vec<JwksKey>, String> {
     Ok(keys)
 }
 
-/// The y coordinates of the points of Ed25519 whose order divides 8, little-endian without the sign
-/// bit. The last two are other encodings of 0 and 1.
-/// Source: <https://datatracker.ietf.org/doc/html/rfc8032#section-5.1> and the list in libsodium.
+/// The y coordinates of the Ed25519 points with an order that divides 8. They are little-endian and
+/// without the sign bit. The last two are other encodings of 0 and 1. Source:
+/// <https://datatracker.ietf.org/doc/html/rfc8032#section-5.1> and the list in libsodium.
 const LOW_ORDER: [[u8; 32]; 7] = [
     [0; 32],
     first_byte(1),
@@ -239,7 +239,7 @@ const fn first_byte(byte: u8) -> [u8; 32] {
     bytes
 }
 
-/// A number near the size of the field, 2^255 − 19.
+/// Returns the encoding of a number near the size of the field, 2^255 − 19.
 const fn below_field(first: u8) -> [u8; 32] {
     let mut bytes = [0xff; 32];
     bytes[0] = first;
@@ -247,7 +247,8 @@ const fn below_field(first: u8) -> [u8; 32] {
     bytes
 }
 
-/// Whether a public key of Ed25519 is a point of low order, for which signatures can be forged.
+/// Returns whether an Ed25519 public key is a point of low order. Anyone can forge signatures for a
+/// key of low order.
 fn is_low_order(x: &str) -> bool {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(x) else { return false };
     let Ok(mut point) = <[u8; 32]>::try_from(bytes) else { return false };

@@ -1,5 +1,5 @@
-//! Authenticates operators by keys. Keys are stored as hashes; the configured key has the role
-//! `admin`.
+//! Authenticates operators by their keys. Keys are stored as hashes. The key in the settings has
+//! the role `admin`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::Denied;
 
-/// The id of the configured key in the audit log.
+/// The id of the key in the settings, for the audit log.
 pub const CONFIGURED_KEY: &str = "configured";
 
 /// The operator who presented a key.
@@ -20,7 +20,7 @@ pub const CONFIGURED_KEY: &str = "configured";
 pub struct Operator {
     /// The key's id.
     pub id: Arc<str>,
-    /// What it allows.
+    /// The key's role, which says what the key allows.
     pub role: Role,
 }
 
@@ -36,7 +36,7 @@ pub struct Operators {
 }
 
 impl Operators {
-    /// Accepts only the configured key.
+    /// Creates a verifier that accepts only the key in the settings.
     #[must_use]
     pub fn new(configured: &SecretString) -> Self {
         let operator = Operator { id: CONFIGURED_KEY.into(), role: Role::Admin };
@@ -44,7 +44,8 @@ impl Operators {
         Self { configured: KnownKey { operator, hash }, made: ArcSwap::default() }
     }
 
-    /// The stored hash of a key. Keys are long and random, so one round of hashing is enough.
+    /// Returns the stored hash of a key. Keys are long and random, so one round of hashing is
+    /// enough.
     #[must_use]
     pub fn hash(key: &str) -> [u8; 32] {
         let mut hash = [0; 32];
@@ -52,7 +53,7 @@ impl Operators {
         hash
     }
 
-    /// Replaces the keys that operators created by those in the store.
+    /// Replaces the keys that operators created by the keys in the store.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: role_of_row(key.role) },
@@ -61,7 +62,7 @@ impl Operators {
         self.made.store(Arc::new(keys.into_iter().map(known).collect()));
     }
 
-    /// The operator with this key. Every hash is compared, each in constant time.
+    /// Returns the operator with this key. Compares every hash, each in constant time.
     ///
     /// # Errors
     /// [`Denied::Bad`] when no operator has this key.
@@ -69,7 +70,7 @@ impl Operators {
         self.check_hash(&Self::hash(key))
     }
 
-    /// The operator whose key has this hash. Every hash is compared, each in constant time.
+    /// Returns the operator with this hash of a key. Compares every hash, each in constant time.
     ///
     /// # Errors
     /// [`Denied::Bad`] when no operator's key has this hash.
@@ -91,7 +92,7 @@ impl std::fmt::Debug for Operators {
     }
 }
 
-/// The API's role for a role in the store.
+/// Returns the API's role for a role in the store.
 #[must_use]
 pub fn role_of_row(role: AdminRole) -> Role {
     match role {
@@ -101,7 +102,7 @@ pub fn role_of_row(role: AdminRole) -> Role {
     }
 }
 
-/// The store's role for a role in the API.
+/// Returns the store's role for a role in the API.
 #[must_use]
 pub fn role_to_store(role: Role) -> AdminRole {
     match role {

@@ -1,5 +1,5 @@
-//! Tells the operator at the start what to know, and finds the addresses under which others reach
-//! the server.
+//! Tells the operator what matters at the start. Also finds the addresses under which other
+//! machines reach the server.
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -11,7 +11,7 @@ use crate::config::{ProviderSettings, Settings};
 use crate::engine::{Engine, EngineError};
 use crate::secrets::{self, Secrets};
 
-/// Logs and prints what the operator should know, and opens the sale of a demonstration.
+/// Logs and prints what the operator should know. Opens the sale of a demonstration.
 pub(super) async fn announce(
     parts: ServerParts<'_>,
     address: SocketAddr,
@@ -45,7 +45,8 @@ pub(super) async fn announce(
     Ok(())
 }
 
-/// Says where the generated operators' key is. The log never contains it: only a terminal shows it.
+/// Says where the generated operators' key is. The log never contains the key itself. Only a
+/// terminal may show it.
 fn announce_key(settings: &Settings, secrets: &Secrets) {
     let path = settings.data_dir.join("admin_key");
     match secrets::keep_admin_key(settings, &secrets.admin_key) {
@@ -67,7 +68,7 @@ fn announce_key(settings: &Settings, secrets: &Secrets) {
     }
 }
 
-/// Warns while sales are still paused because the store was restored.
+/// Warns if sales are still paused because the store was restored.
 async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
     let catalogue = engine.catalogue();
     let is_paused = |id: &str| {
@@ -92,15 +93,16 @@ async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// A time of the store as text for people.
+/// Formats a time of the store for people.
 fn time_text(at: doorbuster_core::Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
-/// Replaces an unspecified address by one that other machines in the network can reach: the source
-/// address of this machine's outgoing packets. Finding it sends no packet.
+/// Replaces an unspecified address by an address that other machines in the network can reach. That
+/// is the source address of this machine's outgoing packets. No packet is sent to find it.
 fn lan_address(ip: IpAddr) -> IpAddr {
-    // 192.0.2.1 is reserved for documentation, so it is routed like any outside address.
+    // The address 192.0.2.1 is reserved for documentation, and the system routes it like any
+    // outside address.
     let own = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
@@ -109,7 +111,7 @@ fn lan_address(ip: IpAddr) -> IpAddr {
     if ip.is_unspecified() { own().unwrap_or_else(|| local_address(ip)) } else { ip }
 }
 
-/// Replaces an unspecified address by one that this machine can reach.
+/// Replaces an unspecified address by an address that this machine can reach.
 pub(super) fn local_address(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! The sample sale of `serve --demo`: a few items, opening soon.
+//! The sample sale of `serve --demo`. It has a few items and opens soon.
 
 use std::time::Duration;
 
@@ -10,17 +10,18 @@ use crate::engine::{Engine, EngineError};
 
 /// Time from the start of the server to the sale's start.
 pub(super) const OPENS_IN: Duration = Duration::from_secs(20);
-/// How long a unit is held unpaid: short enough to watch it come back.
+/// How long a unit is held unpaid. The time is short, so that a visitor can watch the unit come
+/// back.
 const HOLD: Duration = Duration::from_secs(120);
 /// Most demo sales in one data directory.
 const SALES_MAX: u32 = 10_000;
 
-/// Creates and schedules the sample sale; returns its id.
+/// Creates and schedules the sample sale. Returns its id.
 pub(super) async fn open(engine: &Engine) -> Result<String, EngineError> {
     let starts_at = engine.now().plus(OPENS_IN.as_millis() as i64);
     for number in 1..=SALES_MAX {
         let id = if number == 1 { "demo".to_owned() } else { format!("demo-{number}") };
-        // An earlier demonstration in the same data directory may have taken the id.
+        // An earlier demonstration in the same data directory may have used this id.
         if engine.catalogue().sale(&id).is_some() {
             continue;
         }

@@ -3,11 +3,11 @@
 use super::ServeError;
 use crate::web::HANDLES_SPARE;
 
-/// A server with fewer connections does not start.
+/// Fewest connections with which a server starts.
 const CONNECTIONS_MIN: u64 = 16;
 
-/// Raises the process's limit of open files as far as possible. Returns how many connections it
-/// allows, at most `wanted`.
+/// Raises the process's limit of open files as far as possible. Returns how many connections the
+/// limit allows, at most `wanted`.
 pub(super) fn raise(wanted: usize) -> Result<usize, ServeError> {
     let needed = wanted as u64 + HANDLES_SPARE;
     // If the limit cannot be read, the server assumes that it is high enough.

@@ -1,4 +1,4 @@
-//! What a server starts its engine with, and the keys that it leaves for edges.
+//! Builds the parts from which a server starts its engine. Also publishes the keys for edges.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use crate::edge::keys::SealedKeys;
 use crate::engine::{DatabaseOptions, EngineError, EngineOptions, StockLocation, expose_urls};
 use crate::secrets::{self, Secrets};
 
-/// Leaves the deployment's keys for edges in the shared Redis until `stop`, in a shape that has one.
+/// Keeps the deployment's keys for edges in the shared Redis until `stop`, if the shape has one.
 pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
     let Some(shared) = parts.engine.shared() else { return };
     let sealed = SealedKeys::new(parts.secrets);
@@ -26,7 +26,7 @@ pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToke
     }
 }
 
-/// Where stock is decided and stored, by the settings.
+/// Returns the parts that decide and store stock, according to the settings.
 pub(super) fn stock_location(
     settings: &Settings,
     secrets: &Secrets,
@@ -67,7 +67,7 @@ pub(super) fn continuous_backup(
     }))
 }
 
-/// The options of the engine.
+/// Returns the options of the engine.
 pub(super) fn engine_options(
     settings: &Settings,
     secrets: &Secrets,
@@ -82,8 +82,8 @@ pub(super) fn engine_options(
         clock: Clock::default(),
         node: match settings.shape {
             Shape::Embedded => NodeId(1),
-            // Each start has a new id, so that this node does not mistake data of an earlier
-            // process for its own.
+            // Each start has a new id. So this node does not take data of an earlier process for
+            // its own.
             Shape::Postgres { .. } | Shape::Cluster { .. } | Shape::Edge { .. } => {
                 NodeId(rand::random_range(1..1 << 31))
             }
@@ -95,7 +95,7 @@ pub(super) fn engine_options(
         on_fatal: Arc::new(move |reason| {
             tracing::error!(reason, event = "store.failed", "the store failed permanently");
             if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                // The receiver is gone if the server is already stopping.
+                // If the server is already stopping, nothing receives the reason.
                 let _ = failed.send(reason.to_owned());
             }
         }),

@@ -1,10 +1,9 @@
-//! A copy of the catalogue in the shared Redis: the node that reads the store writes the copy, and
-//! the other nodes take it.
+//! A copy of the catalogue in the shared Redis. The node that reads the store writes the copy, and
+//! the other nodes use it.
 //!
-//! Each version has its own key, and a copy is used only for the version that the store has just
-//! named, so a copy is never behind the store. A copy is authenticated by the deployment's secret
-//! and expires by itself. If the catalogue is too large for a copy, each node reads it from the
-//! store.
+//! Each version has its own key. A node uses a copy only for the version that the store has just
+//! named, so a copy is never behind the store. The deployment's secret authenticates a copy, and a
+//! copy expires by itself. If the catalogue is too large for a copy, each node reads the store.
 use std::time::Duration;
 
 use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, Spread};
@@ -14,19 +13,20 @@ use serde::{Deserialize, Serialize};
 
 use super::{CopyLookup, NAME};
 
-/// The format of a copy. Nodes of another version of the program may write other formats.
+/// The format of a copy. Other versions of the program may write other formats.
 const FORMAT: &str = "catalogue 1";
-/// How long a copy is kept: until every node that learns of the change has it. A node that starts
-/// later reads the store.
+/// How long a copy is kept. In this time, every node that learns of the change reads it. A node
+/// that starts later reads the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
-/// The longest copy, in bytes. The same Redis server decides about stock and must not be kept busy.
+/// The longest copy, in bytes. The same Redis server decides about stock, so copies must not keep
+/// it busy.
 const SIZE_MAX: usize = 256 * 1024;
-/// Digits of the authentication code before the copy.
+/// Digits of the authentication code in front of the copy.
 const PROOF_DIGITS: usize = 32;
-/// Written in place of a copy that would be too long, so that no node waits for it.
+/// The value that replaces a copy that would be too long. So no node waits for the copy.
 const TOO_LONG: &[u8] = b"-";
 
-/// The copy of this version, if it exists.
+/// Returns the copy of this version, if it exists.
 pub(super) async fn get(
     shared: &Shared,
     key: &IdKey,
@@ -38,7 +38,7 @@ pub(super) async fn get(
     Ok(parse(&bytes, key, version).map_or(CopyLookup::Other, CopyLookup::This))
 }
 
-/// A copy to write for the other nodes.
+/// A copy that this node writes for the other nodes.
 pub(super) struct CatalogueCopy {
     name: String,
     bytes: Vec<u8>,
@@ -56,13 +56,13 @@ impl CatalogueCopy {
     }
 }
 
-/// The key of a copy. Other databases and formats have other keys.
+/// Returns the key of a copy. Other databases and formats have other keys.
 fn copy_key(shared: &Shared, key: &IdKey, version: &str) -> String {
     let stamp = format!("sales:{:032x}", key.request_hash(FORMAT, version).0);
     shared.key(NAME, &stamp)
 }
 
-/// The authentication code, which needs the deployment's secret.
+/// Returns the authentication code. Computing it needs the deployment's secret.
 fn proof(key: &IdKey, version: &str, copy: &str) -> String {
     format!("{:0PROOF_DIGITS$x}", key.request_hash(&format!("{FORMAT} {version}"), copy).0)
 }
@@ -82,7 +82,7 @@ fn encode(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
     (bytes.len() <= SIZE_MAX).then_some(bytes)
 }
 
-/// Parses a copy. An invalid copy counts as none.
+/// Parses a copy. `None`: the copy is invalid.
 fn parse(bytes: &[u8], key: &IdKey, version: &str) -> Option<CatalogueRows> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SIZE_MAX)?;
     let (found, copy) = text.split_at_checked(PROOF_DIGITS)?;
@@ -99,7 +99,7 @@ struct CopyBody {
     sales: Vec<SaleCopy>,
 }
 
-/// [`SaleRow`] in a copy. Times are milliseconds since 1970.
+/// A [`SaleRow`] in the form of a copy. Times are milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SaleCopy {
     id: String,
@@ -116,7 +116,7 @@ pub(crate) struct SaleCopy {
     items: Vec<ItemCopy>,
 }
 
-/// [`ItemRow`] in a copy.
+/// An [`ItemRow`] in the form of a copy.
 #[derive(Serialize, Deserialize)]
 struct ItemCopy {
     id: i64,

@@ -1,4 +1,4 @@
-//! The published numbers of an item: all units, units that are gone, units that are left.
+//! The published numbers of an item: all units, unavailable units and available units.
 
 use doorbuster_core::Stock;
 
@@ -8,21 +8,21 @@ use crate::engine::Engine;
 /// An item's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemNumbers {
-    /// All units; `None`: unlimited.
+    /// All units. `None`: the stock is unlimited.
     pub count: Option<u64>,
-    /// Units that are not available now: held, paid, or in an unsettled ticket.
+    /// Units that are not available now. They are held, paid, or in an unsettled ticket.
     pub access: u64,
-    /// Units that are available now; `None`: unlimited.
+    /// Units that are available now. `None`: the stock is unlimited.
     pub remaining: Option<u64>,
-    /// Reserved and unpaid: they may come back.
+    /// Units of reserved, unpaid orders. They may come back.
     pub held: u64,
-    /// Paid.
+    /// Units of paid orders.
     pub paid: u64,
 }
 
 impl Engine {
-    /// An item's numbers at the last commit, and the units that its slots have now as far as they
-    /// are reachable.
+    /// Returns an item's numbers at the last commit, and the units that its slots have now.
+    /// For an unreachable slot, all units that it got count.
     pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();
         let (count, remaining) = match counts.total {

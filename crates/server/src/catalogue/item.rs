@@ -1,4 +1,4 @@
-//! An item in node memory: its row, its counts, its slots, and the node's work on it.
+//! An item in node memory: its row, its counts, its slots, and this node's work on it.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,55 +20,57 @@ use crate::unit_demand::DemandQueue;
 /// An item as purchase requests use it.
 #[derive(Debug)]
 pub struct ItemState {
-    /// Its sale.
+    /// The item's sale.
     pub sale: Arc<str>,
     /// The item's row.
     pub row: ItemRow,
-    /// Its counts.
+    /// The item's counts.
     pub gauge: Arc<Gauge>,
-    /// The slots that serve this node's requests; none on a node that serves no buyers.
+    /// The slots that serve this node's requests. The list is empty on a node that serves no
+    /// buyers.
     pub slots: Box<[SlotKey]>,
     /// The state that survives a change of the row.
     pub work: Arc<ItemWork>,
 }
 
-/// A node's state of an item beside its row and its counts.
+/// This node's state of an item, apart from the item's row and counts.
 #[derive(Debug, Default)]
 pub struct ItemWork {
-    /// Held while units move between pool and slots. It saves work; safety depends on the store's
-    /// rows.
+    /// Locked while units move between the pool and slots. The lock only saves work. The store's
+    /// rows decide about units.
     pub reconciling: tokio::sync::Mutex<()>,
-    /// A task already waits for `reconciling` and will see every commit until then, so another one
-    /// is not needed.
+    /// Whether a task already waits for `reconciling`. That task will see every commit until then,
+    /// so another task is not needed.
     pub awaits_reconcile: AtomicBool,
     /// Whether a slot is behind its feed in the store.
     pub feed: FeedMarks,
-    /// The units that its parked requests lack.
+    /// The units that the item's parked requests lack.
     pub unit_demand: DemandQueue,
-    /// Buyers who hold as much as the limit allows.
+    /// Buyers who have reached the limit.
     pub at_limit: AtLimit,
-    /// The open grants, as last read for requests that wait for a verdict.
+    /// The open grants at the last read. Requests that wait for a verdict use them.
     pub open_grants: Mutex<OpenGrants>,
-    /// Held while the open grants are read.
+    /// Locked while the open grants are read.
     pub reading_grants: tokio::sync::Mutex<()>,
-    /// Its slots that left the spread and may still have tickets or units.
+    /// The item's slots that left the spread and may still have tickets or units.
     pub leaving: LeavingSlots,
-    /// The units of its slots, as last seen.
+    /// The units of the item's slots at the last reconciliation.
     pub slot_units: ArcSwap<SlotUnits>,
-    /// Whether this node stopped the item's slots for a drain, and so lets them go on.
+    /// Whether this node stopped the item's slots for a drain. Then this node starts them again.
     pub stopped_here: AtomicBool,
-    /// Until this time (store time) this node takes nothing from the item's pool, because it gave
-    /// units to the pool for another node.
+    /// The store time until which this node takes no units from the item's pool. It is set when
+    /// this node gave units to the pool for another node.
     pub pool_rests_until: AtomicI64,
     /// The next slot, for items whose requests take slots in turn.
     pub turn: AtomicU64,
 }
 
 impl ItemState {
-    /// The slot that is tried first for this request. `None`: this node has no slot for it.
+    /// Returns the slot that this request tries first. `None`: this node has no slot for the
+    /// request.
     ///
-    /// A request that the same buyer repeats, or one with the same key, goes to the same slot,
-    /// unless requests take slots in turn.
+    /// Repeated requests of a buyer go to the same slot, and so do requests with the same key. If
+    /// requests take slots in turn, this does not apply.
     #[must_use]
     pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
@@ -89,8 +91,9 @@ impl ItemState {
         self.slots.get(at as usize).copied()
     }
 
-    /// Every slot that this node reaches, the request's own first, and those that are leaving the
-    /// spread last. A request tries them all before it is refused after parking.
+    /// Returns every slot that this node reaches. The request's own slot comes first, and slots
+    /// that are leaving the spread come last. A parked request tries all of them before it is
+    /// refused.
     #[must_use]
     pub fn every_slot(&self, request: &TicketRequest) -> Vec<SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
@@ -101,20 +104,21 @@ impl ItemState {
         own.chain(respread::last_tries(&leaving).iter().copied()).collect()
     }
 
-    /// The slots of the spread and those that are leaving it.
+    /// Returns the slots of the spread and the slots that are leaving it.
     #[must_use]
     pub fn reached_slots(&self) -> Vec<SlotKey> {
         self.slots.iter().copied().chain(self.work.leaving.list()).collect()
     }
 
-    /// Whether the item can have units or tickets in a slot other than the request's own.
+    /// Returns whether units or tickets of the item can be in a slot other than the request's own
+    /// slot.
     #[must_use]
     pub fn has_other_slots(&self, layout: Layout) -> bool {
         layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
     }
 
-    /// The slot for a second try, after `first` could not serve the request. `None`: no slot was
-    /// seen with enough units.
+    /// Returns the slot for a second attempt after `first` could not serve the request. `None`: no
+    /// slot had enough units when last seen.
     #[must_use]
     pub fn second_slot(&self, first: SlotKey, request: &TicketRequest) -> Option<SlotKey> {
         if self.slots.len() <= 1 {
@@ -133,12 +137,12 @@ impl ItemState {
 pub struct SlotUnits {
     /// The slots that have units or may get some.
     pub registry: Registry,
-    /// The units that each slot can hand out.
+    /// The units that each slot can issue tickets for.
     pub units: Vec<u64>,
 }
 
-/// How many of the known ended orders have reached each slot. Until all have, a slot's answer about
-/// a buyer's limit may be stale.
+/// The number of ended orders that each slot has learned of. Until a slot has learned of all, its
+/// answer about a buyer's limit may be out of date.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     endings: AtomicU64,
@@ -147,25 +151,25 @@ pub struct FeedMarks {
 }
 
 impl FeedMarks {
-    /// Counts an ended order, whose released quota is in the feed.
+    /// Counts an ended order. The feed contains the quota that the order released.
     pub fn record_ending(&self) {
         self.endings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The ended orders so far. Read this before the feed.
+    /// Returns the number of ended orders so far. The caller must read it before the feed.
     #[must_use]
     pub fn endings(&self) -> u64 {
         self.endings.load(Ordering::Acquire)
     }
 
-    /// The slot has applied a feed that was read after `endings`.
+    /// Records that the slot has applied a feed that was read after `endings`.
     pub fn apply(&self, slot: SlotKey, endings: u64) {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let at = applied.entry(slot).or_default();
         *at = endings.max(*at);
     }
 
-    /// Whether the slot may miss one of the first `endings` ended orders.
+    /// Returns whether the slot may not have learned of one of the first `endings` ended orders.
     #[must_use]
     pub fn is_behind(&self, slot: SlotKey, endings: u64) -> bool {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);

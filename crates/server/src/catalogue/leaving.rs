@@ -1,4 +1,4 @@
-//! The slots of an item that left its spread and are not closed yet, as far as this node knows.
+//! The slots that left an item's spread and are not closed yet, as far as this node knows.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,18 +7,18 @@ use std::time::Duration;
 use doorbuster_core::SlotKey;
 use tokio::time::Instant;
 
-/// An item's slots outside its spread that may have an open grant. A slot that is named here in
-/// vain only costs a call.
+/// An item's slots outside its spread that may have an open grant. If a slot is listed by mistake,
+/// it only costs a call.
 #[derive(Debug, Default)]
 pub struct LeavingSlots {
-    /// Since when each is known to leave.
+    /// The time at which this node learned that each slot is leaving.
     slots: Mutex<HashMap<SlotKey, Instant>>,
-    /// Whether there is any, so that most requests take no lock.
+    /// Whether any slot is leaving. So most requests need no lock.
     any: AtomicBool,
 }
 
 impl LeavingSlots {
-    /// The spread changed from these slots to those.
+    /// Records that the spread changed from the slots `before` to the slots `after`.
     pub fn respread(&self, before: &[SlotKey], after: &[SlotKey]) {
         if before.len() == after.len() && self.is_empty() {
             return;
@@ -31,7 +31,7 @@ impl LeavingSlots {
         });
     }
 
-    /// These slots, and no others, have an open grant outside the spread.
+    /// Records that exactly these slots have an open grant outside the spread.
     pub fn observe(&self, open: &[SlotKey]) {
         if open.is_empty() && self.is_empty() {
             return;
@@ -44,14 +44,14 @@ impl LeavingSlots {
         });
     }
 
-    /// The slot's grant is closed.
+    /// Removes a slot whose grant is closed.
     pub fn remove(&self, slot: SlotKey) {
         self.change(|slots| {
             slots.remove(&slot);
         });
     }
 
-    /// The slots.
+    /// Returns the leaving slots.
     #[must_use]
     pub fn list(&self) -> Vec<SlotKey> {
         if self.is_empty() {
@@ -63,13 +63,13 @@ impl LeavingSlots {
         list
     }
 
-    /// Whether there is none.
+    /// Returns whether no slot is leaving.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.any.load(Ordering::Acquire)
     }
 
-    /// For how long a slot has been leaving.
+    /// Returns for how long a slot has been leaving.
     #[must_use]
     pub fn age(&self, slot: SlotKey) -> Duration {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Stage two: parses each raw value and checks ranges and contradictions.
+//! The second stage: parses each raw value and checks ranges and contradictions.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
@@ -29,8 +29,7 @@ const PEERS_MAX: usize = 64;
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// Checks all settings; `faults` contains the faults that were found while the
-/// sources were read.
+/// Checks all settings. `faults` has the faults that were found while the sources were read.
 pub(super) fn check(
     raw: &RawSettings,
     demo: bool,
@@ -104,7 +103,7 @@ fn available_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Converts a checked number, which is never 0, to a size.
+/// Converts a checked number to a size. The number is never 0.
 fn to_size(number: u64) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
@@ -136,14 +135,14 @@ fn data_dir(
         environment.get(name.as_ref() as &std::ffi::OsStr).filter(|value| !value.is_empty())
     };
     let path = match (set("XDG_DATA_HOME"), set("HOME")) {
-        // The XDG specification says to ignore a relative path.
+        // The XDG specification says that programs ignore a relative path.
         (Some(xdg), _) if std::path::Path::new(xdg).is_absolute() => Some(PathBuf::from(xdg)),
         (_, Some(home)) => Some(PathBuf::from(home).join(".local/share")),
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // The other shapes keep only one file there, and Redis and other nodes know its content
-        // too.
+        // In other shapes the directory has only one file. Redis and other nodes also have its
+        // content.
         return Some(PathBuf::new());
     }
     if path.is_none() {
@@ -192,8 +191,8 @@ fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(shop)
 }
 
-/// The address to serve on. A host name is looked up; IPv4 addresses come first, as clients try
-/// them first.
+/// Reads the address on which the server serves. A host name is looked up. IPv4 addresses come
+/// first, because clients try them first.
 fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     let text = read.text("listen")?;
     let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();
@@ -208,7 +207,7 @@ fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     address
 }
 
-/// The other nodes.
+/// Reads the addresses of other nodes.
 fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
     let peers = read.list("store.peers").unwrap_or_default();
     if peers.len() > PEERS_MAX {
@@ -230,7 +229,7 @@ pub(super) fn is_origin(text: &str) -> bool {
     is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
 }
 
-/// An origin as browsers write it.
+/// Reads an origin in the form that browsers use.
 fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if !is_origin(&text) {
@@ -271,7 +270,7 @@ fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
     }
 }
 
-/// A text that is not empty, if it is set.
+/// Reads a text that is not empty, if the setting has one.
 fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if text.trim().is_empty() {
@@ -348,7 +347,7 @@ fn sign_in_url(read: &mut SettingsReader<'_>) -> Option<String> {
     let absolute = ["https://", "http://"]
         .iter()
         .any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
-    // `//host` would lead to another site, and `javascript:` would run a script.
+    // A browser would take `//host` to another site, and would run `javascript:` as a script.
     let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
     if !visible || !(absolute || path) {
         read.fault("auth.sign_in_url", "must begin with https://, http:// or /, in visible ASCII");

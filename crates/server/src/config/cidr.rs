@@ -11,7 +11,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Reads `ADDRESS/BITS`, or an address alone.
+    /// Parses `ADDRESS/BITS`, or an address alone.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
@@ -26,14 +26,14 @@ impl Cidr {
         (bits <= most).then_some(Self { address, bits })
     }
 
-    /// The address, as it was written.
+    /// Returns the address as it was written.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// The network of this length that contains `address`, or `None` if there is none. All
-    /// addresses of one network give the same value.
+    /// Returns the network of this length that contains `address`. All addresses of one network
+    /// give the same value. `None`: the address has no such network.
     #[must_use]
     pub fn around(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {
@@ -50,14 +50,14 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// The same network with all host bits set to 0. `None` for an IPv4 network that is written as
-    /// IPv6.
+    /// Returns the same network with all host bits set to 0. `None` for an IPv4 network that is
+    /// written as IPv6.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.around(self.address)
     }
 
-    /// Whether `address` is in this network. An IPv4-mapped IPv6 address counts as IPv4.
+    /// Returns whether `address` is in this network. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

@@ -1,17 +1,17 @@
-//! Faults of settings: what is wrong, and how to fix it.
+//! Faults of settings. Each says what is wrong and how to fix it.
 
 use std::fmt;
 
 /// One fault of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingFault {
-    /// The setting and where it was set.
+    /// The setting and its origin.
     pub setting: String,
     /// What is wrong and how to fix it.
     pub detail: String,
 }
 
-/// All faults of the settings. The program does not start.
+/// All faults of the settings. With any fault, the program does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError(pub Vec<SettingFault>);
 

@@ -1,6 +1,6 @@
 //! Host names in settings.
 
-/// A host that may be a broker, optionally at one port only.
+/// A host that may be a broker. It may be limited to one port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerHost {
     host: String,
@@ -8,7 +8,7 @@ pub struct BrokerHost {
 }
 
 impl BrokerHost {
-    /// Reads `HOST` or `HOST:PORT`; an IPv6 address with a port has brackets.
+    /// Parses `HOST` or `HOST:PORT`. An IPv6 address with a port has brackets.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.rsplit_once(':') {
@@ -23,7 +23,7 @@ impl BrokerHost {
         (is_host && port != Some(0)).then(|| Self { host: host.to_ascii_lowercase(), port })
     }
 
-    /// Whether this host and port are allowed.
+    /// Returns whether this host and port are allowed.
     #[must_use]
     pub fn matches(&self, host: &str, port: u16) -> bool {
         self.host.eq_ignore_ascii_case(host) && self.port.is_none_or(|own| own == port)

@@ -1,22 +1,22 @@
-//! Settings of the buyers' pages: the shop's texts, and its brand. Colours are checked for contrast,
-//! so that a brand cannot make a page unreadable.
+//! Settings of the buyers' pages: the shop's texts and its brand. The colours must have enough
+//! contrast, so that a brand cannot make a page unreadable.
 
 use std::path::PathBuf;
 
 use super::check::SettingsReader;
 use super::{PageSettings, Theme, ThemeColors, ThemeFile};
 
-/// Characters of the text about what happens after a payment.
+/// Most characters of the text that says what happens after a payment.
 const NEXT_STEPS_CHARS_MAX: usize = 500;
-/// Links at the end of each page.
+/// Most links at the end of each page.
 const FOOTER_LINKS_MAX: usize = 8;
-/// Bytes of a logo or of a font.
+/// Most bytes of a logo or of a font.
 const FILE_BYTES_MAX: u64 = 262_144;
-/// The least contrast of text, by WCAG 2.2 (1.4.3), level AA.
+/// The lowest allowed contrast of text, from WCAG 2.2 (1.4.3), level AA.
 const CONTRAST_MIN: f64 = 4.5;
-/// The grounds of the light scheme on which coloured text stands; see `look.css`.
+/// The backgrounds of coloured text in the light scheme; see `look.css`.
 const LIGHT_GROUNDS: [&str; 2] = ["#f4f1ea", "#fffdf8"];
-/// The ground of the dark scheme.
+/// The background of coloured text in the dark scheme.
 const DARK_GROUND: &str = "#1c1912";
 
 const COLORS: [&str; 4] = [
@@ -26,7 +26,7 @@ const COLORS: [&str; 4] = [
     "page.theme.accent_wash",
 ];
 
-/// The settings of the pages.
+/// Reads the settings of the pages.
 pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
     PageSettings {
         time_zone: time_zone(read),
@@ -60,8 +60,8 @@ fn shop_url(read: &mut SettingsReader<'_>) -> Option<String> {
 
 const LINK_RULE: &str = "must begin with https://, http:// or /, in visible ASCII";
 
-/// Whether a page may link there: `//host` would lead to another site, and `javascript:` would run a
-/// script.
+/// Returns whether a page may link to this address. A browser would take `//host` to another site,
+/// and would run `javascript:` as a script.
 fn is_link(url: &str) -> bool {
     let absolute = ["https://", "http://"]
         .iter()
@@ -81,7 +81,7 @@ fn next_steps(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(text)
 }
 
-/// The four colours, all or none of them.
+/// Reads the four colours. The settings must have all four colours, or no colour.
 fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     let texts = COLORS.map(|path| read.text(path));
     if texts.iter().all(Option::is_none) {
@@ -123,7 +123,7 @@ fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     Some(ThemeColors { accent, on_accent, accent_text, accent_wash })
 }
 
-/// The relative luminance of `#rrggbb`, from 0 to 1.
+/// Returns the relative luminance of `#rrggbb`, from 0 to 1.
 fn luminance(color: &str) -> Option<f64> {
     let digits = color.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.is_ascii())?;
     let part = |at: usize| {
@@ -134,13 +134,13 @@ fn luminance(color: &str) -> Option<f64> {
     Some(0.2126 * part(0)? + 0.7152 * part(2)? + 0.0722 * part(4)?)
 }
 
-/// The contrast of two colours, from 1 to 21: WCAG 2.2, "contrast ratio".
+/// Returns the contrast of two colours, from 1 to 21. WCAG 2.2 defines it as "contrast ratio".
 fn contrast(one: &str, other: &str) -> f64 {
     let (one, other) = (luminance(one).unwrap_or(0.0), luminance(other).unwrap_or(0.0));
     (one.max(other) + 0.05) / (one.min(other) + 0.05)
 }
 
-/// A file of the shop, read at the start.
+/// Reads a file of the shop.
 fn file(
     read: &mut SettingsReader<'_>,
     path: &'static str,

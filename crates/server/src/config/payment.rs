@@ -1,5 +1,5 @@
-//! Payment settings: the provider and its secrets. It is a fault to set another provider's
-//! settings.
+//! Payment settings: the provider and its secrets. Setting the values of another provider is a
+//! fault.
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
@@ -7,15 +7,15 @@ use super::raw::SettingOrigin;
 use super::{PaymentSettings, ProviderSettings, StripeSettings};
 use crate::signing::SigningKey;
 
-/// Most secrets that may be active at once during a replacement.
+/// Most secrets that may be active at once while secrets are replaced.
 const SECRETS_MAX: usize = 8;
 /// Base URL of Stripe's API.
 const STRIPE_API: &str = "https://api.stripe.com";
-/// Settings that only Stripe has.
+/// Settings that apply only to Stripe.
 const STRIPE_SETTINGS: [&str; 3] =
     ["payment.stripe.secret_key", "payment.stripe.webhook_secret", "payment.stripe.api_url"];
 
-/// The payment settings. `None`: a fault was recorded.
+/// Reads the payment settings. `None`: the function recorded a fault.
 pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<PaymentSettings> {
     let webhook_secrets = webhook_secrets(read);
     let provider = match read.text("payment.provider").as_deref() {
@@ -109,7 +109,8 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     Some(StripeSettings { api_url: api_url?, secret_key: secret_key?, webhook_secrets })
 }
 
-/// Whether the key may be sent to this origin: over TLS, or to this machine.
+/// Returns whether it is safe to send the key to this origin. The origin must use TLS or be this
+/// machine.
 fn is_safe_url(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

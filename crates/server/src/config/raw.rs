@@ -1,4 +1,4 @@
-//! Stage one: reads each layer's raw values and keeps the strongest value of each setting.
+//! The first stage: reads each layer's raw values and keeps the strongest value of each setting.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -10,19 +10,19 @@ use super::table::{COMMAND_LINE_NAMES, ENV_PREFIX, FILE_SUFFIX, SETTINGS};
 use super::{DEFAULT_FILE, Flags};
 use crate::failpoint;
 
-/// The environment, by name.
+/// The environment variables, by name.
 pub(super) type Environment = HashMap<OsString, OsString>;
 
 /// A setting's raw value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RawValue {
-    /// A text between quotes, in a file.
+    /// A text between quotes in a file.
     Text(String),
-    /// A number, in a file.
+    /// A number in a file.
     Whole(i64),
-    /// `true` or `false`, in a file.
+    /// `true` or `false` in a file.
     Flag(bool),
-    /// A list of texts, in a file.
+    /// A list of texts in a file.
     List(Vec<String>),
     /// A text from the environment or the command line that is not parsed yet.
     Unparsed(String),
@@ -61,7 +61,7 @@ pub(super) struct RawSetting {
     pub origin: SettingOrigin,
 }
 
-/// The strongest value of each setting that is set.
+/// The strongest value of each setting that any layer sets.
 #[derive(Debug, Default)]
 pub(super) struct RawSettings(BTreeMap<&'static str, RawSetting>);
 
@@ -75,7 +75,7 @@ impl RawSettings {
     }
 }
 
-/// Merges the four layers. Values that belong to no setting are recorded in `faults`.
+/// Merges the four layers. Records values that belong to no setting in `faults`.
 pub(super) fn gather(
     flags: &Flags,
     environment: &Environment,
@@ -106,7 +106,7 @@ fn read_file(
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // The message does not show the line or the value, because they may contain a secret.
+            // The message shows neither the line nor the value, because they may contain a secret.
             let before = error.span().map_or("", |span| &text[..span.start]);
             let (line, column) = (
                 before.split('\n').count(),
@@ -150,7 +150,7 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
     }
 }
 
-/// The setting that `path` names, and whether `path` names a secret's file.
+/// Returns the setting that `path` names, and whether `path` names a secret's file.
 fn find_setting(path: &str) -> Option<(&'static str, bool)> {
     let plain =
         SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));
@@ -196,7 +196,7 @@ fn read_environment(
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
         // Only upper case is accepted. Otherwise the server would ignore DOORBUSTER_listen, and the
-        // user would believe that it is set.
+        // operator would believe that it is set.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {
@@ -234,7 +234,7 @@ fn read_flags(raw: &mut RawSettings, flags: &Flags, faults: &mut Vec<SettingFaul
     set("data_dir", "--data-dir", &data_dir.flatten());
 }
 
-/// One layer's values. A secret and its file in the same layer are a fault.
+/// The values of one layer. If a layer sets both a secret and its file, that is a fault.
 #[derive(Default)]
 struct RawLayer(Vec<(&'static str, RawSetting)>);
 
@@ -257,7 +257,7 @@ impl RawLayer {
     }
 }
 
-/// A fault of the setting at `path`.
+/// Returns a fault of the setting at `path`.
 pub(super) fn fault(path: &str, origin: &SettingOrigin, detail: impl Into<String>) -> SettingFault {
     let setting = match origin {
         SettingOrigin::Default => path.to_owned(),

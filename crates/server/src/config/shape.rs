@@ -1,4 +1,5 @@
-//! The shape of a deployment: the settings that it requires and those that contradict it.
+//! The shape of a deployment, with the settings that it requires and the settings that contradict
+//! it.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -10,11 +11,11 @@ use super::{Roles, Shape};
 
 /// Most Redis servers that one deployment may name.
 const URLS_MAX: usize = 64;
-/// Most replicas of one server that answers may wait for.
+/// Most replicas of one server whose confirmation answers may wait for.
 const REPLICAS_MAX: u64 = 10;
 
-/// Whether a setting of another shape is used. The default file sets 0 replicas to wait for and no
-/// peers, so these values do not count.
+/// Returns whether a setting of another shape is used. The default file sets the wait for 0
+/// replicas and no peers, so these values do not count.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {
@@ -24,7 +25,7 @@ fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
         }
 }
 
-/// The shape with its URLs.
+/// Reads the shape with its URLs.
 pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     if read.list("roles").is_some_and(|roles| roles.iter().any(|role| role == "edge")) {
         return edge(read);
@@ -67,7 +68,7 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
     }
 }
 
-/// An edge: a node of shape `cluster` without a store.
+/// Reads the shape of an edge: a node of shape `cluster` without a store.
 fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
     if read.is_set("shape") && read.text("shape").as_deref() != Some("cluster") {
         read.fault("shape", "has no edges; the role edge needs shape = \"cluster\"");
@@ -79,7 +80,7 @@ fn edge(read: &mut SettingsReader<'_>) -> Option<Shape> {
     Some(Shape::Edge { slots: slots?, upstreams: upstreams? })
 }
 
-/// The nodes to which an edge passes requests on. A host name is looked up once, at the start.
+/// Reads the nodes to which an edge passes requests. A host name is looked up once, at the start.
 fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
     let named =
         if read.is_set("edge.upstreams") { read.list("edge.upstreams")? } else { Vec::new() };
@@ -96,7 +97,7 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
     let mut upstreams = Vec::new();
     for text in named {
         let address = text.strip_prefix("http://").filter(|_| is_origin(&text));
-        // The usual port is not written.
+        // The address may omit the usual port.
         let with_port = address.map(|host| match host.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
             _ => format!("{host}:80"),
@@ -117,7 +118,7 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
     Some(upstreams)
 }
 
-/// The URL of the store. An error never shows the URL, which may contain a password.
+/// Reads the URL of the store. An error never shows the URL, because it may contain a password.
 fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
     if !read.is_set("store.url") {
         read.fault(
@@ -166,7 +167,7 @@ fn slots(read: &mut SettingsReader<'_>) -> Option<Vec<SecretString>> {
     Some(urls.into_iter().map(SecretString::from).collect())
 }
 
-/// The roles, if the shape allows separate roles.
+/// Reads the roles, if the shape allows separate roles.
 pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Option<Roles> {
     let roles = read.list("roles")?;
     if let Some(other) =

@@ -1,11 +1,11 @@
-//! `config show`: one line for each setting, with its origin; secrets are hidden.
+//! `config show` prints one line for each setting, with its origin. Secrets are hidden.
 
 use std::fmt::Write;
 
 use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Settings};
 
-/// One line of TOML for each setting that has a value, with its origin.
+/// Returns one line of TOML for each setting that has a value, with its origin.
 pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     let mut section = "";
@@ -20,7 +20,7 @@ pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
         if *origin == SettingOrigin::Default
             && settings.is_some_and(|settings| opened_by_demo(setting.path, settings))
         {
-            // Writing into a string cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(out, "{name} = true  # --demo");
             continue;
         }
@@ -33,7 +33,7 @@ pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
             Some(value) => Some(render_value(value)),
             None => derived_value(setting.path, settings),
         };
-        // Writing into a string cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = match value {
             Some(value) => writeln!(out, "{name} = {value}  # {origin}"),
             None if is_generated(setting.path, settings) => writeln!(out, "# {name} is generated"),
@@ -58,7 +58,7 @@ fn render_value(value: &RawValue) -> String {
     }
 }
 
-/// Whether `--demo` allows something here that the default does not allow.
+/// Returns whether `--demo` allows something in this setting that the default does not allow.
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     let is_open = match path {
         "webhooks.allow_private" => settings.webhooks_allow_private,
@@ -68,7 +68,7 @@ fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     settings.demo && is_open
 }
 
-/// Whether the server generates and keeps this secret because no setting contains it.
+/// Returns whether the server generates and stores this secret because no setting contains it.
 fn is_generated(path: &str, settings: Option<&Settings>) -> bool {
     settings.is_some_and(|settings| match path {
         "auth.buyer_secret" => settings.auth.buyers.is_none(),
@@ -80,7 +80,7 @@ fn is_generated(path: &str, settings: Option<&Settings>) -> bool {
     })
 }
 
-/// Values that the program computes if the setting is missing.
+/// Returns the value that the program computes if the setting is missing.
 fn derived_value(path: &str, settings: Option<&Settings>) -> Option<String> {
     let settings = settings?;
     match path {

@@ -1,31 +1,31 @@
-//! The complete table of settings: every path that a file, the environment or the command line may
-//! set.
+//! The complete table of settings. It has every path that a file, the environment or the command
+//! line may set.
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Its path in the file, such as `auth.buyer_secret`.
+    /// The setting's path in the file, such as `auth.buyer_secret`.
     pub path: &'static str,
-    /// Whether its value is never shown, and may be read from a file.
+    /// Whether the value is a secret. A secret is never shown and may be read from a file.
     pub secret: bool,
 }
 
 impl Setting {
-    /// Its name in the environment.
+    /// Returns the setting's name in the environment.
     #[must_use]
     pub fn env_name(&self) -> String {
         format!("{ENV_PREFIX}{}", self.path.replace('.', "__").to_ascii_uppercase())
     }
 }
 
-/// Prefix of every setting's name in the environment.
+/// The prefix of every setting's name in the environment.
 pub const ENV_PREFIX: &str = "DOORBUSTER_";
 
 /// Names in the environment that only the command-line client uses.
 pub const COMMAND_LINE_NAMES: [&str; 3] =
     ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_KEY", "DOORBUSTER_PASSPHRASE"];
 
-/// Suffix of the path of a secret that is read from a file.
+/// The suffix of a path that names the file of a secret.
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.

@@ -1,4 +1,4 @@
-//! Tests of the layers of settings, and of settings with which the server does not start.
+//! Tests the layers of settings, and settings with which the server does not start.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -312,7 +312,7 @@ fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
     let shown = show(&Flags::default(), environment(&good)).0;
     assert!(!shown.contains("sk_test_key") && !shown.contains("whsec_new"), "{shown}");
     let missing = load(&Flags::default(), environment(&good[..1]))
-        .expect_err("nothing but its name")
+        .expect_err("the setting has only its name")
         .to_string();
     for path in ["payment.stripe.secret_key: ", "payment.stripe.webhook_secret: ", "page.url: "] {
         assert!(missing.contains(&format!("{path}is missing")), "{missing}");
@@ -334,8 +334,8 @@ fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
     }
 }
 
-/// Changes random parts of a file with every setting. The file is either read, or refused with the
-/// fault and its place. No secret appears in either case.
+/// Changes random parts of a file that has every setting. The server reads the changed file, or
+/// refuses it with the fault and its line. No secret appears in either case.
 #[test]
 fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
     const FILES: usize = 2_000;
@@ -394,7 +394,7 @@ fn a_randomly_changed_file_is_read_or_refused_and_shows_no_secret() {
         }
     }
     assert!(read.min(refused) > FILES / 100, "{read} were read, {refused} refused");
-    // A secret that was written as a number that is too large for TOML.
+    // The secret is written as a number that is too large for TOML.
     let (_dir, flags) = file("[auth]\nadmin_key = 0xffffffffffffffffffffffffffffffff\n");
     let said = load(&flags, environment(&[])).expect_err("refused").to_string();
     assert!(said.contains("line 2, column 13") && !said.contains(&u128::MAX.to_string()), "{said}");

@@ -1,5 +1,5 @@
-//! Changes an item's total while the sale runs. Lowering takes free units, first from the pool,
-//! then by recalls from the slots.
+//! Changes an item's total while the sale runs. A lower total takes free units, first from the pool
+//! and then by recalls from the slots.
 use std::time::Duration;
 
 use doorbuster_core::{Grant, Phase, RecallId, RecallTarget};
@@ -12,7 +12,7 @@ use crate::failpoint::{self, Point};
 
 use super::{reconcile, tail};
 
-/// How long a lowering waits for tickets in flight to settle.
+/// How long a lowering waits until tickets in flight are settled.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The result of a change of the total.
@@ -61,8 +61,8 @@ impl Engine {
         outcome
     }
 
-    /// The result for an item of a closed sale. An earlier call with the same key may have changed
-    /// the total.
+    /// Returns the result for an item of a closed sale. An earlier call with the same key may have
+    /// changed the total.
     async fn adjusted_before_close(
         &self,
         adjustment: &Adjustment,
@@ -85,8 +85,8 @@ impl Engine {
         let wanted = adjustment.units.unsigned_abs();
         let until = Instant::now() + SETTLE_WAIT_MAX;
         loop {
-            // The signal is enabled before the store is asked, so that units that the next commits
-            // return are not missed.
+            // The signal is created before the store is read. So units that the next commits return
+            // are not missed.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -100,8 +100,8 @@ impl Engine {
                 AdjustOutcome::Unlimited => return Ok(AdjustResult::Unlimited),
                 AdjustOutcome::NotFound => return Ok(AdjustResult::NotFound),
             };
-            // The counts come from the store, because this node may not know yet of units that came
-            // back on other nodes.
+            // The counts come from the store. Units may have come back on other nodes, and this
+            // node may not know that yet.
             let counts = self.store().counts(Some(vec![item.row.id])).await?;
             let free = counts.first().map_or(0, |counts| counts.pool + counts.in_slots);
             if wanted > free {
@@ -109,28 +109,28 @@ impl Engine {
             }
             let moved = self.recall_to_pool(item, wanted.saturating_sub(pool)).await?;
             if is_last {
-                // The units of tickets that stay in flight for that long do not count as free.
+                // Units of tickets that are still in flight after the wait do not count as free.
                 let free = item.gauge.counts().pool + self.available_units(item).await;
                 return Ok(AdjustResult::MoreThanFree { free: free.min(wanted.saturating_sub(1)) });
             }
             if moved == 0 {
-                // Tickets in flight hold the missing units. They become orders or return. The call
-                // tries once more after the wait.
+                // Tickets in flight have the missing units. Each ticket becomes an order, or its
+                // units return. The loop tries once more after the wait.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }
     }
 
-    /// Moves at most `units` from the item's slots to its pool and returns the number that was
-    /// moved. For a slot that only another node reaches, it begins a recall, and that node moves
-    /// the units.
+    /// Moves at most `units` from the item's slots to its pool, and returns the number of moved
+    /// units. If only another node reaches a slot, this function begins a recall, and that node
+    /// moves the units.
     pub(crate) async fn recall_to_pool(
         &self,
         item: &ItemState,
         units: u64,
     ) -> Result<u64, EngineError> {
-        // Slots may not have the credits of returned tickets yet. The caller holds the item's lock,
-        // so no other task delivers them.
+        // The slots may lack the credits of returned tickets. The caller has the item's lock, so no
+        // other task delivers them.
         let grants = self.store().grants(item.row.id).await?;
         let mut sources = self.recall_sources(item, grants).await?;
         sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));
@@ -158,8 +158,8 @@ impl Engine {
         Ok(moved)
     }
 
-    /// The item's open grants, each with the units that its slot may have and whether this node
-    /// reaches the slot.
+    /// Returns the item's open grants. Each has the units that its slot may have, and whether this
+    /// node reaches the slot.
     async fn recall_sources(
         &self,
         item: &ItemState,

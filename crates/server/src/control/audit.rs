@@ -1,6 +1,6 @@
-//! The continuous audit: adds up the store's rows every few seconds. A finding raises an alarm and
-//! pauses its sale; a finding without a sale pauses every open sale. (The auditor of the command
-//! line shares no code with this one.)
+//! The continuous audit adds up the store's rows every few seconds. A finding raises an alarm and
+//! pauses its sale. A finding without a sale pauses every open sale. The auditor of the command
+//! line shares no code with this audit.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::engine::{Engine, EngineError};
 
 /// Shortest pause between two audits.
 const EVERY: Duration = Duration::from_secs(5);
-/// Pause after an audit, as a multiple of the audit's duration. An audit reads every order; with
-/// this pause, audits cost at most a hundredth of one core.
+/// Pause after an audit, as a multiple of the audit's duration. Each audit reads every order. This
+/// pause limits audits to a hundredth of one core.
 const PAUSE_FACTOR: u32 = 100;
-/// If this many tickets settle in [`RUSH_WINDOW`], there is a rush, and the audit waits for its
-/// end. During an audit, an embedded store cannot checkpoint its log into the database, and buyers
-/// wait for the busy disk.
+/// If this many tickets are settled within [`RUSH_WINDOW`], there is a rush, and the audit waits
+/// for its end. During an audit, an embedded store cannot move its log into the database, so the
+/// disk gets busier and buyers wait.
 const RUSH_TICKETS: u64 = 1_000;
-/// How long one measurement of the rush takes.
+/// How long the audit counts settled tickets to detect a rush.
 const RUSH_WINDOW: Duration = Duration::from_secs(1);
 /// The longest wait for the end of a rush.
 const RUSH_MAX: Duration = Duration::from_secs(30);
 
-/// How long lost orders are a finding if the failover paused no sale.
+/// How long lost orders stay a finding if the failover paused no sale.
 const LOSS_SHOWN_MS: i64 = 86_400_000;
 
 /// The result of an audit.
@@ -36,15 +36,15 @@ pub struct AuditView {
     pub checked_at: Millis,
     /// Grants that were closed because a slot failed.
     pub repairs: u64,
-    /// Violated invariants; empty if there are none.
+    /// Violated invariants. The list is empty if every invariant holds.
     pub findings: Vec<FindingView>,
-    /// Refunds of payments that pay for no order. They are handled automatically, so they are no
-    /// findings.
+    /// Refunds of payments that pay for no order. The server handles them by itself, so they are
+    /// not findings.
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request of the shop.
     pub reversals: Vec<ReversedPayment>,
-    /// Orders that nodes acknowledged and that the database does not have since its last failover.
-    /// Empty after an operator has resumed the sales that the failover paused.
+    /// Orders that nodes acknowledged and that the database has lacked since its last failover. The
+    /// list is empty once an operator has resumed the sales that the failover paused.
     pub lost: Vec<LostOrders>,
     /// Every item's counts.
     pub items: Vec<ItemAudit>,
@@ -57,7 +57,7 @@ pub struct AuditView {
 pub struct FindingView {
     /// The invariant's name.
     pub rule: String,
-    /// The sale and the item that the finding is about, if there is one.
+    /// The sale and the item of the finding, if it has them.
     pub item: Option<(String, String)>,
     /// The numbers that violate the invariant.
     pub detail: String,
@@ -74,7 +74,7 @@ pub struct ItemAudit {
     pub counts: ItemCounts,
 }
 
-/// Audits until the program stops.
+/// Runs audits until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut pause = EVERY;
     loop {
@@ -146,8 +146,9 @@ impl Engine {
         }
     }
 
-    /// Lost orders are a finding until an operator resumes the sales that the failover paused. If
-    /// the failover paused no sale, they are a finding for a day.
+    /// Returns the lost orders that still need an operator. They stay a finding until an operator
+    /// resumes the sales that the failover paused. If the failover paused no sale, they stay a
+    /// finding for a day.
     fn unresolved_losses(
         &self,
         history: &[StoreHistoryRow],
@@ -202,7 +203,7 @@ impl Engine {
 mod tests {
     use super::*;
 
-    /// Seconds that an audit waits if `settled` tickets are settled in each second.
+    /// Returns the seconds that an audit waits if `settled` tickets are settled in each second.
     async fn waits(settled: impl Fn(u64) -> u64) -> u64 {
         let begun = Instant::now();
         wait_for_rush_end(|| (0..begun.elapsed().as_secs()).map(&settled).sum()).await;
@@ -218,6 +219,10 @@ mod tests {
             8,
             "the audit waits until the rush ends"
         );
-        assert_eq!(waits(|_| 50_000).await, RUSH_MAX.as_secs(), "a rush that does not end");
+        assert_eq!(
+            waits(|_| 50_000).await,
+            RUSH_MAX.as_secs(),
+            "the wait ends even if the rush does not"
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! Widens items whose number of partitions is automatic, while one slot's tickets are the
-//! bottleneck. Runs every second on the leader, where all nodes share the slots.
+//! Adds partitions to items with an automatic spread while one slot limits the item's tickets. Runs
+//! every second on the leader if all nodes share the slots.
 //!
-//! `doorbuster_core::respread::AutoWidth` decides. It never narrows, so nothing oscillates.
+//! `doorbuster_core::respread::AutoWidth` decides. It never removes partitions, so the number
+//! cannot oscillate.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +17,23 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
 use crate::layout::Layout;
 
-/// Time between two looks.
+/// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
-/// While all sales together have at most this many slots, an item starts with more than one
-/// partition. Each slot costs every settler a connection, so many sales start with one each.
+/// Up to this many slots in all sales together, a new item starts with several partitions. Each
+/// slot costs every settler a connection. So with more slots, each new item starts with one
+/// partition.
 const SLOTS_FOR_WIDE_STARTS: usize = 24;
 
-/// What is known of an item since the last look.
+/// The state of an item at the last check.
 #[derive(Debug, Default)]
 struct Observed {
     width: AutoWidth,
-    /// The tickets that each slot had issued under its epoch.
+    /// The number of tickets that each slot had issued under its epoch.
     issued: HashMap<SlotKey, (Epoch, u64)>,
     at: Option<Instant>,
 }
 
-/// Looks at the items until the program stops.
+/// Checks the items until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     if engine.layout() != Layout::Shared {
         return std::future::pending().await;
@@ -74,7 +76,7 @@ async fn look(
 ) -> Result<(), EngineError> {
     let mut issued = HashMap::with_capacity(item.slots.len());
     for &slot in &item.slots {
-        // A slot that does not answer is not the busiest.
+        // A slot that does not answer cannot be the busiest slot.
         if let Ok(Some(view)) = engine.slots().view(slot).await {
             issued.insert(slot, (view.epoch, view.n.0));
         }
@@ -95,7 +97,8 @@ async fn look(
     if engine.concurrent_slots(&sale.row, own) > SLOTS_SERVED_MAX {
         return Ok(());
     }
-    // An operator's change that this node has not seen yet must stay.
+    // An operator may have changed the spread without this node's knowledge. The version check
+    // keeps that change.
     let wider = Spread { partitions, ..spread };
     let set = engine.set_spread(item, wider, Some(sale.row.version)).await?;
     if matches!(set, SpreadOutcome::Done(_)) {
@@ -112,7 +115,8 @@ async fn look(
     Ok(())
 }
 
-/// The tickets that the busiest slot issued in each second between two looks, `millis` apart.
+/// Returns the tickets that the busiest slot issued per second between two checks, which are
+/// `millis` apart.
 fn busiest(
     before: &HashMap<SlotKey, (Epoch, u64)>,
     now: &HashMap<SlotKey, (Epoch, u64)>,
@@ -126,7 +130,7 @@ fn busiest(
 }
 
 impl Engine {
-    /// The number of partitions that this many new items start with, if the server chooses it.
+    /// Returns the number of partitions with which each of this many new items starts.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
         if self.layout() != Layout::Shared {
@@ -139,7 +143,7 @@ impl Engine {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// The spread of a new sale's items: automatic where all nodes share the slots.
+    /// Returns the spread of a new sale's items. It is automatic if all nodes share the slots.
     #[must_use]
     pub fn first_spread(&self, items: usize) -> Spread {
         Spread {

@@ -1,10 +1,10 @@
-//! Drains a sale's slots on all nodes: the node that pauses or closes the sale informs the other
-//! nodes through the store and waits for these nodes.
+//! Drains a sale's slots on all nodes. The node that pauses or closes the sale tells the other
+//! nodes through the store and waits for them.
 //!
-//! Each node stops its own slots, waits until their tickets settle and closes their grants.
-//! Meanwhile buyers are asked to retry. Safety does not depend on a drain, because the phase change
-//! closes every grant that is still open. So a slot that is unreachable or not drained in time is
-//! logged and skipped. Tickets that such a slot still issues are returned.
+//! Each node stops its own slots, waits until their tickets settle, and closes their grants. Buyers
+//! are asked to retry in this time. The phase change closes every grant that is still open, so
+//! stock stays correct without a drain. That is why an unreachable or slow slot is only logged and
+//! skipped. Tickets that such a slot still issues are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,13 +18,14 @@ use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 use super::reconcile;
 
-/// How long other nodes keep draining: a little longer than the first node waits for them.
+/// How long other nodes keep draining. It is a little longer than the first node waits for them.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// Time between two checks for drains of other nodes while one runs. A hint ends the pause early.
+/// Time between two checks for drains of other nodes while one is running. A hint makes the next
+/// check start earlier.
 const POLL_EVERY: Duration = Duration::from_millis(100);
-/// Time between these checks while no drain is known.
+/// Time between two checks while no drain is known.
 const POLL_EVERY_IDLE: Duration = Duration::from_secs(1);
-/// Time between two checks whether the other nodes are done or the drain has ended.
+/// Time between two checks of whether the other nodes are done or the drain has ended.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Follows the drains that other nodes began, until the program stops.
@@ -58,7 +59,7 @@ fn drains_elsewhere(engine: &Engine) -> Vec<Arc<SaleState>> {
 }
 
 async fn follow_drain(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
-    // If the lock is taken, this node drains the sale itself or already follows the drain.
+    // If another task has the lock, this node drains the sale itself or already follows the drain.
     let Some(_guard) = engine.try_lock_sale(&sale.flags) else { return Ok(()) };
     sale.flags.draining.store(true, Ordering::Release);
     let drained = drain_own(engine, sale).await;
@@ -68,7 +69,7 @@ async fn follow_drain(engine: &Engine, sale: &SaleState) -> Result<(), EngineErr
     engine.reconcile_after_step(&sale.row.id).await
 }
 
-/// Drains the slots that only this node reaches. The node that began the drain handles the other
+/// Drains the slots that only this node reaches. The node that began the drain handles all other
 /// slots.
 async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
     if !engine.layout().is_node_local() {
@@ -79,8 +80,8 @@ async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError>
     close_own_grants(engine, &slots).await
 }
 
-/// Closes the grants of slots that only this node reaches, so that the waiting node can continue
-/// early.
+/// Closes the grants of slots that only this node reaches. So the node that waits for the drain can
+/// continue early.
 async fn close_own_grants(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
@@ -110,8 +111,8 @@ async fn wait_for_drain_end(engine: &Engine, sale: &SaleState) -> Result<(), Eng
 }
 
 impl Engine {
-    /// Stops the sale's slots that this node reaches and returns them. A slot that is unreachable
-    /// is logged and skipped.
+    /// Stops the sale's slots that this node reaches, and returns them. Logs and skips an
+    /// unreachable slot.
     pub(super) async fn stop_slots(&self, sale: &SaleState) -> Vec<SlotKey> {
         let items = sale.items.iter().map(|item| async move {
             // Reconciliation checks `draining` under this lock before it starts the slots again.
@@ -137,8 +138,8 @@ impl Engine {
         }
     }
 
-    /// Stops every slot of the sale and waits until the issued tickets are settled on every node,
-    /// for at most [`DRAIN_MAX`].
+    /// Stops every slot of the sale. Waits at most [`DRAIN_MAX`] until the issued tickets are
+    /// settled on every node.
     pub(super) async fn drain_everywhere(&self, sale: &SaleState) -> Result<(), EngineError> {
         if !self.layout().is_single_node() {
             self.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?;
@@ -175,7 +176,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a failed drain: every node sells again.
+    /// Ends a failed drain, so that every node sells again.
     pub(super) async fn cancel_drain(&self, sale: &SaleState) {
         if !self.layout().is_single_node()
             && let Err(error) = self.store().drain_sale(&sale.row.id, 0).await
@@ -189,8 +190,8 @@ impl Engine {
         }
     }
 
-    /// Updates the slots after a phase change or its repetition. If the drain failed, the slots
-    /// issue tickets again.
+    /// Updates the slots after a phase change or after its repetition. If the drain failed, the
+    /// slots issue tickets again.
     pub(super) async fn reconcile_after_step(&self, id: &str) -> Result<(), EngineError> {
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
         if sale.is_warm() {

@@ -1,7 +1,8 @@
-//! Writes the feed that edges follow: the counts and rows of all sales, the blocks, and the hashes
-//! of the requests that hold orders, as this node's memory has them. Only the node with the lock
-//! writes. It writes a change at once, and the head at least a few times per second. While no edge
-//! lives, it writes nothing.
+//! Writes the feed that edges follow, from this node's memory. The feed has the counts and rows of
+//! all sales, the blocks, and the hashes of requests that hold orders.
+//!
+//! Only the node with the lock writes. It writes a change at once, and the head of the feed several
+//! times per second. If no edge is alive, it writes nothing.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,24 +22,24 @@ use crate::edge::records::{self, BlocksRecord, CountsRecord};
 use crate::engine::Engine;
 use crate::holders::JournalPart;
 
-/// The shortest time between two writes. Changes in between are written together.
+/// The shortest time between two writes. One write covers all changes in between.
 const PACE: Duration = Duration::from_millis(10);
 /// The longest time between two writes of the head.
 const HEARTBEAT: Duration = Duration::from_millis(200);
-/// Time between two checks whether the blocks changed.
+/// Time between two checks for changed blocks.
 const BLOCKS_EVERY: Duration = Duration::from_millis(400);
 /// How long one attempt waits for the lock.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Pause before the next attempt after writing ended or failed.
+/// Pause before the next attempt after this node stopped writing or failed.
 const RETRY: Duration = Duration::from_millis(200);
-/// While no edge lives, nothing is written. Time between two checks whether one does.
+/// Time between two checks for a live edge while nothing is written.
 const EDGES_EVERY: Duration = Duration::from_millis(500);
-/// After this time of writing, it is checked whether an edge still lives.
+/// After this time of writing, the node checks whether an edge is still alive.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 /// The lock's name.
 const LOCK_NAME: &str = "feed";
 
-/// Writes whenever this node has the lock, until the program stops.
+/// Writes the feed while this node has the lock, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let Some((shared, locks)) = engine.cache().shared() else {
         return std::future::pending().await;
@@ -59,7 +60,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Writes one generation after the other while this node has the lock.
+/// Writes one generation after another while this node has the lock.
 async fn write_while_held(
     engine: &Engine,
     shared: &Shared,
@@ -68,7 +69,7 @@ async fn write_while_held(
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     while guard.is_held() {
-        // If Redis forgot the feed, it forgot the edges too.
+        // If Redis lost the feed, it lost the edges' entries too.
         if !lived(edges_seen) && engine.live_edges().await.is_empty() {
             tokio::time::sleep(EDGES_EVERY).await;
             continue;
@@ -76,7 +77,7 @@ async fn write_while_held(
         edges_seen = Some(Instant::now());
         let generation = rand::random::<u64>().max(1);
         if !shared.begin_feed(guard.fence(), generation).await? {
-            // Another node writes.
+            // Another node writes the feed now.
             return Ok(());
         }
         let mut writer = FeedWriter::new(engine, shared, generation);
@@ -106,18 +107,18 @@ async fn write_while_held(
     Ok(())
 }
 
-/// One generation of the feed, as far as this node has written it.
+/// One generation of the feed, up to this node's last write.
 struct FeedWriter<'a> {
     engine: &'a Engine,
     shared: &'a Shared,
     key: IdKey,
     at: FeedPosition,
     head: FeedHead,
-    /// What each sale's entries were made of.
+    /// The state from which each sale's entries were made.
     sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
     blocks: Option<BlocksVersion>,
     blocks_checked: Option<Instant>,
-    /// Entries to write.
+    /// Entries that wait to be written.
     entries: Vec<(String, Vec<u8>)>,
 }
 
@@ -143,10 +144,10 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers what changed. `None`: a new generation is needed.
+    /// Gathers what has changed. `None`: a new generation is needed.
     ///
-    /// The counts are read before the requests, because a commit shows its requests first. Whether
-    /// the set of requests is complete is read in between.
+    /// Reads the counts before the requests, because a commit publishes its requests first. Between
+    /// the two, checks whether the set of requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.engine.memory_as_of();
         self.gather_blocks().await;
@@ -158,15 +159,15 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Writes these requests and all gathered entries, in several parts if necessary. Only the head
-    /// of the last part says that the feed is complete. False: the feed was lost, or another node
-    /// writes it.
+    /// Writes these requests and all gathered entries, in several parts if necessary. Only the last
+    /// part's head says that the feed is complete. Returns `false` if the feed was lost or another
+    /// node writes it.
     async fn write(&mut self, mut requests: &[u64]) -> Result<bool, SlotError> {
         let entries = std::mem::take(&mut self.entries);
         let mut entries = &entries[..];
         loop {
             let (now, more) = requests.split_at(requests.len().min(FEED_REQUESTS_MAX));
-            // Entries follow the last request.
+            // Entries follow only after the last request.
             let count = if more.is_empty() { entries.len().min(FEED_ENTRIES_MAX) } else { 0 };
             let (changed, later) = entries.split_at(count);
             self.head.is_complete = more.is_empty() && later.is_empty();
@@ -200,7 +201,7 @@ impl<'a> FeedWriter<'a> {
         self.entries.push((name, content));
     }
 
-    /// Gathers the sales that changed. A sale that is gone has empty entries.
+    /// Gathers the sales that changed. The entries of a deleted sale are empty.
     fn gather_sales(&mut self) {
         let catalogue = self.engine.catalogue().clone();
         let shown: HashMap<&str, &Arc<SaleState>> = catalogue
@@ -223,7 +224,7 @@ impl<'a> FeedWriter<'a> {
             if before.is_some_and(|(_, known)| is_same_row && *known == counts) {
                 continue;
             }
-            // The counts come first, so that they are known when the row is shown.
+            // The counts come first. So an edge has them when it gets the row.
             let text = serde_json::to_string(&counts).expect("numbers serialise");
             self.push(records::counts_entry(id), &text);
             if !is_same_row {
@@ -235,7 +236,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the blocks if they changed. If the store cannot be read, the memory gets old too.
+    /// Gathers the blocks if they changed. If the store cannot be read, edges learn that this
+    /// memory is old.
     async fn gather_blocks(&mut self) {
         if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCKS_EVERY) {
             return;

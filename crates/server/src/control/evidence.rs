@@ -1,23 +1,23 @@
-//! Finds out what a slot's answer proves about its grant. Also renews the epoch of a slot whose
-//! memory is full.
+//! Decides what a slot's answer proves about the slot's grant. Also renews the epoch of a slot with
+//! full memory.
 //!
-//! The store is read first, then the slot, then the pending recalls and the grant again (see
-//! `doorbuster_core::loss`).
+//! The store is read first and the slot second. Then the pending recalls and the grant are read
+//! again (see `doorbuster_core::loss`).
 use doorbuster_core::{CloseCause, Grant, loss};
 use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
-/// The reason to close this grant, if there is one.
+/// Returns the reason to close this grant, if there is one.
 pub(super) async fn evidence(
     engine: &Engine,
     item: &ItemState,
     before: &Grant,
 ) -> Result<Option<CloseCause>, EngineError> {
     let view = engine.slots().view(before.slot).await?;
-    // The recalls are read before the grant, so that the grant includes a recall that finishes in
-    // between.
+    // The recalls are read before the grant. So the grant includes a recall that finishes between
+    // the two reads.
     let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
     let Some(after) = engine.store().grant(before.id).await? else { return Ok(None) };
     if let Some(cause) = loss::evidence(before, view.as_ref(), after.feed_len) {
@@ -30,7 +30,7 @@ pub(super) async fn evidence(
     Ok(loss::quiet_evidence(before, &view, &after, pending))
 }
 
-/// Drains a slot whose memory is full and closes its grant. The slot continues under a new epoch.
+/// Drains a slot with full memory and closes its grant. The slot continues under a new epoch.
 async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<(), EngineError> {
     let _guard = item.work.reconciling.lock().await;
     engine.slots().stop(grant.slot, true).await?;
@@ -43,8 +43,7 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
             "slot memory was full; the slot continues under a new epoch"
         );
     }
-    // In every case reconciliation starts the slot again. If reconciliation fails, the sweep
-    // repeats it.
+    // Reconciliation always starts the slot again. If reconciliation fails, the next sweep does.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     super::reconcile::reconcile_locked(engine, item).await
 }

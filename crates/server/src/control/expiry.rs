@@ -1,6 +1,6 @@
-//! Expires reserved orders whose payment window has ended. Sleeps until the next order expires.
-//! Pauses while another node leads. Also pauses while the machine's clock is not trusted, if the
-//! store uses that clock.
+//! Expires reserved orders after the end of their payment window. Sleeps until the next order
+//! expires. Pauses while another node leads. If the store uses the machine's clock, also pauses
+//! while that clock is not trusted.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use futures_util::stream::FuturesUnordered;
 use crate::engine::Engine;
 use crate::failpoint::{self, Point};
 
-/// The most orders in one transaction, and the fewest while enough orders are due.
+/// The largest and the smallest number of orders in one transaction, if enough orders are due.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
-/// How long one transaction should take if the store is a database server. If it takes twice as
-/// long, the next batch is halved.
+/// Intended duration of one transaction if the store is a database server. If a transaction takes
+/// twice as long, the next batch has half the size.
 const BATCH_TIME: Duration = Duration::from_millis(8);
-/// How long one transaction should take if one writer runs all transactions in turn. A purchase
-/// then waits for the current transaction and for the next one.
+/// Intended duration of one transaction if a single writer runs all transactions in turn. A
+/// purchase then waits for the current transaction and for the next one.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
-/// Concurrent batches if the store is a database server. While the events of one batch are
-/// published, the next batch reads its rows. They commit one after the other.
+/// Batches that run at the same time if the store is a database server. While one batch publishes
+/// its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
 /// Longest sleep. An order that is created during the sleep expires a second later at the earliest.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
@@ -36,7 +36,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Whether this node must not expire orders at the moment.
+/// Returns whether this node must not expire orders now.
 fn is_resting(engine: &Engine) -> bool {
     (engine.layout().is_single_node() && engine.clock().has_alarm()) || !engine.control().leads()
 }
@@ -62,14 +62,14 @@ async fn expire(engine: &Engine, batch: &mut usize) -> Duration {
     }
 }
 
-/// Expires batches until one has fewer orders than requested. Returns the wait before the next
+/// Expires batches until a batch has fewer orders than requested. Returns the wait before the next
 /// check.
 ///
-/// There are no pauses between batches. A writer lets other work run between two batches, and a
-/// database gives one session only its share. Pauses would only delay the last order.
+/// Batches follow each other without a pause. A writer lets other work run in between, and a
+/// database gives each session only its share. A pause would only delay the last order.
 async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
-    // The writer groups all transactions that wait for it. Two waiting batches would form one group
-    // that takes twice as long.
+    // The writer groups all waiting transactions. Two waiting batches would form one group that
+    // takes twice as long.
     let (ahead, time) = if engine.layout().is_single_node() {
         (1, BATCH_TIME_ALONE)
     } else {
@@ -101,13 +101,13 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
                 (more, wait) = (false, SLEEP_MAX);
             }
         }
-        // The next batch waited for its turn until now, so its time begins here.
+        // The next batch waited for its turn until now, so the measurement of its time begins here.
         began = Instant::now();
     }
 }
 
-/// The size of the next batch. The last one had the size `batch`, took `took` and should have taken
-/// `time`.
+/// Returns the size of the next batch. The last batch had the size `batch`, took `took` and was
+/// meant to take `time`.
 fn next(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
         () if took > time * 2 => batch / 2,
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_batch_size_follows_the_time_that_a_batch_takes() {
-        // Cost of one order in microseconds, and the expected size of a batch.
+        // The cost of one order in microseconds, and the expected size of a batch.
         for (order_us, expected) in
             [(1, BATCH_MAX), (15, BATCH_MAX), (80, 130), (10_000, BATCH_MIN)]
         {

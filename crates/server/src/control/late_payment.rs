@@ -1,5 +1,5 @@
-//! Takes the units for a payment that arrives after its order ended, first from the pool, then by
-//! recalls from the slots.
+//! Takes units for a payment that arrives after its order ended. The units come first from the pool
+//! and then from the slots, by recalls.
 use std::time::Duration;
 
 use doorbuster_core::money::{Capture, CaptureOutcome};
@@ -10,12 +10,12 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 use crate::failpoint::{self, Point};
 
-/// How long a late payment waits for units that may still return. After that, the pool's units are
-/// used, or the payment is refunded.
+/// How long a late payment waits for units that may still return. After that it gets units from the
+/// pool, or it is refunded.
 const RECALL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Takes a captured payment; see [`doorbuster_core::money::capture`]. Never returns
+    /// Applies a captured payment; see [`doorbuster_core::money::capture`]. Never returns
     /// [`CaptureOutcome::UnitsMissing`].
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Engine {
         let captured = self.capture_with_recall(item, payment).await;
         failpoint::pass(Point::LateCaptured);
         // Recalled units that are not needed go back to the slots. A slot must also learn that the
-        // buyer's quota is used again.
+        // buyer uses the quota again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
             tracing::warn!(
                 %error,
@@ -55,8 +55,8 @@ impl Engine {
     ) -> Result<CaptureOutcome, EngineError> {
         let until = Instant::now() + RECALL_WAIT_MAX;
         loop {
-            // The signal is enabled before the store is asked, so that units that the next commits
-            // return are not missed.
+            // The signal is created before the store is read. So units that the next commits return
+            // are not missed.
             let changed = item.gauge.changed().notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -68,7 +68,7 @@ impl Engine {
             let moved = match self.recall_to_pool(item, units).await {
                 Ok(moved) => moved,
                 Err(error) => {
-                    // The payment does not wait for unreachable slots: only the pool is used.
+                    // The payment does not wait for unreachable slots. It uses only the pool.
                     tracing::warn!(
                         %error,
                         event = "payment.late_recall_failed",
@@ -79,8 +79,8 @@ impl Engine {
             };
             failpoint::pass(Point::LateGathered);
             if moved == 0 {
-                // Tickets in flight hold the missing units and become orders or return, or another
-                // node delivers the units.
+                // Tickets in flight have the missing units, or another node delivers units. Each
+                // ticket becomes an order, or its units return.
                 drop(tokio::time::timeout_at(until, changed).await);
             }
         }

@@ -1,15 +1,16 @@
-//! Renews this node's lease and, on the leader, the leader's lease. Runs a few times per lease.
+//! Renews this node's lease several times per lease period. On the leader, also renews the leader's
+//! lease.
 //!
-//! The leader closes the grants of nodes whose lease lapsed, so that other nodes sell their units.
-//! A node also learns here which nodes are live, and so which slots it settles.
+//! The leader closes the grants of nodes with a lapsed lease, so that other nodes sell their units.
+//! This job also reads which nodes are live. The live nodes decide which slots this node settles.
 //!
-//! Leases only save work; safety depends only on the store's rows. If a node continues without its
+//! Leases only save work. The store's rows decide about stock. If a node continues without its
 //! lease, its tickets are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{CloseCause, NodeId, lease};
+use doorbuster_core::{CloseCause, NodeId, lease, pacing};
 use tokio::time::Instant;
 
 use crate::config::Roles;
@@ -58,7 +59,7 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
     }
 }
 
-/// Wakes the checks of everything that this node reaches. Its lease lapsed, so other nodes may have
+/// Wakes the checks of all slots that this node reaches. Its lease lapsed, so other nodes may have
 /// closed its grants.
 fn lapsed_grants(engine: &Engine, away: Duration) {
     tracing::warn!(
@@ -73,8 +74,8 @@ fn lapsed_grants(engine: &Engine, away: Duration) {
     }
 }
 
-/// Renews this node's lease. A node with the control role also takes or renews the leader's lease,
-/// and the leader closes the grants of dead nodes.
+/// Renews this node's lease. With the control role, the node also takes or renews the leader's
+/// lease. The leader closes the grants of dead nodes.
 pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
     let control = engine.control();
     if engine.layout().is_single_node() {
@@ -96,15 +97,16 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
         engine.meter().lead();
     }
     control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
-    // The grants are read before the live nodes, because a node has a lease before it opens a
+    // The grants are read before the live nodes, because a node gets its lease before it opens a
     // grant.
     let may_lapse = leads && !engine.layout().reaches_all_slots();
     let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
     let nodes = engine.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
     engine.node_count().observe(live.len());
+    engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
     if engine.observe_settlers(&nodes) {
-        // Others see at once what this node settles now.
+        // Other nodes see at once which slots this node settles now.
         engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.about_node()).await?;
     }
     for grant in lease::lapsed_grants(&grants, &live, engine.node()) {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
-/// Longest sleep. It is bounded because the clock may be adjusted meanwhile.
+/// Longest sleep. The sleep is bounded because the clock may be adjusted in that time.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             if at > now {
                 wait = wait.min(Duration::from_millis((at.0 - now.0).unsigned_abs()));
             } else if under_way.insert(sale.row.id.clone()) {
-                // A drain takes time, and the opening of another sale must not wait for it.
+                // A drain takes time, and other sales must open without waiting for it.
                 steps.spawn(take_step(engine.clone(), sale, step));
             }
         }
@@ -44,8 +44,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Takes one step and returns the sale's id. A failed step is logged and repeated at the next
-/// check.
+/// Takes one step and returns the sale's id. Logs a failed step, and the next check repeats it.
 async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
         tracing::warn!(
@@ -61,7 +60,7 @@ async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -
     sale.row.id.clone()
 }
 
-/// The next step by the clock, and the time at which it is due.
+/// Returns the next step by the clock, and the time at which it is due.
 fn next_step(sale: &SaleState) -> Option<(PhaseStep, doorbuster_core::Millis)> {
     match sale.row.phase {
         Phase::Scheduled => sale.row.starts_at.map(|at| (PhaseStep::Open, at)),

@@ -1,6 +1,7 @@
--- Writes a sale's published numbers. Other programs read them, also from replicas.
--- KEYS: the sale's hash. ARGV: the writer's fencing number, the lifetime in milliseconds, then pairs
--- of field and value. Returns 1, or 0 if a later writer has written; then nothing is written.
+-- Writes the published numbers of a sale. Other programs read them, also from replicas.
+-- KEYS: the sale's hash.
+-- ARGV: the writer's fencing number, the lifetime in milliseconds, then pairs of field and value.
+-- Returns 1. If a later writer has written, writes nothing and returns 0.
 -- Code that decides about stock must never read this hash.
 local last = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if last > tonumber(ARGV[1]) then

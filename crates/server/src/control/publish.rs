@@ -1,7 +1,7 @@
-//! Publishes each sale's `count`, `start` and `access` in the shared Redis when they change, and at
-//! least once per second. Programs in front of the server (an edge, a gateway) read them from a
-//! replica and need no node. Only the node with the lock publishes. The server never reads them
-//! back.
+//! Publishes each sale's `count`, `start` and `access` in the shared Redis. Writes them when they
+//! change, and at least once per second. Programs in front of the server, such as a gateway, read
+//! these numbers from a replica and need no node. Only the node with the lock publishes, and no
+//! server reads the numbers.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use crate::engine::Engine;
 
 /// Time between two checks of the numbers.
 const EVERY: Duration = Duration::from_millis(250);
-/// The time after which unchanged numbers are written again.
+/// Unchanged numbers are written again after this time.
 const REWRITE_EVERY: Duration = Duration::from_secs(1);
-/// The time after which numbers expire if they are not written again. No numbers are better than
+/// If numbers are not written again, they expire after this time. Missing numbers are better than
 /// old ones.
 const KEY_TTL: Duration = Duration::from_secs(5);
-/// How long after its end a sale's numbers are still written. After that they expire.
+/// How long the numbers of an ended sale are still written.
 const AFTER_END_MS: i64 = 60_000;
 /// How long one attempt waits for the lock.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Pause before the next attempt after publishing ended or failed.
+/// Pause before the next attempt after this node stopped publishing or failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// The lock's name.
 const LOCK_NAME: &str = "status";
 const PUBLISH: &str = include_str!("publish.lua");
 
-/// Publishes whenever this node has the lock, until the program stops.
+/// Publishes while this node has the lock, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let Some((shared, locks)) = engine.cache().shared() else {
         return std::future::pending().await;
@@ -40,7 +40,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         match locks.take(LOCK_NAME, LOCK_WAIT_MAX).await {
             Ok(Some(guard)) => {
-                // Both results are normal: Redis is unreachable, or another node publishes now.
+                // Both failures are normal: Redis is unreachable, or another node publishes.
                 let _ = publish(&engine, shared, &guard).await;
                 guard.release().await;
                 tokio::time::sleep(RETRY).await;
@@ -82,7 +82,7 @@ async fn publish(engine: &Engine, shared: &Shared, guard: &LockGuard) -> Result<
     Ok(())
 }
 
-/// The sales to publish, in the order of [`urgency`].
+/// Returns the sales to publish, in the order of [`urgency`].
 fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     let (catalogue, now) = (engine.catalogue(), engine.now());
     let mut sales: Vec<_> = catalogue
@@ -93,8 +93,8 @@ fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
     sales.into_iter().map(|(_, sale)| sale).collect()
 }
 
-/// The order in which sales are published, lowest first. `None`: the sale is not published, because
-/// it is a draft or ended too long ago.
+/// Returns the order in which sales are published, lowest first. `None`: the sale is not published.
+/// It is a draft, or it ended too long ago.
 fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     match row.phase {
         Phase::Open => Some(0),
@@ -105,8 +105,8 @@ fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
     }
 }
 
-/// Pairs of field and value: the sale's fields, then `item:NAME` with "count start access". The
-/// count `-` means unlimited.
+/// Returns pairs of field and value: the fields of the sale, then `item:NAME` with "count start
+/// access". The count `-` means unlimited stock.
 async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);

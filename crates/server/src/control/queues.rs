@@ -1,8 +1,8 @@
-//! Selects the slots whose queues this node reads. They belong to sales that may have tickets, and
-//! are assigned to this node. Runs when a sale or the set of nodes changes, and every second.
+//! Selects the slots whose queues this node reads. Each slot is assigned to this node, and its sale
+//! may have tickets. Runs every second, and when a sale or the set of nodes changes.
 //!
-//! A node reads a bounded number of queues. Queues of open and paused sales come first. Queues of a
-//! scheduled sale are read shortly before it opens.
+//! A node reads a limited number of queues. Queues of open and paused sales come first. Queues of a
+//! scheduled sale are read only shortly before it opens.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::engine::Engine;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long before a sale's opening its queues are read.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// How long after a sale's end its queues are read. If a slot missed the end, its tickets are
-/// returned in that time.
+/// How long after a sale's end its queues are read. A slot may miss the end of the sale, and its
+/// tickets are returned in this time.
 const AFTER_END_MS: i64 = 60_000;
 
 /// Selects the queues until the program stops.
@@ -27,7 +27,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// The order in which sales' queues are read, lowest first. `None`: the sale cannot have tickets.
+/// Returns the order in which sales' queues are read, lowest first. `None`: the sale cannot have
+/// tickets.
 fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     match row.phase {
         Phase::Open | Phase::Paused => Some(0),
@@ -40,14 +41,15 @@ fn priority(row: &SaleRow, now: Millis) -> Option<i64> {
     }
 }
 
-/// The start and the end of the time in which a sale is or may be open.
+/// Returns the start and the end of the time in which a sale is or may be open.
 fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
     let begins = row.starts_at.filter(|_| row.phase == Phase::Scheduled).unwrap_or(now);
     (begins, row.ends_at.unwrap_or(Millis(i64::MAX)))
 }
 
 impl Engine {
-    /// Reads the queues that are assigned to this node, of every sale that may have tickets.
+    /// Starts reading the queues of every sale that may have tickets, if they are assigned to this
+    /// node.
     pub(crate) fn serve(&self) {
         let (catalogue, now) = (self.catalogue(), self.now());
         let mut sales: Vec<(i64, &Arc<SaleState>)> =
@@ -64,9 +66,8 @@ impl Engine {
         }
     }
 
-    /// The number of slots whose queues must be read at the same time while this sale runs with
-    /// `own` slots. Sales that overlap with it are included. 0 if this deployment has no queues to
-    /// read.
+    /// Returns how many queues are read at the same time while this sale runs with `own` slots.
+    /// Sales that overlap with it count too. Returns 0 if this deployment has no queues.
     #[must_use]
     pub fn concurrent_slots(&self, row: &SaleRow, own: usize) -> usize {
         if self.layout().is_node_local() {

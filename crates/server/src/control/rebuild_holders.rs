@@ -1,13 +1,13 @@
-//! Frees memory when a node's set of requests that hold orders is full: removes the requests of
+//! Frees memory when a node's set of requests that hold orders is full. Removes the requests of
 //! sales that ended long ago.
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
 
-/// Time between two checks whether the set is full.
+/// Time between two checks for a full set.
 const EVERY: Duration = Duration::from_secs(60);
-/// Pause after a full read that freed no memory. Such a read takes long, and sales end rarely.
+/// Pause after a full read that freed no memory. A read takes long, and sales end rarely.
 const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
 
 /// Frees memory until the program stops.

@@ -1,9 +1,9 @@
-//! Reconciles an item's slots with the store: opens grants, sends `init`, carries out recalls,
-//! distributes the pool, feeds the slots, gathers the last units, and lets slots issue tickets or
-//! stops them. Runs when something changed, and every second for missed signals.
+//! Reconciles an item's slots with the store. Opens grants, sends `init`, carries out recalls,
+//! distributes the pool and feeds the slots. Also gathers the last units, and starts or stops
+//! slots. Runs when something changed, and every second in case a signal was missed.
 //!
-//! A new grant has no units. All units reach a slot through the feed, so the node has nothing to
-//! remember between opening the grant and `init`.
+//! A new grant has no units. All units reach a slot through the feed. So the node remembers nothing
+//! between opening the grant and `init`.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,27 +22,27 @@ use super::WakeReason;
 use super::refill::{self, POOL_REST_MS, Portions};
 use super::tail::{self, ItemSnapshot};
 
-/// Feed rows that are read and sent to a slot at once.
+/// Most feed rows in one read and one call to a slot.
 const FEED_BATCH_MAX: usize = 1_000;
-/// Items that are reconciled at the same time; the store commits their steps in groups.
+/// Items that are reconciled at the same time. The store groups the commits of their steps.
 const RECONCILED_AT_ONCE: usize = 64;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A slot that this node reaches, under its open grant.
+/// A slot that this node reaches, and its open grant.
 #[derive(Clone, Debug)]
 pub(super) struct OpenSlot {
-    /// The grant as it was read, plus the units given since.
+    /// The grant as it was read, plus the units that the slot got since then.
     pub(super) grant: Grant,
     /// The slot's own view.
     pub(super) view: SlotView,
-    /// The slot accepted its grant in this round.
+    /// Whether the slot accepted its grant in this round.
     is_new: bool,
-    /// The slot applied all feed rows that the store had when the grant was read.
+    /// Whether the slot has applied all feed rows that the store had when the grant was read.
     is_current: bool,
 }
 
-/// Reconciles every item that was woken, each in its own task, until the program stops.
+/// Reconciles every woken item in a task of its own, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut tasks = JoinSet::new();
     loop {
@@ -63,7 +63,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 }
                 let alone = item.work.reconciling.lock().await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
-                // Read again, because a task that changed the item meanwhile relies on this one.
+                // The item is read again. A task that has changed it relies on this reconciliation
+                // to use the new item.
                 let item = engine.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&engine, &item).await;
                 drop(alone);
@@ -83,7 +84,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Reconciles these items now, many at a time. A failure is logged and retried later.
+/// Reconciles these items now, many at the same time. Logs a failure, and a later run repeats the
+/// work.
 pub(crate) async fn reconcile_all(engine: &Engine, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = reconcile(engine, &item).await {
@@ -105,8 +107,8 @@ pub(crate) async fn reconcile(engine: &Engine, item: &ItemState) -> Result<(), E
     reconcile_locked(engine, item).await
 }
 
-/// Whether a slot needs the pool's units now. Always true unless the pool is distributed in
-/// portions.
+/// Returns whether a slot needs units of the pool now. Always true if the pool is not distributed
+/// in portions.
 async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
     let portions = Portions::for_item(engine, item);
     if !portions.spread.uses_sub_domains() {
@@ -117,21 +119,21 @@ async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
         match engine.slots().view(slot).await {
             Ok(Some(view)) if !portions.needs_units(pool, &view) => {}
             Ok(_) => return true,
-            // The watch logs this error.
+            // The watch job logs this error.
             Err(_) => {}
         }
     }
     false
 }
 
-/// [`reconcile`] for a caller that holds the item's lock.
+/// Like [`reconcile`], for a caller that has the item's lock.
 pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Result<(), EngineError> {
     let Some(sale) = engine.catalogue().sale(&item.sale).cloned() else { return Ok(()) };
     if !sale.is_warm() {
         return Ok(());
     }
-    // The count of ended orders is read before the grants, so that the feeds of the grants contain
-    // all of them.
+    // The count of ended orders is read before the grants. So the grants' feeds contain all of
+    // those orders.
     let endings = item.work.feed.endings();
     let grants: Vec<Grant> =
         engine.store().grants(item.row.id).await?.into_iter().filter(|grant| grant.open).collect();
@@ -160,7 +162,7 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     Ok(())
 }
 
-/// Remembers where units are, to route later requests.
+/// Remembers where units are, so that later requests go to a slot with units.
 fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     if item.slots.len() <= 1 {
         return;
@@ -184,8 +186,8 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
 }
 
-/// Starts the slots that this node reaches under their open grants. The watch handles a slot that
-/// is unreachable or proves a loss.
+/// Starts the slots that this node reaches under their open grants. Leaves unreachable slots and
+/// slots with lost memory to the watch job.
 async fn start_slots(
     engine: &Engine,
     item: &ItemState,
@@ -195,8 +197,8 @@ async fn start_slots(
     let mut each = Vec::with_capacity(item.slots.len());
     for &slot in &item.slots {
         let open = grants.iter().find(|grant| grant.slot == slot);
-        // During a drain, a node waits until the grants of other nodes' slots are closed, so no new
-        // grant is opened.
+        // During a drain, another node waits until the grants of its slots are closed. So no new
+        // grant is opened now.
         if open.is_some() || !sale.is_draining() {
             each.push(start_slot(engine, item, slot, open));
         }
@@ -223,8 +225,8 @@ async fn start_slot(
         return Ok(Some(OpenSlot { grant, view, is_new: false, is_current: false }));
     }
     if grant.acked {
-        // The slot had this grant and lost it. `init` must never be sent again, because the feed
-        // does not contain the slot's sales.
+        // The slot had this grant and lost it. A second `init` is never sent, because the feed does
+        // not contain the slot's sales.
         engine.control().suspect_loss();
         return Ok(None);
     }
@@ -238,8 +240,8 @@ async fn start_slot(
     match engine.slots().init(slot, terms).await {
         Ok(ApplyOutcome::At(_)) => {}
         Ok(ApplyOutcome::Foreign) => {
-            // The slot is ahead of the store, because the store was restored from a backup. The
-            // slot needs its next epoch.
+            // The slot is ahead of the store, because the store was restored from a backup. So the
+            // slot needs a new epoch.
             engine.store().close_grant(grant.id, CloseCause::Rolled).await?;
             engine.control().wake(item.row.id);
             return Ok(None);
@@ -252,14 +254,14 @@ async fn start_slot(
     Ok(view.map(|view| OpenSlot { grant, view, is_new: true, is_current: false }))
 }
 
-/// The results of the pending recalls.
+/// The results of pending recalls.
 struct RecallsDone {
     any: bool,
     gave_away: bool,
 }
 
-/// Carries out all recalls from the slots that this node reaches, for any target. A slot remembers
-/// the units that it gave, and only the first finish of a recall counts.
+/// Carries out all recalls from the slots that this node reaches, to any target. A slot remembers
+/// which units it gave, and only the first finish of a recall counts.
 async fn finish_recalls(
     engine: &Engine,
     item: &ItemState,
@@ -292,7 +294,7 @@ async fn finish_recalls(
     Ok(done)
 }
 
-/// Feeds every slot that lacks rows, and reads its view again.
+/// Sends every slot its missing feed rows, and reads the slot's view again.
 async fn feed_all(
     engine: &Engine,
     open_slots: &mut [OpenSlot],
@@ -321,7 +323,7 @@ async fn feed_and_read(engine: &Engine, open_slot: &mut OpenSlot) -> Result<(), 
     Ok(())
 }
 
-/// Sends a slot the feed rows that it has not applied. True: the slot has all rows.
+/// Sends a slot the feed rows that it has not applied. Returns `true` if the slot has all rows.
 async fn feed(engine: &Engine, open_slot: &OpenSlot) -> Result<bool, EngineError> {
     let mut applied = open_slot.view.applied;
     loop {
@@ -334,7 +336,7 @@ async fn feed(engine: &Engine, open_slot: &OpenSlot) -> Result<bool, EngineError
     }
 }
 
-/// Feeds the slot of this grant and returns its units afterwards.
+/// Feeds the slot of this grant, and returns the slot's units afterwards.
 pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64, EngineError> {
     let its = |view: Option<SlotView>| view.filter(|view| view.grant == grant.id);
     let Some(view) = its(engine.slots().view(grant.slot).await?) else { return Ok(0) };
@@ -346,8 +348,9 @@ pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64
 /// Lets slots issue tickets, or stops them. Only this code starts stopped slots. A drain takes the
 /// item's lock before it stops slots.
 ///
-/// If all nodes reach a slot, only some may start it: the node that stopped it, the leader, or a
-/// node with a new grant. Otherwise a slot could start while another node drains it.
+/// If all nodes reach a slot, only three nodes may start it: the node that stopped it, the leader,
+/// and a node with a new grant. With any other node, a slot could start while another node drains
+/// it.
 async fn start_or_stop_slots(
     engine: &Engine,
     item: &ItemState,

@@ -1,5 +1,5 @@
-//! Distributes an item's pool to its slots: everything at once, or in portions that are refilled
-//! before they run out. Runs while the item is reconciled.
+//! Distributes an item's pool to its slots: all units at once, or in portions that are refilled in
+//! time. Runs while the item is reconciled.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,11 +12,10 @@ use crate::engine::{Engine, EngineError};
 
 use super::reconcile::OpenSlot;
 
-/// How long a node takes no units from the pool after another node recalled units from it to the
-/// pool.
+/// How long a node takes no units from the pool after another node recalled units from it.
 pub(super) const POOL_REST_MS: i64 = 300;
 
-/// The portions in which an item's units reach a slot, and the number of slots that share its pool.
+/// The portions in which a slot gets an item's units, and the number of slots that share the pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portions {
     pub(super) spread: Spread,
@@ -24,8 +23,8 @@ pub(super) struct Portions {
 }
 
 impl Portions {
-    /// The shop's spread, if it is configured. Otherwise portions are small if one node cannot sell
-    /// the units in another node's slot.
+    /// Uses the spread of the shop's settings, if there is one. Otherwise, if only some nodes reach
+    /// a slot, portions are small.
     pub(super) fn for_item(engine: &Engine, item: &ItemState) -> Self {
         let spread = item.row.spread;
         if engine.layout().reaches_all_slots() {
@@ -40,13 +39,13 @@ impl Portions {
         }
     }
 
-    /// Whether a slot in this state would get units from a pool of this size.
+    /// Returns whether a slot in this state would get units from a pool of this size.
     pub(super) fn needs_units(&self, pool: u64, view: &SlotView) -> bool {
         !self.spread.uses_sub_domains()
             || refill::next_portion(&self.spread, pool, self.slots, view, 0).is_some()
     }
 
-    /// The portion of the pool for each slot.
+    /// Returns the portion of the pool for each slot.
     fn split_pool(&self, pool: u64, limit: u32, open_slots: &[OpenSlot]) -> Vec<Option<Portion>> {
         let first = |units| Portion { units, counter: Counter::A };
         if !self.spread.uses_sub_domains() {
@@ -97,7 +96,7 @@ pub(super) async fn refill(
     Ok(any)
 }
 
-/// Refills one slot. True: the pool had units.
+/// Refills one slot. Returns `true` if the pool had units.
 pub(super) async fn refill_slot(
     engine: &Engine,
     open_slot: &OpenSlot,

@@ -33,16 +33,16 @@ pub(super) async fn run(engine: Arc<Engine>) {
 pub(crate) struct CatalogueCheck {
     /// When the check began.
     began: Option<Instant>,
-    /// The version of the catalogue that this node has completely.
+    /// The version up to which this node has the whole catalogue.
     version: Option<String>,
 }
 
 /// Loads the changes that other nodes made since this version. Returns the version that this node
-/// has completely after that.
+/// has completely afterwards.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.meter().look();
-    // Saved before the store is read. A sale that is added to the catalogue meanwhile may be newer
-    // than the row that was read.
+    // The catalogue is saved before the store is read. A sale that another task adds in between may
+    // be newer than the row that was read.
     let known = engine.catalogue().clone();
     let version = engine.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -71,8 +71,8 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
     Ok(has_all.then_some(version))
 }
 
-/// Loads one changed sale. If this node is changing the sale itself, the sale is skipped. At its
-/// end, that change triggers another reload.
+/// Loads one changed sale. Skips a sale that this node is changing itself, because the end of that
+/// change triggers another reload.
 async fn reload_one(
     engine: &Engine,
     row: SaleRow,
@@ -88,7 +88,7 @@ async fn reload_one(
         let is_untouched = engine.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
         let is_shown = match (before, is_untouched) {
             (Some(_), true) => engine.show_sale(row).await.map(|()| true)?,
-            // The sale has changed on this node since, so the row may be older.
+            // The sale has changed on this node since then, so the row that was read may be older.
             (Some(_), false) => match engine.store().sale(&id).await? {
                 Some(row) => engine.show_sale(row).await.map(|()| true)?,
                 None => return Ok(true),
@@ -140,7 +140,7 @@ async fn follow_step(engine: &Engine, id: &str) -> Result<(), EngineError> {
 
 impl Engine {
     /// Loads all changes that other nodes committed before this call. One read serves all callers
-    /// that arrived before it began.
+    /// that arrived before the read began.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads and publishes the counts of these items, even if many commits happen meanwhile.
+    /// Reads and publishes the counts of these items, even if many commits happen at the same time.
     pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let mut missing = items;

@@ -1,5 +1,5 @@
-//! Deletes the data of ended sales from shared slots. The node that closes a sale may not reach its
-//! slots, or may stop before it has deleted them.
+//! Deletes the data of ended sales from shared slots. The node that closes a sale may not reach a
+//! slot, or may stop too early, so this job does the rest.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::engine::Engine;
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long after its end a sale's slots are checked. After that an operator must delete the
-/// remaining data.
+/// How long after its end a sale's slots are checked. After that an operator must delete remaining
+/// data.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
-/// Slots asked at the same time.
+/// Slots that are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
 /// Retires slots until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     if engine.layout().is_node_local() {
-        // Slots in node memory end with the process.
+        // Slots in node memory end with the process, so this job has nothing to do.
         return std::future::pending().await;
     }
     let mut gone = HashSet::new();
@@ -32,7 +32,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Asks every slot of a recently ended sale until the slot has confirmed that no data is left.
+/// Asks every slot of a recently ended sale until the slot confirms that it has no data.
 async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let since = engine.now().plus(-AFTER_END_MS);
     let over: HashSet<SlotKey> = engine

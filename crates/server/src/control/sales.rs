@@ -1,4 +1,4 @@
-//! The operators' changes of sales. Each change is in the store and in the catalogue before the
+//! The operators' changes of sales. The store and the catalogue have each change before the
 //! operator gets the answer.
 use std::sync::atomic::Ordering;
 
@@ -13,8 +13,8 @@ use super::Control;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{Engine, EngineError};
 
-/// Exclusive access to a sale's changes on this node. When it is dropped, the catalogue is read
-/// again for changes of other nodes.
+/// Exclusive access to a sale's changes on this node. Dropping it starts another read of the
+/// catalogue, for changes by other nodes.
 pub(super) struct SaleLock<'a> {
     alone: Option<MutexGuard<'a, ()>>,
     control: &'a Control,
@@ -33,13 +33,13 @@ impl Engine {
         SaleLock { alone: Some(flags.sale_lock.lock().await), control: self.control() }
     }
 
-    /// Takes exclusive access to the sale without waiting; `None` if another task has it.
+    /// Takes exclusive access to the sale without waiting. `None`: another task has the access.
     pub(super) fn try_lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> Option<SaleLock<'a>> {
         let alone = flags.sale_lock.try_lock().ok()?;
         Some(SaleLock { alone: Some(alone), control: self.control() })
     }
 
-    /// Creates a draft. `None`: the id is taken.
+    /// Creates a draft. `None`: another sale has this id.
     ///
     /// # Errors
     /// If the store is unreachable.
@@ -90,8 +90,8 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Moves a sale to another phase. Pause and close return when the tickets in flight have
-    /// settled; meanwhile buyers are asked to retry.
+    /// Moves a sale to another phase. Pausing and closing return when the tickets in flight are
+    /// settled. In the time before, buyers are asked to retry.
     ///
     /// # Errors
     ///
@@ -132,8 +132,8 @@ impl Engine {
         Ok(outcome)
     }
 
-    /// Stops the slots, waits until their tickets are settled, and changes the phase after that.
-    /// The transaction that changes the phase closes the grants.
+    /// Stops the slots, waits until their tickets are settled, and then changes the phase. The
+    /// transaction of the phase change closes the grants.
     async fn step_drained(
         &self,
         sale: &SaleState,
@@ -150,7 +150,7 @@ impl Engine {
         };
         let outcome = stepped.await;
         // The step ends the drain. If another node took the step first, this node must end its own
-        // drain itself.
+        // drain.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             self.cancel_drain(sale).await;
         }
@@ -158,9 +158,9 @@ impl Engine {
         outcome
     }
 
-    /// Changes how an item's stock is spread. While the sale runs, this returns at once: the slots
-    /// that left the spread are drained, and the new ones get units, while buyers buy. With
-    /// `if_version`, nothing changes if the sale has another version.
+    /// Changes how an item's stock is spread. While the sale runs, the call returns at once and
+    /// buyers keep buying. Slots outside the new spread are drained, and new slots get units. With
+    /// `if_version`, a sale of another version is not changed.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call.
@@ -187,7 +187,7 @@ impl Engine {
             {
                 let _guard = item.work.reconciling.lock().await;
                 self.show_sale(row.clone()).await?;
-                // A slot keeps the portions of its grant, so a new spread needs a new grant.
+                // A slot keeps the portions of its grant. So a new spread needs a new grant.
                 for grant in
                     self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
                 {
@@ -205,15 +205,15 @@ impl Engine {
         self.show_row(row, false).await.map(drop)
     }
 
-    /// Adds a new sale, which has no exclusive access yet. False: another task has added it to the
-    /// catalogue meanwhile, and that row may be newer.
+    /// Adds a new sale to the catalogue. Returns `false` if another task has added it already. That
+    /// task's row may be newer.
     pub(super) async fn show_new_sale(&self, row: SaleRow) -> Result<bool, EngineError> {
         self.show_row(row, true).await
     }
 
     async fn show_row(&self, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
-        // The items of a known sale may also be unknown, if another node deleted the sale and
-        // created it again.
+        // Another node may have deleted the sale and created it again. Then this node knows the
+        // sale but not its items.
         let known = self.catalogue().clone();
         let items: Vec<_> =
             row.items.iter().map(|i| i.id).filter(|id| known.item_by_id(*id).is_none()).collect();
@@ -226,8 +226,7 @@ impl Engine {
             return Ok(false);
         }
         if !items.is_empty() {
-            // Other nodes may have committed changes of the counts before the catalogue had the
-            // items.
+            // Other nodes may have changed the counts before the catalogue had the items.
             self.read_counts(items).await?;
         }
         self.control().status_changed(&id);

@@ -1,8 +1,8 @@
-//! Follows a change of an item's spread while its sale runs: drains the slots that left the spread
-//! and gives new slots their part. Runs while the item is reconciled, on the leader.
+//! Follows a change of an item's spread while its sale runs. Drains the slots that left the spread,
+//! and gives new slots their part. Runs on the leader, while the item is reconciled.
 //!
-//! `doorbuster_core::respread` decides each step. A leader that stops in the middle leaves only rows
-//! that the next one continues from.
+//! `doorbuster_core::respread` decides each step. If the leader stops in the middle, the next
+//! leader continues from the store's rows.
 use std::time::Duration;
 
 use doorbuster_core::respread::{self, LeaveStep, SlotShare};
@@ -14,16 +14,16 @@ use crate::engine::{DRAIN_MAX, Engine, EngineError};
 use super::reconcile::OpenSlot;
 use super::tail::carry_out_recall;
 
-/// Steps of one slot in one round: it is stopped, emptied and closed.
+/// Most steps for one slot in one round: the slot is stopped, emptied and closed.
 const STEPS_MAX: usize = 4;
-/// Time between two looks at a slot whose tickets settle.
+/// Time between two checks of a slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// When a node reconciles an item again after its spread changed: another node may have moved units
-/// by then.
+/// When a node reconciles an item again after a change of its spread. By then another node may have
+/// moved units.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 impl Engine {
-    /// Wakes what depends on an item's spread after it changed.
+    /// Wakes the jobs that depend on an item's spread after a change of it.
     pub(super) fn follow_spread(&self, item: ItemId) {
         self.control().queues_changed.notify_one();
         self.control().wake(item);
@@ -36,7 +36,8 @@ impl Engine {
     }
 }
 
-/// Drains the item's slots that are not in its spread any more, each as far as it goes now.
+/// Drains the item's slots that are no longer in its spread. Each drain goes as far as possible
+/// now.
 pub(super) async fn drain_leaving(
     engine: &Engine,
     item: &ItemState,
@@ -56,11 +57,11 @@ pub(super) async fn drain_leaving(
     Ok(())
 }
 
-/// True: the slot's grant is closed.
+/// Drains one slot. Returns `true` if the slot's grant is closed.
 async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<bool, EngineError> {
     let slot = grant.slot;
     for _ in 0..STEPS_MAX {
-        // An unreachable slot is closed when its drain is overdue.
+        // An unreachable slot is closed when its drain has taken too long.
         let view = engine.slots().view(slot).await.ok().flatten();
         let Some(now) = engine.store().grant(grant.id).await?.filter(|grant| grant.open) else {
             item.work.leaving.remove(slot);
@@ -100,8 +101,8 @@ async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
     Ok(false)
 }
 
-/// Carries out the pending recalls from a leaving slot. Returns whether one is left, because the
-/// slot refused it.
+/// Carries out the pending recalls from a leaving slot. Returns whether a recall remains because
+/// the slot refused it.
 async fn finish_recalls(engine: &Engine, grant: &Grant) -> Result<bool, EngineError> {
     let mut is_left = false;
     for recall in engine.store().pending_recalls().await? {
@@ -112,8 +113,8 @@ async fn finish_recalls(engine: &Engine, grant: &Grant) -> Result<bool, EngineEr
     Ok(is_left)
 }
 
-/// Gives slots that never had units their part of what the others hold, if the pool is empty. True:
-/// units were moved.
+/// Gives units of other slots to slots that never had units, if the pool is empty. Returns `true`
+/// if units were moved.
 pub(super) async fn share_with_new_slots(
     engine: &Engine,
     item: &ItemState,
@@ -121,7 +122,7 @@ pub(super) async fn share_with_new_slots(
     pending: &[Recall],
 ) -> Result<bool, EngineError> {
     let may_share = engine.control().leads() && engine.layout().reaches_all_slots();
-    // While requests lack units, these are gathered instead.
+    // While requests lack units, the units of other slots go to these requests.
     if !may_share || open_slots.len() < item.slots.len() || !item.work.unit_demand.is_empty() {
         return Ok(false);
     }

@@ -1,5 +1,5 @@
-//! Publishes changes of a sale's status at once, but only a few times per second. If only counts
-//! changed, a status is published less often the more readers there are.
+//! Publishes changes of a sale's status at once, but only a few times per second. With more
+//! readers, changes of counts alone are published less often.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::notify::EventKind;
 
 /// Shortest time between two events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// Deliveries per second of statuses with only new counts. Each delivery is a write to a
-/// connection, and readers who only watch must not slow down buyers.
+/// Deliveries per second of statuses in which only counts changed. Each delivery writes to a
+/// connection, and people who only watch must not slow down buyers.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes until the program stops.
@@ -43,8 +43,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// The part of a status whose changes are published at once: the version of the sale's row, which
-/// includes its phase, and for each item whether no unit is free and whether no unit can come back.
+/// The part of a status whose changes are published at once. It has the version of the sale's row,
+/// which changes with the phase. For each item it says whether no unit is free and whether no unit
+/// can come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 
@@ -56,13 +57,13 @@ impl StatusDigest {
     }
 }
 
-/// When each sale was last published, and with what content.
+/// The time of each sale's last publication, and the published content.
 #[derive(Debug, Default)]
 struct StatusPacer(HashMap<Arc<str>, (Instant, StatusDigest)>);
 
 impl StatusPacer {
-    /// Whether to publish the sale now to this many readers. If not, the caller asks again later.
-    /// `digest` is `None` if the sale does not exist any more.
+    /// Returns whether to publish the sale now to this many readers. If not, the caller asks again
+    /// later. `digest` is `None` if the sale was deleted.
     fn is_due(
         &mut self,
         sale: &Arc<str>,
@@ -99,9 +100,15 @@ mod tests {
         };
         assert!(is_due(0, digest(1, false), 10), "the first status");
         assert!(!is_due(249, digest(1, false), 10));
-        assert!(is_due(250, digest(1, false), 10), "four times a second with few readers");
+        assert!(
+            is_due(250, digest(1, false), 10),
+            "with few readers, counts are published four times a second"
+        );
         assert!(!is_due(2_249, digest(1, false), 10_000));
-        assert!(is_due(2_250, digest(1, false), 10_000), "10,000 readers: every two seconds");
+        assert!(
+            is_due(2_250, digest(1, false), 10_000),
+            "with 10,000 readers, counts are published every two seconds"
+        );
         assert!(is_due(2_300, digest(1, true), 20_000), "no units are left");
         assert!(!is_due(2_350, digest(1, true), 20_000));
         assert!(is_due(2_400, digest(2, true), 20_000), "another phase");

@@ -1,8 +1,8 @@
 //! Gathers an item's last units from its other slots when the pool is empty. The units go to the
-//! slot whose request came first.
+//! slot with the oldest waiting request.
 //!
-//! This job runs while the item is reconciled. If only another node reaches a slot with units, the
-//! job begins a recall, and that node moves the units.
+//! Runs while the item is reconciled. If only another node reaches a slot with units, this node
+//! begins a recall, and that node moves the units.
 use std::time::Duration;
 
 use doorbuster_core::refill::Portion;
@@ -17,8 +17,8 @@ use crate::failpoint::{self, Point};
 use super::reconcile::OpenSlot;
 use super::refill::refill_slot;
 
-/// After a node gave units away, it waits this long before it recalls them, or at random up to
-/// twice as long. Meanwhile the other node sells them.
+/// How long a node waits after it gave units away before it recalls them. At random, the wait is up
+/// to twice as long. In this time the other node can sell the units.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// An item's state while it is reconciled.
@@ -37,7 +37,8 @@ impl ItemSnapshot<'_> {
     }
 }
 
-/// Gathers the units that the first waiting request lacks. True: units were moved or requested.
+/// Gathers the units that the first waiting request lacks. Returns `true` if units were moved or
+/// recalled.
 pub(super) async fn gather(
     engine: &Engine,
     item: &ItemState,
@@ -73,8 +74,8 @@ pub(super) async fn gather(
     Ok(moved)
 }
 
-/// Where the item's units are. For a slot that only another node reaches, tickets in flight count
-/// as units of the slot.
+/// Returns where the item's units are. If only another node reaches a slot, its tickets in flight
+/// count as units of the slot.
 fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHolding> {
     let holding = |grant: &Grant| {
         let here = open_slots.iter().find(|open_slot| open_slot.grant.id == grant.id);
@@ -99,8 +100,8 @@ fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHol
     here.chain(away).filter(|grant| grant.counted).map(holding).collect()
 }
 
-/// Takes the recalled units from a slot and finishes the recall. Returns the number of units moved.
-/// `None`: the slot refused, and the recall ends when the grant closes.
+/// Takes the recalled units from a slot and finishes the recall. Returns the number of moved units.
+/// `None`: the slot refused, so the recall ends when the grant closes.
 pub(super) async fn carry_out_recall(
     engine: &Engine,
     from: &Grant,

@@ -1,8 +1,10 @@
-//! Serves the waitlists with units that came back, and ends the waitlists of ended sales. It wakes
-//! after a commit that returned such a unit, when a sale continues or ends, and every second for
-//! missed signals. The leader runs it. Two nodes that run it do no harm: the store gives each unit
-//! once, in the order of the entries, and ends each entry once. If a buyer is passed over, the node
-//! that holds the buyer's connection notifies the buyer.
+//! Serves the waitlists with units that came back, and ends the waitlists of ended sales. The
+//! leader runs this job. A commit that returned such a unit wakes it, and so does a sale that
+//! continues or ends. It also wakes every second in case a signal was missed.
+//!
+//! Two nodes that run it do no harm. The store gives each unit once, in the order of the entries,
+//! and ends each entry once. If a buyer is passed over, the node with the buyer's connection
+//! notifies the buyer.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,14 +17,15 @@ use crate::engine::{Engine, EngineError};
 use crate::notify::EventKind;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Waitlists that are served at the same time; the store commits them in groups.
+/// Waitlists that are served at the same time. The store groups their commits.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// Most refused tickets of other nodes that wait for a check. Further ones are dropped; a waiting
-/// page also polls.
+/// Most refused tickets of other nodes that wait for a check. Further ones are dropped, because a
+/// waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
-/// Tickets that another node refused, until this node checks whether they are waitlist entries.
+/// Tickets that another node refused. This node still has to check whether they are waitlist
+/// entries.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
     ids: Mutex<Vec<TicketId>>,
@@ -44,8 +47,8 @@ impl Refused {
     }
 }
 
-/// Notifies buyers who are connected here and whom another node passed over, until the program
-/// stops. An order names its buyer, but a refused ticket does not.
+/// Notifies buyers who are connected to this node and whom another node passed over. Runs until the
+/// program stops. An order names its buyer, but a refused ticket does not.
 pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
     loop {
         engine.control().foreign_refusals.arrived.notified().await;
@@ -55,7 +58,7 @@ pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
                     Some(place) if place.state == WaitlistState::PassedOver => {
                         notify_entry(&engine, place).await
                     }
-                    // If the buyer left the waitlist, the buyer knows it.
+                    // The buyer left the waitlist, so no notification is needed.
                     _ => Ok(()),
                 }
             };
@@ -66,12 +69,12 @@ pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
     }
 }
 
-/// What to do with a waitlist.
+/// The work to do on a waitlist.
 #[derive(Clone, Copy, Debug)]
 enum WaitlistWork {
-    /// Serve the waitlist: units are kept for it.
+    /// Serve the waitlist, because units are kept for it.
     Serve,
-    /// End the waitlist: its sale has ended.
+    /// End the waitlist, because its sale has ended.
     End,
 }
 
@@ -85,8 +88,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Serves or ends each waitlist, with at most one transaction for each. True: some entries are
-/// left.
+/// Serves or ends each waitlist, with at most one transaction for each. Returns `true` if some
+/// entries remain.
 async fn process_waitlists(engine: &Engine) -> bool {
     let catalogue = engine.catalogue().clone();
     let mut waitlists: Vec<(Arc<ItemState>, WaitlistWork)> = Vec::new();
@@ -143,8 +146,8 @@ fn notify_entry_ended(engine: &Engine, place: WaitlistEntry) {
     engine.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
-/// Notifies a buyer who was passed over, if this node may have the buyer's connection. Orders are
-/// published in the usual way.
+/// Notifies a passed-over buyer, if this node may have the buyer's connection. Orders are published
+/// as usual.
 async fn notify_entry(engine: &Engine, place: WaitlistEntry) -> Result<(), EngineError> {
     if !engine.hub().may_have_readers() {
         return Ok(());
@@ -152,7 +155,7 @@ async fn notify_entry(engine: &Engine, place: WaitlistEntry) -> Result<(), Engin
     let Some(resolved) = engine.store().verdict(place.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
-        // The only refusal of a served entry is the limit.
+        // A served entry can be refused only because of the limit.
         (None, Verdict::Unavailable) => notify_entry_ended(engine, place),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = place;

@@ -1,5 +1,5 @@
-//! Wakes jobs early when other nodes recall units from this node, and when a slot's server changed.
-//! A missed signal only costs time.
+//! Wakes jobs early when other nodes recall units from this node, or when the server of a slot
+//! changed. If a signal is missed, the jobs only run later.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
 /// Time between two checks for recalls from this node's slots while a sale is open. Other nodes may
-/// need its units at any moment.
+/// need the units at any moment.
 const RECALL_POLL: Duration = Duration::from_millis(40);
-/// Time between these checks while an open item's pool is empty and its last units are gathered.
+/// Time between these checks while the pool of an open item is empty and its last units are
+/// gathered.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
 /// Time between these checks while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
@@ -38,8 +39,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Checks for recalls that other nodes began from slots that only this node reaches, until the
-/// program stops.
+/// Checks for recalls by other nodes from slots that only this node reaches, until the program
+/// stops.
 pub(super) async fn poll_recalls(engine: Arc<Engine>) {
     if engine.layout().reaches_all_slots() {
         return std::future::pending().await;

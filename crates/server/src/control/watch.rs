@@ -1,7 +1,9 @@
-//! Watches slots for lost memory, and the clock for steps. If a slot lost its memory, its grant is
-//! closed by id, and the slot gets a new grant. Runs every second, and at once on a signal. Each
-//! node watches the slots that only it reaches; the leader watches the slots that all nodes reach.
-//! A node that suspects a loss checks all slots that it reaches.
+//! Watches the slots for lost memory, and the clock for steps. If a slot lost its memory, this job
+//! closes the slot's grant by id, and the slot gets a new grant. Runs every second, and at once on
+//! a signal.
+//!
+//! Each node watches the slots that only it reaches. The leader watches the slots that all nodes
+//! reach. A node that suspects a loss checks all slots that it reaches.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::engine::{Engine, EngineError};
 use super::evidence::evidence;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between two checks, no matter how many signals arrive.
+/// Shortest pause between two checks, even with many signals.
 const PACE: Duration = Duration::from_millis(20);
 /// Slots that are checked at the same time.
 const WATCHED_AT_ONCE: usize = 64;
@@ -40,8 +42,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Compares the store's clock with the machine's clock. A database has its own clock, so this runs
-/// only for the embedded store.
+/// Compares the store's clock with the machine's clock. Runs only for the embedded store, because a
+/// database has its own clock.
 fn discipline(engine: &Engine) {
     let alarm = engine.clock().has_alarm();
     let ahead_ms = engine.clock().discipline();
@@ -56,8 +58,8 @@ fn discipline(engine: &Engine) {
     }
 }
 
-/// Checks the slots that this node watches. On a suspicion every node checks all slots that it
-/// reaches, because the leader may not reach them. Closing a grant twice does no harm.
+/// Checks the slots that this node watches. If a loss is suspected, every node checks all slots
+/// that it reaches, because the leader may not reach them. Closing a grant twice does no harm.
 async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     let grants = engine.store().open_grants().await?;
     observe_leaving(engine, &grants);
@@ -78,7 +80,8 @@ async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
 
 /// Remembers which slots have an open grant outside their item's spread.
 fn observe_leaving(engine: &Engine, grants: &[Grant]) {
-    // The catalogue is read after the grants: a slot of a newer spread does not count as leaving.
+    // The catalogue is read after the grants. So a slot of a newer spread does not count as
+    // leaving.
     let catalogue = engine.catalogue();
     for item in catalogue.sales().flat_map(|sale| &sale.items) {
         let has_slot = |slot: &SlotKey| engine.layout().has_slot(&item.row.spread, slot.index);
@@ -116,8 +119,8 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
     Ok(())
 }
 
-/// Closes the grant of a slot that is not part of the item's present spread, and whose sale is not
-/// on sale. A slot of a running sale is drained first.
+/// Closes the grant of a slot outside the item's present spread whose sale is not open. A slot of a
+/// running sale is drained first.
 async fn close_leftover(
     engine: &Engine,
     item: &ItemState,
@@ -135,8 +138,9 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes the reconciliation of items that missed a signal: items that need a grant, have units in
-/// the pool, or have a slot that is behind its feed or stopped without reason.
+/// Wakes the reconciliation of items that missed a signal. These are items that need a grant, and
+/// items with units in the pool. They are also items with a slot that lacks feed rows or was
+/// stopped without a reason.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     if engine.watches_slots() {
@@ -167,7 +171,7 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
 async fn is_healthy(engine: &Engine, item: &ItemState, grants: &[Grant]) -> bool {
     for &slot in &item.slots {
         let grant = grants.iter().find(|g| g.slot == slot);
-        // The node that watches the slot logs that it is unreachable.
+        // The node that watches this slot logs that it is unreachable.
         let Ok(view) = engine.slots().view(slot).await else { continue };
         if !grant.zip(view).is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped) {
             return false;

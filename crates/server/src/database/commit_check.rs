@@ -1,5 +1,5 @@
-//! Checks that the store commits: readiness depends on it. All callers share one check, and a check
-//! begins at most once a second.
+//! Checks that the store commits. A node is ready only if it does. All callers share one check, and
+//! a check begins at most once a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long the result of a check is reused.
 const EVERY: Duration = Duration::from_secs(1);
-/// The time after which a commit that has not returned counts as stalled.
+/// A commit counts as stalled if it has not returned after this time.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// The newest check of a node.
@@ -21,27 +21,28 @@ pub(crate) struct CommitCheck(Mutex<Option<Check>>);
 #[derive(Clone, Debug)]
 struct Check {
     began: Instant,
-    /// How long the commit took, once it returned. A failed commit also counts as returned; the
-    /// store's health reports the failure.
+    /// How long the commit took. Empty until the commit returns. A failed commit also counts as
+    /// returned, because the store's health reports the failure.
     took: watch::Receiver<Option<Duration>>,
 }
 
 impl CommitCheck {
-    /// Whether the newest commit has not returned in time. Begins a new check if the newest one is
-    /// old.
+    /// Returns whether the newest commit has not returned in time. Begins a new check if the newest
+    /// one is old.
     pub(crate) async fn is_stalled(&self, store: &Store) -> bool {
         let Check { began, mut took } = self.begin(store);
         let returned = took.wait_for(Option::is_some);
         !matches!(timeout_at(began + STALLED_AFTER, returned).await, Ok(Ok(_)))
     }
 
-    /// How long the newest commit that returned took.
+    /// Returns how long the newest finished commit took.
     pub(crate) fn duration(&self) -> Option<Duration> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().and_then(|check| *check.took.borrow())
     }
 
-    /// The newest check, or a new one. No new check begins while a commit has not returned.
+    /// Returns the newest check, or a new one. While a commit has not returned, no new check
+    /// begins.
     fn begin(&self, store: &Store) -> Check {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(check) = &*newest {
@@ -66,7 +67,7 @@ impl CommitCheck {
     }
 }
 
-/// The reason of `/readyz` when commits do not return.
+/// The reason in `/readyz` when commits do not return.
 pub(crate) const STORE_STALLED: &str = "store_stalled";
-/// The warning of `/readyz` when a standby is missing.
+/// The warning in `/readyz` when a standby is missing.
 pub(crate) const SYNCHRONOUS_STANDBY_MISSING: &str = "synchronous_standby_missing";

@@ -1,6 +1,6 @@
-//! The file `database_history` of the data directory: the newest history of each database that this
-//! machine's nodes have used. A node reads the file when it starts, and refuses an older database
-//! even if no other node runs.
+//! The file `database_history` of the data directory. It has the newest history of each database
+//! that nodes on this machine have used. A node reads the file when it starts. So the node refuses
+//! an older database even if no other node runs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 const NAME: &str = "database_history";
 const FILE_MODE: u32 = 0o600;
 
-/// The file cannot be used.
+/// The reason why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryFileError {
     /// The file cannot be read.
@@ -35,12 +35,12 @@ pub enum HistoryFileError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault in the file.
         error: serde_json::Error,
     },
 }
 
-/// A history as the file has it.
+/// A history in the form of the file.
 #[derive(Serialize, Deserialize)]
 struct Row {
     fence: i64,
@@ -61,8 +61,8 @@ impl Row {
     }
 }
 
-/// The histories that earlier processes kept in this directory. New histories are also kept there.
-/// If the path is empty there is no directory, and nothing is kept.
+/// Reads the histories that earlier processes kept in this directory. New histories are written
+/// there too. An empty path means that there is no directory, and nothing is kept.
 ///
 /// # Errors
 /// If there is a file and it cannot be read.
@@ -86,8 +86,8 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
     Ok(HistoryMemory::new(kept, Box::new(remember)))
 }
 
-/// The histories that earlier processes kept in this directory, for a command, which writes no
-/// file.
+/// Reads the histories that earlier processes kept in this directory. Commands use this function,
+/// because it writes no file.
 ///
 /// # Errors
 /// If there is a file and it cannot be read.
@@ -110,8 +110,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, Row>, HistoryFileError> {
         .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
 }
 
-/// Replaces the whole file. Several nodes may share the directory, so a newer row is not
-/// overwritten.
+/// Replaces the whole file. Several nodes may share the directory, so a newer row in the file
+/// stays.
 fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
     crate::secrets::create_directory(dir)?;
     let path = dir.join(NAME);

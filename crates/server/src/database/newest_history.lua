@@ -1,6 +1,8 @@
--- Keeps the newest database history that any node has used. KEYS: the history's hash. ARGV: the
--- fencing number, token and timeline that a node knows; the number 0 only reads. Returns the kept
--- values, separated by spaces, or an empty text. If two histories have one number, the first stays.
+-- Keeps the newest database history that any node has used.
+-- KEYS: the history's hash.
+-- ARGV: the fencing number, the token and the timeline that a node knows. The number 0 only reads.
+-- Returns the kept values, separated by spaces, or an empty text.
+-- If two histories have the same number, the first one stays.
 local kept = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if tonumber(ARGV[1]) > kept then
   redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2], 'timeline', ARGV[3])

@@ -1,5 +1,5 @@
-//! Asks the shared Redis and the nodes that `store.peers` names, which also remember the newest
-//! history of the database.
+//! Asks the shared Redis and the nodes of `store.peers` for the newest history of the database.
+//! They remember it too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use doorbuster_store::{AskElsewhere, HistoryMemory};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
-/// How long a place may take to answer. A place that does not answer in time is ignored.
+/// Longest wait for one answer. A peer without an answer in time is ignored.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// Longest answer of a peer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const NEWEST: &str = include_str!("newest_history.lua");
 
-/// The part of a peer's `/readyz` that is read.
+/// The part of a peer's `/readyz` that this node reads.
 #[derive(Deserialize)]
 struct PeerAnswer {
     database: Option<DatabaseFence>,
 }
 
-/// Creates the function that asks the other places. The function also tells Redis the history that
-/// this node knows.
+/// Creates the function that asks Redis and the peers. The function also tells Redis the history
+/// that this node knows.
 pub(crate) fn other_places(
     memory: &HistoryMemory,
     shared: Option<Shared>,

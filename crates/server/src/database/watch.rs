@@ -10,11 +10,11 @@ use crate::engine::Engine;
 
 /// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
-/// The time after which a node looks for reactions that other nodes left unfinished.
+/// Time between two checks for reactions that other nodes left unfinished.
 const REACT_EVERY: Duration = Duration::from_secs(5);
-/// The time after which a check is given up.
+/// The longest time for one check.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// The time after which a missing standby is logged again.
+/// Time after which a standby that is still missing is logged again.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
 /// Watches until the program stops.
@@ -25,7 +25,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     let (mut reacted_to, mut reacted_at) = (None, Instant::now());
     let mut warned_at = None;
     loop {
-        // The sender lives as long as the engine.
+        // The sender lives as long as the engine, so an error cannot occur.
         drop(timeout(EVERY, changes.changed()).await);
         let fence = *changes.borrow_and_update();
         if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_EVERY {
@@ -88,7 +88,7 @@ async fn react(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Logs when a standby that commits wait for is missing, and when it is connected again.
+/// Logs when a required standby is missing, and when it is connected again.
 fn log_standbys(
     before: Option<&Replication>,
     found: &Replication,

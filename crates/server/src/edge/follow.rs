@@ -1,5 +1,5 @@
-//! Follows the feed: reads it from one of the servers that may have it, and shows it in this
-//! node's memory by the rules of `doorbuster_core::edge`.
+//! Follows the feed. Reads it from one of the servers that may have it, and updates this node's
+//! memory by the rules of `doorbuster_core::edge`.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,25 +16,25 @@ use crate::engine::Engine;
 use crate::gate::Blocks;
 use crate::metrics::Counter;
 
-/// Time between two reads that find nothing new.
+/// Time between two reads if the last one found nothing new.
 const EVERY: Duration = Duration::from_millis(15);
-/// After this time without a usable read, the next server is tried.
+/// After this time without a usable read, the edge tries the next server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// The set of requests is emptied when it has this many more than the feed.
+/// If the set of requests has this many more than the feed, the edge empties the set.
 const SURPLUS_MAX: u64 = 2_000_000;
 
-/// What was read so far.
+/// Counters of the reads of the feed.
 #[derive(Debug, Default)]
 pub(crate) struct FeedCounts {
-    /// Reads whose content was used.
+    /// Reads whose content the edge used.
     pub(crate) used: Counter,
-    /// Generations that were begun.
+    /// Generations of the feed that the edge began to read.
     pub(crate) generations: Counter,
-    /// Reads that failed, or that were of no use.
+    /// Reads that failed or had no usable content.
     pub(crate) failed: Counter,
 }
 
-/// Follows the feed until it is dropped.
+/// Follows the feed until the future is dropped.
 pub(crate) async fn run(engine: &Engine, blocks: &Blocks, edge: &EdgeNode, servers: &[Shared]) {
     let mut feed = FeedReader {
         engine,
@@ -64,12 +64,14 @@ struct FeedReader<'a> {
     at: Follower,
     /// Entries that wait for the rest of the feed, by name.
     kept: BTreeMap<String, Option<String>>,
-    /// Whether what is kept begins with the feed: then a sale that is not in it is gone.
+    /// Whether the kept entries start at the beginning of the feed. Then a sale without an entry
+    /// was deleted.
     is_whole: bool,
 }
 
 impl FeedReader<'_> {
-    /// Reads the next part. `None`: the server has no feed of this format, or does not answer.
+    /// Reads the next part of the feed. `None`: the server has no feed of this format, or it does
+    /// not answer.
     async fn read(&mut self, server: &Shared) -> Option<FeedStep> {
         let part = server.read_feed(self.at.position()).await.ok()??;
         let head = records::parse_head(self.engine.id_key(), part.generation, &part.head)?;
@@ -95,7 +97,8 @@ impl FeedReader<'_> {
             }
             FeedStep::ReadOn { .. } | FeedStep::Use { .. } => {}
         }
-        // The requests come first: then no count says "sold out" without them.
+        // The requests come first. So the edge never knows a count of "sold out" without the
+        // requests that hold orders.
         part.requests.iter().for_each(|&request| self.engine.holders().insert(request));
         self.kept.extend(entries);
         if matches!(step, FeedStep::Use { .. }) {
@@ -104,13 +107,13 @@ impl FeedReader<'_> {
             self.edge.use_head(head);
             self.edge.feed.used.add_one();
         } else if self.at.position() == before {
-            // A replica is behind; waiting costs less than asking.
+            // A replica is behind. Waiting costs less than reading again.
             tokio::time::sleep(EVERY).await;
         }
         Some(step)
     }
 
-    /// The entries of a part, as text. `None`: an entry has no valid proof.
+    /// Returns the entries of a part as text. `None`: an entry has no valid proof.
     fn entries(&self, part: &FeedPart) -> Option<Vec<(String, Option<String>)>> {
         let key = self.engine.id_key();
         let entry = |entry: &doorbuster_slots::FeedEntry| {
@@ -121,7 +124,7 @@ impl FeedReader<'_> {
         part.entries.iter().map(entry).collect()
     }
 
-    /// Shows what was kept.
+    /// Puts the kept entries into this node's memory.
     fn show(&mut self) {
         let kept = std::mem::take(&mut self.kept);
         if std::mem::take(&mut self.is_whole) {
@@ -134,7 +137,8 @@ impl FeedReader<'_> {
                     let counts = counts_of(kept.get(&counts_entry(sale)));
                     match (row.and_then(SaleCopy::into_row), counts) {
                         (Some(row), counts) => self.show_row(row, counts.as_ref()),
-                        // A row that this program cannot read is passed on.
+                        // This program cannot read the row, so requests for the sale are passed to
+                        // a node.
                         (None, _) => self.remove_sales(|id| id == sale),
                     }
                 }

@@ -1,6 +1,6 @@
-//! How an edge without a database gets the deployment's keys: nodes keep them in the shared Redis,
-//! sealed with a secret that the edge has too. That is the operators' key or the secret of buyers'
-//! tokens. Without such a secret nobody can open them.
+//! How an edge without a database gets the deployment's keys. Nodes keep the keys in the shared
+//! Redis, sealed with a secret that the edge also has. That is the operators' key or the secret of
+//! buyers' tokens. Without one of these secrets, nobody can open the keys.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -14,24 +14,24 @@ use crate::config::{BuyerKeys, Settings};
 use crate::gate::MasterKeys;
 use crate::secrets::{Secrets, SecretsError, hex, parse_key};
 
-/// Key-derivation contexts: of the sealing key, and of the name in Redis.
+/// Contexts for deriving the sealing key and the name in Redis.
 const SEAL_CONTEXT: &str = "doorbuster: keys for edges";
 const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
-/// Time between two writes, in case Redis forgot the keys.
+/// Time between two writes. Redis may lose the keys in between.
 const WRITE_EVERY: Duration = Duration::from_secs(10);
-/// How long the keys stay after the last write.
+/// How long the keys stay in Redis after the last write.
 const LIFETIME: Duration = Duration::from_secs(86_400);
-/// How long an edge waits for a node that writes the keys.
+/// How long an edge waits until a node has written the keys.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time between two reads.
 const READ_EVERY: Duration = Duration::from_millis(200);
 
-/// The keys, as they are sealed.
+/// The keys in the form in which they are sealed.
 #[derive(Serialize, Deserialize)]
 struct KeysRecord {
     id_key: String,
     pass_keys: Vec<String>,
-    /// `None`: public keys check buyers' tokens.
+    /// The secret of buyers' tokens. `None`: public keys verify the tokens.
     buyer_secret: Option<String>,
 }
 
@@ -39,7 +39,7 @@ struct KeysRecord {
 pub(crate) struct SealedKeys(Vec<(String, Vec<u8>)>);
 
 impl SealedKeys {
-    /// Seals the keys for edges that know the operators' key, and for those that know the secret of
+    /// Seals the keys twice: for edges with the operators' key, and for edges with the secret of
     /// buyers' tokens.
     pub(crate) fn new(secrets: &Secrets) -> Self {
         let record = KeysRecord {
@@ -52,11 +52,11 @@ impl SealedKeys {
         Self(openers.filter_map(|with| Some((name(with), seal(with, &text)?))).collect())
     }
 
-    /// Writes them now and again until it is dropped.
+    /// Writes the keys now, and again at intervals until the future is dropped.
     pub(crate) async fn publish(&self, shared: &Shared) {
         loop {
             for (name, sealed) in &self.0 {
-                // The next round tries again.
+                // If the write fails, the next round tries again.
                 drop(shared.set(name, sealed, LIFETIME).await);
             }
             tokio::time::sleep(WRITE_EVERY).await;
@@ -93,7 +93,7 @@ fn unseal(with: &SecretString, bytes: &[u8]) -> Option<KeysRecord> {
     serde_json::from_slice(text).ok()
 }
 
-/// The secrets of an edge: from its settings, and what they lack from Redis.
+/// Returns the secrets of an edge. Secrets that are not in its settings come from Redis.
 ///
 /// # Errors
 ///
@@ -125,7 +125,7 @@ pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets
         }
         (None, None) => return Err(corrupt()),
     };
-    // No operator signs in here: their requests are passed on.
+    // No operator signs in at an edge. Operators' requests are passed to a node.
     let admin_key = auth.admin_key.clone().unwrap_or_else(|| hex(rand::random()).into());
     Ok(Secrets {
         buyer,
@@ -137,7 +137,7 @@ pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets
     })
 }
 
-/// Reads the keys that a node left in Redis, and waits a while for one.
+/// Reads the keys that a node keeps in Redis. If there are no keys, waits for a while.
 async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, SecretsError> {
     let buyer_secret = match &settings.auth.buyers {
         Some(BuyerKeys::Secret(secret)) => Some(secret),
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(sealed.len(), 2);
         for (with, (known, sealed)) in [&one, &other].into_iter().zip(&sealed) {
             assert_eq!(name(with), *known);
-            let record = unseal(with, sealed).expect("the same secret");
+            let record = unseal(with, sealed).expect("the same secret opens the keys");
             assert_eq!(record.id_key, "07".repeat(32));
             assert_eq!(record.pass_keys, ["08".repeat(32), "09".repeat(32)]);
             assert_eq!(record.buyer_secret.as_deref(), Some(other.expose_secret()));

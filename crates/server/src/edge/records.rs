@@ -1,42 +1,43 @@
-//! The content of the feed that edges follow: how a node writes it and how an edge reads it.
+//! The content of the feed that edges follow, as nodes write it and edges read it.
 //!
-//! Each head and each entry begins with a proof that needs the deployment's key, so that a program
-//! with access to Redis alone cannot forge a price or a phase.
+//! Each head and each entry begins with a proof that needs the deployment's key. So a program that
+//! can only write to Redis cannot forge a price or a phase.
 use doorbuster_core::edge::FeedHead;
 use doorbuster_core::{IdKey, ItemId, Millis, Stock};
 use doorbuster_store::{Block, BlockKind, ItemCounts};
 use serde::{Deserialize, Serialize};
 
-/// The format of the feed. An edge ignores other formats and passes everything on.
+/// The format of the feed. If the format is different, an edge ignores the feed and passes every
+/// request to a node.
 const FORMAT: &str = "feed 1";
 /// Digits of a proof.
 const PROOF_DIGITS: usize = 32;
-/// The entry with the blocks.
+/// The name of the entry with the blocks.
 pub(crate) const BLOCKS: &str = "blocks";
 
-/// The entry of a sale's row.
+/// Returns the name of the entry with a sale's row.
 pub(crate) fn sale_entry(sale: &str) -> String {
     format!("sale:{sale}")
 }
 
-/// The entry of a sale's counts.
+/// Returns the name of the entry with a sale's counts.
 pub(crate) fn counts_entry(sale: &str) -> String {
     format!("counts:{sale}")
 }
 
-/// What an entry is about.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind<'a> {
-    /// The row of this sale.
+    /// The entry has the row of this sale.
     Sale(&'a str),
-    /// The counts of this sale.
+    /// The entry has the counts of this sale.
     Counts(&'a str),
-    /// The blocks.
+    /// The entry has the blocks.
     Blocks,
 }
 
 impl<'a> EntryKind<'a> {
-    /// `None`: an entry of a later version of the program.
+    /// Parses the name of an entry. `None`: the entry comes from a later version of the program.
     pub(crate) fn of(name: &'a str) -> Option<Self> {
         match name.split_once(':') {
             Some(("sale", sale)) => Some(Self::Sale(sale)),
@@ -52,12 +53,12 @@ fn proof(key: &IdKey, generation: u64, name: &str, text: &str) -> String {
     format!("{:0PROOF_DIGITS$x}", hash.0)
 }
 
-/// An entry's content with its proof.
+/// Returns an entry's content with its proof.
 pub(crate) fn seal(key: &IdKey, generation: u64, name: &str, text: &str) -> Vec<u8> {
     [proof(key, generation, name, text).as_bytes(), text.as_bytes()].concat()
 }
 
-/// An entry's content, if its proof is right.
+/// Returns an entry's content, if its proof is valid.
 pub(crate) fn open<'a>(
     key: &IdKey,
     generation: u64,
@@ -68,7 +69,7 @@ pub(crate) fn open<'a>(
     (found == proof(key, generation, name, text)).then_some(text)
 }
 
-/// The head as text.
+/// Returns the head as text.
 pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     let FeedHead { generation, seq, requests, as_of, is_complete, has_all_requests } = *head;
     let text = format!(
@@ -80,7 +81,7 @@ pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     format!("{}{text}", proof(key, generation, "head", &text))
 }
 
-/// The head of this generation. `None`: it is not valid.
+/// Returns the head of this generation. `None`: the head is not valid.
 pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<FeedHead> {
     let mut words = open(key, generation, "head", bytes)?.split(' ');
     let head = FeedHead {
@@ -94,13 +95,13 @@ pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<F
     words.next().is_none().then_some(head)
 }
 
-/// A sale's counts, and what else of it changes without a change of its row.
+/// A sale's counts, and other values of the sale that change without its row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CountsRecord {
-    /// The end of the time in which the automatic waiting room is open.
+    /// The time until which the automatic waiting room is open.
     pub(crate) room_open_until: i64,
-    /// For each item: id, units to sell (`null`: unlimited), pool, kept, in slots, held, paid,
-    /// waiting.
+    /// The numbers of each item: id, units to sell (`null`: unlimited), pool, kept, in slots, held,
+    /// paid, waiting.
     items: Vec<ItemRecord>,
 }
 
@@ -120,7 +121,7 @@ impl CountsRecord {
         Self { room_open_until, items: items.map(record).collect() }
     }
 
-    /// The counts of all items.
+    /// Returns the counts of all items.
     pub(crate) fn counts(&self) -> Vec<ItemCounts> {
         let counts = |record: &ItemRecord| {
             let ItemRecord(item, total, pool, kept, in_slots, held, paid, waiting) = *record;
@@ -131,7 +132,7 @@ impl CountsRecord {
     }
 }
 
-/// The blocks that are in force: kind, value and end.
+/// The blocks that apply now. Each has its kind, value and end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlocksRecord(Vec<(String, String, Option<i64>)>);
 
@@ -144,7 +145,7 @@ impl BlocksRecord {
         Self(blocks.iter().map(record).collect())
     }
 
-    /// The blocks. A kind of a later version of the program is left out.
+    /// Returns the blocks. Leaves out a kind that only a later version of the program knows.
     pub(crate) fn blocks(self) -> Vec<Block> {
         let block = |(kind, value, until): (String, String, Option<i64>)| {
             let kind = BlockKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
@@ -197,7 +198,7 @@ mod tests {
         };
         let all = [counts, ItemCounts { item: ItemId(8), total: Stock::Unlimited, ..counts }];
         let text = serde_json::to_string(&CountsRecord::new(9, all.into_iter())).expect("JSON");
-        let read: CountsRecord = serde_json::from_str(&text).expect("the same format");
+        let read: CountsRecord = serde_json::from_str(&text).expect("both use the same format");
         assert_eq!((read.room_open_until, read.counts()), (9, all.to_vec()));
         let block = |kind, value: &str, until: Option<i64>| Block {
             kind,
@@ -208,7 +209,7 @@ mod tests {
         };
         let all = [block(BlockKind::Buyer, "robot", None), block(BlockKind::Ip, "::/0", Some(4))];
         let text = serde_json::to_string(&BlocksRecord::new(&all)).expect("JSON");
-        let read: BlocksRecord = serde_json::from_str(&text).expect("the same format");
+        let read: BlocksRecord = serde_json::from_str(&text).expect("both use the same format");
         assert_eq!(read.blocks(), all);
     }
 

@@ -1,5 +1,5 @@
-//! Which edges live. An edge cannot write to Redis, so it names itself in its checks of the nodes,
-//! with a proof, and the node that was asked records it for all nodes.
+//! Records which edges are alive. An edge cannot write to Redis, so it names itself in its checks
+//! of nodes, with a proof. The node that it asks records it for all nodes.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,49 +10,49 @@ use serde::{Deserialize, Serialize};
 use super::records;
 use crate::engine::Engine;
 
-/// The header of an edge's check.
+/// The header with which an edge names itself.
 pub(crate) const EDGE_HEADER: &str = "doorbuster-edge";
-/// The shortest time between two records of one edge.
+/// Shortest time between two records of one edge.
 const RECORD_EVERY: Duration = Duration::from_secs(2);
-/// Most edges that one node remembers; at the bound it forgets all of them.
+/// Most edges that one node remembers. At this bound the node forgets all of them.
 const EDGES_MAX: usize = 1_024;
 /// An edge counts as alive for this long after its last check.
 pub(crate) const ALIVE_MS: i64 = 10_000;
 
-/// What an edge says about itself.
+/// An edge's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AboutEdge {
-    /// Its random id.
+    /// The edge's random id.
     pub(crate) node: String,
-    /// Its version of the program.
+    /// The version of the edge's program.
     pub(crate) version: String,
-    /// When it started, by the store's clock.
+    /// When the edge started, by the store's clock.
     pub(crate) started_at: i64,
-    /// When it said this, by the store's clock.
+    /// When the edge wrote this description, by the store's clock.
     pub(crate) said_at: i64,
-    /// Its open connections.
+    /// The edge's open connections.
     pub(crate) connections: u64,
 }
 
 impl AboutEdge {
-    /// As the value of the header.
+    /// Encodes the description as a value of the header.
     pub(crate) fn seal(&self, key: &IdKey) -> Vec<u8> {
         let text = serde_json::to_string(self).expect("texts and numbers serialise");
         records::seal(key, 0, EDGE_HEADER, &text)
     }
 
-    /// From the value of the header, if its proof is right.
+    /// Decodes a value of the header, if its proof is valid.
     pub(crate) fn open(key: &IdKey, value: &[u8]) -> Option<Self> {
         serde_json::from_str(records::open(key, 0, EDGE_HEADER, value)?).ok()
     }
 
-    /// Whether it lives at `now` of the store's clock.
+    /// Returns whether the edge is alive at `now` of the store's clock.
     pub(crate) fn lives(&self, now: Millis) -> bool {
         (self.said_at - now.0).abs() < ALIVE_MS
     }
 }
 
-/// The edges that this node recorded.
+/// The edges that this node has recorded.
 #[derive(Debug, Default)]
 pub(crate) struct EdgeSightings(Mutex<HashMap<String, Instant>>);
 
@@ -66,7 +66,7 @@ impl EdgeSightings {
         let (engine_too, value) = (engine.clone(), value.to_vec());
         engine.tasks().spawn(async move {
             if let Some(shared) = engine_too.shared() {
-                // A later check tries again.
+                // If the write fails, a later check tries again.
                 drop(shared.note_edge(&about.node, &value).await);
             }
         });
@@ -86,7 +86,8 @@ impl EdgeSightings {
 }
 
 impl Engine {
-    /// The edges that live, by their ids. Empty if Redis does not answer.
+    /// Returns the edges that are alive, with their ids. The result is empty if Redis does not
+    /// answer.
     pub(crate) async fn live_edges(&self) -> Vec<AboutEdge> {
         let Some(shared) = self.shared() else { return Vec::new() };
         let now = self.now();

@@ -1,7 +1,7 @@
-//! The nodes behind an edge: kept connections, which of them answer, and how a request is sent to
-//! one of them.
+//! The nodes behind an edge. Keeps connections to them, checks which of them answer, and sends each
+//! request to one of them.
 //!
-//! A request is sent to another node only if nothing of it was sent before, or if it only reads.
+//! A request goes to another node only if it changes nothing, or if no part of it was sent before.
 //! So no purchase arrives twice.
 use std::fmt;
 use std::net::SocketAddr;
@@ -21,29 +21,29 @@ use tokio::time::{Instant, timeout};
 use super::EdgeNode;
 use super::sightings::EDGE_HEADER;
 
-/// The header of `/healthz` in which a node with a store names the store's time, in milliseconds.
+/// The header of `/healthz` with the store's time in milliseconds. A node with a store sends it.
 pub(crate) const TIME_HEADER: &str = "doorbuster-time";
-/// How long a node may take to accept a connection.
+/// Longest time in which a node accepts a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// How long a node may take to begin its answer. A purchase may wait for its verdict this long.
+/// Longest time until a node begins its answer. A purchase may wait this long for its verdict.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// A connection that was idle for longer is not used again, because the node may close it.
+/// A connection that was idle for longer is not used again, because the node may be closing it.
 const IDLE_MAX: Duration = Duration::from_millis(800);
-/// Most idle connections to one node; further ones are closed.
+/// Most idle connections to one node. Further ones are closed.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// Time between two checks of a node.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
-/// How long a check may take.
+/// Longest duration of a check.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
-/// Why a request could not be passed on.
+/// The reason why a request could not be passed to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PassFailure {
-    /// No node was reachable: nothing was sent.
+    /// No node was reachable, so nothing was sent.
     Unsent,
-    /// A node got the request, or a part of it, and did not answer.
+    /// A node got the request or a part of it, and did not answer.
     Unanswered,
-    /// Another edge had passed the request on: nothing was sent.
+    /// Another edge had already passed this request on, so nothing was sent.
     FromAnEdge,
 }
 
@@ -65,9 +65,9 @@ impl fmt::Debug for Upstreams {
     }
 }
 
-/// A request that was not answered.
+/// A request without an answer.
 struct Failed {
-    /// The request, if nothing of it was sent.
+    /// The request, if no part of it was sent.
     unsent: Option<Box<Request<Body>>>,
 }
 
@@ -83,12 +83,12 @@ impl Upstreams {
         Self { all: addresses.iter().map(upstream).collect(), next: AtomicUsize::new(0) }
     }
 
-    /// How many nodes answered their last check.
+    /// Returns how many nodes answered their last check.
     pub(crate) fn up(&self) -> usize {
         self.all.iter().filter(|upstream| upstream.is_up.load(Ordering::Relaxed)).count()
     }
 
-    /// Sends a request to one of the nodes, in turn; nodes that did not answer their last check
+    /// Sends a request to a node. The nodes take turns. Nodes that did not answer their last check
     /// come last.
     pub(crate) async fn send(
         &self,
@@ -119,7 +119,7 @@ impl Upstreams {
         all
     }
 
-    /// Checks the nodes and reads their clocks until it is dropped.
+    /// Checks the nodes and reads their clocks until the future is dropped.
     pub(crate) async fn run_checks(&self, edge: &EdgeNode) {
         let checks = self.all.iter().map(|upstream| async move {
             loop {
@@ -168,7 +168,7 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Failed> {
         while let Some(connection) = self.idle_connection() {
             match self.clone().send_on(connection, request).await {
-                // The node closed the connection before it got anything.
+                // The node closed the connection before it got any part of the request.
                 Err(Failed { unsent: Some(unsent) }) => request = *unsent,
                 answered => return answered,
             }
@@ -188,7 +188,7 @@ impl Upstream {
         let Ok(answer) = answer else { return Err(Failed { unsent: None }) };
         let response =
             answer.map_err(|mut error| Failed { unsent: error.take_message().map(Box::new) })?;
-        // The connection is free when the answer's body was read.
+        // The connection becomes free when the answer's body was read.
         drop(tokio::spawn(async move {
             if connection.ready().await.is_ok() {
                 self.keep(connection);
@@ -201,7 +201,8 @@ impl Upstream {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((connection, since)) = idle.pop() {
             if since.elapsed() > IDLE_MAX {
-                // The ones before it were idle for longer.
+                // All other connections in the list were idle for longer, so they are too old as
+                // well.
                 idle.clear();
                 return None;
             }
@@ -228,8 +229,8 @@ impl Upstream {
         Some(sender)
     }
 
-    /// The store's time, by the node's `/healthz`. `None`: it does not answer, or is itself an
-    /// edge.
+    /// Returns the store's time from the node's `/healthz`. `None`: the node does not answer, or it
+    /// is itself an edge.
     async fn time(self: &Arc<Self>, about: Option<Vec<u8>>) -> Option<Millis> {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from_static("/healthz");
@@ -241,7 +242,7 @@ impl Upstream {
         let response = self.clone().send(request).await.ok()?;
         let text = response.headers().get(TIME_HEADER)?.to_str().ok()?;
         let time = Millis(text.parse().ok()?);
-        // The connection is kept once the body was read.
+        // The connection can be reused once the body was read.
         axum::body::to_bytes(Body::new(response.into_body()), 64 * 1024).await.ok()?;
         Some(time)
     }

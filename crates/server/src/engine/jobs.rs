@@ -1,4 +1,4 @@
-//! Jobs that run as long as the program does.
+//! Starts the jobs that run as long as the program.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Starts jobs that must not end before the program does.
+/// Starts jobs that must not end before the program.
 pub(crate) struct Jobs {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -14,8 +14,8 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// Starts a job. If it ends or panics before the program stops, the program must end: without
-    /// the job, tickets would not be settled, refilled or expired.
+    /// Starts a job. If the job ends or panics too early, the program must end. Without the job,
+    /// tickets would not be settled, refilled or expired.
     pub(crate) fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
         self.tasks.spawn(async move {

@@ -1,43 +1,46 @@
-//! Counts the live nodes: now and recently.
+//! Counts the live nodes now, and the nodes that were live recently.
 //!
-//! A lapsed lease may belong to a machine that paused for a moment. A node that applies its part of
-//! a limit must not take the parts of other nodes so early. So a node counts as live until several
-//! checks in a row find its lease lapsed. Checks are counted, not seconds: a machine that paused as
-//! a whole checks once afterwards and finds every lease lapsed except its own.
+//! A lapsed lease may belong to a machine that paused for a moment. Other nodes must not take its
+//! part of a limit so early. So a node counts as live until several checks in a row find its lease
+//! lapsed.
+//!
+//! The code counts checks instead of seconds. After a pause of the whole machine, its first check
+//! finds every lease lapsed except its own.
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// After this many checks in a row that miss a node, it no longer counts: about three seconds
-/// beyond its lease.
+/// If this many checks in a row miss a node, the node no longer counts. That is about three seconds
+/// after its lease.
 const MISSED_CHECKS: u32 = 6;
 
-/// The number of live nodes, with this one. One job writes it; everything else reads it.
+/// The number of live nodes, including this node. One job writes it, and all other code only reads
+/// it.
 #[derive(Debug)]
 pub(crate) struct NodeCount {
     now: AtomicU32,
     recent: AtomicU32,
-    /// Checks in a row that saw fewer nodes than `recent`.
+    /// Checks in a row that found fewer nodes than `recent`.
     fewer: AtomicU32,
 }
 
 impl Default for NodeCount {
-    /// One node, this one, until the first check.
+    /// Until the first check, only this node counts.
     fn default() -> Self {
         Self { now: AtomicU32::new(1), recent: AtomicU32::new(1), fewer: AtomicU32::new(0) }
     }
 }
 
 impl NodeCount {
-    /// Nodes whose lease had not lapsed at the last check.
+    /// Returns the nodes whose lease had not lapsed at the last check.
     pub(crate) fn now(&self) -> u32 {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Nodes that lived recently; at least one.
+    /// Returns the nodes that were live recently; at least one.
     pub(crate) fn recent(&self) -> u32 {
         self.recent.load(Ordering::Relaxed)
     }
 
-    /// Records that a check saw this many nodes.
+    /// Records the number of nodes that a check found.
     pub(crate) fn observe(&self, nodes: usize) {
         let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
         self.now.store(nodes, Ordering::Relaxed);
@@ -68,7 +71,7 @@ mod tests {
         assert_eq!(after(&[2]), (2, 2));
         assert_eq!(after(&[3, 1, 1]), (1, 3));
         assert_eq!(after(&[3, 1, 1, 3, 1, 1, 1, 1]), (1, 3), "the node was seen again in between");
-        assert_eq!(after(&[2, 0]), (0, 2), "even the node's own lease is missing");
+        assert_eq!(after(&[2, 0]), (0, 2), "the check missed even this node's own lease");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A node's view of the store. The store's own thread updates it after each commit, before any
-//! request learns of the commit.
+//! A node's copy of the store's state in memory. The store's own thread updates this copy after
+//! each commit, before any request learns of the commit.
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,7 +14,7 @@ use crate::holders::Holders;
 use crate::notify::{EventKind, Hub};
 use crate::waiters::{Delivery, TicketInfo, Waiters};
 
-/// The memory to which commits are published; the store's own thread writes it.
+/// The memory into which commits are published. Only the store's own thread writes it.
 #[derive(Debug)]
 pub(super) struct NodeMemory {
     pub(super) catalogue: ArcSwap<Catalogue>,
@@ -26,9 +26,9 @@ pub(super) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// Publishes a commit of this or another node, in this order: the requests that hold orders,
-    /// the counts that may say "sold out", the verdicts that requests here wait for, and the hints.
-    /// An order may come twice.
+    /// Publishes a commit of this node or another node. First come the requests that hold orders,
+    /// then the counts, which may say "sold out". Then come the verdicts that requests here wait
+    /// for, and the hints last. The same order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Point::Committed);
@@ -36,7 +36,8 @@ impl NodeMemory {
         let catalogue = self.catalogue.load();
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // In any state: another node's order may have ended before this node learned of it.
+            // The state does not matter here. Another node's order may have ended before this node
+            // learned of it.
             self.holders.insert(
                 self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
             );
@@ -55,8 +56,8 @@ impl NodeMemory {
         for counts in &committed.counts {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
-            // Even if the counts are known: they may have been read from the store before this
-            // commit arrived, and then no reader was notified.
+            // The readers are notified even if the counts are known. The counts may have been read
+            // from the store before this commit arrived, and then nobody was notified.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);
@@ -95,7 +96,7 @@ impl NodeMemory {
         }
     }
 
-    /// Wakes what waits for units of an item that may come back.
+    /// Wakes the requests and jobs that wait for units of an item to come back.
     fn record_ending(&self, catalogue: &Catalogue, id: ItemId) {
         if let Some(item) = catalogue.item_by_id(id) {
             item.work.feed.record_ending();

@@ -11,15 +11,15 @@ use super::{Engine, EngineError};
 use crate::catalogue::ItemState;
 use crate::control;
 
-/// Longest time that the end of an order waits until its slot has applied it.
+/// How long the end of an order waits until the order's slot has applied it.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// What an order id stands for.
+/// The result of looking up an order id.
 #[derive(Clone, Debug)]
 pub enum OrderLookup {
-    /// An order.
+    /// The id belongs to an order.
     Order(doorbuster_core::Order),
-    /// A queued request, not decided yet.
+    /// The id belongs to a queued request without a verdict.
     Queued {
         /// The item.
         item: Arc<ItemState>,
@@ -27,10 +27,10 @@ pub enum OrderLookup {
         buyer: BuyerId,
         /// The units.
         units: Units,
-        /// The time after which it cannot become an order.
+        /// The time after which the request cannot become an order.
         decide_by: Millis,
     },
-    /// A queued request that was refused.
+    /// The id belongs to a queued request that was refused.
     Refused {
         /// The item.
         item: Arc<ItemState>,
@@ -39,23 +39,23 @@ pub enum OrderLookup {
         /// The reason.
         verdict: Verdict,
     },
-    /// A waitlist entry that waits.
+    /// The id belongs to a waitlist entry that waits.
     Waiting {
         /// The item.
         item: Arc<ItemState>,
         /// The entry.
         place: WaitlistEntry,
-        /// The number of entries before it.
+        /// The number of entries before this one.
         ahead: u64,
     },
-    /// A waitlist entry that its buyer left.
+    /// The id belongs to a waitlist entry that its buyer left.
     Left {
         /// The item.
         item: Arc<ItemState>,
         /// The entry.
         place: WaitlistEntry,
     },
-    /// A waitlist entry that ended with its sale.
+    /// The id belongs to a waitlist entry that ended with its sale.
     Ended {
         /// The item.
         item: Arc<ItemState>,
@@ -81,11 +81,12 @@ impl Engine {
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
-        // Read first, because a ticket with a verdict no longer waits.
+        // The wait is checked before the order is read, because a ticket with a verdict no longer
+        // waits.
         let waits = self.waiting_buyer(id);
         let mut resolved = self.store.verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
-            // An erased buyer no longer owns the order, though the id still proves the buyer.
+            // An erased buyer no longer owns the order, although the id still proves the buyer.
             return Ok(if buyer.is_none_or(|buyer| order.buyer == *buyer) {
                 OrderLookup::Order(order)
             } else {
@@ -108,7 +109,7 @@ impl Engine {
                 return Ok(OrderLookup::Order(order));
             }
             if resolved.is_some() {
-                // The returned units have to reach the slot.
+                // The slot must get the returned units.
                 self.control().wake(grant.slot.item);
             }
         }
@@ -129,15 +130,15 @@ impl Engine {
         })
     }
 
-    /// The buyer of a ticket that was issued on this node and has no verdict yet. Without its buyer
-    /// an id proves nothing.
+    /// Returns the buyer of a ticket that this node issued and that has no verdict yet. The id
+    /// alone does not prove who the buyer is.
     #[must_use]
     pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
         let buyer = self.node_memory.waiters.info(id.parts()?.token)?.buyer;
         self.node_memory.key.open(&id, buyer.as_str()).map(|_| buyer)
     }
 
-    /// The item of this id, even if another node created it just now.
+    /// Returns the item of this id, even if another node created it just now.
     pub(super) async fn find_item(
         &self,
         id: ItemId,
@@ -148,12 +149,12 @@ impl Engine {
         Ok(self.catalogue().item_by_id(id).cloned())
     }
 
-    /// The items of these ids, one for each, even if another node created them just now.
+    /// Returns the items of these ids, one for each id, even if another node created some just now.
     ///
     /// # Errors
     ///
-    /// If the store is unreachable, or if an item belongs to no sale: rows about it must not be
-    /// left out silently.
+    /// If the store is unreachable, or if an item belongs to no known sale. Rows about an unknown
+    /// item must not be left out silently.
     pub(crate) async fn find_items(
         &self,
         ids: &[ItemId],
@@ -181,7 +182,8 @@ impl Engine {
         self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order. Its units and its quota come back at once, and its money goes back.
+    /// Refunds a paid order. The units and the quota come back at once, and the provider refunds
+    /// the money.
     ///
     /// # Errors
     ///
@@ -204,8 +206,8 @@ impl Engine {
         if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.catalogue().item_by_id(order.item).cloned()
         {
-            // The buyer may buy again at once, so the slot learns first that the quota came back.
-            // After the timeout it learns it soon.
+            // The buyer may buy again at once, so the slot should learn first that the quota came
+            // back. After the timeout the slot learns it a little later.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, control::reconcile(self, &item)).await);
         }
         Ok(changed)

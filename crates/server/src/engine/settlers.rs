@@ -1,4 +1,4 @@
-//! Which slots' tickets this node settles, if nodes share the slots.
+//! Decides which slots' tickets this node settles, if nodes share the slots.
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use doorbuster_core::assignment::Settlers;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Engine;
 
-/// Most slots that a node names when it tells other nodes about itself.
+/// Most slots in a node's description for other nodes.
 const SETTLES_SHOWN_MAX: usize = 64;
 
 /// The live nodes that settle, as this node last saw them.
@@ -35,7 +35,7 @@ impl SettlerWatch {
     }
 }
 
-/// The part of a node's description that says what it does.
+/// The part of a node's description that names its roles and slots.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AboutRoles {
@@ -48,7 +48,8 @@ fn is_settler(row: &NodeRow) -> bool {
 }
 
 impl Engine {
-    /// Records the live nodes. Returns whether slots may have moved to or from this node.
+    /// Records the live nodes. Returns whether the assignment of slots to this node may have
+    /// changed.
     pub(crate) fn observe_settlers(&self, nodes: &[NodeRow]) -> bool {
         if self.layout.is_node_local() {
             return false;
@@ -62,7 +63,7 @@ impl Engine {
         changed
     }
 
-    /// Of these slots, those whose tickets this node settles.
+    /// Returns the slots among `slots` whose tickets this node settles.
     pub(crate) fn settled_of(&self, mut slots: Vec<SlotKey>) -> Vec<SlotKey> {
         if !self.layout.is_node_local() {
             let (settlers, now_ms) = (self.settlers.settlers(), self.settlers.now_ms());
@@ -71,12 +72,22 @@ impl Engine {
         slots
     }
 
-    /// Whether another live node settles too.
+    /// Returns the number of live nodes that settle, including this node.
+    pub(crate) fn settler_count(&self) -> usize {
+        if self.layout.is_node_local() {
+            // A node that sells also settles, because its slots are in its memory.
+            return usize::try_from(self.node_count.now()).unwrap_or(usize::MAX);
+        }
+        self.settlers.settlers().live().len()
+    }
+
+    /// Returns whether another live node settles too.
     pub(super) fn has_other_settlers(&self) -> bool {
         self.settlers.settlers().live().iter().any(|node: &NodeId| *node != self.node)
     }
 
-    /// The names of the slots that are assigned to this node; at most [`SETTLES_SHOWN_MAX`].
+    /// Returns the names of the slots that are assigned to this node, at most
+    /// [`SETTLES_SHOWN_MAX`].
     pub(super) fn settled_slot_names(&self) -> Vec<String> {
         if !self.roles.settle {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! Starts an engine: opens the store and slots of its shape, recovers what a stopped or killed
-//! process left, and starts the jobs of its roles.
+//! Starts an engine. Opens the store and the slots of its shape. Recovers the state that a stopped
+//! or killed process left. Then starts the jobs of its roles.
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -33,26 +33,27 @@ use crate::notify::Hub;
 use crate::settle;
 use crate::waiters::Waiters;
 
-/// Settlers per node. With one, tickets that come during a commit form the next batch, so batches
-/// are as large as possible. A second one takes tickets from it: more and smaller commits, and a
-/// twentieth fewer orders per second (measured with one to three).
+/// Settlers in each node. With one settler, tickets that arrive during a commit form the next
+/// batch, so batches are as large as possible. Measured with two and three settlers, commits were
+/// smaller and orders per second a twentieth lower.
 const SETTLERS: usize = 1;
-/// Grants closed at the same time at start; the store commits them in groups.
+/// Grants that are closed at the same time at the start. The store groups their commits.
 const RECOVERIES_AT_ONCE: usize = 64;
-/// Requests read at once while a node's memory is rebuilt.
+/// Requests in one read while a node's memory is rebuilt.
 const HOLDERS_PAGE: usize = 10_000;
 
-/// Where stock is decided and stored.
+/// The parts that decide and store stock.
 pub enum StockLocation {
-    /// In this process and a directory.
+    /// This process decides, and its data is in this directory.
     Directory(PathBuf),
     /// The same, and each commit is copied for a continuous backup.
     CopiedDirectory(PathBuf, CommitCopy),
-    /// Slots in the memory of each node; the store is PostgreSQL at this address.
+    /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
-    /// Nowhere: an edge refuses from memory and passes other requests on.
+    /// This process decides nothing. An edge refuses from memory and passes other requests to
+    /// nodes.
     Edge(Arc<EdgeNode>),
-    /// Slots in Redis at these addresses; the store is PostgreSQL at this address.
+    /// The slots are in Redis at these addresses. The store is PostgreSQL at the given address.
     Cluster {
         /// The store's address.
         store: SecretString,
@@ -63,10 +64,10 @@ pub enum StockLocation {
     },
 }
 
-/// How a node recognizes a database that is older than the one its deployment has used.
+/// The means by which a node detects a database that is older than its deployment.
 #[derive(Debug, Default)]
 pub struct DatabaseOptions {
-    /// The newest history that this machine has used.
+    /// The newest history that this machine knows.
     pub history: HistoryMemory,
     /// Addresses of other nodes, such as `http://10.0.0.2:8080`.
     pub peers: Vec<String>,
@@ -74,7 +75,7 @@ pub struct DatabaseOptions {
 
 /// The options of an engine.
 pub struct EngineOptions {
-    /// Where stock is decided and stored.
+    /// The parts that decide and store stock.
     pub place: StockLocation,
     /// The roles of this process.
     pub roles: Roles,
@@ -84,21 +85,21 @@ pub struct EngineOptions {
     pub clock: Clock,
     /// This node's id.
     pub node: NodeId,
-    /// How much one slot may hold. Tests lower it to reach the bounds.
+    /// The most that one slot may contain. Tests lower it to reach the bounds.
     pub bounds: SlotBounds,
-    /// Lead even if another node leads: for tests of two leaders at once.
+    /// Whether to lead even if another node leads. Only tests of two leaders set this.
     pub always_leads: bool,
-    /// Accept a PostgreSQL with `fsync` off: for tests.
+    /// Whether to accept a PostgreSQL with `fsync` off. Only tests set this.
     pub allow_fsync_off: bool,
-    /// How an old primary of a shared database is recognized.
+    /// The means by which an old primary of a shared database is detected.
     pub database: DatabaseOptions,
-    /// Called once when the store has failed permanently: the process must end.
+    /// Called once when the store has failed permanently. The process must then end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Engine {
-    /// Opens the store, recovers what a stopped or killed process left, warms the slots and starts
-    /// settling.
+    /// Opens the store, recovers the state that a stopped or killed process left, loads the slots
+    /// and starts to settle.
     ///
     /// # Errors
     ///
@@ -159,7 +160,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Loads the catalogue and the holders, and reconciles warm items. Slots in memory ended with
+    /// Loads the catalogue and the holders, and reconciles loaded items. Slots in memory ended with
     /// the last process, so their grants are closed first.
     async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
         if self.layout.is_single_node() {
@@ -168,8 +169,8 @@ impl Engine {
                 .map(|grant| self.store.close_grant(grant.id, CloseCause::LeaseLapsed));
             closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
         }
-        // Counts are read before the requests that hold an order, so that the requests are complete
-        // up to the counts.
+        // Counts are read before the requests that hold an order. So the requests are complete up
+        // to the counts.
         let counts = self.store.counts(None).await?;
         let sales = self.store.sales().await?;
         let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
@@ -193,7 +194,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Reads which requests hold an order, in every sale that did not end long ago.
+    /// Reads which requests hold an order, in all sales except those that ended long ago.
     pub(crate) async fn load_holders(&self) -> Result<(), EngineError> {
         let now = self.now();
         let items: Vec<ItemId> = {
@@ -216,8 +217,8 @@ impl Engine {
     }
 }
 
-/// Opens the store and the slots of the configured shape. No other code knows what a shape consists
-/// of.
+/// Opens the store and the slots of the configured shape. No other code depends on what a shape
+/// consists of.
 async fn open(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
@@ -290,7 +291,7 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// The Redis that nodes share for data that may be lost, and its locks, in the shape that has one.
+/// Opens the Redis for data that nodes share and may lose, and its locks, if the shape has one.
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,
@@ -307,17 +308,17 @@ fn open_shared(
     Ok(Some((shared, Locks::new(places)?)))
 }
 
-/// The addresses as text.
+/// Returns the addresses as plain text.
 pub(crate) fn expose_urls(urls: &[SecretString]) -> Vec<String> {
     urls.iter().map(|url| url.expose_secret().to_owned()).collect()
 }
 
-/// The prefix of every key in Redis. It keeps deployments that share servers apart.
+/// Returns the prefix of every key in Redis. It separates deployments that share servers.
 fn key_prefix(options: &EngineOptions) -> String {
     redis_prefix(&options.id_key)
 }
 
-/// The same, by the deployment's key.
+/// Returns the same prefix from the deployment's key.
 pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
     let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")

@@ -11,20 +11,20 @@ use crate::control::LEASE_RENEWAL;
 
 /// How long a pause, a close or a stop waits for tickets in flight.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
-/// How long a stopping node waits for verdicts on tickets that outlive it. Together with the later
-/// steps this is less than the program gives the engine to stop.
+/// How long a stopping node waits for verdicts that other nodes must give. Together with the later
+/// steps, this is less than the program's limit for stopping the engine.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a stopping node returns unsettled tickets to their queues. Other nodes claim the rest
-/// once this node counts as dead.
+/// How long a stopping node returns unsettled tickets to their queues. Once this node counts as
+/// dead, other nodes claim the rest.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
-/// How long a stopping node settles after it gave its lease back: a little longer than the time
-/// between two checks of another node.
+/// How long a stopping node settles after it released its lease. This is a little longer than the
+/// time between two checks of another node.
 const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
-/// Time between two checks of a draining queue, beside notifications.
+/// Time between two checks of a draining queue, in addition to notifications.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl Engine {
-    /// Makes this node refuse new requests; buyers are asked to retry.
+    /// Makes this node refuse new requests. Buyers are asked to retry.
     pub async fn begin_stop(&self) {
         self.stopping.store(true, Ordering::Release);
         if !self.layout.is_node_local() {
@@ -32,7 +32,7 @@ impl Engine {
             return;
         }
         for item in self.warm_items() {
-            // Reconciliation checks `stopping` under this lock before it lets the slots go on.
+            // Reconciliation checks `stopping` under this lock before it starts the slots again.
             let _guard = item.work.reconciling.lock().await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -76,7 +76,7 @@ impl Engine {
             );
         }
         if self.roles.settle && !self.layout.is_node_local() && self.has_other_settlers() {
-            // Until another node has noticed, this node settles what it always settled.
+            // Until another node has noticed the stop, this node settles the same slots as before.
             tokio::time::sleep(SETTLE_ON).await;
         }
         self.stop.cancel();
@@ -101,7 +101,7 @@ impl Engine {
         self.store.close().await;
     }
 
-    /// Locks the leases. True: this node released them for good.
+    /// Locks the leases. `true` inside: this node has released them and will not renew them.
     pub(crate) async fn lock_leases(&self) -> tokio::sync::MutexGuard<'_, bool> {
         self.leases_released.lock().await
     }
@@ -111,7 +111,7 @@ impl Engine {
     }
 
     /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot
-    /// does not delay the ones after it.
+    /// does not delay the other slots.
     pub(crate) async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
         let mut drained = Ok(());
         for &slot in slots {
@@ -143,12 +143,13 @@ impl Engine {
         if Instant::now() > until {
             return Err(EngineError::Drain);
         }
-        // Notified after each batch, and polled as well.
+        // A notification follows each batch. The loop also polls.
         drop(tokio::time::timeout(DRAIN_POLL, self.drained.notified()).await);
         Ok(())
     }
 
-    /// Returns at once what would go back when this node's leases lapse.
+    /// Releases this node's leases. Otherwise its units and tickets would go back only when the
+    /// leases lapse.
     async fn release_leases(&self) -> Result<(), EngineError> {
         *self.leases_released.lock().await = true;
         if self.layout.is_node_local() {

@@ -1,4 +1,4 @@
-//! Tests of the engine without HTTP, with the real store and the real slots.
+//! Tests the engine without HTTP, with the real store and the real slots.
 mod live_spread;
 mod order;
 mod spread;
@@ -85,11 +85,11 @@ async fn draft(engine: &Engine, stock: Stock, limit: u32, hold_ms: i64) {
         front_door: "{}".into(),
         items: vec![item],
     };
-    engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
+    engine.create_sale(sale).await.expect("the store is available").expect("the sale's id is free");
 }
 
 async fn step(engine: &Engine, step: PhaseStep) {
-    let outcome = engine.step_sale("spring", step).await.expect("the store is there");
+    let outcome = engine.step_sale("spring", step).await.expect("the store is available");
     assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
 }
 
@@ -106,7 +106,7 @@ async fn buy_within(
 ) -> PurchaseOutcome {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
-    let units = Units::new(units).expect("in range");
+    let units = Units::new(units).expect("the number is in range");
     if let Some(refusal) = engine.refuse_from_memory((buyer, key), &sale, &item, units, || None) {
         return PurchaseOutcome::Refused(refusal);
     }
@@ -147,7 +147,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
     let counts = counts(&engine);
     assert_eq!((counts.pool, counts.in_slots, counts.held), (0, 0, 100));
     assert!(engine.meter().read().tickets < 100, "only a few requests reached the store");
-    let audit = engine.audit().await.expect("the store is there");
+    let audit = engine.audit().await.expect("the store is available");
     assert!(audit.findings.is_empty(), "{audit:?}");
     engine.stop().await;
 }
@@ -199,7 +199,7 @@ async fn the_units_of_an_expired_hold_are_sold_again() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 300).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // Tests of the whole program check how soon this happens.
+    // Tests of the whole program check how soon the units are sold again.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         match buy(&engine, "bert", "k", 1).await {
@@ -252,7 +252,7 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sol
     let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
     let adjust = async |units, key: &str| {
         let adjustment = Adjustment { item, units, reason: "recount".into(), key: key.into() };
-        engine.adjust(adjustment).await.expect("the store is there")
+        engine.adjust(adjustment).await.expect("the store is available")
     };
     assert!(matches!(adjust(-5, "a").await, AdjustResult::Done(c) if c.total == Stock::Counted(5)));
     assert!(
@@ -265,7 +265,7 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sol
     assert!(matches!(adjust(1, "c").await, AdjustResult::Done(c) if c.total == Stock::Counted(6)));
     bought(&engine, "bert", "k", 2).await;
     assert_eq!(adjust(-1, "d").await, AdjustResult::MoreThanFree { free: 0 });
-    let audit = engine.audit().await.expect("the store is there");
+    let audit = engine.audit().await.expect("the store is available");
     assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
     engine.stop().await;
 }
@@ -335,7 +335,7 @@ async fn a_node_with_full_memory_looks_up_a_few_requests_and_asks_others_to_retr
     step(&engine, PhaseStep::Pause).await;
     assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
     assert_eq!(buy(&engine, "carl", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused));
-    engine.load_holders().await.expect("the store is there");
+    engine.load_holders().await.expect("the store is available");
     engine.holders().finish_rebuild();
     assert!(engine.holders().len() == 2 && !engine.holders().is_full());
     assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first));
@@ -376,10 +376,10 @@ async fn a_finding_without_an_item_pauses_every_open_sale() {
         item: None,
         detail: "orders name an unknown grant".into(),
     };
-    let mut view = engine.audit().await.expect("the store is there");
+    let mut view = engine.audit().await.expect("the store is available");
     engine.act_on(&view).await;
-    let phase = || engine.catalogue().sale("spring").expect("it was made").row.phase;
-    assert_eq!(phase(), Phase::Open, "nothing was found");
+    let phase = || engine.catalogue().sale("spring").expect("the sale was created").row.phase;
+    assert_eq!(phase(), Phase::Open, "the audit has no finding");
     view.findings.push(finding);
     engine.act_on(&view).await;
     assert_eq!(phase(), Phase::Paused);
@@ -395,7 +395,7 @@ async fn a_waiting_request_keeps_its_future_small() {
     let item = sale.items[0].clone();
     let (buyer, key) =
         (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
-    let units = Units::new(1).expect("in range");
+    let units = Units::new(1).expect("the number is in range");
     let purchase = Purchase { buyer, key, sale, item, units, wait: WAIT, door: None };
     let buying = engine.buy(&purchase);
     let room = std::mem::size_of_val(&buying);

@@ -1,8 +1,8 @@
-//! An item's waitlist for its buyers: joining it, looking up an entry, leaving it. The control jobs
-//! serve it.
+//! An item's waitlist for its buyers: they join it, look up an entry, or leave it. The control jobs
+//! serve the waitlist.
 //!
-//! Reads of the store go through a limiter, one at a time for each buyer and few at once, so that a
-//! crowd in a waitlist has a bounded cost.
+//! Reads of the store go through a limiter. It allows one read at a time for each buyer, and few at
+//! once in total. So a crowd in a waitlist has a bounded cost.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
@@ -18,7 +18,7 @@ use crate::holders::ReadError;
 /// The answer to a buyer who wants to join a waitlist.
 #[derive(Clone, Debug)]
 pub enum JoinResult {
-    /// The buyer has an entry; this is its present state.
+    /// The buyer has an entry in this state.
     WaitlistEntry {
         /// The entry's id.
         id: TicketId,
@@ -27,7 +27,7 @@ pub enum JoinResult {
         /// Whether this request created the entry.
         is_new: bool,
     },
-    /// The order that the request holds, in its present state.
+    /// The request already holds this order.
     Order(Order),
     /// The buyer cannot join.
     Refused(JoinRefusal),
@@ -51,7 +51,8 @@ pub enum JoinRefusal {
     Lapsed(OrderState),
     /// The key belongs to an order of another item or of other units.
     KeyReused,
-    /// The waitlist has as many entries as allowed, or as units that may come back.
+    /// The waitlist is full: it has the most entries allowed, or one for each unit that may come
+    /// back.
     Full,
     /// The sale is not open in the store.
     NotOnSale,
@@ -64,17 +65,17 @@ pub enum JoinRefusal {
 /// The result of leaving a waitlist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaveResult {
-    /// The buyer has no waiting entry there.
+    /// The buyer has no waiting entry any more.
     Done,
-    /// The buyer's last entry became an order, now in this state.
+    /// The buyer's last entry became an order, which is in this state now.
     Served(OrderState),
     /// Too many requests at once.
     Busy,
 }
 
 impl Engine {
-    /// The answer to a request that holds an order, whatever the state of the sale. `None`: this
-    /// node remembers no order for it.
+    /// Returns the answer to a request that holds an order, in any phase of the sale. `None`: this
+    /// node remembers no order of the request.
     ///
     /// # Errors
     ///
@@ -146,8 +147,8 @@ impl Engine {
         }))
     }
 
-    /// The entry with which a buyer waits for the item. The outer `None`: too many requests at
-    /// once.
+    /// Returns the entry with which a buyer waits for the item. The outer `None` means that there
+    /// are too many requests at once.
     ///
     /// # Errors
     ///
@@ -165,8 +166,8 @@ impl Engine {
         Ok(Some(read?.filter(|found| found.place.state == WaitlistState::Waiting)))
     }
 
-    /// Ends the entry with which a buyer waits, if there is one. `is_over`: the sale has ended, and
-    /// the buyer was notified of the entry's end.
+    /// Ends the entry with which a buyer waits, if there is one. `is_over` means that the sale has
+    /// ended, and that the buyer was notified of the entry's end.
     ///
     /// # Errors
     ///
@@ -200,8 +201,8 @@ impl Engine {
         Ok(read?.map_or(LeaveResult::Done, |order| LeaveResult::Served(order.state)))
     }
 
-    /// Ends all waiting entries of a blocked buyer, so that they are not served. Entries of closed
-    /// sales are never served and stay.
+    /// Ends all waiting entries of a blocked buyer, so that nobody serves them. Entries of closed
+    /// sales are never served, so they stay.
     ///
     /// # Errors
     ///
@@ -219,7 +220,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The present state of an entry.
+    /// Returns the present state of an entry.
     pub(super) async fn look_up_waitlist(
         &self,
         id: TicketId,
@@ -238,12 +239,12 @@ impl Engine {
         Ok(match place.state {
             WaitlistState::Waiting => OrderLookup::Waiting { item, place, ahead },
             WaitlistState::Left => OrderLookup::Left { item, place },
-            // The entry may have been served in this very moment.
+            // The entry may have been served at this very moment.
             WaitlistState::Served | WaitlistState::PassedOver => {
                 match self.store.verdict(id).await? {
                     Some(resolved) => match resolved.order {
                         Some(order) => OrderLookup::Order(order),
-                        // A served entry is refused only because of the limit.
+                        // A served entry can be refused only because of the limit.
                         None if resolved.verdict == Verdict::Unavailable => {
                             OrderLookup::Ended { item, place }
                         }
@@ -259,7 +260,7 @@ impl Engine {
         })
     }
 
-    /// The refusal that needs only node memory.
+    /// Returns the refusal that needs only node memory, if there is one.
     fn join_refusal(&self, item: &ItemState) -> Option<JoinRefusal> {
         if !self.is_memory_recent() {
             return None;
@@ -293,8 +294,8 @@ impl Engine {
     }
 }
 
-/// The answer for an order under the request's key: a replay, or a reused key if the order has
-/// another item or other units.
+/// Returns the answer for an order under the request's key. The answer is a replay. If the order
+/// has another item or other units, the key was reused.
 fn replayed_order(item: &ItemState, order: Order) -> JoinResult {
     match order.item == item.row.id && order.units == Units::ONE {
         true => JoinResult::Order(order),

@@ -23,12 +23,12 @@ pub async fn create(
         .iter()
         .filter_map(|text| Some((prefix(text), code::hash_code(sale, text)?)))
         .collect();
-    debug_assert_eq!(hashes.len(), codes.len(), "what is written as a code is read as one");
+    debug_assert_eq!(hashes.len(), codes.len(), "a new code can be parsed");
     let outcome = store.add_codes(sale, hashes, uses).await?;
     Ok((codes, outcome))
 }
 
-/// Redeems a code for a buyer. False: the code does not exist or is used up.
+/// Redeems a code for a buyer. Returns `false` if the code does not exist or is used up.
 ///
 /// # Errors
 ///

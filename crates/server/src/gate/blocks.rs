@@ -26,9 +26,9 @@ const NEVER_ENDS: Millis = Millis(i64::MAX);
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     known: ArcSwap<BlockIndex>,
-    /// Whether there are any blocks; without blocks a request checks nothing else.
+    /// Whether there are any blocks. Without blocks, a request checks nothing else.
     are_any: AtomicBool,
-    /// Locked while the blocks are read; contains the version of the last read.
+    /// Locked while the blocks are read. The value is the version of the last read.
     reading: tokio::sync::Mutex<Option<BlocksVersion>>,
     /// Notified after the blocks were read again.
     changed: watch::Sender<()>,
@@ -54,7 +54,7 @@ impl BlockIndex {
                 (BlockKind::Buyer, _) => drop(known.buyers.insert(block.value.clone(), until)),
                 (BlockKind::Ip, Some(network)) => {
                     known.networks.insert(network, until);
-                    // The network has none of the known prefix lengths.
+                    // No block has this prefix length yet.
                     if known
                         .sizes
                         .iter()
@@ -88,7 +88,7 @@ impl BlockIndex {
 }
 
 impl Blocks {
-    /// Whether a caller with one of these addresses is blocked. Counts blocked callers.
+    /// Returns whether a caller with one of these addresses is blocked. Counts blocked callers.
     pub(crate) fn is_blocked(
         &self,
         addresses: impl IntoIterator<Item = IpAddr>,
@@ -106,18 +106,18 @@ impl Blocks {
         true
     }
 
-    /// Whether this buyer is blocked, whatever the address.
+    /// Returns whether this buyer is blocked, from any address.
     pub(crate) fn has_buyer(&self, buyer: &str, now: Millis) -> bool {
         let no_address = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
         self.known.load().matching_kind(no_address, buyer, now) == Some(BlockKind::Buyer)
     }
 
-    /// A receiver that wakes at each change, to check connections that stay open.
+    /// Returns a receiver that wakes at each change. Open connections are checked then.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// How often a caller of this kind was blocked.
+    /// Returns how often a caller of this kind was blocked.
     pub(crate) fn blocked_count(&self, kind: BlockKind) -> u64 {
         self.turned_away[kind as usize].load(Ordering::Relaxed)
     }
@@ -144,7 +144,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Follows other nodes' changes until it is dropped.
+    /// Follows other nodes' changes until the future is dropped.
     pub(crate) async fn follow(&self, engine: &Engine) {
         let mut every = tokio::time::interval(REFRESH_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -161,8 +161,8 @@ impl Blocks {
             }
             was_away = looked.is_err();
             if engine.layout().is_single_node() && looked.is_ok() {
-                // A single node has no other writers. Its request handlers read the blocks again
-                // themselves.
+                // On a single node, only request handlers change the blocks, and they read the
+                // blocks again themselves.
                 return;
             }
         }

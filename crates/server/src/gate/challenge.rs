@@ -1,5 +1,5 @@
-//! Challenges, which buyers solve before they get a pass. A challenge's token contains everything
-//! that a node needs to check the answer, encrypted. So any node can check it and no node has to
+//! Challenges, which buyers solve before they get a pass. A challenge's token contains, encrypted,
+//! everything that a node needs to check the answer. So any node can check it, and no node must
 //! remember it. The store makes sure that only one answer to a challenge counts.
 
 mod pool;
@@ -31,21 +31,22 @@ pub(crate) const CHALLENGE_MS: i64 = 120_000;
 pub(crate) const MISSES_MAX: u32 = 10;
 /// All wrong answers of a buyer are forgotten this long after the first one.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// Most answers in progress at the store; a buyer has at most one.
+/// Most answers that this node sends to the store at the same time. A buyer has at most one of
+/// them.
 const ANSWER_LOCKS: usize = 64;
 /// How long before a sale's start its challenges are drawn in advance.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
     Effort::from_keys(PowEffort::DEFAULT.0).keys_max == Effort::DEFAULT.keys_max,
-    "the default difficulty is the one that benchmarks measure"
+    "the default difficulty equals the difficulty of the benchmarks"
 );
 
 /// Why an answer was not accepted. Its challenge is used up in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
-    /// The answer is wrong, or the challenge is invalid, expired, used, or made for another buyer
-    /// or sale.
+    /// The answer is wrong. Or the challenge is invalid, expired, used, or for another buyer or
+    /// sale.
     #[error("the answer was not accepted")]
     Failed,
     /// The buyer gave too many wrong answers and may try again after this time.
@@ -64,9 +65,9 @@ pub enum ChallengeFault {
 pub(crate) struct IssuedChallenge {
     /// The token, which must be sent with the answer.
     pub token: String,
-    /// When it expires.
+    /// When the challenge expires.
     pub until: Millis,
-    /// The part that is shown.
+    /// The part that the buyer sees.
     pub shown: ChallengeContent,
 }
 
@@ -77,7 +78,7 @@ pub(crate) enum AnswerOutcome {
     Right,
     /// The answer was wrong.
     Wrong,
-    /// The challenge was used before.
+    /// The challenge was already used.
     Again,
     /// The challenge is invalid, expired, or another buyer's.
     Invalid,
@@ -110,14 +111,14 @@ pub struct Challenges {
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// Locks that let one answer of a buyer at a time reach the store.
+    /// Locks that let only one answer of a buyer at a time reach the store.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
 impl Challenges {
-    /// Creates challenges that every node with the same masters accepts, in any order of the
-    /// masters. The store knows buyers by names derived from the id key. When masters change, the
-    /// id key stays, and so do the counts of wrong answers.
+    /// Creates challenges. Every node with the same masters accepts them, and the order of the
+    /// masters does not matter. The store knows buyers by names from the id key. That key stays
+    /// when masters change, so the counts of wrong answers stay too.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -134,8 +135,8 @@ impl Challenges {
         }
     }
 
-    /// Creates a challenge of this kind for this buyer. A work challenge has the given difficulty.
-    /// `None`: more challenges are requested than can be drawn.
+    /// Creates a challenge of this kind for this buyer. `difficulty` applies to work challenges.
+    /// `None`: too many requests wait for a challenge.
     pub(crate) async fn issue(
         &self,
         now: Millis,
@@ -161,8 +162,8 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. The challenge is used up in every case: of several answers on any nodes,
-    /// only one is checked.
+    /// Checks an answer. Afterwards the challenge cannot be used again. Of several answers on any
+    /// nodes, only one is checked.
     ///
     /// # Errors
     ///
@@ -183,8 +184,8 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // The store decides one answer of a buyer at a time. Waiting here occupies no sessions of
-        // the store.
+        // Only one answer of a buyer at a time reaches the store. An answer that waits here
+        // occupies no connection of the store.
         let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
         let spending = AnswerSpend {
             id: sealed.id,
@@ -195,7 +196,7 @@ impl Challenges {
         };
         match store.spend_answer(spending).await? {
             SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Again),
-            // The answer's permit for the store.
+            // The answer waited too long before the store could record it.
             SpendOutcome::Expired => self.count(AnswerOutcome::Invalid),
             SpendOutcome::Now { misses, until } if misses >= MISSES_MAX => {
                 self.count(AnswerOutcome::TooMany);
@@ -230,17 +231,17 @@ impl Challenges {
         }
     }
 
-    /// How many answers had this result since the program started.
+    /// Returns how many answers had this result since the program started.
     pub(crate) fn outcome_count(&self, outcome: AnswerOutcome) -> u64 {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// For a kind: how many challenges were given out, and how many are drawn in advance.
+    /// Returns two counts of this kind: the issued challenges, and the challenges drawn in advance.
     pub(crate) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
         self.pool.issued_and_ready(kind)
     }
 
-    /// Draws pictures in advance for the kinds that a sale requires now or soon, and no others.
+    /// Draws pictures in advance, only for kinds that a sale requires now or soon.
     pub(crate) fn prerender(&self, catalogue: &Catalogue, now: Millis) {
         let mut wanted = [false; PRERENDERED_KINDS];
         for sale in catalogue.sales() {
@@ -262,7 +263,7 @@ impl Challenges {
         self.pool.set_prerendered(wanted);
     }
 
-    /// Prepares the required challenges once per second until it is dropped.
+    /// Prepares the required challenges once per second until the future is dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

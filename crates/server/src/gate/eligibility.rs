@@ -1,5 +1,5 @@
-//! Identifies the buyer of a purchase by token, pass or both, and checks the front door's
-//! requirements.
+//! Identifies the buyer of a purchase by a token, a pass or both. Then checks the requirements of
+//! the front door.
 
 use doorbuster_core::Millis;
 use doorbuster_core::gate::eligibility::check_eligible;
@@ -10,20 +10,21 @@ use crate::auth::{BuyerName, VerifiedBuyer};
 use crate::catalogue::{ItemState, SaleState};
 use crate::purchase::Refusal;
 
-/// A buyer at the front door.
+/// The result of the front door's check of a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DoorCheck {
-    /// The buyer, if identified. Without a buyer there is a refusal.
+    /// The buyer, if the request identified one. Without a buyer, `refusal` has the reason.
     pub buyer: Option<BuyerName>,
     /// The front door's refusal.
     pub refusal: Option<Refusal>,
 }
 
-/// Checks the token and the pass of a purchase of `item`. `token` is the buyer of a valid token, if
-/// the request has one.
+/// Checks the token and the pass of a purchase of `item`. `token` has the buyer of a valid token,
+/// if the request has one.
 ///
-/// If a request has a pass, the pass must be valid even if the sale requires none. A pass also
-/// identifies its buyer, with the attributes that the shop gave when the pass was issued.
+/// If a request has a pass, that pass must be valid even if the sale requires none. A pass
+/// identifies its buyer. It also contains the attributes that the shop gave the buyer when the pass
+/// was issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,
@@ -70,7 +71,7 @@ fn without_pass(sale: &SaleState, standing: Membership) -> Option<Refusal> {
         .or_else(|| sale.front_door.needs_pass().then_some(Refusal::PassRequired))
 }
 
-/// The requirement of the sale that a buyer with these attributes does not meet.
+/// Returns the refusal if a buyer with these attributes does not meet a requirement of the sale.
 #[must_use]
 pub fn eligibility_refusal(sale: &SaleState, standing: Membership) -> Option<Refusal> {
     check_eligible(standing, sale.front_door.members_only, sale.front_door.min_level)

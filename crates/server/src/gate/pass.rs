@@ -1,7 +1,7 @@
-//! Issues and checks purchase passes. Any node can do so, without a lookup.
+//! Issues and checks purchase passes. Every node can do both without a lookup.
 //!
 //! The keys of the previous, the current and the next period are cached. A pass of any other period
-//! has expired or was never issued.
+//! has expired, or no node ever issued it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +13,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
 use doorbuster_core::gate::pass::{PASS_BYTES_MAX, PassKey, PassTerms, UnverifiedPass, period};
 
-/// Most masters that may be configured; more are refused at start.
+/// Most masters in the settings. With more, the server does not start.
 pub const MASTER_KEYS_MAX: usize = 8;
 /// Bytes of a master.
 pub const MASTER_KEY_BYTES: usize = 32;
 
-/// The secrets from which every key of the front door is derived. The first one signs; all of them
-/// verify.
+/// The secrets from which all keys of the front door are derived. The first secret signs, and every
+/// secret verifies.
 #[derive(Clone)]
 pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 
@@ -30,13 +30,13 @@ impl MasterKeys {
         (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
     }
 
-    /// The secrets, as they are given to edges.
+    /// Returns the secrets, which edges also get.
     pub(crate) fn masters(&self) -> impl Iterator<Item = [u8; MASTER_KEY_BYTES]> {
         self.0.iter().copied()
     }
 
-    /// Derives the keys for another purpose of the front door, which `context` names. The first key
-    /// signs.
+    /// Derives keys for another purpose of the front door. `context` names the purpose. The first
+    /// key signs.
     pub fn keys(&self, context: &str) -> impl Iterator<Item = [u8; 32]> {
         self.0.iter().map(move |master| blake3::derive_key(context, master))
     }
@@ -55,12 +55,12 @@ pub enum PresentedPass<'a> {
     Missing,
     /// The request has this pass.
     Pass(&'a str),
-    /// The header is no valid pass, or there are several.
+    /// The header is not a valid pass, or the request has several.
     Malformed,
 }
 
 impl<'a> PresentedPass<'a> {
-    /// Reads the header's values, in their order in the request.
+    /// Reads the values of the header, in the order of the request.
     pub(crate) fn new(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
             (None, _) => Self::Missing,
@@ -90,7 +90,7 @@ impl KeyRing {
     }
 }
 
-/// The labels of the counters for pass requests: issued, or the code of the refusal. The last
+/// The labels of the counters for pass requests: `issued`, and one code for each refusal. The last
 /// counter counts all other results.
 pub const PASS_ANSWERS: [&str; 11] = [
     "issued",
@@ -115,7 +115,7 @@ pub struct Passes {
     ttl_ms: i64,
 }
 
-/// A buffer for the bytes of a pass, so that a check allocates nothing.
+/// A buffer for the bytes of a pass, so that a check needs no allocation.
 pub type PassBuffer = [u8; PASS_BYTES_MAX + 2];
 
 /// A pass that was just issued.
@@ -123,7 +123,7 @@ pub type PassBuffer = [u8; PASS_BYTES_MAX + 2];
 pub struct IssuedPass {
     /// The pass as text.
     pub text: String,
-    /// The time at which it expires.
+    /// The time at which the pass expires.
     pub expires_at: Millis,
 }
 
@@ -145,12 +145,12 @@ impl Passes {
         self.answers[at].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The counts of the answers to requests for a pass.
+    /// Returns the counts of the answers to requests for a pass.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// The keys at `now`, derived again when a period has passed.
+    /// Calls `use_it` with the keys at `now`. Derives them again after each period.
     fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {
@@ -162,8 +162,8 @@ impl Passes {
         result
     }
 
-    /// Issues a pass for `item` of `sale`, valid from `valid_from` on and no longer than the
-    /// caller's terms allow.
+    /// Issues a pass for `item` of `sale`, valid from `valid_from` on. The pass is never valid for
+    /// longer than the terms of its buyer.
     #[must_use]
     pub fn issue(&self, now: Millis, terms: PassTerms<'_>, sale: &str, item: &str) -> IssuedPass {
         let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);
@@ -172,8 +172,8 @@ impl Passes {
         IssuedPass { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
     }
 
-    /// Opens the pass `text` if this deployment issued it for `item` of `sale`. The buyer is not
-    /// checked, and the pass may have expired.
+    /// Opens the pass `text` if this deployment issued it for `item` of `sale`. Does not check the
+    /// buyer or the expiry.
     pub fn open<'a>(
         &self,
         text: &str,
@@ -199,7 +199,10 @@ mod tests {
 
     fn passes(masters: &[u8]) -> Passes {
         let masters = masters.iter().map(|byte| [*byte; MASTER_KEY_BYTES]).collect();
-        Passes::new(MasterKeys::new(masters).expect("one at least"), Duration::from_secs(120))
+        Passes::new(
+            MasterKeys::new(masters).expect("there is at least one key"),
+            Duration::from_secs(120),
+        )
     }
 
     fn issued(passes: &Passes, now: Millis) -> IssuedPass {
@@ -254,8 +257,8 @@ mod tests {
 
     #[test]
     fn passes_stay_valid_while_secrets_change() {
-        // First every node accepts the new secret, then every node signs with it, then the old
-        // one is removed. Nodes of two neighbouring steps accept each other's passes.
+        // First every node accepts the new secret. Then every node signs with it. Then the old
+        // secret is removed. So nodes in two neighbouring steps accept each other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_verifies_passes_until_the_end_of_the_period_after_its_own() {
+    fn a_key_verifies_passes_until_the_end_of_the_next_period() {
         let passes = passes(&[1]);
         let end = Millis((period(NOW) + 1) * PERIOD_MS);
         let last = issued(&passes, end.plus(-1));

@@ -1,13 +1,13 @@
-//! Request limits of a sale: for one buyer, for one address, and for all buyers together. They are
-//! checked before anything expensive.
+//! Request limits of a sale. There is a limit for one buyer, for one address, and for all buyers
+//! together. The server checks limits before any expensive work.
 //!
-//! Each route has its own counts under a sale's limits, so that requests for a position do not use
-//! up the limit of purchases. The buyer's limit is checked first and the limit of all buyers last.
-//! A request that a later limit refuses takes nothing from an earlier one, so refused requests
-//! cannot use up a shared limit.
+//! Under a sale's limits, each route has its own counts. So requests for a waiting-room position
+//! use up no limit of purchases. The buyer's limit is checked first and the limit of all buyers
+//! last. If a later limit refuses a request, the earlier limits do not count it. So refused
+//! requests cannot use up a shared limit.
 //!
-//! Every decision is made in node memory, without waiting for other nodes ([`table`]). Where nodes
-//! share limits, accepted requests are reported to the others in batches, in the background
+//! Every decision uses only node memory and waits for no other node ([`table`]). If nodes share
+//! limits, each node reports its accepted requests to the others in the background, in batches
 //! ([`run_sharing`]).
 
 mod rules;
@@ -34,12 +34,12 @@ use sharing::UnsharedUse;
 pub(crate) use status::RateLimitStatus;
 use table::{LimitCell, LimitTable};
 
-/// The number of known buyers behind an address that share one budget; twice as many buyers have
-/// two budgets. Up to this number, an address has its configured limit.
+/// An address gets one budget for this many known buyers. Up to this number, the address has its
+/// configured limit. With twice as many buyers, it has twice the limit.
 const BUYERS_PER_BUDGET: u64 = 250;
 /// The period after which the buyers behind an address are counted again.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
-/// How long the table treats a count with more than one budget as in use after its last request.
+/// A large count of buyers stays in the table for this long after its last request.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
 /// The route number for the hashes of addresses.
 const ADDRESS_KEY: u8 = 0xFE;
@@ -47,7 +47,7 @@ const ADDRESS_BUYER_KEY: u8 = 0xFF;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 const NANOS_PER_MICRO: u64 = 1_000;
 
-/// What is requested. Each route has its own counts.
+/// The kind of request. Each route has its own counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// A purchase.
@@ -56,7 +56,7 @@ pub(crate) enum Route {
     Pass,
     /// A challenge.
     Challenge,
-    /// An entry into the waiting room, or a read of a position.
+    /// An entry into a waiting room, or a read of a position.
     Room,
     /// A checkout of an order.
     Checkout,
@@ -67,7 +67,7 @@ impl Route {
     pub(crate) const ALL: [Self; 5] =
         [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
 
-    /// The route's label in metrics.
+    /// Returns the route's label in metrics.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Purchase => "purchase",
@@ -82,24 +82,24 @@ impl Route {
 /// The caller of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller<'a> {
-    /// The request's address, as far as it is trusted.
+    /// The address that limits and blocks use for this request.
     pub address: IpAddr,
-    /// The buyer of a checked token.
+    /// The buyer, whose token was checked.
     pub buyer: &'a str,
 }
 
 /// A refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateLimitExceeded {
-    /// The limit that refused it.
+    /// The limit that refused the request.
     pub scope: Scope,
-    /// Seconds after which it would be accepted.
+    /// Seconds after which the limit would accept the request.
     pub retry_after_secs: u32,
     /// The caller's status.
     pub status: RateLimitStatus,
 }
 
-/// A sale's limit of all buyers together, and its counters of refusals.
+/// The limit that all buyers of a sale share, and the sale's counters of refusals.
 #[derive(Debug, Default)]
 pub struct SaleLimitState {
     sale_wide: [SaleWide; Route::ALL.len()],
@@ -110,13 +110,13 @@ pub struct SaleLimitState {
 #[derive(Debug, Default)]
 struct SaleWide {
     state: AtomicU64,
-    /// The use that was not reported to other nodes, in nanoseconds of the limit's rate.
+    /// The use that this node has not reported to other nodes, in nanoseconds of the limit's rate.
     owed: AtomicU64,
     is_queued: std::sync::atomic::AtomicBool,
 }
 
 impl SaleLimitState {
-    /// Refused requests.
+    /// Returns the number of refused requests.
     pub(crate) fn refused(&self, route: Route, scope: Scope) -> u64 {
         self.refused[route as usize][scope as usize].load(Ordering::Relaxed)
     }
@@ -132,7 +132,7 @@ pub(crate) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Creates empty limits. Nodes with the same key hash a caller to the same number.
+    /// Creates empty limits. Nodes with the same id key compute the same hash for a caller.
     pub(crate) fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
         let secret = id_key.buyer_hash("limits").to_be_bytes();
         let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
@@ -216,7 +216,7 @@ impl RateLimiter {
         sale: &SaleState,
     ) -> Result<(), RateLimitExceeded> {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
-        // No buyer's name has a control character, so this cannot be a buyer's hash.
+        // No buyer's name has a control character, so this text cannot have the hash of a buyer.
         let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes());
         let pace = self
             .sharing
@@ -230,7 +230,7 @@ impl RateLimiter {
             .inspect_err(|_| sale.count_refusal(route, Scope::Buyer))
     }
 
-    /// A caller's status, without counting a request.
+    /// Returns a caller's status without counting a request.
     pub(crate) fn rate_limit_status(
         &self,
         route: Route,
@@ -253,12 +253,12 @@ impl RateLimiter {
         status
     }
 
-    /// Keys that were evicted while they still counted.
+    /// Returns how many keys were evicted while they were still in use.
     pub(crate) fn evicted(&self) -> u64 {
         self.table.evicted()
     }
 
-    /// Statistics of the sharing, if limits are shared.
+    /// Returns statistics of the sharing. `None`: nodes do not share limits.
     pub(crate) fn sharing(&self) -> Option<&LimitSharing> {
         self.sharing.as_ref()
     }
@@ -267,7 +267,7 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A sale's limit, or this node's part of it while other nodes are unreachable.
+    /// Returns a sale's limit, or this node's part of it while other nodes are unreachable.
     fn pace(&self, route: Route, sale: &SaleState, scope: Scope) -> Option<RateLimit> {
         let pace = sale.limits_of(route).pace(scope)?;
         Some(match &self.sharing {
@@ -286,8 +286,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// The number of budgets of an address, from its number of buyers over all routes and sales.
-    /// This buyer is counted as well.
+    /// Returns the number of budgets of an address. It follows from the buyers of the address on
+    /// all routes and in all sales. This buyer counts too.
     fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -297,9 +297,9 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // If an address has few buyers, losing its count harms no buyer. There may be any
-            // number of such addresses, so they must not evict used limits. Few addresses have many
-            // buyers, and after a loss it takes hundreds of requests to count them again.
+            // A small count may be evicted without harm. There may be any number of addresses with
+            // few buyers, so their counts must not evict used limits. Few addresses have many
+            // buyers, and a new large count takes hundreds of requests. So a large count stays.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
@@ -339,7 +339,7 @@ impl RateLimiter {
         let sale_wide = &sale.flags.limits.sale_wide[route as usize];
         let cost = pace.cost(1);
         let mut turn = RateDecision::Allowed(0);
-        // This always succeeds, because the closure always returns a new state.
+        // The closure always returns a new state, so this call always succeeds.
         let _ = sale_wide.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             turn = pace.try_take(state, now, cost);
             Some(state_of(turn))
@@ -363,7 +363,7 @@ impl RateLimiter {
         turn
     }
 
-    /// Gives back what a request took from an earlier limit.
+    /// Returns to an earlier limit what a request used of it.
     fn release(
         &self,
         used: Option<(RateLimit, u64, u64)>,
@@ -387,8 +387,8 @@ impl SaleState {
     }
 }
 
-/// The approximate number of buyers of an address: the larger of this period's count and the
-/// previous one's. This buyer is counted as well.
+/// Estimates the number of buyers of an address: the larger of this period's and the last period's
+/// count. This buyer counts too.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let (known, mut before) = (cell.unshared >> u32::BITS, cell.unshared & u64::from(u32::MAX));
@@ -427,8 +427,8 @@ fn check_turn(
     }
 }
 
-/// The part of an address that counts as one caller: an IPv4 address, or the first 64 bits of an
-/// IPv6 address, because a single customer has a whole such network.
+/// Returns the part of an address that counts as one caller: all of an IPv4 address, or the first
+/// 64 bits of an IPv6 address. One customer usually has all addresses with the same 64 bits.
 fn network(address: IpAddr) -> [u8; 9] {
     let mut bytes = [0; 9];
     match address.to_canonical() {

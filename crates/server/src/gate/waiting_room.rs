@@ -1,9 +1,9 @@
-//! Waiting rooms: which visitors may get a purchase pass, and when.
+//! Waiting rooms decide which visitors may get a purchase pass, and when.
 //!
-//! Positions are rows of the store. A node keeps the positions of its own visitors in memory, so
-//! that reading a position costs no lookup. The node learns from the rows which visitors any node
-//! admitted. The leader admits visitors in one transaction. Several nodes may run that transaction
-//! at once: safety does not depend on a single leader.
+//! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
+//! so reading a position needs no lookup. The node learns from the rows which visitors any node
+//! admitted. The leader admits visitors in one transaction. If several nodes run that transaction
+//! at once, the result is still correct.
 
 mod admitter;
 mod arrivals;
@@ -55,7 +55,7 @@ pub enum WaitingRoomError {
 pub enum Admission {
     /// The sale has no open waiting room.
     NotNeeded,
-    /// The buyer was admitted, until this time.
+    /// The room admitted the buyer until this time.
     AdmittedUntil(Millis),
     /// The buyer has to wait.
     MustWait,
@@ -66,7 +66,7 @@ pub enum Admission {
 pub struct PositionView {
     /// The position's token.
     pub token: String,
-    /// The buyer's state in the room. A position of 0 means that the sale has ended.
+    /// The buyer's state in the room. Position 0 means that the sale has ended.
     pub told: VisitorStatus,
     /// When the buyer is expected to be admitted.
     pub estimate: Option<WaitEstimate>,
@@ -96,8 +96,8 @@ pub struct WaitingRooms {
 }
 
 impl WaitingRooms {
-    /// Creates the rooms. An admission lasts long enough to fetch a pass, which is valid for
-    /// `pass_ttl`, and to use it. Each sale admits at most `per_sec` visitors per second.
+    /// Creates the rooms. An admission lasts long enough to fetch a pass and to use it; a pass is
+    /// valid for `pass_ttl`. Each sale admits at most `per_sec` visitors per second.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master");
@@ -111,7 +111,7 @@ impl WaitingRooms {
         sale.flags.arrivals.record_arrival(buyer, self.per_sec);
     }
 
-    /// Adds the buyer to the room, or finds the existing position. True: it is new.
+    /// Adds the buyer to the room, or finds the position. Returns whether the position is new.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
         self.record_arrival(sale, buyer.as_str());
-        // A position in memory is valid until it lapses, so a reload of the page does not read the
+        // A position in memory is valid until it lapses. So reloading the page does not read the
         // store.
         if let Some(shown) = self.cached_position(engine, sale, buyer) {
             return Ok((false, shown));
@@ -143,7 +143,7 @@ impl WaitingRooms {
         ))
     }
 
-    /// Gives up the buyer's position. A buyer without a position changes nothing.
+    /// Removes the buyer's position, if the buyer has one.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ impl WaitingRooms {
         self.batcher.request(room_state.sale(), buyer, PositionAction::Leave).await.map(drop)
     }
 
-    /// The buyer's position. `None`: there is none, or it has lapsed.
+    /// Returns the buyer's position. `None`: the buyer has no position, or it has lapsed.
     ///
     /// # Errors
     ///
@@ -178,7 +178,7 @@ impl WaitingRooms {
                 return Ok(None);
             }
             self.ensure_drawn(engine, sale, &room_state).await?;
-            // The row may be older than this node's state of the room; then it is read again.
+            // The row may be older than this node's state of the room. Then the loop continues.
             if let Some(shown) = self.position_view(engine, sale, &room_state, buyer) {
                 return Ok(Some(shown));
             }
@@ -186,7 +186,7 @@ impl WaitingRooms {
         Err(WaitingRoomError::Busy)
     }
 
-    /// The buyer's position as far as this node knows it, without reading the store.
+    /// Returns the buyer's position if this node knows it. Does not read the store.
     #[must_use]
     pub fn cached_position(
         &self,
@@ -199,7 +199,7 @@ impl WaitingRooms {
         can_tell.then(|| self.position_view(engine, sale, &room_state, buyer)).flatten()
     }
 
-    /// Whether a buyer may get a pass.
+    /// Returns whether a buyer may get a pass.
     ///
     /// # Errors
     ///
@@ -229,8 +229,9 @@ impl WaitingRooms {
             return Ok(Admission::MustWait);
         }
         let room_state = self.room_state(&sale.row.id);
-        // On the node that admits, a visitor behind all admitted ones waits. Other nodes learn of
-        // admissions a moment later, and their visitor may have been admitted and notified by then.
+        // On the leader, a visitor behind all admitted ones must wait. Other nodes learn of
+        // admissions a moment later. Their visitor may already be admitted and notified, so they
+        // read the store.
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
@@ -244,8 +245,8 @@ impl WaitingRooms {
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 
-    /// The sale's room, which is created if there is none. If the sale has started, the room is
-    /// drawn.
+    /// Returns the sale's room. Creates the room if it does not exist. If the sale has started,
+    /// also makes the draw.
     ///
     /// # Errors
     ///
@@ -276,7 +277,7 @@ impl WaitingRooms {
         Ok(room)
     }
 
-    /// Whether a sale without a room had one before.
+    /// Returns whether a sale without a room had one before.
     ///
     /// # Errors
     ///
@@ -287,8 +288,8 @@ impl WaitingRooms {
         sale: &SaleState,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(&sale.row.id);
-        // The state of a sale without a room is kept until the next check. Until then the store is
-        // not read again.
+        // The state of a sale without a room is kept until the next check. Until then the node does
+        // not read the store again.
         if room_state.room().is_none() && !room_state.is_absent() {
             match engine.store().waiting_rooms(vec![sale.row.id.clone()]).await?.pop() {
                 Some(room) => room_state.apply_row(&room),
@@ -298,12 +299,12 @@ impl WaitingRooms {
         Ok(room_state.room().is_some())
     }
 
-    /// Runs the batcher and the admitter until it is dropped.
+    /// Runs the batcher and the admitter until the future is dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         tokio::join!(self.batcher.run(self, engine), admitter::run(self, engine));
     }
 
-    /// The rooms in this node's memory, by sale.
+    /// Returns the counts of each room in this node's memory.
     #[must_use]
     pub fn counts(&self) -> Vec<WaitingRoomCounts> {
         let mut counts: Vec<_> =
@@ -312,13 +313,14 @@ impl WaitingRooms {
         counts
     }
 
-    /// How often this node read a position from the store because its memory did not have it.
+    /// Returns how often this node read a position from the store.
     #[must_use]
     pub fn store_lookups(&self) -> u64 {
         self.batcher.store_lookups()
     }
 
-    /// After the sale's start, ranks are known once the draw is closed and its lots are read.
+    /// Makes sure that ranks are known after the sale's start. The draw must be closed and its lots
+    /// must be read.
     async fn ensure_drawn(
         &self,
         engine: &Engine,
@@ -390,7 +392,7 @@ impl WaitingRooms {
     }
 }
 
-/// A sale's free units, as this node knows them; `None`: unlimited.
+/// Returns a sale's free units, as this node knows them. `None`: the stock is unlimited.
 fn free_units(sale: &SaleState) -> Option<u64> {
     sale.items.iter().map(|item| item.gauge.free().free).sum()
 }

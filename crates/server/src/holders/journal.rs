@@ -1,24 +1,25 @@
-//! The requests that were remembered since the feed of edges was last written.
+//! The requests that this node remembered since it last wrote the feed of edges.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Most requests that wait to be written; at the bound the whole set is written again.
+/// Most requests that wait to be written. At this bound the whole set is written again.
 const JOURNAL_MAX: usize = 262_144;
 
-/// What the journal has since the last time.
+/// The content of the journal since the last call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum JournalPart {
-    /// These requests.
+    /// All requests since the last call.
     Requests(Vec<u64>),
-    /// More than it can hold, or the set was emptied: the whole set must be read again.
+    /// The journal is incomplete, because it was full or the set was emptied. The whole set must be
+    /// read again.
     Incomplete,
 }
 
-/// The newest requests, while one part of the program wants them.
+/// The newest requests, while the writer of the feed needs them.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     is_active: AtomicBool,
-    /// `None`: incomplete.
+    /// The requests. `None`: the journal is incomplete.
     newest: Mutex<Option<Vec<u64>>>,
 }
 
@@ -40,12 +41,12 @@ impl Journal {
         }
     }
 
-    /// The set was emptied.
+    /// Marks the journal as incomplete, because the set was emptied.
     pub(super) fn invalidate(&self) {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Takes what was recorded since the last call.
+    /// Takes the requests that were recorded since the last call.
     pub(crate) fn take(&self) -> JournalPart {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         match newest.as_mut() {
@@ -82,6 +83,6 @@ mod tests {
         assert_eq!(holders.journal.take(), JournalPart::Requests(vec![]));
         holders.journal.end();
         holders.insert(4);
-        assert_eq!(holders.journal.take(), JournalPart::Incomplete, "nobody records");
+        assert_eq!(holders.journal.take(), JournalPart::Incomplete, "the journal is not recording");
     }
 }

@@ -1,5 +1,5 @@
-//! Remembers requests that were answered as queued until their `decide_by`. A repeated request gets
-//! the same answer, even if the front door would refuse it by then.
+//! Remembers requests that were answered as queued, until their `decide_by`. A repeated request
+//! gets the same answer, even if the front door would refuse it now.
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,8 +8,8 @@ use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{ItemId, Millis, RequestHash};
 use hashbrown::HashMap;
 
-/// Most requests remembered per node. At the bound the oldest are forgotten; if they are repeated,
-/// they must pass the front door again.
+/// Most requests that one node remembers. At this bound the oldest requests are forgotten. If a
+/// client repeats a forgotten request, the front door checks it again.
 const UNDECIDED_MAX: usize = 65_536;
 
 /// The content of a queued request, and its ticket.
@@ -29,17 +29,18 @@ pub(crate) struct QueuedRequests {
 #[derive(Debug, Default)]
 struct QueuedState {
     queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// Each ticket's `decide_by`, in the order of the answers.
+    /// The `decide_by` of each ticket, in the order of the answers.
     due: VecDeque<(Millis, u64)>,
 }
 
 impl QueuedRequests {
     fn lock(&self) -> MutexGuard<'_, QueuedState> {
-        // If a thread panics between two changes, at worst a time remains without its request.
+        // If a thread panics between two changes, a time may remain without its request, which does
+        // no harm.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a request that is answered as queued at `now` (store time), and forgets those
+    /// Remembers a request that is answered as queued at `now` (store time). Forgets the requests
     /// whose `decide_by` has passed.
     pub(crate) fn remember(&self, request: RequestHash, queued: Queued, now: Millis) {
         let mut state = self.lock();
@@ -62,13 +63,13 @@ impl QueuedRequests {
         self.count.store(state.queued.len(), Ordering::Release);
     }
 
-    /// Whether a request was answered as queued and may still be undecided.
+    /// Returns whether a request was answered as queued and may still be undecided.
     pub(crate) fn contains(&self, request: RequestHash) -> bool {
         self.count.load(Ordering::Acquire) > 0
             && self.lock().queued.contains_key(&request.low_64_bits())
     }
 
-    /// The queued request, if its `decide_by` has not passed at `now` (store time).
+    /// Returns the queued request, if its `decide_by` has not passed at `now` (store time).
     pub(crate) fn find(&self, request: RequestHash, now: Millis) -> Option<Queued> {
         self.lock()
             .queued
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     fn queued(token: u64, due: i64) -> Queued {
-        let units = Units::new(1).expect("in range");
+        let units = Units::new(1).expect("the number is in range");
         let ticket = IssuedTicket {
             token: Token(token),
             grant: GrantId(1),
@@ -113,7 +114,8 @@ mod tests {
         queued_requests.remember(b, queued(2, 11), Millis(1));
         assert_eq!(queued_requests.find(a, Millis(10)), Some(queued(1, 10)));
         assert_eq!(queued_requests.find(a, Millis(11)), None);
-        // After an answer with another ticket, the request is remembered for that ticket's time.
+        // After an answer with another ticket, the request is remembered until that ticket's
+        // `decide_by`.
         queued_requests.remember(a, queued(3, 20), Millis(9));
         queued_requests.remember(c, queued(4, 30), Millis(15));
         assert_eq!(

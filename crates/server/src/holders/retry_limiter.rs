@@ -1,6 +1,7 @@
-//! Bounds the reads of the store for repeated requests. A request that holds an order is never
-//! refused, so its cost is bounded here. Each buyer has one read at a time. Requests for the same
-//! order that wait meanwhile share the next read. Only a few buyers are served at the same time.
+//! Limits the reads of the store for repeated requests. The server never refuses a request that
+//! holds an order, so this limiter bounds its cost. Each buyer has one read at a time. Requests for
+//! the same order that arrive during a read share the next one. Only a few buyers are served at the
+//! same time.
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +13,9 @@ use hashbrown::HashMap;
 use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-/// Most buyers with an entry; idle entries are removed for new ones.
+/// Most buyers with an entry. Idle entries are removed to make room for new ones.
 const BUYERS_MAX: usize = 16_384;
-/// Concurrent reads for all buyers, so that other reads have sessions left.
+/// Most reads at the same time for all buyers. So sessions of the store remain for other work.
 const READS_MAX: usize = 3;
 /// Reads that a buyer may have in quick succession.
 const READ_BURST: u32 = 200;
@@ -47,9 +48,10 @@ struct BuyerReads {
 
 #[derive(Debug, Default)]
 struct ReadTurn {
-    /// When the buyer's burst is fully available again.
+    /// The time at which the buyer's burst is fully available again.
     idle_at: Option<Instant>,
-    /// The last read: how many requests had arrived before it began, its request, and its result.
+    /// The last read: the number of requests that had arrived before it began, its request, and its
+    /// result.
     last: Option<(u64, RequestHash, Option<Order>)>,
 }
 
@@ -60,18 +62,18 @@ impl Default for RetryLimiter {
     }
 }
 
-/// Why there was no result of a read.
+/// The reason why a read had no result.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// Too many requests wait.
+    /// Too many requests are waiting.
     Busy,
     /// The store failed.
     Store(StoreError),
 }
 
 impl RetryLimiter {
-    /// The order of this buyer's request. The read begins after this call, and may be shared with
-    /// other callers.
+    /// Returns the order of this buyer's request. The read begins after this call, and other
+    /// callers may share it.
     pub(crate) async fn read_order(
         &self,
         buyer: u64,
@@ -89,14 +91,15 @@ impl RetryLimiter {
             return Ok(order.clone());
         }
         let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
-        // This read serves every request that arrived before it.
+        // This read serves every request that arrived before it began.
         let requested = buyer_reads.requested.load(Ordering::Acquire);
         let order = read.await.map_err(ReadError::Store)?;
         turn.last = Some((requested, request, order.clone()));
         Ok(order)
     }
 
-    /// Reads once for this buyer when it is the read's turn. `None`: too many requests wait.
+    /// Reads once for this buyer when it is the buyer's turn. `None`: too many requests are
+    /// waiting.
     pub(crate) async fn read<T>(&self, buyer: u64, read: impl Future<Output = T>) -> Option<T> {
         let buyer_reads = self.buyer_reads(buyer)?;
         let until = Instant::now() + self.pace.turn_wait;
@@ -105,7 +108,7 @@ impl RetryLimiter {
         Some(read.await)
     }
 
-    /// Waits until a read may begin. `None`: it may not begin before `until`.
+    /// Waits until a read may begin. `None`: the wait would end after `until`.
     async fn begin_read(
         &self,
         turn: &mut MutexGuard<'_, ReadTurn>,
@@ -154,7 +157,7 @@ mod tests {
 
     struct Rig {
         limiter: RetryLimiter,
-        /// Reads so far, reads in progress, and most at once.
+        /// The number of reads so far, of reads in progress, and the most at the same time.
         reads: [AtomicUsize; 3],
     }
 
@@ -192,7 +195,7 @@ mod tests {
         let mut crowd = JoinSet::new();
         (0..1_000).for_each(|_| drop(crowd.spawn(rig.clone().ask(1, 1))));
         assert!(crowd.join_all().await.into_iter().all(|told| told));
-        // All others arrive during the first read, and the second read serves them.
+        // All other requests arrive during the first read, and the second read serves them.
         assert!(rig.count() <= 2, "{}", rig.count());
         let before = rig.count();
         assert!(rig.clone().ask(1, 1).await);
@@ -223,7 +226,7 @@ mod tests {
         for n in 0..5 {
             assert!(rig.clone().ask(1, n).await);
         }
-        // The sixth request would wait for an hour, like all later requests of this buyer.
+        // The sixth request would wait for an hour, and so would all later requests of this buyer.
         let slowed = tokio::time::timeout(Duration::from_millis(50), rig.clone().ask(1, 6)).await;
         assert!(slowed.is_err());
         assert!(rig.clone().ask(2, 1).await, "other buyers are not slowed down");
@@ -242,12 +245,12 @@ mod tests {
     async fn entries_of_idle_buyers_are_removed_for_new_buyers() {
         let rig = Rig::new();
         for buyer in 0..BUYERS_MAX as u64 {
-            drop(rig.limiter.buyer_reads(buyer).expect("there is room"));
+            drop(rig.limiter.buyer_reads(buyer).expect("the limiter has room for the buyer"));
         }
         let busy = rig.limiter.buyer_reads(3).expect("the buyer has an entry");
-        drop(rig.limiter.buyer_reads(u64::MAX).expect("others are idle"));
+        drop(rig.limiter.buyer_reads(u64::MAX).expect("the other entries are idle"));
         let left = rig.limiter.by_buyer.lock().expect("no thread panicked").len();
-        assert_eq!(left, 2, "the entry in use and the new entry");
+        assert_eq!(left, 2, "only the entry in use and the new entry remain");
         drop(busy);
     }
 }

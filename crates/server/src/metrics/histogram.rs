@@ -1,10 +1,10 @@
-//! Latencies in buckets of atomics: recording one is a search in a small table and two additions,
-//! without a lock.
+//! Latencies in buckets of atomic counters. Recording one takes a search in a small table and two
+//! additions, and no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets, in microseconds; one more bucket has none.
+/// Upper bounds of the buckets, in microseconds. One more bucket has no bound.
 pub const BOUNDS_US: [u64; 40] = [
     5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000,
     7_000, 10_000, 15_000, 20_000, 30_000, 50_000, 70_000, 100_000, 150_000, 200_000, 300_000,
@@ -36,7 +36,7 @@ impl Histogram {
         self.sum_us.fetch_add(us.min(3_600_000_000), Ordering::Relaxed);
     }
 
-    /// The current counts.
+    /// Returns the current counts.
     #[must_use]
     pub fn read(&self) -> HistogramSnapshot {
         HistogramSnapshot {
@@ -46,7 +46,7 @@ impl Histogram {
     }
 }
 
-/// Counts at one moment, or between two moments.
+/// Counts at one moment, or the difference between two moments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     buckets: [u64; BUCKETS],
@@ -61,13 +61,13 @@ impl Default for HistogramSnapshot {
 }
 
 impl HistogramSnapshot {
-    /// The number of latencies.
+    /// Returns the number of latencies.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// The number of latencies up to each of [`BOUNDS_US`].
+    /// Returns the number of latencies up to each of [`BOUNDS_US`].
     pub fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
         let sums = self.buckets.iter().scan(0, |sum, bucket| {
             *sum += bucket;
@@ -76,7 +76,7 @@ impl HistogramSnapshot {
         BOUNDS_US.into_iter().zip(sums)
     }
 
-    /// The counts since `earlier`.
+    /// Returns the counts since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -87,19 +87,20 @@ impl HistogramSnapshot {
         }
     }
 
-    /// The buckets that are not empty: their indexes and counts.
+    /// Returns the index and the count of each bucket that is not empty.
     pub fn filled(&self) -> impl Iterator<Item = (usize, u64)> {
         self.buckets.iter().copied().enumerate().filter(|(_, count)| *count > 0)
     }
 
-    /// Adds counts to a bucket; an index that does not exist is ignored.
+    /// Adds a count to a bucket. Ignores an index that does not exist.
     pub fn add(&mut self, bucket: usize, count: u64) {
         if let Some(sum) = self.buckets.get_mut(bucket) {
             *sum += count;
         }
     }
 
-    /// The quantile `share` in milliseconds: the upper bound of its bucket; 0 without latencies.
+    /// Returns the quantile `share` in milliseconds: the upper bound of its bucket. Without
+    /// latencies, returns 0.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

@@ -1,4 +1,4 @@
-//! Requests by route and status: a table of atomics with a closed set of labels.
+//! Requests by route and status, in a table of atomic counters. The set of labels is fixed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ pub struct RouteIndex(pub u8);
 pub const ROUTES_OTHER: [&str; 6] =
     ["unmatched", "page", "asset", "docs_asset", "guest", "sandbox"];
 
-/// Statuses that are counted separately; the last one stands for all others.
+/// Statuses with their own counter. The last counter is for all other statuses.
 const STATUSES: [u16; 22] = [
     101, 200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 422, 429, 431,
     500, 503, 0,
@@ -21,12 +21,13 @@ const STATUSES: [u16; 22] = [
 /// The most routes that can be counted separately.
 const ROUTES_MAX: usize = 128;
 
-/// The name of every route, by index.
+/// Returns the name of every route, by index.
 pub fn routes() -> impl Iterator<Item = &'static str> {
     ROUTES_OTHER.into_iter().chain(endpoints::all().map(|endpoint| endpoint.id))
 }
 
-/// The index of the route `name`, or of `unmatched`.
+/// Returns the index of the route `name`. If the route does not exist, returns the index of
+/// `unmatched`.
 #[must_use]
 pub fn route_index(name: &str) -> RouteIndex {
     RouteIndex(
@@ -37,7 +38,7 @@ pub fn route_index(name: &str) -> RouteIndex {
     )
 }
 
-/// The name of a route.
+/// Returns the name of a route.
 #[must_use]
 pub fn route_name(index: RouteIndex) -> &'static str {
     routes().nth(usize::from(index.0)).unwrap_or(ROUTES_OTHER[0])
@@ -61,7 +62,7 @@ impl Requests {
         self.0[usize::from(route.0) % ROUTES_MAX][column].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Every combination with a count.
+    /// Returns every combination of route and status with a count.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, u16, u64)> {
         routes().zip(self.0.iter()).flat_map(|(route, row)| {
             let cells = STATUSES

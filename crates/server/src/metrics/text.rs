@@ -23,7 +23,7 @@ pub struct MetricsText {
 }
 
 impl MetricsText {
-    /// Begins the metric `name`; its samples follow.
+    /// Begins the metric `name`. Its samples follow.
     pub fn metric(&mut self, name: &'static str, kind: MetricKind, help: &str) -> &mut Self {
         let kind = match kind {
             MetricKind::Counter => "counter",
@@ -35,14 +35,14 @@ impl MetricsText {
         self
     }
 
-    /// A sample of the current metric. Label values are names of this program or of operators,
-    /// which need no escaping.
+    /// Writes a sample of the current metric. Label values need no escaping, because they are names
+    /// of this program or of operators.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self
     }
 
-    /// The samples of a histogram of microseconds, in seconds.
+    /// Writes the samples of a histogram. Its microseconds become seconds.
     pub fn histogram(&mut self, snapshot: &HistogramSnapshot) -> &mut Self {
         for (bound_us, sum) in snapshot.cumulative() {
             let bound = seconds(bound_us);
@@ -54,7 +54,7 @@ impl MetricsText {
         self
     }
 
-    /// Cumulative buckets of any unit, with the total count.
+    /// Writes cumulative buckets of any unit, and the total count.
     pub fn buckets(&mut self, bounds: &[usize], counts: &[u64], sum: u64) -> &mut Self {
         let mut all = 0;
         for (index, count) in counts.iter().enumerate() {
@@ -82,17 +82,17 @@ impl MetricsText {
     }
 
     fn write(&mut self, what: std::fmt::Arguments<'_>) {
-        self.out.write_fmt(what).expect("a string takes everything");
+        self.out.write_fmt(what).expect("writing to a string cannot fail");
     }
 
-    /// The page.
+    /// Returns the page.
     #[must_use]
     pub fn finish(self) -> String {
         self.out
     }
 }
 
-/// Microseconds as seconds, without rounding noise.
+/// Converts microseconds to seconds, without rounding noise.
 fn seconds(us: u64) -> String {
     let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,5 +1,5 @@
-//! A sale's counts of the last seconds, sampled once a second. So rates and latencies cost nothing
-//! per request.
+//! A sale's counts during the last seconds, sampled once a second. So rates and latencies cost
+//! nothing per request.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -22,7 +22,7 @@ pub struct RateSample {
 }
 
 impl RateSample {
-    /// The current counts.
+    /// Returns the current counts.
     #[must_use]
     pub fn from_tally(tally: &AnswerCounts, latencies: HistogramSnapshot) -> Self {
         Self {
@@ -32,26 +32,27 @@ impl RateSample {
         }
     }
 
-    /// The counts at the start of the process, at this sample's time.
+    /// Returns zero counts at the time of this sample.
     #[must_use]
     pub fn zero(&self) -> Self {
         let answers = [0; Answer::ALL.len()];
         Self { at: self.at, answers, latencies: HistogramSnapshot::default() }
     }
 
-    /// All answers.
+    /// Returns the number of all answers.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.answers.iter().sum()
     }
 }
 
-/// Samples of the last [`WINDOW_SECS`], oldest first; only one while no request comes.
+/// Samples of the last [`WINDOW_SECS`], oldest first. While no request comes, there is only one
+/// sample.
 #[derive(Debug)]
 pub struct RateWindow(VecDeque<RateSample>);
 
 impl RateWindow {
-    /// A window that begins with `now`.
+    /// Creates a window that begins with `now`.
     #[must_use]
     pub fn new(now: RateSample) -> Self {
         Self(VecDeque::from([now]))
@@ -62,7 +63,7 @@ impl RateWindow {
         while self.0.len() > WINDOW_SECS as usize {
             self.0.pop_front();
         }
-        // No request came during the whole window: later rates are measured from now, and memory is
+        // No request came during the whole window. Later rates are measured from now, and memory is
         // released.
         if self.oldest().total() == now.total() {
             self.0 = VecDeque::new();
@@ -70,10 +71,10 @@ impl RateWindow {
         self.0.push_back(now);
     }
 
-    /// The oldest sample, from which rates are measured.
+    /// Returns the oldest sample. Rates are measured from it.
     #[must_use]
     pub fn oldest(&self) -> &RateSample {
-        self.0.front().expect("there is always a sample: the last push is never undone")
+        self.0.front().expect("a window always has a sample")
     }
 }
 

@@ -1,23 +1,23 @@
-//! The buyers whose orders this node needs in full: those with a reader here, and those whose
-//! reader disconnected a moment ago and may come back for missed events.
+//! The buyers whose orders this node publishes. Each of them has a reader here, or had one a moment
+//! ago and may return for missed events.
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use doorbuster_core::digest::buyer_tag;
 
-/// Buyers who are remembered after their last reader disconnected. At the bound, every buyer counts
-/// as followed until the time of these buyers is over.
+/// Most buyers who are remembered after their last reader disconnected. At this bound, every buyer
+/// counts as followed until the time of these buyers is over.
 const LEFT_MAX: usize = 262_144;
-/// The smallest number of entries at which entries that ended are removed.
+/// The smallest number of entries at which ended entries are removed.
 const SWEEP_MIN: usize = 1_024;
 
 /// Followed buyers, by their tags.
 #[derive(Debug)]
 pub(super) struct FollowedBuyers {
     tags: HashMap<u32, Followed>,
-    /// The number of entries at which entries that ended are removed next.
+    /// The number of entries at which ended entries are removed next.
     sweep_at: usize,
-    /// Everybody counts as followed until then.
+    /// The time until which every buyer counts as followed.
     all_until: Option<Instant>,
     left_max: usize,
 }
@@ -25,7 +25,7 @@ pub(super) struct FollowedBuyers {
 #[derive(Debug, Default)]
 struct Followed {
     readers: u32,
-    /// When the last reader's time is over.
+    /// The time at which the entry ends after the last reader disconnected.
     until: Option<Instant>,
 }
 
@@ -43,12 +43,12 @@ impl Default for FollowedBuyers {
 }
 
 impl FollowedBuyers {
-    /// A reader of this buyer connected.
+    /// Records that a reader of this buyer connected.
     pub(super) fn add(&mut self, buyer: &str) {
         self.tags.entry(buyer_tag(buyer)).or_default().readers += 1;
     }
 
-    /// A reader of this buyer disconnected, and may come back within `keep`.
+    /// Records that a reader of this buyer disconnected. It may return within `keep`.
     pub(super) fn remove(&mut self, buyer: &str, now: Instant, keep: Duration) {
         let until = now + keep;
         if let Some(followed) = self.tags.get_mut(&buyer_tag(buyer)) {
@@ -66,7 +66,7 @@ impl FollowedBuyers {
         }
     }
 
-    /// Whether a buyer with this tag is followed.
+    /// Returns whether a buyer with this tag is followed.
     pub(super) fn has(&self, tag: u32, now: Instant) -> bool {
         self.all_until.is_some_and(|until| now < until)
             || self.tags.get(&tag).is_some_and(|followed| !followed.is_over(now))
@@ -108,7 +108,10 @@ mod tests {
         }
         assert!(buyers.iter().all(|buyer| followed.has(buyer_tag(buyer), now)));
         assert!(followed.has(buyer_tag("stays"), now + KEEP));
-        assert!(!followed.has(buyer_tag("b1"), now + KEEP), "their time is over");
+        assert!(
+            !followed.has(buyer_tag("b1"), now + KEEP),
+            "the time of the departed buyers is over"
+        );
         followed.add("late");
         for buyer in &buyers[..3 * SWEEP_MIN] {
             followed.add(buyer);

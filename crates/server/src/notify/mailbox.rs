@@ -1,4 +1,4 @@
-//! The queue of one reader, and how a parked reader is woken.
+//! The queue of one reader, and the way to wake a parked reader.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,9 +17,9 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct MailboxState {
     events: VecDeque<HubEvent>,
-    /// More events arrived than the queue may hold.
+    /// Whether more events arrived than the queue may contain.
     lagged: bool,
-    /// Only set while the reader is parked.
+    /// The parking of the reader. It is set only while the reader is parked.
     rest: Option<Parked>,
 }
 
@@ -31,21 +31,21 @@ struct Parked {
     rung: ReadyReason,
 }
 
-/// Why a parked reader was added to its ready queue; later variants are stronger.
+/// The reason why a parked reader was added to its ready queue. Later variants are stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ReadyReason {
     /// The reader was not added.
     None,
-    /// An event for all readers of a sale.
+    /// An event for all readers of a sale arrived.
     Crowd,
-    /// An event for its buyer alone.
+    /// An event for its buyer alone arrived.
     Own,
 }
 
 impl Parked {
     /// Adds the key once for each reason, because a ready reader gets all its waiting events. After
-    /// an event for the buyer, an event for all readers adds nothing: the reader is served already,
-    /// and sooner.
+    /// an event for the buyer, an event for all readers adds nothing. The reader is already in the
+    /// faster queue.
     fn notify(&mut self, reason: ReadyReason) {
         if reason > self.rung {
             self.rung = reason;
@@ -68,15 +68,15 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event; returns whether the queue overflowed because of it. Then all waiting events
-    /// are discarded, because the reader is dropped anyway.
+    /// Adds an event. Returns whether the queue overflowed because of it. After an overflow all
+    /// waiting events are discarded, because the reader is dropped.
     pub(super) fn push(&self, event: HubEvent) -> bool {
         let reason = if event.kind.is_own() { ReadyReason::Own } else { ReadyReason::Crowd };
         let mut waiting = self.lock();
         if waiting.lagged {
             return false;
         }
-        // A newer status or position replaces one that still waits.
+        // A newer status or position replaces an older one that still waits.
         match &*event.kind {
             EventKind::Status(sale) => {
                 waiting.events.retain(|e| !matches!(&*e.kind, EventKind::Status(s) if s == sale))
@@ -101,7 +101,7 @@ impl Mailbox {
         waiting.lagged
     }
 
-    /// See [`super::Subscription::lagged`].
+    /// Waits until the reader is too slow; see [`super::Subscription::lagged`].
     pub(super) async fn lagged(&self) {
         while !self.lock().lagged {
             self.wake.notified().await;
@@ -119,7 +119,7 @@ impl Mailbox {
         }
     }
 
-    /// See [`super::Subscription::next_or_park`].
+    /// Returns the next event or parks the reader; see [`super::Subscription::next_or_park`].
     pub(super) fn next_or_park(
         &self,
         ready_queue: &Arc<ReadyQueue>,
@@ -129,33 +129,33 @@ impl Mailbox {
         let next = waiting.next();
         if next.is_none() {
             let rest = Parked { ready_queue: ready_queue.clone(), key, rung: ReadyReason::None };
-            // Releases the memory of the queue.
+            // An empty state releases the memory of the queue.
             *waiting = MailboxState { rest: Some(rest), ..MailboxState::default() };
         }
         next
     }
 
-    /// See [`super::Subscription::unpark`].
+    /// Ends the parking; see [`super::Subscription::unpark`].
     pub(super) fn unpark(&self) {
         self.lock().rest = None;
     }
 
-    /// The numbers of the waiting events.
+    /// Returns the numbers of the waiting events.
     #[cfg(test)]
     pub(super) fn event_ids(&self) -> Vec<u64> {
         self.lock().events.iter().map(|event| event.id).collect()
     }
 }
 
-/// The keys of parked readers for which events arrived. Each time a reader parks, at most two keys
-/// are added for it.
+/// The keys of parked readers with waiting events. Each time a reader parks, at most two keys are
+/// added for it.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
     rung: Mutex<ReadyReaders>,
     wake: Notify,
 }
 
-/// The reason why a reader was added.
+/// The keys of ready readers, by reason.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ReadyReaders {
     /// An event for its buyer alone waits.
@@ -188,8 +188,8 @@ impl ReadyQueue {
         }
     }
 
-    /// Waits until there are keys; each key comes as often as it was added. Dropping the future
-    /// loses nothing.
+    /// Waits until there are keys. A key comes as often as it was added. Dropping the future loses
+    /// nothing.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
             let rung = std::mem::take(&mut *self.lock());

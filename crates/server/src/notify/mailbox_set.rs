@@ -7,14 +7,14 @@ use hashbrown::HashMap;
 
 use super::mailbox::Mailbox;
 
-/// The readers of one subject. Removing one of many readers takes constant time, because a whole
-/// crowd may leave at the same time.
+/// The readers of one buyer or of one sale. Removing a reader takes constant time, because many
+/// readers may leave at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
-    /// The only reader of a buyer, which is the usual case; then there is no map.
+    /// The only reader of a buyer. In this usual case there is no map.
     one: Option<Weak<Mailbox>>,
-    /// Readers by the addresses of their mailboxes. The map is boxed, because most buyers need no
-    /// map, and there are as many buyers as tabs.
+    /// Readers by the addresses of their mailboxes. The map is boxed to save memory: there are very
+    /// many buyers, and most of them need no map.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 

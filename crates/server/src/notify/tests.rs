@@ -1,4 +1,4 @@
-//! Slow, reconnecting and parked readers of the hub.
+//! Tests slow, reconnecting and parked readers of the hub.
 use futures_util::FutureExt;
 
 use super::*;
@@ -16,7 +16,7 @@ async fn a_slow_reader_is_dropped_and_only_the_newest_status_waits() {
     let buyer = BuyerId::new("anna").expect("a buyer");
     let mut slow = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
-    let units = Units::new(1).expect("in range");
+    let units = Units::new(1).expect("the number is in range");
     for _ in 0..=BACKLOG_MAX {
         let buyer = buyer.clone();
         hub.publish(EventKind::Refused {
@@ -34,7 +34,7 @@ async fn a_slow_reader_is_dropped_and_only_the_newest_status_waits() {
 
 fn refused(buyer: &BuyerId) -> EventKind {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
-    let units = Units::new(1).expect("in range");
+    let units = Units::new(1).expect("the number is in range");
     EventKind::Refused {
         id,
         item: ItemId(1),
@@ -44,7 +44,7 @@ fn refused(buyer: &BuyerId) -> EventKind {
     }
 }
 
-/// The ids that wait for a reader.
+/// Returns the ids of the events that wait for a reader.
 fn waiting(reader: &Subscription) -> Vec<u64> {
     reader.mailbox.event_ids()
 }
@@ -73,17 +73,17 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     for _ in 0..REPLAY_MAX * 2 {
         hub.publish(refused(&anna));
     }
-    assert_eq!(hub.0.readers.lock().expect("not poisoned").kept.len(), REPLAY_MAX);
+    assert_eq!(hub.0.readers.lock().expect("no thread panicked").kept.len(), REPLAY_MAX);
     let newest = waiting(&read(&anna, Some(heard)));
     assert_eq!(newest.len(), REPLAYED_MAX);
-    assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("not poisoned").last_id));
-    // After a while without readers, events are missing from the kept ones.
+    assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("no thread panicked").last_id));
+    // After some time without readers, some events were not kept.
     hub.0.kept_until_ms.store(1, Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(2));
     assert_eq!(waiting(&read(&anna, Some(heard))), [0; 0]);
 }
 
-/// One reader that is ready because of an event for its buyer alone.
+/// Returns one reader that is ready because of an event for its buyer alone.
 fn own(key: u64) -> ReadyReaders {
     ReadyReaders { own: vec![key], crowd: Vec::new() }
 }
@@ -194,15 +194,16 @@ fn many_readers_that_leave_at_once_delay_no_other_reader() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let anna = BuyerId::new("anna").expect("a buyer");
     let read = |_| {
-        hub.subscribe(Some(anna.clone()), vec!["spring".into()], CROWD, None).expect("not too many")
+        hub.subscribe(Some(anna.clone()), vec!["spring".into()], CROWD, None)
+            .expect("the number of readers is below the limit")
     };
     let crowd: Vec<Subscription> = (0..CROWD).map(read).collect();
     hub.publish(EventKind::Status("spring".into()));
     assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "every reader gets the event");
     let begun = Instant::now();
     drop(crowd);
-    // Searching all other readers for each one that leaves would take a minute.
+    // If each leaving reader were searched among all others, this would take a minute.
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(hub.readers() == 0 && !hub.has_reader(&anna));
-    assert!(hub.0.readers.lock().expect("not poisoned").sales.is_empty());
+    assert!(hub.0.readers.lock().expect("no thread panicked").sales.is_empty());
 }

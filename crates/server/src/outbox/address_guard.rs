@@ -1,5 +1,5 @@
-//! Allows outgoing requests only to public addresses over TLS, unless the settings allow more. The
-//! name is resolved first, and the address of the connection is checked. So a public name cannot
+//! Allows outgoing requests only to public addresses over TLS. The settings may allow more. The
+//! guard checks the address of the connection, after the name is resolved. So a public name cannot
 //! lead to a private address.
 mod dns_lookups;
 
@@ -13,7 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use dns_lookups::DnsLookups;
 
 /// Longest look-up of a name when an endpoint is added. If the look-up takes longer, the endpoint
-/// is added without it.
+/// is added without this check.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Decides where requests may go.
@@ -28,7 +28,7 @@ impl AddressGuard {
         Self::with_names(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
     }
 
-    /// A guard that resolves names with `names`.
+    /// Creates a guard that resolves names with `names`.
     pub(super) fn with_names(
         allow_private: bool,
         names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -36,13 +36,13 @@ impl AddressGuard {
         Self { allow_private, look_ups: DnsLookups::new(names) }
     }
 
-    /// Whether requests may connect to this address.
+    /// Returns whether requests may connect to this address.
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
         self.allow_private || is_public(address)
     }
 
-    /// Resolves a URL's host name, if it has one, and returns the reason if it is refused. A name
-    /// that cannot be resolved now is accepted, because it may resolve later.
+    /// Resolves a URL's host name, if the URL has one. Returns the reason if the name is refused. A
+    /// name that cannot be resolved now is accepted, because it may resolve later.
     pub(crate) async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
             return Ok(());
@@ -72,32 +72,34 @@ impl Resolve for AddressGuard {
     }
 }
 
-/// Why an address that is not public is refused.
+/// The reason to refuse an address that is not public.
 pub(super) const PRIVATE_ADDRESS: &str =
-    "it is a private, local or reserved address; webhooks.allow_private would allow it";
+    "the address is private, local or reserved; webhooks.allow_private would allow it";
 
-/// The URL of an endpoint, if it passes all checks that need no name look-up.
+/// Returns the URL of an endpoint, if it passes all checks that need no name look-up.
 pub(crate) fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "it is not an address")?;
+    let url = Url::parse(text).map_err(|_| "the text is not an address")?;
     match url.scheme() {
         "https" => {}
         "http" if guard.allow_private => {}
         "http" => {
-            return Err("it must begin with https://; webhooks.allow_private would allow http://");
+            return Err(
+                "the address must begin with https://; webhooks.allow_private would allow http://",
+            );
         }
-        _ => return Err("it must begin with https://"),
+        _ => return Err("the address must begin with https://"),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("it must not hold a user name or a password");
+        return Err("the address must not contain a user name or a password");
     }
     if url.fragment().is_some() {
-        return Err("it must not have a fragment");
+        return Err("the address must not have a fragment");
     }
     if url.port() == Some(0) {
-        return Err("it must not have port 0");
+        return Err("the address must not have port 0");
     }
     match host(&url) {
-        None => Err("it must name a host"),
+        None => Err("the address must name a host"),
         Some(Host::Address(address)) if !guard.allows(address) => Err(PRIVATE_ADDRESS),
         Some(Host::Name(name)) if !guard.allow_private && is_local_name(name) => {
             Err(PRIVATE_ADDRESS)
@@ -112,22 +114,22 @@ enum Host<'u> {
     Name(&'u str),
 }
 
-/// The host of a URL. The parser has already normalised IPv4 addresses.
+/// Returns the host of a URL. The parser has already normalised IPv4 addresses.
 fn host(url: &Url) -> Option<Host<'_>> {
     let text = url.host_str().filter(|text| !text.is_empty())?;
     let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     Some(plain.parse().map_or(Host::Name(text), Host::Address))
 }
 
-/// Whether a name is always local, no matter which address it resolves to.
+/// Returns whether a name is always local. It does not matter to which address the name resolves.
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost"
         || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
 }
 
-/// Whether an address is public, according to the registries of special addresses (IANA; RFC 6890
-/// and later).
+/// Returns whether an address is public, according to the registries of special addresses (IANA;
+/// RFC 6890 and later).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -164,14 +166,14 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // An IPv4-mapped address, and an address behind NAT64.
+        // These are IPv4-mapped addresses and addresses behind NAT64.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
-        // Special purposes (including Teredo), documentation, and 6to4. A 6to4 address can lead to
-        // any IPv4 address.
+        // These networks are for special purposes such as Teredo, for documentation, and for 6to4.
+        // A 6to4 address can lead to any IPv4 address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }
-        // Only this eighth of the remaining addresses is allocated.
+        // Of the remaining addresses, only this eighth is allocated.
         [first, ..] => first >> 13 == 1,
     }
 }

@@ -1,5 +1,5 @@
-//! Builds the message of an event. Every attempt and every receiver gets the same bytes, because
-//! the content comes only from the event's row and from data that never changes.
+//! Builds the message of an event. The content comes only from the event's row and from data that
+//! never changes. So every attempt and every receiver gets the same bytes.
 use doorbuster_api::admin::payments::{Reversal, ReversalKind};
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
@@ -15,7 +15,7 @@ use super::sink::Message;
 use crate::catalogue::Catalogue;
 use crate::web::wire;
 
-/// The event's id.
+/// Returns the event's id.
 pub(crate) fn event_id(stored: &StoredEvent) -> String {
     notification::event_id(
         stored.position,
@@ -25,7 +25,7 @@ pub(crate) fn event_id(stored: &StoredEvent) -> String {
     )
 }
 
-/// The id of an event from these parts. The id of a deleted event has no fingerprint.
+/// Returns the id of an event with these parts. The id of a deleted event has no fingerprint.
 pub(crate) fn visible_event_id(
     position: i64,
     event: Option<&(String, Millis)>,
@@ -35,7 +35,7 @@ pub(crate) fn visible_event_id(
     event.map_or_else(|| notification::event_id_prefix(position), id)
 }
 
-/// The message. `None`: this node's catalogue does not contain the item yet.
+/// Builds the message. `None`: this node's catalogue does not contain the item yet.
 pub(super) fn message(catalogue: &Catalogue, stored: &StoredEvent) -> Option<Message> {
     let (id, what, at) = (event_id(stored), stored.event.what, stored.event.at);
     let data = data(catalogue, &stored.event)?;
@@ -61,7 +61,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // If the buyer gives up a ticket before it is an order, the ticket was a waitlist
+            // If the buyer ended a ticket before it became an order, the ticket was a waitlist
             // entry.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
@@ -89,7 +89,7 @@ fn data(catalogue: &Catalogue, event: &Event) -> Option<NotificationData> {
     })
 }
 
-/// The provider's report on a payment, as it was stored with the event.
+/// Returns the provider's report on a payment, as stored with the event.
 fn reversal(event: &Event) -> Option<Reversal> {
     let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else {
         return None;
@@ -109,7 +109,7 @@ fn reversal(event: &Event) -> Option<Reversal> {
     })
 }
 
-/// The name of the provider that reported the event.
+/// Returns the name of the provider that reported the event.
 fn provider(event: &Event) -> String {
     match &event.by.actor {
         Actor::Provider(name) => name.clone(),
@@ -117,7 +117,7 @@ fn provider(event: &Event) -> String {
     }
 }
 
-/// The payment and its refund as they were stored with the event.
+/// Returns the payment and its refund, as stored with the event.
 fn payment(event: &Event) -> Option<PaymentData> {
     let Subject::Payment { payment, order, money, cause } = &event.subject else { return None };
     let provider = provider(event);

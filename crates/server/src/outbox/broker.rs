@@ -1,5 +1,5 @@
-//! Sends messages to brokers, as CloudEvents. The settings name the hosts that may be brokers,
-//! because brokers are in private networks, where no other requests may go.
+//! Sends messages to brokers as CloudEvents. Brokers are in private networks, where no other
+//! requests may go. So the settings name the allowed hosts.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,13 +13,13 @@ use serde_json::value::RawValue;
 use super::sink::{DeliveryError, Message};
 use crate::config::BrokerHost;
 
-/// The CloudEvents `source` of a deployment that does not know its own URL.
+/// The CloudEvents `source` if the deployment does not know its own URL.
 const SOURCE: &str = "doorbuster";
 
 /// The hosts that may be brokers.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerGuard {
-    /// `None`: any host.
+    /// The allowed hosts. `None`: every host is allowed.
     hosts: Option<Vec<BrokerHost>>,
 }
 
@@ -28,7 +28,7 @@ impl BrokerGuard {
         Self { hosts: (!allow_private).then_some(hosts) }
     }
 
-    /// The address of a broker, if it is allowed and supported.
+    /// Returns the address of a broker, if it is allowed and supported.
     pub(crate) fn check(&self, text: &str) -> Result<Address, &'static str> {
         let address = Address::parse(text)?;
         if !address.kind().is_built() {
@@ -43,12 +43,12 @@ impl BrokerGuard {
     }
 }
 
-/// An endpoint's address as operators may see it: without a broker's password.
+/// Returns an endpoint's address as operators may see it, without a broker's password.
 pub(crate) fn display_address(endpoint: &Endpoint) -> String {
     match endpoint.kind {
         EndpointKind::Webhook => endpoint.url.clone(),
-        // The address of an unknown kind, from a later version, is not shown, because it may
-        // contain a secret.
+        // An endpoint of an unknown kind comes from a later version. Its address is not shown,
+        // because it may contain a secret.
         EndpointKind::Broker => {
             Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default()
         }
@@ -60,8 +60,8 @@ pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// Connections by endpoint, each with the address that it connects to. There are at most as
-    /// many connections as endpoints.
+    /// The connection of each endpoint, and its address. There are at most as many connections as
+    /// endpoints.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 
@@ -85,7 +85,8 @@ impl Brokers {
         endpoint: &Endpoint,
         message: &Message,
     ) -> Result<(), DeliveryError> {
-        // Check again: the settings may have changed since the endpoint was added.
+        // The address is checked again, because the settings may have changed after the endpoint
+        // was added.
         let address = self.guard.check(&endpoint.url).map_err(DeliveryError::new)?;
         let broker = self.broker(endpoint, &address)?;
         let message = doorbuster_brokers::Message {
@@ -99,7 +100,7 @@ impl Brokers {
         broker.publish(&message).await.map_err(|error| DeliveryError::new(error.to_string()))
     }
 
-    /// Drops the connections of endpoints that this node does not deliver to any more.
+    /// Drops the connections of endpoints to which this node no longer delivers.
     pub(super) fn retain_endpoints(&self, has_leases: impl Fn(&str) -> bool) {
         self.made
             .lock()
@@ -122,7 +123,7 @@ impl Brokers {
     }
 }
 
-/// The CloudEvents envelope around a webhook's data.
+/// Puts a webhook's data into a CloudEvents envelope.
 fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, DeliveryError> {
     #[derive(Deserialize)]
     struct Body<'b> {

@@ -1,6 +1,6 @@
-//! Deletes expired rows in small batches: events that are about no order, dead deliveries and
-//! tickets, and handled provider messages. The leader runs it. Orders' histories and tickets'
-//! results are kept.
+//! Deletes expired rows in small batches: events without an order, dead deliveries and tickets, and
+//! the ids of handled provider messages. The leader runs this job. The histories of orders and the
+//! results of tickets stay.
 use std::time::Duration;
 
 use doorbuster_store::RetentionCutoffs;
@@ -9,14 +9,14 @@ use super::Outbox;
 
 /// Interval between two cleanups.
 const EVERY: Duration = Duration::from_secs(60);
-/// Rows of each kind that one transaction deletes, so that purchases do not wait for a long
-/// transaction.
+/// Rows of each kind that one transaction deletes. The number is small, so that purchases do not
+/// wait for a long transaction.
 const DELETE_BATCH_MAX: usize = 500;
 /// Shortest pause between two batches.
 const PAGE_PAUSE: Duration = Duration::from_millis(200);
 const DAY_MS: i64 = 86_400_000;
-/// How long events that are about no order are kept. An endpoint that was down for longer does not
-/// get them.
+/// How long events without an order are kept. An endpoint that was down for longer does not get
+/// them.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead and discarded deliveries and dead letters of tickets are kept.
 const DEAD_MS: i64 = 90 * DAY_MS;

@@ -1,6 +1,6 @@
 //! The log lines about the delivery of events to an endpoint.
 
-/// An endpoint began to fail, or accepts events again.
+/// Logs that an endpoint began to fail, or that it accepts events again.
 pub(super) fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str) {
     if failed_before {
         tracing::info!(
@@ -18,7 +18,7 @@ pub(super) fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str)
     }
 }
 
-/// An event became a dead letter.
+/// Logs that an event became a dead letter.
 pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
     tracing::error!(
         endpoint,
@@ -29,7 +29,7 @@ pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
     );
 }
 
-/// An endpoint asked for no more events.
+/// Logs that an endpoint asked for no more events.
 pub(super) fn endpoint_gone(endpoint: &str) {
     tracing::error!(
         endpoint,
@@ -38,7 +38,7 @@ pub(super) fn endpoint_gone(endpoint: &str) {
     );
 }
 
-/// Another node has the lease of this endpoint.
+/// Logs that another node has the lease of this endpoint.
 pub(super) fn other_node_delivered(endpoint: &str) {
     tracing::info!(
         endpoint,

@@ -8,7 +8,7 @@ use doorbuster_store::EndpointKind;
 pub(crate) enum AttemptOutcome {
     /// The endpoint accepted the event.
     Delivered,
-    /// The attempt failed; another one follows.
+    /// The attempt failed, and another attempt follows.
     Failed,
     /// The last attempt failed.
     Dead,
@@ -18,7 +18,7 @@ impl AttemptOutcome {
     /// Every outcome.
     pub(crate) const ALL: [Self; 3] = [Self::Delivered, Self::Failed, Self::Dead];
 
-    /// The outcome's name in metrics.
+    /// Returns the outcome's name in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "told",
@@ -44,12 +44,12 @@ impl DeliveryMetrics {
         self.forgotten.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    /// Attempts of this kind with this outcome.
+    /// Returns the number of attempts of this kind with this outcome.
     pub(crate) fn sent(&self, kind: EndpointKind, sent: AttemptOutcome) -> u64 {
         self.sent[at(kind)][sent as usize].load(Ordering::Relaxed)
     }
 
-    /// Rows that were deleted.
+    /// Returns the number of deleted rows.
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)
     }

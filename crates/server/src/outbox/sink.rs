@@ -1,8 +1,8 @@
-//! The contract with a receiver of messages. A new kind of receiver needs one more file and one
-//! more variant.
+//! The contract with a receiver of messages. A new kind of receiver needs one new file and one new
+//! variant.
 //!
-//! A sink reports success only after the receiver confirmed the message: a webhook's 2xx or a
-//! broker's confirm. It never reports success for a message that may still be lost. It does not
+//! A sink reports success only after the receiver confirmed the message, by a webhook's 2xx or by a
+//! broker's confirm. If a message may still be lost, the sink reports no success. The sink does not
 //! retry; the worker plans the attempts.
 use bytes::Bytes;
 use doorbuster_core::Millis;
@@ -14,22 +14,22 @@ use super::Outbox;
 /// A message about an event, as receivers get it.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
-    /// The event's id: the same for every attempt and every receiver.
+    /// The event's id. Every attempt and every receiver gets the same id.
     pub(crate) id: String,
     /// The event's type.
     pub(crate) what: EventType,
-    /// The ordering key: a broker that orders by key keeps messages with the same key in order.
+    /// The ordering key. A broker that orders by key keeps messages with the same key in order.
     pub(crate) key: String,
     /// When the event happened.
     pub(crate) at: Millis,
-    /// The whole body, as JSON. A broker's envelope carries its `data`.
+    /// The whole body, as JSON. A broker's envelope contains its `data`.
     pub(crate) body: Bytes,
 }
 
-/// Why a message was not accepted, or may not have been accepted.
+/// The reason why a receiver did not accept a message, or may not have accepted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryError {
-    /// One line for operators. It contains no part of the message and no text of the receiver.
+    /// One line for operators. It contains no part of the message and no text from the receiver.
     pub(crate) error: String,
     /// The pause that the receiver requested, in milliseconds.
     pub(crate) pause_ms: i64,

@@ -1,5 +1,5 @@
-//! Sends messages as signed requests to the shop: Standard Webhooks over HTTP, without redirects,
-//! with limits on time and response size.
+//! Sends messages to the shop as signed requests: Standard Webhooks over HTTP. Follows no
+//! redirects, and limits the time and the size of a response.
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use super::address_guard::{AddressGuard, check};
 use super::sink::{DeliveryError, Message};
 use crate::signing::{self, SigningKey};
 
-/// How long a connection may take to open.
+/// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a response body is read so that its connection can be reused. After that the connection
-/// is closed.
+/// closes.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of the body that are read; if the body is longer, the connection is closed.
+/// Most bytes of a body that are read. If the body is longer, the connection closes.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
-/// Idle connections to one host that are kept.
+/// Most idle connections to one host.
 const IDLE_MAX: usize = 4;
 /// Longest pause that a receiver's `Retry-After` can request.
 const PAUSE_MAX_MS: i64 = 3_600_000;
@@ -31,7 +31,8 @@ const PAUSE_MAX_MS: i64 = 3_600_000;
 pub(super) struct Webhooks {
     guard: AddressGuard,
     timeout: Duration,
-    /// Created with the first message, because loading the system's certificates is slow.
+    /// The HTTP client. The first message creates it, because loading the system's certificates is
+    /// slow.
     client: OnceLock<Result<reqwest::Client, String>>,
 }
 
@@ -69,8 +70,9 @@ impl Webhooks {
         message: &Message,
         now: Millis,
     ) -> Result<(), DeliveryError> {
-        // Check again, because the settings may have changed since the endpoint was added. Also, a
-        // literal address in the URL is never looked up.
+        // The address is checked again, because the settings may have changed after the endpoint
+        // was added. Also, an IP address in the URL is never looked up, so only this check covers
+        // it.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -99,8 +101,10 @@ impl Webhooks {
             return Ok(());
         }
         let error = match status.is_redirection() {
-            true => format!("it answered {}: redirects are not followed", status.as_u16()),
-            false => format!("it answered {}", status.as_u16()),
+            true => {
+                format!("the endpoint answered {}: redirects are not followed", status.as_u16())
+            }
+            false => format!("the endpoint answered {}", status.as_u16()),
         };
         Err(DeliveryError {
             error,
@@ -111,16 +115,16 @@ impl Webhooks {
     }
 }
 
-/// Whether a status means that the receiver refuses this message, rather than a temporary problem
-/// or a wrong route.
+/// Returns whether the receiver refuses this message for good. Other statuses mean a temporary
+/// problem or a wrong route.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !may_pass.contains(&status)
 }
 
-/// The pause that a response requests, if its status may request one. `now` is the wall clock's
-/// time.
+/// Returns the pause that a response requests, if its status may request one. `now` is the time of
+/// the wall clock.
 fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return 0;
@@ -129,7 +133,7 @@ fn pause_ms(status: StatusCode, headers: &HeaderMap, now: Millis) -> i64 {
     value.and_then(|text| asked_ms(text.trim(), now)).unwrap_or(0).clamp(0, PAUSE_MAX_MS)
 }
 
-/// The value of `Retry-After` in milliseconds: given as seconds or as a date.
+/// Parses the value of `Retry-After`, in seconds or as a date. Returns milliseconds.
 fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(text.parse().map_or(i64::MAX, |secs: i64| secs.saturating_mul(1_000)));
@@ -138,8 +142,8 @@ fn asked_ms(text: &str, now: Millis) -> Option<i64> {
     Some(at.as_millisecond().saturating_sub(now.0))
 }
 
-/// Reads a short response body to its end; a longer or slower one is dropped with its connection.
-/// The result of the attempt is already decided.
+/// Reads a short response body to its end. Drops a longer or slower body together with its
+/// connection. The result of the attempt is already decided.
 async fn drain(mut answer: Response) {
     let reading = async {
         let mut bytes = 0;
@@ -153,14 +157,14 @@ async fn drain(mut answer: Response) {
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-/// The error without the URL, which may contain a secret of the shop.
+/// Returns the error without the URL, which may contain a secret of the shop.
 fn refused(error: &reqwest::Error) -> DeliveryError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
     DeliveryError::new(if error.is_timeout() {
-        "it did not answer in time".to_owned()
+        "the endpoint did not answer in time".to_owned()
     } else if error.is_connect() {
         format!("no connection: {cause}")
     } else {

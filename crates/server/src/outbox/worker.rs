@@ -1,8 +1,8 @@
-//! Delivers events to one endpoint: reads the events after its position, sends the ones that the
-//! plan chooses, and stores the results.
+//! Delivers events to one endpoint. Reads the events after the endpoint's position, sends the
+//! events that the plan chooses, and stores the results.
 //!
-//! The worker runs while its node holds the endpoint's lease. Its memory can be lost at any time:
-//! an event that was sent but not recorded is sent again.
+//! The worker runs while its node has the endpoint's lease. Its memory may be lost at any time. An
+//! event that was sent but not recorded is sent again.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,16 +25,16 @@ use super::sink::DeliveryError;
 use super::{Outbox, POLL_EVERY};
 use crate::failpoint::{self, Point};
 
-/// Length of a lease: after this time another node may take over the endpoint.
+/// Length of a lease. After this time another node may take over the endpoint.
 const LEASE_MS: i64 = 5_000;
 /// How often the lease is renewed or requested.
 const RENEW_EVERY: Duration = Duration::from_millis(1_500);
-/// How often the delivery rows are read again; an operator may have changed them at another node.
+/// How often the delivery rows are read again. An operator may have changed them on another node.
 const ROWS_REFRESH_EVERY: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 
-/// Delivers events to an endpoint until it is removed or disabled; returns its id.
+/// Delivers events to an endpoint until the endpoint is removed or disabled. Returns its id.
 pub(super) async fn run(
     outbox: Arc<Outbox>,
     mut endpoint: watch::Receiver<Arc<Endpoint>>,
@@ -64,23 +64,23 @@ pub(super) async fn run(
             break;
         }
     }
-    // Release the lease, so that the next node need not wait.
+    // The worker releases the lease, so that the next node need not wait.
     drop(store.lease_endpoint(&id, outbox.engine.node(), 0).await);
     id
 }
 
-/// The position of an event that was sent, the endpoint as it was then, and the endpoint's answer.
+/// The position of a sent event, the endpoint at that time, and the endpoint's answer.
 type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
-/// State of a worker.
+/// The state of a worker.
 struct Worker<'o> {
     outbox: &'o Arc<Outbox>,
     id: &'o str,
     kind: EndpointKind,
-    /// The address at the last delivery.
+    /// The endpoint's address at the last delivery.
     url: String,
     queue: DeliveryQueue,
-    /// Events that were read and not yet delivered.
+    /// Events that were read but not delivered yet.
     events: HashMap<i64, Arc<EventRead>>,
     sending: JoinSet<SendResult>,
     /// Results that are not stored yet.
@@ -90,19 +90,19 @@ struct Worker<'o> {
     advanced_at: Instant,
     /// Whether there may be events that were not read yet.
     may_have_more: bool,
-    /// The endpoint answered that it wants no more events.
+    /// Whether the endpoint answered that it wants no more events.
     is_gone: bool,
 }
 
-/// Why an event was not delivered.
+/// The reason why an event was not delivered.
 #[derive(Debug, PartialEq, Eq)]
 enum SendError {
-    /// The endpoint or the network refused it.
+    /// The endpoint or the network refused the event.
     Refused(DeliveryError),
     /// The event's row is invalid or was deleted.
     UnreadableEvent(String),
-    /// This program does not know the event, or could not read it now. Nothing was sent to the
-    /// endpoint.
+    /// This program does not know the event's type or item, or could not read the event now. The
+    /// endpoint got nothing.
     Deferred(String),
 }
 
@@ -112,8 +112,8 @@ impl From<DeliveryError> for SendError {
     }
 }
 
-/// Delivers while the lease is held. Returns `Ok` when another node has the lease or the endpoint
-/// was removed.
+/// Delivers events while this node has the lease. Returns `Ok` when another node has the lease or
+/// the endpoint was removed.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -196,7 +196,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Advances the position past events that were delivered or have a row. Returns false if
+    /// Advances the position past events that were delivered or have a row. Returns `false` if
     /// another worker changed the position.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
@@ -217,7 +217,7 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads more events if there is room for many, or if no other work is left.
+    /// Reads more events if there is room for many, or if there is nothing else to do.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.room();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -252,7 +252,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Resets the plan when an operator changed the address: the failures of the old address do not
+    /// Resets the plan when an operator changed the address. Failures of the old address do not
     /// count for the new one.
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
@@ -273,7 +273,7 @@ impl Worker<'_> {
         }
     }
 
-    /// When to wake up next if there is no signal.
+    /// Returns when to wake up next if no signal comes.
     fn notify_workers(&self, now: Millis) -> Instant {
         let due = self
             .queue
@@ -329,12 +329,12 @@ impl Worker<'_> {
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);
     }
 
-    /// Disables the endpoint at its own request. Its events wait until an operator enables it
-    /// again.
+    /// Disables the endpoint because it asked for no more events. Its events wait until an operator
+    /// enables it again.
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
-        let (subject, reason) = (format!("endpoint:{}", self.id), "it answered 410 Gone");
+        let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
         let action = NewAction::by_engine("endpoint.disabled", subject, reason);
         recorded(action, store.update_endpoint(self.id, off)).await?;
         log::endpoint_gone(self.id);
@@ -371,7 +371,7 @@ fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<Strin
     }
 }
 
-/// Sends one event. An event that was read long ago is read again first.
+/// Sends one event. If the event was read long ago, reads it again first.
 async fn send(
     outbox: &Outbox,
     endpoint: &Endpoint,
@@ -412,7 +412,7 @@ async fn send(
     }
 }
 
-/// Whether a text may be an event type of a newer version.
+/// Returns whether a text may be an event type of a newer version.
 fn is_unknown_type(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

@@ -16,19 +16,19 @@ pub(crate) enum CheckoutResult {
     Open(Checkout),
     /// The order does not wait for payment, or its payment window has ended.
     WrongState(OrderState),
-    /// No such order.
+    /// There is no such order.
     NotFound,
-    /// Too many requests for checkouts of this order or this buyer.
+    /// Too many requests asked for checkouts of this order or of this buyer.
     RateLimitExceeded(RateLimitExceeded),
-    /// The provider cannot be asked now.
+    /// The provider cannot be reached now.
     Unavailable(ProviderError),
     /// The provider permanently refuses payment for this order.
     Refused(ProviderError),
 }
 
 impl Payments {
-    /// Returns the order's checkout: the stored one, or a new one if `may_ask` allows a request to
-    /// the provider. `public_base_url` is this server's origin as the buyer's browser sees it.
+    /// Returns the order's checkout. If none is stored and `may_ask` allows a request, the provider
+    /// creates a new one. `public_base_url` is this server's origin as the buyer's browser sees it.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // The old checkout may have taken a payment in its last moments.
+            // The old checkout may have taken a payment just before its end.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }
@@ -86,8 +86,8 @@ impl Payments {
         kept
     }
 
-    /// Closes a checkout that accepts no more payments, so that a new one may follow. `Some` is the
-    /// result to return instead of a new checkout.
+    /// Closes a checkout that accepts no more payments, so that a new one can be created. `Some` is
+    /// the result to return instead of a new checkout.
     async fn close_previous(
         &self,
         order: &Order,
@@ -123,7 +123,7 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. If it cannot be stored, it is closed; no buyer has seen it.
+    /// Stores a new checkout. If the store refuses it, closes it. No buyer has seen it yet.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -164,7 +164,8 @@ impl Payments {
         let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
-        // The key stays the same until one of these parts changes; then a new checkout is created.
+        // The key stays the same until one of these parts changes. A new key creates a new
+        // checkout.
         let parts = format!(
             "{}\0{}\0{}\0{}\0{return_url}",
             order.id,
@@ -184,7 +185,7 @@ impl Payments {
         })
     }
 
-    /// This server's origin as browsers see it, for a request whose host is `host`.
+    /// Returns this server's origin as browsers see it, for a request whose host is `host`.
     pub(crate) fn public_base_url(&self, host: Option<&str>) -> String {
         match (&self.public_url, host) {
             (Some(public_url), _) => public_url.clone(),
@@ -194,15 +195,15 @@ impl Payments {
     }
 }
 
-/// The total price of an order.
+/// Returns the total price of an order.
 pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
     let item = catalogue.item_by_id(order.item)?;
     let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;
     Some(Money { minor, currency: item.row.currency.clone() })
 }
 
-/// Limits the checkout's end to the order's payment window, because a provider may accept payment
-/// for longer.
+/// Limits the checkout's end to the order's payment window. A provider may accept payments for
+/// longer.
 fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);
     kept

@@ -1,5 +1,5 @@
-//! Handles providers' messages. The store applies each message once. This file only makes later
-//! steps start sooner.
+//! Handles providers' messages. The store applies each message once. This code also starts the next
+//! steps early.
 use std::sync::Arc;
 
 use doorbuster_api::payment::Outcome;
@@ -75,9 +75,10 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment: the payment pays for its order, or it is refunded.
+    /// Applies a captured payment. The payment pays for its order, or it is refunded.
     pub(super) async fn apply_capture(&self, capture: Capture) -> Result<Outcome, EngineError> {
-        // The order's ticket may become an order at any moment.
+        // The order's ticket may become an order at any moment, so the server waits for its verdict
+        // first.
         if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
@@ -95,13 +96,13 @@ impl Payments {
                 Outcome::Refunded
             }
             CaptureOutcome::Repeated => Outcome::Repeated,
-            // The last attempt always records a result.
+            // The last attempt always records a result, so this case does not occur.
             CaptureOutcome::UnitsMissing { .. } => Outcome::Ignored,
         })
     }
 
-    /// Records that money went back although the shop did not request it. The order does not
-    /// change; an operator decides about it.
+    /// Records that money went back without a request of the shop. The order does not change. An
+    /// operator decides about the order.
     async fn apply_reversal(&self, reversal: Reversal) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =
             (reversal.payment.0.clone(), reversal.kind.as_str(), reversal.stands);
@@ -117,14 +118,14 @@ impl Payments {
         Ok(reversing)
     }
 
-    /// Whether this is an order of this installation.
+    /// Returns whether the order belongs to this installation.
     async fn is_our_order(&self, order: Option<String>) -> Result<bool, EngineError> {
         let Some(id) = order.and_then(|order| TicketId::parse(&order)) else { return Ok(false) };
         Ok(self.engine.store().order(id).await?.is_some())
     }
 
-    /// Applies payments that were found by asking the provider, and their reversals. If the message
-    /// about a payment was lost, the message about its reversal may be lost as well.
+    /// Applies payments that the server found by asking the provider, and their reversals. If the
+    /// message about a payment was lost, the message about its reversal may be lost too.
     pub(super) async fn apply_found(&self, found: Vec<FoundPayment>) -> Result<(), EngineError> {
         for FoundPayment { capture, back } in found {
             self.apply_capture(capture).await?;
@@ -135,7 +136,7 @@ impl Payments {
         Ok(())
     }
 
-    /// Sends the buyer's page a hint to read the order again, although the order did not change.
+    /// Sends the buyer's page an event to read the order again, although the order did not change.
     /// The page also polls.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
@@ -154,7 +155,7 @@ impl Payments {
         }
         let money = match (money, TicketId::parse(&order)) {
             (Some(money), _) => Some(money),
-            // If the message contains no amount, the attempted amount is the order's price.
+            // If the message has no amount, the attempted amount equals the order's price.
             (None, Some(id)) => {
                 let order = self.engine.store().order(id).await?;
                 order.and_then(|order| {
@@ -179,12 +180,12 @@ fn noted_outcome(is_new: bool) -> Outcome {
     if is_new { Outcome::Noted } else { Outcome::Repeated }
 }
 
-/// The outcome of a message about a reversal.
+/// Returns the outcome of a message about a reversal.
 fn apply_reversal(reversing: ReversalOutcome) -> Outcome {
     match reversing {
         ReversalOutcome::Noted => Outcome::Noted,
         ReversalOutcome::Known => Outcome::Repeated,
-        // This server does not know the payment.
+        // This server does not know the payment, so the message has no effect.
         ReversalOutcome::NoPayment => Outcome::Ignored,
     }
 }

@@ -18,7 +18,7 @@ impl RefundStep {
     /// Every step.
     pub(crate) const ALL: [Self; 3] = [Self::Accepted, Self::Settled, Self::Failed];
 
-    /// The step's name in metrics.
+    /// Returns the step's name in metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -55,39 +55,40 @@ impl PaymentMetrics {
         increment(&self.refunds[step as usize]);
     }
 
-    /// Counts a request about a checkout; `is_away` means that the provider did not answer.
+    /// Counts a request about a checkout. `is_away` means that the provider did not answer.
     pub(crate) fn count_check(&self, is_away: bool) {
         increment(if is_away { &self.unanswered } else { &self.answered });
     }
 
-    /// Sets how long the oldest units that wait for their checkout's closing have waited.
+    /// Sets the longest time for which units have waited until their checkout closed.
     pub(crate) fn set_lag(&self, ms: i64) {
         self.lag_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Handled messages by outcome.
+    /// Returns the handled messages by outcome.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Outcome::ALL
             .into_iter()
             .map(|outcome| (outcome.as_str(), get(&self.messages[outcome as usize])))
     }
 
-    /// Refused messages.
+    /// Returns the number of refused messages.
     pub(crate) fn refused(&self) -> u64 {
         get(&self.refused)
     }
 
-    /// Requests about refunds by result.
+    /// Returns the requests about refunds, by result.
     pub(crate) fn refunds(&self) -> impl Iterator<Item = (&'static str, u64)> {
         RefundStep::ALL.into_iter().map(|step| (step.as_str(), get(&self.refunds[step as usize])))
     }
 
-    /// Requests about checkouts: answered and unanswered.
+    /// Returns the requests about checkouts: answered and unanswered ones.
     pub(crate) fn checks(&self) -> (u64, u64) {
         (get(&self.answered), get(&self.unanswered))
     }
 
-    /// How many seconds the oldest units that wait for their checkout's closing have waited.
+    /// Returns for how many seconds the longest-waiting units have waited until their checkout
+    /// closes.
     pub(crate) fn lag_secs(&self) -> f64 {
         self.lag_ms.load(Ordering::Relaxed) as f64 / 1_000.0
     }

@@ -1,8 +1,8 @@
-//! The contract with a payment provider, with one file for each provider. A new provider needs a
-//! file and one arm in each `match` here.
+//! The contract with a payment provider. Each provider has one file. A new provider needs a file
+//! and one arm in each `match` here.
 //!
-//! A repeated request must not have a second effect. So checkouts and refunds are requested with an
-//! idempotency key, which is the same for each repeat.
+//! A repeated request must have no second effect. So each checkout and each refund has an
+//! idempotency key, which stays the same in every repeat.
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,20 +25,21 @@ use crate::signing::SigningKey;
 pub struct ProviderError {
     /// The provider's message, or the reason why the provider could not be asked.
     pub why: String,
-    /// The provider refused; a repeated request gets the same answer.
+    /// Whether the provider refused. A repeated request then gets the same answer.
     pub is_refusal: bool,
-    /// The provider received too many requests. Its real answer is unknown, and a later repeat
-    /// helps.
+    /// Whether the provider received too many requests. Its real answer is unknown, and a later
+    /// repeat helps.
     pub is_busy: bool,
 }
 
 impl ProviderError {
-    /// The provider could not be reached or could not answer; a repeat may help.
+    /// Returns an error of a provider that could not be reached or could not answer. A repeat may
+    /// help.
     pub(crate) fn unavailable(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: false, is_busy: false }
     }
 
-    /// The provider refused.
+    /// Returns an error of a provider that refused.
     pub(crate) fn refusal(why: impl Into<String>) -> Self {
         Self { why: why.into(), is_refusal: true, is_busy: false }
     }
@@ -49,7 +50,7 @@ impl ProviderError {
 pub(crate) enum MessageError {
     /// The signature or the time is not valid.
     Unverified(String),
-    /// The provider sent it, but its content is invalid.
+    /// The provider signed the message, but its content is invalid.
     Malformed(String),
 }
 
@@ -64,22 +65,21 @@ pub(crate) enum ProviderMessage {
     Refund {
         /// The message's id.
         event: String,
-        /// Which refund.
+        /// The refund.
         id: RefundId,
         /// The new progress.
         news: RefundUpdate,
-        /// The reversal to record if this installation did not request the refund.
+        /// The reversal to record if the shop did not request this refund.
         if_not_ours: Option<Reversal>,
     },
-    /// Money went back although the shop did not request it, or such a reversal was cancelled.
+    /// Money went back without a request of the shop, or a reversal of this kind was cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,
-        /// The order that the message names in this installation's metadata, as written in the
-        /// message.
+        /// The order in this installation's metadata, as written in the message.
         order: Option<String>,
     },
-    /// A checkout accepts no more payments.
+    /// A checkout that accepts no more payments.
     Closed {
         /// The order, as written in the message.
         order: String,
@@ -101,8 +101,7 @@ pub(crate) struct FailedPayment {
     pub order: String,
     /// The amount of the attempt, if the message contains it.
     pub money: Option<Money>,
-    /// The checkout of the attempt, if the failure ended the checkout. Then the buyer needs a new
-    /// one.
+    /// The checkout of the attempt, if the failure ended it. Then the buyer needs a new checkout.
     pub session: Option<String>,
 }
 
@@ -111,10 +110,10 @@ pub(crate) struct FailedPayment {
 pub(crate) struct NewCheckout {
     /// The order.
     pub order: TicketId,
-    /// The idempotency key. It stays the same while the content stays the same, so a repeat creates
-    /// no second checkout.
+    /// The idempotency key. The same content always has the same key, so a repeat creates no second
+    /// checkout.
     pub key: String,
-    /// The item's title, for people.
+    /// The item's title, for people to read.
     pub title: String,
     /// The number of units.
     pub units: u32,
@@ -124,13 +123,13 @@ pub(crate) struct NewCheckout {
     pub total: Money,
     /// When the order's payment window ends.
     pub pay_by: Millis,
-    /// The page that the buyer's browser returns to.
+    /// The page to which the buyer's browser returns.
     pub return_url: String,
 }
 
 impl NewCheckout {
-    /// The return URL with the result `what` in its query. The result is only a hint for the page's
-    /// text and is never trusted.
+    /// Returns the return URL with the result `what` in its query. The page uses the result only
+    /// for its text. The server never trusts it.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }
@@ -141,7 +140,7 @@ impl NewCheckout {
 pub(crate) struct NewSession {
     /// The provider's id of the checkout.
     pub session: String,
-    /// The URL for the buyer's browser; a path means this server.
+    /// The URL for the buyer's browser. A path belongs to this server.
     pub url: String,
     /// The requested end of the checkout.
     pub expires_at: Millis,
@@ -154,23 +153,23 @@ pub(crate) enum CheckoutStatus {
     Closed,
     /// The checkout took these payments and accepts no more.
     Paid(Vec<FoundPayment>),
-    /// A payment is pending and may still fail; ask again.
+    /// A payment is pending and may still fail. The server must ask again.
     Undecided,
 }
 
-/// A payment that was found by asking the provider.
+/// A payment that the server found by asking the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundPayment {
     /// The captured payment.
     pub capture: Capture,
-    /// The part of the payment that was refunded at the provider's console since.
+    /// The part of the payment that was refunded at the provider's console.
     pub back: Option<Reversal>,
 }
 
 /// Why a provider does not accept a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnpayablePrice {
-    /// The member of the price that is wrong.
+    /// The part of the price that the provider does not accept.
     pub member: &'static str,
     /// The reason.
     pub why: &'static str,
@@ -185,7 +184,8 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
-    /// The configured provider. `secrets` verify and sign the sandbox's messages, newest first.
+    /// Creates the configured provider. `secrets` verify and sign the sandbox's messages, newest
+    /// first.
     pub(super) fn configured(
         engine: &Arc<Engine>,
         settings: &ProviderSettings,
@@ -207,16 +207,16 @@ impl Provider {
         }
     }
 
-    /// The largest message that the provider sends, in bytes.
+    /// Returns the size of the provider's largest message, in bytes.
     pub(crate) fn message_bytes_max(&self) -> usize {
         match self {
             Self::Sandbox(_) => BODY_BYTES_MAX,
-            // An event carries the whole object that it is about.
+            // An event contains the whole object that it reports.
             Self::Stripe(_) => ADMIN_BODY_BYTES_MAX,
         }
     }
 
-    /// The provider's name in rows, paths and settings.
+    /// Returns the provider's name in rows, paths and settings.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Sandbox(_) => super::sandbox::NAME,
@@ -224,7 +224,7 @@ impl Provider {
         }
     }
 
-    /// The reason if the provider does not accept this price of one unit.
+    /// Returns the reason why the provider does not accept this price of one unit, if there is one.
     pub(crate) fn refuses_price(&self, minor: i64, currency: &str) -> Option<UnpayablePrice> {
         match self {
             Self::Sandbox(_) => None,
@@ -244,7 +244,7 @@ impl Provider {
         }
     }
 
-    /// Closes a checkout and returns its state. May be repeated.
+    /// Closes a checkout and returns its state. Callers may repeat the call.
     pub(crate) async fn close(
         &self,
         order: &TicketId,
@@ -256,7 +256,7 @@ impl Provider {
         }
     }
 
-    /// Requests a refund, with the refund's id as the idempotency key.
+    /// Requests a refund. The refund's id is the idempotency key.
     pub(crate) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.refund(refund).await,

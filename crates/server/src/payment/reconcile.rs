@@ -1,11 +1,12 @@
-//! Asks the provider about checkouts that have ended: checkouts of due orders before their units
-//! return, and checkouts of ended orders. The leader runs it.
+//! Asks the provider about checkouts that have ended. Some belong to due orders, whose units return
+//! only after the answer. Others belong to orders that have ended. The leader does this work.
 //!
-//! The provider's answer decides. If the provider took money, the order is paid even if the message
-//! was lost. Otherwise the provider closes the checkout. While the provider cannot be asked, a due
-//! order waits no longer than the rules allow. While the provider does not answer at all
-//! (`silence`), whole pages of checkouts are postponed as if the server had asked about each of
-//! them.
+//! The provider's answer decides. If the provider took money, the order becomes paid even if the
+//! message was lost. Otherwise the provider closes the checkout. While the provider cannot be
+//! reached, a due order waits no longer than the rules allow.
+//!
+//! If the provider answers no request at all (`silence`), the server postpones whole pages of
+//! checkouts, as if it had asked about each of them.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -24,33 +25,33 @@ use crate::failpoint::{self, Point};
 
 /// Checkouts that are read at once. Each read scans all ended checkouts.
 const PAGE: usize = 1_024;
-/// Checkouts that one transaction postpones. Purchases wait while it runs.
+/// Checkouts that one transaction postpones. Purchases wait while the transaction runs.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Pause between two reads, unless there are more pages or urgent orders to ask about. The end of a
+/// Pause between two reads. There is no pause if more pages or urgent orders wait. The end of a
 /// hold is published within two seconds.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before the next request when the provider answered that there are too many requests.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
-/// Pause between two requests about a due order's checkout, if its provider cannot be asked or has
-/// no result yet.
+/// Pause between two requests about a due order's checkout, if the provider cannot be reached or
+/// has no result yet.
 const RETRY_MS: i64 = 2_000;
-/// Shortest pause while the provider is silent. The checkout is postponed with many others, and the
-/// server still asks about it several times within the grace period.
+/// Shortest pause for one checkout while the provider is silent. Many checkouts are postponed
+/// together. The pause still allows several requests within the grace period.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// First pause for an ended order, because no units wait for it. Later pauses are an eighth of the
-/// time since the order's end.
+/// First pause for an order that has ended, because no units wait for the answer. Each later pause
+/// is an eighth of the time since the order's end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
-/// Longest pause for an ended order.
+/// Longest pause for an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
-/// How long the server asks about an ended order while the provider is undecided: longer than any
-/// bank takes. Money that arrives later is only reported by a message.
+/// How long the server asks about an ended order while the provider is undecided. No bank takes
+/// longer. If money arrives later, only a message reports it.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
 impl Payments {
-    /// Asks until the program stops. A checkout whose answer takes long occupies only one of the
-    /// concurrent requests.
+    /// Asks the provider until the program stops. A checkout with a slow answer occupies only one
+    /// of the concurrent requests.
     pub(super) async fn reconcile(&self) {
         let (mut asking, mut in_progress) = (FuturesUnordered::new(), HashSet::new());
         let mut silence = ProviderSilence::default();
@@ -61,8 +62,8 @@ impl Payments {
             }
             let mut waiting = self.due_checkouts().await;
             let is_full = waiting.len() == PAGE;
-            // A read returns a checkout until its answer is stored. Checkouts that are being asked
-            // about now are removed.
+            // A read returns a checkout until its answer is stored. So checkouts with a running
+            // request are removed from the page.
             waiting.retain(|(checkout, _): &(Checkout, Order)| {
                 !in_progress.contains(&checkout.session)
             });
@@ -87,7 +88,7 @@ impl Payments {
                 // The remaining checkouts are postponed with the next page.
                 let fell_silent = silence.is_silent() && !waiting.is_empty();
                 tokio::select! {
-                    // Running requests come first, so that they finish in every case.
+                    // Finished requests are handled first, so that they always complete.
                     biased;
                     Some((session, result)) = asking.next(), if !asking.is_empty() => {
                         in_progress.remove(&session);
@@ -112,15 +113,15 @@ impl Payments {
                 }
             }
             if !all_noted {
-                // The checkouts are still due. Without a pause the server would ask the provider
-                // again as fast as the provider answers.
+                // The checkouts are still due. Without a pause, the server would send requests to
+                // the provider as fast as it can answer.
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
 
-    /// Ended checkouts, urgent ones first. Empty on a node that does not lead, and if the read
-    /// fails.
+    /// Reads ended checkouts, urgent ones first. The result is empty if this node does not lead or
+    /// if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         if !self.leads() {
             self.meter.set_lag(0);
@@ -143,8 +144,8 @@ impl Payments {
         }
     }
 
-    /// Postpones many checkouts together that are not asked about while the provider is silent.
-    /// Returns false if the store failed.
+    /// Postpones many checkouts at once while the provider is silent, without asking about them.
+    /// Returns `false` if the store failed.
     async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, no_answer: bool) -> bool {
         let later = held_back.into_iter().map(|(checkout, order)| {
             self.postponement(checkout, &order, no_answer, SILENT_RETRY_MIN_MS)
@@ -162,7 +163,8 @@ impl Payments {
         true
     }
 
-    /// Postpones one checkout. `no_answer`: the provider did not answer or cannot be asked.
+    /// Postpones one checkout. `no_answer` means that the provider did not answer or cannot be
+    /// reached.
     async fn postpone(
         &self,
         checkout: Checkout,
@@ -190,8 +192,8 @@ impl Payments {
         }
     }
 
-    /// Whether the order ended longer ago than any bank takes to decide. False after a change of
-    /// the clock, because then every order may seem old.
+    /// Returns whether the order ended longer ago than any bank takes to decide. Returns `false`
+    /// after a change of the clock, because then every order may seem old.
     fn is_long_over(&self, order: &Order) -> bool {
         let waited_ms = waiting_ms(order, self.engine.store().monotonic_now());
         order.state != OrderState::Reserved
@@ -228,7 +230,7 @@ impl Payments {
             Ok(CheckoutStatus::Closed) => {}
             Ok(CheckoutStatus::Paid(apply_found)) => {
                 if let Err(error) = self.apply_found(apply_found).await {
-                    // The checkout occupies none of the concurrent requests until then.
+                    // Until the checkout is due again, it occupies none of the concurrent requests.
                     self.postpone(checkout, &order, false).await?;
                     return Err(error);
                 }
@@ -267,23 +269,23 @@ impl Payments {
     }
 }
 
-/// Whether to read the next page at once: there are more checkouts, and requests can start.
+/// Returns whether to read the next page at once: there are more checkouts, and requests can start.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Whether an urgent order is next. In every page, newer due orders come after it.
+/// Returns whether an urgent order is next. In every page, urgent orders come first.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
-/// How long an ended checkout has waited for its provider's answer.
+/// Returns how long an ended checkout has waited for the provider's answer.
 fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }
 
-/// How long units have waited for an answer. Ended orders do not count: their units already went
-/// back, and their provider may stay silent for weeks.
+/// Returns how long units have waited for an answer. Ended orders do not count, because their units
+/// have returned and their provider may stay silent for weeks.
 fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
     orders
         .filter(|order| order.state == OrderState::Reserved)
@@ -293,7 +295,7 @@ fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
         .max(0)
 }
 
-/// The pause before the next request about a checkout that has waited for this long.
+/// Returns the pause before the next request about a checkout that has waited for this long.
 fn retry_after_ms(state: OrderState, waited_ms: i64) -> i64 {
     match state {
         OrderState::Reserved => RETRY_MS,

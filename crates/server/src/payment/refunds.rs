@@ -1,5 +1,5 @@
-//! Requests each refund from the provider until the provider accepts it, then asks for its progress
-//! until the money arrived. The leader runs it. The refund's id is the idempotency key, so a
+//! Requests each refund until the provider accepts it. Then asks for the refund's progress until
+//! the money has arrived. The leader does this work. The refund's id is the idempotency key, so a
 //! repeated request makes no second refund.
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::failpoint::{self, Point};
 const PAGE: usize = 128;
 /// Refunds that are requested at the same time.
 const AT_ONCE: usize = 8;
-/// Longest pause between two reads: another node may have created a refund.
+/// Longest pause between two reads. Another node may create a refund without a notification here.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two reads.
 const CHECK_SPACING: Duration = Duration::from_millis(20);
-/// Longest error that is stored, in characters; the rest is cut off.
+/// Longest error text that is stored, in characters. A longer text is cut off.
 const ERROR_CHARS_MAX: usize = 300;
 
 impl Payments {
@@ -41,7 +41,7 @@ impl Payments {
         }
     }
 
-    /// Requests every refund that is due; returns how long to wait.
+    /// Requests every due refund. Returns how long to wait.
     async fn check_refunds(&self) -> Result<Duration, EngineError> {
         let due = self.engine.store().refunds_due(PAGE).await?;
         let is_full = due.len() == PAGE;
@@ -59,8 +59,8 @@ impl Payments {
                 }
             });
         if !asking.await {
-            // The refunds are still due. Without a pause the server would ask the provider again as
-            // fast as the provider answers.
+            // The refunds are still due. Without a pause, the server would send requests to the
+            // provider as fast as it can answer.
             return Ok(POLL_EVERY);
         }
         if is_full {

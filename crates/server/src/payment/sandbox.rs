@@ -1,11 +1,13 @@
-//! The built-in provider for tests and demonstrations. It has a checkout page with a button for
-//! each possible event, sends real signed messages over HTTP to this server, and refunds its own
-//! payments. It moves no money. It does not know payments from messages that others signed: their
-//! refunds stay pending until such a signer sends a `refund.settled`.
+//! The built-in provider for tests and demonstrations. Its checkout page has a button for each
+//! event that can happen. The sandbox sends real signed messages over HTTP to this server and
+//! refunds its own payments. It moves no money.
 //!
-//! Its data is in its own documents in the store: `session/…` (a checkout with its payments and
-//! the messages to send), `payment/…` (the session of a payment), `due/…` (sessions with messages
-//! to send, by time).
+//! Another program may sign a message about a payment that the sandbox does not know. A refund of
+//! such a payment stays pending until that program sends `refund.settled`.
+//!
+//! The sandbox keeps its own documents in the store. `session/…` is a checkout with its payments
+//! and the messages to send. `payment/…` names the session of a payment. `due/…` lists the sessions
+//! with messages to send, by time.
 mod checkout_page;
 mod cleanup;
 mod delivery;
@@ -35,8 +37,8 @@ pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// The provider's name.
 pub(crate) const NAME: &str = "sandbox";
-/// How often a change of a document is repeated after concurrent changes; then the caller gets a
-/// busy error.
+/// How often the sandbox repeats a change of a document after concurrent changes. Then the caller
+/// gets a busy error.
 const TRIES_MAX: u32 = 16;
 /// How long a refund takes to arrive.
 const REFUND_TAKES_MS: i64 = 500;
@@ -48,7 +50,7 @@ const UNKNOWN_RECHECK_MS: i64 = 3_600_000;
 /// The built-in provider.
 pub(crate) struct Sandbox {
     engine: Arc<Engine>,
-    /// The signing keys, newest first. The newest signs; all verify.
+    /// The signing keys, newest first. The newest key signs, and every key verifies.
     keys: Vec<SigningKey>,
     http: reqwest::Client,
     /// The address of this server, set once it listens.
@@ -67,7 +69,7 @@ struct Session {
     currency: String,
     expires_at: i64,
     return_url: String,
-    /// The checkout accepts no more payments.
+    /// Whether the checkout accepts no more payments.
     closed: bool,
     payments: Vec<SandboxPayment>,
     posts: Vec<PendingMessage>,
@@ -79,24 +81,24 @@ struct SandboxPayment {
     id: String,
     /// Whether the money arrives only after the checkout was closed.
     late: bool,
-    /// The requested refund and its time, or the kind of a reversal that a person caused here.
+    /// The requested refund and its time, or the kind of a reversal that a visitor caused here.
     refund: Option<(String, i64)>,
 }
 
 impl SandboxPayment {
-    /// Whether the money arrived and was not sent back.
+    /// Returns whether the money has arrived and was not sent back.
     fn can_go_back(&self) -> bool {
         !self.late && self.refund.is_none()
     }
 
-    /// How the money went back without a request of the shop.
+    /// Returns how the money went back without a request of the shop, if it did.
     fn reversal(&self) -> Option<ReversalKind> {
         let word = &self.refund.as_ref()?.0;
         ReversalKind::ALL.iter().copied().find(|kind| kind.as_str() == word)
     }
 }
 
-/// A message to send until this server answers 200.
+/// A message that the sandbox sends until this server answers 200.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct PendingMessage {
     id: String,
@@ -104,7 +106,7 @@ struct PendingMessage {
     due: i64,
     tries: u32,
     done: bool,
-    /// The announcement of this message.
+    /// The name of this message's announcement.
     notice: String,
 }
 
@@ -115,7 +117,7 @@ impl Session {
 }
 
 impl Sandbox {
-    /// A sandbox whose messages are signed with the first of `keys`.
+    /// Creates a sandbox that signs messages with the first of `keys`.
     pub(crate) fn new(engine: Arc<Engine>, keys: Vec<SigningKey>) -> Self {
         let http = reqwest::Client::builder()
             .timeout(delivery::TIMEOUT)
@@ -128,14 +130,14 @@ impl Sandbox {
         Self { engine, keys, http, address: OnceLock::new(), wake: Notify::new() }
     }
 
-    /// Sets the address where this server listens; messages go there from now on.
+    /// Sets this server's address. From now on, messages go to this address.
     pub(crate) fn set_server_address(&self, address: &str) {
-        // The address is set only once, because a server starts to listen once.
+        // A server starts to listen only once, so the address is set only once.
         let _ = self.address.set(address.to_owned());
         self.wake.notify_one();
     }
 
-    /// See [`super::provider::Provider::open`].
+    /// Creates a checkout. See [`super::provider::Provider::open`].
     pub(super) async fn open(&self, wanted: &NewCheckout) -> Result<NewSession, ProviderError> {
         let hash =
             blake3::hash(format!("{}\0{}", wanted.key, self.session_secret()).as_bytes()).to_hex();
@@ -152,7 +154,7 @@ impl Sandbox {
             payments: Vec::new(),
             posts: Vec::new(),
         };
-        // False means that the same key already created the session.
+        // `false` means that the same key already created the session.
         self.engine
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))
@@ -162,7 +164,7 @@ impl Sandbox {
         Ok(NewSession { session: id, url, expires_at: wanted.pay_by })
     }
 
-    /// A secret part of the session's id, so that a checkout's URL cannot be guessed.
+    /// Returns a secret part of the session's id, so that nobody can guess a checkout's URL.
     fn session_secret(&self) -> String {
         self.keys
             .first()
@@ -170,7 +172,7 @@ impl Sandbox {
             .unwrap_or_default()
     }
 
-    /// See [`super::provider::Provider::close`].
+    /// Closes a checkout. See [`super::provider::Provider::close`].
     pub(super) async fn close(
         &self,
         order: &TicketId,
@@ -212,7 +214,8 @@ impl Sandbox {
         Ok(CheckoutStatus::Paid(paid.into_iter().map(found).collect()))
     }
 
-    /// See [`super::provider::Provider::refund`]. A repeat returns the refund's progress.
+    /// Requests a refund, or returns the progress of a repeated request. See
+    /// [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         let unknown = RefundUpdate::Accepted { again_ms: UNKNOWN_RECHECK_MS };
         let payment = &refund.payment.0;
@@ -255,7 +258,7 @@ impl Sandbox {
         })
     }
 
-    /// See [`super::provider::Provider::read`].
+    /// Reads a message. See [`super::provider::Provider::read`].
     pub(super) fn read(
         &self,
         headers: &HeaderMap,
@@ -267,13 +270,13 @@ impl Sandbox {
         message::read(event, body)
     }
 
-    /// The stored session.
+    /// Reads a stored session.
     async fn session(&self, id: &str) -> Result<Option<Session>, EngineError> {
         let found = self.engine.store().sandbox_get(&session_key(id)).await?;
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
 
-    /// Changes a session by compare-and-set. `None` if the session does not exist.
+    /// Changes a session by compare-and-set. `None`: the session does not exist.
     async fn update_session<T>(
         &self,
         id: &str,

@@ -1,18 +1,19 @@
-//! Detects a provider that does not answer. A silent provider gets only a few requests at a time,
-//! and the other checkouts do not wait for it. Otherwise thousands of due orders would each wait
-//! for a timeout. The last order would be asked about long after the first order's grace period.
+//! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
+//! the other checkouts are postponed. Otherwise thousands of due orders would wait for a timeout
+//! one after the other. The grace period of the first order would end long before the last order's
+//! request.
 use std::time::{Duration, Instant};
 
 use super::provider::{CheckoutStatus, ProviderError};
 
-/// Checkouts that are asked about at the same time.
+/// Most checkouts with a running request.
 pub(super) const AT_ONCE: usize = 32;
-/// Consecutive requests without an answer after which a provider counts as silent.
+/// After this many consecutive requests without an answer, a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long the silence must last before checkouts that are not asked about count as unanswered. A
-/// shorter silence does not use up an order's grace period.
+/// How long a silence must last before postponed checkouts count as unanswered. A shorter silence
+/// uses up no order's grace period.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
-/// Concurrent requests to a silent provider.
+/// Most requests to a silent provider at the same time.
 const PROBES_MAX: usize = 4;
 
 /// Result of a request about a checkout.
@@ -22,12 +23,12 @@ pub(super) enum ProbeResult {
     Answered,
     /// The provider could not be reached, or its answer was unusable.
     NoAnswer,
-    /// No request was made.
+    /// The server made no request.
     NotAsked,
 }
 
 impl ProbeResult {
-    /// The result for a provider's answer.
+    /// Returns the result that a provider's answer counts as.
     pub(super) fn from_answer(answer: &Result<CheckoutStatus, ProviderError>) -> Self {
         match answer {
             Err(error) if !error.is_refusal && !error.is_busy => Self::NoAnswer,
@@ -36,11 +37,11 @@ impl ProbeResult {
     }
 }
 
-/// How long a provider has been silent.
+/// Tracks how long a provider has been silent.
 #[derive(Debug, Default)]
 pub(super) struct ProviderSilence {
     unanswered: usize,
-    /// When it began to count as silent.
+    /// The time from which the provider counts as silent.
     since: Option<Instant>,
 }
 
@@ -72,25 +73,24 @@ impl ProviderSilence {
         }
     }
 
-    /// Whether the provider counts as silent.
+    /// Returns whether the provider counts as silent.
     pub(super) fn is_silent(&self) -> bool {
         self.unanswered >= SILENT_AFTER
     }
 
-    /// Whether the silence is long enough that checkouts that are not asked about count as
-    /// unanswered.
+    /// Returns whether the silence is so long that postponed checkouts count as unanswered.
     pub(super) fn is_confirmed(&self, now: Instant) -> bool {
         self.since.is_some_and(|since| now.duration_since(since) >= CONFIRMED_AFTER)
     }
 
-    /// How many more requests may start while `asking` requests are running.
+    /// Returns how many more requests may start while `asking` requests are running.
     pub(super) fn free_slots(&self, asking: usize) -> usize {
         let at_once = if self.is_silent() { PROBES_MAX } else { AT_ONCE };
         at_once.saturating_sub(asking)
     }
 
-    /// Removes from `waiting` the checkouts that are not asked about now because the provider is
-    /// silent. The remaining ones are the last of `waiting`, which are asked about first.
+    /// Removes from `waiting` the checkouts to postpone while the provider is silent. The requests
+    /// start with the last elements of `waiting`, so the last elements remain.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();

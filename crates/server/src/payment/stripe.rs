@@ -1,8 +1,8 @@
 //! The Stripe provider: Checkout Sessions, refunds and signed events, over Stripe's HTTP API.
 //!
-//! Every change is sent with an `Idempotency-Key`. Amounts are in the currency's smallest unit on
-//! both sides. A session lives for at least half an hour, longer than most payment windows. So the
-//! server closes it when the order's own window ends.
+//! Every change has an `Idempotency-Key`. Both sides count amounts in the currency's smallest unit.
+//! A session lives for at least half an hour, which is longer than most payment windows. So the
+//! server closes the session when the order's own window ends.
 mod api;
 mod event;
 
@@ -29,16 +29,16 @@ pub(crate) const NAME: &str = "stripe";
 const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
 /// Longest life of a session that Stripe allows, minus a margin.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
-/// Pause before asking about an accepted refund. Stripe sends a message by itself; this covers lost
-/// messages.
+/// Pause before a request about an accepted refund. Normally Stripe sends a message earlier. The
+/// request covers lost messages.
 const REFUND_RECHECK_MS: i64 = 600_000;
 
-/// Currencies whose smallest unit at Stripe differs from ISO 4217. An amount in them would be wrong
-/// by a factor of a hundred.
+/// Currencies whose smallest unit at Stripe differs from ISO 4217. An amount in such a currency
+/// would be wrong by a factor of a hundred.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
-/// Currencies with three decimals: Stripe accepts only amounts whose last digit is 0.
+/// Currencies with three decimals. Stripe accepts only amounts that end in 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
-/// The query that requests a session with its payment's progress and refunded amounts.
+/// The query that also requests the session's payment and its refunded amounts.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
 
 /// Stripe.
@@ -47,18 +47,18 @@ pub(crate) struct Stripe {
     api: Api,
     /// Signing secrets, newest first.
     keys: Vec<SigningKey>,
-    /// Marks this installation's sessions; other installations may use the same account.
+    /// Marks this installation's sessions, because other installations may use the same account.
     mark: String,
-    /// Whether the log already says that the key may not read payments.
+    /// Whether the log already has the warning that the key may not read payments.
     has_warned: AtomicBool,
 }
 
 impl Stripe {
-    /// Stripe as configured. `mark` is the same on every node of this installation and differs from
-    /// other installations.
+    /// Creates the provider from its settings. `mark` is the same on every node of this
+    /// installation, and different in every other installation.
     pub(crate) fn new(settings: &StripeSettings, mark: String) -> Self {
         use secrecy::ExposeSecret;
-        // Stripe signs with the whole text of the secret, including its prefix.
+        // Stripe signs with the whole text of the secret, including the prefix.
         let keys = settings
             .webhook_secrets
             .iter()
@@ -67,7 +67,7 @@ impl Stripe {
         Self { keys: keys.collect(), api, mark, has_warned: AtomicBool::new(false) }
     }
 
-    /// See [`super::provider::Provider::open`].
+    /// Creates a checkout. See [`super::provider::Provider::open`].
     pub(super) async fn open(
         &self,
         wanted: &NewCheckout,
@@ -78,7 +78,7 @@ impl Stripe {
         }
         let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs())
             .clamp(LIFE_MIN, LIFE_MAX);
-        // The time is constant within a minute, so a repeat with the same key has the same content.
+        // The time is the same within a minute, so a repeat with the same key has the same content.
         let minute_secs = now.0.div_euclid(60_000) * 60;
         let ends_secs = match life {
             LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
@@ -101,8 +101,8 @@ impl Stripe {
             ("success_url", wanted.return_url_with("paid")),
             ("cancel_url", wanted.return_url_with("left")),
         ];
-        // Stripe keeps the answer to each key for a day, even an internal error. So each minute
-        // uses another key.
+        // Stripe repeats its first answer to a key for a day, even an internal error. So each
+        // minute uses another key.
         let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
         let word = |name: &str| {
@@ -115,7 +115,7 @@ impl Stripe {
         })
     }
 
-    /// See [`super::provider::Provider::close`].
+    /// Closes a checkout. See [`super::provider::Provider::close`].
     pub(super) async fn close(
         &self,
         order: &TicketId,
@@ -123,7 +123,7 @@ impl Stripe {
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
         let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
-            // Only an open session can be closed. This one was paid or has already ended.
+            // Stripe closes only open sessions. This session was paid, or it has already ended.
             Err(error) if error.is_refusal => self.session(&path).await?,
             answer => answer?,
         };
@@ -141,8 +141,8 @@ impl Stripe {
                     back: event::returned_money(&payment["latest_charge"]),
                 }]))
             }
-            // The bank refused the payment: no money was taken, and a completed session cannot be
-            // paid again.
+            // The bank refused the payment. No money was taken, and nobody can pay a completed
+            // session again.
             (Some("complete"), _)
                 if matches!(
                     payment["status"].as_str(),
@@ -156,8 +156,8 @@ impl Stripe {
         }
     }
 
-    /// A session with its payment, or without the payment if the key may not read it. The session
-    /// alone says whether it was paid.
+    /// Returns a session with its payment. If the key may not read the payment, returns the session
+    /// alone, which still says whether it was paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
@@ -176,14 +176,14 @@ impl Stripe {
         }
     }
 
-    /// See [`super::provider::Provider::refund`].
+    /// Requests a refund. See [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         if refund.money.minor == 0 {
-            // No money was taken, so no money goes back.
+            // No money was taken, so there is none to refund.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe keeps its first answer to a key, even an internal error. So each attempt has its
-        // own key. There is another attempt only after Stripe said that no refund is pending, and
+        // Stripe repeats its first answer to a key, even an internal error. So each attempt has its
+        // own key. The next attempt starts only after Stripe reported that no refund is pending.
         // Stripe never refunds more than was paid.
         let key = match refund.error {
             None => refund.id.0.clone(),
@@ -203,14 +203,15 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&key)).await {
-            // The new refund may cover only the remaining amount. Then all refunds of the payment
-            // together show whether everything arrived. A key returns its first answer again, even
-            // if the refund failed since.
+            // The new refund may cover only the remaining amount. Then the sum of all refunds shows
+            // whether all money was returned. Stripe also repeats its first answer to a key if the
+            // refund has failed since.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
             Ok(made) => Ok(event::refund_news(&made)),
-            // A person refunded the payment, or Stripe forgot the key: the existing refunds decide.
+            // Someone refunded the payment at Stripe, or Stripe forgot the key. The existing
+            // refunds decide.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {
                 self.refund_status(refund).await
             }
@@ -218,7 +219,7 @@ impl Stripe {
         }
     }
 
-    /// See [`super::provider::Provider::refund_status`].
+    /// Returns the progress of a refund. See [`super::provider::Provider::refund_status`].
     pub(super) async fn refund_status(
         &self,
         refund: &Refund,
@@ -231,7 +232,7 @@ impl Stripe {
             .ok_or_else(|| ProviderError::unavailable("Stripe has no such refund"))
     }
 
-    /// All refunds of this payment.
+    /// Returns all refunds of this payment.
     async fn refunds_of(&self, payment: &PaymentId) -> Result<Vec<Value>, ProviderError> {
         let path = format!("/v1/refunds?payment_intent={}&limit=100", percent_encoded(&payment.0));
         match self.api.get(&path).await?["data"].take() {
@@ -240,7 +241,7 @@ impl Stripe {
         }
     }
 
-    /// See [`super::provider::Provider::read`].
+    /// Reads an event. See [`super::provider::Provider::read`].
     pub(super) fn read(
         &self,
         headers: &HeaderMap,
@@ -252,14 +253,14 @@ impl Stripe {
     }
 }
 
-/// The reason if Stripe does not accept this price.
+/// Returns the reason why Stripe does not accept this price, if there is one.
 pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice> {
     if UNSUPPORTED_CURRENCIES.contains(&currency) {
         let why = "the payment provider uses other minor units for this currency (ISK, MGA, UGX); \
                  use another currency";
         return Some(UnpayablePrice { member: "currency", why });
     }
-    // An order's price is a multiple of this price, so it also ends in 0.
+    // The total of an order is a multiple of this price, so the total also ends in 0.
     (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
         member: "amount_minor",
         why: "must end in 0: the payment provider accepts only two decimals of this currency \
@@ -267,12 +268,12 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
     })
 }
 
-/// Whether Stripe's refund was created for this refund.
+/// Returns whether Stripe created its refund for this refund.
 fn is_for_refund(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
 }
 
-/// Whether Stripe's refund covers the whole payment.
+/// Returns whether Stripe's refund covers the whole payment.
 fn is_whole(made: &Value, refund: &Refund) -> bool {
     made["amount"].as_i64() == Some(refund.money.minor)
 }
@@ -281,12 +282,12 @@ fn has_arrived(made: &Value) -> bool {
     made["status"].as_str() == Some("succeeded")
 }
 
-/// Whether Stripe's refund arrived or is pending.
+/// Returns whether Stripe's refund has arrived or is pending.
 fn is_live(made: &Value) -> bool {
     !matches!(made["status"].as_str(), Some("failed" | "canceled"))
 }
 
-/// The amount that all refunds of a payment returned or are returning.
+/// Returns the amount that all refunds of a payment have returned or are returning.
 fn return_url_with(all: &[Value]) -> i64 {
     sum_amounts(all, is_live)
 }
@@ -295,8 +296,8 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// The progress of a refund, derived from all refunds of its payment. If a person refunded a part,
-/// this refund covers only the rest. `None` if there are no refunds.
+/// Returns the progress of a refund, from all refunds of its payment. If someone at Stripe refunded
+/// a part, this refund covers only the rest. `None`: there are no refunds.
 fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
@@ -335,8 +336,8 @@ fn percent_encoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Currencies without decimals, from Stripe's documentation. All others that it accepts have
-    /// two or three.
+    /// Currencies without decimals, from Stripe's documentation. All other currencies that Stripe
+    /// accepts have two or three decimals.
     const WITHOUT_DECIMALS: [&str; 15] = [
         "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF",
         "XOF", "XPF",

@@ -1,5 +1,5 @@
-//! Decides the last answer to a request for which its slots had too few units. The answer is never
-//! "sold out" while the request holds an order or an earlier attempt may be undecided.
+//! Decides the last answer to a request whose slots had too few units. The answer is never "sold
+//! out" while the request holds an order or an earlier attempt may be undecided.
 use std::time::Duration;
 
 use doorbuster_core::refusal::SoldOut;
@@ -11,14 +11,14 @@ use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAIL
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
 
-/// How long a request that asks all slots waits for each. A slot that does not answer in time is
-/// skipped, like one that is unreachable.
+/// Longest wait for each slot when a request asks all slots. A slot without an answer in time is
+/// skipped, like an unreachable slot.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
-/// The time limit for the answers of all slots together. If a skipped slot may have the request's
-/// ticket, the request gets no final answer.
+/// Longest wait for all slots together. If a skipped slot may have the request's ticket, the
+/// request gets no final answer.
 const ALL_SLOTS_QUERY_MAX: Duration = Duration::from_secs(1);
 
-/// The time spent on asking all slots.
+/// The time that is left for asking all slots.
 #[derive(Default)]
 struct SlotQueryBudget {
     spent: Duration,
@@ -29,7 +29,7 @@ impl SlotQueryBudget {
         self.spent >= ALL_SLOTS_QUERY_MAX
     }
 
-    /// One slot's answer; `None` after [`SLOT_QUERY_MAX`].
+    /// Returns one slot's answer. `None`: the slot did not answer within [`SLOT_QUERY_MAX`].
     async fn query<T>(&mut self, answer: impl Future<Output = T>) -> Option<T> {
         let begun = Instant::now();
         let received = timeout(SLOT_QUERY_MAX, answer).await;
@@ -39,10 +39,10 @@ impl SlotQueryBudget {
 }
 
 impl Engine {
-    /// The final answer to a request that was parked for the full time. If its slots were short,
-    /// the node asks all of them once more: units may have arrived without a signal, and any slot
-    /// may have an undecided ticket of an earlier attempt. If a slot refused the request, another
-    /// slot may have its ticket.
+    /// Returns the final answer to a request that was parked for the full time. If its slots were
+    /// short, the node asks all slots once more. Units may have arrived without a signal, and any
+    /// slot may have an undecided ticket of an earlier attempt. If a slot refused the request,
+    /// another slot may have the request's ticket.
     pub(super) async fn parked_too_long(
         &self,
         purchase: &Purchase,
@@ -73,8 +73,8 @@ impl Engine {
                 self.refuse_sold_out(purchase, request, left).await
             }
             None => {
-                // A slot that has had no epoch for so long may have lost its memory, and the leader
-                // may be unable to reach it.
+                // A slot without an epoch for so long may have lost its memory. The leader may be
+                // unable to reach that slot.
                 if context.is_uncertain {
                     self.control().suspect_loss();
                 }
@@ -83,8 +83,8 @@ impl Engine {
         }
     }
 
-    /// Sends the request to every slot of its item that this node reaches, its own first, until one
-    /// serves it.
+    /// Sends the request to every slot of its item that this node reaches, until one serves it. The
+    /// request's own slot comes first.
     async fn try_every_slot(
         &self,
         purchase: &Purchase,
@@ -116,8 +116,8 @@ impl Engine {
         Attempt::Short
     }
 
-    /// The result of the request's own ticket, if a slot that this node reaches has it. No slot
-    /// issues a new ticket, because the limit sent is 0.
+    /// Returns the result of the request's own ticket, if a slot that this node reaches has it. The
+    /// call sends the limit 0, so no slot issues a new ticket.
     pub(super) async fn find_issued_ticket(
         &self,
         purchase: &Purchase,
@@ -151,8 +151,8 @@ impl Engine {
         Some(self.refuse_sold_out(purchase, request, sold_out).await)
     }
 
-    /// Answers "sold out", by counts that were read before this call, unless the request holds an
-    /// order.
+    /// Answers "sold out" by counts that were read before this call. If the request holds an order,
+    /// answers with that order.
     async fn refuse_sold_out(
         &self,
         purchase: &Purchase,

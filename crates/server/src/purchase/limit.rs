@@ -1,4 +1,4 @@
-//! Answers a buyer whose units have reached the limit, by the count of the store or of a slot.
+//! Answers a buyer who has reached the limit of units, by the count of the store or of a slot.
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketRequest;
@@ -6,12 +6,12 @@ use doorbuster_core::slot::TicketRequest;
 use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAILABLE};
 use crate::engine::Engine;
 
-/// How long one confirmation by the store may take, including the wait for its turn.
+/// Longest time for one confirmation by the store, including the wait for its turn.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Refuses a request by the store's recent count of the buyer's units, unless the request holds
-    /// or may hold an order.
+    /// Refuses a request by the store's recent count of the buyer's units. Does not refuse if the
+    /// request holds or may hold an order.
     pub(super) async fn refuse_at_limit(
         &self,
         purchase: &Purchase,
@@ -19,8 +19,8 @@ impl Engine {
     ) -> Option<PurchaseOutcome> {
         let work = &purchase.item.work;
         let limit = purchase.item.row.limit;
-        // The units may belong to this request's own order. This node knows that order once it has
-        // read the store after the count.
+        // The counted units may belong to this request's own order. This node knows that order once
+        // it has read the store after the count.
         let staleness = self.store().staleness();
         let used = work.at_limit.refuses(
             request.buyer_hash,
@@ -38,9 +38,9 @@ impl Engine {
         Some(PurchaseOutcome::Refused(Refusal::LimitReached { limit, used }))
     }
 
-    /// The order that the request holds, as far as this node remembers. The slot may have begun a
-    /// new epoch since the request was first looked up. So a remembered order takes precedence over
-    /// a slot's refusal.
+    /// Returns the order that the request holds, if this node remembers it. The slot may have begun
+    /// a new epoch after the first look-up. So a remembered order takes precedence over a slot's
+    /// refusal.
     pub(super) async fn find_remembered(
         &self,
         purchase: &Purchase,
@@ -52,10 +52,10 @@ impl Engine {
         }
     }
 
-    /// Decides about a slot's refusal. A slot knows only the requests that it served. If an item
-    /// has other slots, the request may hold an order through one of them, or the conflicting
-    /// ticket may be undecided. Then the store decides, and until then the request waits. If the
-    /// request itself has a ticket, that ticket's result takes precedence.
+    /// Decides about a slot's refusal. A slot knows only the requests that it served. If the item
+    /// has other slots, one of them may have an order of the request, or an undecided ticket that
+    /// conflicts. Then the store decides, and the request waits. If the request itself has a
+    /// ticket, that ticket's result takes precedence.
     pub(super) async fn refused_by_slot(
         &self,
         purchase: &Purchase,
@@ -82,11 +82,11 @@ impl Engine {
             };
             return Attempt::Answer(own.unwrap_or(bought));
         }
-        // The next commit makes the request try again.
+        // The request tries again after the next commit.
         Attempt::Undecided
     }
 
-    /// Checks a slot's refusal against the store. `None`: the buyer may still have the requested
+    /// Checks a slot's refusal against the store. `None`: the buyer may still get the requested
     /// units.
     async fn confirm_refusal(
         &self,
@@ -96,7 +96,7 @@ impl Engine {
     ) -> Option<PurchaseOutcome> {
         let (item, limit) = (&purchase.item, purchase.item.row.limit);
         let endings = item.work.feed.endings();
-        // The quota is read before the order, so that any order that the quota counts is found.
+        // The quota is read before the order. So every order in the quota is found.
         let Ok(used) = self.store().quota(item.row.id, purchase.buyer.clone()).await else {
             return Some(UNAVAILABLE);
         };

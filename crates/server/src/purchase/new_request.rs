@@ -1,5 +1,5 @@
-//! Handles a request that holds no order yet: asks a slot for a ticket, and waits a moment while
-//! the slot cannot serve it.
+//! Handles a request that holds no order yet. Asks a slot for a ticket. If the slot cannot serve
+//! the request, waits a moment and asks again.
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use doorbuster_core::{SlotKey, Token};
@@ -12,8 +12,8 @@ use crate::catalogue::ItemState;
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
 
-/// After this time without a signal, the node reconciles the item of a request that waits for a
-/// decision. A decision from before the request arrived is not announced again.
+/// If a request waits for a decision this long without a signal, the node reconciles the item. A
+/// decision from before the request's arrival sends no further signal.
 const UNDECIDED_WAIT: Duration = Duration::from_millis(200);
 
 impl Engine {
@@ -38,7 +38,7 @@ impl Engine {
             is_uncertain: false,
         };
         loop {
-            // The signals are created before the slot is asked, so that no later change is missed.
+            // The signals are created before the slot is asked. So no later change is missed.
             let signals = ItemSignals::for_item(item);
             let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
                 Attempt::Answer(bought) => return bought,
@@ -46,7 +46,7 @@ impl Engine {
                 Attempt::Undecided => {
                     places.leave_demand();
                     undecided += 1;
-                    // The store may have decided by now, and the slot may not have the returned
+                    // The store may have decided by now, but the slot may not have the returned
                     // units and quota yet. Any node may deliver them.
                     if undecided == 2 {
                         self.control().wake(item.row.id);
@@ -54,7 +54,7 @@ impl Engine {
                     false
                 }
                 Attempt::Short => true,
-                // One retry is enough: a second returned ticket is not the slot's fault.
+                // One retry is enough. A second returned ticket is not the slot's fault.
                 Attempt::Retry if was_retried => return UNAVAILABLE,
                 Attempt::Retry => {
                     was_retried = true;
@@ -82,11 +82,11 @@ impl Engine {
                 1 if !is_short => until.parked.min(Instant::now() + UNDECIDED_WAIT),
                 _ => until.parked,
             };
-            // Boxed, so that the future of a waiting request stays small.
+            // The future is boxed, so that the future of a waiting request stays small.
             let signals = Box::pin(signals.wait_for_retry(is_short, places.has_demand(), waits));
             if is_late || tokio::time::timeout_at(retry_until, signals).await.is_err() && is_short {
-                // A request that was short only now has not waited for units, so the answer must
-                // not claim that there are none.
+                // The request became short only now, so it has not waited for units. The answer
+                // must not claim that no units exist.
                 context.is_uncertain |= is_short && is_late && !was_short;
                 return Box::pin(self.parked_too_long(
                     purchase,
@@ -125,7 +125,7 @@ impl Engine {
         self.handle_answer(purchase, request, &answer, waiter, context).await
     }
 
-    /// Asks the request's own slot, and another one if that slot cannot serve the request now.
+    /// Asks the request's own slot. If that slot cannot serve the request now, asks another one.
     /// Returns the slot that answered.
     async fn request_ticket(
         &self,

@@ -11,11 +11,11 @@ use crate::answer_counts::Answer;
 pub enum PurchaseOutcome {
     /// The order was created by this request.
     Created(Order),
-    /// The order that the request holds, in its present state.
+    /// The request already holds this order.
     Replayed(Order),
     /// The request is queued and may still be refused.
     Queued {
-        /// The ticket's id, which is the order's id if the ticket becomes one.
+        /// The ticket's id. If the ticket becomes an order, the order has the same id.
         id: TicketId,
         /// The time after which the ticket cannot become an order.
         decide_by: Millis,
@@ -55,7 +55,7 @@ pub enum Refusal {
     PassInvalid,
     /// The pass has expired.
     PassExpired,
-    /// The waiting room opened by itself after the pass was given.
+    /// The automatic waiting room opened after the pass was issued.
     WaitingRoom,
     /// Too many requests.
     RateLimited {
@@ -66,7 +66,7 @@ pub enum Refusal {
     },
     /// The request key was used for another request.
     KeyReused,
-    /// A bound was met. The client should try again later.
+    /// The request reached a bound. The client should try again later.
     Overloaded {
         /// Seconds until the next try.
         retry_after_secs: u32,
@@ -79,7 +79,7 @@ pub enum Refusal {
 }
 
 impl PurchaseOutcome {
-    /// The counter for this answer.
+    /// Returns the counter for this answer.
     #[must_use]
     pub fn answer(&self) -> Answer {
         match self {
@@ -92,7 +92,7 @@ impl PurchaseOutcome {
 }
 
 impl Refusal {
-    /// The counter for this refusal.
+    /// Returns the counter for this refusal.
     #[must_use]
     pub fn answer(&self) -> Answer {
         match self {

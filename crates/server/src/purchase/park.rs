@@ -1,4 +1,4 @@
-//! How long a request may take, what it waits for, and how many may wait.
+//! Decides how long a request may wait, what wakes it, and how many requests may wait.
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::catalogue::ItemState;
 use crate::engine::Engine;
 use crate::unit_demand::{DemandGuard, UnitDemand};
 
-/// How long a request may take.
+/// The times at which a request's waits end.
 #[derive(Clone, Copy)]
 pub(super) struct Deadlines {
-    /// The end of the time in which it is parked.
+    /// The end of the time in which the request may be parked.
     pub(super) parked: Instant,
     /// The end of the wait for a verdict.
     pub(super) verdict: Instant,
@@ -27,8 +27,8 @@ impl Deadlines {
     }
 }
 
-/// Pauses before the next attempts of a waiting request. The first attempt follows at once, and
-/// later ones come more rarely, because an item that sells well has hundreds of commits.
+/// Pauses before the next attempts of a waiting request. The first attempt has no pause. Later
+/// attempts are less frequent, because a popular item has hundreds of commits.
 const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 
 /// The signals of an item's changes from now on.
@@ -42,9 +42,10 @@ impl<'a> ItemSignals<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Returns when another attempt makes sense: at progress, or after a commit and the pause.
-    /// `waits` counts the earlier waits. A short request waits for units, so progress wakes it
-    /// without the pause. If units are gathered for the request, commits do not wake it.
+    /// Returns when another attempt makes sense. Progress wakes the request. So does a commit,
+    /// after the pause. `waits` counts the earlier waits. A short request waits for units, so
+    /// progress wakes it without a pause. If units are being gathered for it, commits do not wake
+    /// it.
     pub(super) async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
         let Self { progress, commit } = self;
         let pace = RETRY_PACE_MS.get(waits).or(RETRY_PACE_MS.last()).copied().unwrap_or_default();
@@ -69,13 +70,13 @@ impl<'a> ItemSignals<'a> {
 /// A request that waits for a ticket's verdict.
 #[derive(Clone, Copy)]
 pub(super) struct VerdictWait {
-    /// Whether the ticket was issued for this very request, and not for an earlier one with its
-    /// key.
+    /// Whether the ticket was issued for this very request. Otherwise it was issued for an earlier
+    /// request with the same key.
     pub(super) is_first: bool,
     pub(super) until: Instant,
 }
 
-/// What a request occupies while it waits for another attempt.
+/// The resources of a request that waits for another attempt.
 #[derive(Default)]
 pub(super) struct ParkedPlaces<'a> {
     parked: Option<ParkedPermit<'a>>,
@@ -83,8 +84,8 @@ pub(super) struct ParkedPlaces<'a> {
 }
 
 impl<'a> ParkedPlaces<'a> {
-    /// Parks the request, and adds it to the item's wants if it lacks units. False: the bound of
-    /// parked requests is met.
+    /// Parks the request. If the request lacks units, also adds it to the item's demand. Returns
+    /// `false` if too many requests are parked.
     pub(super) fn reserve(
         &mut self,
         engine: &'a Engine,
@@ -101,12 +102,13 @@ impl<'a> ParkedPlaces<'a> {
         self.parked.is_some()
     }
 
-    /// Removes the request from the item's wants: no units are gathered for a refused request.
+    /// Removes the request from the item's demand, so that no units are gathered for a refused
+    /// request.
     pub(super) fn leave_demand(&mut self) {
         self.demand = None;
     }
 
-    /// Whether the request waits, so that its attempt is not the first.
+    /// Returns whether the request is parked, so that its attempt is not the first one.
     pub(super) fn is_parked(&self) -> bool {
         self.parked.is_some()
     }
@@ -115,7 +117,7 @@ impl<'a> ParkedPlaces<'a> {
         self.demand.is_some()
     }
 
-    /// Frees everything once the request has a ticket.
+    /// Frees all resources once the request has a ticket.
     pub(super) fn release_if_issued(&mut self, answer: &TicketAnswer) {
         if matches!(answer, TicketAnswer::Issued(_) | TicketAnswer::Repeated(_)) {
             *self = Self::default();
@@ -123,7 +125,7 @@ impl<'a> ParkedPlaces<'a> {
     }
 }
 
-/// One of the [`PARKED_MAX`] parked requests.
+/// A permit for one of the [`PARKED_MAX`] parked requests.
 struct ParkedPermit<'a>(&'a Engine);
 
 impl<'a> ParkedPermit<'a> {
@@ -140,7 +142,7 @@ impl Drop for ParkedPermit<'_> {
     }
 }
 
-/// A request for which an item's last units are gathered.
+/// The demand of a request for which an item's last units are gathered.
 struct UnitDemandEntry<'a> {
     engine: &'a Engine,
     item: &'a ItemState,
@@ -148,8 +150,8 @@ struct UnitDemandEntry<'a> {
 }
 
 impl<'a> UnitDemandEntry<'a> {
-    /// Adds the request to the item's wants. `None`: there is neither another slot nor a pool to
-    /// gather from.
+    /// Adds the request to the item's demand. `None`: there is no other slot and no pool to gather
+    /// from.
     fn enter(engine: &'a Engine, item: &'a ItemState, request: &TicketRequest) -> Option<Self> {
         if !item.has_other_slots(engine.layout()) && item.gauge.open_pool() == 0 {
             return None;
@@ -167,13 +169,13 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         drop(self.place.take());
         if !self.item.work.unit_demand.is_empty() {
-            // The request that is now first needs units gathered for itself.
+            // Another request is now the first, and units must be gathered for it.
             self.engine.control().wake(self.item.row.id);
         }
     }
 }
 
-/// Whether a slot's answer decides about the request.
+/// Returns whether a slot's answer is final for the request.
 pub(super) fn is_served(answer: &TicketAnswer) -> bool {
     matches!(
         answer,

@@ -1,5 +1,5 @@
-//! Answers a repeated request with the order that it holds, or with its queued ticket. The order is
-//! looked up if this node remembers one, or if its memory is not complete.
+//! Answers a repeated request with the order that it holds, or with its queued ticket. The node
+//! looks the order up if it remembers one, or if its memory is incomplete.
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Order, Phase, RequestHash};
 
@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::holders::{Queued, ReadError};
 
 impl Purchase {
-    /// The answer to a request whose key holds this order.
+    /// Returns the answer to a request whose key holds this order.
     pub(super) fn replay(&self, order: Order) -> PurchaseOutcome {
         match order.item == self.item.row.id && order.units == self.units {
             true => PurchaseOutcome::Replayed(order),
@@ -20,7 +20,8 @@ impl Purchase {
 }
 
 impl Engine {
-    /// Whether the request may hold an order or a queued ticket, as far as this node knows.
+    /// Returns whether the request may hold an order or a queued ticket, according to this node's
+    /// memory.
     pub(super) fn may_hold(&self, sale: &SaleState, request: RequestHash) -> bool {
         let holders = self.holders();
         holders.may_hold(request)
@@ -28,8 +29,8 @@ impl Engine {
             || (sale.row.phase == Phase::Closed && sale.is_long_over(self.now()))
     }
 
-    /// The answer to a request that may hold an order. `None`: it holds no order. Lookups of orders
-    /// that this node remembers wait for their turn; only a few other lookups run at a time.
+    /// Returns the answer to a request that may hold an order. `None`: the request holds no order.
+    /// Lookups of remembered orders wait for their turn. Only a few other lookups run at a time.
     pub(super) async fn held_order(
         &self,
         purchase: &Purchase,
@@ -61,8 +62,8 @@ impl Engine {
         }
     }
 
-    /// The answer to a request that has no verdict yet. A repeated request gets the same answer,
-    /// even if the sale or the buyer's pass ended since.
+    /// Returns the answer to a request that has no verdict yet. A repeated request gets the same
+    /// answer, even if the sale or the buyer's pass has ended.
     pub(super) fn answer_queued(
         &self,
         purchase: &Purchase,
@@ -77,7 +78,7 @@ impl Engine {
         }
     }
 
-    /// The answer to a request that was queued before. `None`: its ticket was refused since, and
+    /// Returns the answer to a request that was queued before. `None`: its ticket was refused, so
     /// this is a new attempt.
     async fn repeat_queued(
         &self,

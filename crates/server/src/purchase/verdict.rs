@@ -1,6 +1,6 @@
 //! Waits for a ticket's verdict. A slot can lose its memory while this node runs. The node then
-//! detects that the ticket is lost and requests a new one under the slot's next epoch, if the
-//! ticket's id was never published.
+//! detects that the ticket is lost. If the ticket's id was never published, the node requests a new
+//! ticket under the slot's next epoch.
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::engine::Engine;
 
 /// If a verdict takes longer than this, the node checks whether the ticket's grant is still open.
 const GRANT_CHECK_AFTER: Duration = Duration::from_millis(300);
-/// Shortest time between two reads of an item's open grants for waiting requests.
+/// Shortest time between two reads of an item's open grants.
 const READ_EVERY: Duration = Duration::from_millis(200);
 
-/// Why there is no verdict.
+/// The reason why there is no verdict.
 pub(super) enum NoVerdict {
     /// The ticket's grant is closed, so the verdict may never come.
     GrantClosed,
@@ -42,8 +42,8 @@ impl Engine {
         mut verdict: oneshot::Receiver<Resolved>,
         verdict_wait: VerdictWait,
     ) -> Result<Resolved, NoVerdict> {
-        // If the slot is in this node's memory, it is lost only together with the requests that
-        // wait here, and this node also settles its tickets.
+        // If the slot is in this node's memory, the slot and the waiting requests are lost only
+        // together. This node also settles the slot's tickets.
         let may_die = !self.layout().is_node_local() && verdict_wait.is_first;
         let mut until = match may_die {
             true => verdict_wait.until.min(Instant::now() + GRANT_CHECK_AFTER),
@@ -64,8 +64,8 @@ impl Engine {
         }
     }
 
-    /// Whether a recent read shows that this grant is closed. One read serves all requests that
-    /// wait. False if the grants cannot be read.
+    /// Returns whether a recent read shows that this grant is closed. One read serves all waiting
+    /// requests. Returns `false` if the grants cannot be read.
     async fn is_grant_closed(&self, item: &ItemState, grant: GrantId) -> bool {
         let cached = || {
             let open = item.work.open_grants.lock().unwrap_or_else(PoisonError::into_inner);

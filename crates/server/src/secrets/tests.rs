@@ -1,4 +1,4 @@
-//! Tests of generated secrets: created once, private, and never replaced.
+//! Tests generated secrets. They are created once, they are private, and they are never replaced.
 
 use super::*;
 use crate::config::{Flags, load};
@@ -45,7 +45,7 @@ fn all_concurrent_writers_of_a_secret_get_the_same_one() {
         || load_or_create_file(&dir, "admin_key").expect("writable").0.expose_secret().to_owned();
     let keys: Vec<String> = std::thread::scope(|scope| {
         let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
-        makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
+        makers.into_iter().map(|maker| maker.join().expect("the task did not panic")).collect()
     });
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 }

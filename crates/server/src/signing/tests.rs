@@ -1,7 +1,8 @@
-//! Tests of signatures: an example of the official library, and every kind of invalid message.
+//! Tests signatures with an example of the official library, and with every kind of invalid
+//! message.
 use super::*;
 
-/// A message, and its signature as the official Python library makes it.
+/// The secret of an example message. The official Python library signed the message.
 const SECRET: &str = "whsec_ZG9vcmJ1c3RlciBzaWducyB3aXRoIHRoaXMh";
 const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
 const AT: i64 = 1_614_265_330;
@@ -140,7 +141,10 @@ fn a_header_that_is_not_ascii_is_reported_by_its_own_rule() {
     let check = |name: &'static str, expected: SignatureError| {
         let mut all =
             headers(&[(ID_HEADER, ID), (TIMESTAMP_HEADER, &at), (SIGNATURE_HEADER, SIGNATURE)]);
-        all.insert(name, HeaderValue::from_bytes("mß".as_bytes()).expect("a header may hold it"));
+        all.insert(
+            name,
+            HeaderValue::from_bytes("mß".as_bytes()).expect("a header may contain the value"),
+        );
         assert_eq!(
             verify(&all, BODY, &[key()], Millis(AT * 1_000), TOLERANCE_MS),
             Err(expected),
@@ -185,7 +189,11 @@ fn a_secret_is_base64_with_a_prefix_and_optional_padding() {
     let secret = format_secret(&[9; 32]);
     let signed = |secret: &str| sign(ID, AT, BODY, &[SigningKey::parse(secret).expect("a secret")]);
     assert_eq!(signed(&secret), sign(ID, AT, BODY, &[SigningKey::new(&[9; 32])]));
-    assert_eq!(signed(secret.trim_end_matches('=')), signed(&secret), "padding may be left out");
+    assert_eq!(
+        signed(secret.trim_end_matches('=')),
+        signed(&secret),
+        "a secret without padding is valid"
+    );
     for wrong in [
         "",
         "whsec_",

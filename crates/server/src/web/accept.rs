@@ -25,11 +25,11 @@ use super::router::router;
 /// TCP keepalive: the quiet time before the first probe, and the time between probes.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 
-/// A listening socket that is not served yet.
+/// A listening socket that accepts no connections yet.
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
-/// Listens on `address`, with a long backlog, because buyers arrive within one second.
+/// Listens on `address`. The backlog is long, because all buyers may connect within one second.
 ///
 /// # Errors
 /// If the address is in use, is not an address of this machine, or needs a privilege.
@@ -50,7 +50,7 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// The address in use, with the port that the system chose.
+    /// Returns the address in use, with the port that the system chose.
     ///
     /// # Errors
     /// If the kernel cannot report it.
@@ -58,9 +58,9 @@ impl Listener {
         self.0.local_addr()
     }
 
-    /// Serves `app` until `stop`. Then it accepts no more connections, finishes the requests in
-    /// progress, and closes idle connections. At most `connections_max` connections are open at
-    /// once, and each may be idle for at most `idle`.
+    /// Serves `app` until `stop`. Then the function accepts no more connections, finishes the
+    /// current requests, and closes idle connections. At most `connections_max` connections are
+    /// open at once. Each may be idle for at most `idle`.
     pub async fn serve(
         self,
         app: &Arc<App>,
@@ -69,7 +69,7 @@ impl Listener {
         stop: &CancellationToken,
     ) {
         let open = TaskTracker::new();
-        // Cancelled when the time to finish is over; it closes the remaining connections.
+        // Cancelled when the time to finish is over. The remaining connections are closed then.
         let cut = CancellationToken::new();
         // These tasks own the idle WebSockets, which therefore end with this function.
         let mut idle_tasks = JoinSet::new();
@@ -113,13 +113,14 @@ impl Listener {
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // A task that outlives its connection cannot be closed; it is not waited for.
+            // A task that does not end after `cut` cannot be closed, so the server stops waiting
+            // for it.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }
 
-    /// Accepts the next connection. An error of one connection is ignored. An error of the process
-    /// passes, so this waits and tries again.
+    /// Accepts the next connection. Ignores an error of one connection. After an error of the
+    /// process, such as too many open files, the function waits and tries again.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {

@@ -1,5 +1,5 @@
-//! The operators' endpoints. The store records every change with the key that made it, in the
-//! change's transaction ([`doorbuster_store::recorded`]).
+//! The operators' endpoints. The store records every change together with the operator's key. The
+//! record is written in the same transaction as the change ([`doorbuster_store::recorded`]).
 
 pub(crate) mod access_codes;
 pub(crate) mod actions;
@@ -36,13 +36,14 @@ use super::wire;
 use crate::catalogue::SaleState;
 use doorbuster_store::SaleRow;
 
-/// The sale with this name, drafts included.
+/// Returns the sale with this name; drafts count too.
 fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-/// Checks that the queues of this sale's `own` slots can be read together with those of every sale
-/// that overlaps it in time.
+/// Checks that a node can read this sale's `own` slots together with the slots of overlapping
+/// sales. A sale overlaps if both may be open at the same time. The limit is what one node can read
+/// at once.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.concurrent_slots(row, own);
     if slots <= SLOTS_SERVED_MAX {
@@ -59,12 +60,12 @@ fn no_sale() -> Problem {
     Problem::not_found("there is no such sale")
 }
 
-/// The `ETag` of a sale's version.
+/// Returns the `ETag` of a sale's version.
 fn etag(version: u64) -> String {
     format!("\"{version}\"")
 }
 
-/// A sale as operators see it, with its `ETag`.
+/// Answers with a sale as operators see it, and with its `ETag`.
 fn sale_reply(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
     let catalogue = app.engine.catalogue();
     let known = catalogue.sale(&row.id);

@@ -1,8 +1,9 @@
-//! Files of the pages, embedded in the program, prepared at boot and served from memory.
+//! Serves the files of the pages from memory. The program contains the files and prepares them at
+//! boot.
 //!
-//! The address of an asset contains a hash of everything that decides its bytes: its own source,
-//! and recursively the sources of the files that it names. So it may be cached forever. Pages name
-//! assets by these addresses and are cached briefly.
+//! The address of an asset contains a hash. The hash covers the asset's source and, recursively,
+//! the sources of all files that it names. So caches may keep an asset forever. Pages name assets
+//! by these addresses, and caches keep pages only briefly.
 
 mod bundle;
 mod compress;
@@ -61,21 +62,21 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src '
                               form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// For addresses that contain a hash: their content never changes.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// For pages, which change with the program.
+/// For pages. A new version of the program may change them.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
 /// A file that is ready to be served.
 #[derive(Debug)]
 pub(crate) struct AssetFile {
     plain: Rendered,
-    /// For each coding: compressed at the first request for it; `None` if that does not make it
-    /// smaller.
+    /// One entry for each coding. The first request for a coding compresses the file. The inner
+    /// `None` means that the coding does not make the file smaller.
     packed: [OnceLock<Option<Rendered>>; Coding::ALL.len()],
     media_type: HeaderValue,
     cache: HeaderValue,
 }
 
-/// All files by name: assets by their hashed names, pages by their own.
+/// All files by name. An asset has a name with a hash; a page has its plain name.
 #[derive(Debug)]
 pub(crate) struct Assets {
     assets: HashMap<String, Arc<AssetFile>>,
@@ -86,10 +87,10 @@ pub(crate) struct Assets {
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// The hash of the data, computed at build time, so that files that name no others are not read
-    /// at boot.
+    /// The hash of the data, computed at build time. So the server need not read files at boot that
+    /// name no other file.
     hash: [u8; 32],
-    /// Whether it may name other files, whose names are replaced by their addresses.
+    /// Whether the data may name other files. The server replaces those names by addresses.
     names_others: bool,
 }
 
@@ -99,7 +100,7 @@ impl AssetSource {
         Self { data: text.into_bytes().into(), hash, names_others: true }
     }
 
-    /// A file that names no others.
+    /// Wraps a file that names no other file.
     fn data(data: Vec<u8>) -> Self {
         let hash = blake3::hash(&data).into();
         Self { data: data.into(), hash, names_others: false }
@@ -110,7 +111,7 @@ impl AssetSource {
     }
 }
 
-/// One HTML file that shows the shop's brand in both colour schemes.
+/// Renders one HTML file that shows the shop's brand in both colour schemes.
 #[must_use]
 pub fn brand_preview(settings: &Settings) -> String {
     let sources = embedded();
@@ -154,7 +155,7 @@ impl Assets {
         Self { assets, pages }
     }
 
-    /// The page from the file `name`.
+    /// Answers with the page from the file `name`.
     pub(crate) fn page(&self, name: &str, headers: &HeaderMap) -> Answer {
         let file = self
             .pages
@@ -163,12 +164,13 @@ impl Assets {
         Ok(file.reply(headers))
     }
 
-    /// The text of the page from the file `name`; empty if there is no such page.
+    /// Returns the text of the page from the file `name`, or an empty text if there is no such
+    /// page.
     pub(crate) fn page_text(&self, name: &str) -> Cow<'_, str> {
         self.pages.get(name).map_or_else(Default::default, |file| file.text())
     }
 
-    /// The shop's mark, for browsers that request `/favicon.ico`.
+    /// Answers with the shop's icon, which browsers request at `/favicon.ico`.
     pub(crate) fn icon(&self, headers: &HeaderMap) -> Answer {
         let icon = self.assets.iter().find(|(name, _)| name.starts_with("mark."));
         let (_, file) = icon.ok_or_else(|| Problem::not_found("this program has no icon"))?;
@@ -177,15 +179,16 @@ impl Assets {
         Ok(reply)
     }
 
-    /// The same page with status 404, for an address that has no content. The page itself tells the
-    /// visitor so.
+    /// Answers with the page and status 404. The text of the page says that nothing exists at this
+    /// address.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> Answer {
         let mut reply = self.page(name, headers)?;
-        // A cached copy of this page (304) is valid here too, so that status stays.
+        // A status 304 stays, because the browser's cached copy of this page is valid for this
+        // address too.
         if reply.status() == StatusCode::OK {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }
-        // The content may exist a moment later.
+        // The requested sale or order may exist a moment later, so no cache may keep this answer.
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(reply)
     }
@@ -204,7 +207,7 @@ pub(crate) async fn get(
     }
 }
 
-/// Every embedded file, by name.
+/// Returns every embedded file, by name.
 fn embedded() -> HashMap<String, AssetSource> {
     let mut files = HashMap::new();
     collect_files::<PageFiles>(&mut files, true);
@@ -233,7 +236,7 @@ fn bytes(data: Cow<'static, [u8]>) -> Bytes {
     }
 }
 
-/// The owner's settings for the pages, as a script that pages load first.
+/// Builds the script with the owner's settings. Pages load this script first.
 fn site_script(settings: &Settings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,
@@ -248,7 +251,7 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
     format!("window.doorbuster = {page_settings};\n")
 }
 
-/// The media type of a file of the pages.
+/// Returns the media type of a file. `None`: the file is not served.
 fn media_type_of(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),
@@ -268,7 +271,7 @@ impl AssetFile {
         Self { plain, packed: Default::default(), media_type, cache }
     }
 
-    /// A page that was made from a file, and is cached as pages are.
+    /// Wraps a page that was rendered from a file. Caches may keep it as long as other pages.
     pub(crate) fn page(html: String) -> Self {
         let media_type = media_type_of(".html").unwrap_or_default();
         Self::new(Rendered::from_bytes(html.into()), media_type, CACHE_BRIEFLY)
@@ -308,7 +311,7 @@ impl AssetFile {
             .as_ref()
     }
 
-    /// The text of a page.
+    /// Returns the text of a page.
     pub(crate) fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.plain.bytes)
     }
@@ -361,7 +364,7 @@ mod tests {
             |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("first.")).cloned();
         let (plain, demo) = (assets(false), assets(true));
         assert_ne!(address(&plain), address(&demo));
-        let site = &demo.assets[&address(&demo).expect("it is served")];
+        let site = &demo.assets[&address(&demo).expect("the server serves the asset")];
         let text = std::str::from_utf8(&site.plain.bytes).expect("UTF-8");
         assert!(
             text.contains(r#""guest":true"#) && text.contains(r#""shop":"A \"shop\" </script>""#),

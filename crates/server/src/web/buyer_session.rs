@@ -1,9 +1,9 @@
-//! A buyer's session on the pages: the shop's token in a cookie, so that a new tab, or the way back
-//! from a payment page, knows the buyer.
+//! Keeps a buyer's token in a cookie of the pages. So a new tab knows the buyer, and so does the
+//! page after a payment.
 //!
-//! The cookie holds the token itself, so every node accepts it and the store keeps nothing. It ends
-//! with the token. Scripts cannot read it, other sites cannot use it: `HttpOnly`, `SameSite=Lax`,
-//! and a change needs a header that other sites cannot make a browser send.
+//! The cookie contains the token itself. So every node accepts it, the store keeps nothing, and the
+//! cookie ends with the token. `HttpOnly` hides the cookie from scripts, and `SameSite=Lax` from
+//! other sites. A change also needs a header that other sites cannot make a browser send.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) async fn keep(
     TokenExpiry(expires_secs): TokenExpiry,
     headers: HeaderMap,
 ) -> Answer {
-    // A request with the cookie alone keeps the session as it is.
+    // A request without a token leaves the session unchanged.
     let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };
     let now_secs = app.engine.now().0.div_euclid(1_000);
@@ -51,7 +51,7 @@ pub(crate) async fn forget(State(app): State<Arc<App>>, headers: HeaderMap) -> A
     Ok(with_cookie(&app, &headers, "", 0))
 }
 
-/// An empty answer that sets the cookie for this many seconds; 0 removes it.
+/// Returns an empty answer that sets the cookie for `seconds`. Zero removes the cookie.
 fn with_cookie(app: &App, headers: &HeaderMap, token: &str, secs: i64) -> Reply {
     let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if app.is_https || by_proxy { "; Secure" } else { "" };

@@ -1,6 +1,6 @@
-//! Decides under which addresses caches may keep an answer. Public answers may be cached only under
-//! the addresses that pages use. Otherwise anyone could fill a cache with copies, and have each
-//! answer rendered again, by requesting variants of an address.
+//! Decides under which addresses caches may keep a public answer: only under addresses that pages
+//! use. Otherwise anyone could request variants of an address. Each variant would fill the cache
+//! with a copy and make the server render again.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -8,14 +8,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use super::App;
 use super::reply::Reply;
 
-/// The suffix of a status's version in requests right after an opening; the version is the one from
-/// before the opening.
+/// The suffix of a status's version in a request right after the opening. The version in front of
+/// it is the last one before the opening.
 const AT_OPENING: &str = "-open";
 
-/// The part of the list of sales that the front page requests.
+/// The query with which the front page requests the list of sales.
 const INDEX_PAGE: &str = "limit=48";
 
-/// Sets `no-store` on a public answer that was requested under an address that pages do not use.
+/// Sets `no-store` on a public answer if pages do not use its address.
 pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMap) {
     let is_public =
         headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().starts_with(b"public"));
@@ -24,8 +24,8 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Sets `no-store` where an answer may soon be wrong, or may be for one caller only: on a `404`,
-/// because the name may exist in a moment, and on the answer to a request with a token or a key.
+/// Sets `no-store` on two kinds of answers. A `404` may soon be wrong, because the name may exist
+/// in a moment. The answer to a request with a token or a key is for one caller only.
 pub(crate) fn forbid_caching(asked: &HeaderMap, reply: &mut Reply) {
     let is_private =
         asked.contains_key(AUTHORIZATION) && reply.headers().contains_key(CACHE_CONTROL);
@@ -34,8 +34,8 @@ pub(crate) fn forbid_caching(asked: &HeaderMap, reply: &mut Reply) {
     }
 }
 
-/// Whether a path has no unneeded percent-encoding. Browsers encode the colon, which names may
-/// contain, as `%3A`.
+/// Returns whether a path has no unnecessary percent-encoding. Browsers encode a colon as `%3A`,
+/// and names may contain colons.
 fn is_plain(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| rest.starts_with("3A"))
 }
@@ -53,7 +53,7 @@ fn is_known(app: &App, uri: &Uri) -> bool {
     let version = version.strip_suffix(AT_OPENING).unwrap_or(version);
     let catalogue = app.engine.catalogue();
     let sale = catalogue.sale(&sale.replace("%3A", ":"));
-    // A page that knows no version yet sends an empty one.
+    // A page without a known version sends an empty one.
     version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.engine.id_key()))
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_one_spelling() {
+    fn a_path_with_unneeded_percent_encoding_is_not_plain() {
         let check = |path: &str, plain: bool| assert_eq!(is_plain(path), plain, "{path}");
         check("/v1/sales/spring/status", true);
         check("/v1/sales/a:b", true);

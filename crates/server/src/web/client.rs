@@ -1,11 +1,13 @@
-//! Finds the address a request comes from: the connection's peer, or the address that a trusted
-//! proxy reports.
+//! Finds the address that a request comes from. It is the connection's peer, or the address that a
+//! trusted proxy reports.
 //!
-//! Proxies append to `X-Forwarded-For` or `Forwarded` at the right. Entries further left came with
-//! the request and may be forged. So entries are read from the right, and the first address that is
-//! not a trusted proxy is the client's. A proxy that appends to one of the two headers passes the
-//! other one on as the client sent it. If both exist and name different addresses, neither is
-//! trusted, and a block of either address applies.
+//! A proxy appends the client's address at the right end of `X-Forwarded-For` or `Forwarded`.
+//! Entries further left came with the request and may be forged. So the server reads from the
+//! right. The first address that is not a trusted proxy is the client's.
+//!
+//! A proxy appends to one header and passes the other one on unchanged. So the client may have
+//! forged one of the two. If they name different addresses, the server trusts neither, and a block
+//! of either address applies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,33 +19,33 @@ use crate::gate::Caller;
 
 /// The older forwarding header of proxies.
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
-/// Most forwarding entries of a header that are read, from the right.
+/// Most entries that the server reads of a header, from the right.
 const ENTRIES_MAX: usize = 32;
 
 /// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Client {
-    /// The address, as far as it is trusted.
+    /// The address that rules for one client use.
     pub address: IpAddr,
-    /// The addresses from the two headers, if they disagree. One of them is the client's.
+    /// The two addresses, if the two headers disagree. One of them is the client's.
     pub disagreeing: Option<[IpAddr; 2]>,
 }
 
 impl Client {
-    /// Every address that the client may have.
+    /// Returns every address that the client may have.
     pub(crate) fn addresses(self) -> impl Iterator<Item = IpAddr> {
         std::iter::once(self.address).chain(self.disagreeing.into_iter().flatten())
     }
 
-    /// The caller: this buyer at this address.
+    /// Returns the caller: this buyer at this address.
     pub(crate) fn caller(self, buyer: &str) -> Caller<'_> {
         Caller { address: self.address, buyer }
     }
 }
 
-/// The nearest address, counted from the connection outwards, that is not a trusted proxy's.
-/// `forwarded` and `x_forwarded_for` return the values of each header in the order in which they
-/// were sent. They are not called if no proxy is trusted.
+/// Follows the addresses from the connection outwards and returns the first one that is not a
+/// trusted proxy's. `forwarded` and `x_forwarded_for` return each header's values in the order of
+/// the request. If the settings trust no proxy, the function calls neither.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,
@@ -66,7 +68,7 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
             .flat_map(|value| value.rsplit(|&byte| byte == b','))
             .take(ENTRIES_MAX)
         {
-            // An entry that cannot be parsed was written beyond the last trusted proxy.
+            // A trusted proxy writes only valid entries. So an invalid entry came from the client.
             let Some(address) = std::str::from_utf8(entry).ok().and_then(read) else { break };
             nearest = address;
             if !is_trusted(address) {
@@ -83,7 +85,7 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     }
 }
 
-/// The origin of a request with these headers.
+/// Returns the origin of a request with these headers.
 #[must_use]
 pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Client {
     let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);

@@ -1,4 +1,4 @@
-//! Serves one connection from its first byte to its last.
+//! Serves one connection until the connection closes.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -20,30 +20,31 @@ use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::metrics::GaugeGuard;
 
-/// A connection and its permit from the limit of open connections. The permit is held until the
-/// last part of the connection ends; a WebSocket takes it over.
+/// A connection and its permit from the limit of open connections. The permit returns when the
+/// connection ends. A WebSocket takes the permit over.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// The address of the peer.
     pub peer: IpAddr,
-    /// Once cancelled, the request in progress is the last one.
+    /// Cancelled when the current request is the last one.
     pub stop: CancellationToken,
-    /// Once cancelled, the connection ends at once.
+    /// Cancelled when the connection must end at once.
     pub cut: CancellationToken,
-    /// How long the connection may be idle, or take for a request head.
+    /// How long the connection may be idle, or may take to send the head of a request.
     pub idle: Duration,
     pub _place: (OwnedSemaphorePermit, GaugeGuard, TaskTrackerToken),
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
-    // Boxed on demand, so that a connection that only buys needs no memory for the general server.
+    // The general server is boxed only when needed. So a connection that only buys uses less
+    // memory.
     if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }
 }
 
-/// Serves any request. `before` has the bytes that were already read.
+/// Serves any request. `before` has the bytes that were already read from the socket.
 async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     let answer = service_fn(|request| {
         let this = this.clone();
@@ -51,8 +52,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // Also bounds how long a connection may be idle: the timeout runs from the end of one
-        // request to the end of the next head.
+        // This timeout also bounds idle time. It runs from the end of one request to the end of the
+        // next head.
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
@@ -62,8 +63,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         )
         .with_upgrades();
     let mut connection = pin!(connection);
-    // A child token, because each check of the shared token takes its lock, and all connections
-    // check all the time.
+    // A child token avoids contention. All connections check the token all the time, and each check
+    // of the shared token would lock it.
     let stop = this.stop.child_token();
     let finished = tokio::select! {
         biased;
@@ -77,7 +78,7 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         }
     };
     if let Err(error) = finished {
-        // Clients disconnect all the time; that is no fault of the server.
+        // Clients disconnect all the time, so the server does not report this as an error.
         tracing::trace!(%error, "connection ended with an error");
     }
 }

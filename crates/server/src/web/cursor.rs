@@ -1,5 +1,5 @@
-//! Cursors of lists. They are opaque to clients and encode a position. A cursor of another list, or
-//! one that this server did not issue, is refused.
+//! Cursors of lists. A cursor encodes a position, and clients do not interpret it. The server
+//! refuses a cursor of another list, and any text that is not its own cursor.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +20,7 @@ pub(crate) enum List {
     Deliveries,
     /// Dead letters, by kind and the store's position.
     DeadLetters,
-    /// Waitlist entries, by number, with how many came before.
+    /// Waitlist entries, by number. The cursor also has the count of earlier entries.
     Waitlist,
     /// Operators' actions, by number.
     Actions,
@@ -44,7 +44,8 @@ impl List {
     }
 }
 
-/// The cursor that continues after `position`; `name` makes it unique where the position is not.
+/// Encodes a cursor that continues after `position`. If positions can repeat, `name` makes the
+/// cursor unique.
 #[must_use]
 pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     let mut bytes = vec![list.tag()];
@@ -53,7 +54,7 @@ pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The position and the name in a cursor that was issued for `list`.
+/// Returns the position and the name in a cursor for `list`.
 ///
 /// # Errors
 /// `422` for any other text.
@@ -62,7 +63,7 @@ pub(crate) fn position(list: List, cursor: Option<&str>) -> Result<Option<(i64, 
     read(list, cursor).map(Some).ok_or_else(unknown_cursor)
 }
 
-/// The problem of a cursor that was not issued for the list.
+/// Returns the problem for a cursor that does not belong to the list.
 pub(crate) fn unknown_cursor() -> Problem {
     let place = FaultLocation::Query("cursor".into());
     Problem::invalid_request(vec![Fault::new(

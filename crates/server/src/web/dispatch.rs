@@ -1,5 +1,5 @@
-//! Handles every request first and its answer last. Purchases go directly to their handler, other
-//! requests to the router. Answers are counted, and failures are logged with the request's id.
+//! Handles the start and the end of every request. Purchases go directly to their handler, and
+//! other requests go to the router. Counts answers, and logs failures with the request's id.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -21,18 +21,18 @@ use super::reply::{Refused, Reply, ReplyBody};
 use super::{App, cacheable, client, edge, framing, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
-/// The header with a request's id, in requests and answers.
+/// The header with a request's id. Requests may have it, and answers always do.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
-/// Longest id that is accepted from a request, in bytes.
+/// Longest request id that the server accepts, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// What all connections share.
+/// The state that all connections share.
 pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// The idle WebSockets. Weak, because a socket on its way there holds this value and would keep
-    /// itself alive.
+    /// The slots for idle WebSockets. The reference is weak, because a socket that waits for a slot
+    /// holds this value. A strong reference would keep that socket alive forever.
     pub idle_slots: Weak<IdleSlots>,
 }
 
@@ -67,7 +67,7 @@ impl Service {
             return reply;
         }
         let uri = this.app.page_origin.is_set().then(|| request.uri().clone());
-        // Boxed, so that a connection needs little memory.
+        // The future is boxed, so that a connection needs little memory.
         let mut reply = match this.app.engine.edge() {
             Some(node) => Box::pin(edge::answer(&connection, node, request)).await,
             None => Box::pin(this.route(&connection, request)).await,
@@ -127,7 +127,7 @@ impl Service {
         reply
     }
 
-    /// Adds the id to the answer of a failed request, and logs the cause if it is known.
+    /// Adds the request's id to a failed answer. Logs the cause of the failure if it is known.
     fn log_and_count(
         &self,
         peer: IpAddr,
@@ -159,7 +159,7 @@ impl Service {
     }
 }
 
-/// The request's own id if it is valid, else a new one.
+/// Returns the request's own id if it is valid, else a new id.
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let brought = headers.get(REQUEST_ID).filter(|id| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
@@ -171,8 +171,8 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// The answer after a panic in a handler. The panic hook logged the panic, and only this request
-/// fails.
+/// Returns the answer after a panic in a handler. Only this request fails. The panic hook has
+/// logged the panic already.
 pub(crate) fn internal_error() -> Reply {
     Refused {
         problem: Box::new(Problem::internal()),

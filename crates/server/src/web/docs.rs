@@ -13,7 +13,7 @@ use super::reply::Answer;
 use super::sale_views::Rendered;
 use super::sales::cached;
 
-/// The mark in the page that the table of codes replaces.
+/// The table of problem codes replaces this mark in the page.
 const CODES_MARK: &str = "<!-- codes -->";
 
 static DOCUMENT: LazyLock<Rendered> = LazyLock::new(|| {
@@ -33,7 +33,7 @@ pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Ans
     app.assets.page("docs.html", &headers)
 }
 
-/// The page with every problem code at the anchor that the code's `type` names.
+/// Adds every problem code to the page. The `type` of a problem links to the code's anchor.
 pub(crate) fn complete(page: &str) -> String {
     let mut rows = String::new();
     for code in Code::ALL {

@@ -1,5 +1,6 @@
-//! What an edge does with a request: it refuses a purchase by the same code as a node with the role
-//! `api`, serves pages, sales and their status from memory, and passes everything else on.
+//! Answers requests on an edge. An edge refuses purchases by the same code as a node with the role
+//! `api`. It serves pages, sales and their status from memory, and passes all other requests to a
+//! node.
 
 mod forward;
 
@@ -38,9 +39,9 @@ const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ServedBy {
-    /// By the edge, because it is about this process.
+    /// The edge, because the request is about this process.
     ThisProcess,
-    /// By the edge while its copy is recent.
+    /// The edge, while its copy of the sales is recent.
     EdgeWhileFresh,
     /// By a node.
     Node,
@@ -63,8 +64,8 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Whether an edge may give this answer. What it does not know, or what it could not do now, a node
-/// may know.
+/// Returns whether an edge may give this answer. It may not if a node could know more or could
+/// succeed.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)
@@ -85,7 +86,7 @@ fn may_answer(refusal: &Refusal) -> bool {
     }
 }
 
-/// Refuses a purchase from memory, or passes it on.
+/// Refuses a purchase from memory, or passes it to a node.
 pub(super) fn start_purchase(
     app: &Arc<App>,
     node: &Arc<EdgeNode>,
@@ -127,7 +128,7 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// The hash of a request that memory did not name, as far as it is valid.
+/// Returns the hash of a request's key, if the key is valid and the memory did not name the hash.
 fn request_hash(
     app: &App,
     headers: &PurchaseHeaders<'_>,
@@ -139,9 +140,10 @@ fn request_hash(
     Some(app.engine.id_key().request_hash(buyer.name.as_str(), key))
 }
 
-/// A request that was passed on and may hold an order. When this is dropped, the set remembers the
-/// request, unless a node answered that it holds none. So the set also has a request whose buyer
-/// hung up, and one that no node answered.
+/// Marks a request as one that may hold an order, because the edge has passed it to a node. When
+/// the mark is dropped, the edge remembers the request. It does not if the node answered that the
+/// request holds no order. So the edge also remembers a request without an answer, or with a buyer
+/// who disconnected.
 struct MayHold<'a> {
     holders: &'a Holders,
     request: Option<RequestHash>,
@@ -155,7 +157,7 @@ impl Drop for MayHold<'_> {
     }
 }
 
-/// Passes a purchase on.
+/// Passes a purchase to a node.
 async fn buy(
     app: &App,
     node: &EdgeNode,
@@ -177,7 +179,7 @@ async fn buy(
     };
     match axum::body::to_bytes(Body::new(body), PURCHASE_ANSWER_BYTES_MAX).await {
         Ok(bytes) => {
-            // This server writes its own.
+            // This server writes its own `Date`.
             parts.headers.remove(DATE);
             parts.headers.remove(http::header::CONTENT_LENGTH);
             app.page_origin.remove_headers(&mut parts.headers);
@@ -201,7 +203,7 @@ fn failure_problem(failure: PassFailure) -> Problem {
     Problem::unavailable(detail, RETRY_SECS)
 }
 
-/// Sends a request to a node. Its answer has no headers that belong to the connection.
+/// Sends a request to a node. Removes the headers of the connection from the answer.
 async fn send(
     node: &EdgeNode,
     mut request: Request<Body>,
@@ -218,7 +220,7 @@ async fn send(
     Ok(response)
 }
 
-/// Answers any other request.
+/// Answers any request except a purchase.
 pub(super) async fn answer(
     connection: &Arc<Connection>,
     node: &Arc<EdgeNode>,
@@ -247,7 +249,7 @@ pub(super) async fn answer(
     }
 }
 
-/// Passes a request on, and its connection too if it becomes a WebSocket.
+/// Passes a request to a node. If the request becomes a WebSocket, its connection is passed too.
 async fn pass_on(
     connection: &Arc<Connection>,
     node: &Arc<EdgeNode>,
@@ -272,7 +274,7 @@ async fn pass_on(
     reply
 }
 
-/// The answer as the connection sends it. An event stream ends when this program stops.
+/// Prepares a node's answer for the client. An event stream ends when this program stops.
 fn end_streams_at_stop(app: &App, response: Response<Incoming>) -> Reply {
     let is_stream = response
         .headers()
@@ -298,14 +300,14 @@ async fn join(
     let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
     let _counted = connection.service.app.metrics.sockets.hold();
     tokio::select! {
-        // The peers see the end; an error is the same to them.
+        // Both peers see that the connection ended, so an error needs no report.
         _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
         () = connection.stop.cancelled() => {}
     }
 }
 
 impl App {
-    /// The jobs of an edge, until the program stops.
+    /// Runs the jobs of an edge until the program stops.
     pub(super) async fn run_edge_jobs(&self) {
         let Some(node) = self.engine.edge() else { return };
         let sampling = async {

@@ -1,5 +1,5 @@
-//! Events for a buyer: the same JSON by server-sent events and by WebSocket. They are hints; the
-//! state is read with `GET`.
+//! Events for a buyer: the same JSON by server-sent events and by WebSocket. Events are only hints.
+//! Clients read the state with `GET`.
 
 mod feed;
 mod frame;
@@ -24,15 +24,15 @@ use super::limits::STREAM_RETRY_SECS;
 use super::sales::shown_or_new;
 use feed::Feed;
 
-/// Subscribes to the buyer's orders and to the sales that the query names. If the event `after` is
-/// known, the buyer's events since that event come first.
+/// Subscribes to the buyer's orders and to the sales in the query. If the server still has the
+/// event `after`, the stream starts with the buyer's events since that event.
 async fn follow(
     app: &Arc<App>,
     (client, buyer, expiry): (Client, BuyerId, TokenExpiry),
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<Feed, Problem> {
-    // The subscription starts before the check, so a block that is made in between is noticed.
+    // The subscription starts before the check. So a block between the two is noticed.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;
     let sales = parse_followed_sales(query.unwrap_or_default())?;

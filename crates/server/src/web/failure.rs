@@ -1,5 +1,5 @@
-//! Turns internal failures into problems. The cause goes to the log with the request's id, and not
-//! to the client.
+//! Turns internal failures into problems. The cause goes only to the log, with the request's id.
+//! The client does not see it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,11 +14,11 @@ use crate::engine::EngineError;
 /// Most log lines about failed requests in a second; further lines are dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 
-/// Why a request failed. It travels in the answer's extensions to the code that logs it.
+/// Why a request failed. The answer's extensions carry this value to the code that logs it.
 #[derive(Clone, Debug)]
 pub(crate) struct FailureCause(pub Arc<str>);
 
-/// The problem for a failure of the engine.
+/// Returns the problem for a failure of the engine.
 pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
     let error = error.into();
     let problem = match &error {
@@ -44,7 +44,7 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
     Refused { problem: Box::new(problem), cause: Some(FailureCause(error.to_string().into())) }
 }
 
-/// Bounds the log lines about failures, so that an unavailable store does not also fill the disk.
+/// Limits the log lines about failures, so that an outage of the store does not fill the disk.
 #[derive(Debug, Default)]
 pub(crate) struct FailureLogLimiter {
     second: AtomicU64,
@@ -52,7 +52,7 @@ pub(crate) struct FailureLogLimiter {
 }
 
 impl FailureLogLimiter {
-    /// Whether one more line may be written in this second.
+    /// Returns whether one more line may be written in this second.
     pub(crate) fn may_write(&self, second: u64) -> bool {
         if self.second.swap(second, Ordering::Relaxed) != second {
             self.written.store(0, Ordering::Relaxed);

@@ -1,11 +1,13 @@
 //! Reads and answers purchases directly on the connection.
 //!
-//! Most requests of a crowd are of one kind: `POST /v1/orders` with a few plain headers, on a
-//! connection that carries nothing else. They are read and answered here in about a microsecond
-//! beside the work itself; the general server takes three to four. A request with anything unusual
-//! (another address, a chunked body, `Expect`, a repeated header, invalid HTTP) is not judged here.
-//! The connection moves to the general server, which sees the request from its first byte. Both
-//! call [`purchase_handler::start_purchase`], so a purchase has one implementation.
+//! Most requests of a crowd are alike: `POST /v1/orders` with a few plain headers, on a connection
+//! for purchases only. This code reads and answers such a request in about a microsecond, without
+//! the work of the purchase. The general server takes three to four microseconds.
+//!
+//! If anything about a request is unusual, the whole connection moves to the general server.
+//! Examples are another address, a chunked body, `Expect`, a repeated header or invalid HTTP. The
+//! general server sees the request from its first byte. Both call
+//! [`purchase_handler::start_purchase`], so a purchase has one implementation.
 
 mod bytes;
 mod parse;
@@ -34,25 +36,25 @@ use super::purchase_handler::{self, LearnedFacts, PurchaseReply, PurchaseStep};
 use super::reply::problem;
 use parse::{ParsedRequest, parse_request};
 
-/// The size of nearly every answer is below this.
+/// Nearly every answer is smaller than this.
 const ANSWER_BYTES: usize = 512;
 
-/// A connection that the general server continues, and its bytes that are not answered yet.
+/// A connection for the general server, with the bytes that are not answered yet.
 pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
 /// Serves a connection while only ordinary purchases arrive on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // The bytes that are not answered yet. A connection that is idle or waits for its purchase
-    // holds no memory for them.
+    // The bytes that are not answered yet. The buffer is empty while the connection is idle or
+    // waits for its purchase.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
     // When the unanswered bytes began to arrive, or a waiting purchase was answered.
     let mut since = Instant::now();
-    // One timer for many requests: when it fires too early, it is set again.
+    // One timer serves many requests. If it fires too early, the code sets it again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // A child token, because each check of the shared one takes the lock of all connections.
+    // A child token avoids contention for the lock of the shared token.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
@@ -126,8 +128,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     }
 }
 
-/// Sends the answer to a purchase. Pauses the connection if it was refused as overloaded, and
-/// returns whether it did. `None`: the connection has ended.
+/// Sends the answer to a purchase. If the answer is `overloaded`, also pauses the connection.
+/// Returns whether it paused. `None`: the connection has ended.
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,
@@ -143,19 +145,19 @@ async fn send_reply(
     }
     let Some(rest) = rest else { return Some(false) };
     tokio::select! {
-        // Requests that arrived meanwhile are still answered.
+        // Requests that arrived before the stop are still answered.
         () = stopped => {}
         () = Box::pin(tokio::time::sleep(rest)) => {}
     }
     Some(true)
 }
 
-/// The answer to a request whose body does not arrive in time.
+/// Returns the answer to a request whose body does not arrive in time.
 fn body_timeout_reply() -> PurchaseReply {
     PurchaseReply::Rendered(problem(&Problem::malformed_request("the body took too long")))
 }
 
-/// Removes the first `len` bytes, and frees the memory if no bytes follow.
+/// Removes the first `len` bytes. Frees the memory if no bytes remain.
 fn drop_front(buffer: &mut Vec<u8>, len: usize) {
     match buffer.len() == len {
         true => *buffer = Vec::new(),
@@ -163,7 +165,7 @@ fn drop_front(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// Reads arrived bytes into `buffer`, which allocates memory only when there are some.
+/// Reads the arrived bytes into `buffer`. Memory is allocated only if bytes have arrived.
 async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     poll_fn(|context| {
         ready!(stream.poll_read_ready(context))?;
@@ -177,7 +179,7 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
     .await
 }
 
-/// The bytes of an answer, and whether the connection stays open. An idle connection keeps none of
+/// Renders an answer. Returns whether the connection stays open. An idle connection keeps none of
 /// these bytes.
 fn render_reply(
     connection: &Connection,
@@ -199,8 +201,8 @@ fn render_reply(
     (out, !is_last)
 }
 
-/// Writes all of `bytes`. They nearly always fit into the socket's buffer; the rest may take as
-/// long as `stall`.
+/// Writes all of `bytes`. Nearly always they fit into the socket's buffer. Otherwise writing may
+/// take as long as `stall`.
 async fn write_all_within(
     stream: &mut TcpStream,
     bytes: Vec<u8>,
@@ -212,6 +214,6 @@ async fn write_all_within(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(error) => return Err(error),
     };
-    // Boxed, so that a connection holds no memory for this rare case.
+    // The future is boxed, so that a connection needs no memory for this rare case.
     Box::pin(tokio::time::timeout(stall, stream.write_all(&bytes[written..]))).await?
 }

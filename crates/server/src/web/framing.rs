@@ -1,5 +1,5 @@
-//! Refuses requests whose framing two programs may read differently (RFC 9112, sections 3.2 and 6).
-//! A proxy in front and the server must agree on the host and on the end of each request.
+//! Refuses requests that two programs may read differently (RFC 9112, sections 3.2 and 6). A proxy
+//! and the server must agree on the host and on the end of each request.
 
 use doorbuster_api::problem::Problem;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
@@ -10,7 +10,7 @@ use super::reply::{Refused, Reply};
 /// Longest `Host`, in bytes: a name of 255 bytes and a port.
 const HOST_BYTES_MAX: usize = 261;
 
-/// The answer to a request with wrong framing. The connection closes after it.
+/// Returns the answer to a request with wrong framing. The connection closes after this answer.
 pub(crate) fn refuse(version: Version, headers: &HeaderMap) -> Option<Reply> {
     let problem = find_fault(version, headers)?;
     let mut reply = Refused::from(problem).reply();
@@ -22,8 +22,8 @@ fn find_fault(version: Version, headers: &HeaderMap) -> Option<Problem> {
     if let Some(detail) = host_fault(version, headers) {
         return Some(Problem::malformed_request(detail));
     }
-    // If a request also had a Content-Length, the HTTP library has removed it, and it closes the
-    // connection.
+    // If the request also has a `Content-Length`, the HTTP library has removed that header. The
+    // library then closes the connection.
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let is_known = match (codings.next(), codings.next()) {
         (None, _) => true,
@@ -44,8 +44,8 @@ fn host_fault(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
-/// Whether this is a name, an IPv4 address or a bracketed IPv6 address, with an optional port. It
-/// may be empty.
+/// Returns whether this is a name, an IPv4 address or a bracketed IPv6 address, with an optional
+/// port. An empty host is valid too.
 pub(crate) fn is_host(host: &[u8]) -> bool {
     if host.len() > HOST_BYTES_MAX {
         return false;

@@ -1,4 +1,4 @@
-//! The front door over HTTP: the requests that a buyer sends before a purchase.
+//! The front door over HTTP: requests for challenges, passes and the waiting room.
 
 pub(crate) mod challenges;
 pub(crate) mod passes;

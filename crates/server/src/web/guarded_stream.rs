@@ -1,9 +1,9 @@
-//! A connection's stream, guarded against a peer that does not read, or that closes right after
-//! sending.
+//! A connection's stream that tolerates two kinds of peers. One kind does not read, and the other
+//! closes right after sending.
 //!
-//! The server's own timeouts cover reads; the one here covers writes. The end of the stream is
-//! reported one poll late: a complete request begins before its connection counts as ended, and a
-//! purchase that has begun runs to its verdict.
+//! The server's other timeouts cover reads, and this stream's timeout covers writes. The stream
+//! reports its end one poll late. So a complete request starts before the server sees the end, and
+//! a started purchase runs to its verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -18,41 +18,41 @@ use tokio::time::{Instant, Sleep};
 /// A TCP connection whose writes fail if they make no progress for a given time.
 pub(crate) struct GuardedStream {
     stream: TcpStream,
-    /// Bytes that were read before and are to be read again.
+    /// Bytes that were already read and must be returned again first.
     before: Bytes,
     /// The number of bytes read.
     read: u64,
     /// Whether the peer's end of the stream was seen.
     ended: bool,
-    /// How long a write may make no progress.
+    /// How long a write may stay without progress.
     stall: Duration,
-    /// The timer; set only while a write waits.
+    /// The timer. It runs only while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuardedStream {
-    /// A connection whose bytes `before` were already read.
+    /// Wraps a connection. `before` has the bytes that were already read.
     pub(crate) fn new(stream: TcpStream, before: Vec<u8>, stall: Duration) -> Self {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// The same connection, on which `received` is read again before everything else.
+    /// Returns the same connection. It returns `received` again before all other bytes.
     pub(crate) fn replaying(self, received: &[u8]) -> Self {
         let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)
     }
 
-    /// The number of bytes read, unless some are to be read again.
+    /// Returns the number of bytes read. `None`: some bytes must be returned again.
     pub(crate) fn bytes_read(&self) -> Option<u64> {
         self.before.is_empty().then_some(self.read)
     }
 
-    /// The inner stream, unless some bytes are to be read again.
+    /// Returns the inner stream. `None`: some bytes must be returned again.
     pub(crate) fn into_stream(self) -> Option<TcpStream> {
         self.before.is_empty().then_some(self.stream)
     }
 
-    /// The result of a write; runs the timer while the write waits.
+    /// Returns the result of a write. Runs the timer while the write waits.
     fn limit_stall<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -25,12 +25,12 @@ mod outbox;
 mod page;
 mod process;
 
-/// Why an edge is not ready: no node behind it answered the last check.
+/// The reason why an edge is not ready: no node behind it answered the last check.
 const NO_UPSTREAM: &str = "no_upstream";
-/// The warning of an edge that refuses nobody, because its copy of the nodes' memory is too old.
+/// The warning that an edge's copy of the nodes' memory is too old. Such an edge refuses nobody.
 const FEED_STALE: &str = "feed_stale";
 
-/// `GET /healthz`. A node with a store names the store's time, which edges need.
+/// `GET /healthz`. A node with a store also reports the store's time, because edges need it.
 pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.engine, about.as_bytes());
@@ -60,7 +60,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
     }
 }
 
-/// What `/readyz` reports besides its reasons.
+/// Returns what `/readyz` reports in addition to its reasons.
 fn facts(app: &App) -> ReadinessFacts {
     let database = app.engine.database();
     let lacks_standbys = database.replication().is_some_and(|found| found.lacks_standbys());
@@ -88,7 +88,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Answer {
     Ok(fresh(reply))
 }
 
-/// Forbids caches to store the answer.
+/// Sets `no-store`, so that no cache keeps the answer.
 fn fresh(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply

@@ -1,4 +1,4 @@
-//! Authentication in front of the handlers, and the identities that handlers extract.
+//! Authenticates buyers and operators before the handlers run. Handlers extract these identities.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use super::limits::RETRY_SECS;
 use super::reply::Refused;
 use crate::auth::{BuyerName, Denied, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token};
 
-/// Shortest time between two reads of the operators' keys.
+/// Shortest time between two reads of the operators' keys from the store.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
 
-/// The buyer of a request, verified in front of the handler.
+/// The buyer of a request. The guard has verified the token before the handler runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Buyer(pub BuyerId);
 
-/// The buyer's membership from the token, verified in front of the handler.
+/// The buyer's membership from the token, verified before the handler runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BuyerMembership(pub Membership);
 
@@ -36,11 +36,11 @@ pub(crate) struct BuyerMembership(pub Membership);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenExpiry(pub i64);
 
-/// The operator of a request, verified in front of the handler.
+/// The operator of a request, verified before the handler runs.
 #[derive(Clone, Debug)]
 pub(crate) struct OperatorIdentity(pub OperatorRequest);
 
-/// The operator of a request, and what the record of an action needs beside.
+/// The operator of a request, and the other values that the log of actions records.
 #[derive(Clone, Debug)]
 pub(crate) struct OperatorRequest {
     /// The key's id.
@@ -54,7 +54,7 @@ pub(crate) struct OperatorRequest {
 }
 
 impl OperatorRequest {
-    /// An action by this operator, such as `sale.opened` on `sale:spring`.
+    /// Builds an action by this operator, such as `sale.opened` on `sale:spring`.
     pub(crate) fn action(&self, action: &str, kind: &str, name: &str) -> NewAction {
         NewAction {
             by: self.id.to_string(),
@@ -66,7 +66,7 @@ impl OperatorRequest {
         }
     }
 
-    /// An action with a reason.
+    /// Builds an action with a reason.
     pub(crate) fn action_because(
         &self,
         action: &str,
@@ -87,7 +87,7 @@ pub(crate) enum Requester {
 }
 
 impl App {
-    /// The problem for a failed authentication.
+    /// Returns the problem for a failed authentication.
     pub(crate) fn denied_problem(&self, denied: Denied) -> Problem {
         match denied {
             Denied::Missing => {
@@ -103,7 +103,7 @@ impl App {
         }
     }
 
-    /// The buyer whose token the headers carry, in `Authorization` or in the pages' cookie.
+    /// Returns the buyer of the token in `Authorization` or in the pages' cookie.
     pub(crate) async fn buyer(
         &self,
         headers: &HeaderMap,
@@ -113,7 +113,7 @@ impl App {
         self.buyer_of_token(token).await
     }
 
-    /// The buyer that a token names.
+    /// Returns the buyer that a token names.
     pub(crate) async fn buyer_of_token(&self, token: &str) -> Result<VerifiedBuyer, Problem> {
         let now_secs = self.engine.now().0.div_euclid(1_000);
         let checked = match self.buyers.check(token, now_secs) {
@@ -125,7 +125,7 @@ impl App {
         checked.map_err(|denied| self.denied_problem(denied))
     }
 
-    /// The operator whose key the headers carry, if the key's role is sufficient.
+    /// Returns the operator of the key in the headers, if the key's role is sufficient.
     pub(crate) async fn operator(
         &self,
         headers: &HeaderMap,
@@ -143,8 +143,8 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads the operators' keys again, because other nodes may have created or deleted some. The
-    /// rate is bounded; returns false if nothing was read.
+    /// Reads the operators' keys again, because other nodes may have created or deleted some.
+    /// After a recent read, the function does not read again. Returns `false` if the store failed.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.engine.layout().is_single_node() {
             return false;
@@ -160,7 +160,7 @@ impl App {
         true
     }
 
-    /// The operator or the buyer of a request.
+    /// Returns the operator or the buyer of a request.
     pub(crate) async fn requester(
         &self,
         headers: &HeaderMap,
@@ -170,7 +170,7 @@ impl App {
         if self.operators.check(token).is_ok() {
             return Ok(Requester::Operator);
         }
-        // A buyer's token contains dots, a key does not.
+        // A buyer's token contains dots, and a key contains none.
         if !token.contains('.')
             && self.refresh_operator_keys().await
             && self.operators.check(token).is_ok()
@@ -181,7 +181,7 @@ impl App {
     }
 }
 
-/// Checks that an operator may do what requires this role.
+/// Checks that an operator's role includes the role `wanted`.
 pub(crate) fn check_role(operator: &Operator, wanted: Role) -> Result<(), Problem> {
     if operator.role >= wanted {
         return Ok(());
@@ -190,7 +190,7 @@ pub(crate) fn check_role(operator: &Operator, wanted: Role) -> Result<(), Proble
     Err(Problem::forbidden(format!("this key's role is {has}; {wants} is needed")))
 }
 
-/// The token of a buyer's request.
+/// Returns the token of a buyer's request.
 fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, Denied> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let has_header = headers.get(PAGE_HEADER).is_some_and(|value| value == "1");
@@ -198,7 +198,7 @@ fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, Deni
     buyer_token(authorization_values(headers), cookies, reads || has_header)
 }
 
-/// All values of `Authorization`.
+/// Returns all values of `Authorization`.
 fn authorization_values(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)
 }
@@ -217,7 +217,8 @@ macro_rules! checked_before {
                 parts: &mut Parts,
                 _: &Arc<App>,
             ) -> Result<Self, Self::Rejection> {
-                // The route's guard inserted it. Without a guard the request is refused.
+                // The guard of the route stored the identity here. If it is missing, the request is
+                // refused.
                 let found = parts.extensions.get().cloned();
                 found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
             }

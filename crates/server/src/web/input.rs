@@ -1,4 +1,5 @@
-//! Reads requests: bodies within their limits of size and time, names in paths, content types.
+//! Reads requests: bodies, names in paths, and content types. The size of a body and the time to
+//! read it are limited.
 
 use std::pin::pin;
 
@@ -28,7 +29,7 @@ where
     read(&parts.headers, body, bytes_max).await
 }
 
-/// Reads the body of a request that takes none: it may be empty or an empty JSON object.
+/// Reads the body of a request that needs none. The body may be empty or an empty JSON object.
 ///
 /// # Errors
 /// Like [`body`]; `400` or `422` if the body has content.
@@ -39,7 +40,7 @@ where
     nothing(&body(request, bytes_max).await?)
 }
 
-/// Like [`body`], from the parts of a request.
+/// Like [`body`], for a request that is already split into parts.
 pub(crate) async fn read<B>(
     headers: &HeaderMap,
     body: B,
@@ -54,8 +55,8 @@ where
     let announced = body.size_hint().lower();
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
-        // A client that sends `Expect` can be refused at once. Other clients read no answer until
-        // their body was read.
+        // A client with `Expect` reads the refusal at once. Other clients read no answer before the
+        // server has read their body.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }
@@ -102,11 +103,12 @@ where
             break;
         }
     }
-    // Nearly every body arrives in one piece, which is returned without a copy.
+    // Nearly every body arrives in one piece, and the server then returns it without a copy.
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body that is too large or not wanted, so that its sender reads the answer.
+/// Reads and drops an unwanted body or one that is too large. After that, the client reads the
+/// answer.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,
@@ -120,7 +122,7 @@ where
             }
         }
     };
-    // A sender that is too slow is not waited for.
+    // If the client sends too slowly, the server stops reading.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
@@ -136,7 +138,7 @@ pub(crate) fn content_type(headers: &HeaderMap, wanted: BodyType) -> Result<(), 
     }
 }
 
-/// The names in a path, percent-decoded, in their order.
+/// The names in a path, percent-decoded, in the order of the path.
 #[derive(Debug)]
 pub(crate) struct PathNames<const N: usize>(pub [String; N]);
 
@@ -144,7 +146,7 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for PathNames<N> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        // A name that cannot be decoded belongs to nothing.
+        // A name that cannot be decoded matches nothing.
         let nothing = || Problem::not_found("there is nothing with this name");
         let params =
             RawPathParams::from_request_parts(parts, state).await.map_err(|_| nothing())?;

@@ -1,4 +1,5 @@
-//! A buyer's orders: list them, read one or its history, and cancel one.
+//! The buyers' endpoints for orders: lists orders, reads one order or its history, and cancels an
+//! order.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::catalogue::ItemState;
 use crate::engine::{EngineError, OrderLookup};
 use crate::failpoint::{self, Point};
 
-/// Most refunds in an order's history; an order rarely has more than one.
+/// Most refunds in an order's history. An order rarely has more than one.
 const REFUNDS_MAX: usize = 20;
 
 /// `GET /v1/orders`
@@ -35,14 +36,15 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
-    // No rate limit applies to this request. Reads take turns instead, which bounds their cost.
+    // No rate limit applies to this request. Instead, the reads of a buyer take turns, which bounds
+    // their cost.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
     let read =
         app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 
-/// A page of orders: of one buyer or of all, of some items or of all.
+/// Reads a page of orders of one buyer or of all buyers, and of some items or of all items.
 pub(crate) async fn page(
     app: &App,
     query: &OrderQuery,
@@ -63,8 +65,8 @@ pub(crate) async fn page(
     Ok(json(StatusCode::OK, &OrderList { orders, next_cursor }))
 }
 
-/// The views of all these orders. If this node does not know an order's sale yet, it reads the
-/// catalogue again, so that no order is left out.
+/// Returns the views of all these orders. If this node does not know an order's sale yet, it reads
+/// the catalogue again. So no order is left out.
 pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
@@ -157,7 +159,8 @@ pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> An
     changed_reply(app, changed, "only a reserved order can be cancelled")
 }
 
-/// The answer to a change of an order; `only` says which orders can be changed.
+/// Returns the answer to a change of an order. `only` is the message for an order that cannot be
+/// changed.
 pub(crate) fn changed_reply(app: &App, changed: ChangeOutcome, only: &'static str) -> Answer {
     let order = match changed {
         ChangeOutcome::Done(order) | ChangeOutcome::Already(order) => order,
@@ -170,7 +173,7 @@ pub(crate) fn changed_reply(app: &App, changed: ChangeOutcome, only: &'static st
     Ok(json(StatusCode::OK, &order))
 }
 
-/// What an id stands for, for its buyer or for an operator.
+/// Reads the order, request or waitlist entry with this id, for its buyer or for an operator.
 pub(crate) async fn read_order(
     app: &App,
     id: TicketId,
@@ -180,7 +183,7 @@ pub(crate) async fn read_order(
     Ok(order_view(app, id, lookup, buyer)?)
 }
 
-/// The view of what an id stands for.
+/// Renders what was found under an id.
 pub(crate) fn order_view(
     app: &App,
     id: TicketId,
@@ -212,7 +215,7 @@ pub(crate) fn order_view(
     })
 }
 
-/// A waitlist entry that ended without an order.
+/// Renders a waitlist entry that ended without an order.
 fn ended_entry(item: &ItemState, place: &WaitlistEntry, code: RefusalCode) -> AnyOrder {
     AnyOrder::Refused(wire::refused(place.id, place.buyer.as_str(), item, Units::ONE, code))
 }

@@ -1,4 +1,4 @@
-//! Refuses a connection over the limit: one answer, then it is closed.
+//! Refuses a connection over the limit: sends one answer and closes the connection.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use super::limits::{OVER_CAPACITY_TIMEOUT, RETRY_SECS};
 use doorbuster_api::problem::{MEDIA_TYPE, Problem};
 
-/// Tells the client to retry later, and closes the connection.
+/// Answers that the client should retry later, and closes the connection.
 pub(crate) async fn turn_away(mut stream: TcpStream) {
     let body = Problem::overloaded(RETRY_SECS).to_json();
     let head = format!(
@@ -15,7 +15,7 @@ pub(crate) async fn turn_away(mut stream: TcpStream) {
         body.len()
     );
     let sending = async {
-        // Closing with unread bytes would reset the connection, and the reset may overtake the
+        // If bytes are unread, closing resets the connection. The reset may arrive before the
         // answer.
         let mut unread = [0; 2048];
         let _ = stream.read(&mut unread).await;
@@ -24,6 +24,6 @@ pub(crate) async fn turn_away(mut stream: TcpStream) {
         let _ = stream.shutdown().await;
         while matches!(stream.read(&mut unread).await, Ok(read) if read > 0) {}
     };
-    // A slower client is closed without the answer.
+    // A slower client gets no answer before the connection closes.
     let _ = tokio::time::timeout(OVER_CAPACITY_TIMEOUT, sending).await;
 }

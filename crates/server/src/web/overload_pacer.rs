@@ -1,10 +1,11 @@
-//! Paces connections that were refused with `503 overloaded`: decides when each is served again.
+//! Decides when a connection that got `503 overloaded` is served again.
 //!
-//! A refusal is cheap, but clients that ignore `Retry-After` could take time from the orders in
-//! progress. So refused connections are served again in turn, a fixed number per second. The turns
-//! follow a virtual clock (GCRA, ITU-T I.371). No connection rests longer than `Retry-After` says,
-//! so a client that respects it notices nothing. A trusted proxy's connection never rests, because
-//! it carries many clients.
+//! A refusal is cheap. But clients that ignore `Retry-After` could take time from current orders.
+//! So the server serves refused connections again in turn, a fixed number per second. The turns
+//! follow a virtual clock (GCRA, ITU-T I.371).
+//!
+//! No connection pauses longer than its `Retry-After`, so a client that respects the header notices
+//! nothing. A trusted proxy's connection never pauses, because it carries many clients.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -23,7 +24,7 @@ pub(crate) struct OverloadPacer {
     began: Instant,
     gap_us: u64,
     max_us: u64,
-    /// The last turn that was assigned.
+    /// The last assigned turn.
     last_turn_us: AtomicU64,
 }
 
@@ -38,20 +39,20 @@ impl OverloadPacer {
         Self { began: Instant::now(), gap_us, max_us, last_turn_us: AtomicU64::new(0) }
     }
 
-    /// A pacer that pauses every connection for `rest`, which is longer than a test waits.
+    /// Creates a pacer for tests that pauses every connection for `rest`.
     #[cfg(test)]
     pub(super) fn fixed_pause(rest: Duration) -> Self {
         let rest_us = u64::try_from(rest.as_micros()).expect("a test's time");
         Self::with_gap(rest_us, rest_us)
     }
 
-    /// How long the next refused connection must rest.
+    /// Returns how long the next refused connection must pause.
     pub(crate) fn next(&self) -> Duration {
         let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.next_turn(now_us))
     }
 
-    /// How far away the next turn is, in microseconds.
+    /// Returns the time until the next turn, in microseconds.
     fn next_turn(&self, now_us: u64) -> u64 {
         let next = |last: u64| (last.max(now_us) + self.gap_us).min(now_us + self.max_us);
         let last = self.last_turn_us.update(Ordering::Relaxed, Ordering::Relaxed, next);
@@ -60,7 +61,7 @@ impl OverloadPacer {
 }
 
 impl App {
-    /// How long the connection must rest after this answer.
+    /// Returns how long the connection must pause after this answer.
     pub(crate) fn overload_pause(
         &self,
         peer: IpAddr,
@@ -88,7 +89,7 @@ mod tests {
         let turns: Vec<u64> = (0..1_000).map(|_| overload_pacer.next_turn(70)).collect();
         let gap = 1_000_000 / OVERLOAD_RESUMES_PER_SEC;
         assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == gap), "{turns:?}");
-        // A connection that comes after all of these turns waits only one gap.
+        // A connection that arrives after all of these turns waits only for one gap.
         assert_eq!(overload_pacer.next_turn(10_000_000), gap);
     }
 
@@ -97,7 +98,7 @@ mod tests {
         let overload_pacer = overload_pacer(1);
         let longest = (0..100_000).map(|_| overload_pacer.next_turn(5)).max().expect("some");
         assert_eq!(longest, PAUSE_MAX_US);
-        // Earlier turns do not add up beyond that.
+        // More turns do not lengthen the pause beyond this bound.
         assert_eq!(overload_pacer.next_turn(6), PAUSE_MAX_US);
     }
 

@@ -1,8 +1,8 @@
 //! Allows pages on another origin, such as a CDN's copy, to read the buyers' API (CORS).
 //!
-//! The origin is a setting and is never taken from a request, so that answers are the same for all
-//! callers and caches need not vary by origin. No other origin may use the operators' API. Without
-//! the setting, no header is added to any answer.
+//! The origin comes from the settings and never from a request. So answers are the same for all
+//! callers, and caches need no copy per origin. Other origins are never allowed on the operators'
+//! API. Without the setting, answers have no such header.
 
 use std::sync::Arc;
 
@@ -16,28 +16,27 @@ use super::reply::{Reply, empty};
 
 /// The methods that a page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-/// The headers that a page may send, beside those that are always allowed.
+/// The headers that a page may send. Browsers always allow a few others.
 const HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, \
      purchase-pass, x-request-id",
 );
-/// The headers that a page may read, beside those that are always readable.
+/// The headers that a page may read. Browsers always allow a few others.
 const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, \
                        ratelimit-policy, retry-after, x-request-id";
-/// How long a browser may cache the permission, in seconds: the longest time that any browser
-/// accepts.
+/// How long a browser may cache the permission, in seconds. No browser accepts a longer time.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
 /// The origin of the pages, if it differs from this server's.
 #[derive(Debug, Default)]
 pub(crate) struct PageOrigin {
     origin: Option<HeaderValue>,
-    /// The header lines for an answer that is written as bytes.
+    /// The same headers in the form of text lines.
     lines: Arc<str>,
 }
 
 impl PageOrigin {
-    /// The origin from the settings, for example `https://shop.example`.
+    /// Takes the origin from the settings, for example `https://shop.example`.
     pub(crate) fn new(origin: Option<&str>) -> Self {
         let Some(value) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else {
             return Self::default();
@@ -49,14 +48,14 @@ impl PageOrigin {
         Self { origin: Some(value), lines: lines.into() }
     }
 
-    /// Lines for the end of a response head; each begins with a line end. Empty without the
-    /// setting.
+    /// Returns header lines for the end of a response head. Each begins with a line end. Without
+    /// the setting the text is empty.
     pub(crate) fn header_lines(&self) -> &Arc<str> {
         &self.lines
     }
 
-    /// The answer to a preflight request of a page of that origin. `None` if it is another request,
-    /// which the router answers.
+    /// Returns the answer to a preflight request from a page of that origin. `None`: the router
+    /// answers the request.
     pub(crate) fn preflight(
         &self,
         method: &Method,
@@ -89,7 +88,7 @@ impl PageOrigin {
         }
     }
 
-    /// Removes these headers from a node's answer, because an edge adds its own.
+    /// Removes these headers from a node's answer. The edge adds its own headers.
     pub(crate) fn remove_headers(&self, head: &mut HeaderMap) {
         if self.is_set() {
             head.remove(ACCESS_CONTROL_ALLOW_ORIGIN);
@@ -97,13 +96,13 @@ impl PageOrigin {
         }
     }
 
-    /// Whether such an origin is configured.
+    /// Returns whether the settings name an origin of the pages.
     pub(crate) fn is_set(&self) -> bool {
         self.origin.is_some()
     }
 }
 
-/// Whether buyers' pages use this path.
+/// Returns whether buyers' pages use this path.
 fn is_buyer_path(path: &str) -> bool {
     let below = |room: &str| {
         path.strip_prefix(room).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,4 +1,5 @@
-//! Pages for people, with the same bytes for everyone, and guests' identities in a demonstration.
+//! Serves pages for people, which are the same for everyone. In a demonstration, also issues
+//! guests' tokens.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -27,12 +28,12 @@ use super::{App, assets, input, payment, sales, shell, wire};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
 
-/// How long the list of sales is shown before it is made again.
+/// How long a rendered list of sales is used.
 const INDEX_EVERY: Duration = Duration::from_secs(1);
-/// The detail where there is nothing.
+/// The detail of the problem for an address without content.
 const NOTHING_HERE: &str = "there is nothing at this address";
 
-/// Routes beside the API: path, name, handler.
+/// Returns the routes outside the API: path, name and handler.
 pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     let page = |name: &'static str| {
         get(move |State(app): State<Arc<App>>, headers: HeaderMap| async move {
@@ -58,7 +59,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// The list of sales, made again after a second, so that it follows the sales without a store.
+/// Serves the list of sales. The server renders it again after a second, from memory alone.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     let mut kept = app.index.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((made_at, page)) = kept.as_ref()
@@ -71,7 +72,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
         sales.iter().map(|sale| (wire::sale(&sale.row), wire::phase(sale.row.phase))).collect();
     let html = shell::index_page(&app.assets.page_text("index.html"), &sales, shop(&app));
     let page = match kept.take() {
-        // The same page keeps its compressed copies.
+        // If the text is unchanged, the old page and its compressed copies stay in use.
         Some((_, page)) if page.text() == html => page,
         _ => Arc::new(AssetFile::page(html)),
     };
@@ -87,7 +88,7 @@ async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     app.assets.icon(&headers)
 }
 
-/// The page of a sale. It exists if any node knows the sale.
+/// Serves the page of a sale. The page exists if any node knows the sale.
 async fn sale(
     State(app): State<Arc<App>>,
     PathNames([name]): PathNames<1>,
@@ -104,7 +105,7 @@ async fn sale(
     Ok(page.reply(&headers))
 }
 
-/// The start of a sale for a buyer's calendar.
+/// Serves the start of a sale as an entry for a buyer's calendar.
 async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
     let sale = wire::sale(&shown_or_new(&app, &name).await?.row);
     let starts_at = sale
@@ -119,7 +120,7 @@ async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) 
     Ok(reply)
 }
 
-/// The page of an order. The page exists for every well-formed id, because only the buyer may know
+/// Serves the page of an order. Every well-formed id has a page, because only the buyer may learn
 /// whether the order exists.
 async fn order(
     State(app): State<Arc<App>>,
@@ -132,8 +133,8 @@ async fn order(
     }
 }
 
-/// The answer for an address without content: an address that people type or that ends with a slash
-/// leads to the page that it means; a browser gets a page.
+/// Answers an address without content. If people are likely to mistype the address, it redirects to
+/// the right page. Otherwise a browser gets a page, and other clients get a problem.
 pub(crate) async fn fallback(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answer {
     let path = uri.path();
     let trimmed = path.trim_end_matches('/');
@@ -156,8 +157,8 @@ fn redirect(status: StatusCode, to: &str) -> Answer {
     Ok(reply)
 }
 
-/// The answer where nothing is: `page` for a browser, which asks for HTML; the usual problem for
-/// another client.
+/// Answers for something that does not exist. A browser, which asks for HTML, gets `page`. Other
+/// clients get the usual problem.
 fn missing(app: &App, page: &str, headers: &HeaderMap) -> Answer {
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.assets.missing_page(page, headers);
@@ -165,7 +166,7 @@ fn missing(app: &App, page: &str, headers: &HeaderMap) -> Answer {
     Err(Problem::not_found(NOTHING_HERE).into())
 }
 
-/// Issues guests' tokens, with a limit per minute.
+/// Issues guests' tokens, up to a limit per minute.
 #[derive(Debug)]
 pub(crate) struct GuestSignIn {
     secret: SecretString,
@@ -209,7 +210,7 @@ impl GuestSignIn {
     }
 }
 
-/// `POST /demo/guest`, in a demonstration only.
+/// `POST /demo/guest`. Works only in a demonstration.
 async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
     input::body(request, BODY_BYTES_MAX).await?;
     let guests = app

@@ -1,4 +1,4 @@
-//! Payments over HTTP: providers' messages, checkouts, and the sandbox's page.
+//! Payments over HTTP: providers' messages, checkouts and the sandbox's page.
 
 pub(crate) mod checkout;
 pub(crate) mod sandbox;

@@ -1,8 +1,8 @@
 //! Handles `POST /v1/orders`, by far the most frequent request. A refusal needs almost no
-//! allocations; other requests go to a slot and wait for the verdict.
+//! allocation. A purchase that is not refused goes to a slot and waits for its verdict.
 //!
-//! The contract defines the order of the checks: body and headers, identity, sale and item, key,
-//! phase, pass and eligibility, rate limits, stock and limit.
+//! The contract defines the order of the checks: body and headers; identity; sale and item; key;
+//! phase; pass and eligibility; rate limits; stock and limit.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -43,7 +43,7 @@ static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-rep
 /// The answer to a purchase.
 #[derive(Debug)]
 pub(crate) enum PurchaseReply {
-    /// A refusal, which is nearly always rendered in advance.
+    /// A refusal. Nearly all refusals are rendered in advance.
     Refused(Refusal, Option<SaleRateLimit>),
     /// Any other answer.
     Rendered(Reply),
@@ -51,30 +51,31 @@ pub(crate) enum PurchaseReply {
 
 /// The result of the part of a purchase that does not wait.
 pub(crate) enum PurchaseStep {
-    /// The purchase is answered.
+    /// The answer is ready.
     PurchaseReply(PurchaseReply),
-    /// The purchase goes to a slot. This is the rest of it; it borrows nothing of the request.
+    /// The purchase goes to a slot. This future is the rest of the work and borrows nothing from
+    /// the request.
     Continues(Pin<Box<dyn Future<Output = PurchaseReply> + Send>>),
-    /// The purchase needs a fact first, which is rare.
+    /// The purchase needs a fact first. This is rare.
     NeedsFact(MissingFact),
 }
 
-/// A fact that a purchase needs and that this node may not know yet.
+/// A fact that a purchase needs and that this node may not have yet.
 pub(crate) enum MissingFact {
-    /// The public key that signed this token.
+    /// The public key for the signature of this token.
     Key(String),
-    /// A sale or item that another node may have created or opened just now.
+    /// The sale or item, which another node may have created or opened just now.
     Sale,
 }
 
-/// The facts that were looked up for a request.
+/// The facts that this node looked up for a request.
 #[derive(Default)]
 pub(crate) struct LearnedFacts {
     shopper: Option<Result<VerifiedBuyer, Denied>>,
     is_caught_up: bool,
 }
 
-/// The caller's status under a sale's rate limits, if the sale has some.
+/// The caller's status under a sale's rate limits, if the sale has limits.
 #[derive(Debug)]
 pub(crate) struct SaleRateLimit {
     sale: Arc<SaleState>,
@@ -126,8 +127,8 @@ where
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
         }
     };
-    // Here the pause is before the answer, because the general server has no moment between an
-    // answer and the next request.
+    // The pause comes before the answer here. The general server has no moment between an answer
+    // and the next request.
     if let Some(rest) = app.overload_pause(peer, Some(&sold)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
@@ -139,7 +140,7 @@ where
     }
 }
 
-/// The same behind the router, which needs the route for `405` and its `Allow`.
+/// Like [`purchase`], behind the router. The router needs this route to answer `405` with `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
     client: Client,
@@ -148,7 +149,8 @@ pub(crate) async fn routed(
     Ok(purchase(&app, client.address, request).await)
 }
 
-/// Runs the part of a purchase that does not wait. `arrived` is the arrival time by both clocks.
+/// Runs the part of a purchase that does not wait. `arrived` is the arrival time by the wall clock
+/// and by the steady clock.
 pub(crate) fn start_purchase(
     app: &Arc<App>,
     (headers, head): (&PurchaseHeaders<'_>, RawHead<'_>),
@@ -179,7 +181,7 @@ pub(crate) fn start_purchase(
     }
 }
 
-/// The result of the checks from node memory.
+/// The result of the checks that use only this node's memory.
 pub(super) enum CheckedPurchase {
     Refused(Refusal, Option<SaleRateLimit>),
     Continues(StartedPurchase),
@@ -216,7 +218,7 @@ pub(super) fn parse_purchase(
     let check = |token| facts.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
     let token = match headers.token.and_then(check) {
         Ok(shopper) => Some(shopper),
-        // The pass names its buyer.
+        // A pass names its buyer, so no token is needed.
         Err(Denied::Missing) if headers.pass != PresentedPass::Missing => None,
         Err(Denied::Unknown) if facts.shopper.is_none() => {
             return Ok(CheckedPurchase::NeedsFact(MissingFact::Key(
@@ -232,7 +234,7 @@ pub(super) fn parse_purchase(
     }
 }
 
-/// Checks a purchase from node memory.
+/// Checks a purchase against this node's memory.
 fn check_purchase(
     app: &App,
     headers: &PurchaseHeaders<'_>,
@@ -283,8 +285,8 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // The front door does not check a request that may hold an order yet. Its refusal applies only
-    // if the request holds none, and a request with an order uses up no limit.
+    // If the request may hold an order already, the front door skips its limits. Its refusal counts
+    // only if the request holds no order. So a repeated request uses up no limit.
     let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
         true => refusal,
@@ -312,7 +314,7 @@ async fn finish_purchase(app: &App, in_progress: &StartedPurchase) -> PurchaseRe
     sold
 }
 
-/// The answer to a purchase, with the caller's current rate-limit status.
+/// Returns the answer to a purchase, with the caller's current rate-limit status.
 fn purchase_reply(
     bought: PurchaseOutcome,
     limit_status: Option<SaleRateLimit>,
@@ -341,8 +343,8 @@ fn purchase_reply(
 }
 
 impl App {
-    /// The front door's refusal of a purchase: the caller is blocked, the buyer does not meet a
-    /// requirement (`against_buyer`), or a rate limit is exceeded.
+    /// Returns the front door's refusal of a purchase, if there is one. It refuses blocked callers,
+    /// buyers who lack a requirement (`against_buyer`), and requests over a rate limit.
     pub(super) fn door_refusal(
         &self,
         (client, buyer): (Client, &str),
@@ -359,9 +361,9 @@ impl App {
         }
         match self.gate.limits.acquire(Route::Purchase, client.caller(buyer), sale) {
             Ok(limit_status) => {
-                // The arrivals decide whether the automatic waiting room opens. While it is open,
-                // buyers enter its queue instead.
-                // An edge passes the request on to a node, which records it.
+                // The number of arrivals opens the automatic waiting room. While it is open, buyers
+                // enter its queue instead. An edge does not count arrivals; it passes the request
+                // to a node, which does.
                 let is_counted = sale.front_door.waiting_room == Room::Auto && !sale.is_held(now);
                 if is_counted && self.engine.edge().is_none() {
                     self.gate.room.record_arrival(sale, buyer);
@@ -376,8 +378,8 @@ impl App {
         }
     }
 
-    /// The answer to a request that belongs to no sale: the body is invalid, or the buyer or the
-    /// sale is unknown.
+    /// Returns the answer to a request that belongs to no sale. Its body is invalid, or its buyer
+    /// or sale is unknown.
     pub(super) fn problem_reply(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
         let mut reply = problem(refused);
         let (caller, sale) = (client.caller(""), Wanted::sale_of_body(body));
@@ -409,7 +411,7 @@ impl App {
     }
 }
 
-/// Finds the sale and the item of a purchase, as far as buyers see them.
+/// Finds the sale and the item of a purchase, if buyers may see them.
 fn find_item<'a>(
     catalogue: &'a Catalogue,
     wanted: &Wanted<'_>,
@@ -421,15 +423,16 @@ fn find_item<'a>(
     Ok((sale, item))
 }
 
-/// Lets the engine run the purchase.
+/// Runs the purchase in the engine.
 ///
-/// If the client disconnects, only this future is dropped: an issued ticket is settled anyway.
+/// If the client disconnects, only this future is dropped. The server settles an issued ticket in
+/// any case.
 async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     if app.running_purchases.len() >= PURCHASES_MAX {
         return PurchaseOutcome::Refused(Refusal::Overloaded { retry_after_secs: RETRY_SECS });
     }
     let _counted = app.running_purchases.token();
-    // The panic hook logs a panic. The client may send the request again with its key.
+    // The panic hook logs a panic. The client may then repeat the request with its key.
     let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
     let bought = trace::traced("ticket and verdict", running_purchases).await;
     bought

@@ -1,4 +1,4 @@
-//! The headers of a purchase, whether the fast path or the general server read them.
+//! Parses the headers of a purchase, for the fast path and for the general server.
 
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ impl PurchaseHeader {
     /// The number of these headers.
     pub(crate) const COUNT: usize = Self::XForwardedFor as usize + 1;
 
-    /// The header's name.
+    /// Returns the header's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
@@ -66,8 +66,8 @@ pub(crate) struct PurchaseHeaders<'a> {
 }
 
 impl<'a> PurchaseHeaders<'a> {
-    /// Parses the values of each header, in the order in which they were sent, of a request on a
-    /// connection from `peer`.
+    /// Parses the headers of a request on a connection from `peer`. `values` returns each header's
+    /// values in the order of the request.
     pub(crate) fn new<I: Iterator<Item = &'a [u8]>>(
         values: impl Fn(PurchaseHeader) -> I,
         peer: IpAddr,

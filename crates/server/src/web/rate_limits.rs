@@ -1,10 +1,10 @@
-//! Rate limits of the buyers' requests beside purchases: challenges, passes, the waiting room, the
-//! waitlist, checkouts. Every answer on these paths, and every answer to a purchase, has the
-//! caller's rate-limit status: under the sale's limits, or under the defaults if the answer belongs
-//! to no sale.
+//! Rate limits of buyers' other requests: challenges, passes, the waiting room, the waitlist and
+//! checkouts. Every answer on these paths has the caller's rate-limit status, and so has every
+//! answer to a purchase. The status follows the sale's limits. If the answer belongs to no sale,
+//! the status follows the default limits.
 //!
-//! Each handler checks blocks and limits once, for the sale that it serves. So no check uses a name
-//! that was parsed differently.
+//! Each handler checks blocks and limits once, for the sale that it serves. So no check can parse
+//! the sale's name differently.
 
 use std::sync::LazyLock;
 
@@ -27,18 +27,19 @@ use crate::gate::{Caller, LimitRules, RateLimitExceeded, RateLimitStatus, Route}
 pub(crate) struct LimitedRequest {
     route: Route,
     sale: Option<String>,
-    /// The buyer, if the request proved one.
+    /// The buyer, if the request is authenticated.
     buyer: Option<BuyerId>,
     client: Client,
 }
 
-/// The sale of an answer whose path does not name it. The handler stores it in the answer's
-/// extensions.
+/// The sale of an answer, if the path does not name the sale. The handler stores this value in the
+/// answer's extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
-    /// The rate-limited request to this path of the endpoint table, if the path is limited.
+    /// Returns the rate-limited request to a path of the endpoint table. `None`: the path has no
+    /// limit.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
@@ -93,8 +94,8 @@ static DEFAULT_RULES: LazyLock<[LimitRules; 3]> = LazyLock::new(|| {
 });
 
 impl App {
-    /// Adds the caller's rate-limit status to an answer that does not have it yet. A caller without
-    /// an identity gets the status of one who has sent no requests.
+    /// Adds the caller's rate-limit status to an answer without it. A caller without an identity
+    /// gets the status of a caller who has sent no request.
     pub(super) fn add_rate_limit_status(
         &self,
         route: Route,
@@ -143,7 +144,7 @@ impl App {
     }
 
     /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
-    /// handler of a limited path calls this once, or calls both parts.
+    /// handler of a limited path calls this function once, or calls its two parts.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
-//! A bounded memory of refusals, from which operators see why a buyer got nothing.
+//! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
 //!
-//! Refusals are frequent, so noting one is a few atomic stores without a lock or an allocation.
-//! Buyers share small sets of entries by their hash. A new entry of a set overwrites its oldest
-//! one. A reader that sees an entry in the middle of a change does not show it.
+//! Refusals are frequent. So this memory notes one with a few atomic stores, without a lock or an
+//! allocation. The hash of a buyer selects a small set of entries, which several buyers share. A
+//! new entry overwrites the oldest entry of its set. Readers skip an entry that is being changed.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ const ENTRIES: usize = 8;
 struct Entry {
     buyer: AtomicU64,
     item: AtomicU64,
-    /// The time in milliseconds, above the answer in the lowest byte.
+    /// The time in milliseconds, and the answer in the lowest byte.
     at_and_answer: AtomicU64,
 }
 
@@ -34,7 +34,7 @@ struct Set {
     entries: [Entry; ENTRIES],
 }
 
-/// The refusals that this node remembers: 8,192 sets of 8.
+/// The refusals that this node remembers: 8,192 sets of 8 entries.
 #[derive(Debug)]
 pub(crate) struct RefusalMemory {
     hasher: RandomState,
@@ -57,7 +57,7 @@ impl Default for RefusalMemory {
 }
 
 impl App {
-    /// Counts the answer to a purchase, and notes it if it is a refusal.
+    /// Counts the answer to a purchase. If the answer is a refusal, also notes it.
     pub(crate) fn count_answer(
         &self,
         sale: &SaleState,
@@ -67,7 +67,7 @@ impl App {
         now: Millis,
     ) {
         sale.flags.answer_counts.count(answer);
-        // A queued request may be refused later, and this memory does not see that.
+        // A queued request may be refused later, and this memory does not see that refusal.
         if answer.is_refusal() || answer == Answer::Queued {
             let refusal = NotedRefusal { at: now, item: item.row.id, answer };
             self.refusal_memory.note(self.refusal_memory.hash(buyer), refusal);
@@ -76,9 +76,9 @@ impl App {
 }
 
 impl RefusalMemory {
-    /// The hash of a buyer, for this process.
+    /// Returns the hash of a buyer. The hash is valid only in this process.
     pub(crate) fn hash(&self, buyer: &str) -> u64 {
-        // Zero marks an empty entry.
+        // Zero marks an empty entry, so no hash is zero.
         self.hasher.hash_one(buyer).max(1)
     }
 
@@ -94,7 +94,8 @@ impl RefusalMemory {
         entry.buyer.store(buyer, Ordering::Release);
     }
 
-    /// The remembered refusals of a buyer, newest first, and whether none can be missing.
+    /// Returns the remembered refusals of a buyer, newest first. Also returns whether the list is
+    /// complete.
     pub(crate) fn of_buyer(&self, buyer: u64) -> (Vec<NotedRefusal>, bool) {
         let set = self.set(buyer);
         let of_buyer = |entry: &&Entry| entry.buyer.load(Ordering::Acquire) == buyer;

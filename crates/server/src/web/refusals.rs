@@ -1,4 +1,4 @@
-//! Refusals of purchases. The frequent ones are rendered once.
+//! Renders refusals of purchases. Frequent refusals are rendered once.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const PASS_INVALID: &str =
 /// The detail for a blocked caller.
 pub(crate) const BLOCKED: &str = "the shop has blocked this buyer or this address";
 
-/// A rendered refusal: its body and the head before it.
+/// A rendered refusal: its head and its body.
 #[derive(Debug)]
 struct RenderedRefusal {
     head: RenderedHead,
@@ -61,9 +61,10 @@ pub(crate) struct Refusals {
     pass_expired: RenderedRefusal,
     waiting_room: RenderedRefusal,
     blocked: RenderedRefusal,
-    /// By scope; without `Retry-After`.
+    /// The refusals for rate limits, one for each scope, without `Retry-After`.
     rate_limited: [RenderedRefusal; SCOPES.len()],
-    /// For the opening time of the last buyer who was too early; nearly always the same for all.
+    /// The refusal for the opening time of the last buyer who was too early. Nearly all such buyers
+    /// share one opening time.
     not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
 }
 
@@ -99,7 +100,7 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// The answer to a refused purchase, for the general server.
+    /// Returns the answer to a refused purchase, for the general server.
     pub(crate) fn reply(&self, refusal: &Refusal) -> Reply {
         self.with_prepared(refusal, |ready| {
             let status = ready.head.status();
@@ -166,7 +167,7 @@ impl Refusals {
     }
 }
 
-/// The problem for a refusal.
+/// Returns the problem for a refusal.
 pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
     match *refusal {
         Refusal::SoldOut(SoldOut { available, may_return }) => {
@@ -193,7 +194,7 @@ pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
     }
 }
 
-/// The contract's name for the requirement that a buyer does not meet.
+/// Returns the contract's name of a requirement.
 pub(crate) fn requirement(lacking: MissingRequirement) -> Requirement {
     match lacking {
         MissingRequirement::Member => Requirement::Member,

@@ -1,4 +1,4 @@
-//! Answers: their bodies, and the two forms that nearly all of them have, JSON and problems.
+//! Answers and their bodies. Nearly every answer is JSON or a problem.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use super::failure::FailureCause;
 
-/// The body of an answer: bytes without a box, or a body from the router.
+/// The body of an answer: plain bytes, or a body from the router.
 #[derive(Debug)]
 pub enum ReplyBody {
-    /// The whole body, taken at the first poll.
+    /// The whole body. The first poll takes it.
     Bytes(Option<Bytes>),
     /// A body from the router.
     Routed(axum::body::Body),
@@ -58,7 +58,7 @@ impl Body for ReplyBody {
     }
 }
 
-/// An answer of `bytes` that are JSON already.
+/// Returns an answer with `bytes` that are JSON already.
 pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Reply {
     let mut reply = Response::new(ReplyBody::Bytes(Some(bytes)));
     *reply.status_mut() = status;
@@ -69,20 +69,20 @@ pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Byte
     reply
 }
 
-/// A JSON answer.
+/// Returns a JSON answer.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     let bytes = serde_json::to_vec(value).expect("wire types serialise into memory");
     rendered(status, "application/json", bytes.into())
 }
 
-/// An answer without content.
+/// Returns an answer without content.
 pub(crate) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(ReplyBody::Bytes(None));
     *reply.status_mut() = status;
     reply
 }
 
-/// The answer for a problem, with the headers that its code always has.
+/// Returns the answer for a problem, with the headers that its code always has.
 pub(crate) fn problem(problem: &Problem) -> Reply {
     let status = StatusCode::from_u16(problem.status()).expect("every code has a valid status");
     let mut reply = rendered(status, MEDIA_TYPE, problem.to_json().into());
@@ -95,7 +95,7 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
         headers.insert(RETRY_AFTER, seconds.into());
     }
     if problem.code() == Code::RateLimited {
-        // It applies only to this caller and this moment.
+        // A problem applies only to this caller at this moment, so no cache may keep it.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if problem.code() == Code::Unauthenticated {
@@ -103,7 +103,7 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
     }
 }
 
-/// The result of a handler: a reply, or a problem that becomes one.
+/// The result of a handler: a reply, or a problem.
 pub(crate) type Answer = Result<Reply, Refused>;
 
 /// A problem that a handler returns, with its cause if it is an internal failure.

@@ -1,6 +1,6 @@
-//! Builds a router from the table of endpoints: each row of the contract gets its handler and a
-//! guard that makes the checks for its kind. Routes outside the table (pages, assets, guests) are
-//! added separately.
+//! Builds a router from the table of endpoints. Each endpoint gets its handler and a guard that
+//! checks the client and the caller. Pages, assets and guests are not in the table and are added
+//! separately.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ use super::{
 use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
 
-/// The router of everything but purchases. These are handled before it, and are in it only for
-/// their methods.
+/// Builds the router for all requests except purchases. Purchases are handled earlier. The router
+/// has them only to refuse other methods.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints::all() {
@@ -49,7 +49,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(app.clone())
 }
 
-/// The handler of a row. It panics at the first start if a row has none.
+/// Returns the handler of an endpoint. If an endpoint has no handler, the first start panics.
 fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
     let filter = match endpoint.method {
         Method::Get => MethodFilter::GET,
@@ -174,14 +174,14 @@ fn console_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Ar
     }
 }
 
-/// Whether this is an endpoint for a payment provider's messages: `take_…_message`, with the
-/// provider's name.
+/// Returns whether this endpoint takes a payment provider's messages. Its id is `take_…_message`
+/// with the provider's name.
 fn is_provider_webhook(id: &str) -> bool {
     id.starts_with("take_") && id.ends_with("_message")
 }
 
-/// Makes the checks that an endpoint's kind demands: that the client accepts what it serves, and
-/// who the caller is.
+/// Checks a request before its handler runs. The client must accept the endpoint's media type, and
+/// the caller must have the required identity.
 async fn guard(
     State((app, endpoint)): State<(Arc<App>, &'static Endpoint)>,
     mut request: Request,
@@ -202,7 +202,7 @@ async fn guard(
         note_change(endpoint, &by, &mut response);
     }
     response.extensions_mut().insert(route_index(endpoint.id));
-    // Shared caches must not keep an answer to one caller.
+    // A shared cache must not keep an answer for one caller.
     if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -213,10 +213,10 @@ fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
 }
 
-/// Logs an operator's change, and names the id of the request, which the record of the action has.
+/// Logs an operator's change with the request's id. The log of actions has the same id.
 fn note_change(endpoint: &Endpoint, by: &OperatorRequest, response: &mut Response) {
     if response.status().is_success() {
-        // The change may name buyers, so the log does not have it.
+        // The change may name buyers, so the log line does not contain it.
         tracing::info!(
             by = &*by.id,
             action = endpoint.id,
@@ -229,8 +229,8 @@ fn note_change(endpoint: &Endpoint, by: &OperatorRequest, response: &mut Respons
     }
 }
 
-/// Runs an operator's change in its own task, so that it completes and is recorded even if the
-/// client disconnects.
+/// Runs an operator's change in a separate task. So the change completes and is recorded even if
+/// the client disconnects.
 async fn run_to_completion(
     app: &App,
     work: impl Future<Output = Response> + Send + 'static,
@@ -255,8 +255,8 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         }
     }
     match endpoint.auth {
-        // A purchase reads its body before it authenticates; a browser's WebSocket sends its token
-        // elsewhere.
+        // A purchase is authenticated after its body is read. A browser sends the token of a
+        // WebSocket in another header. So these two handlers check the caller themselves.
         _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
         Auth::Public => {}
         Auth::Buyer => {
@@ -274,7 +274,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
             let operator = app.operator_of_request(request.headers(), method, role).await?;
             let by = operator_request(operator, request);
             request.extensions_mut().insert(OperatorIdentity(by));
-            // A change at another node must be visible at once. If the store is unavailable, the
+            // A change by another node must be visible at once. If the store is unavailable, the
             // handler reports it.
             drop(app.engine.refresh_catalogue().await);
         }
@@ -282,7 +282,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
     Ok(())
 }
 
-/// The operator of this request, with the address and the id of the request.
+/// Returns the operator of this request, with the client's address and the request's id.
 fn operator_request(operator: Operator, request: &Request) -> OperatorRequest {
     let client = request.extensions().get::<Client>();
     OperatorRequest {
@@ -293,7 +293,7 @@ fn operator_request(operator: Operator, request: &Request) -> OperatorRequest {
     }
 }
 
-/// The problem for buyers and operators on a node without the role `api`.
+/// Returns the problem for buyers and operators on a node without the role `api`.
 pub(crate) fn not_served() -> Problem {
     Problem::not_found("this node does not have the role api; send the request to another node")
 }
@@ -303,7 +303,7 @@ async fn mark_route(State(route): State<RouteIndex>, mut response: Response) -> 
     response
 }
 
-/// A GET route outside the table.
+/// Creates a GET route outside the table.
 pub(crate) fn get<H, T>(handler: H) -> MethodRouter<Arc<App>>
 where
     H: Handler<T, Arc<App>>,

@@ -1,6 +1,6 @@
-//! Rendered views of each sale that are served many times: the sale itself, rendered after each
-//! change, and its status, rendered a few times a second at most. No page view or status request
-//! reads the store.
+//! Rendered views of each sale, which many requests share. The sale is rendered after each change.
+//! Its status is rendered at most a few times a second. No page view or status request reads the
+//! store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -35,13 +35,13 @@ impl Rendered {
         )
     }
 
-    /// These bytes with their `ETag`.
+    /// Wraps bytes and computes their `ETag`.
     pub(crate) fn from_bytes(bytes: Bytes) -> Self {
         let hash = blake3::hash(&bytes);
         Self::with_hash(bytes, hash.as_bytes())
     }
 
-    /// These bytes, whose `hash` is already known.
+    /// Wraps bytes with a known `hash`.
     pub(crate) fn with_hash(bytes: Bytes, hash: &[u8; 32]) -> Self {
         let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let etag = HeaderValue::from_str(&format!("\"{tag}\""))
@@ -61,17 +61,17 @@ struct RenderedSale {
     event: u64,
 }
 
-/// The state that is kept for one sale.
+/// The state that the server keeps for one sale.
 #[derive(Debug)]
 pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
-    /// Its page, and the version of the sale that the page shows.
+    /// The sale's page, and the version of the sale on that page.
     page: Mutex<Option<(Arc<SaleState>, Arc<AssetFile>)>>,
-    /// Held while the views are rendered. Others get the previous ones, or wait.
+    /// Locked while the views are rendered. Other requests get the previous views, or wait.
     making: tokio::sync::Mutex<()>,
-    /// The latencies of its purchases.
+    /// The latencies of the sale's purchases.
     pub latencies: Histogram,
-    /// Its rates during the last seconds.
+    /// The sale's rates during the last seconds.
     pub window: Mutex<RateWindow>,
 }
 
@@ -83,13 +83,13 @@ pub(crate) struct SaleViews {
 }
 
 impl SaleViews {
-    /// The view of `sale`, if it was requested before.
+    /// Calls `use_it` with the view of `sale`, if the sale was requested before.
     pub(crate) fn with<T>(&self, sale: &str, use_it: impl FnOnce(&SaleView) -> T) -> Option<T> {
         self.by_sale.load().get(sale).map(|view| use_it(view))
     }
 
-    /// The view of a sale in the catalogue. When a view is added, views of sales that no longer
-    /// exist are removed.
+    /// Returns the view of a sale in the catalogue. A call that adds a view also removes the views
+    /// of deleted sales.
     pub(crate) fn sale_view(&self, engine: &Engine, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
@@ -114,7 +114,7 @@ impl SaleViews {
         view
     }
 
-    /// Samples the counts of every sale; called once a second.
+    /// Samples the counts of every sale. The server calls this function once a second.
     pub(crate) fn take_samples(&self, engine: &Engine) {
         let catalogue = engine.catalogue();
         for (name, view) in self.by_sale.load().iter() {
@@ -124,7 +124,7 @@ impl SaleViews {
         }
     }
 
-    /// The sale's page, which `make` makes once for each version of the sale.
+    /// Returns the sale's page. `make` renders it once for each version of the sale.
     pub(crate) fn page(
         &self,
         engine: &Engine,
@@ -143,18 +143,18 @@ impl SaleViews {
         made
     }
 
-    /// The sale as buyers see it.
+    /// Returns the sale as buyers see it.
     pub(crate) async fn sale(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
         self.rendered(engine, sale, |_| false, |shown| shown.sale.clone()).await
     }
 
-    /// The sale's status, at most [`STATUS_EVERY`] old.
+    /// Returns the sale's status, at most [`STATUS_EVERY`] old.
     pub(crate) async fn status(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
         self.rendered(engine, sale, old, |shown| shown.status.clone()).await
     }
 
-    /// The sale's status as of event number `event` or later, if it was already rendered.
+    /// Returns a status that includes event number `event`, if it is rendered already.
     pub(crate) fn cached_status(
         &self,
         engine: &Engine,
@@ -164,7 +164,7 @@ impl SaleViews {
         self.sale_view(engine, sale).status_since(sale, event)
     }
 
-    /// The same; renders the status if necessary.
+    /// Returns a status that includes event number `event`. Renders the status if necessary.
     pub(crate) async fn status_for_event(
         &self,
         engine: &Engine,
@@ -176,7 +176,7 @@ impl SaleViews {
             return status;
         }
         let _guard = view.making.lock().await;
-        // The previous holder of the lock may have rendered it for this event.
+        // The previous holder of the lock may have rendered the status for this event.
         if let Some(status) = view.status_since(sale, event) {
             return status;
         }
@@ -207,7 +207,8 @@ impl SaleViews {
         }
         let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
-            // Another request renders the views; a crowd gets the previous ones meanwhile.
+            // Another request renders the views now. Waiting requests get the previous views if
+            // these are recent.
             Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
                 Some(shown) => return shown,
                 None => view.making.lock().await,
@@ -229,8 +230,7 @@ impl SaleView {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The status that was rendered for event number `event` of `sale` in this version, or for a
-    /// later event.
+    /// Returns the status of this version of `sale`, if it includes event number `event`.
     fn status_since(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
         let shown = self.lock();
         let known =
@@ -238,7 +238,7 @@ impl SaleView {
         known.map(|shown| shown.status.clone())
     }
 
-    /// Blocks rendering, as if it were in progress, until the returned guard is dropped.
+    /// Blocks rendering until the returned guard is dropped, as if a render took that long.
     #[cfg(test)]
     pub(super) async fn hold_render_lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.making.lock().await
@@ -276,7 +276,7 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
     }
 }
 
-/// An item's numbers. Units in unsettled tickets are not available now and may come back.
+/// Returns an item's numbers. Units in unsettled tickets are not available now and may come back.
 async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
     let ItemNumbers { count, access, remaining, held, paid } = engine.numbers(item).await;
     let may_return = access > paid;
@@ -339,7 +339,11 @@ mod tests {
             front_door: "{}".into(),
             items: vec![item],
         };
-        engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
+        engine
+            .create_sale(sale)
+            .await
+            .expect("the store is available")
+            .expect("the sale's id is free");
         engine
     }
 

@@ -1,4 +1,5 @@
-//! Sales as buyers see them, from node memory alone and rendered once for all.
+//! Serves sales as buyers see them. Answers come from node memory alone, and all buyers share a
+//! rendered answer.
 
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use super::reply::{Answer, Reply, empty, rendered};
 use super::sale_views::Rendered;
 use crate::catalogue::SaleState;
 
-/// A sale changes rarely.
+/// A sale changes rarely, so caches may keep it for a minute.
 const SALE_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
-/// A status is at most a second old, and so is a list of sales with their status.
+/// A status is at most a second old, and so is the list of sales.
 const STATUS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `GET /v1/sales`
@@ -41,7 +42,7 @@ pub(crate) async fn list(
         if index > 0 {
             body.put_u8(b',');
         }
-        // A sale's object, with its status as one more member.
+        // The answer is a sale's object with its status as one more member.
         let shown = app.views.sale(&app.engine, sale).await.bytes;
         body.extend_from_slice(&shown[..shown.len() - 1]);
         body.extend_from_slice(br#","status":"#);
@@ -53,7 +54,7 @@ pub(crate) async fn list(
     Ok(cached(&headers, &Rendered::from_bytes(body.freeze()), STATUS_CACHE))
 }
 
-/// Whether a title of the sale or of its items contains this text, in any case.
+/// Returns whether a title of the sale or of its items contains this text, ignoring case.
 fn has_text(row: &SaleRow, text: &str) -> bool {
     let wanted = text.to_lowercase();
     let mut titles = std::iter::once(&row.title).chain(row.items.iter().map(|item| &item.title));
@@ -80,7 +81,7 @@ pub(crate) async fn status(
     Ok(cached(&headers, &app.views.status(&app.engine, &sale).await, STATUS_CACHE))
 }
 
-/// The same; also finds a sale that another node created or opened just now.
+/// Returns the sale with this name. Also finds a sale that another node created or opened just now.
 pub(crate) async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     match shown(app, name) {
         Ok(sale) => Ok(sale),
@@ -91,14 +92,14 @@ pub(crate) async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>
     }
 }
 
-/// The sale with this name, if buyers may see it.
+/// Returns the sale with this name, if buyers may see it.
 pub(crate) fn shown(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     let catalogue = app.engine.catalogue();
     let sale = catalogue.sale(name).filter(|sale| sale.row.phase != Phase::Draft);
     sale.cloned().ok_or_else(|| Problem::not_found("there is no such sale"))
 }
 
-/// A page of the catalogue, newest first, and the cursor of the next.
+/// Returns a page of the catalogue, newest first, and the cursor of the next page.
 pub(crate) fn page(
     app: &App,
     after: Option<&str>,
@@ -133,7 +134,7 @@ fn page_of(
     Ok((sales, next))
 }
 
-/// JSON that caches may keep, or `304` if the client has it already.
+/// Returns JSON that caches may keep, or `304` if the client has the same JSON already.
 pub(crate) fn cached(headers: &HeaderMap, it: &Rendered, cache: HeaderValue) -> Reply {
     let etag = it.etag.to_str().expect("an ETag is ASCII");
     let known =

@@ -1,6 +1,5 @@
-//! A sale's numbers over time: each node adds its own seconds to a table, the leader adds up each
-//! node's minutes, and readers add up the rows of all nodes. A second in which nothing happened has
-//! no row.
+//! Records a sale's numbers over time. Each node writes its own seconds to a table. The leader sums
+//! each node's minutes. Readers sum the rows of all nodes. A second without activity has no row.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,16 +15,16 @@ use crate::answer_counts::Answer;
 use crate::catalogue::{ItemState, SaleState};
 use crate::metrics::{HistogramSnapshot, RateSample};
 
-/// Numbers are recorded this long before a scheduled sale opens.
+/// How long before its opening a scheduled sale is recorded.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
-/// A closed sale is recorded this long, so that its last orders are in the numbers.
+/// How long a closed sale is recorded. Its last orders are counted in this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 const MINUTE_MS: i64 = 60_000;
-/// Past minutes that the leader adds up each time, so that a new leader finds what is missing.
+/// Past minutes that the leader sums each time, so that a new leader fills gaps.
 const MINUTES_SUMMED: i64 = 5;
-/// A second that is this much earlier than the last one means that the clock was set back.
+/// If a second is this much earlier than the last one, the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
-/// Most points that wait for the store; the oldest are dropped.
+/// Most points that wait for the store. At this bound the oldest points are dropped.
 const PENDING_MAX: usize = 1_024;
 
 /// The numbers of one node in one step, as they are stored.
@@ -34,10 +33,10 @@ pub(crate) struct Point {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// Latencies: indexes of buckets, and their counts.
+    /// Latencies: each bucket's index and its count.
     #[serde(default)]
     pub latencies: Vec<(usize, u64)>,
-    /// Units by item, at the end of the step: free, held, paid.
+    /// Units of each item at the end of the step: free, held and paid.
     #[serde(default)]
     pub items: BTreeMap<String, [u64; 3]>,
     /// Tickets that wait for their verdicts in slots that this node reads.
@@ -49,15 +48,15 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    /// Adds a later step. Of the queue and the waiting room, the largest numbers are kept.
+    /// Adds a later step. The queue and the waiting room keep their largest numbers.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
         self.queue_depth = self.queue_depth.max(later.queue_depth);
         self.waiting = self.waiting.max(later.waiting);
     }
 
-    /// Adds the same step of another node. The units and the waiting room are the same everywhere;
-    /// each slot's queue is counted by one node.
+    /// Adds the same step of another node. Units and waiting rooms are the same on every node. Each
+    /// slot's queue is counted by one node.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
         self.queue_depth += other.queue_depth;
@@ -76,7 +75,7 @@ impl Point {
         self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
     }
 
-    /// The latencies as a histogram.
+    /// Returns the latencies as a histogram.
     pub(crate) fn histogram(&self) -> HistogramSnapshot {
         let mut histogram = HistogramSnapshot::default();
         self.latencies.iter().for_each(|(bucket, count)| histogram.add(*bucket, *count));
@@ -87,13 +86,13 @@ impl Point {
         serde_json::to_string(self).expect("maps with text keys serialise")
     }
 
-    /// Parses a stored point. An invalid one counts as empty.
+    /// Parses a stored point. An invalid text counts as an empty point.
     pub(crate) fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
 }
 
-/// What this node has recorded of a sale.
+/// What this node has recorded about a sale.
 #[derive(Debug)]
 struct SaleProgress {
     /// The counters at the last recorded second.
@@ -109,7 +108,7 @@ struct SaleProgress {
 pub(crate) struct SeriesRecorder {
     sales: Mutex<HashMap<String, SaleProgress>>,
     pending: Mutex<VecDeque<SalePoint>>,
-    /// The minute in which minutes were last added up.
+    /// The minute in which this node last summed minutes.
     summed: AtomicI64,
 }
 
@@ -132,10 +131,10 @@ impl App {
         }
     }
 
-    /// Adds the past second of every sale to the store.
+    /// Adds the last second of every sale to the store.
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
-        // Each queue is counted by one node: its own, or the leader where nodes share the slots.
+        // One node counts each queue: the node of the slot, or the leader if nodes share the slots.
         let layout = self.engine.layout();
         let counts_queues = layout.is_node_local() || self.engine.control().leads();
         for sale in &sales {
@@ -150,7 +149,8 @@ impl App {
         self.write_pending().await;
     }
 
-    /// The sales that run, open within the hour, or closed at most this long ago.
+    /// Returns the sales to record: running sales, sales that open within the hour, and sales
+    /// closed for at most this long.
     fn sales_for_ms(&self, now: Millis, after_close_ms: i64) -> Vec<Arc<SaleState>> {
         let catalogue = self.engine.catalogue();
         let sales = catalogue.sales().filter(|sale| is_recorded(sale, now, after_close_ms));
@@ -161,14 +161,14 @@ impl App {
         self.series.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares a sale's counters with those at the last recorded second.
+    /// Compares a sale's counters with the counters at the last recorded second.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
         let view = self.views.sale_view(&self.engine, sale);
         let sample = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
-            // Requests long before the opening belong to no second.
+            // Requests long before the opening are not recorded.
             last: match sale.row.phase {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
@@ -177,7 +177,7 @@ impl App {
             second: second.plus(-1_000),
         });
         if !is_next(progress.second, second) {
-            // The counts stay for the next second, because a row is written once.
+            // A row is written only once, so the counts stay for the next second.
             return;
         }
         let rooms = self.gate.room.counts();
@@ -207,7 +207,7 @@ impl App {
         });
     }
 
-    /// Writes what waits for the store; after a failure it waits for the next second.
+    /// Writes the waiting points to the store. After a failure the points wait for the next second.
     async fn write_pending(&self) {
         let pending = || self.series.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let points: Vec<SalePoint> = pending().drain(..).collect();
@@ -222,8 +222,8 @@ impl App {
         }
     }
 
-    /// Adds up the minutes that ended at least a minute ago, from the seconds of all nodes. A
-    /// minute that was added up before stays as it is.
+    /// Sums the minutes that ended at least a minute ago, from the seconds of all nodes. Minutes
+    /// that were summed before do not change.
     async fn sum_minutes(&self, now: Millis) -> Result<(), StoreError> {
         let to = start_of(now, PointStep::Minute).plus(-MINUTE_MS);
         let from = to.plus(-MINUTES_SUMMED * MINUTE_MS);
@@ -238,7 +238,7 @@ impl App {
     }
 }
 
-/// The minutes of each node, from its seconds in the order of time.
+/// Returns the minutes of each node. The seconds must be in the order of time.
 fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
     let mut minutes: BTreeMap<(Millis, NodeId), Point> = BTreeMap::new();
     for second in seconds {
@@ -257,13 +257,14 @@ fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
     minutes.into_iter().map(row).collect()
 }
 
-/// Whether a second comes after the last recorded one. The store's clock may be slewed, so that two
-/// ticks fall into one second; after a step back, recording goes on at once.
+/// Returns whether a second may be recorded after the last one. Two ticks may fall into one second
+/// if the store's clock is slewed. After the clock was set back, recording continues at once.
 fn is_next(last: Millis, second: Millis) -> bool {
     second > last || last.0 - second.0 > STEP_BACK_MS
 }
 
-/// Whether a sale is recorded now: while it runs, shortly before, and for a while after its close.
+/// Returns whether a sale is recorded now: while it runs, shortly before, and for a while after its
+/// close.
 fn is_recorded(sale: &SaleState, now: Millis, after_close_ms: i64) -> bool {
     let row = &sale.row;
     match row.phase {
@@ -285,7 +286,7 @@ fn units(item: &ItemState) -> [u64; 3] {
     [counts.pool + counts.in_slots, counts.held, counts.paid]
 }
 
-/// The start of the step that contains this time.
+/// Returns the start of the step that contains this time.
 fn start_of(at: Millis, step: PointStep) -> Millis {
     let length = step.secs() * 1_000;
     Millis(at.0.div_euclid(length) * length)

@@ -1,7 +1,7 @@
-//! Sign-in at the console: an operator's key is exchanged for a cookie.
+//! Signs operators in at the console. The server exchanges an operator's key for a cookie.
 //!
-//! The store keeps a hash of the cookie and a hash of the key, so a session works at every node and
-//! ends with its key. With the cookie, a request that changes something needs a header that other
+//! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
+//! and deleting the key ends the session. A change with the cookie also needs a header that other
 //! sites cannot make a browser send.
 
 use std::collections::HashMap;
@@ -31,26 +31,26 @@ use crate::auth::{CONFIGURED_KEY, Denied, Operator, Operators};
 
 /// The name of the cookie.
 const SESSION_COOKIE: &str = "doorbuster_session";
-/// The header that a request with the cookie needs to change something.
+/// The header that a request with the cookie needs to change anything.
 const CONSOLE_HEADER: &str = "x-doorbuster-console";
 /// How long a session lasts.
 const SESSION_SECS: i64 = 8 * 3_600;
 /// Random bytes in the cookie.
 const COOKIE_BYTES: usize = 32;
-/// Wrong keys that an address may send in a minute.
+/// Wrong keys that one address may send in a minute.
 const WRONG_KEYS_MAX: u32 = 10;
-/// Addresses whose wrong keys are counted; at the bound, counts of past minutes are dropped, and
-/// then every further address counts as one.
+/// Addresses whose wrong keys are counted. At this bound, the counts of past minutes are dropped.
+/// If that is not enough, all further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
 const MINUTE_MS: i64 = 60_000;
 
-/// Wrong keys by address, in the present minute.
+/// The number of wrong keys of each address in the current minute.
 #[derive(Debug, Default)]
 pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, (i64, u32)>>);
 
 impl WrongKeys {
-    /// Counts a key as wrong before it is checked, so that concurrent requests cannot exceed the
-    /// limit. `Err`: the address has sent too many; it may try again in this many seconds.
+    /// Counts a key as wrong before it is checked. So concurrent requests cannot exceed the limit.
+    /// `Err`: the address has sent too many wrong keys and may try again in this many seconds.
     fn add(&self, address: IpAddr, now: Millis) -> Result<(), u32> {
         let minute = now.0.div_euclid(MINUTE_MS);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +73,7 @@ impl WrongKeys {
         Ok(())
     }
 
-    /// Takes one count back, because the key was right.
+    /// Subtracts one wrong key, because the key was right.
     fn remove(&self, address: IpAddr) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, wrong)) = counts.get_mut(&network(address)) {
@@ -82,7 +82,7 @@ impl WrongKeys {
     }
 }
 
-/// The part of an address that belongs to one client: an IPv6 client has a whole /64.
+/// Returns the part of an address that belongs to one client. An IPv6 client has a whole /64.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {
@@ -162,7 +162,7 @@ pub(crate) async fn delete(
     Ok(with_cookie(&app, &headers, "", 0))
 }
 
-/// An empty answer that sets the cookie for this many seconds; 0 removes it.
+/// Returns an empty answer that sets the cookie for `seconds`. Zero removes the cookie.
 fn with_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> super::reply::Reply {
     let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if app.is_https || by_proxy { "; Secure" } else { "" };
@@ -175,7 +175,7 @@ fn with_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> super:
     reply
 }
 
-/// The session cookie of a request.
+/// Returns the session cookie of a request.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = values.flat_map(|value| value.split(';'));
@@ -184,7 +184,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl App {
-    /// The operator of a request: by its key, or by the console's cookie if it has no key.
+    /// Returns the operator of a request by its key. If there is no key, uses the console's cookie.
     pub(crate) async fn operator_of_request(
         &self,
         headers: &HeaderMap,

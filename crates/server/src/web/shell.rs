@@ -1,7 +1,8 @@
-//! Fills a page's HTML with the texts of a sale: what search engines, links in chats and browsers
-//! without JavaScript show. The page is the same for every visitor, and changes only with the sale.
+//! Writes the texts of a sale into a page's HTML. Search engines, link previews in chats and
+//! browsers without JavaScript show these texts. Every visitor gets the same page, and it changes
+//! only with the sale.
 //!
-//! The files have marks where these texts belong; without them they are complete pages, too.
+//! The HTML files mark where these texts belong. Without the texts they are complete pages, too.
 
 use std::fmt::Write;
 
@@ -9,9 +10,9 @@ use doorbuster_api::sale::{Item, Phase, Sale};
 use doorbuster_api::value::{Money, Time};
 use serde_json::{Value, json};
 
-/// The mark in a page's head.
+/// The mark for tags in a page's head.
 const HEAD_MARK: &str = "<!-- shell: head -->";
-/// The mark where visitors without JavaScript read.
+/// The mark for the texts that visitors without JavaScript read.
 const BODY_MARK: &str = "<!-- shell: body -->";
 /// The mark for the data that the page's script reads.
 const DATA_MARK: &str = "<!-- shell: data -->";
@@ -20,7 +21,7 @@ const DESCRIPTION_CHARS: usize = 200;
 /// Most sales on the list for visitors without JavaScript.
 pub(crate) const LISTED_MAX: usize = 48;
 
-/// The shop, as pages name it.
+/// The shop's name and address on pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shop<'a> {
     pub name: &'a str,
@@ -29,7 +30,7 @@ pub(crate) struct Shop<'a> {
 }
 
 impl Shop<'_> {
-    /// The absolute address of `path`, if the origin is known.
+    /// Returns the absolute address of `path`, if the origin is known.
     fn absolute(&self, path: &str) -> Option<String> {
         match path.contains("://") {
             true => Some(path.to_owned()),
@@ -38,8 +39,8 @@ impl Shop<'_> {
     }
 }
 
-/// The page of one sale. `with_data`: the page's script reads the sale from the page, so that it
-/// need not request it; not in an exported page, which may be older than the sale.
+/// Renders the page of one sale. With `with_data`, the page contains the sale for its script, which
+/// then need not request it. An exported page may be older than the sale, so it has no such data.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,
@@ -54,7 +55,7 @@ pub(crate) fn sale_page(
     fill(template, &title(sale, shop), &head(sale, phase, shop), &body(sale, phase), &data)
 }
 
-/// The list of sales.
+/// Renders the list of sales.
 pub(crate) fn index_page(template: &str, sales: &[(Sale, Phase)], shop: Shop<'_>) -> String {
     let mut list = String::from("<ul>");
     for (sale, phase) in sales.iter().take(LISTED_MAX) {
@@ -78,7 +79,7 @@ pub(crate) fn index_page(template: &str, sales: &[(Sale, Phase)], shop: Shop<'_>
     fill(template, &format!("{} – Sales", shop.name), &head, &list, "")
 }
 
-/// Puts the texts at the marks of a page. The title replaces the page's own.
+/// Puts the texts at the marks of a page. `title` replaces the page's own title.
 fn fill(template: &str, title: &str, head: &str, body: &str, data: &str) -> String {
     let (before, after) = template.split_once("<title>").unwrap_or((template, ""));
     let after = after.split_once("</title>").map_or(after, |(_, after)| after);
@@ -95,7 +96,7 @@ fn title(sale: &Sale, shop: Shop<'_>) -> String {
     }
 }
 
-/// The tags that describe the sale to other programs.
+/// Returns the tags that describe the sale to other programs.
 fn head(sale: &Sale, phase: Phase, shop: Shop<'_>) -> String {
     let mut out = String::new();
     let mut tag = |property: &str, content: &str| {
@@ -128,7 +129,7 @@ fn head(sale: &Sale, phase: Phase, shop: Shop<'_>) -> String {
     out + &data_block("application/ld+json", "schema", &graph)
 }
 
-/// An item in the words of schema.org.
+/// Describes an item in the vocabulary of schema.org.
 fn product(sale: &Sale, item: &Item, phase: Phase, shop: Shop<'_>) -> Value {
     let availability = match phase {
         Phase::Draft | Phase::Scheduled => "PreSale",
@@ -175,7 +176,8 @@ fn description(sale: &Sale, first: Option<&Item>) -> String {
     text.chars().take(DESCRIPTION_CHARS).collect()
 }
 
-/// A calendar entry (RFC 5545) for the start of a sale, with a reminder ten minutes earlier.
+/// Returns a calendar entry (RFC 5545) for the start of a sale. A reminder comes ten minutes
+/// earlier.
 pub(crate) fn calendar(sale: &Sale, starts_at: Time, shop: Shop<'_>) -> String {
     let stamp = |time: Time| {
         jiff::Timestamp::from_millisecond(time.millis())
@@ -206,11 +208,11 @@ pub(crate) fn calendar(sale: &Sale, starts_at: Time, shop: Shop<'_>) -> String {
     lines.iter().flat_map(|line| folded(line)).collect::<Vec<_>>().join("\r\n") + "\r\n"
 }
 
-/// A line in pieces of at most 75 bytes; each continuation begins with a space.
+/// Splits a line into pieces of at most 75 bytes. Each further piece begins with a space.
 fn folded(line: &str) -> Vec<String> {
     let mut pieces = vec![String::new()];
     for char in line.chars() {
-        let last = pieces.last_mut().expect("there is one");
+        let last = pieces.last_mut().expect("a line has a first piece");
         match last.len() + char.len_utf8() > 75 {
             true => pieces.push(format!(" {char}")),
             false => last.push(char),
@@ -219,7 +221,7 @@ fn folded(line: &str) -> Vec<String> {
     pieces
 }
 
-/// What a visitor without JavaScript reads.
+/// Returns the text for a visitor without JavaScript.
 fn body(sale: &Sale, phase: Phase) -> String {
     let mut out = format!("<h1>{}</h1>", escaped(&sale.title));
     for item in &sale.items {
@@ -270,20 +272,20 @@ fn time_words(time: Time) -> String {
         .unwrap_or_else(|_| time.to_string())
 }
 
-/// The amount alone: `49.00`.
+/// Formats an amount without its currency: `49.00`.
 fn decimal(money: Money) -> String {
     let text = money.to_string();
     text.split_once(' ').map_or(text.clone(), |(amount, _)| amount.to_owned())
 }
 
-/// A block of data in a page. A policy against inline scripts does not concern it, because browsers
-/// do not run it.
+/// Returns a block of data for a page. Browsers do not run it, so a policy against inline scripts
+/// does not block it.
 fn data_block(media_type: &str, id: &str, data: &Value) -> String {
     let text = data.to_string().replace('<', "\\u003c");
     format!("<script type=\"{media_type}\" id=\"{id}\">{text}</script>")
 }
 
-/// Text for HTML, also inside quotes.
+/// Escapes a text for HTML, also inside quotes.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,5 +1,5 @@
-//! Tests of connections that were refused with `503 overloaded`, on a server that accepts no more
-//! purchases, and of WebSockets whose peer is gone.
+//! Tests connections that were refused with `503 overloaded`, on a server that accepts no more
+//! purchases. Also tests WebSockets whose peer is gone.
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
 use doorbuster_store::{HistoryMemory, NewItem, NewSale};
@@ -22,13 +22,12 @@ mod slow;
 const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// Longest wait for an event, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longer than any wait in these tests.
+/// A pause that is longer than any wait in these tests.
 const REST: Duration = Duration::from_secs(600);
 /// The limit of open connections.
 const CONNECTIONS: usize = 16;
 
-/// A server that has reached its limit of purchases in progress, and pauses refused connections for
-/// a long time.
+/// A server at its limit of concurrent purchases. It pauses refused connections for a long time.
 struct Full {
     app: Arc<App>,
     address: std::net::SocketAddr,
@@ -103,13 +102,13 @@ impl Full {
     }
 
     async fn send(&self, requests: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
-        stream.write_all(requests.as_bytes()).await.expect("it reads");
+        let mut stream = TcpStream::connect(self.address).await.expect("the server listens");
+        stream.write_all(requests.as_bytes()).await.expect("the server reads");
         stream
     }
 }
 
-/// The app of a server with these settings and a sale of `stock` phones, one for each buyer.
+/// Starts an app with these settings and a sale of `stock` phones. Each buyer may buy one.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
     // The secrets come first, because a store without its id_key file is refused.
     let secrets = secrets::load_or_create_all(settings, &HistoryMemory::default())
@@ -138,13 +137,13 @@ async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
     engine
         .create_sale(sale("spring", stock, "CNY"))
         .await
-        .expect("the store is there")
-        .expect("the id is free");
-    engine.step_sale("spring", PhaseStep::Open).await.expect("the store is there");
+        .expect("the store is available")
+        .expect("the sale's id is free");
+    engine.step_sale("spring", PhaseStep::Open).await.expect("the store is available");
     engine
 }
 
-/// A sale of `stock` phones, one for each buyer, priced in this currency.
+/// Describes a sale of `stock` phones at a price in this currency. Each buyer may buy one.
 fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     let item = NewItem {
         name: "phone".into(),
@@ -169,13 +168,13 @@ fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     }
 }
 
-/// Reads until this many refusals arrived, or until the connection's end if there are fewer;
-/// `text` collects the text.
+/// Reads until this many refusals have arrived, or until the connection ends. Collects the bytes in
+/// `text`.
 async fn read_refusals(stream: &mut TcpStream, text: &mut String, refusals: usize) {
     let reading = async {
         while text.matches("\"code\":\"overloaded\"").count() < refusals {
             let mut bytes = [0; 4096];
-            let read = stream.read(&mut bytes).await.expect("no reset");
+            let read = stream.read(&mut bytes).await.expect("the connection is not reset");
             assert!(read > 0, "the connection ended: {text}");
             text.push_str(std::str::from_utf8(&bytes[..read]).expect("text"));
         }
@@ -197,7 +196,7 @@ async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
     let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1]))
         .await
         .expect("the connection ends");
-    assert_eq!(ended.expect("in good order"), 0);
+    assert_eq!(ended.expect("the connection ends without an error"), 0);
 }
 
 #[tokio::test]
@@ -230,25 +229,28 @@ async fn the_general_server_does_not_pause_a_proxys_connection() {
     read_refusals(&mut full.ask_generally().await, &mut String::new(), 1).await;
 }
 
-/// A WebSocket after its handshake. Only the test reads and answers its frames.
+/// Opens a WebSocket. The test itself reads and answers its frames.
 async fn raw_socket(full: &Full) -> TcpStream {
     socket_of(full, "anna", "").await
 }
 
-/// A WebSocket of this buyer, with this query.
+/// Opens a WebSocket of this buyer, with this query.
 async fn socket_of(full: &Full, buyer: &str, query: &str) -> TcpStream {
-    upgraded(TcpStream::connect(full.address).await.expect("it listens"), &websocket(buyer, query))
-        .await
+    upgraded(
+        TcpStream::connect(full.address).await.expect("the server listens"),
+        &websocket(buyer, query),
+    )
+    .await
 }
 
-/// A WebSocket that this request opens on this connection.
+/// Sends this request on this connection, and returns the connection as a WebSocket.
 async fn upgraded(mut stream: TcpStream, request: &str) -> TcpStream {
     let head = answer(&mut stream, request.as_bytes()).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream
 }
 
-/// The request with which this buyer opens a WebSocket.
+/// Returns the request with which this buyer opens a WebSocket.
 fn websocket(buyer: &str, query: &str) -> String {
     let token = token(
         SECRET.as_bytes(),
@@ -263,7 +265,7 @@ fn websocket(buyer: &str, query: &str) -> String {
 
 /// Sends this request, and reads only the head of the answer.
 async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
-    stream.write_all(request).await.expect("it reads");
+    stream.write_all(request).await.expect("the server reads");
     let reading = async {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -271,11 +273,11 @@ async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
         }
         String::from_utf8(head).expect("a head is text")
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("an answer in time")
+    tokio::time::timeout(PATIENCE, reading).await.expect("the answer arrives in time")
 }
 
-/// Reads frames until the server ends the connection or `enough` pings arrived. Answers pings if
-/// `answers`. Returns the number of pings.
+/// Reads frames until the connection ends or `enough` pings have arrived. Answers pings if
+/// `answers` is set. Returns the number of pings.
 async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
     let mut pings = 0;
     while let Ok(kind) = stream.read_u8().await {
@@ -288,7 +290,7 @@ async fn pings(stream: &mut TcpStream, answers: bool, enough: usize) -> usize {
             pings += 1;
             if answers {
                 // A pong, masked with zeros.
-                stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.expect("it reads");
+                stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.expect("the server reads");
             }
             if pings == enough {
                 return pings;
@@ -303,7 +305,7 @@ async fn only_a_socket_that_answers_no_pings_is_dropped() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 40 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let (mut silent, mut answering) = (raw_socket(&full).await, raw_socket(&full).await);
-    // The answering socket must stay open three times as long as a silent one may.
+    // The answering socket must stay open three times as long as a silent socket may.
     let most = ping_policy.pings_max as usize;
     let enough = 3 * most;
     let both = async {
@@ -328,7 +330,7 @@ async fn a_server_that_was_suspended_keeps_a_socket_that_answers_pings() {
                 .expect("pings continue"),
             2
         );
-        // The test runs on one thread, so no ping, answer or read happens during the sleep.
+        // The test runs on one thread, so no ping, answer or read can happen during this sleep.
         std::thread::sleep(10 * ping_policy.ping_every);
     }
     assert_eq!(

@@ -1,8 +1,9 @@
-//! Reads and drops bodies that no handler read: a body at an address that takes none, or in a
-//! request with an invalid key.
+//! Reads and drops bodies that no handler read. Examples are a body at an address that takes none,
+//! and a body in a request with an invalid key.
 //!
-//! Closing a connection with unread bytes resets it, and the reset can overtake the answer. So the
-//! unread rest of a body comes back here and is read, within limits, before the answer is sent.
+//! Closing a connection with unread bytes resets it, and the reset can arrive before the answer. So
+//! the unread rest of a body returns to this code. The code reads it, within limits, before the
+//! server sends the answer.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +17,11 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::input::drain;
 use super::limits::DRAIN_BYTES_MAX;
 
-/// The place where a body is returned.
+/// Receives a body that a handler did not read to its end.
 type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
-/// A body that is lent to the handlers. If it is dropped before its end, it is returned.
+/// A body that is lent to the handlers. If a handler drops it before its end, its rest returns to
+/// the slot.
 pub(crate) struct LentBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,
@@ -44,7 +46,8 @@ impl<B: Body<Data = Bytes> + Unpin> UnreadBody<B> {
     }
 }
 
-/// Reads and drops a body, unless the client waits for `100 Continue` or announced too many bytes.
+/// Reads and drops a body. Does nothing if the client waits for `100 Continue` or announced too
+/// many bytes.
 pub(crate) async fn discard<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B) {
     let waits = headers.contains_key(EXPECT);
     if !waits && !body.is_end_stream() && body.size_hint().lower() <= DRAIN_BYTES_MAX as u64 {

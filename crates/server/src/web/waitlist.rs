@@ -1,5 +1,5 @@
-//! An item's waitlist: join it, read one's entry, leave it. Joining passes the same front door as a
-//! purchase.
+//! An item's waitlist: a buyer joins it, reads the own entry, or leaves it. Joining passes the same
+//! front door as a purchase.
 
 use std::sync::Arc;
 
@@ -42,7 +42,8 @@ pub(crate) async fn join(
     let (sale, item) = find_item(&app, &sale, &item).await?;
     let joined =
         match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
-            // A buyer may see an order even if the front door refuses new requests.
+            // A buyer may see an existing entry or order even if the front door refuses new
+            // requests.
             Some(joined) => joined,
             None => {
                 check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item)?;
@@ -102,7 +103,7 @@ pub(crate) async fn leave(
     }
 }
 
-/// Finds the sale and the item in the path, as far as buyers see them.
+/// Finds the sale and the item in the path, if buyers may see them.
 async fn find_item(
     app: &App,
     sale: &str,
@@ -113,14 +114,14 @@ async fn find_item(
     Ok((sale, item))
 }
 
-/// The request's key.
+/// Returns the request's key.
 fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
     let values = headers.get_all(PurchaseHeader::Key.name()).iter().map(HeaderValue::as_bytes);
     let key = idempotency_key(values).map_err(|fault| Problem::invalid_request(vec![fault]))?;
     Ok(RequestKey::new(key).expect("the contract and the core have the same rule for keys"))
 }
 
-/// Makes the front door's checks of a purchase, and counts the request against the limits.
+/// Checks the front door as for a purchase, and counts the request against the limits.
 fn check_front_door(
     app: &App,
     headers: &HeaderMap,
@@ -138,7 +139,7 @@ fn check_front_door(
         &app.gate.passes,
         sale,
         item,
-        // The guard has checked the expiry.
+        // The guard has already checked when the token expires.
         Some(VerifiedBuyer { name, standing, expires_secs: i64::MAX }),
         pass,
         now,
@@ -152,7 +153,7 @@ fn check_front_door(
     }
 }
 
-/// The problem for a buyer who gets no waitlist entry.
+/// Returns the problem for a buyer who gets no waitlist entry.
 fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
     match why {
         JoinRefusal::UnitsFree => Problem::not_held_out(),
@@ -166,7 +167,7 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
         JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
         JoinRefusal::Full => Problem::waitlist_full(),
         JoinRefusal::NotOnSale => {
-            // The store knows a newer state than this node did when it checked.
+            // The store's state is newer than the state that this node checked.
             let now = app
                 .engine
                 .catalogue()

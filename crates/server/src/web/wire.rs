@@ -16,19 +16,19 @@ use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 use crate::catalogue::{self, Catalogue, ItemState, SaleState};
 pub(crate) use money::{history, order_refund, payment, refund};
 
-/// A time.
+/// Converts a time.
 pub(crate) fn time(millis: Millis) -> Time {
     Time::from_millis(millis.0)
 }
 
-/// Money in the store's currency.
+/// Converts an amount of money in the store's currency.
 pub(crate) fn amount(amount_minor: i64, currency: &str) -> Money {
     let currency =
         Currency::parse(currency).expect("stored currencies were parsed by the same rule");
     Money { amount_minor, currency }
 }
 
-/// The contract's value for a phase.
+/// Returns the contract's value for a phase.
 pub(crate) fn phase(phase: core::Phase) -> Phase {
     match phase {
         core::Phase::Draft => Phase::Draft,
@@ -39,7 +39,7 @@ pub(crate) fn phase(phase: core::Phase) -> Phase {
     }
 }
 
-/// The contract's value for an order's state.
+/// Returns the contract's value for an order's state.
 pub(crate) fn state(state: core::OrderState) -> OrderState {
     match state {
         core::OrderState::Reserved => OrderState::Reserved,
@@ -50,7 +50,7 @@ pub(crate) fn state(state: core::OrderState) -> OrderState {
     }
 }
 
-/// The store's value for an order's state.
+/// Returns the store's value for an order's state.
 pub(crate) fn stored_state(state: OrderState) -> core::OrderState {
     match state {
         OrderState::Reserved => core::OrderState::Reserved,
@@ -61,7 +61,7 @@ pub(crate) fn stored_state(state: OrderState) -> core::OrderState {
     }
 }
 
-/// An order whose item is known.
+/// Converts an order, with its item.
 pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
     Order {
         id: order.id.to_string(),
@@ -69,7 +69,8 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
         item: item.row.name.clone(),
         buyer: order.buyer.to_string(),
         units: order.units.get(),
-        // A price is fixed once its sale has opened, and both factors are bounded, so this fits.
+        // A price is fixed once its sale has opened, and both factors are bounded. So the product
+        // cannot overflow.
         amount: amount(
             item.row.price_minor.saturating_mul(i64::from(order.units.get())),
             &item.row.currency,
@@ -82,13 +83,13 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
     }
 }
 
-/// An order whose item is in the catalogue. Every order's item is: only a draft can be deleted, and
-/// a draft has no orders.
+/// Converts an order whose item is in the catalogue. The catalogue has the item of every order:
+/// only drafts can be deleted, and a draft has no orders.
 pub(crate) fn order_in(catalogue: &Catalogue, row: &core::Order) -> Option<Order> {
     catalogue.item_by_id(row.item).map(|item| order(row, item))
 }
 
-/// A request that has no verdict yet.
+/// Converts a request that has no verdict yet.
 pub(crate) fn queued(
     id: TicketId,
     buyer: &str,
@@ -107,7 +108,7 @@ pub(crate) fn queued(
     }
 }
 
-/// A waitlist entry that waits for a unit.
+/// Converts a waitlist entry that waits for a unit.
 pub(crate) fn waiting(item: &ItemState, place: &WaitlistEntry, ahead: u64) -> WaitingOrder {
     WaitingOrder {
         id: place.id.to_string(),
@@ -121,7 +122,7 @@ pub(crate) fn waiting(item: &ItemState, place: &WaitlistEntry, ahead: u64) -> Wa
     }
 }
 
-/// A request that was refused, or a waitlist entry that ended.
+/// Converts a refused request, or a waitlist entry that has ended.
 pub(crate) fn refused(
     id: TicketId,
     buyer: &str,
@@ -140,17 +141,17 @@ pub(crate) fn refused(
     }
 }
 
-/// The contract's code for a refusing verdict.
+/// Returns the contract's code for a verdict that refuses.
 pub(crate) fn refusal_code(verdict: Verdict) -> RefusalCode {
     match verdict {
         Verdict::LimitReached => RefusalCode::LimitReached,
         Verdict::KeyReused => RefusalCode::IdempotencyKeyReused,
-        // The first two show an order instead, so they are never shown as refused.
+        // These verdicts are never shown as refusals. For the first two, an order is shown.
         Verdict::Reserved | Verdict::Order(_) | Verdict::Unavailable => RefusalCode::Unavailable,
     }
 }
 
-/// A sale as its buyers see it.
+/// Converts a sale for buyers.
 pub(crate) fn sale(row: &SaleRow) -> Sale {
     Sale {
         id: row.id.clone(),
@@ -178,7 +179,7 @@ fn hold_secs(row: &ItemRow) -> u32 {
     u32::try_from(row.hold_ms / 1_000).unwrap_or(u32::MAX)
 }
 
-/// A sale as operators see it. `row` may be newer than the catalogue; the counts come from the
+/// Converts a sale for operators. `row` may be newer than the catalogue. The counts come from the
 /// gauges.
 pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale {
     let stock = |id: core::ItemId| {
@@ -213,7 +214,7 @@ pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale 
     }
 }
 
-/// Converts stock; the contract has the same variants as the core.
+/// Converts stock. The contract and the core have the same variants.
 pub(crate) fn stock(stock: core::Stock) -> Stock {
     match stock {
         core::Stock::Counted(units) => Stock::Counted(u32::try_from(units).unwrap_or(u32::MAX)),
@@ -221,7 +222,7 @@ pub(crate) fn stock(stock: core::Stock) -> Stock {
     }
 }
 
-/// Where an item's units are.
+/// Converts the counts that say where an item's units are.
 pub(crate) fn stock_row(item: &str, counts: &ItemCounts) -> StockRow {
     let counted = |units: u64| counts.total.is_counted().then_some(units);
     StockRow {

@@ -16,9 +16,10 @@ use crate::watch::Watch;
 
 /// The secret that signs buyers' tokens in tests.
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
-/// The configured operators' key.
+/// The operators' key in the settings of tests.
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// The header of purchases: it waits for the order for longer than a machine may stop.
+/// The header with which a purchase waits for its order. It waits longer than a test machine may
+/// pause.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// Longest wait for events, on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,26 +35,26 @@ pub(crate) struct TestApp {
 }
 
 impl TestApp {
-    /// A server with default settings.
+    /// Starts a server with default settings.
     pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
 
-    /// A server with these settings from the environment.
+    /// Starts a server with these settings in the environment.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         Self::try_start(dir, settings, false).await.expect("the server starts")
     }
 
-    /// A demonstration.
+    /// Starts a demonstration.
     pub(crate) async fn demo() -> Self {
         let dir =
             std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         Self::try_start(dir, &[], true).await.expect("the server starts")
     }
 
-    /// A server in this directory, or the reason why it did not start.
+    /// Starts a server in this directory, or returns the reason why it did not start.
     pub(crate) async fn try_start(
         dir: PathBuf,
         settings: &[(&str, &str)],
@@ -78,14 +79,17 @@ impl TestApp {
             settings.expect("valid settings"),
             move |address| ready.send(address).expect("the test waits"),
             async move {
-                // A dropped sender also requests the stop.
+                // Dropping the sender also requests the stop.
                 let _ = stopped.await;
             },
         );
         let task = tokio::spawn(serving);
         match address.await {
             Ok(address) => Ok(Self { address, dir, stop: Some(stop), task: Some(task) }),
-            Err(_) => Err(task.await.expect("no panic").expect_err("it was never ready")),
+            Err(_) => Err(task
+                .await
+                .expect("the server did not panic")
+                .expect_err("the server never became ready")),
         }
     }
 
@@ -93,15 +97,18 @@ impl TestApp {
         self.dir.clone()
     }
 
-    /// Asks the server to stop; `ended` gives the result.
+    /// Asks the server to stop. The returned task ends with the server's result.
     pub(crate) fn ask_to_stop(&mut self) -> JoinHandle<Result<(), ServeError>> {
         self.stop.take();
-        self.task.take().expect("it was not stopped before")
+        self.task.take().expect("the server was not asked to stop before")
     }
 
-    /// Stops the server and keeps its directory for the next one.
+    /// Stops the server and returns its directory for the next server.
     pub(crate) async fn stop(mut self) -> PathBuf {
-        self.ask_to_stop().await.expect("no panic").expect("a good end");
+        self.ask_to_stop()
+            .await
+            .expect("the server did not panic")
+            .expect("the server stops without an error");
         std::mem::take(&mut self.dir)
     }
 
@@ -127,7 +134,7 @@ impl TestApp {
         self.call("GET", path, &[], b"").await
     }
 
-    /// As an operator with the configured key.
+    /// Sends a request as an operator with the configured key.
     pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
         self.admin_with(method, path, &[], body).await
     }
@@ -206,14 +213,14 @@ impl TestApp {
         assert_eq!(reply.verdict(), "200", "{step}: {}", reply.text());
     }
 
-    /// How often an operator, or the program itself, did this.
+    /// Returns how often an operator or the program itself did this action.
     pub(crate) async fn count_actions(&self, action: &str) -> usize {
         let path = format!("/v1/admin/actions?limit=200&action={action}");
         let list = self.admin("GET", &path, None).await.json();
         list["actions"].as_array().expect("a list").len()
     }
 
-    /// Polls until `holds`.
+    /// Polls until `holds` returns true.
     pub(crate) async fn until(
         &self,
         path: &str,
@@ -244,7 +251,7 @@ impl Drop for TestApp {
     }
 }
 
-/// The authorization header of a signed-in buyer.
+/// Returns the authorization header of a signed-in buyer.
 pub(crate) fn bearer(buyer: &str) -> String {
     format!(
         "Bearer {}",
@@ -255,7 +262,7 @@ pub(crate) fn bearer(buyer: &str) -> String {
     )
 }
 
-/// The body of a sale with one item, `phone`.
+/// Returns the body of a sale with one item, `phone`.
 pub(crate) fn sale(id: &str, stock: Value, limit: u32) -> Value {
     json!({
         "id": id, "title": "Spring drop",

@@ -1,4 +1,4 @@
-//! Authentication: valid and invalid tokens and keys, and the permissions of each role.
+//! Tests authentication: valid and invalid tokens and keys, and the permissions of each role.
 
 use std::time::Duration;
 
@@ -143,10 +143,10 @@ async fn a_key_works_within_its_role_until_it_is_deleted() {
     check(&viewer, "GET", "/v1/admin/sales", "", "401 unauthenticated").await;
     check(&admin, "DELETE", &format!("/v1/admin/keys/{viewer_id}"), "", "404 not_found").await;
 
-    let app = TestApp::try_start(app.stop().await, &[], false).await.expect("it starts again");
+    let app = TestApp::try_start(app.stop().await, &[], false).await.expect("server restarts");
     let bearer = format!("Bearer {operator}");
     let reply = app.call("GET", "/v1/admin/sales", &[("Authorization", &bearer)], b"").await;
-    assert_eq!(reply.verdict(), "200", "keys outlive a restart");
+    assert_eq!(reply.verdict(), "200", "keys still work after a restart");
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn public_keys_accept_tokens_that_the_shop_signed() {
     std::fs::write(&path, set.to_string()).expect("writable");
     let app =
         TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", path.to_str().expect("UTF-8"))]).await;
-    std::fs::remove_file(&path).expect("it was written");
+    std::fs::remove_file(&path).expect("the file was written");
     let signed = |kid: &str| {
         let header = b64(json!({"alg": "EdDSA", "kid": kid}).to_string().as_bytes());
         let claims = b64(json!({"sub": "anna", "exp": FAR_FUTURE}).to_string().as_bytes());
@@ -207,7 +207,7 @@ async fn public_keys_are_fetched_from_the_shop_before_tokens_are_checked() {
     let known = app.call("GET", "/v1/orders", &[("Authorization", &token)], b"").await;
     assert_eq!(known.verdict(), "200");
     serving.abort();
-    // No server answers at this address: the token cannot be verified, which is not the buyer's
+    // No server answers at this address, so the token cannot be verified. That is not the buyer's
     // fault.
     let app =
         TestApp::with(&[("DOORBUSTER_AUTH__BUYER_JWKS", "http://127.0.0.1:9/jwks.json")]).await;

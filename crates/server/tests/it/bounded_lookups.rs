@@ -1,4 +1,4 @@
-//! The memory that a refusal uses: under load, most answers are refusals.
+//! Tests the memory that a refusal uses. Under load, most answers are refusals.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use tokio::runtime::Builder;
 use crate::app::{TestApp, bearer, sale};
 use crate::http::request;
 
-/// Refusals that are counted together. Other work of the server (watching sales and clocks) affects
-/// only a few of the bursts.
+/// Refusals that are counted together. Other work of the server, such as watching sales and clocks,
+/// affects only a few of the bursts.
 const BURST: u64 = 50;
 /// Bursts of each kind of refusal.
 const BURSTS: usize = 41;
-/// The most that each may allocate: its read and write buffers. A waiting connection keeps neither.
+/// Most allocations of one refusal: its read and write buffers. A waiting connection has neither.
 const EACH: u64 = 2;
-/// Longest time of a burst, on a machine that may stop for a while.
+/// Longest time of a burst. The machine may pause for a while.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A buyer who is refused repeatedly on one connection.
@@ -28,7 +28,7 @@ struct RefusedRequest {
 }
 
 impl RefusedRequest {
-    /// Sends requests until all lazy allocations are done, and stores the last bytes of the answer.
+    /// Sends requests until all lazy allocations are done. Stores the last bytes of the answer.
     async fn new(app: &TestApp, sale: &str, code: &str) -> Self {
         let bearer = bearer("late");
         let headers = [
@@ -45,11 +45,11 @@ impl RefusedRequest {
             assert!(reply.verdict().ends_with(code), "{sale}: {}", reply.text());
         }
         let mut answer = vec![0; 4_096];
-        wire.stream.write_all(&request).await.expect("it is sent");
+        wire.stream.write_all(&request).await.expect("the request is sent");
         let length = wire.stream.read(&mut answer).await.expect("an answer");
         assert!(
             length < answer.len() && answer[..length].ends_with(b"}"),
-            "it came at once, and whole"
+            "the whole answer came at once"
         );
         answer.truncate(length);
         Self { stream: wire.stream, request, answer }
@@ -57,7 +57,7 @@ impl RefusedRequest {
 
     async fn again(&mut self, times: u64) {
         for _ in 0..times {
-            self.stream.write_all(&self.request).await.expect("it is sent");
+            self.stream.write_all(&self.request).await.expect("the request is sent");
             self.stream.read_exact(&mut self.answer).await.expect("an answer");
         }
     }
@@ -65,7 +65,7 @@ impl RefusedRequest {
 
 #[test]
 fn a_refusal_allocates_only_its_read_and_write_buffers() {
-    // All work for a client happens on this thread, so every allocation is counted.
+    // All work for a client runs on this thread, so every allocation is counted.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let app = runtime.block_on(async {
         let app = TestApp::start().await;
@@ -91,7 +91,7 @@ fn a_refusal_allocates_only_its_read_and_write_buffers() {
                 runtime.block_on(async {
                     tokio::time::timeout(PATIENCE, refused.again(BURST))
                         .await
-                        .expect("answers in time");
+                        .expect("the answers arrive in time");
                 });
             });
             counted.push(burst.count_total);

@@ -1,5 +1,5 @@
-//! Brokers as event endpoints: RabbitMQ and NATS receive events, stop while buyers continue, and
-//! receive all events after they return.
+//! Tests brokers as event endpoints. RabbitMQ and NATS receive events and stop while buyers
+//! continue. After a restart they receive all missed events.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::webhooks::{buy, cancel};
 const PATH: &str = "/v1/admin/webhook-endpoints";
 /// The name of the exchange and of the stream.
 const NAME: &str = "shop-events";
-/// Longest time until everything is delivered, with a start of the broker and the pauses between
-/// attempts.
+/// Longest time until every event is delivered. It includes a start of the broker and the pauses
+/// between attempts.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// A broker, and the messages that it received.
+/// A broker and its received messages.
 enum BrokerServer {
     Rabbit(Rabbit),
     Nats(NatsServer),
@@ -40,7 +40,7 @@ impl BrokerServer {
         }
     }
 
-    /// Stops the broker: RabbitMQ cleanly, NATS as in a power failure.
+    /// Stops the broker: RabbitMQ in a clean way, NATS as in a power failure.
     fn stop(mut self) -> Self {
         match &mut self {
             Self::Rabbit(rabbit) => rabbit.stop(),
@@ -76,7 +76,7 @@ impl BrokerConsumer {
         Self { queue, heard: Vec::new() }
     }
 
-    /// The messages of a restarted broker.
+    /// Connects to a restarted broker.
     async fn reconnect(&mut self, broker: &BrokerServer) {
         if let (BrokerServer::Rabbit(rabbit), Some(queue)) = (broker, &self.queue) {
             self.queue = Some(queue.again(rabbit).await);
@@ -105,11 +105,11 @@ impl BrokerConsumer {
                     self.heard.push(event);
                 }
             }
-            (BrokerServer::Rabbit(_), None) => unreachable!("it has a queue"),
+            (BrokerServer::Rabbit(_), None) => unreachable!("the consumer has a queue"),
         }
     }
 
-    /// The types that were received for each order, each event once, in the order of first arrival.
+    /// Returns the event types for each order, in the order of arrival. Each event counts once.
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -145,7 +145,7 @@ async fn start(port: u16) -> TestApp {
     .await
 }
 
-/// Buys, and cancels every second order; adds the expected events.
+/// Buys, and cancels every second order. Adds the expected events.
 async fn trade(
     app: &TestApp,
     buyers: std::ops::Range<usize>,
@@ -162,7 +162,7 @@ async fn trade(
     }
 }
 
-/// The whole test with one broker.
+/// Runs the whole test with one broker.
 async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     let mut ear = BrokerConsumer::of(&broker).await;
     let app = start(broker.port()).await;
@@ -179,7 +179,7 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
         .heard
         .iter()
         .find(|event| event["type"] == "order.reserved")
-        .expect("it was told")
+        .expect("the broker received the events")
         .clone();
     let order = &event["data"]["order"];
     assert_eq!((&event["specversion"], &event["source"]), (&json!("1.0"), &json!("doorbuster")));
@@ -188,15 +188,14 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     assert_eq!((&event["time"], &order["state"]), (&order["reserved_at"], &json!("reserved")));
     assert!(event["id"].as_str().is_some_and(|id| id.starts_with("evt_")), "{event}");
 
-    // The broker stops while buyers continue, and for a while afterwards.
+    // The broker stops while buyers continue, and stays down for a while.
     let ending = std::thread::spawn(move || broker.stop());
     let begun = Watch::start();
     trade(&app, 4..34, &mut wanted).await;
-    assert!(begun.elapsed() < Duration::from_secs(20), "buyers go on: {:?}", begun.elapsed());
-    let broker = ending.join().expect("no panic");
+    assert!(begun.elapsed() < Duration::from_secs(20), "buyers continue: {:?}", begun.elapsed());
+    let broker = ending.join().expect("the task did not panic");
     trade(&app, 34..44, &mut wanted).await;
-    let standing =
-        app.until(&one, "something waits", |one| one["waiting"].as_u64() > Some(0)).await;
+    let standing = app.until(&one, "an event waits", |one| one["waiting"].as_u64() > Some(0)).await;
     assert_eq!(standing["dead"], 0);
     for path in [PATH.to_owned(), one.clone(), format!("{one}/deliveries")] {
         let shown = app.admin("GET", &path, None).await.text();
@@ -206,7 +205,7 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     ear.reconnect(&broker).await;
     trade(&app, 44..48, &mut wanted).await;
     ear.until(&broker, &wanted).await;
-    app.until(&one, "it is level", |one| {
+    app.until(&one, "every event is delivered", |one| {
         one["waiting"] == 0 && one["failing"] == 0 && one["dead"] == 0
     })
     .await;
@@ -295,12 +294,14 @@ async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
         .await
         .json();
     let dir = app.stop().await;
-    let app = TestApp::try_start(dir, &[], false).await.expect("it starts again, and allows less");
+    let app = TestApp::try_start(dir, &[], false)
+        .await
+        .expect("the server starts again and allows fewer hosts");
     let one = format!("{PATH}/{}", made["id"].as_str().expect("an id"));
     app.admin("PATCH", &one, Some(json!({"enabled": true}))).await;
     buy(&app, 1).await;
     let page = app
-        .until(&format!("{one}/deliveries"), "it failed", |page| {
+        .until(&format!("{one}/deliveries"), "the delivery failed", |page| {
             page["deliveries"][0]["tries"].as_u64() > Some(0)
         })
         .await;
@@ -308,6 +309,6 @@ async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
         page["deliveries"][0]["error"],
         "its host is not one of brokers.hosts in the settings"
     );
-    listener.set_nonblocking(true).expect("a socket of our own");
-    assert!(listener.accept().is_err(), "nobody came");
+    listener.set_nonblocking(true).expect("the test's socket works");
+    assert!(listener.accept().is_err(), "no client connected");
 }

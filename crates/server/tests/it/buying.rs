@@ -1,5 +1,5 @@
-//! Buying: the answers to a purchase, repeated request keys, a buyer's orders, and the public list
-//! of sales.
+//! Tests buying: answers to a purchase, repeated request keys, a buyer's orders, and the public
+//! list of sales.
 
 use std::collections::HashSet;
 
@@ -45,7 +45,7 @@ async fn a_purchase_is_a_durable_order_with_an_address() {
     assert_eq!(
         app.admin("GET", &format!("/v1/orders/{id}"), None).await.json(),
         order,
-        "an operator may look"
+        "an operator may read the order"
     );
 }
 
@@ -75,11 +75,7 @@ async fn each_refusal_has_its_problem_code_and_details() {
 
     app.make_sale("later", 1.into(), 1).await;
     let buy = async |sale: &str, item: &str| app.buy("carl", "k2", sale, item, 1).await;
-    assert_eq!(
-        buy("later", "phone").await.verdict(),
-        "404 not_found",
-        "a draft does not exist for buyers"
-    );
+    assert_eq!(buy("later", "phone").await.verdict(), "404 not_found", "buyers cannot see a draft");
     assert_eq!(buy("spring", "none").await.verdict(), "404 not_found");
     assert_eq!(buy("none", "phone").await.verdict(), "404 not_found");
     let times = json!({"starts_at": "2100-01-01T00:00:00+01:00"});
@@ -104,7 +100,7 @@ async fn a_repeated_key_returns_its_order_in_its_current_state() {
     assert_eq!(
         app.buy("bert", "k1", "spring", "phone", 1).await.verdict(),
         "409 sold_out",
-        "keys are the buyer's own"
+        "another buyer may use the same key"
     );
     for _ in 0..2 {
         let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
@@ -118,7 +114,7 @@ async fn a_repeated_key_returns_its_order_in_its_current_state() {
     let after = app.buy("anna", "k1", "spring", "phone", 1).await;
     assert_eq!((after.verdict().as_str(), &after.json()["state"]), ("200", &json!("cancelled")));
     let again = app.buy("bert", "k1", "spring", "phone", 1).await;
-    assert_eq!(again.verdict(), "201", "the unit is for sale again, and the same key is a new try");
+    assert_eq!(again.verdict(), "201", "the key makes a new order");
 }
 
 #[tokio::test]
@@ -153,7 +149,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
         if read.json()["state"] == "reserved" {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "the verdict comes: {}", read.text());
+        assert!(begun.elapsed() < PATIENCE, "the verdict arrives: {}", read.text());
     }
     for (index, prefer) in
         ["wait=0.5", "wait=99", "wait=nonsense", "wait=30", "handling=lenient"].iter().enumerate()
@@ -310,7 +306,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
                     ];
                     let body = br#"{"sale":"spring","item":"phone","units":10}"#;
                     wire.send(&crate::http::request("POST", "/v1/orders", &headers, body)).await;
-                    told.push(wire.reply(false).await.expect("the connection is kept").verdict());
+                    told.push(wire.reply(false).await.expect("open connection").verdict());
                 }
                 told
             })
@@ -318,7 +314,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
         .collect();
     let mut told = Vec::new();
     for part in crowd {
-        told.extend(part.await.expect("no panic"));
+        told.extend(part.await.expect("the task did not panic"));
     }
     let count = |verdict: &str| told.iter().filter(|told| *told == verdict).count();
     assert_eq!(
@@ -340,7 +336,8 @@ async fn a_crowd_gets_exactly_the_available_units() {
     );
 }
 
-/// After a pause a slot starts empty. The first purchase tells the node what the buyer holds.
+/// After a pause a slot starts empty. The buyer's first purchase tells the node how many units the
+/// buyer has.
 #[tokio::test]
 async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_request() {
     let app = TestApp::start().await;
@@ -368,14 +365,14 @@ async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_request()
     assert_eq!(
         app.buy("anna", "k", "spring", "phone", 2).await.verdict(),
         "200",
-        "its own order is found all the same"
+        "the request still finds its own order"
     );
     let cancel = format!("/v1/orders/{}/cancel", bought["id"].as_str().expect("an id"));
     assert_eq!(app.buyer("anna", "POST", &cancel).await.verdict(), "200");
     assert_eq!(
         app.buy("anna", "after", "spring", "phone", 2).await.verdict(),
         "201",
-        "an order that ends makes room at once"
+        "after an order ends, the buyer may buy again at once"
     );
 }
 

@@ -1,5 +1,5 @@
-//! Challenges as clients use them: one challenge for each buyer and sale, and one answer for each
-//! challenge.
+//! Tests challenges as clients use them. A challenge is for one buyer and one sale, and has one
+//! answer.
 
 #[path = "challenges/pool.rs"]
 mod pool;
@@ -14,7 +14,7 @@ use crate::app::{TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::sealed::solve_sealed;
 
-/// An open sale that requires this.
+/// Opens a sale with this kind of challenge.
 async fn open(app: &TestApp, id: &str, challenge: &str) {
     let mut sale = sale(id, 100.into(), 10);
     sale["front_door"] = json!({"challenge": challenge});
@@ -36,7 +36,7 @@ async fn challenge(app: &TestApp, buyer: &str, sale: &str, body: Value) -> Value
     reply.json()
 }
 
-/// The answer to a pass request with this challenge and answer.
+/// Requests a pass with this challenge and this answer.
 async fn answer(
     app: &TestApp,
     buyer: &str,
@@ -49,11 +49,11 @@ async fn answer(
 }
 
 fn worked(challenge: &Value) -> Value {
-    json!({"altcha": doorbuster_challenge::solve_work(&challenge["altcha"]).expect("it can be done")})
+    json!({"altcha": doorbuster_challenge::solve_work(&challenge["altcha"]).expect("a device can do the work")})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_solved_challenge_gives_one_pass_which_buys() {
+async fn a_solved_challenge_gives_one_pass_that_buys_a_unit() {
     let app = TestApp::start().await;
     open(&app, "spring", "pow").await;
     let status = app.get("/v1/sales/spring/status").await.json();
@@ -79,7 +79,7 @@ async fn a_solved_challenge_gives_one_pass_which_buys() {
     assert_eq!(
         answer(&app, "anna", "spring", &asked, &solved).await,
         "403 challenge_failed",
-        "it is spent"
+        "the challenge is spent"
     );
 }
 
@@ -108,7 +108,7 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
             "{kind}: it is spent"
         );
     }
-    // A small offset from the gap and another case of letters are accepted, and nothing else.
+    // A small distance from the gap and another letter case are accepted. No more is.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
         let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");
@@ -142,21 +142,21 @@ async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
     assert_eq!(
         answer(&app, "anna", "spring", &other, &solved).await,
         "403 challenge_failed",
-        "another one's answer"
+        "the answer belongs to another challenge"
     );
     assert_eq!(
         answer(&app, "anna", "spring", &other, &worked(&other)).await,
         "403 challenge_failed",
-        "which spent it"
+        "the wrong answer spent the challenge"
     );
     assert_eq!(
         answer(&app, "anna", "spring", &asked, &solved).await,
         "201",
-        "strangers spent nothing"
+        "other buyers did not spend the challenge"
     );
 }
 
-/// The number of keys that a device tried for this answer.
+/// Returns how many keys a device tried for this answer.
 fn tried(answer: &Value) -> u64 {
     let payload = STANDARD.decode(answer["altcha"].as_str().expect("a payload")).expect("base64");
     let payload: Value = serde_json::from_slice(&payload).expect("JSON");
@@ -180,7 +180,7 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
         changed.json()["front_door"]["pow_effort"].clone()
     };
     let ask = async |sale: &str| challenge(&app, "anna", sale, json!({"kind": "pow"})).await;
-    assert_eq!(ask("spring").await["tries_max"], 8_000, "the usual");
+    assert_eq!(ask("spring").await["tries_max"], 8_000, "the difficulty is the default");
     assert_eq!(set(json!(100)).await, 100);
     let easy = ask("spring").await;
     assert_eq!(easy["tries_max"], 160);
@@ -191,12 +191,12 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
     assert_eq!(
         (&hard["tries_max"], &ask("autumn").await["tries_max"]),
         (&json!(1_600), &json!(8_000)),
-        "one sale's"
+        "one sale has its own difficulty"
     );
     assert_eq!(
         answer(&app, "anna", "spring", &hard, &little).await,
         "403 challenge_failed",
-        "work for an easier one"
+        "the answer belongs to an easier challenge"
     );
     let hard = ask("spring").await;
     let much = worked(&hard);
@@ -205,9 +205,9 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
     assert_eq!(
         answer(&app, "anna", "spring", &easy, &little).await,
         "201",
-        "what was given out before counts"
+        "earlier challenges stay valid"
     );
-    assert_eq!(set(Value::Null).await, 5_000, "the default is back");
+    assert_eq!(set(Value::Null).await, 5_000, "the default difficulty applies again");
     assert_eq!(ask("spring").await["tries_max"], 8_000);
     for wrong in [99, 50_001] {
         let wrong = json!({"front_door": {"pow_effort": wrong}});
@@ -274,7 +274,7 @@ async fn picture_files_reveal_no_solution_and_a_wrong_answer_spends_them() {
     }
     let twice = challenge(&app, "anna", "spring", json!({})).await;
     assert_ne!(twice["challenge"], puzzle["challenge"]);
-    assert_ne!(twice["background"], puzzle["background"], "a picture is handed out once");
+    assert_ne!(twice["background"], puzzle["background"], "each picture is issued only once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,7 +312,7 @@ async fn an_unavailable_challenge_is_refused() {
     let ask = async |sale: &str, body: Value| {
         post(&app, "anna", &format!("/v1/sales/{sale}/challenges"), &body).await.verdict()
     };
-    assert_eq!(ask("plain", json!({})).await, "404 not_found", "it asks for none");
+    assert_eq!(ask("plain", json!({})).await, "404 not_found", "the sale requires no challenge");
     assert_eq!(ask("draft", json!({})).await, "404 not_found");
     assert_eq!(ask("nothing", json!({})).await, "404 not_found");
     for body in [json!({"kind": "off"}), json!({"kind": 7}), json!({"item": "phone"})] {
@@ -327,7 +327,7 @@ async fn an_unavailable_challenge_is_refused() {
     assert_eq!(ask("spring", json!({})).await, "409 ended");
 }
 
-/// A number of the metrics' page.
+/// Returns a number from the page of metrics.
 async fn metric(app: &TestApp, line: &str) -> u64 {
     let text = app.get("/metrics").await.text();
     let number = text.lines().find_map(|found| found.strip_prefix(line)).expect(line);
@@ -340,18 +340,18 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     assert_eq!(
         metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await,
         0,
-        "nobody wants any"
+        "no sale requires a picture"
     );
     open(&app, "spring", "image").await;
     let begun = Instant::now();
     while metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(120), "they are drawn within moments");
+        assert!(begun.elapsed() < Duration::from_secs(120), "pictures are drawn soon");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(
         metric(&app, "doorbuster_challenges_ready{kind=\"slider\"}").await,
         0,
-        "this sale asks for none"
+        "this sale requires no slider"
     );
     let asked = challenge(&app, "anna", "spring", json!({})).await;
     let wrong = json!({"text": "22222"});
@@ -368,7 +368,7 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     }
 }
 
-/// An open sale in which every limited endpoint is available.
+/// Opens a sale in which every limited endpoint works.
 async fn open_limited(app: &TestApp, limits: Value) {
     let mut body = sale("spring", 100.into(), 10);
     body["front_door"] = json!({"challenge": "pow", "waiting_room": "always", "limits": limits});
@@ -409,7 +409,7 @@ async fn the_challenges_of_one_buyer_are_limited_even_without_other_limits() {
             201 => given += 1,
             _ => break told,
         }
-        // Two requests are admitted every second.
+        // The limit admits two requests per second.
         assert!((1..=202 + begun.elapsed().as_secs() * 2).contains(&given), "{given}");
     };
     assert!(given >= 200, "{given}");

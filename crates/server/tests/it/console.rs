@@ -1,5 +1,5 @@
-//! What consoles use: sessions, actions, nodes, numbers by second, one buyer's story, and the check
-//! before opening.
+//! Tests the endpoints that the console uses: sessions, actions, nodes, numbers by second, one
+//! buyer's history, and the check before opening.
 
 #[path = "console/every_action.rs"]
 mod every_action;
@@ -25,7 +25,7 @@ async fn sign_in(app: &TestApp, key: &str) -> Reply {
     app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await
 }
 
-/// The pair of name and value in the cookie that an answer sets.
+/// Returns the name and value of the cookie that an answer sets.
 fn cookie(reply: &Reply) -> String {
     let set = reply.header("set-cookie").expect("a cookie");
     set.split(';').next().expect("a pair").to_owned()
@@ -47,7 +47,10 @@ async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
     for part in ["; HttpOnly", "; SameSite=Strict", "; Path=/", "; Max-Age=28800"] {
         assert!(set.contains(part), "{set} lacks {part}");
     }
-    assert!(!set.contains("Secure"), "this server has no HTTPS address: {set}");
+    assert!(
+        !set.contains("Secure"),
+        "the server has no HTTPS address, so the cookie works without HTTPS: {set}"
+    );
     let cookie = cookie(&made);
     let with = |extra: Option<(&'static str, &'static str)>| {
         let mut headers = vec![("cookie", cookie.as_str())];
@@ -65,7 +68,7 @@ async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
     assert_eq!(forged.verdict(), "403 forbidden", "the header is missing");
     let refused =
         app.call("DELETE", &format!("/v1/admin/keys/{id}"), &with(Some(CONSOLE)), b"").await;
-    assert_eq!(refused.verdict(), "403 forbidden", "a viewer deletes no keys");
+    assert_eq!(refused.verdict(), "403 forbidden", "a viewer may not delete keys");
     let deleted = app.admin("DELETE", &format!("/v1/admin/keys/{id}"), None).await;
     assert_eq!(deleted.verdict(), "204");
     let ended = app.call("GET", "/v1/admin/session", &with(None), b"").await;
@@ -109,7 +112,7 @@ async fn an_address_that_guesses_keys_is_refused_for_a_minute() {
     let app = TestApp::start().await;
     let (_, key) = new_key(&app, "viewer").await;
     let mut verdicts = Vec::new();
-    // A minute may end in between, so twice as many keys are tried.
+    // A minute may end during the test, so the test tries twice as many keys.
     for guess in 0..22 {
         verdicts.push(sign_in(&app, &format!("dbk_guess_{guess}")).await.verdict());
     }

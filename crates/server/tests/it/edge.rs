@@ -1,5 +1,5 @@
-//! An edge before a node: what it answers from memory, what it passes on, and what it does when its
-//! copy is old.
+//! Tests an edge in front of a node. The tests check the answers from its memory, the requests that
+//! it passes on, and its behaviour with an old copy.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ mod settings;
 /// A purchase of one phone.
 const ONE_PHONE: &str = r#"{"sale":"spring","item":"phone","units":1}"#;
 
-/// A node, a proxy that counts what reaches it, and an edge before that.
+/// A node, a proxy in front of it that counts requests, and an edge in front of the proxy.
 struct Tier {
     node: TestApp,
     proxy: CountingProxy,
@@ -62,7 +62,7 @@ impl Tier {
         tier
     }
 
-    /// Waits until the edge refuses by its copy.
+    /// Waits until the edge refuses requests by its copy.
     async fn wait_until_fresh(&self) {
         until("the edge follows the node", async || {
             let ready = self.edge.get("/readyz").await;
@@ -84,12 +84,12 @@ impl Tier {
         self.edge.buy(buyer, key, "spring", "phone", 1).await.verdict()
     }
 
-    /// How often the edge read the feed from its beginning.
+    /// Returns how often the edge read the feed from its beginning.
     async fn generations(&self) -> u64 {
         let page = self.edge.get("/metrics").await.text();
         let name = "doorbuster_edge_feed_generations_total ";
         let number = page.lines().find_map(|line| line.strip_prefix(name));
-        number.and_then(|number| number.parse().ok()).expect("it is counted")
+        number.and_then(|number| number.parse().ok()).expect("the metric exists")
     }
 
     async fn stop(self) {
@@ -98,7 +98,7 @@ impl Tier {
     }
 }
 
-/// Polls until `holds`.
+/// Polls until `holds` returns true.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let begun = Watch::start();
     while !holds().await {
@@ -120,7 +120,11 @@ async fn an_edge_serves_the_sale_and_passes_purchases_on() {
             assert_eq!(here.text(), there.text(), "{path}");
         }
     }
-    assert_eq!(tier.edge.get("/order/nonsense").await.status, 404, "a node is asked");
+    assert_eq!(
+        tier.edge.get("/order/nonsense").await.status,
+        404,
+        "the edge passes the request to a node"
+    );
     assert_eq!(tier.proxy.passed_on() - before, 1);
 
     let bought = tier.edge.buy("anna", "k", "spring", "phone", 1).await;
@@ -161,8 +165,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     let reached = tier.proxy.purchases() - before;
     assert_eq!(refused, 2_000, "in {:?}", began.elapsed());
     assert!(reached < 40, "{reached} of 2000 refused requests reached the node");
-    // Both buyers have orders, and neither of them hears "sold out": not the one who bought here,
-    // and not the one who bought at the node.
+    // Both buyers have orders, so neither gets "sold out". One bought through the edge, and the
+    // other one at the node.
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
@@ -198,7 +202,7 @@ async fn an_edge_refuses_by_phase_token_blocks_and_limits() {
     tier.wait_for_state("on_sale").await;
     let block = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(tier.node.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
-    // Until the edge knows of the block, the node refuses.
+    // Until the edge knows of the block, the node refuses the request.
     assert_eq!(tier.buy("robot", "k").await, "403 forbidden");
     until("the edge knows of the block", async || {
         let before = tier.proxy.purchases();
@@ -227,7 +231,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     tier.node.open_sale("spring", 1.into(), 1).await;
     assert_eq!(tier.buy("anna", "k").await, "201");
     tier.wait_for_state("held_out").await;
-    // Redis stops answering: the copy gets old, and each request reaches the node.
+    // Redis stops answering. The copy becomes old, and each request reaches the node.
     tier.redis.ask(&["CLIENT", "PAUSE", "6000", "ALL"]);
     until("the copy is old", async || {
         tier.edge.get("/readyz").await.json()["warnings"] == json!(["feed_stale"])
@@ -242,10 +246,11 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     assert_eq!(tier.proxy.purchases() - before, 20, "the edge refused nobody");
     assert_eq!(tier.edge.get("/v1/sales/spring").await.status, 200, "passed on");
     tier.wait_until_fresh().await;
-    // Redis forgets everything: the node writes the feed anew.
+    // Redis loses all data, and the node writes the feed again.
     let before = tier.generations().await;
     tier.redis.flush();
-    until("the edge reads it anew", async || tier.generations().await > before).await;
+    until("the edge reads the feed from its beginning", async || tier.generations().await > before)
+        .await;
     tier.wait_until_fresh().await;
     let again = edge_before(tier.proxy.address, &tier.slots, &[]).await;
     until("another edge reads the feed", async || {
@@ -321,7 +326,7 @@ async fn an_edge_passes_on_nothing_that_an_edge_passed_on() {
     let tier = Tier::start(&[]).await;
     tier.node.open_sale("spring", 5.into(), 5).await;
     tier.wait_for_state("on_sale").await;
-    // Each of its requests reaches the first edge.
+    // The second edge sends all its requests to the first edge.
     let second = edge_before(tier.edge.address, &tier.slots, &[]).await;
     let before = tier.proxy.passed_on();
     assert_eq!(second.buy("anna", "k", "spring", "phone", 1).await.verdict(), "503 unavailable");
@@ -339,7 +344,7 @@ async fn without_a_node_an_edge_says_so_and_sends_no_purchase_twice() {
     tier.proxy.break_answers(true);
     let before = tier.proxy.purchases();
     assert_eq!(tier.buy("anna", "k").await, "503 unavailable");
-    assert_eq!(tier.proxy.purchases() - before, 1, "it was sent once");
+    assert_eq!(tier.proxy.purchases() - before, 1, "the purchase was sent once");
     until("the edge is not ready", async || tier.edge.get("/readyz").await.status == 503).await;
     tier.proxy.break_answers(false);
     until("the edge is ready", async || tier.edge.get("/readyz").await.status == 200).await;

@@ -1,12 +1,12 @@
-//! The router and the table of endpoints: every row is served, with its guard, `HEAD`, `405` and
-//! `Allow`.
+//! Tests the router against the table of endpoints. Every endpoint is served with its guard,
+//! `HEAD`, `405` and `Allow`.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;
 
 use crate::app::{ADMIN_KEY, TestApp};
 
-/// A path of the endpoint, with unknown names.
+/// Returns a path of the endpoint with unknown names.
 fn path(endpoint: &Endpoint) -> String {
     endpoint
         .path
@@ -28,7 +28,7 @@ async fn every_endpoint_is_served_as_its_row_says() {
         let bare = app.call(method, &path, &headers, body).await;
         let told = bare.verdict();
         match (endpoint.id, endpoint.auth) {
-            // The body is checked first.
+            // These endpoints check the body first.
             ("purchase" | "create_session", _) => assert_eq!(told, "422 invalid_request"),
             ("take_sandbox_message", _) => assert_eq!(told, "401 unauthenticated"),
             ("take_stripe_message", _) => assert_eq!(told, "404 not_found"),
@@ -44,7 +44,8 @@ async fn every_endpoint_is_served_as_its_row_says() {
             let known = app.call(method, &path, &with_key, body).await.verdict();
             let named = endpoint.path.contains('{');
             let allowed = match (named, endpoint.body.is_some()) {
-                // A missing body has no reason, and needs none; an object must have one.
+                // Without a body there is no reason, and the endpoint requires none. If the body is
+                // an object, it must have a reason.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
                 // An empty patch is valid and changes nothing.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {
@@ -72,7 +73,7 @@ async fn head_works_for_every_get_and_returns_the_same_headers() {
         let head = app.call("HEAD", &path, &headers, b"").await;
         assert_eq!(head.status, get.status, "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{path}");
-        // Streamed answers and answers with the time have no length to compare.
+        // Streamed answers have no length to compare, and neither have answers with the time.
         if get.header("content-length").is_some() && !matches!(endpoint.id, "metrics") {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }

@@ -1,4 +1,5 @@
-//! Event streams end with the token that opened them, unless a newer token renews them.
+//! Tests the end of an event stream. It ends with the token that opened it, or with a newer token
+//! that renewed it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use crate::app::{PATIENCE, SECRET, TestApp};
 use crate::events::{Socket, next, open};
 use crate::http::request;
 
-/// A token that expires so many seconds from now.
+/// Returns a token that expires in this many seconds.
 fn short_token(buyer: &str, secs: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let now = i64::try_from(now).expect("a time");
@@ -26,10 +27,11 @@ async fn open_with(app: &TestApp, token: &str) -> Socket {
     socket
 }
 
-/// The close frame, which comes before anything but pings.
+/// Returns the close frame. Only pings may come before it.
 async fn close_frame(socket: &mut Socket) -> CloseFrame {
     loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("a frame in time");
+        let message =
+            tokio::time::timeout(PATIENCE, socket.next()).await.expect("a frame arrives in time");
         match message.expect("the socket is open").expect("a message") {
             Message::Close(Some(frame)) => return frame,
             Message::Ping(_) | Message::Pong(_) => {}
@@ -51,8 +53,9 @@ async fn a_stream_ends_with_its_token() {
     assert_eq!(u16::from(frame.code), 4401, "{frame:?}");
     let mut text = String::new();
     loop {
-        let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("an end in time");
-        let chunk = chunk.expect("the last piece is empty");
+        let chunk =
+            tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("the stream ends in time");
+        let chunk = chunk.expect("the last chunk is empty");
         if chunk.is_empty() {
             break;
         }

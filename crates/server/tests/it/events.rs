@@ -1,5 +1,5 @@
-//! Events by SSE and WebSocket: `hello` first, the buyer's own orders, the requested sales, and
-//! slow readers.
+//! Tests events by SSE and WebSocket: `hello` comes first, then the buyer's own orders and the
+//! requested sales. Also tests slow readers.
 
 use std::time::Duration;
 
@@ -46,11 +46,11 @@ pub(crate) async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocket
     socket
 }
 
-/// The next event.
+/// Returns the next event.
 pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     loop {
         let message =
-            tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event in time");
+            tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event arrives");
         match message.expect("the socket is open").expect("a message") {
             Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
             Message::Ping(_) | Message::Pong(_) => {}
@@ -59,7 +59,7 @@ pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     }
 }
 
-/// The next event of a stream of server-sent events, with its id.
+/// Returns the next server-sent event, with its id.
 async fn sent(wire: &mut Connection, text: &mut String) -> (Option<u64>, Value) {
     loop {
         if let Some((frame, rest)) = text.clone().split_once("\n\n") {
@@ -71,7 +71,7 @@ async fn sent(wire: &mut Connection, text: &mut String) -> (Option<u64>, Value) 
             }
             continue;
         }
-        let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("an event in time");
+        let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("an event arrives");
         text.push_str(&String::from_utf8(chunk.expect("the stream is open")).expect("UTF-8"));
     }
 }
@@ -97,7 +97,7 @@ async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     app.open_sale("autumn", 10.into(), 10).await;
     let mut anna = socket(&app, "anna", "?sale=spring").await;
     for _ in 0..5 {
-        // Nothing changes any more, and each reader gets the current state.
+        // Nothing changes now, so each reader gets the current state.
         let mut other = socket(&app, "anna", "?sale=spring").await;
         let present = next(&mut other).await;
         assert_eq!(
@@ -129,7 +129,7 @@ async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     assert_eq!(
         next(&mut bert).await["order"]["buyer"],
         "bert",
-        "nobody hears of anybody else's orders"
+        "no buyer gets another buyer's orders"
     );
 }
 
@@ -158,22 +158,22 @@ async fn a_browser_offers_its_token_as_a_subprotocol() {
     check(&[("authorization", &known)], "?sale=none", 404).await;
     check(&[("authorization", &known)], "?sale=a%20b", 422).await;
     let plain = app.buyer("anna", "GET", "/v1/ws").await;
-    assert_eq!(plain.verdict(), "422 invalid_request", "no upgrade was asked for");
+    assert_eq!(plain.verdict(), "422 invalid_request", "the client did not request an upgrade");
 }
 
 #[tokio::test]
 async fn messages_from_a_client_are_bounded_and_ignored() {
     let app = TestApp::start().await;
     let mut small = socket(&app, "anna", "").await;
-    small.send(Message::Text("hello yourself".into())).await.expect("it is taken");
-    small.send(Message::Ping(vec![1, 2].into())).await.expect("it is taken");
+    small.send(Message::Text("hello yourself".into())).await.expect("the server takes the message");
+    small.send(Message::Ping(vec![1, 2].into())).await.expect("the server takes the message");
     let pong = tokio::time::timeout(PATIENCE, small.next())
         .await
-        .expect("in time")
+        .expect("a message arrives in time")
         .expect("open")
         .expect("a message");
     assert_eq!(pong, Message::Pong(vec![1, 2].into()));
-    // The last frame of each: a close frame has the reason, and a client's close frame is answered.
+    // Returns the last frame of a socket. The server answers a client's close frame.
     let farewell = async |mut socket: Socket| {
         let mut last = None;
         while let Some(Ok(message)) = socket.next().await {
@@ -182,14 +182,14 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
         }
         last
     };
-    small.send(Message::Close(None)).await.expect("it is taken");
-    let answered = tokio::time::timeout(PATIENCE, farewell(small)).await.expect("it ends");
+    small.send(Message::Close(None)).await.expect("the server takes the message");
+    let answered = tokio::time::timeout(PATIENCE, farewell(small)).await.expect("the socket ends");
     assert_eq!(answered, Some(Message::Close(None)));
     let mut large = socket(&app, "anna", "").await;
-    large.send(Message::Text("x".repeat(5_000).into())).await.expect("it is sent");
+    large.send(Message::Text("x".repeat(5_000).into())).await.expect("the message is sent");
     let told = tokio::time::timeout(PATIENCE, farewell(large))
         .await
-        .expect("a message over the bound ends the socket");
+        .expect("a message over the limit closes the socket");
     let Some(Message::Close(Some(frame))) = told else { panic!("{told:?}") };
     assert_eq!(u16::from(frame.code), 1002);
     assert_eq!(app.get("/healthz").await.verdict(), "200");
@@ -201,7 +201,7 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_one() {
     app.open_sale("spring", 10.into(), 10).await;
     let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
     let (id, present) = sent(&mut wire, &mut text).await;
-    assert_eq!(id, None, "it is told for this reader, not because something changed");
+    assert_eq!(id, None, "the event is for this reader alone, so it has no id");
     assert_eq!(
         (&present["type"], &present["status"]["items"][0]["remaining"]),
         (&json!("status"), &json!(10))
@@ -224,9 +224,9 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_one() {
     assert_eq!(
         (&event["type"], &event["status"]["sale"]),
         (&json!("status"), &json!("spring")),
-        "what may have changed"
+        "the status may have changed"
     );
-    // The reader is away while its order is cancelled and other orders are made.
+    // The reader is disconnected while its order is cancelled and other orders are made.
     drop((wire, text));
     let id = placed["id"].as_str().expect("an id");
     assert_eq!(
@@ -248,7 +248,7 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_one() {
     let (id, first, _) = next_order(&last.to_string()).await;
     assert!(id > last, "ids rise");
     assert_eq!((&first["id"], &first["state"]), (&placed["id"], &json!("cancelled")));
-    // With a foreign id, or the newest one, only later events come.
+    // With an unknown id or the newest id, only later events come.
     for none in ["later", "-1", "18446744073709551616", "9007199254740991"] {
         let (_, first, again) = next_order(none).await;
         assert_eq!(first["id"], again["id"], "{none}");
@@ -273,12 +273,12 @@ async fn server_sent_events_report_the_buyers_waiting_room_position() {
             }
         }
     };
-    let told = tokio::time::timeout(PATIENCE, called_in).await.expect("it is told");
+    let told = tokio::time::timeout(PATIENCE, called_in).await.expect("the position is sent");
     assert_eq!((&told["sale"], &told["place"]), (&json!("spring"), &entered.json()["place"]));
     assert!(told["admitted_until"].is_string(), "{told}");
 }
 
-/// A socket with a very small receive buffer.
+/// Opens a socket with a very small receive buffer.
 async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a socket");
@@ -324,8 +324,8 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     }
     tokio::time::timeout(PATIENCE, reading)
         .await
-        .expect("in time")
-        .expect("the quick reader hears of every order");
+        .expect("a message arrives in time")
+        .expect("the fast reader gets every order");
     let close = async {
         let mut read = 0;
         loop {
@@ -338,9 +338,9 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
             }
         }
     };
-    let (read, code) = tokio::time::timeout(PATIENCE, close).await.expect("it ends");
+    let (read, code) = tokio::time::timeout(PATIENCE, close).await.expect("the socket ends");
     assert_eq!(code, Some(1013), "after {read} events");
-    assert!(read < ORDERS, "not everything was kept for it");
+    assert!(read < ORDERS, "the slow reader did not get every event");
     let page = app.get("/metrics").await.text();
     assert!(page.lines().any(|line| line == "doorbuster_events_dropped_total 1"), "{page}");
 }
@@ -367,19 +367,19 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // A buyer who closes a stream may open another as soon as the server notices the close.
+    // A buyer who closes a stream may open another one as soon as the server notices.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, again).await.expect("its place is free again");
+    tokio::time::timeout(PATIENCE, again).await.expect("the buyer may open another stream");
 }
 
-/// Whether the stream ends, and no event comes before.
+/// Checks that the stream ends and that no event comes before its end.
 async fn is_over(wire: &mut Connection, text: &str) {
-    let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("it ends at once");
+    let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("the stream ends");
     assert_eq!((text, chunk.as_deref()), ("", Some(&[][..])));
 }
 
@@ -408,7 +408,7 @@ async fn a_blocked_buyer_receives_no_more_events() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, close).await.expect("it ends at once"), Some(1008));
+    assert_eq!(tokio::time::timeout(PATIENCE, close).await.expect("the stream ends"), Some(1008));
     is_over(&mut wire, &text).await;
     assert_eq!(app.buyer("anna", "GET", "/v1/events").await.verdict(), "403 forbidden");
     match open(&app, "", &[("authorization", &bearer("anna"))]).await {
@@ -418,7 +418,7 @@ async fn a_blocked_buyer_receives_no_more_events() {
     let carl = bearer("carl");
     let from_there = [("Authorization", carl.as_str()), ("X-Forwarded-For", "192.0.2.8")];
     assert_eq!(app.call("GET", "/v1/events", &from_there, b"").await.verdict(), "403 forbidden");
-    // No other buyer's stream ended.
+    // The streams of other buyers stay open.
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     while next(&mut bert).await["type"] != "order" {}
 }
@@ -432,7 +432,7 @@ async fn streams_end_with_the_server() {
     let ended = app.ask_to_stop();
     let close = tokio::time::timeout(PATIENCE, socket.next())
         .await
-        .expect("in time")
+        .expect("a message arrives in time")
         .expect("a frame")
         .expect("a frame");
     assert!(
@@ -441,6 +441,6 @@ async fn streams_end_with_the_server() {
     );
     drop(socket);
     wire.read_to_end().await;
-    ended.await.expect("no panic").expect("a good end");
+    ended.await.expect("the server did not panic").expect("the server stops without an error");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }

@@ -1,5 +1,5 @@
-//! HTTP messages that a proxy in front may read differently (request smuggling), and answers that a
-//! cache must not keep.
+//! Tests HTTP messages that a proxy may read differently (request smuggling), and answers that
+//! caches must not keep.
 
 use doorbuster_api::endpoints::{self, Method};
 
@@ -82,7 +82,7 @@ async fn a_smuggled_request_is_never_answered() {
 }
 
 #[tokio::test]
-async fn an_answer_that_may_soon_be_wrong_or_is_for_one_caller_is_not_kept() {
+async fn caches_may_not_keep_a_404_or_an_answer_to_one_caller() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 1).await;
     for endpoint in endpoints::all().filter(|endpoint| endpoint.method == Method::Get) {

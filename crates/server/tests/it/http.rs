@@ -1,4 +1,4 @@
-//! A raw HTTP client: sends exactly the bytes that a test writes, and only parses the answers.
+//! A raw HTTP client. It sends exactly the bytes that a test writes, and parses only the answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The header of this name, which must occur once.
+    /// Returns the header with this name. The header may occur only once.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values =
             self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
@@ -37,7 +37,8 @@ impl Reply {
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The status and, for a problem, its code. Checks the members that every problem must have.
+    /// Returns the status and, for a problem, its code. Checks the members that every problem must
+    /// have.
     pub(crate) fn verdict(&self) -> String {
         if self.status < 400 {
             return self.status.to_string();
@@ -75,14 +76,16 @@ impl Connection {
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
-        // The server may answer and close before it has read everything.
+        // The server may answer and close the connection before it has read all bytes.
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// The next answer; `None` if the connection ends first. `head`: it has no body, whatever its
-    /// headers say.
+    /// Returns the next answer. `None`: the connection ended first. `head` means that the answer
+    /// has no body, even if its headers say otherwise.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
-        tokio::time::timeout(PATIENCE, self.read_reply(head)).await.expect("an answer in time")
+        tokio::time::timeout(PATIENCE, self.read_reply(head))
+            .await
+            .expect("the answer arrives in time")
     }
 
     async fn read_reply(&mut self, head: bool) -> Option<Reply> {
@@ -112,12 +115,14 @@ impl Connection {
         Some(Reply { status: status.expect("a status"), headers, body: Vec::new() })
     }
 
-    /// Reads the body of `reply`, whose head was read before.
+    /// Reads the body of `reply`, whose head was already read.
     pub(crate) async fn read_body(&mut self, reply: &mut Reply) -> Option<()> {
         reply.body = match (reply.header("content-length"), reply.header("transfer-encoding")) {
             (Some(length), None) => self.read_exactly(length.parse().expect("a length")).await?,
             (None, Some("chunked")) => self.chunks().await?,
-            (length, coding) => panic!("a body of {length:?}, {coding:?}"),
+            (length, coding) => {
+                panic!("the answer has neither a length nor chunks: {length:?}, {coding:?}")
+            }
         };
         Some(())
     }
@@ -140,7 +145,7 @@ impl Connection {
         }
     }
 
-    /// The next chunk of a streamed body; empty at its end.
+    /// Returns the next chunk of a streamed body. The chunk is empty at the end.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let end = loop {
             if let Some(at) = self.read.windows(2).position(|two| two == b"\r\n") {
@@ -157,7 +162,7 @@ impl Connection {
         Some(chunk)
     }
 
-    /// Reads only the head, for a streamed body.
+    /// Reads only the head of an answer with a streamed body.
     pub(crate) async fn head(&mut self) -> Reply {
         self.reply(true).await.expect("a head")
     }
@@ -169,16 +174,16 @@ impl Connection {
         (read > 0).then_some(())
     }
 
-    /// Whether the server closes the connection, and its output before that.
+    /// Reads until the server closes the connection. Returns the bytes.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         tokio::time::timeout(PATIENCE, async { while self.read_more().await.is_some() {} })
             .await
-            .expect("it ends");
+            .expect("the connection ends");
         std::mem::take(&mut self.read)
     }
 }
 
-/// The bytes of a request. Adds `Host`, and the length of the body if there is one.
+/// Returns the bytes of a request. Adds `Host`, and the length of the body if there is one.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n");
     for (name, value) in headers {

@@ -1,5 +1,5 @@
-//! The server's lifecycle: connections that hang up, stall or exceed the cap, shutdown, and the
-//! data directory.
+//! Tests the server's lifecycle: clients that disconnect or stall, the limit of connections, the
+//! stop, and the data directory.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,9 +28,9 @@ async fn a_client_that_hangs_up_changes_nothing() {
     for number in 0..20 {
         let mut wire = app.connect().await;
         wire.send(&purchase(&format!("b{number}"))).await;
-        // The client does not wait for the answer.
+        // The client closes the connection without waiting for the answer.
     }
-    app.until("/v1/admin/sales/spring/stock", "all of it is sold", |stock| {
+    app.until("/v1/admin/sales/spring/stock", "all units are sold", |stock| {
         stock["items"][0]["held"] == 20
     })
     .await;
@@ -43,7 +43,7 @@ async fn a_connection_carries_several_requests_whole_or_in_parts() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     let mut wire = app.connect().await;
-    // Two requests in one piece, then one in many pieces.
+    // The test sends two requests in one piece, and then one request in many pieces.
     let two = [purchase("anna"), purchase("bert")].concat();
     wire.send(&two).await;
     assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
@@ -95,7 +95,7 @@ async fn connections_over_the_cap_are_asked_to_retry() {
     drop(kept.pop());
     let begun = Watch::start();
     while app.get("/healthz").await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(5), "a place becomes free");
+        assert!(begun.elapsed() < Duration::from_secs(5), "a connection becomes free");
     }
 }
 
@@ -117,7 +117,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
                     wire.send(&purchase(&buyer)).await;
                     match wire.reply(false).await {
                         Some(reply) if reply.verdict() == "201" => {
-                            told.lock().expect("no panic").push(buyer)
+                            told.lock().expect("the server did not panic").push(buyer)
                         }
                         Some(reply) => {
                             assert!(matches!(reply.status, 409 | 503), "{}", reply.verdict())
@@ -128,20 +128,23 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
             })
         })
         .collect();
-    app.until("/v1/admin/sales/spring/stock", "it sells", |stock| {
+    app.until("/v1/admin/sales/spring/stock", "the sale sells", |stock| {
         stock["items"][0]["held"].as_u64() > Some(40)
     })
     .await;
     let begun = Watch::start();
-    app.ask_to_stop().await.expect("no panic").expect("a good end");
+    app.ask_to_stop()
+        .await
+        .expect("the server did not panic")
+        .expect("the server stops without an error");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for part in crowd {
-        // A connection that a stopping server refuses also counts as ended.
+        // If a stopping server refuses the connection, that also counts as its end.
         drop(part.await);
     }
-    let told = told.lock().expect("no panic").clone();
+    let told = told.lock().expect("the server did not panic").clone();
     assert!(told.len() > 20, "{}", told.len());
-    let app = TestApp::try_start(app.dir(), &[], false).await.expect("it starts again");
+    let app = TestApp::try_start(app.dir(), &[], false).await.expect("the server starts again");
     for buyer in &told {
         let again = app.buy(buyer, "k", "spring", "phone", 1).await;
         assert_eq!(again.verdict(), "200", "{buyer} was told");
@@ -151,7 +154,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
 }
 
 #[tokio::test]
-async fn a_directory_has_one_server_at_a_time_and_outlives_it() {
+async fn a_directory_serves_one_server_at_a_time_and_keeps_its_data() {
     let app = TestApp::start().await;
     app.open_sale("spring", 5.into(), 5).await;
     let placed = app.buy("anna", "k", "spring", "phone", 2).await.json();
@@ -164,7 +167,8 @@ async fn a_directory_has_one_server_at_a_time_and_outlives_it() {
             panic!("{:?}", other.map(|_| "a second server").map_err(|error| error.to_string()))
         }
     }
-    let app = TestApp::try_start(app.stop().await, &[], false).await.expect("it starts again");
+    let app =
+        TestApp::try_start(app.stop().await, &[], false).await.expect("the server starts again");
     let again = app.buy("anna", "k", "spring", "phone", 2).await;
     assert_eq!((again.verdict().as_str(), again.json()), ("200", placed));
     let row =
@@ -173,7 +177,7 @@ async fn a_directory_has_one_server_at_a_time_and_outlives_it() {
     assert_eq!(
         app.buy("bert", "k", "spring", "phone", 3).await.verdict(),
         "201",
-        "the sale goes on"
+        "the sale continues"
     );
 }
 
@@ -192,10 +196,10 @@ async fn an_address_in_use_is_reported() {
     let dir = settings.data_dir.clone();
     let error = doorbuster_server::boot::serve(settings, std::future::pending())
         .await
-        .expect_err("it is taken");
+        .expect_err("the address is taken");
     assert!(
         error.to_string().contains(&taken) && error.to_string().contains("--listen"),
         "{error}"
     );
-    std::fs::remove_dir_all(dir).expect("it was made");
+    std::fs::remove_dir_all(dir).expect("the directory was created");
 }

@@ -1,4 +1,4 @@
-//! Rate limits and blocks as buyers and operators see them.
+//! Tests rate limits and blocks as buyers and operators see them.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ mod nodes;
 #[path = "limits/proxies.rs"]
 mod proxies;
 
-/// Opens a sale with these limits; a stock of 1 is sold out by one buyer.
+/// Opens a sale with these limits. A stock of 1 is sold out after one purchase.
 async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
     let mut body = sale(id, stock.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -33,20 +33,20 @@ async fn set(app: &TestApp, id: &str, limits: Value) {
     assert_eq!(told.verdict(), "200", "{}", told.text());
 }
 
-/// A purchase that passed these proxies.
+/// Sends a purchase with the headers of these proxies.
 async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)]) -> Reply {
     let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, proxies, &body).await
 }
 
-/// The value of a member of the structured field, such as `r` of `"buyer";r=3;t=1`.
+/// Returns a parameter of a structured field, such as `r` of `"buyer";r=3;t=1`.
 fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
     let value = reply.header(header).unwrap_or_else(|| panic!("{header} is there: {reply:?}"));
     let of_scope = value.split(", ").find(|member| member.starts_with(&format!("\"{scope}\"")))?;
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }
 
-/// Sends `each` purchases on each of 64 connections at once; returns how many were admitted, and
+/// Sends `each` purchases on each of 64 connections at once. Returns how many were admitted, and
 /// one refusal.
 async fn press(
     apps: &[&TestApp],
@@ -79,7 +79,7 @@ async fn press(
     }
     let mut all = (0, None);
     while let Some(one) = crowd.join_next().await {
-        let (let_in, too_many) = one.expect("no panic");
+        let (let_in, too_many) = one.expect("the task did not panic");
         all = (all.0 + let_in, all.1.or(too_many));
     }
     all
@@ -99,7 +99,7 @@ async fn limits_are_exact_under_64_connections_and_name_the_exceeded_scope() {
         open(&app, "spring", 1, by(scope)).await;
         let (let_in, too_many) = press(&[&app], 10, |_| "anna".into()).await;
         assert_eq!(let_in, 100, "{scope}");
-        let too_many = too_many.expect("540 were too many");
+        let too_many = too_many.expect("540 requests exceeded the limit");
         assert_eq!(too_many.verdict(), "429 rate_limited");
         assert_eq!(too_many.json()["scope"], scope);
         assert_eq!(too_many.header("cache-control"), Some("no-store"));
@@ -128,7 +128,7 @@ async fn limits_are_exact_under_64_connections_and_name_the_exceeded_scope() {
 #[tokio::test]
 async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     let app = TestApp::start().await;
-    // No quota returns while this is checked.
+    // The limit is so slow that no request is added back during the checks.
     let limits = json!({"buyer": {"burst": 3, "per_minute": 1}, "ip": null});
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -146,7 +146,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     check(&buy("k").await, "201", 2);
     check(&buy("k").await, "200", 2);
     check(&buy("other").await, "409 sold_out", 1);
-    // The same by the general server, which handles connections that will be closed.
+    // The general server gives the same answer. It handles connections with `close`.
     let close = [("Connection", "close")];
     check(&buy_by(&app, "anna", "other", &close).await, "409 sold_out", 0);
     check(&buy("other").await, "429 rate_limited", 0);
@@ -154,7 +154,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     check(&buy_by(&app, "anna", "k", &close).await, "200", 0);
     check(&app.buy("bert", "k", "spring", "phone", 1).await, "409 sold_out", 2);
     check(&buy_by(&app, "carl", "k", &[("Purchase-Pass", "none")]).await, "403 pass_invalid", 3);
-    // A request without a valid identity used nothing up.
+    // A request without a valid identity used up nothing.
     for more in [&[][..], &close] {
         let nobody =
             [&[("Content-Type", "application/json"), ("Idempotency-Key", "k")], more].concat();
@@ -163,7 +163,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
         };
         let ask = async |body: &str| app.call("POST", "/v1/orders", &nobody, body.as_bytes()).await;
         check(&ask(&order("spring", 1)).await, "401 unauthenticated", 3);
-        // A request without a sale shows the default limits of a sale.
+        // A request without a sale has the default limits of a sale.
         let unknown = app.buy_with("anna", "k", more, &order("nowhere", 1)).await;
         for (reply, verdict) in [
             (ask(&order("spring", 0)).await, "422 invalid_request"),
@@ -200,13 +200,13 @@ async fn the_default_limits_affect_only_a_flood() {
         Some("\"buyer\";q=50000;w=50, \"ip\";q=200000;w=20")
     );
     let (let_in, _) = press(&[&app], 10, |_| "robot".into()).await;
-    assert_eq!(let_in, 640, "an eager buyer is not treated as a robot");
+    assert_eq!(let_in, 640, "many clicks of a human buyer are within the default limits");
     let (let_in, _) = press(&[&app], 5, |n| format!("buyer-{n}")).await;
     assert_eq!(let_in, 320);
     app.stop().await;
 }
 
-/// One press of the button, on a persistent connection.
+/// Sends one purchase on an open connection.
 async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str) -> Reply {
     let bearer = bearer(buyer);
     let headers = [
@@ -228,7 +228,7 @@ async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    // As in docs/front-door.md.
+    // These limits are the ones in docs/front-door.md.
     let limits =
         json!({"buyer": {"burst": 10, "per_minute": 60}, "ip": {"burst": 600, "per_minute": 6000}});
     open(&app, "spring", 1, limits).await;
@@ -255,12 +255,12 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
         );
         let_in += u64::from(verdict == "409 sold_out");
     }
-    // Ten at once, then one per second.
+    // The limit admits ten requests at once, then one per second.
     assert!((10..=10 + begun.elapsed().as_secs()).contains(&let_in), "{let_in}");
     while let Some(person) = people.join_next().await {
         person.expect("undisturbed");
     }
-    // A buyer who waits as long as the answer says is admitted once, and not more often.
+    // A buyer who waits as long as the answer says is admitted once, and no more often.
     let since = Instant::now();
     let mut too_many = robot(300).await;
     while too_many.status != 429 {
@@ -297,25 +297,25 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
     let app = TestApp::start().await;
     open(&app, "spring", 1, limits.clone()).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // No proxy is trusted: whatever the headers say, it is one address.
+    // No proxy is trusted, so all requests have one address, with any headers.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}", 5).await, 3);
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}", 5).await, 5);
     app.stop().await;
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]).await;
     open(&app, "spring", 1, limits).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // The left part comes from the client and may contain anything.
+    // The left part comes from the client and may contain any text.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.1", 8).await, 5);
     assert_eq!(
         refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await,
         5
     );
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}, for=198.51.100.3", 8).await, 5);
-    // The addresses of a /64 network belong to one customer.
+    // All addresses of a /64 network belong to one customer.
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:8::{n}", 8).await, 5);
     assert_eq!(refused(&app, "X-Forwarded-For", "2001:db8:7:{n}::1", 7).await, 0);
-    // If both headers name different addresses, neither is trusted: the requests count for the
-    // proxy's own address.
+    // If the two headers name different addresses, the server trusts neither. The requests then
+    // count for the proxy's own address.
     let both = async |n: u32| {
         let claimed = format!("for=203.0.113.{n}");
         let headers = [("Forwarded", claimed.as_str()), ("X-Forwarded-For", "198.51.100.4")];
@@ -328,7 +328,7 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
     assert_eq!(
         told.iter().filter(|status| **status == 429).count(),
         8 - 2,
-        "the winner came from there as well"
+        "the buyer with the order has the same address"
     );
     app.stop().await;
 }
@@ -342,17 +342,17 @@ async fn limits_change_while_the_sale_runs() {
     set(&app, "spring", json!({"buyer": {"burst": 100, "per_minute": 6000}})).await;
     let begun = Watch::start();
     while buy("b").await != "409 sold_out" {
-        assert!(begun.elapsed() < Duration::from_secs(1), "it is in effect within a second");
+        assert!(begun.elapsed() < Duration::from_secs(1), "the new limit applies within a second");
     }
     set(&app, "spring", json!({"buyer": null})).await;
     let told = app.buy("anna", "b", "spring", "phone", 1).await;
-    assert_eq!(told.header("ratelimit-policy"), None, "nothing is limited any more");
+    assert_eq!(told.header("ratelimit-policy"), None, "no limit applies any more");
     set(&app, "spring", Value::Null).await;
     let told = app.buy("anna", "b", "spring", "phone", 1).await;
     assert_eq!(
         said(&told, "ratelimit-policy", "buyer", "q"),
         Some(50_000),
-        "the defaults are back"
+        "the default limits apply again"
     );
     app.stop().await;
 }
@@ -379,7 +379,7 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     };
     assert_eq!(from("anna", "192.0.2.9").await, "403 forbidden");
     assert_eq!(from("anna", "192.0.3.9").await, "201");
-    // A held order is shown to its buyer.
+    // The server shows a held order to its buyer.
     assert_eq!(from("anna", "192.0.2.9").await, "200");
     for wrong in [
         json!({"kind": "buyer", "value": "no name"}),
@@ -402,14 +402,14 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
         }
         assert!(
             std::time::Instant::now() >= ends,
-            "refused, though it had not ended yet: {}",
+            "the server refused a block whose end is in the future: {}",
             again.text()
         );
     };
-    assert_eq!(again.json()["id"], robot.json()["id"], "said again of the same");
+    assert_eq!(again.json()["id"], robot.json()["id"], "the block was set a second time");
     let begun = Watch::start();
     while app.buy("robot", "k", "spring", "phone", 1).await.verdict() != "201" {
-        assert!(begun.elapsed() < Duration::from_secs(3), "it is over by itself");
+        assert!(begun.elapsed() < Duration::from_secs(3), "the block ends by itself");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let metrics = app.get("/metrics").await.text();
@@ -422,11 +422,11 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     app.stop().await;
 }
 
-/// A time this far from now, in the contract's format.
+/// Returns a time this far from now, in the contract's format.
 fn time_in(later: Duration) -> String {
     let at = std::time::SystemTime::now() + later;
     let millis = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
-    let millis = i64::try_from(millis).expect("before the year 292,278,994");
+    let millis = i64::try_from(millis).expect("the time is in range");
     doorbuster_api::value::Time::from_millis(millis).to_string()
 }
 
@@ -437,7 +437,7 @@ async fn a_block_outlives_a_restart() {
     let body = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(body)).await.verdict(), "201");
     let dir = app.stop().await;
-    let app = TestApp::try_start(dir, &[], false).await.expect("it starts again");
+    let app = TestApp::try_start(dir, &[], false).await.expect("the server starts again");
     assert_eq!(app.buy("robot", "k", "spring", "phone", 1).await.verdict(), "403 forbidden");
     app.stop().await;
 }

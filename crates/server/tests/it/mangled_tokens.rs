@@ -1,9 +1,10 @@
-//! Parsed input from outside, mangled thousands of times: tokens, passes, order ids, providers'
-//! messages and WebSocket frames. The server accepts no changed input, reports no fault of its own,
-//! and continues.
+//! Tests input from outside that is changed at random thousands of times: tokens, passes, order
+//! ids, providers' messages and WebSocket frames. The server accepts no changed input, reports no
+//! fault of its own, and continues.
 //!
-//! `corpus/` holds the initial inputs, one a line; the test adds a valid input of each kind.
-//! `DOORBUSTER_MANGLED` sets the number of inputs of each kind, `DOORBUSTER_RANDOM_SEED` the seed.
+//! `corpus/` has the initial inputs, one in each line. The test adds a valid input of each kind.
+//! `DOORBUSTER_MANGLED` sets the number of inputs of each kind, and `DOORBUSTER_RANDOM_SEED` sets
+//! the seed.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -13,16 +14,16 @@ use crate::app::{TestApp, bearer, sale};
 use crate::http::{Reply, request};
 use crate::money::{self, assert_ledger_adds_up, captured, now_secs, send, send_text, signature};
 
-/// Inputs of each kind, unless the environment names a number.
+/// The number of inputs of each kind, if the environment sets none.
 const MANGLED: usize = 400;
-/// The most changes of one text.
+/// The largest number of changes of one text.
 const CHANGES_MAX: usize = 4;
 /// The longest piece that is moved, doubled or removed, in bytes.
 const PIECE_MAX: usize = 40;
-/// Replacement bytes for texts that are a header or a part of an address.
+/// Replacement bytes for texts in a header or in an address.
 const PLAIN: &[u8] = b"ABCZabcz0129-_.=";
 
-/// Generates mangled texts.
+/// Changes texts at random.
 struct Mangler {
     seed: u64,
     rng: SmallRng,
@@ -34,17 +35,19 @@ impl Mangler {
         let told =
             |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
         let seed = told("DOORBUSTER_RANDOM_SEED").unwrap_or_else(rand::random);
-        let of_each = told("DOORBUSTER_MANGLED")
-            .map_or(MANGLED, |n| usize::try_from(n).expect("not so many"));
+        let of_each = told("DOORBUSTER_MANGLED").map_or(MANGLED, |n| {
+            usize::try_from(n).expect("DOORBUSTER_MANGLED is a number in range")
+        });
         Self { seed, rng: SmallRng::seed_from_u64(seed), of_each }
     }
 
-    /// The corpus and `right`, first unchanged (without `right`), then changed.
+    /// Returns the corpus unchanged, and then changed copies of the corpus and of `right`.
     fn texts(&mut self, corpus: &str, right: &str, plain: bool) -> Vec<String> {
         let mut all: Vec<String> = corpus.lines().map(str::to_owned).collect();
         let begin = [&all[..], &[right.to_owned()]].concat();
         while all.len() < self.of_each {
-            // The valid input half of the time, because nearly valid inputs get furthest.
+            // Half of the texts come from the valid input, because nearly valid inputs get
+            // furthest.
             let from = if self.rng.random() {
                 right
             } else {
@@ -83,7 +86,7 @@ impl Mangler {
         bytes
     }
 
-    /// Fails unless the answer has one of these statuses.
+    /// Fails if the answer has none of these statuses.
     fn judge(&self, reply: &Reply, statuses: &[u16], sent: &str) {
         let status = reply.status;
         assert!(
@@ -137,7 +140,7 @@ async fn a_mangled_token_or_pass_identifies_no_buyer_and_a_mangled_id_no_order()
     }
     for wrong in mangler.texts(include_str!("../corpus/orders.txt"), &id, true) {
         let reply = app.buyer("anna", "GET", &format!("/v1/orders/{wrong}")).await;
-        // An empty id is the list, and an invalid path reaches no endpoint.
+        // An empty id reads the list, and an invalid path reaches no endpoint.
         mangler.judge(&reply, if wrong.is_empty() { &[200, 404] } else { &[404] }, &wrong);
     }
     assert_ledger_adds_up(&app).await;

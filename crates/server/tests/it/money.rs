@@ -1,4 +1,4 @@
-//! Payments: messages of providers, and their effects for buyers and operators.
+//! Tests payments: messages of providers, and their effects for buyers and operators.
 
 #[path = "money/erasures.rs"]
 mod erasures;
@@ -36,12 +36,12 @@ use crate::watch::Watch;
 /// The bytes of the secret that signs messages.
 pub(crate) const KEY: &[u8; 32] = b"a secret that providers sign by.";
 
-/// The setting for that secret.
+/// Returns the setting for that secret.
 pub(crate) fn secret(key: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }
 
-/// A server that accepts messages signed with [`KEY`].
+/// Starts a server that accepts messages signed with [`KEY`].
 pub(crate) async fn start() -> TestApp {
     TestApp::with(&[
         ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", &secret(KEY)),
@@ -50,19 +50,19 @@ pub(crate) async fn start() -> TestApp {
     .await
 }
 
-/// Seconds since the epoch.
+/// Returns the seconds since 1970.
 pub(crate) fn now_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-/// `v1,` and the signature, computed independently of the tested code.
+/// Returns `v1,` and the signature. The test computes it without the tested code.
 pub(crate) fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// Sends a message signed with [`KEY`], now.
+/// Sends a message signed now with [`KEY`].
 pub(crate) async fn send_message(app: &TestApp, id: &str, body: &Value) -> Reply {
     send_text(app, id, &body.to_string()).await
 }
@@ -84,35 +84,35 @@ pub(crate) async fn send(app: &TestApp, headers: &[(&str, &str)], body: &str) ->
     app.call("POST", "/v1/payments/sandbox/webhook", &headers, body.as_bytes()).await
 }
 
-/// Reports a captured payment.
+/// Returns the report of a captured payment.
 pub(crate) fn captured(payment: &str, order: &str, minor: i64) -> Value {
     json!({"type": "payment.captured", "timestamp": "2026-11-20T10:00:00.000Z",
            "data": {"payment": payment, "order": order, "amount": {"amount_minor": minor, "currency": "CNY"}}})
 }
 
-/// Buys units at 0.10 yuan each; returns the order's id.
+/// Buys units at 0.10 yuan each. Returns the order's id.
 pub(crate) async fn order(app: &TestApp, buyer: &str, key: &str, units: u32) -> String {
     let bought = app.buy(buyer, key, "spring", "phone", units).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
     bought.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// The order, as operators see it.
+/// Returns the order as operators see it.
 pub(crate) async fn read(app: &TestApp, order: &str) -> Value {
     app.admin("GET", &format!("/v1/admin/orders/{order}"), None).await.json()
 }
 
-/// Payments that named this order, as `(payment, state)`.
+/// Returns the payments that named this order, as `(payment, state)`.
 pub(crate) async fn payments(app: &TestApp, order: &str) -> Vec<(String, String)> {
     pairs(app, "payments", "payment", order).await
 }
 
-/// Refunds of payments that named this order, as `(payment, state)`.
+/// Returns the refunds of payments that named this order, as `(payment, state)`.
 pub(crate) async fn refunds(app: &TestApp, order: &str) -> Vec<(String, String)> {
     pairs(app, "refunds", "payment", order).await
 }
 
-/// Unresolved dead letters of refunds, by the metrics.
+/// Returns the number of unresolved dead letters of refunds in the metrics.
 async fn dead_refunds(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let number = metrics
@@ -131,7 +131,7 @@ async fn pairs(app: &TestApp, list: &str, name: &str, order: &str) -> Vec<(Strin
     rows.map(|row| (word(row, name), word(row, "state"))).collect()
 }
 
-/// Makes a sale of `phone` with this stock and payment window, and opens it.
+/// Creates a sale of `phone` with this stock and payment window, and opens it.
 pub(crate) async fn open_sale(app: &TestApp, stock: Value, limit: u32, hold_secs: u32) {
     let mut sale = crate::app::sale("spring", stock, limit);
     sale["items"][0]["hold_secs"] = json!(hold_secs);
@@ -154,7 +154,8 @@ pub(crate) async fn assert_ledger_adds_up(app: &TestApp) {
     );
 }
 
-/// Payment windows: long enough for a buyer on a slow machine, and short enough to wait for.
+/// A payment window for tests. It is long enough for a buyer on a slow machine, and short enough to
+/// wait for.
 pub(crate) const BRIEF_SECS: u32 = 5;
 
 /// Polls until `holds` returns a value.

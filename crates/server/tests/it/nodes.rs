@@ -1,5 +1,5 @@
-//! Several nodes on one store: a private PostgreSQL, a private Redis, and engines that stop as
-//! abruptly as killed processes.
+//! Tests several nodes on one store. Each test has a private PostgreSQL and a private Redis, and
+//! can stop an engine as abruptly as a killed process.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,12 +36,12 @@ mod short_stock;
 #[path = "nodes/wait_bounds.rs"]
 mod wait_bounds;
 
-/// Longer than a lease and the work after its end.
+/// A time that is longer than a lease and the work after its end.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
-/// Longest time until all units are sold, on a slow machine.
+/// Longest time until all units are sold. The machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The value of a metric.
+/// Returns the value of a metric.
 pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let value =
@@ -49,8 +49,8 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     value.unwrap_or_else(|| panic!("{name} is there"))
 }
 
-/// Buyers of 1 to 7 units at all nodes in turn, until every unit is sold or `patience` is over.
-/// Returns the confirmed units.
+/// Sells 1 to 7 units at a time at all nodes in turn, until every unit is sold or `patience` is
+/// over. Returns the confirmed units.
 async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
     let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let give_up = Arc::new(AtomicBool::new(false));
@@ -95,17 +95,17 @@ async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
         });
     }
     let ended = tokio::time::timeout(patience, async {
-        while crowd.join_next().await.transpose().expect("no panic").is_some() {}
+        while crowd.join_next().await.transpose().expect("the task did not panic").is_some() {}
     });
     if ended.await.is_err() {
         give_up.store(true, Ordering::Release);
-        while crowd.join_next().await.transpose().expect("no panic").is_some() {}
+        while crowd.join_next().await.transpose().expect("the task did not panic").is_some() {}
     }
     sold.load(Ordering::Acquire)
 }
 
-/// Checks that every unit is sold and confirmed, that the rows are consistent and (without a fault)
-/// that no slot was repaired.
+/// Checks that every unit is sold and confirmed, and that the rows are consistent. Without a fault,
+/// also checks that no slot was repaired.
 async fn is_sold(node: &TestNode, stock: u64, told: u64) {
     let counts = node.counts().await;
     assert_eq!((told, counts.held, counts.pool + counts.in_slots), (stock, stock, 0), "{counts:?}");
@@ -122,9 +122,11 @@ async fn nodes_with_a_slot_each_sell_exactly_the_stock() {
     let told = sell_out(&[&first, &second], 400, PATIENCE).await;
     is_sold(&first, 400, told).await;
     assert_eq!(first.audit().await.repairs, 0);
-    // A buyer finds their order at any node, also after the item is sold out.
-    until("the other node knows that all is sold", async || second.gauge().free().free == Some(0))
-        .await;
+    // A buyer finds the order at any node, even after the item is sold out.
+    until("the other node knows that all units are sold", async || {
+        second.gauge().free().free == Some(0)
+    })
+    .await;
     let again = second.buy("b0", "k", 1).await;
     assert!(matches!(again, PurchaseOutcome::Replayed(_)), "{again:?}");
     first.stop().await;
@@ -147,7 +149,7 @@ async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
     is_sold(&first, 100, told + 2).await;
     assert!(
         matches!(first.buy("kept", "k", 2).await, PurchaseOutcome::Replayed(_)),
-        "what was told is kept"
+        "confirmed orders are kept"
     );
     first.stop().await;
 }
@@ -195,7 +197,7 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
         reason: "recount".into(),
         key: "a".into(),
     };
-    let lowered = first.engine.adjust(adjustment).await.expect("the store is there");
+    let lowered = first.engine.adjust(adjustment).await.expect("the store is available");
     assert!(matches!(lowered, doorbuster_server::control::AdjustResult::Done(_)), "{lowered:?}");
     first.step(PhaseStep::Pause).await;
     let paused = first.buy("bert", "k", 1).await;
@@ -211,8 +213,8 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
     second.stop().await;
 }
 
-/// Pauses while buyers purchase at both nodes: issued tickets are sold, nothing is sold afterwards,
-/// and both nodes continue after the resume.
+/// Pauses a sale while buyers purchase at both nodes. Issued tickets are sold, and no unit is sold
+/// after the pause. Both nodes sell again after the sale resumes.
 async fn pauses_under_load(home: Deployment, spread: Spread) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(10_000, 10, spread).await;
@@ -244,10 +246,10 @@ async fn pauses_under_load(home: Deployment, spread: Spread) {
     let at_pause = first.counts().await;
     assert_eq!(at_pause.in_slots, 0);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(second.counts().await, at_pause, "nothing is sold while paused");
+    assert_eq!(second.counts().await, at_pause, "no unit is sold while the sale is paused");
     second.wait_for_phase(doorbuster_core::Phase::Paused).await;
     second.step(PhaseStep::Resume).await;
-    until("it goes on", async || first.counts().await.held > at_pause.held + 50).await;
+    until("the sale continues", async || first.counts().await.held > at_pause.held + 50).await;
     stop.store(true, Ordering::Release);
     let sold: u64 = crowd.join_all().await.into_iter().sum();
     first.step(PhaseStep::Close).await;
@@ -312,14 +314,15 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     let sold_yet = early + 1;
     let told = sell_out_from(&[&first, &second], 300 - sold_yet).await;
     is_sold(&first, 300, sold_yet + told).await;
-    assert!(first.audit().await.repairs >= 3, "each slot was found out");
+    assert!(first.audit().await.repairs >= 3, "the loss of each slot was detected");
     let sale = first.engine.catalogue().sale(SALE).cloned().expect("open");
     assert_eq!(sale.row.phase, doorbuster_core::Phase::Open, "the audit found nothing");
     first.stop().await;
     second.stop().await;
 }
 
-/// Buyers of one unit each, other than [`sell_out`]'s, until this many are sold.
+/// Sells one unit to each of these buyers until this many units are sold. They are other buyers
+/// than in [`sell_out`].
 async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();

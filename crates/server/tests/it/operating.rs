@@ -1,5 +1,5 @@
-//! Operator endpoints: a sale's phases, changes, stock, orders of all buyers, statistics, the
-//! audit, and the export.
+//! Tests the operators' endpoints: a sale's phases and changes, stock, orders of all buyers,
+//! statistics, the audit, and the export.
 
 use serde_json::{Value, json};
 
@@ -83,16 +83,16 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
         doorbuster_api::value::Time::from_millis(millis).to_string()
     };
     let mut body = sale("spring", 5.into(), 1);
-    // Enough time for an early purchase; it ends only after a purchase.
+    // The time is enough for an early purchase. The sale ends only after a purchase.
     body["starts_at"] = json!(at(4.0));
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "409 not_started");
-    app.until("/v1/admin/sales/spring", "it opens", |sale| sale["phase"] == "open").await;
+    app.until("/v1/admin/sales/spring", "the sale opens", |sale| sale["phase"] == "open").await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
     let ends = Some(json!({"ends_at": at(0.7)}));
     assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", ends).await.verdict(), "200");
-    app.until("/v1/admin/sales/spring", "it closes", |sale| sale["phase"] == "closed").await;
+    app.until("/v1/admin/sales/spring", "the sale closes", |sale| sale["phase"] == "closed").await;
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 ended");
 }
 
@@ -141,11 +141,11 @@ async fn changes_are_merged_and_require_a_matching_tag() {
         json!({"items": [{"id": "phone", "price": {"amount_minor": 13, "currency": "EUR"}}]});
     let same = json!({"title": "Open", "items": [{"id": "phone", "limit_per_buyer": 4, "image": "/phone.webp"}]});
     assert_eq!(change(None, dearer).await.verdict(), "409 wrong_state");
-    assert_eq!(change(None, same).await.verdict(), "200", "texts change at any time");
+    assert_eq!(change(None, same).await.verdict(), "200", "texts may change at any time");
     assert_eq!(
         app.get("/v1/sales/spring").await.json()["items"][0]["image"],
         "/phone.webp",
-        "buyers see it at once"
+        "buyers see the change at once"
     );
 
     assert_eq!(app.admin("DELETE", path, None).await.verdict(), "409 wrong_state");
@@ -210,7 +210,7 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
     let moved = |what: &str| slot[what].as_u64().expect("a count");
     assert!(
         moved("refills") >= 2 && moved("recalls") >= 2,
-        "raised from 10, lowered twice: {slot}"
+        "the stock was raised from 10 and lowered twice: {slot}"
     );
 
     assert_eq!(app.admin("POST", "/v1/admin/sales/spring/close", None).await.verdict(), "200");
@@ -311,7 +311,7 @@ async fn exports_hold_every_order_and_no_formula() {
     let line = |number: usize| all.lines().nth(number).unwrap_or_default();
     assert!(
         line(1).contains(",'-anna,1,10,CNY,reserved,") && line(3).contains(",carl,"),
-        "oldest first: {all}"
+        "the oldest order comes first: {all}"
     );
     assert_eq!(export("?sale=autumn").await.lines().count(), 2);
     let none = app.admin("GET", "/v1/admin/exports/orders.csv?sale=none", None).await;

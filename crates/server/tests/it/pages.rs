@@ -1,5 +1,5 @@
-//! Pages and their assets: identical for all visitors, hashed, compressed, under a strict policy;
-//! and guests in demonstrations.
+//! Tests the pages and their assets. They are the same for all visitors, hashed, compressed, and
+//! under a strict policy. Also tests guests in demonstrations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::http::Reply;
 
-/// Words that no sentence contains: the pages end with orders and payments, and the shop promises
-/// what follows.
+/// Words that no sentence may contain. The pages end with orders and payments, and only the shop
+/// can promise what follows.
 const NEVER: [&str; 21] = [
     "mail", "receipt", "invoice", "shipp", "shipment", "deliver", "parcel", "courier", "邮",
     "收据", "发票", "小票", "发货", "运费", "物流", "快递", "配送", "送货", "收货", "包裹", "短信",
@@ -28,7 +28,7 @@ fn guarded(reply: &Reply) {
     assert_eq!(reply.header("access-control-allow-origin"), None);
 }
 
-/// Every `/assets/…` path in a text.
+/// Returns every `/assets/…` path in a text.
 fn named(text: &str) -> BTreeSet<String> {
     let name = |rest: &str| {
         rest.chars()
@@ -43,23 +43,23 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every sentence of a language, by its key. The script contains comments, one object, and texts in
-/// single quotes without escapes.
+/// Returns every sentence of a language by its key. The script contains comments and one object.
+/// Its texts are in single quotes without escapes.
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/assets/copy-{language}.js", env!("CARGO_MANIFEST_DIR"));
-    let script = std::fs::read_to_string(file).expect("it is there");
-    let (_, mut rest) = script.split_once("export default {").expect("one object");
+    let script = std::fs::read_to_string(file).expect("the file exists");
+    let (_, mut rest) = script.split_once("export default {").expect("the script has one object");
     let (mut quoted, mut between) = (Vec::new(), String::new());
     while let Some(at) = rest.find(['\'', '"', '`', '/']) {
         between.extend(rest[..at].split_whitespace());
         rest = match rest[at..].strip_prefix("/*") {
-            Some(comment) => comment.split_once("*/").expect("it ends").1,
+            Some(comment) => comment.split_once("*/").expect("the comment ends").1,
             None => {
                 let text = rest[at..]
                     .strip_prefix('\'')
                     .unwrap_or_else(|| panic!("not understood: {}", &rest[at..]));
-                let (text, after) = text.split_once('\'').expect("it ends");
-                assert!(!text.contains(['\\', '\n']), "not understood: {text}");
+                let (text, after) = text.split_once('\'').expect("the text ends");
+                assert!(!text.contains(['\\', '\n']), "the test cannot parse this text: {text}");
                 quoted.push(text.to_owned());
                 after
             }
@@ -68,11 +68,11 @@ fn words(language: &str) -> BTreeMap<String, String> {
     assert_eq!(
         between,
         ":,".repeat(quoted.len() / 2).trim_end_matches(','),
-        "keys and sentences by turns"
+        "keys and sentences alternate"
     );
     let words: BTreeMap<_, _> =
         quoted.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
-    assert_eq!(words.len() * 2, quoted.len(), "each key once");
+    assert_eq!(words.len() * 2, quoted.len(), "each key occurs once");
     words
 }
 
@@ -82,10 +82,10 @@ fn both_languages_have_the_same_texts_and_promise_no_message_that_is_not_sent() 
     assert!(english.len() > 400, "{} sentences", english.len());
     let keys = |words: &BTreeMap<String, String>| words.keys().cloned().collect::<BTreeSet<_>>();
     let alone = &keys(&english) ^ &keys(&chinese);
-    assert!(alone.is_empty(), "in one language only: {alone:?}");
+    assert!(alone.is_empty(), "only one language has these texts: {alone:?}");
     let places = |sentence: &str| {
         let names = sentence.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-        // `{count:person|people}` chooses a word by the number; Chinese needs none.
+        // `{count:person|people}` chooses a word by the number. Chinese needs no such choice.
         let names = names.map(|(name, _)| name.split_once(':').map_or(name, |(name, _)| name));
         names.map(str::to_owned).collect::<BTreeSet<_>>()
     };
@@ -248,7 +248,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     let check = async |path: &str, is_shared: bool| {
         let reply = app.get(path).await;
         assert_eq!(reply.status, 200, "{path}");
-        let said = reply.header("cache-control").expect("it is always said").to_owned();
+        let said = reply.header("cache-control").expect("the header is always present").to_owned();
         assert_eq!(
             (said.starts_with("public, max-age="), said == "no-store"),
             (is_shared, !is_shared),
@@ -258,7 +258,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     let status = async || app.get("/v1/sales/spring/status").await.json();
     let version = status().await["version"].as_str().expect("a version").to_owned();
     let page = app.get("/sale/spring").await.text();
-    let asset = named(&page).pop_first().expect("it names some");
+    let asset = named(&page).pop_first().expect("the page names assets");
     for path in [
         "/v1/sales",
         "/v1/sales/spring",
@@ -273,7 +273,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/v1/sales/a%3Ab/status", true).await;
     check("/sale/spring?lang=zh", true).await;
     check(&asset, true).await;
-    // Anybody could invent one of these for each request.
+    // Anyone could invent such an address for each request.
     for path in [
         "/v1/sales?x=1",
         "/v1/sales?limit=7",
@@ -296,7 +296,8 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // Pages that do not know of a change request the version before it, all of them the same one.
+    // Pages that do not know of a change request the version before it. All of them request the
+    // same one.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

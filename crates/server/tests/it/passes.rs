@@ -1,5 +1,5 @@
-//! Purchase passes: the server refuses each misuse with its own problem code, and accepts a valid
-//! pass.
+//! Tests purchase passes. The server refuses each misuse with its own problem code, and accepts a
+//! valid pass.
 
 #[path = "passes/spent.rs"]
 mod spent;
@@ -20,14 +20,14 @@ const KEY_B: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa998877665544332
 
 fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    i64::try_from(now.as_millis()).expect("not for a long time")
+    i64::try_from(now.as_millis()).expect("the time is far ahead")
 }
 
 fn time(millis: i64) -> String {
     doorbuster_api::value::Time::from_millis(millis).to_string()
 }
 
-/// The header of a member or of a buyer with a level.
+/// Returns the header of a member, or of a buyer with a level.
 fn buyer_token(buyer: &str, member: bool, level: u8) -> String {
     let claims = NewToken {
         exp: FAR_FUTURE,
@@ -80,7 +80,7 @@ impl TestApp {
         reply.json()["pass"].as_str().expect("a pass").to_owned()
     }
 
-    /// Buys one phone with these headers beside the key.
+    /// Buys one phone with these headers and the key.
     async fn order(&self, key: &str, headers: &[(&str, &str)], sale: &str, item: &str) -> Reply {
         let mut all = vec![("Idempotency-Key", key), ("Content-Type", "application/json")];
         all.extend_from_slice(headers);
@@ -111,7 +111,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     ];
     let long = "A".repeat(2_000);
     let check = async |headers: &[(&str, &str)], sale: &str, item: &str, expected: &str| {
-        // On the fast path and on the general server.
+        // The fast path and the general server give the same answer.
         for more in [&[][..], &[("Connection", "close")]] {
             let reply = app.order("k", &[headers, more].concat(), sale, item).await;
             assert_eq!(reply.verdict(), expected, "{headers:?} {sale} {item}: {}", reply.text());
@@ -151,12 +151,12 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
     assert_eq!(bought.json()["buyer"], "anna");
     let again = app.order("k2", &[with[0], ("Authorization", &anna)], "spring", "phone").await;
-    assert_eq!(again.verdict(), "201", "usable until it expires: {}", again.text());
+    assert_eq!(again.verdict(), "201", "the pass is usable until it expires: {}", again.text());
     let found = app.order("k", &[("Authorization", &anna)], "spring", "phone").await;
     assert_eq!(
         (found.verdict().as_str(), &found.json()["id"]),
         ("200", &bought.json()["id"]),
-        "a known key comes first"
+        "a known key counts before the pass"
     );
     // A buyer cannot find another buyer's order by its key.
     let stranger = app.order("k", &[("Purchase-Pass", &forged[0])], "spring", "phone").await;
@@ -195,7 +195,7 @@ async fn an_expired_pass_still_finds_its_orders() {
             "403 pass_expired" => break assert!(now_ms() >= millis("expires_at"), "{reply}"),
             other => panic!("{other}"),
         }
-        assert!(begun.elapsed() < PATIENCE, "it never expires");
+        assert!(begun.elapsed() < PATIENCE, "the pass never expired");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(app.order("first", &with, "spring", "phone").await.verdict(), "200");
@@ -218,7 +218,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
     app.door("draft", json!({"pass": "required"})).await;
     assert_eq!(ask("draft").await.verdict(), "404 not_found");
     scheduled("far", now_ms() + 3_600_000).await;
-    // Enough time to get "too early".
+    // The start is far enough away that a request comes too early.
     let starts_at = now_ms() + 65_000;
     scheduled("near", starts_at).await;
     let early = ask("near").await;
@@ -231,7 +231,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
             break reply.json();
         }
         assert_eq!(reply.verdict(), "409 not_started");
-        assert!(now_ms() < starts_at - 30_000, "it never comes");
+        assert!(now_ms() < starts_at - 30_000, "the pass never became available");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!((&pass["valid_from"], &pass["item"]), (&json!(time(starts_at)), &json!("phone")));
@@ -243,7 +243,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
         app.order("k", &[("Authorization", &bearer("anna"))], "near", "phone").await.verdict(),
         "409 not_started"
     );
-    // Another test opens a sale by the clock; here an operator opens it.
+    // Another test opens a sale by the clock. Here an operator opens it.
     app.step("near", "open").await;
     assert_eq!(app.order("k", &with, "near", "phone").await.verdict(), "201");
     app.step("near", "pause").await;
@@ -272,7 +272,7 @@ async fn thresholds_name_what_a_buyer_lacks() {
     assert_eq!(
         order(&buyer_token("anna", true, 0), "members").await.verdict(),
         "201",
-        "the token is enough"
+        "the token alone identifies the buyer"
     );
     assert_eq!(
         order(&buyer_token("anna", false, 3), "levels").await.verdict(),
@@ -284,7 +284,7 @@ async fn thresholds_name_what_a_buyer_lacks() {
         .to_owned();
     let with = [("Purchase-Pass", pass.as_str())];
     assert_eq!(app.order("k", &with, "levels", "phone").await.verdict(), "201");
-    // A raised threshold also holds for earlier passes.
+    // A raised threshold also applies to earlier passes.
     app.patch_door("levels", json!({"min_level": 4})).await;
     lacks(&app.order("k2", &with, "levels", "phone").await, "level");
     app.patch_door("levels", json!({"min_level": null})).await;
@@ -320,7 +320,7 @@ async fn a_front_door_changes_while_the_sale_runs_and_its_status_says_so() {
     assert_eq!(
         app.buy("anna", "k", "spring", "phone", 1).await.verdict(),
         "200",
-        "what was bought stays bought"
+        "earlier orders stay"
     );
     app.patch_door("spring", Value::Null).await;
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "201");

@@ -1,9 +1,9 @@
-//! Thousands of random valid and invalid requests. Every answer is one that the table of endpoints
-//! allows; successes match `/openapi.json`; none is a server fault; few ask for a retry; and at the
-//! end every unit is accounted for.
+//! Sends thousands of random valid and invalid requests. The table of endpoints allows every
+//! answer, and successes match `/openapi.json`. No answer is a server fault, and few ask for a
+//! retry. At the end, the test accounts for every unit.
 //!
-//! `DOORBUSTER_RANDOM_REQUESTS` sets the number of requests, `DOORBUSTER_RANDOM_SEED` the seed; a
-//! failure prints its seed.
+//! `DOORBUSTER_RANDOM_REQUESTS` sets the number of requests, and `DOORBUSTER_RANDOM_SEED` sets the
+//! seed. A failure prints its seed.
 
 use doorbuster_api::endpoints::{self, Endpoint};
 use doorbuster_api::problem::Code;
@@ -24,19 +24,19 @@ mod samples;
 #[path = "random/schema.rs"]
 mod schema;
 
-/// The number of requests unless the environment sets one.
+/// The number of requests if the environment sets none.
 const REQUESTS: u64 = 2_000;
 /// The test opens a new sale after this many requests, because random requests close existing
 /// sales.
 const FRESH_SALE_EVERY: u64 = 50;
-/// One in this many requests may be answered 503. Requests are sequential and every service is
-/// available, so only a stall of the machine causes a `503`: while a purchase is parked for its
-/// slot, while tickets settle, while a buyer waits for a read, or until the snapshot is too old.
-/// Each stall affects one request, or a few.
+/// One in this many requests may get a 503. Requests come one after another and every service is
+/// available, so only a pause of the machine causes a `503`. A pause can do so while a purchase is
+/// parked, tickets settle, or a buyer waits for a read. It can also make the node's snapshot too
+/// old. Each pause affects one request, or a few.
 const REQUESTS_PER_503: u64 = 50;
 /// Additional 503 answers that a short run may have.
 const SPARE_503: usize = 5;
-/// The longest part of a request or an answer that a failure shows.
+/// The longest part of a request or an answer that a failure prints.
 const SHOWN_BYTES: usize = 1_500;
 
 fn told<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -65,7 +65,7 @@ async fn every_answer_is_allowed_by_the_table() {
         let (reply, bytes) = exchange(&app, &mut wire, &drawn).await;
         let verdict = match &reply {
             Some(reply) => judge(&drawn, reply, &document),
-            None => Err("there is no answer".to_owned()),
+            None => Err("the server sent no answer".to_owned()),
         };
         if let Err(wrong) = verdict {
             let shown = |bytes: &[u8]| {
@@ -78,7 +78,7 @@ async fn every_answer_is_allowed_by_the_table() {
                  {heard:?}"
             );
         }
-        let reply = reply.expect("it was judged");
+        let reply = reply.expect("the answer passed the check");
         good += u64::from(reply.status < 300);
         if reply.status == 503 {
             come_again.push(format!(
@@ -92,7 +92,7 @@ async fn every_answer_is_allowed_by_the_table() {
     }
     let (orders, busy) = (draw.known.orders.len(), come_again.len());
     println!("seed {seed}: {good} requests succeeded, {orders} orders, {busy} times 503");
-    assert!(good >= requests / 20, "few of them meant anything: {good}");
+    assert!(good >= requests / 20, "too few requests succeeded: {good}");
     let most =
         usize::try_from(requests / REQUESTS_PER_503).expect("a count of requests") + SPARE_503;
     assert!(
@@ -126,12 +126,12 @@ async fn make_a_world(app: &TestApp, draw: &mut RequestGenerator) {
         let made =
             app.admin("POST", "/v1/admin/keys", Some(json!({"name": role, "role": role}))).await;
         assert_eq!(made.verdict(), "201");
-        // The generator does not learn the key's id, so no request deletes the key.
+        // The generator does not learn the key's id, so no random request deletes the key.
         draw.known.role_keys.push(made.json()["key"].as_str().expect("a key").into());
     }
 }
 
-/// Sends the request on the last connection or a new one, and reads its answer.
+/// Sends the request on the last connection or on a new one, and reads the answer.
 async fn exchange(
     app: &TestApp,
     kept: &mut Option<Connection>,
@@ -141,7 +141,7 @@ async fn exchange(
     let mut headers: Vec<(&str, &str)> =
         drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
-        // With this header, any bytes after an answer's headers are an unexpected body.
+        // This header makes any bytes after the headers of an answer count as an unexpected body.
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
@@ -172,7 +172,7 @@ async fn read_reply(wire: &mut Connection, drawn: &GeneratedRequest, head: bool)
     Some(reply)
 }
 
-/// Whether the body is a stream that does not end by itself.
+/// Returns whether the body is a stream that does not end by itself.
 fn endless(drawn: &GeneratedRequest, reply: &Reply) -> bool {
     drawn.path() == "/v1/events" && reply.status == 200
 }
@@ -184,12 +184,12 @@ fn stays(reply: &Reply, drawn: &GeneratedRequest, head: bool) -> bool {
         && reply.header("connection") != Some("close")
 }
 
-/// Checks that the table allows this answer to this request, and that the document describes its
-/// JSON.
+/// Checks that the table allows this answer to this request, and that the document describes the
+/// answer's JSON.
 fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<(), String> {
-    // A 503 is allowed and counted. Any other 5xx status is a server fault.
+    // Answers with 503 are allowed and counted. Any other 5xx status is a server fault.
     if reply.status >= 500 && reply.status != 503 {
-        return Err("a fault of the server".into());
+        return Err("the server has a fault".into());
     }
     if drawn.method == "HEAD" && !reply.body.is_empty() {
         return Err("HEAD has a body".into());
@@ -227,22 +227,23 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
     }
     for header in answer.headers.iter().filter(|header| header.name() != "Idempotent-Replayed") {
         if reply.header(&header.name().to_ascii_lowercase()).is_none() {
-            return Err(format!("there is no {}", header.name()));
+            return Err(format!("the answer has no {}", header.name()));
         }
     }
     if media == Some("application/json") && drawn.method != "HEAD" {
         let told =
             serde_json::from_slice::<Value>(&reply.body).map_err(|error| error.to_string())?;
         let schema = schema_of(document, endpoint, reply.status);
-        let schema = schema
-            .ok_or_else(|| format!("the document has no schema for this of {}", endpoint.id))?;
+        let schema = schema.ok_or_else(|| {
+            format!("the document has no schema for this answer of {}", endpoint.id)
+        })?;
         schema::check(document, schema, &told)
-            .map_err(|wrong| format!("the document says otherwise at {wrong}"))?;
+            .map_err(|wrong| format!("the answer does not match the document at {wrong}"))?;
     }
     Ok(())
 }
 
-/// The document's schema for an endpoint's JSON answer.
+/// Returns the document's schema for an endpoint's JSON answer.
 fn schema_of<'a>(document: &'a Value, endpoint: &Endpoint, status: u16) -> Option<&'a Value> {
     let method = endpoint.method.as_str().to_ascii_lowercase();
     let answer = document
@@ -254,7 +255,7 @@ fn schema_of<'a>(document: &'a Value, endpoint: &Endpoint, status: u16) -> Optio
     answer.get("content")?.get("application/json")?.get("schema")
 }
 
-/// Whether a path matches `template`.
+/// Returns whether a path matches `template`.
 fn matches(template: &str, path: &str) -> bool {
     let fits = |(wanted, part): (&str, &str)| {
         wanted == part || wanted.starts_with('{') && !part.is_empty()
@@ -278,7 +279,7 @@ fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<()
         if problem["status"] != reply.status {
             return Err("the body has another status".into());
         }
-        Some(problem["code"].as_str().ok_or("there is no code")?.to_owned())
+        Some(problem["code"].as_str().ok_or("the problem has no code")?.to_owned())
     };
     if !allowed(reply.status, code.as_deref()) {
         return Err(format!("{} {code:?} is not among {codes:?}", reply.status));
@@ -288,7 +289,7 @@ fn problem(drawn: &GeneratedRequest, reply: &Reply, codes: &[Code]) -> Result<()
         false => Err(format!("{name} is missing or out of place")),
     };
     if reply.header("content-type") != Some("application/problem+json") {
-        return Err("a problem is not said to be one".into());
+        return Err("the problem has another media type".into());
     }
     wants("retry-after", matches!(reply.status, 429 | 503))?;
     wants("www-authenticate", reply.status == 401)?;

@@ -1,5 +1,5 @@
-//! The waiting room as buyers see it: one position for each buyer, a reproducible draw, and
-//! admission while units are available.
+//! Tests the waiting room as buyers see it: one position for each buyer, a reproducible draw, and
+//! admissions while units are available.
 
 #[path = "room/auto.rs"]
 mod auto;
@@ -72,7 +72,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// The order of a draw, computed only from the documentation.
+/// Returns the order of a draw, computed only from the documentation.
 fn drawn(seed: &str, buyers: &[String]) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(seed));
     let mut lots: Vec<(Vec<u8>, String)> = buyers
@@ -103,7 +103,7 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
         assert_eq!(
             (again.verdict().as_str(), again.json()),
             ("200", place.clone()),
-            "a reload keeps the place"
+            "the position stays after a reload"
         );
         assert_eq!(look(&app, buyer).await, place);
     }
@@ -115,7 +115,7 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
     app.step("spring", "open").await;
     let after = draw(&app).await;
     assert_eq!((&after["commitment"], &after["participants"]), (&before["commitment"], &json!(12)));
-    let seed = after["seed"].as_str().expect("it is revealed");
+    let seed = after["seed"].as_str().expect("the seed is published");
     let hash: String = digest::digest(&digest::SHA256, &unhex(seed))
         .as_ref()
         .iter()
@@ -124,15 +124,15 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
     assert_eq!(after["commitment"], format!("sha256:{hash}"));
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
-    // Four units: four buyers are admitted, and four more wait in case one of them does not buy.
-    // The others need not wait.
+    // There are four units. So four buyers are admitted, and four more wait in case one of them
+    // does not buy. The others need not wait.
     for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
         let state = match at {
             0..4 => "admitted",
             4..8 => "waiting",
             _ => "gone",
         };
-        let place = until(&app, buyer, "is told", |place| place["state"] == state).await;
+        let place = until(&app, buyer, "an event arrives", |place| place["state"] == state).await;
         let position = if at < 4 { Value::Null } else { json!(at - 3) };
         assert_eq!(place["position"], position, "{buyer}: {place}");
         assert_eq!(place["admitted_until"].is_string(), at < 4);
@@ -159,7 +159,7 @@ async fn a_position_survives_the_restart_of_its_node() {
     app.step("spring", "open").await;
     let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
     let order = drawn(&seed, &buyers.map(String::from));
-    until(&app, &order[0], "is called in", is("admitted")).await;
+    until(&app, &order[0], "the buyer is admitted", is("admitted")).await;
     let waits = until(&app, &order[1], "waits", |place| place["position"] == 1).await;
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &[], false).await.expect("the server starts again");
@@ -181,7 +181,7 @@ async fn a_buyer_with_64_concurrent_requests_has_one_position() {
     assert_ne!(
         enter(&app, "bert").await.json()["place"],
         answers[0].json()["place"],
-        "a place is its buyer's own"
+        "another buyer has another position"
     );
 }
 
@@ -199,15 +199,15 @@ async fn a_sale_without_a_room_has_none() {
     );
     let patch = json!({"front_door": {"waiting_room": "always"}});
     assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
-    assert_eq!(enter(&app, "anna").await.verdict(), "201", "it opens while the sale runs");
-    until(&app, "anna", "is called in", is("admitted")).await;
+    assert_eq!(enter(&app, "anna").await.verdict(), "201", "the room opens late");
+    until(&app, "anna", "the buyer is admitted", is("admitted")).await;
     app.step("spring", "close").await;
     assert_eq!(enter(&app, "bert").await.verdict(), "409 ended");
     let over = look(&app, "anna").await;
     assert_eq!((&over["state"], &over["position"]), (&json!("gone"), &Value::Null));
 }
 
-/// Reads events until one reports this waiting-room entry.
+/// Reads events until one of them reports this position.
 async fn told(events: &mut Socket, place: &Value) {
     loop {
         let mut event = next(events).await;
@@ -221,12 +221,12 @@ async fn told(events: &mut Socket, place: &Value) {
     }
 }
 
-/// The number of waiting-room entries that were read from the store.
+/// Returns the number of positions that were read from the store.
 async fn looks(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let line =
         metrics.lines().find_map(|line| line.strip_prefix("doorbuster_waiting_room_polls_total "));
-    line.and_then(|count| count.parse::<u64>().ok()).expect("it is there")
+    line.and_then(|count| count.parse::<u64>().ok()).expect("the metric exists")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,7 +239,7 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
         assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
         app.step(id, "open").await;
     }
-    // The first event arrives after the reads.
+    // The first event arrives after the reads of the store.
     let listen = async |buyer: &str, query: &str| {
         let mut events = socket(&app, buyer, query).await;
         assert_eq!(next(&mut events).await["type"], "status");
@@ -253,9 +253,9 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
     for _ in 0..6 {
         listen("anna", "?sale=spring").await;
     }
-    assert_eq!(looks(&app).await, before + 2, "as often as the sale's limit says");
+    assert_eq!(looks(&app).await, before + 2, "streams read positions up to the sale's limit");
     let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
-    assert_eq!(page.verdict(), "429 rate_limited", "a page is counted together with them");
+    assert_eq!(page.verdict(), "429 rate_limited", "pages and streams share the limit");
     // A buyer at the limit gets an answer from this node's memory.
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     let mut events = listen("bert", "?sale=spring").await;
@@ -272,7 +272,7 @@ async fn buy(app: &TestApp, buyer: &str) -> Reply {
     buy_item(app, buyer, "phone").await
 }
 
-/// Does the same for this item, with its own key.
+/// Gets a pass for this item and buys with it, under a key of its own.
 async fn buy_item(app: &TestApp, buyer: &str, item: &str) -> Reply {
     let bearer = crate::app::bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
@@ -295,7 +295,7 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }
     for buyer in ["a", "b"] {
-        until(&app, buyer, "is called in", is("admitted")).await;
+        until(&app, buyer, "the buyer is admitted", is("admitted")).await;
     }
     until(&app, "d", "waits", |place| place["state"] == "waiting" && place["position"] == 2).await;
     for buyer in ["c", "stranger"] {
@@ -305,18 +305,18 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     let order = buy(&app, "a").await;
     assert_eq!(order.verdict(), "201", "{}", order.text());
     assert_eq!(buy(&app, "b").await.verdict(), "201");
-    let gone = until(&app, "c", "is told", is("gone")).await;
+    let gone = until(&app, "c", "an event arrives", is("gone")).await;
     assert_eq!(gone["position"], 1);
-    until(&app, "d", "is told", is("gone")).await;
+    until(&app, "d", "an event arrives", is("gone")).await;
     told(&mut waits, &gone).await;
-    // A returned unit goes to the next waiting buyer, who is notified.
+    // A returned unit goes to the next waiting buyer, who gets an event.
     let id = order.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(app.buyer("a", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
-    let admitted = until(&app, "c", "is called in", is("admitted")).await;
-    assert_eq!(look(&app, "d").await["position"], 1, "one unit, and one on the way to it");
+    let admitted = until(&app, "c", "the buyer is admitted", is("admitted")).await;
+    assert_eq!(look(&app, "d").await["position"], 1, "one more buyer waits");
     told(&mut waits, &admitted).await;
     assert_eq!(buy(&app, "c").await.verdict(), "201");
-    until(&app, "d", "is told again", is("gone")).await;
+    until(&app, "d", "the buyer gets another event", is("gone")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -327,17 +327,17 @@ async fn a_buyer_who_misses_the_admission_loses_it_to_the_next() {
     for buyer in ["a", "b"] {
         enter(&app, buyer).await;
     }
-    until(&app, "a", "is called in", is("admitted")).await;
+    until(&app, "a", "the buyer is admitted", is("admitted")).await;
     let begun = Instant::now();
     while look(&app, "b").await["state"] != "admitted" {
-        assert!(begun.elapsed() < PATIENCE, "the share goes on");
+        assert!(begun.elapsed() < PATIENCE, "the next buyer is admitted");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(
         app.buyer("a", "GET", "/v1/sales/spring/waiting-room").await.verdict(),
         "404 not_found"
     );
-    assert_eq!(enter(&app, "a").await.verdict(), "201", "a new place, at the end");
+    assert_eq!(enter(&app, "a").await.verdict(), "201", "the buyer has a new position at the end");
     until(&app, "a", "waits", |place| place["state"] == "waiting" && place["position"] == 1).await;
 }
 
@@ -379,7 +379,7 @@ async fn a_draw_can_be_checked_after_the_room_was_turned_off() {
     assert_eq!(draw(&app).await, before);
     assert_eq!(app.admin("GET", csv, None).await.text(), list);
     app.step("spring", "close").await;
-    // A server that does not have the draw in memory yet.
+    // The new server does not have the draw in memory yet.
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &[], false).await.expect("the server starts again");
     assert_eq!(draw(&app).await, before);
@@ -388,7 +388,7 @@ async fn a_draw_can_be_checked_after_the_room_was_turned_off() {
         assert_eq!(
             app.get("/v1/sales/other/draw").await.verdict(),
             "404 not_found",
-            "it never had one"
+            "the sale never had a waiting room"
         );
     }
 }

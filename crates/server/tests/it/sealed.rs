@@ -1,4 +1,4 @@
-//! The solution inside a challenge is readable only with the nodes' key.
+//! Tests that only the nodes' key can open the solution inside a challenge.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::Engine as _;
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 pub fn solve_sealed(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str) -> Value {
     let key = blake3::derive_key("doorbuster: challenges", &master);
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).expect("32 bytes"));
-    let text = challenge["challenge"].as_str().expect("an opaque word");
+    let text = challenge["challenge"].as_str().expect("the token is a text");
     let mut token = URL_SAFE_NO_PAD.decode(text).expect("base64");
     let mut sealed = token.split_off(12);
     let nonce = Nonce::try_assume_unique_for_key(&token).expect("12 bytes");
     let bound = format!("{sale}\0{buyer}");
     let inside = key
         .open_in_place(nonce, Aad::from(bound.as_bytes()), &mut sealed)
-        .expect("it is this buyer's");
+        .expect("the challenge belongs to this buyer");
     // The solution follows the id, the kind and the expiry.
     let answer = &inside[25..];
     match challenge["kind"].as_str() {

@@ -1,4 +1,4 @@
-//! Endpoints for machines: health, readiness, metrics, and the API document.
+//! Tests the endpoints for machines: health, readiness, metrics, and the API document.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ async fn a_stopping_server_reports_that_it_is_not_ready_and_still_serves() {
         if told.status != 200 {
             break told;
         }
-        assert!(asked.elapsed() < NOTICE, "it is not ready any more");
+        assert!(asked.elapsed() < NOTICE, "the server is not ready any more");
     };
     assert_eq!(
         (told.verdict().as_str(), &told.json()["reasons"]),
@@ -42,7 +42,7 @@ async fn a_stopping_server_reports_that_it_is_not_ready_and_still_serves() {
     assert!(told.header("retry-after").is_some());
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(app.get("/healthz").await.verdict(), "200");
-    ended.await.expect("no panic").expect("a good end");
+    ended.await.expect("the server did not panic").expect("the server stops without an error");
     assert!(asked.elapsed() >= NOTICE, "{:?}", asked.elapsed());
 }
 
@@ -71,7 +71,7 @@ async fn metrics_count_and_every_name_is_in_the_operating_guide() {
         "doorbuster_http_connections 1",
     ];
     let begun = Watch::start();
-    // A connection that just closed counts until the server notices the close.
+    // A connection that just closed still counts until the server notices the close.
     let page = loop {
         let reply = app.get("/metrics").await;
         assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

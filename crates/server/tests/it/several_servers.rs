@@ -1,4 +1,4 @@
-//! Servers that share a store: a change made at one server is visible at the others at once.
+//! Tests servers that share a store. A change at one server is visible at the others at once.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,16 @@ use crate::watch::Watch;
 pub(crate) fn address(home: &Cluster, database: &str) -> String {
     let words = home.url(database);
     let word = |name: &str| {
-        words.split(' ').find_map(|w| w.strip_prefix(name)).expect("the rig names it").to_owned()
+        words
+            .split(' ')
+            .find_map(|w| w.strip_prefix(name))
+            .expect("the fixture has this parameter")
+            .to_owned()
     };
     format!("postgres://{}@{}/{database}", word("user="), word("host=").replace('/', "%2F"))
 }
 
-/// A server of shape `postgres` on this database.
+/// Starts a server of shape `postgres` on this database.
 async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     let url = address(home, database);
     let settings = [
@@ -35,8 +39,8 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Creates a sale as another node does, but without the notification, and requests it once. A node
-/// also finds a new sale by itself, within about a second.
+/// Creates a sale as another node does, but without the notification. Then requests the sale once.
+/// A node also finds a new sale by itself, within about a second.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -53,7 +57,7 @@ async fn is_known_at_once(
         "BEGIN; UPDATE sale SET phase = 'scheduled', starts_at = 4000000000000 WHERE id = '{id}';
          UPDATE catalogue SET changed = pg_current_xact_id(), writer = 4242; COMMIT"
     );
-    home.psql(database, &scheduled).expect("the sale is there");
+    home.psql(database, &scheduled).expect("the sale exists");
     match way {
         "page" => app.get(&format!("/sale/{id}")).await.status == 200,
         _ => open(app, &format!("?sale={id}"), &[("authorization", &bearer("anna"))]).await.is_ok(),
@@ -65,8 +69,8 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // Each kind of request makes the node read the sales at once, unless the previous read took
-    // more than a tenth of the pause. In that case the test tries another sale.
+    // Each kind of request makes the node read the sales at once. If the last read took more than a
+    // tenth of the pause, the node may not read yet, and the test tries another sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
@@ -99,7 +103,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        // A buyer who was asked to wait finds the order when retrying.
+        // A buyer who was asked to wait finds the order by a repeated request.
         assert!(matches!(bought.status, 200 | 201), "{}", bought.text());
         let order = bought.json()["id"].as_str().expect("an id").to_owned();
         let seen = second.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
@@ -110,7 +114,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         assert_eq!(
             second.buy("anna", &key, &id, "phone", 3).await.verdict(),
             "200",
-            "a replay at another server"
+            "another server replays the order"
         );
         let stock = second.admin("GET", &format!("/v1/admin/sales/{id}/stock"), None).await.json();
         assert_eq!(stock["items"][0]["held"], 3);
@@ -123,12 +127,12 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
     let list = async || {
         second.call("GET", "/v1/admin/sales", &[("Authorization", &bearer)], b"").await.verdict()
     };
-    assert_eq!(list().await, "200", "a key made at another server");
+    assert_eq!(list().await, "200", "a key from another server works");
     let path = format!("/v1/admin/keys/{}", made["id"].as_str().expect("an id"));
     assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
     let begun = Watch::start();
     while list().await != "401 unauthenticated" {
-        assert!(begun.elapsed() < PATIENCE, "a key deleted at another server");
+        assert!(begun.elapsed() < PATIENCE, "a key that another server deleted does not work");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(control.get("/healthz").await.verdict(), "200");
@@ -160,10 +164,10 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // Repeated, because a node also finds a sale by itself: each sale is requested immediately and
-    // must be found then.
+    // A node also finds a sale by itself after a while. So the test repeats the attempt: it
+    // requests each sale at once, and the node must find it then.
     for (n, order) in orders.iter().enumerate() {
-        // As another node does it, but without the notification.
+        // The test changes the database as another node would, but without the notification.
         let sold = format!(
             "BEGIN;
              INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at,
@@ -179,17 +183,18 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
              UPDATE orders SET item_id = (SELECT id FROM item WHERE sale_id = 'other{n}') WHERE id = '{order}';
              UPDATE catalogue SET changed = pg_current_xact_id(), writer = 4242; COMMIT"
         );
-        home.psql(&database, &sold).expect("it is SQL");
+        home.psql(&database, &sold).expect("the statement is valid");
         let list = app.buyer("anna", "GET", "/v1/orders").await.json();
         let listed = list["orders"].as_array().expect("a list");
         assert_eq!(listed.len(), orders.len(), "{n}: {list}");
-        let found = listed.iter().find(|listed| listed["id"] == **order).expect("it is there");
+        let found =
+            listed.iter().find(|listed| listed["id"] == **order).expect("the order is in the list");
         assert_eq!(found["sale"], format!("other{n}"));
     }
     app.stop().await;
 }
 
-/// The settings of a node, with its own directory if it has one.
+/// Returns the settings of a node, with its own directory if it has one.
 fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Settings {
     let told =
         [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
@@ -197,7 +202,7 @@ fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Setti
     load(&flags, told.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound")
 }
 
-/// The secrets of a node, and whether it created the operators' key.
+/// Returns the secrets of a node, and whether it created the operators' key.
 async fn secrets(
     dir: Option<&Path>,
     url: &str,
@@ -206,7 +211,7 @@ async fn secrets(
     let settings = settings(dir, url, configured);
     let made = load_or_create_all(&settings, &HistoryMemory::default())
         .await
-        .expect("the database is there");
+        .expect("the database is available");
     let buyer = made.buyer.expect("no public keys are configured");
     let texts =
         [&buyer, &made.admin_key, &made.webhook[0]].map(|secret| secret.expose_secret().to_owned());
@@ -219,13 +224,15 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     let home = Cluster::start(&[]);
     let url = address(&home, &home.database());
     let dir = std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
-    let told =
-        buyer_secret(&settings(None, &url, &[])).await.expect_err("nobody made one").to_string();
+    let told = buyer_secret(&settings(None, &url, &[]))
+        .await
+        .expect_err("no node has created a secret")
+        .to_string();
     assert!(told.contains("the database of store.url"), "{told}");
-    // One has a directory. The other has none, as where neither XDG_DATA_HOME nor HOME is set.
+    // One node has a directory. The other has none, as if neither XDG_DATA_HOME nor HOME were set.
     let (first, second) = tokio::join!(secrets(Some(&dir), &url, &[]), secrets(None, &url, &[]));
     assert_eq!(first.1, second.1);
-    assert!(first.0 != second.0, "the key of one of them was kept, and it alone shows it");
+    assert!(first.0 != second.0, "one node's key was stored, and only that node shows it");
     let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
     // A configured secret is neither stored nor replaced.
@@ -234,7 +241,7 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     assert_eq!((told.0, told.1[1].as_str()), (false, own.1));
     assert_eq!((&told.1[0], &told.1[2..]), (&first.1[0], &first.1[2..]));
     assert_eq!(secrets(Some(&dir), &url, &[]).await.1, first.1);
-    let signs = buyer_secret(&settings(None, &url, &[])).await.expect("it was made");
+    let signs = buyer_secret(&settings(None, &url, &[])).await.expect("the secret was created");
     assert_eq!(signs.expose_secret(), first.1[0]);
     assert!(!dir.exists() && !Path::new("buyer_secret").exists());
 }
@@ -252,7 +259,7 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
         if told.status != 200 {
             break told;
         }
-        assert!(begun.elapsed() < PATIENCE, "it is not ready any more");
+        assert!(begun.elapsed() < PATIENCE, "the server is not ready any more");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!(told.verdict(), "503 unavailable");
@@ -262,14 +269,18 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
         !reasons.is_empty() && reasons.iter().all(|reason| reason != "stopping"),
         "{reasons:?}"
     );
-    assert_eq!(app.get("/healthz").await.verdict(), "200", "it is alive");
+    assert_eq!(app.get("/healthz").await.verdict(), "200", "the server is alive");
     home.restart();
     let begun = Watch::start();
     while app.get("/readyz").await.verdict() != "200" {
-        assert!(begun.elapsed() < PATIENCE, "it is ready again");
+        assert!(begun.elapsed() < PATIENCE, "the server is ready again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(app.buy("anna", "k", "spring", "phone", 3).await.status / 100, 2, "and sells");
+    assert_eq!(
+        app.buy("anna", "k", "spring", "phone", 3).await.status / 100,
+        2,
+        "the server sells"
+    );
     app.stop().await;
 }
 
@@ -288,7 +299,7 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    // Every change to an order waits for this lock.
+    // Every change of an order waits for this lock.
     let (locks, of) = (home.clone(), database.clone());
     let lock = "BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT";
     let locking = std::thread::spawn(move || locks.psql(&of, lock));
@@ -305,14 +316,14 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
         ))
         .await;
     until(
-        "the cancelling waits",
+        "the request to cancel waits",
         "SELECT least(count(*), 1) FROM pg_locks WHERE relation = 'orders'::regclass AND NOT \
          granted",
     )
     .await;
     drop(operator);
-    locking.join().expect("no panic").expect("it is locked and let go");
-    until("it is written down", "SELECT count(*) FROM action WHERE action = 'order.cancelled'")
+    locking.join().expect("the task did not panic").expect("the table was locked and released");
+    until("the action is recorded", "SELECT count(*) FROM action WHERE action = 'order.cancelled'")
         .await;
     let seen = app.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
     assert_eq!(seen.json()["state"], "cancelled", "{}", seen.text());
@@ -323,7 +334,7 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
     assert_eq!(
         noted.expect("the database answers").trim(),
         "1",
-        "a repetition does nothing, and is no action"
+        "a repeated request changes nothing and records no action"
     );
     app.stop().await;
 }

@@ -1,4 +1,4 @@
-//! An item that is spread over several slots of two counters each, as operators see it.
+//! Tests an item over several slots of two counters each, as operators see it.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::app::TestApp;
 
 const SLOTS: &str = "/v1/admin/sales/spring/slots";
 
-/// The values of a slot without its names.
+/// Returns the values of a slot without its names.
 fn numbers(slot: &Value) -> Value {
     let shown = ["granted", "settled", "active", "available", "refills", "recalls", "open"];
     shown
@@ -30,7 +30,7 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
     let untouched = json!({"granted": 20, "settled": 0, "active": "a", "available": {"a": 20, "b": 0}, "refills": 1,
                            "recalls": 0, "open": true});
     let shown = app
-        .until(SLOTS, "each has its first units", |shown| {
+        .until(SLOTS, "each slot has its first units", |shown| {
             slots(shown).iter().all(|slot| numbers(slot) == untouched)
         })
         .await;
@@ -51,13 +51,13 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
         let others = slots.iter().filter(|slot| numbers(slot) == untouched).count();
         others == 2 && slots.iter().any(|slot| numbers(slot) == *wanted)
     };
-    app.until(SLOTS, "the counter that does not sell is filled", |shown| is_at(shown, &sold)).await;
-    // The next ticket leaves fewer units in the active counter than in the other. The other becomes
-    // active, and the drained one is refilled.
+    app.until(SLOTS, "the inactive counter is refilled", |shown| is_at(shown, &sold)).await;
+    // The next ticket leaves fewer units in the active counter than in the other one. So the other
+    // counter becomes active, and the drained one is refilled.
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "201");
     let flipped = json!({"granted": 40, "settled": 17, "active": "b", "available": {"a": 13, "b": 10}, "refills": 3,
                          "recalls": 0, "open": true});
-    app.until(SLOTS, "the other counter sells", |shown| is_at(shown, &flipped)).await;
+    app.until(SLOTS, "the other counter is active", |shown| is_at(shown, &flipped)).await;
     let stock =
         app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
     assert_eq!(
@@ -82,14 +82,14 @@ async fn a_spread_changes_while_the_sale_is_open_and_the_slots_show_the_progress
     for count in [8, 2, 4] {
         let set = put(json!({"partitions": count, "choose": "random"})).await;
         assert_eq!((set.verdict().as_str(), &set.json()["partitions"]), ("200", &json!(count)));
-        app.until(SLOTS, "the slots follow", |shown| has_slots(shown, count)).await;
+        app.until(SLOTS, "the slots follow the new spread", |shown| has_slots(shown, count)).await;
         let buyer = format!("anna{count}");
         assert_eq!(app.buy(&buyer, "k", "spring", "phone", 5).await.verdict(), "201");
     }
     let automatic = put(json!({"partitions": "auto"})).await;
     assert_eq!(automatic.verdict(), "200");
     assert_eq!(app.admin("GET", path, None).await.json()["partitions"], "auto");
-    app.until(SLOTS, "one node needs one", |shown| has_slots(shown, 1)).await;
+    app.until(SLOTS, "a single node needs one partition", |shown| has_slots(shown, 1)).await;
     for wrong in [json!(0), json!(65), json!("many"), json!(1.5), Value::Null] {
         let refused = put(json!({"partitions": wrong})).await;
         assert_eq!(refused.verdict(), "422 invalid_request", "{wrong}");

@@ -1,5 +1,5 @@
-//! Pages beyond the same bytes for everyone: texts of a sale in its HTML, answers for people where
-//! nothing is, the list of sales with their states, and a buyer's cookie.
+//! Tests a sale's texts in the page's HTML, pages for wrong addresses, the list of sales with their
+//! states, and a buyer's cookie.
 
 use serde_json::json;
 
@@ -105,7 +105,7 @@ async fn a_page_and_its_script_come_as_brotli_and_stay_small() {
         assert_eq!((reply.status, reply.header("content-encoding")), (200, Some("br")), "{path}");
         bytes += reply.body.len();
     }
-    // Beside these, a cold view requests the texts of one language, the status and a picture.
+    // In addition, a first view requests the texts of one language, the status and a picture.
     assert!(requests.len() <= 5, "{requests:?}");
     assert!(bytes < 50 * 1024, "{bytes} bytes");
 }
@@ -125,7 +125,7 @@ async fn the_list_of_sales_has_their_states_and_can_be_searched() {
     assert_eq!(list.header("cache-control"), Some("public, max-age=1"));
     let sales = list.json()["sales"].clone();
     assert_eq!((&sales[0]["id"], &sales[0]["status"]["phase"]), (&json!("winter"), &json!("open")));
-    assert!(sales[1]["items"][0]["price"].is_object(), "the sale itself is there: {sales}");
+    assert!(sales[1]["items"][0]["price"].is_object(), "the list contains the sale: {sales}");
     let found = async |query: &str| {
         let reply = app.get(&format!("/v1/sales?q={query}")).await;
         assert_eq!(reply.header("cache-control"), Some("no-store"), "{query}");
@@ -153,7 +153,7 @@ async fn the_pages_cookie_is_the_buyer_and_a_change_needs_the_pages_header() {
     for part in ["doorbuster_buyer=", "; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age="] {
         assert!(cookie.contains(part), "{part}: {cookie}");
     }
-    assert!(!cookie.contains("Secure"), "this server has no TLS address");
+    assert!(!cookie.contains("Secure"), "the server has no HTTPS address");
     let cookie = cookie.split(';').next().expect("a pair").to_owned();
     let with = |more: &[(&'static str, &'static str)]| {
         let mut headers = vec![("Cookie".to_owned(), cookie.clone())];
@@ -170,7 +170,7 @@ async fn the_pages_cookie_is_the_buyer_and_a_change_needs_the_pages_header() {
     let body = br#"{"sale":"spring","item":"phone","units":1}"#;
     let purchase = [("Content-Type", "application/json"), ("Idempotency-Key", "k")];
     let refused = call("POST", "/v1/orders", with(&purchase), body).await;
-    assert_eq!(refused.verdict(), "401 unauthenticated", "another site cannot press the button");
+    assert_eq!(refused.verdict(), "401 unauthenticated", "another site cannot buy with the cookie");
     let from_page = [&purchase[..], &[("X-Doorbuster-Page", "1")]].concat();
     let bought = call("POST", "/v1/orders", with(&from_page), body).await;
     assert_eq!(bought.status, 201, "{}", bought.text());
@@ -181,7 +181,7 @@ async fn the_pages_cookie_is_the_buyer_and_a_change_needs_the_pages_header() {
     assert_eq!(call("POST", &cancel, with(&[]), b"").await.verdict(), "401 unauthenticated");
     assert_eq!(call("POST", &cancel, with(&[("X-Doorbuster-Page", "1")]), b"").await.status, 200);
 
-    // A token in Authorization counts before the cookie.
+    // A token in `Authorization` counts before the cookie.
     let ben = bearer("ben");
     let headers = [("Authorization", ben.as_str()), ("Cookie", cookie.as_str())];
     assert_eq!(app.call("GET", &order, &headers, b"").await.verdict(), "404 not_found");
@@ -216,5 +216,5 @@ async fn a_page_of_another_origin_cannot_open_a_websocket_with_the_cookie() {
     };
     assert_eq!(status(Some("https://evil.example")).await, 403);
     assert_eq!(status(Some("null")).await, 403);
-    assert_eq!(status(None).await, 101, "a client that is no browser sends no origin");
+    assert_eq!(status(None).await, 101, "a client without an origin is not a browser");
 }

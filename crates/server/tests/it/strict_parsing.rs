@@ -1,4 +1,4 @@
-//! Strict parsing: a refusal names each error in a request, guesses nothing, and changes nothing.
+//! Tests strict parsing. A refusal names each error in a request and changes nothing.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::app::{FAR_FUTURE, SECRET, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::request;
 
-/// Every pointer, header and parameter that a problem names.
+/// Returns every pointer, header and parameter that a problem names.
 fn named(problem: &Value) -> Vec<String> {
     let errors = problem["errors"].as_array().cloned().unwrap_or_default();
     let name = |error: &Value| {
@@ -59,11 +59,11 @@ async fn an_invalid_purchase_is_refused_with_the_reason() {
     let deep = format!(r#"{{"sale":{}}}"#, "[".repeat(5_000));
     check(&deep, "400 malformed_request", &[]).await;
     let list = app.buyer("anna", "GET", "/v1/orders").await.json();
-    assert_eq!(list["orders"], json!([]), "nothing was done");
+    assert_eq!(list["orders"], json!([]), "the request changed nothing");
     assert_eq!(
         app.buy("anna", "k1", "spring", "phone", 1).await.verdict(),
         "201",
-        "nor was the key used up"
+        "the request did not use up the key"
     );
 }
 
@@ -134,7 +134,7 @@ async fn the_first_check_that_fails_answers() {
     let ask = async |headers: &[(&str, &str)], body: &str| {
         app.call("POST", "/v1/orders", headers, body.as_bytes()).await.verdict()
     };
-    // Each fault is tested alone first; the combinations below contain two.
+    // Each fault is tested alone first. The combinations below contain two faults.
     for id in ["spring", "resting", "over"] {
         app.open_sale(id, 100.into(), 100).await;
     }
@@ -148,7 +148,7 @@ async fn the_first_check_that_fails_answers() {
     open_with(&app, "shut", 100, json!({"pass": "required"})).await;
     assert_eq!(ask(&by(&anna, "new"), &order("shut", "phone", 1)).await, "403 pass_required");
     app.step("shut", "pause").await;
-    // The limit admits one purchase each minute.
+    // The limit admits one purchase per minute.
     let one = json!({"buyer": {"burst": 1, "per_minute": 1}});
     for (id, stock, members_only, who) in [
         ("narrow", 100, false, &anna),
@@ -167,19 +167,19 @@ async fn the_first_check_that_fails_answers() {
     let key = ("Idempotency-Key", "new");
     let with_pass = [by(&anna, "new"), vec![("Purchase-Pass", "none")]].concat();
     for (what, headers, body, expected) in [
-        ("bytes, who", vec![json_type, key], "{".to_owned(), "400 malformed_request"),
-        ("size, who", vec![json_type, key], " ".repeat(16 * 1024 + 1), "413 body_too_large"),
-        ("type, who", vec![key], order("spring", "phone", 1), "415 unsupported_media_type"),
-        ("members, who", vec![json_type, key], order("spring", "phone", 0), "422 invalid_request"),
-        ("no key, who", vec![json_type], order("spring", "phone", 1), "422 invalid_request"),
-        ("who, sale", vec![json_type, key], order("none", "phone", 1), "401 unauthenticated"),
+        ("bytes, token", vec![json_type, key], "{".to_owned(), "400 malformed_request"),
+        ("size, token", vec![json_type, key], " ".repeat(16 * 1024 + 1), "413 body_too_large"),
+        ("type, token", vec![key], order("spring", "phone", 1), "415 unsupported_media_type"),
+        ("member, token", vec![json_type, key], order("spring", "phone", 0), "422 invalid_request"),
+        ("key, token", vec![json_type], order("spring", "phone", 1), "422 invalid_request"),
+        ("token, sale", vec![json_type, key], order("none", "phone", 1), "401 unauthenticated"),
         (
-            "who, draft",
+            "token, draft",
             by("Bearer nonsense", "new"),
             order("draft", "phone", 1),
             "401 unauthenticated",
         ),
-        ("who, item", vec![json_type, key], order("spring", "none", 1), "401 unauthenticated"),
+        ("token, item", vec![json_type, key], order("spring", "none", 1), "401 unauthenticated"),
         ("sale, key", by(&anna, "used"), order("none", "phone", 2), "404 not_found"),
         ("draft, key", by(&anna, "used"), order("draft", "phone", 2), "404 not_found"),
         ("item, key", by(&anna, "used"), order("spring", "none", 2), "404 not_found"),
@@ -191,10 +191,10 @@ async fn the_first_check_that_fails_answers() {
         ),
         ("known key, phase", by(&anna, "kept"), order("over", "phone", 1), "200"),
         ("phase, pass", by(&anna, "new"), order("shut", "phone", 1), "409 paused"),
-        ("phase, limits", by(&anna, "new"), order("narrow-resting", "phone", 1), "409 paused"),
-        ("eligibility, limits", by(&anna, "new"), order("members", "phone", 1), "403 not_eligible"),
-        ("pass, limits", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
-        ("limits, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
+        ("phase, limit", by(&anna, "new"), order("narrow-resting", "phone", 1), "409 paused"),
+        ("member, limit", by(&anna, "new"), order("members", "phone", 1), "403 not_eligible"),
+        ("pass, limit", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
+        ("limit, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
     ] {
         // The fast path and the general server give the same answer.
         for more in [&[][..], &[("Connection", "close")]] {
@@ -219,11 +219,11 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
             more,
         ]
     };
-    // The client sends a megabyte whether or not the server reads it.
+    // The client sends a megabyte even if the server does not read it.
     let large = vec![b' '; 1024 * 1024];
     let reply = app.call("POST", "/v1/orders", &headers(("X", "y")), &large).await;
     assert_eq!(reply.verdict(), "413 body_too_large");
-    // The same body in chunks, without a length.
+    // This is the same body in chunks, without a length.
     let mut chunked =
         request("POST", "/v1/orders", &headers(("Transfer-Encoding", "chunked")), b"");
     for _ in 0..40 {
@@ -235,7 +235,7 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
     let mut wire = app.connect().await;
     wire.send(&chunked).await;
     assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
-    // A client that sends `Expect: 100-continue` is refused before it sends the body.
+    // The server refuses a client with `Expect: 100-continue` before the client sends the body.
     let mut wire = app.connect().await;
     let ask = [headers(("Content-Length", "99999999")).as_slice(), &[("Expect", "100-continue")]]
         .concat();
@@ -246,7 +246,7 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
     assert_eq!(
         reply.verdict(),
         "401 unauthenticated",
-        "an operator is asked who that is before the body is read"
+        "an operator is authenticated before the body is read"
     );
     let huge =
         app.admin("POST", "/v1/admin/sales", Some(json!({"title": "x".repeat(256 * 1024)}))).await;
@@ -428,7 +428,7 @@ async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
     ];
     for (headers, body) in &cases {
         let straight = app.call("POST", "/v1/orders", headers, body.as_bytes()).await;
-        // This header has no effect here, but only the general server handles it.
+        // This header has no effect here, but only the general server accepts it.
         let around = [headers.as_slice(), &[("TE", "trailers")]].concat();
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
         let told = |reply: &crate::http::Reply| {

@@ -1,5 +1,5 @@
-//! The waitlist of a sold-out item: a returned unit goes to the first waiting buyer before it is
-//! for sale again.
+//! Tests the waitlist of a sold-out item. A returned unit goes to the first waiting buyer before it
+//! is for sale again.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ mod nodes;
 mod turns;
 
 const WAITLIST: &str = "/v1/sales/spring/items/phone/waitlist";
-/// How soon the first waiting buyer is notified of a returned unit.
+/// Time within which the first waiting buyer gets an event about a returned unit.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 impl TestApp {
@@ -68,9 +68,9 @@ impl TestApp {
         self.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone()
     }
 
-    /// Makes a sold-out sale of phones: `a` holds `stock` units, and `others` buyers hold one unit
-    /// each throughout. The waitlist takes as many buyers as units are held. Returns the id of
-    /// `a`'s order.
+    /// Creates a sold-out sale of phones. `a` has `stock` units, and `others` buyers have one unit
+    /// each during the whole test. The waitlist takes one buyer for each held unit. Returns the id
+    /// of `a`'s order.
     async fn held_out(&self, stock: u32, others: u32, hold_secs: u32) -> String {
         let mut body = sale("spring", (stock + others).into(), stock);
         body["items"][0]["limit_per_buyer"] = json!(stock);
@@ -129,14 +129,14 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     assert_eq!(
         (again.verdict().as_str(), again.json()),
         ("200", expected),
-        "one place for a buyer"
+        "a buyer has one entry"
     );
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     let row = app.row().await;
     assert_eq!((&row["waiting"], &row["kept"]), (&json!(2), &json!(0)));
     assert_eq!(app.buy("d", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
 
-    // The unit returns, and no other buyer can get it in between.
+    // The unit returns, and no other buyer can get it before the waiting buyer.
     let stranger = async |app: &TestApp| {
         for n in 0..40 {
             let told = app.buy("d", &format!("try{n}"), "spring", "phone", 1).await;
@@ -153,7 +153,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     assert_eq!(
         (again.verdict().as_str(), &again.json()["state"]),
         ("200", &json!("reserved")),
-        "the key has an order"
+        "the key is used"
     );
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"][0]["event"], "order.reserved", "{history}");
@@ -166,7 +166,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
             .is_some_and(|all| all.iter().all(|one| one.get("from_waitlist").is_none()))
     );
 
-    // B's window ends and C gets the unit. C cancels it, and then any buyer can have it.
+    // B's window ends and C gets the unit. C cancels, and then any buyer can have the unit.
     app.becomes("b", &b, "expired").await;
     app.becomes("c", &c, "reserved").await;
     app.cancel("c", &c).await;
@@ -174,7 +174,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     while app.buy("d", "last", "spring", "phone", 1).await.status != 201 {
         assert!(
             begun.elapsed() < PATIENCE,
-            "what nobody in line wants is for sale: {}",
+            "a unit without a waiting buyer is for sale: {}",
             app.row().await
         );
     }
@@ -207,13 +207,13 @@ async fn a_buyer_who_cancelled_an_offered_order_cannot_rejoin_the_waitlist() {
         (told.verdict().as_str(), &told.json()["state"]),
         ("409 wrong_state", &json!("cancelled"))
     );
-    assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key has an order");
+    assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key is used");
     let a = app.joined("a").await;
-    assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "who bought and gave it up may");
-    // Two units are held, so two buyers may wait. A third is refused from memory or by the store.
+    assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "the buyer may join");
+    // Two units are held, so two buyers may wait. The node or the store refuses a third one.
     app.joined("d").await;
     assert_eq!(app.join("e", "line").await.verdict(), "409 waitlist_full");
-    assert_eq!(app.join("d", "again").await.verdict(), "200", "who stands there stays");
+    assert_eq!(app.join("d", "again").await.verdict(), "200", "a waiting buyer keeps the entry");
     app.cancel("c", &held).await;
     app.becomes("a", &a, "reserved").await;
     app.joined("e").await;
@@ -262,7 +262,7 @@ async fn a_buyer_who_leaves_has_no_entry_and_later_entries_move_up() {
     assert_eq!(app.waiting_entry("c", &c).await["ahead"], 0);
     let operators = app.admin("GET", &format!("/v1/admin/orders/{c}"), None).await.json();
     assert_eq!((&operators["state"], &operators["buyer"]), (&json!("waiting"), &json!("c")));
-    // A buyer who left may join again, at the end of the waitlist.
+    // A buyer who left may join again at the end of the waitlist.
     let again = app.join("b", "line").await;
     assert_eq!((again.verdict().as_str(), &again.json()["ahead"]), ("201", &json!(1)));
     assert_ne!(id(&again.json()), b);
@@ -271,9 +271,9 @@ async fn a_buyer_who_leaves_has_no_entry_and_later_entries_move_up() {
     assert_eq!(
         app.buyer("c", "DELETE", WAITLIST).await.verdict(),
         "409 wrong_state",
-        "it is an order"
+        "the entry is an order"
     );
-    assert_eq!(app.waiting_entry("c", &c).await["state"], "reserved", "and the order stays");
+    assert_eq!(app.waiting_entry("c", &c).await["state"], "reserved", "the order stays");
     app.is_well().await;
 }
 
@@ -305,8 +305,8 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
             told.text()
         );
     }
-    assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "an order of two");
-    // Requests without a token, without a valid key, and for another buyer's entry.
+    assert_eq!(app.join("a", "k").await.verdict(), "422 idempotency_key_reused", "other units");
+    // These requests have no token, have no valid key, or name another buyer's entry.
     assert_eq!(
         app.call("POST", WAITLIST, &[("Idempotency-Key", "k")], b"").await.verdict(),
         "401 unauthenticated"
@@ -336,10 +336,10 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     }
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"], json!([]));
-    assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting", "nobody else's doing");
+    assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting", "b's entry stays");
     let orders = app.buyer("b", "GET", "/v1/orders").await.json();
     assert_eq!(orders["orders"], json!([]));
-    // A sale that has ended makes no offers.
+    // A sale that has ended offers no units.
     app.step("spring", "close").await;
     let over = app.waiting_entry("b", &b).await;
     assert_eq!((&over["state"], &over["code"]), (&json!("refused"), &json!("ended")));
@@ -361,7 +361,7 @@ async fn a_paused_sale_keeps_its_waitlist_and_serves_it_after_it_resumes() {
     assert_eq!(
         (&row["pool"], &row["kept"], &row["waiting"]),
         (&json!(1), &json!(1), &json!(1)),
-        "kept for no buyer yet"
+        "the unit is not kept for a buyer yet"
     );
     assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting");
     app.step("spring", "resume").await;

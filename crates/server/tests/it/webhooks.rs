@@ -1,5 +1,5 @@
-//! Outgoing webhooks: receivers that fail, hang, trickle, redirect and flood, and operators who
-//! manage endpoints and dead letters.
+//! Tests outgoing webhooks. Receivers fail, do not answer, answer slowly, redirect, or send too
+//! much. Operators manage endpoints and dead letters.
 
 #[path = "webhooks/bodies.rs"]
 mod bodies;
@@ -31,8 +31,8 @@ pub(crate) async fn start() -> TestApp {
     TestApp::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]).await
 }
 
-/// Starts a server that waits only one second for an answer, for receivers that do not answer in
-/// time.
+/// Starts a server that waits only one second for an answer. Tests use it with receivers that
+/// answer too late.
 async fn start_hasty() -> TestApp {
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
@@ -41,7 +41,7 @@ async fn start_hasty() -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// Adds an endpoint; returns its id and secret.
+/// Adds an endpoint. Returns its id and secret.
 pub(crate) async fn add(app: &TestApp, url: &str, types: Value) -> (String, String) {
     let body = json!({"url": url, "types": types});
     let reply = app.admin("POST", "/v1/admin/webhook-endpoints", Some(body)).await;
@@ -51,7 +51,7 @@ pub(crate) async fn add(app: &TestApp, url: &str, types: Value) -> (String, Stri
     (text("id"), text("secret"))
 }
 
-/// Buys a unit of `spring`; returns the order's id.
+/// Buys a unit of `spring`. Returns the order's id.
 pub(crate) async fn buy(app: &TestApp, n: usize) -> String {
     let bought = app.buy(&format!("buyer-{n}"), &format!("key-{n}"), "spring", "phone", 1).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());

@@ -9,9 +9,9 @@ use crate::world::answer_id;
 /// The greatest age of a snapshot that may refuse a request.
 const AGE_MAX_MS: i64 = 1_000;
 
-/// The time of an answer, and the knowledge of its node at that time.
+/// The time of an answer, and what its node knew at that time.
 pub(crate) struct AnswerContext<'a> {
-    /// In monotonic time.
+    /// The time, in monotonic time.
     pub(crate) mono: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
@@ -48,7 +48,8 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// I9 with bounds that are small enough to be reached. A stopped slot issues no ticket.
+    /// Checks I9 with bounds that are small enough to be reached, and that a stopped slot issues no
+    /// ticket.
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -56,7 +57,8 @@ impl Checker {
         });
     }
 
-    /// A slot without a fault knows its own requests and counts each buyer's limit from them.
+    /// Checks a slot without a fault: it knows its own requests, and counts each buyer's limit from
+    /// them.
     fn issued_by_sound_slot(
         &mut self,
         store: &SimStore,
@@ -75,7 +77,7 @@ impl Checker {
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // The slot may not know yet that an ended order was paid.
+            // An order may be paid after its end, and the slot may not know this yet.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -170,8 +172,8 @@ impl Checker {
         }
     }
 
-    /// A request must not be refused after parking if a reachable slot held its ticket all the
-    /// time.
+    /// Checks that a request is not refused after parking if a slot that it can reach held its
+    /// ticket all the time.
     fn unknown_to_slots(
         &mut self,
         store: &SimStore,
@@ -195,8 +197,8 @@ impl Checker {
         }
     }
 
-    /// Checks an answer that names this ticket. A refusal that is older than the request does not
-    /// answer it, because a repeat with the same key starts a new try.
+    /// Checks an answer that names this ticket. A refusal from before the request does not answer
+    /// the request, because a repeat with the same key starts a new try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -227,8 +229,8 @@ impl Checker {
         });
     }
 
-    /// A request that holds an order is not refused. An answer from a snapshot may miss a newer
-    /// order, unless the same node has already answered with that order.
+    /// Checks that a request that holds an order is not refused. An answer from a snapshot may miss
+    /// a newer order, except if the same node has already answered with that order.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -245,7 +247,7 @@ impl Checker {
         });
     }
 
-    /// Checks the verdict of an id that a buyer received by event or by request.
+    /// Checks the verdict that a buyer received for an id, by an event or by a request.
     pub(crate) fn verdict_reported(
         &mut self,
         store: &SimStore,

@@ -1,5 +1,5 @@
 //! Checks checkouts with the checker's own tables. An order keeps one checkout. The checkout may be
-//! recorded as closed only after its provider takes no more money there. An expiring order waits
+//! recorded as closed only after its provider takes no more money for it. An expiring order waits
 //! for its provider's answer, within bounds.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -10,15 +10,15 @@ use super::money::RowsBefore;
 use crate::store::{Done, SimStore, Tx};
 use crate::world::provider::Provider;
 
-/// How long an order keeps its units after the first unanswered question to its provider, once its
+/// How long an order keeps its units after the first unanswered query to its provider, when its
 /// payment window is over.
 const GRACE_MS: i64 = 120_000;
-/// The longest wait after the end of the payment window, with or without a question.
+/// The longest wait after the end of the payment window, with or without a query.
 const ASK_WITHIN_MS: i64 = 1_800_000;
 /// The longest extension of a payment window.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
-/// The time of the first unanswered question since `pay_by`.
+/// Returns the time of the first unanswered query since `pay_by`.
 fn asked_since(checkout: Option<&Checkout>, pay_by: Millis) -> Option<Millis> {
     checkout?.asked_at.filter(|at| *at >= pay_by)
 }
@@ -51,7 +51,7 @@ impl Checker {
             }
             (Tx::Extend(order, pay_by, now), Done::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // A question from before the extension does not count.
+                // A query from before the extension does not count.
                 let since = kept(order).and_then(|c| c.asked_at);
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
@@ -84,7 +84,7 @@ impl Checker {
         });
     }
 
-    /// Only the first unanswered question after the payment window is recorded.
+    /// Checks that only the first unanswered query after the payment window is recorded.
     fn unanswered_recorded(
         &mut self,
         question: (&str, Millis),
@@ -132,7 +132,8 @@ impl Checker {
         }
     }
 
-    /// An order whose provider may still take money does not expire before the bounds above.
+    /// Checks that an order whose provider may still take money does not expire before the bounds
+    /// above.
     fn expired(
         &mut self,
         id: &TicketId,
@@ -167,7 +168,7 @@ impl Checker {
         }
     }
 
-    /// Checks a checkout that was recorded as closed: the provider must take no money there.
+    /// Checks a checkout that was recorded as closed: the provider must take no money for it.
     pub(crate) fn closed_checkout(
         &mut self,
         store: &SimStore,

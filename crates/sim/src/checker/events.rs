@@ -1,5 +1,5 @@
-//! Events: each change has exactly one event, written with the change. Each endpoint receives each
-//! event at least once, and the events of one order in sequence.
+//! Checks events. Each change has exactly one event, written with the change. Each endpoint
+//! receives each event at least once, and the events of one order in sequence.
 use doorbuster_core::event::{Event, EventType, Subject};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
@@ -30,7 +30,7 @@ pub(super) struct DeliveryLog {
     refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
 }
 
-/// The subject of an event as one text.
+/// Returns the subject of an event as one text.
 pub(crate) fn ordering_key(event: &Event) -> String {
     match &event.subject {
         Subject::Order(order) => order.id.to_string(),
@@ -57,7 +57,8 @@ impl Checker {
         }
     }
 
-    /// Checks that every change of this commit has its event, and every event its change.
+    /// Checks that every change of this commit has its event, and that every event belongs to a
+    /// change.
     pub(super) fn events(&mut self, store: &SimStore, tx: &Tx, before: &RowsBefore) {
         let model = &store.model;
         self.other_changes(model, tx, before);
@@ -158,7 +159,7 @@ impl Checker {
         self.check(!was_dead, "dead letter", || "a dead letter was changed by a worker".into());
     }
 
-    /// At rest every endpoint has accepted every event except for its dead letters.
+    /// Checks at rest that every endpoint has accepted every event, except for its dead letters.
     pub(crate) fn delivered_at_rest(&mut self, events: &[Event], endpoint: usize, dead: &[usize]) {
         for (event, it) in events.iter().enumerate() {
             let delivered = self.deliveries.delivered.contains(&(endpoint, event));

@@ -1,5 +1,5 @@
-//! I5: each payment captured at the provider ends as exactly one paid order or one refund. The
-//! checker decides this with its own tables and compares the sums with the provider's books.
+//! Checks I5: each payment captured at the provider ends as exactly one paid order or one refund.
+//! The checker decides this with its own tables, and compares the sums with the provider's books.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
@@ -11,7 +11,7 @@ use super::Checker;
 use crate::store::{Done, SimStore, Tx};
 use crate::world::provider::{MoneyBack, Provider};
 
-/// Failed requests for one refund until it is given up.
+/// After this many failed requests, a refund is given up.
 const REFUND_TRIES: u32 = 12;
 
 /// The rows that a transaction uses, as they were before it.
@@ -99,19 +99,19 @@ impl RowsBefore {
     }
 }
 
-/// The units that are granted and not settled.
+/// Returns the units that are granted and not settled.
 fn in_slots(store: &SimStore, item: ItemId) -> u64 {
     let open = store.model.grants.values().filter(|g| g.open && g.slot.item == item);
     open.map(|g| g.granted.saturating_sub(g.settled)).sum()
 }
 
-/// Whether the money of the refund came back and was not sent again since.
+/// Returns whether the money of the refund came back and was not sent again since.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Whether the money of the refund came back once, has not arrived since, and no operator must
-/// decide. A message may then be older than the return.
+/// Returns whether an earlier return of the refund's money is not settled yet: it came back once,
+/// has not arrived since, and no operator must decide. Then a message may be older than the return.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -157,7 +157,7 @@ fn expected_capture(before: &RowsBefore, capture: &Capture, last: bool) -> Expec
 }
 
 impl Checker {
-    /// Checks a transaction about money.
+    /// Checks a transaction with money.
     pub(super) fn money(&mut self, store: &SimStore, tx: &Tx, done: &Done, before: &RowsBefore) {
         match (tx, done) {
             (Tx::Capture(capture, last, _), Done::CaptureOutcome(captured)) => {
@@ -178,7 +178,7 @@ impl Checker {
                         format!("{id:?}: a repeated message changed {:?} to {now:?}", before.refund)
                     });
                 }
-                // The message may be older than the return of the money, so the provider is asked.
+                // The message may be older than the money's return, so the server asks.
                 if before.refund.as_ref().is_some_and(is_doubted)
                     && matches!(
                         news,
@@ -266,7 +266,7 @@ impl Checker {
     }
 
     /// Checks the answer to a refund request. The answer may be older than the row. Then the row
-    /// stays, or the provider is asked again at once.
+    /// stays, or the server asks the provider again at once.
     fn refund_answer(
         &mut self,
         (asked, news, at): (&Refund, &RefundUpdate, Millis),
@@ -293,7 +293,7 @@ impl Checker {
         self.count_case("refund answered late");
     }
 
-    /// A paid order has one payment of its price. A refunded payment has one refund of its amount.
+    /// Checks that a paid order has one payment, a refunded payment one refund, and amounts match.
     fn check_totals(&mut self, store: &SimStore) {
         let model = &store.model;
         for order in model.orders.values() {
@@ -317,10 +317,10 @@ impl Checker {
         }
     }
 
-    /// A refund is decided once, and a settled one stays settled. Returns the new refunds.
+    /// Checks that a refund is decided once and stays settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
-        // Only the provider knows whether the answer that money came back is newer than the message
-        // that it arrived.
+        // Two reports may conflict: the money arrived, and the money came back. Only the provider
+        // knows which report is newer.
         let may_ask = matches!(tx, Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _));
         let mut new = Vec::new();
         for refund in model.refunds.values() {
@@ -344,8 +344,8 @@ impl Checker {
         new
     }
 
-    /// Checks a refund that the provider sends: once for a payment, the full amount, and only if
-    /// the payment is refunded.
+    /// Checks a refund that the provider sends. It is sent once for a payment, with the full
+    /// amount, and only if the payment is refunded.
     pub(crate) fn refund_sent(&mut self, store: &SimStore, provider: &Provider, back: &MoneyBack) {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
         self.check(!twice, "I5", || format!("{back:?} was sent a second time"));
@@ -390,7 +390,7 @@ impl Checker {
         });
     }
 
-    /// Every reserved order is paid or ended by now.
+    /// Checks that every reserved order is paid or ended at rest.
     pub(crate) fn nothing_reserved(&mut self, store: &SimStore) {
         let waits = store.model.orders.values().find(|o| o.state == OrderState::Reserved);
         if let Some(order) = waits {

@@ -1,4 +1,4 @@
-//! I6 and I8 at rest: no message is in flight, and every loop has run until nothing changed.
+//! Checks I6 and I8 at rest: no message is in flight, and every loop has run until nothing changed.
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Phase, SlotKey};
 
@@ -43,7 +43,7 @@ impl Checker {
         self.check(pending == 0, "I6", || format!("{pending} recalls are not done at rest"));
     }
 
-    /// Slots that were lost with their nodes have no open grant.
+    /// Checks that slots that were lost with their nodes have no open grant.
     pub(crate) fn lost_slots_at_rest(&mut self, store: &SimStore, slots: &[SlotKey]) {
         let held =
             store.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
@@ -54,7 +54,7 @@ impl Checker {
         }
     }
 
-    /// I8: each id that was handed out has a verdict.
+    /// Checks I8: each id that was given to a buyer has a verdict.
     pub(crate) fn verdicts_at_rest(&mut self, store: &SimStore) {
         for (id, _) in &self.handed {
             if store.verdict(id).is_none() {
@@ -64,7 +64,7 @@ impl Checker {
         }
     }
 
-    /// A request at rest for units that are free, and within the buyer's limit, gets an order.
+    /// Checks at rest that a request for free units, within the buyer's limit, gets an order.
     pub(crate) fn must_be_served(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let served = matches!(answer, Some(BuyerAnswer::Order(_)));
@@ -73,7 +73,7 @@ impl Checker {
         });
     }
 
-    /// A request at rest for units that are not free is refused as sold out.
+    /// Checks at rest that a request for more than the free units is refused as sold out.
     pub(crate) fn must_be_refused(&mut self, purchase: &BuyerRequest) {
         let answer = self.last_answer(purchase.attempt);
         let refused = matches!(answer, Some(BuyerAnswer::SoldOut { .. }));
@@ -82,7 +82,7 @@ impl Checker {
         });
     }
 
-    /// A request at rest while the sale is not open receives the phase.
+    /// Checks at rest that a request receives the phase if the sale is not open.
     pub(crate) fn must_report_phase(&mut self, purchase: &BuyerRequest, expected: Phase) {
         let answer = self.last_answer(purchase.attempt);
         let right = matches!(answer, Some(BuyerAnswer::Phase { phase, .. }) if phase == expected);

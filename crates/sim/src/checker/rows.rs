@@ -1,5 +1,5 @@
-//! I1, I2, I4 and I7 after every commit, and the limits of a single commit, from sums over the
-//! rows.
+//! Checks I1, I2, I4 and I7 after every commit, and the limits of a single commit, from sums over
+//! the rows.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::{
@@ -27,7 +27,7 @@ fn item_index(item: ItemId) -> usize {
     item.0 as usize - 1
 }
 
-/// The number in a name such as `b07`.
+/// Returns the number in a name such as `b07`.
 pub(super) fn number_in_name(name: &str) -> u8 {
     name.bytes().filter(u8::is_ascii_digit).fold(0, |acc, b| acc * 10 + (b - b'0'))
 }
@@ -54,7 +54,7 @@ fn sums(model: &Model) -> [Sums; 2] {
 }
 
 impl Checker {
-    /// Checks one commit against the rows that it used, in their state before it.
+    /// Checks one commit against the rows that it used, as they were before the commit.
     pub(crate) fn committed(
         &mut self,
         store: &SimStore,
@@ -165,7 +165,7 @@ impl Checker {
                 format!("grant {id} settled {settled} units, but has only {granted}")
             });
             let Some(cause) = grant.closed else { continue };
-            // Closing a grant gives its units back, so its slot must get no further row.
+            // Closing a grant returns its units, so its slot must get no further row.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
                     format!("the closed grant {id} got a new feed row")
@@ -197,7 +197,8 @@ impl Checker {
         });
     }
 
-    /// A phase is shown only as intended, and only after all earlier tickets have a verdict.
+    /// Checks a shown phase: it must be the intended one, and all earlier tickets must have a
+    /// verdict.
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {
@@ -287,8 +288,8 @@ impl Checker {
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold in phase {shown:?}"));
         let refused = self.reported.get(&id).is_some_and(|v| *v != Verdict::Reserved);
         self.check(!refused, "I8", || format!("{id} was reported as refused, but is an order"));
-        // An attempt that was answered with an id ends with that id: no other order may result from
-        // it.
+        // If an attempt was answered with an id, it must end with that id. No other order may
+        // result from it.
         let handed = self
             .issued
             .get(&id)
@@ -306,7 +307,7 @@ impl Checker {
         }
     }
 
-    /// Checks a verdict: it never changes, and it refers to the order that the request held.
+    /// Checks a verdict: it never changes, and it names the order that the request held.
     fn resolved(&mut self, store: &SimStore, resolved: &Resolved) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {
@@ -327,7 +328,7 @@ impl Checker {
         else {
             return;
         };
-        // Within one commit a ticket may be returned before another ticket of its request becomes
+        // Within one commit, a ticket may be returned before another ticket of its request becomes
         // an order.
         let earlier = self.orders.get(order).is_some_and(|held| held.version < store.version);
         let Some(row) = store.model.orders.get(order).filter(|_| earlier) else { return };
@@ -342,7 +343,7 @@ impl Checker {
         });
     }
 
-    /// Units that are recalled for a slot reach that slot, unless its grant has been closed.
+    /// Checks that units that are recalled for a slot reach that slot, if its grant is still open.
     fn recalled(&mut self, model: &Model, done: &Done) {
         let Done::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {

@@ -1,5 +1,5 @@
-//! Counters, portions, partitions and leases: checks single steps and decisions against a second
-//! formulation of the rules.
+//! Checks counters, portions, partitions and leases. It checks single steps and decisions against a
+//! second formulation of the rules.
 use doorbuster_core::respread::{LeaveStep, SlotShare};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
@@ -9,7 +9,7 @@ use super::Checker;
 use crate::store::SimStore;
 use crate::world::{Call, SlotReply};
 
-/// The units of the active counter and of the other one.
+/// Returns the units of the active counter and of the other counter.
 fn active_and_other(view: &SlotView) -> (u64, u64) {
     match view.active {
         Counter::A => (view.counters[0], view.counters[1]),
@@ -17,7 +17,7 @@ fn active_and_other(view: &SlotView) -> (u64, u64) {
     }
 }
 
-/// Whether the slot's state after a ticket of `units` is right.
+/// Returns whether the slot's state after a ticket of `units` is right.
 fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> bool {
     let (active, other) = active_and_other(before);
     let (mut serves, left, rest, mut asks) = if active >= units {
@@ -38,7 +38,7 @@ fn deducted(before: &SlotView, after: &SlotView, units: u64, threshold: u64) -> 
     after.counters == counters && after.active == serves && after.mark == (before.mark || asks)
 }
 
-/// Whether a recall took units from the inactive counter first.
+/// Returns whether a recall took units from the inactive counter first.
 fn recalled(before: &SlotView, after: &SlotView) -> bool {
     let ((active, other), (active_left, other_left)) =
         (active_and_other(before), active_and_other(after));
@@ -48,7 +48,8 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
         && after.mark == before.mark
 }
 
-/// Whether a row's units are in its counter. Units of a refill or recall clear the slot's mark.
+/// Returns whether a row's units are in the row's counter. Units of a refill or recall clear the
+/// slot's mark.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -97,7 +98,7 @@ impl Checker {
         }
     }
 
-    /// New slots get their initial portions, or equal parts of the stock.
+    /// Checks that new slots get their initial portions, or equal parts of the stock.
     pub(crate) fn warmed_up(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
         let (least, most) =
             (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
@@ -127,7 +128,7 @@ impl Checker {
         });
     }
 
-    /// A partition is listed while the pool or the partition has units.
+    /// Checks that a partition is listed while the pool or the partition has units.
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
@@ -142,7 +143,7 @@ impl Checker {
         }
     }
 
-    /// The second try goes to the fullest other partition.
+    /// Checks that the second try goes to the fullest other partition.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -157,8 +158,9 @@ impl Checker {
         });
     }
 
-    /// Checks a leader's decision about a slot that left its item's spread: the grant is closed only
-    /// when every ticket that the slot had issued is settled, and its units are not kept waiting.
+    /// Checks a leader's decision about a slot that left its item's spread. The grant may be closed
+    /// only after every ticket of the slot is settled. The slot's units must be recalled without
+    /// delay.
     pub(crate) fn leaves_spread(
         &mut self,
         store: &SimStore,
@@ -188,7 +190,7 @@ impl Checker {
         });
     }
 
-    /// Slots outside the spread have no open grant at rest.
+    /// Checks at rest that slots outside the spread have no open grant.
     pub(crate) fn left_slots_at_rest(&mut self, store: &SimStore, left: &[SlotKey]) {
         let open = store.model.grants.values().find(|g| g.open && left.contains(&g.slot));
         if let Some(grant) = open {
@@ -196,8 +198,8 @@ impl Checker {
         }
     }
 
-    /// Every slot of the spread got a part of the units at rest, if the parts are large enough for
-    /// a request. 0 for `initial`: sub-domains are not in use.
+    /// Checks at rest that every slot of the spread got a part of the units, if the parts are large
+    /// enough for a request. If `initial` is 0, sub-domains are not in use.
     pub(crate) fn shares_at_rest(
         &mut self,
         item: ItemId,
@@ -213,7 +215,7 @@ impl Checker {
         self.check(served, "share", || format!("item {item}: {empty:?} of {shares:?} got no part"));
     }
 
-    /// I9: the number of parked requests is bounded.
+    /// Checks I9: the number of parked requests is bounded.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
             format!("{parked} requests are parked, but only {tight} may be parked")

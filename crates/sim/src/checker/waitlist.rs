@@ -1,5 +1,5 @@
-//! Waitlists: the checker keeps its own list. The first buyer is served first, with units that no
-//! other buyer could get meanwhile.
+//! Checks waitlists with the checker's own list. The first buyer is served first, with units that
+//! no other buyer could get meanwhile.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -16,9 +16,9 @@ use super::rows::number_in_name;
 use super::{BuyerRequest, Checker, SeenTicket};
 use crate::store::{Done, SimStore, Tx};
 
-/// The payment window of an order from a waitlist; a shorter window of the item applies.
+/// The payment window of an order from a waitlist. A shorter window of the item applies instead.
 const WINDOW_MS: i64 = 300_000;
-/// Entries that are served, or end with their sale, in one transaction.
+/// The largest number of entries that one transaction serves or ends with their sale.
 const AT_ONCE: usize = 100;
 
 /// A waiting buyer.
@@ -51,13 +51,13 @@ fn is_active(order: &Order) -> bool {
     matches!(order.state, OrderState::Reserved | OrderState::Paid)
 }
 
-/// The units of an item in reserved orders, which may return.
+/// Returns the units of an item in reserved orders, which may come back.
 fn reserved(model: &Model, item: ItemId) -> u64 {
     let waits = |o: &&Order| o.item == item && o.state == OrderState::Reserved;
     model.orders.values().filter(waits).map(|o| o.units.to_u64()).sum()
 }
 
-/// The units of an item that a buyer holds.
+/// Returns the units of an item that a buyer holds.
 fn units(model: &Model, item: ItemId, buyer: u8) -> u32 {
     let holds =
         |o: &&Order| o.item == item && is_active(o) && number_in_name(o.buyer.as_str()) == buyer;
@@ -65,12 +65,12 @@ fn units(model: &Model, item: ItemId, buyer: u8) -> u32 {
 }
 
 impl Checker {
-    /// Whether this is the id of a waitlist entry.
+    /// Returns whether this is the id of a waitlist entry.
     pub(super) fn is_waitlist_id(&self, id: &TicketId) -> bool {
         self.waitlists.ended.contains_key(id) || self.waitlists.waiting.iter().any(|s| s.id == *id)
     }
 
-    /// Whether a buyer waits for the item.
+    /// Returns whether a buyer waits for the item.
     pub(crate) fn has_waiting(&self, item: ItemId) -> bool {
         self.waitlists.for_item(item).next().is_some()
     }
@@ -115,7 +115,7 @@ impl Checker {
         self.waitlist_rows(store);
     }
 
-    /// While the sale is open, the pool keeps one unit for each waiting entry.
+    /// Checks that the pool keeps one unit for each waiting entry while the sale is open.
     fn kept_back(&mut self, store: &SimStore, item: ItemId, before: &RowsBefore) {
         let (Some(was), Some(is)) = (&before.item, store.model.items.get(&item)) else { return };
         let kept = was.pool.min(self.waitlists.for_item(item).count() as u64);
@@ -200,7 +200,7 @@ impl Checker {
         });
         let JoinOutcome::Done(place) = joined else { return };
         self.waitlists.waiting.push(WaitingBuyer { id: place.id, item, who });
-        // From now on the entry's id is a ticket of the request, for one unit.
+        // From now on, the entry's id is a ticket of the request, for one unit.
         let purchase = BuyerRequest {
             node: 0,
             buyer: who.0,
@@ -216,7 +216,7 @@ impl Checker {
         self.tickets.entry(who).or_default().push(place.id);
     }
 
-    /// The buyer's first served entry whose order expired or was cancelled by the buyer, if any.
+    /// Returns the buyer's first served entry whose order expired or that the buyer cancelled.
     fn entry_without_payment(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
         let own = |o: &&Order| match o.state {
             OrderState::Expired => true,
@@ -229,7 +229,7 @@ impl Checker {
         lapsed.min_by_key(|o| o.n).map(|o| o.id)
     }
 
-    /// Whether an operator cancelled an order of the buyer from the waitlist.
+    /// Returns whether an operator cancelled an order of the buyer from the waitlist.
     fn cancelled_by_operator(&self, item: ItemId, buyer: u8, model: &Model) -> bool {
         let taken = |id: &TicketId| {
             model
@@ -273,7 +273,7 @@ impl Checker {
         }
     }
 
-    /// Checks that the first eligible buyers got the units of the pool, in the order of joining.
+    /// Checks that the first eligible buyers got the pool's units, in the order of joining.
     fn served(
         &mut self,
         store: &SimStore,
@@ -289,7 +289,7 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for place in first.into_iter().filter(|_| on) {
-            // The rows include the orders of this transaction. Each is of another buyer.
+            // The rows include the orders of this transaction, and each order is of another buyer.
             let new = |o: &&Order| o.id == place.id && is_active(o);
             let held = units(&store.model, item, place.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());
@@ -340,7 +340,8 @@ impl Checker {
         ids.iter().for_each(|id| self.end(id, WaitlistState::PassedOver, "ended with its sale"));
     }
 
-    /// The rows match the checker's record, and each ended entry has its order or its refusal.
+    /// Checks that the rows match the checker's record, and that each ended entry has its order or
+    /// its refusal.
     fn waitlist_rows(&mut self, store: &SimStore) {
         let model = &store.model;
         for item in model.items.values() {
@@ -377,7 +378,7 @@ impl Checker {
         self.count_case("answered waiting");
     }
 
-    /// Checks the answer that an entry's sale has ended: the entry must never become an order.
+    /// Checks the answer that an entry's sale has ended. The entry must never become an order.
     pub(crate) fn answered_sale_ended(&mut self, id: &TicketId) {
         let first = *self.reported.entry(*id).or_insert(Verdict::Unavailable);
         self.check(first == Verdict::Unavailable, "I8", || {
@@ -386,7 +387,7 @@ impl Checker {
         self.count_case("answered that the sale has ended");
     }
 
-    /// At rest no entry waits while units are in the pool, or after the end of its sale.
+    /// Checks at rest that no entry waits while the pool has units, or after its sale's end.
     pub(crate) fn waitlists_at_rest(&mut self, store: &SimStore) {
         for item in store.model.items.values() {
             let shown = store.phases.get(&item.id).map(|p| p.shown);

@@ -1,4 +1,4 @@
-//! The operations on the spread of an item whose sale runs.
+//! The operations that change the spread of an item while its sale runs.
 use serde::{Deserialize, Serialize};
 
 /// One operation of an operator or a leader.
@@ -8,7 +8,7 @@ pub enum Respread {
     Set {
         /// The item.
         item: u8,
-        /// How many of the item's slots are in its spread, less one.
+        /// How many of the item's slots are in its spread, minus one.
         partitions: u8,
         /// See [`crate::op::ItemSetup::choose`].
         choose: u8,

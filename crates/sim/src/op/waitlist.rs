@@ -1,4 +1,4 @@
-//! The operations on the waitlist of a held-out item.
+//! The operations on the waitlist of an item whose units are all held.
 use serde::{Deserialize, Serialize};
 
 /// One operation of a waiting buyer, an operator or a leader.
@@ -15,12 +15,12 @@ pub enum Waitlist {
     },
     /// A buyer leaves the waitlist.
     Leave {
-        /// Among all entries, including ended ones.
+        /// The index among all entries, including ended ones.
         place: u8,
     },
-    /// An operator cancels an order, from a waitlist or not.
+    /// An operator cancels an order, which may be from a waitlist.
     TakeAway {
-        /// Among all orders.
+        /// The index among all orders.
         order: u8,
     },
     /// A leader serves the entries that have waited longest.
@@ -39,7 +39,7 @@ pub enum Waitlist {
     },
     /// A buyer asks for the state of an entry.
     Ask {
-        /// Among all entries.
+        /// The index among all entries.
         place: u8,
     },
 }

@@ -1,5 +1,5 @@
 //! Faults and the operations on slots: nodes that fail, leases that lapse, slots that fail, and
-//! rolls.
+//! moves to a new epoch.
 use super::{Profile, below_four};
 use crate::op::Op;
 use crate::op::spread::Respread;
@@ -27,8 +27,8 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Sometimes: a request has an undecided ticket in a slot that leaves the spread, and the buyer
-/// repeats it until it was parked for the longest time.
+/// Sometimes adds a scene with a slot that leaves the spread and has an undecided ticket of a
+/// request. The buyer repeats the request until it was parked for the longest time.
 pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Respread || !rng.percent(8) {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Real slots against the reference slot, call by call.
+//! Compares real slots with the reference slot, call by call.
 use std::time::Duration;
 
 use doorbuster_core::{Delivery, SlotKey, Token};
@@ -12,10 +12,9 @@ use crate::world::{Call, RecordedCall, SlotReply};
 /// How long a ticket may take from a slot to the settler.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes the calls of a recorded run to real slots; `fresh` makes slots without data.
+/// Makes the calls of a recorded run to real slots. `fresh` makes slots without data.
 ///
-/// # Errors
-/// The difference, or a failed call.
+/// # Errors Returns the difference, or a failed call.
 pub async fn compare_slots(
     run: &RecordedRun,
     fresh: impl AsyncFn() -> Result<Slots, SlotError>,
@@ -55,11 +54,12 @@ struct SlotComparer {
     /// only in its own queue. A redelivery clears the map, because the reference forgets the old
     /// positions and a new slot may use them again.
     positions: HashMap<u64, u64>,
-    /// Tickets that were acknowledged here. A settler that reads a queue again may have read a
-    /// ticket just before its acknowledgement and deliver it once more, which settles nothing. The
-    /// reference reads and acknowledges one after the other.
+    /// Tickets that were acknowledged here. A settler may read a ticket just before the ticket's
+    /// acknowledgement, and deliver it again. That settles nothing. It cannot happen in the
+    /// reference, which reads and acknowledges one after the other.
     acknowledged: HashSet<(u64, Token)>,
-    /// A slot without a grant cannot be stopped, so the stop is repeated after its `init`.
+    /// Whether the slot is stopped. A slot without a grant cannot be stopped, so the stop is
+    /// repeated after its `init`.
     stopped: bool,
 }
 
@@ -125,9 +125,9 @@ impl SlotComparer {
         })
     }
 
-    /// Takes tickets and gives them the reference's positions if they are the same tickets.
+    /// Takes tickets. If they are the reference's tickets, gives them the reference's positions.
     ///
-    /// A take waits for tickets, and no ticket is added meanwhile. So it continues until it has as
+    /// A take waits for tickets, and no ticket is added meanwhile. So this takes until it has as
     /// many as the reference delivered, and then checks once for more.
     async fn take(
         &mut self,

@@ -1,4 +1,4 @@
-//! Real stores against the model, transaction by transaction.
+//! Compares real stores with the model, transaction by transaction.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -18,14 +18,13 @@ use super::RecordedRun;
 use crate::store::{Done, Tx, rules};
 use crate::world::NAMES;
 
-/// Transactions between two comparisons of all rows.
+/// The number of transactions between two comparisons of all rows.
 const DUMP_EVERY: usize = 8;
 
 /// Runs the transactions of a recorded run by the rules over SQLite's tables in memory. Returns the
 /// number of comparisons of all rows.
 ///
-/// # Errors
-/// The difference.
+/// # Errors Returns the difference.
 pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     let mut sqlite = InMemory::open().map_err(|e| e.to_string())?;
     for item in run.before.items.values() {
@@ -59,7 +58,7 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     Ok(dumps)
 }
 
-/// The price of one unit of an item. A run without money uses any price.
+/// Returns the price of one unit of an item. A run without money uses any price.
 fn price(run: &RecordedRun, item: &ItemId) -> Money {
     let price = run.before.prices.get(item).cloned();
     price.unwrap_or_else(|| Money { minor: 1, currency: "EUR".to_owned() })
@@ -116,15 +115,14 @@ pub struct StoreSetup {
     pub id_key: IdKey,
     /// The store's clock.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
-    /// Receives the commits; the comparison ignores them.
+    /// Receives the commits, which the comparison ignores.
     pub sink: CommitSink,
 }
 
-/// Runs the transactions of a recorded run through the methods of a whole store; `open` opens a
+/// Runs the transactions of a recorded run through the methods of a whole store. `open` opens a
 /// fresh store, which is closed at the end.
 ///
-/// # Errors
-/// The difference, or a failed call.
+/// # Errors Returns the difference, or a failed call.
 pub async fn compare_store(
     run: &RecordedRun,
     open: impl AsyncFn(StoreSetup) -> Result<Store, String>,
@@ -208,8 +206,8 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
     Ok(())
 }
 
-/// Runs one transaction through the store's methods. `None`: the result cannot be compared with the
-/// model's.
+/// Runs one transaction through the store's methods. Returns `None` if the result cannot be
+/// compared with the model's.
 async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreError> {
     Ok(Some(match tx {
         Tx::Open(slot, id, units) => Done::Opened(store.open_grant(*slot, *id, *units).await?),

@@ -1,4 +1,4 @@
-//! Runs one transaction of the rules over a ledger: the model's or a real store's.
+//! Runs one transaction of the rules over a ledger, either the model's or a real store's.
 use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;
@@ -12,7 +12,7 @@ use doorbuster_core::{CloseCause, Phase};
 /// The name of the only provider.
 pub const PROVIDER: &str = "sandbox";
 
-/// Runs the transaction. Rows outside of the rules (phases) are not changed.
+/// Runs the transaction. It does not change rows outside of the rules (phases).
 pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<Done, L::Error> {
     Ok(match tx {
         Tx::Open(slot, id, units) => Done::Opened(stock::open(ledger, *slot, *id, *units)?),

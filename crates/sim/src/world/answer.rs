@@ -1,4 +1,4 @@
-//! How a node handles a slot's answer and a verdict.
+//! Simulates how a node handles a slot's answer and a verdict.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{TicketId, TicketParts, Token, Verdict};
@@ -7,7 +7,7 @@ use super::node::AttemptState;
 use super::{NAMES, World};
 use crate::checker::{BuyerAnswer, BuyerRequest};
 
-/// The id of an issued ticket, as a node computes it.
+/// Returns the id of an issued ticket, as a node computes it.
 pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId {
     let request = NAMES.request_hash(purchase.buyer, purchase.key).id_bits();
     let IssuedTicket { token, grant, n, units, decide_by } = *ticket;
@@ -16,8 +16,8 @@ pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId 
 }
 
 impl World {
-    /// Handles a slot's answer. An answer to an earlier try is ignored; its ticket, if issued, is
-    /// settled independently.
+    /// Handles a slot's answer. An answer to an earlier try is ignored. If a ticket was issued for
+    /// it, the ticket is still settled.
     pub(crate) fn answered(&mut self, i: usize, slot: usize, token: Token, answer: TicketAnswer) {
         if self.attempts[i].state != (AttemptState::Asking { slot }) || self.token_of(i) != token {
             return;
@@ -60,8 +60,8 @@ impl World {
         if ticket.token == self.token_of(i) {
             return;
         }
-        // The ticket is from an earlier try. If it was refused, the slot does not know this yet,
-        // and the new try waits until it does.
+        // The ticket is from an earlier try. If it was refused, the slot does not know this yet.
+        // The new try waits until the slot knows.
         match self.store.verdict(&id) {
             None => {}
             Some(Verdict::Reserved | Verdict::Order(_)) => self.poll(i),
@@ -72,7 +72,7 @@ impl World {
         }
     }
 
-    /// The node receives the verdict of the attempt's ticket.
+    /// Handles the verdict of the attempt's ticket.
     pub(crate) fn verdict(&mut self, i: usize, id: TicketId, verdict: Verdict) {
         let handed = matches!(self.attempts[i].state, AttemptState::Handed { .. });
         let order = match verdict {
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// The node reads the verdict from the store.
+    /// Reads the verdict from the store.
     pub(crate) fn poll(&mut self, i: usize) {
         let (AttemptState::Waiting { id } | AttemptState::Handed { id }) = self.attempts[i].state
         else {
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// A node receives a verdict notice: every attempt that waits for this id gets it.
+    /// Handles a verdict notice. Every attempt at the node that waits for this id gets the verdict.
     pub(crate) fn verdict_notice(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         let token = id.parts().expect("an id of an issued ticket").token;
         for i in 0..self.attempts.len() {

@@ -1,4 +1,4 @@
-//! The actions of buyers and operators on requests, ids and orders.
+//! Simulates what buyers and operators do with requests, ids and orders.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{OrderState, TicketId, Units, Verdict};
@@ -8,7 +8,7 @@ use super::{BUYERS, KEYS, NAMES, World, units_of};
 use crate::checker::BuyerAnswer;
 use crate::store::{Done, Tx};
 
-/// Attempts in one simulated sale, at most.
+/// The largest number of attempts in one simulated sale.
 const ATTEMPTS_MAX: usize = 200;
 
 pub(super) fn operator() -> Attribution {
@@ -75,7 +75,7 @@ impl World {
         self.get_id(id, buyer);
     }
 
-    /// A buyer asks for the verdict of an id: the stored one, or a forced one.
+    /// Asks for the verdict of an id, as a buyer does. Returns the stored verdict, or a forced one.
     pub(crate) fn get_id(&mut self, id: TicketId, buyer: u8) -> Option<Verdict> {
         let name = &NAMES.buyers[usize::from(buyer)];
         let parts =

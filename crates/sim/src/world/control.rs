@@ -1,4 +1,4 @@
-//! A leader's actions on stock: grants, refills, feeds, recalls, adjustments.
+//! Simulates a leader's actions on stock: grants, refills, feeds, recalls, adjustments.
 use std::sync::Arc;
 
 use doorbuster_core::rows::RecallTarget;
@@ -12,9 +12,9 @@ use super::flight::Message;
 use super::node::AttemptState;
 use crate::store::Tx;
 
-/// Feed rows that a leader sends at once.
+/// The number of feed rows that a leader sends at once.
 const FEED_ROWS: u64 = 4;
-/// Pending recalls of one item, at most.
+/// The largest number of pending recalls of one item.
 const RECALLS_MAX: usize = 8;
 
 impl World {
@@ -80,7 +80,8 @@ impl World {
         }
     }
 
-    /// Starts a recall from one slot; `target` 0 is the pool, otherwise a slot of the same item.
+    /// Starts a recall from one slot. If `target` is 0, the units go to the pool, otherwise to a
+    /// slot of the same item.
     pub(crate) fn recall(&mut self, leader: u8, slot: u8, units: u8, target: u8) {
         let slot = self.slot_of(slot);
         let to = match target {
@@ -132,9 +133,9 @@ impl World {
         self.send(message);
     }
 
-    /// Serves the parked request of an item that has waited longest: from the pool, then from other
-    /// slots. If slots are in nodes' memories, each node serves its own requests, independently of
-    /// the others.
+    /// Serves the parked request of an item that has waited longest, first from the pool and then
+    /// from other slots. If slots are in nodes' memories, each node serves its own requests,
+    /// independently of the others.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
@@ -166,8 +167,8 @@ impl World {
         }
     }
 
-    /// A leader's knowledge of an item's slots: the present state of the slots that it reaches, and
-    /// the store's rows of the others.
+    /// Returns what a leader knows about an item's slots. For slots that it reaches, this is their
+    /// present state. For the others, it is the store's rows.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
         let holding = |(i, place): (usize, &super::PlacedSlot)| {
@@ -196,7 +197,7 @@ impl World {
             .collect()
     }
 
-    /// Units in feed rows that the slot has not applied.
+    /// Returns the units in feed rows that the slot has not applied.
     pub(super) fn on_its_way(&self, grant: doorbuster_core::GrantId, applied: Seq) -> u64 {
         let rows =
             self.store.model.feed.range((grant, Seq(applied.0 + 1))..=(grant, Seq(u64::MAX)));

@@ -1,5 +1,5 @@
-//! Workers that deliver events to endpoints: they read events by position, send them, and store
-//! their progress.
+//! Simulates workers that deliver events to endpoints. They read events by position, send them, and
+//! store their progress.
 use std::collections::BTreeMap;
 
 use doorbuster_core::outbox::{
@@ -11,20 +11,21 @@ use super::World;
 use super::flight::Message;
 use crate::checker::ordering_key;
 
-/// Endpoints of one simulated sale.
+/// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// Workers that may deliver to one endpoint at the same time; leases only save work.
+/// The number of workers that may deliver to one endpoint at the same time, because leases only
+/// save work.
 const WORKERS: usize = 2;
-/// Bounds that are small enough to be reached: one endpoint's events are tried once, the other's
-/// twice.
+/// Returns bounds that are small enough to be reached. One endpoint's events are tried once, and
+/// the other's twice.
 fn bounds(endpoint: usize) -> DeliveryBounds {
     let tries = 1 + endpoint as u32;
     DeliveryBounds { tries, refusals: tries, refused_ms: 0, at_once: 3, window: 6, pending: 4 }
 }
-/// Sends of one worker in one step.
+/// The largest number of events that one worker sends in one step.
 const SENDS_MAX: usize = 8;
-/// An event's number is the writer's transaction id times this factor, plus the event's index. Events
-/// are read by number if the rule about positions is removed.
+/// An event's number is its transaction's id times this factor, plus the event's index. If the rule
+/// about positions is removed, workers read events by number.
 const NUMBERS: i64 = 1_000;
 
 /// The behavior of an endpoint.
@@ -54,7 +55,7 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     queues: [Option<DeliveryQueue>; ENDPOINTS],
-    /// The current sending of each event, by endpoint and position.
+    /// The current try of each event, by endpoint and position.
     sendings: BTreeMap<(usize, i64), u64>,
     life: u64,
 }
@@ -64,7 +65,7 @@ pub(crate) struct Worker {
 pub(crate) enum DeliveryMessage {
     /// A request to an endpoint.
     Send { from: Sending, event: usize },
-    /// Its answer, or the lack of one.
+    /// The endpoint's answer, or the lack of an answer.
     Answer { from: Sending, outcome: SendOutcome },
     /// A worker's transaction that moves the position.
     Advance { worker: usize, life: u64, endpoint: usize, progress: PositionAdvance },
@@ -72,7 +73,7 @@ pub(crate) enum DeliveryMessage {
     RowChange { worker: usize, endpoint: usize, note: RowChange },
 }
 
-/// One sending of an event.
+/// One try to send an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sending {
     pub(crate) worker: usize,
@@ -99,8 +100,8 @@ pub(crate) struct Deliveries {
 }
 
 impl World {
-    /// Gives new committed events their positions, in the order of their numbers: transactions draw
-    /// numbers when they begin, and commit in any order.
+    /// Gives new committed events their positions, in the order of their numbers. Transactions get
+    /// their numbers when they begin, but may commit in any order.
     pub(crate) fn place_events(&mut self) {
         let mut new: Vec<_> =
             (self.deliveries.placed.len()..self.store.model.events.len()).collect();
@@ -108,7 +109,7 @@ impl World {
         self.deliveries.placed.extend(new);
     }
 
-    /// The next events to read, with their positions.
+    /// Returns the next events to read, with their positions.
     fn events_after(&mut self, position: i64, limit: usize) -> Vec<(i64, usize)> {
         if enforces(Rule::ReadByPosition) {
             self.place_events();
@@ -128,7 +129,7 @@ impl World {
         }
     }
 
-    /// A worker reads events, sends those that may be sent, and moves the position.
+    /// Lets a worker read events, send those that may be sent, and move the position.
     pub(crate) fn deliver_events(&mut self, worker: u8, endpoint: u8) {
         let (w, e) = (usize::from(worker) % WORKERS, usize::from(endpoint) % ENDPOINTS);
         let mut queue = match self.deliveries.workers[w].queues[e].take() {
@@ -210,7 +211,8 @@ impl World {
         self.send(Message::DeliveryMessage(DeliveryMessage::Answer { from, outcome }));
     }
 
-    /// A worker handles the outcome of a sending and stores it before it sends another event.
+    /// Lets a worker handle the outcome of a try, and store it before the worker sends another
+    /// event.
     fn handle_send_outcome(&mut self, from: Sending, outcome: SendOutcome) {
         let Sending { worker, endpoint, position, sending } = from;
         if self.deliveries.workers[worker].sendings.get(&(endpoint, position)) != Some(&sending) {
@@ -229,7 +231,8 @@ impl World {
         }
     }
 
-    /// The store's transaction: the position moves if it is still the one that the worker read.
+    /// Runs the store's transaction. The position moves only if it is still the one that the worker
+    /// read.
     fn advance(&mut self, endpoint: usize, progress: &PositionAdvance) -> bool {
         let it = &mut self.deliveries.endpoints[endpoint];
         if it.position != progress.from && enforces(Rule::AdvanceCompares) {
@@ -245,7 +248,8 @@ impl World {
         true
     }
 
-    /// A row that another worker deleted stays deleted, and a dead letter stays unchanged.
+    /// Changes a row. A row that another worker deleted stays deleted, and a dead letter stays
+    /// unchanged.
     fn change_row(&mut self, endpoint: usize, note: RowChange) {
         let rows = &mut self.deliveries.endpoints[endpoint].rows;
         let position = match note {
@@ -290,7 +294,8 @@ impl World {
         self.late.retain(|m| !is_lost(m));
     }
 
-    /// A lost or delayed message to or from an endpoint counts as failed after a while.
+    /// Handles a lost or delayed message to or from an endpoint, which counts as failed after a
+    /// while.
     pub(crate) fn delivery_message_lost(&mut self, delivery_message: &DeliveryMessage) {
         match delivery_message {
             DeliveryMessage::Send { from, .. } | DeliveryMessage::Answer { from, .. } => {
@@ -307,7 +312,7 @@ impl World {
         }
     }
 
-    /// Whether every event that can be delivered to the endpoint was delivered.
+    /// Returns whether every event that can be delivered to the endpoint was delivered.
     pub(crate) fn all_delivered(&self, endpoint: usize) -> bool {
         let Endpoint { position, rows, .. } = &self.deliveries.endpoints[endpoint];
         let last = match enforces(Rule::ReadByPosition) {
@@ -317,13 +322,13 @@ impl World {
         *position >= last && rows.values().all(|row| row.dead)
     }
 
-    /// The dead letters of the endpoint.
+    /// Returns the dead letters of the endpoint.
     pub(crate) fn dead_letters(&self, endpoint: usize) -> Vec<usize> {
         let rows = self.deliveries.endpoints[endpoint].rows.values();
         rows.filter(|r| r.dead).map(|r| self.event_at(r.position)).collect()
     }
 
-    /// When the endpoint's workers have work next.
+    /// Returns when the endpoint's workers have work next.
     pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {
         let queues = self.deliveries.workers.iter().filter_map(|w| w.queues[endpoint].as_ref());
         queues.filter_map(DeliveryQueue::due).min()

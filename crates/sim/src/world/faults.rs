@@ -1,4 +1,4 @@
-//! Time, crashes and slot faults.
+//! Simulates time, crashes and slot faults.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{ItemId, Phase, partition};
 
@@ -18,7 +18,7 @@ impl World {
         self.nodes[node].skew_ms = i64::from(tenths) * 100;
     }
 
-    /// The snapshot of the present commit for a node.
+    /// Returns the snapshot of the present commit for a node.
     pub(crate) fn snapshot(&self, node: usize) -> Snapshot {
         let seen = |i: usize| {
             let item = ItemId(i as i64 + 1);
@@ -43,9 +43,9 @@ impl World {
         }
     }
 
-    /// The requests that hold an order and that the node may not know yet, and the first
-    /// transaction for the next snapshot. That is the oldest transaction that is still running,
-    /// because it may commit after any later one.
+    /// Returns the requests that hold an order and that the node may not know yet. Also returns the
+    /// first transaction for the next snapshot. That is the oldest running transaction, because it
+    /// may commit after any later one.
     fn holders(&self, node: usize) -> (Vec<u64>, u64) {
         let Node { since, snapshot, .. } = &self.nodes[node];
         let until = match enforces(Rule::HoldersWithCounts) {
@@ -63,7 +63,7 @@ impl World {
         (known.map(|w| w.half).collect(), next)
     }
 
-    /// Units in issued tickets that are not settled.
+    /// Returns the units in issued tickets that are not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
         let units = |p: &super::PlacedSlot| {
@@ -82,7 +82,7 @@ impl World {
         self.send(Message::Snapshot { node, snapshot });
     }
 
-    /// A node reads the store before it answers buyers.
+    /// Lets a node read the store before it answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = self.snapshot(node);

@@ -1,4 +1,4 @@
-//! Messages in flight. Every later step of an actor is a message too, so that other steps can
+//! Messages in flight. Every later step of an actor is also a message, so that other steps can
 //! happen before it.
 use std::sync::Arc;
 
@@ -32,13 +32,13 @@ pub(crate) enum Message {
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// Leader to slot.
     Init { leader: u8, slot: usize, terms: GrantTerms },
-    /// A leader's transaction that was decided and has not run.
+    /// A leader's transaction that the leader has decided but not run.
     Commit { leader: u8, tx: Tx },
     /// Leader to slot.
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
     /// Leader to slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
-    /// A leader has read the store and will ask the slot.
+    /// A leader has read the store, and will query the slot.
     AskView { leader: u8, slot: usize, before: Arc<Grant> },
     /// The slot has answered, and the leader will read the store again.
     View { leader: u8, before: Arc<Grant>, view: Option<SlotView> },
@@ -48,11 +48,11 @@ pub(crate) enum Message {
     Stop { slot: usize, stopped: bool },
     /// A leader checks the slots of a stopping item one after the other.
     Drain { leader: u8, item: ItemId, intent: (Phase, u64), next: usize },
-    /// A leader asks a slot that left its item's spread for its state.
+    /// A leader queries the state of a slot that left its item's spread.
     Leave { leader: u8, slot: usize },
     /// The slot has answered, and the leader will read its grant.
     LeaveViewed { leader: u8, slot: usize, view: Option<SlotView> },
-    /// A leader waits for a stopped slot to drain, to give it a new epoch.
+    /// A leader waits until a stopped slot is drained, to give it a new epoch.
     Roll { leader: u8, slot: usize },
     /// Store to node.
     Snapshot { node: u8, snapshot: Snapshot },
@@ -63,7 +63,8 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// The leader whose memory holds the message, if it is lost with that leader.
+    /// Returns the leader that has the message in its memory. If the leader fails, the message is
+    /// lost.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::Commit { leader, .. }
@@ -79,7 +80,7 @@ impl Message {
         }
     }
 
-    /// The slot that receives the message. A message to a lost slot does not arrive.
+    /// Returns the slot that receives the message. A message to a lost slot does not arrive.
     fn slot(&self) -> Option<usize> {
         match self {
             Self::Ticket { slot, .. }
@@ -94,7 +95,7 @@ impl Message {
         }
     }
 
-    /// The running transaction of the message, if it has one.
+    /// Returns the running transaction of the message, if it has one.
     pub(crate) fn xid(&self) -> Option<u64> {
         match self {
             Self::Settle { xid, .. } => Some(*xid),
@@ -102,7 +103,7 @@ impl Message {
         }
     }
 
-    /// The node whose memory holds the message, if it is lost with that node.
+    /// Returns the node that has the message in its memory. If the node fails, the message is lost.
     pub(crate) fn node(&self) -> Option<u8> {
         match self {
             Self::Notice { node, .. } | Self::Snapshot { node, .. } => Some(*node),
@@ -156,8 +157,8 @@ impl World {
         }
     }
 
-    /// The message arrives now and once more later. Tickets are not repeated, because a connection
-    /// does not repeat a command and the clients do not retry.
+    /// Delivers a message now, and once more later. Ticket requests are not repeated, because a
+    /// connection does not repeat a command and the clients do not retry.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i);
@@ -248,7 +249,7 @@ impl World {
 
     /// Runs a leader's transaction and the steps that follow from its result.
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
-        // The times are the store's.
+        // The times of the transaction are the store's.
         let tx = match tx {
             Tx::Serve(item, _) => Tx::Serve(item, self.now),
             Tx::EndWaitlist(item, _) => Tx::EndWaitlist(item, self.now),
@@ -280,7 +281,7 @@ impl World {
         }
     }
 
-    /// The slot's atomic step for one request.
+    /// Performs the slot's atomic step for one request.
     fn issue_ticket(&mut self, attempt: usize, slot: usize, request: &TicketRequest) {
         let before = self.places[slot].slot.view();
         let SlotReply::Ticket(answer) = self.call(slot, Call::Ticket(request.clone())) else {

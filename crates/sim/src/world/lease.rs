@@ -1,4 +1,4 @@
-//! Nodes that fail, stay down and return, and the leases of the slots in their memory.
+//! Simulates nodes that fail, stay down and return, and the leases of the slots in their memory.
 use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey, lease};
 
 use super::flight::Message;
@@ -10,14 +10,14 @@ use crate::store::Tx;
 const LEASE_MS: i64 = 5_000;
 
 impl World {
-    /// Whether the slot is in the memory of a dead node.
+    /// Returns whether the slot is in the memory of a dead node.
     pub(crate) fn is_gone(&self, slot: usize) -> bool {
         self.places[slot]
             .node
             .is_some_and(|n| self.nodes.get(usize::from(n)).is_some_and(|n| n.is_dead))
     }
 
-    /// This node, or the next living node, as a load balancer chooses.
+    /// Returns this node, or the next live node, as a load balancer would choose.
     pub(crate) fn living(&self, node: u8) -> u8 {
         let nodes = self.setup.nodes;
         (0..nodes)
@@ -26,15 +26,15 @@ impl World {
             .unwrap_or(node)
     }
 
-    /// The node's process ends and starts again at once. Its requests and the slots in its memory
-    /// are lost.
+    /// Ends the node's process and starts it again at once. Its requests and the slots in its
+    /// memory are lost.
     pub(crate) fn crash_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         self.end_process(node);
         self.start_process(node);
     }
 
-    /// The node's process ends and stays down. The last living node does not end.
+    /// Ends the node's process for good. The last live node does not end.
     pub(crate) fn stop_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
@@ -67,8 +67,8 @@ impl World {
         }
     }
 
-    /// Starts a node's process. The open grants of its slots belong to an earlier process, so they
-    /// are closed first.
+    /// Starts a node's process. It first closes the open grants of its slots, because they belong
+    /// to an earlier process.
     fn start_process(&mut self, node: u8) {
         self.nodes[usize::from(node)].is_dead = false;
         for slot in 0..self.places.len() {
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// A leader, which runs on a node, closes the grants of nodes whose leases have lapsed.
+    /// Lets a leader, which runs on a node, close the grants of nodes whose leases have lapsed.
     pub(crate) fn close_lapsed_grants(&mut self, leader: u8) {
         let seat = leader % self.setup.nodes;
         if self.nodes[usize::from(seat)].is_dead {
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// At rest, dead nodes stay dead and their leases have lapsed.
+    /// At rest, lets the leases of dead nodes lapse, and keeps these nodes dead.
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));

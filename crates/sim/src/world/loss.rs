@@ -1,5 +1,5 @@
-//! How a leader detects that a slot lost its memory: it reads the store, then the slot, then the
-//! store again.
+//! Simulates how a leader detects that a slot lost its memory. The leader reads the store, then the
+//! slot, then the store again.
 use std::sync::Arc;
 
 use doorbuster_core::loss::{evidence, quiet_evidence};
@@ -11,7 +11,7 @@ use super::World;
 use super::flight::Message;
 use crate::store::Tx;
 
-/// The rows that a leader has read after the slot answered.
+/// The rows that a leader reads after the slot answered.
 #[derive(Clone, Debug)]
 pub(crate) struct LossReading {
     /// Whether recalls of the grant are pending.
@@ -21,7 +21,7 @@ pub(crate) struct LossReading {
 }
 
 impl World {
-    /// Starts the check: reads the grant.
+    /// Starts the check by reading the grant.
     pub(crate) fn start_loss_check(&mut self, leader: u8, slot: usize) {
         let Some(before) = self.store.open_grant(self.places[slot].at) else { return };
         let before = Arc::new(before.clone());
@@ -32,8 +32,8 @@ impl World {
         self.send(message);
     }
 
-    /// The slot has answered: reads the pending recalls, and then the grant. (Without the rule the
-    /// order is reversed.)
+    /// Continues after the slot's answer: reads the pending recalls, and then the grant. If the
+    /// rule is removed, the order is reversed.
     pub(crate) fn slot_viewed(&mut self, leader: u8, before: Arc<Grant>, view: Option<SlotView>) {
         let Some(now) = self.store.grant(before.id) else { return };
         let before = if enforces(Rule::EvidenceOrder) { before } else { Arc::new(now.clone()) };
@@ -48,7 +48,7 @@ impl World {
         self.store.pending().any(|r| r.grant == grant)
     }
 
-    /// All rows are read: decides.
+    /// Decides after all rows are read.
     pub(crate) fn decide_loss(
         &mut self,
         leader: u8,
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Treats a slot's lease as lapsed: closes its grant at once, whether or not the slot lives.
+    /// Closes the slot's grant at once, as if its lease had lapsed. The slot may still live.
     pub(crate) fn lapse(&mut self, slot: usize) {
         if let Some(id) = self.store.open_grant(self.places[slot].at).map(|g| g.id) {
             self.commit(Tx::Close(id, CloseCause::LeaseLapsed));

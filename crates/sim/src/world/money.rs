@@ -1,5 +1,5 @@
-//! The actions of nodes and leaders on money: they handle the provider's messages, hand out
-//! checkouts, ask the provider, and request refunds.
+//! Simulates what nodes and leaders do with money. They handle the provider's messages, give
+//! checkouts to buyers, query the provider, and request refunds.
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundState, RefundUpdate,
@@ -26,7 +26,7 @@ pub(crate) enum MoneyMessage {
     Made { order: TicketId, session: usize },
     /// A leader asks the provider to close a checkout.
     Close { leader: u8, order: TicketId, session: usize },
-    /// The checkout is closed, and these charges were captured there.
+    /// The checkout is closed, and these charges were captured at it.
     Closed { leader: u8, order: TicketId, session: usize, found: Vec<usize> },
     /// A leader will record that a checkout is closed.
     RecordClosed { leader: u8, order: TicketId, session: usize },
@@ -34,12 +34,12 @@ pub(crate) enum MoneyMessage {
     RecordUnanswered { leader: u8, order: TicketId, session: usize },
     /// A leader requests a refund, or asks for its state.
     Refund { leader: u8, key: String, refund: Refund },
-    /// The provider's answer about a refund, with the refund as it was when it was asked.
+    /// The provider's answer about a refund. `asked` is the refund at the time of the query.
     RefundAnswered { leader: u8, asked: Refund, news: RefundUpdate },
 }
 
 impl MoneyMessage {
-    /// The leader whose memory holds the message.
+    /// Returns the leader that has the message in its memory.
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::Closed { leader, .. }
@@ -51,7 +51,7 @@ impl MoneyMessage {
     }
 }
 
-/// A captured payment that waits for recalled units, in the memory of the node that handled it.
+/// A captured payment that waits for recalled units. The node that handled it has it in its memory.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingCapture {
     pub(crate) capture: Capture,
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    /// A node handles a message from the provider and answers it after its effect.
+    /// Lets a node handle a message from the provider, and answer the message after its effect.
     fn receive_hook(&mut self, event: String, hook: ProviderMessage) {
         if !enforces(Rule::AnswerAfterEffect) {
             self.answer_hook(&event, &hook);
@@ -120,7 +120,7 @@ impl World {
             }
             ProviderMessage::Failed(charge) => {
                 let mut capture = self.capture_message(*charge, event);
-                // A failed try may have another amount than the captured payment.
+                // A failed try may be for another amount than the captured payment.
                 capture.money.minor -= i64::from(charge.is_multiple_of(2));
                 self.commit(Tx::FailPayment(capture, self.now));
             }
@@ -149,8 +149,8 @@ impl World {
         self.capture(capture, charge, true);
     }
 
-    /// Handles a captured payment. If units are missing, it waits for recalled units, in the memory
-    /// of the node.
+    /// Handles a captured payment. If units are missing, the payment waits for recalled units in
+    /// the memory of the node.
     pub(crate) fn capture(&mut self, capture: Capture, charge: usize, last: bool) -> bool {
         let Done::CaptureOutcome(captured) =
             self.commit(Tx::Capture(capture.clone(), last, self.now))
@@ -186,7 +186,8 @@ impl World {
         }
     }
 
-    /// A buyer asks for a checkout: the open checkout of the order, or a new one.
+    /// Lets a buyer ask for a checkout. The buyer gets the open checkout of the order, or a new
+    /// one.
     pub(crate) fn ask_checkout(&mut self, pick: u8) {
         let waits: Vec<_> = self.store.orders_in(OrderState::Reserved).map(|o| o.id).collect();
         let Some(nth) = usize::from(pick).checked_rem(waits.len()) else { return };
@@ -207,7 +208,7 @@ impl World {
         }
     }
 
-    /// Keeps a checkout and hands it out. Only a kept checkout is handed out.
+    /// Keeps a checkout, and then gives it to the buyer.
     fn keep_checkout(&mut self, order: TicketId, session: usize) {
         let checkout = Checkout {
             order,
@@ -224,8 +225,8 @@ impl World {
         }
     }
 
-    /// Open checkouts that the provider should close: their order no longer waits for a payment, or
-    /// its payment window is over.
+    /// Returns the open checkouts that the provider should close. Their order no longer waits for a
+    /// payment, or its payment window is over.
     pub(crate) fn checkouts_to_close(&self) -> Vec<(TicketId, usize)> {
         let due = |c: &&Checkout| {
             let order = self.store.model.orders.get(&c.order);
@@ -242,8 +243,8 @@ impl World {
         self.send(Message::MoneyMessage(MoneyMessage::Close { leader, order, session }));
     }
 
-    /// The provider closes the checkout and reports its charges. If it does not answer, the leader
-    /// records that.
+    /// Lets the provider close the checkout and report its charges. If the provider does not
+    /// answer, the leader records that.
     fn close_session(&mut self, leader: u8, order: TicketId, session: usize) {
         if self.provider.away {
             return self.send(Message::MoneyMessage(MoneyMessage::RecordUnanswered {
@@ -265,7 +266,7 @@ impl World {
         }
     }
 
-    /// The captured charges take effect first. Only then is the checkout recorded as closed.
+    /// Applies the captured charges, and only then records the checkout as closed.
     fn closed(&mut self, leader: u8, order: TicketId, session: usize, found: &[usize]) {
         let close = Message::MoneyMessage(MoneyMessage::RecordClosed { leader, order, session });
         if !enforces(Rule::CaptureBeforeClosed) {

@@ -1,5 +1,5 @@
-//! Money and deliveries at rest: the provider is available and repeats its messages until they are
-//! answered, and every loop runs until no work is left.
+//! Brings money and deliveries to rest. The provider is available and repeats its messages until
+//! they are answered. Every loop runs until no work is left.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::RefundState;
@@ -9,11 +9,11 @@ use super::World;
 use super::delivery::{ENDPOINTS, EndpointMode};
 use crate::store::Tx;
 
-/// Rounds until all payments, refunds and deliveries are done.
+/// The largest number of rounds until all payments, refunds and deliveries are done.
 const ROUNDS_MAX: usize = 60;
-/// Rounds after which an operator retries refunds that were given up.
+/// After this many rounds, an operator retries refunds that were given up.
 const GIVEN_UP_AFTER: usize = 15;
-/// Time between two rounds while refunds are pending.
+/// The time between two rounds while refunds are pending, in milliseconds.
 const ROUND_MS: i64 = 10_000;
 
 impl World {
@@ -61,15 +61,15 @@ impl World {
                 self.recall_to_pool(item, units);
             }
             if !self.capture(first.capture.clone(), first.charge, false) {
-                // The free units may be sold by now or may not be recallable, so this is the last
-                // try.
+                // This is the last try, because the free units may have been sold or may not be
+                // recallable.
                 self.capture(first.capture.clone(), first.charge, true);
             }
             self.waiting_captures.retain(|l| l.capture != first.capture);
         }
     }
 
-    /// Ends all payment windows: unpaid orders expire, and all refunds arrive.
+    /// Ends all payment windows. Unpaid orders expire, and all refunds arrive.
     pub(super) fn end_payment_windows(&mut self) {
         let last = self.store.orders_in(OrderState::Reserved).map(|o| o.pay_by).max();
         self.now = self.now.max(last.unwrap_or(self.now).plus(1));
@@ -107,7 +107,8 @@ impl World {
         }
     }
 
-    /// All endpoints accept events, except for one event that an endpoint may refuse.
+    /// Brings the deliveries to rest. All endpoints accept events, but one event may still be
+    /// refused.
     pub(super) fn deliveries_at_rest(&mut self) {
         for worker in 0..2 {
             self.crash_worker(worker);

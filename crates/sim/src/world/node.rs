@@ -1,4 +1,4 @@
-//! A node: its knowledge of the store, and its waiting requests.
+//! Simulates a node: its knowledge of the store, and its waiting requests.
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
 use doorbuster_core::refusal::FreeUnits;
 use doorbuster_core::rules::{Rule, enforces};
@@ -14,7 +14,7 @@ use crate::store::PhaseRow;
 
 /// A snapshot older than this refuses no request.
 pub(crate) const SNAPSHOT_AGE_MS: i64 = 1_000;
-/// How often one attempt asks again under a new epoch.
+/// How often one attempt is sent again under a new epoch.
 const ASKS_MAX: u8 = 3;
 const PICKED_ATTEMPT: &str = "an attempt that was picked from the list";
 
@@ -31,7 +31,8 @@ pub(crate) struct ItemSnapshot {
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// Requests that hold an order; complete up to this commit together with the earlier ones.
+    /// Requests that hold an order. Together with the earlier ones, they are complete up to this
+    /// commit.
     pub(crate) holders: Vec<u64>,
     /// The first transaction for the next snapshot.
     pub(crate) since: u64,
@@ -46,7 +47,7 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
-    /// Requests that hold an order, by half their hash; complete up to the snapshot.
+    /// Requests that hold an order, by half their hash. They are complete up to the snapshot.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
     /// The first transaction for the next snapshot.
     pub(crate) since: u64,
@@ -54,7 +55,7 @@ pub(crate) struct Node {
     pub(crate) is_dead: bool,
     /// The end of its lease, by the store's clock.
     pub(crate) until: Millis,
-    /// Requests that this node has answered with their order.
+    /// Requests to which this node has answered with their order.
     pub(crate) own: Vec<u64>,
     /// The distance of its clock from the store's.
     pub(crate) skew_ms: i64,
@@ -63,17 +64,18 @@ pub(crate) struct Node {
 /// The state of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptState {
-    /// A slot was asked.
+    /// The node waits for a slot's answer.
     Asking { slot: usize },
-    /// A ticket is issued; the node waits for its verdict.
+    /// A ticket is issued, and the node waits for its verdict.
     Waiting { id: TicketId },
-    /// Every slot is short; the request waits for units.
+    /// Every slot has too few units, so the request waits for units.
     Parked,
-    /// A slot refused the request; the node answers after a newer snapshot without an order of it.
+    /// A slot refused the request. The node answers after a newer snapshot shows no order of the
+    /// request.
     Refused { answer: BuyerAnswer, version: u64 },
-    /// Answered `202`; the verdict follows as an event.
+    /// The request was answered with `202`. The verdict follows as an event.
     Handed { id: TicketId },
-    /// Answered, or its node ended.
+    /// The request was answered, or its node ended.
     Over,
 }
 
@@ -86,11 +88,11 @@ pub(crate) struct Attempt {
     token: Token,
     /// The random number for its choice of partitions.
     pub(crate) number: u64,
-    /// Slots asked in this round.
+    /// How many slots were asked in this round.
     pub(crate) round: u8,
     /// The slot that was asked first in this round.
     pub(crate) first: Option<u32>,
-    /// Repeats of the request under a new epoch.
+    /// How often the request was repeated under a new epoch.
     again: u8,
     /// When the request was first parked, in monotonic time.
     pub(crate) parked: Option<Millis>,
@@ -102,7 +104,7 @@ pub(crate) struct Attempt {
 }
 
 impl World {
-    /// A request arrives at a node.
+    /// Handles a request that arrives at a node.
     pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
         let node = self.living(node);
         let half = NAMES.low_64_bits(buyer, key);
@@ -140,7 +142,7 @@ impl World {
         self.ask_next_slot(i);
     }
 
-    /// Answers a request with its order if the node knows of one; returns whether it did.
+    /// Answers a request with its order if the node knows one. Returns whether it did.
     pub(crate) fn answer_from_order(&mut self, i: usize) -> bool {
         let Attempt { purchase, half, .. } = self.attempts[i];
         let node = &self.nodes[usize::from(purchase.node)];
@@ -158,7 +160,7 @@ impl World {
         true
     }
 
-    /// Refuses the request if the node's snapshot allows it; returns whether it did.
+    /// Refuses the request if the node's snapshot allows this. Returns whether it did.
     pub(crate) fn answer_from_snapshot(&mut self, i: usize) -> bool {
         let purchase = self.attempts[i].purchase;
         let Some(snapshot) = &self.nodes[usize::from(purchase.node)].snapshot else { return false };
@@ -203,7 +205,8 @@ impl World {
         self.send(Message::Ticket { attempt: i, slot, request: request.into() });
     }
 
-    /// Every slot is short: parks the request, or answers it after the longest parking time.
+    /// Handles a request for which every slot has too few units. Parks it, or answers it after the
+    /// longest parking time.
     pub(crate) fn short_everywhere(&mut self, i: usize) {
         let Attempt { purchase, last, .. } = self.attempts[i];
         if self.answer_from_order(i) || self.answer_from_snapshot(i) {
@@ -238,13 +241,14 @@ impl World {
             .count()
     }
 
-    /// Whether the node cannot park one more request.
+    /// Returns whether the node cannot park one more request.
     fn is_crowded(&self, node: u8) -> bool {
         let bound = if self.setup.tight == 0 { PARKED_MAX } else { usize::from(self.setup.tight) };
         self.parked_at(node) >= bound && enforces(Rule::ParkedBound)
     }
 
-    /// Sends a parked request to the slots again; for the last time after the longest parking time.
+    /// Sends a parked request to the slots again. After the longest parking time, this is the last
+    /// time.
     pub(crate) fn retry(&mut self, i: usize) {
         let since = self.attempts[i].parked.unwrap_or(self.mono);
         self.attempts[i].last = self.mono.0 - since.0 >= PARK_MS;
@@ -256,7 +260,7 @@ impl World {
         self.ask_next_slot(i);
     }
 
-    /// Sends the request to the slots once more, because the epoch of its ticket is closed.
+    /// Sends the request to the slots again, because the epoch of its ticket is closed.
     pub(crate) fn ask_under_new_epoch(&mut self, i: usize) -> bool {
         let attempt = &mut self.attempts[i];
         if attempt.again >= ASKS_MAX {
@@ -270,7 +274,7 @@ impl World {
         true
     }
 
-    /// Stores a snapshot; requests that wait for one continue.
+    /// Stores a snapshot. Requests that wait for a snapshot continue.
     pub(crate) fn take_snapshot(&mut self, node: usize, snapshot: Snapshot) {
         let Node { snapshot: current, holders, since, .. } = &mut self.nodes[node];
         holders.extend(&snapshot.holders);
@@ -302,14 +306,14 @@ impl World {
         }
     }
 
-    /// Answers with a slot's refusal unless the request holds an order.
+    /// Answers with a slot's refusal if the request holds no order.
     fn confirm_refusal(&mut self, i: usize, answer: BuyerAnswer) {
         if !self.answer_from_order(i) {
             self.answer_buyer(i, answer);
         }
     }
 
-    /// Asks again if the ticket's grant is closed as of this commit.
+    /// Sends the request again if the ticket's grant is closed as of this commit.
     fn retry_if_epoch_closed(&mut self, i: usize, id: TicketId, version: u64) {
         let grant = id.parts().expect("the id of an issued ticket").grant;
         if self.store.closed_by(grant, version) {

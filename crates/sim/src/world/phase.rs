@@ -1,5 +1,5 @@
-//! Pauses, resumes and closes a sale, and moves a slot to a new epoch. Both stop and drain the
-//! slots first.
+//! Simulates the pause, resume and close of a sale, and the move of a slot to a new epoch. Both
+//! stop and drain the slots first.
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
 
@@ -51,8 +51,8 @@ impl World {
         }
     }
 
-    /// Checks the next slot. After the last slot the phase is shown, if the intent is the same as
-    /// at the start: a slot that was drained may have issued tickets again since an earlier pause.
+    /// Checks the next slot. After the last slot, the phase is shown if the intent has not changed
+    /// since the start. If it has changed, a slot that was drained may have issued tickets again.
     pub(crate) fn drained(&mut self, leader: u8, item: ItemId, intent: (Phase, u64), next: usize) {
         match self.places.get(next) {
             Some(place)
@@ -64,24 +64,24 @@ impl World {
         }
     }
 
-    /// Whether every ticket of the slot is resolved and no further one can be issued.
+    /// Returns whether every ticket of the slot is resolved and no further one can be issued.
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };
-        // A grant with units may have been in use without an acknowledgement in the store, because
-        // its slot may have been lost since.
+        // The slot may have used a grant with units although the store has no acknowledgement,
+        // because the slot may have been lost since.
         let Some(view) = place.slot.view() else { return !grant.acked && grant.granted == 0 };
         respread::is_drained(grant, &view)
     }
 
-    /// Starts to roll a slot to a new epoch.
+    /// Starts to move a slot to a new epoch.
     pub(crate) fn roll(&mut self, leader: u8, slot: usize) {
         self.send(Message::Stop { slot, stopped: true });
         self.send(Message::Roll { leader, slot });
     }
 
-    /// Continues the roll: closes the drained grant. After this commit the next grant is opened and
-    /// the slot is resumed.
+    /// Continues the move to a new epoch by closing the drained grant. After this commit the next
+    /// grant is opened and the slot is resumed.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.store.open_grant(at) else { return };

@@ -1,4 +1,4 @@
-//! Requests at rest: fresh buyers, returning buyers and operators request actions that must be
+//! Makes requests at rest: new buyers, returning buyers and operators request actions that must be
 //! possible.
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
@@ -9,7 +9,7 @@ use crate::checker::BuyerAnswer;
 use crate::store::{Done, Tx};
 use doorbuster_core::stock::AdjustResult;
 
-/// How often a buyer repeats a request, and an operator tries to take out the free units.
+/// How often a buyer repeats a request, and an operator tries to remove the free units.
 const RETRIES_MAX: usize = 4;
 
 impl World {
@@ -55,7 +55,7 @@ impl World {
         self.attempts.len() - 1
     }
 
-    /// Sells the free units to fresh buyers until no unit is left.
+    /// Sells the free units to new buyers until no unit is left.
     fn sell_out(&mut self, item: ItemId) {
         let limit = self.limit(item);
         for fresh in BUYERS..BUYERS_ALL {
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// A request that holds an order gets it at any node, in any phase.
+    /// Checks that a request that holds an order gets it at any node, in any phase.
     fn replay_winners(&mut self, item: ItemId) {
         let ids: Vec<_> =
             self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
@@ -93,8 +93,8 @@ impl World {
         }
     }
 
-    /// A refused request can be repeated with the same key, and the buyer's limit counts only held
-    /// units.
+    /// Checks that a refused request can be repeated with the same key, and that the buyer's limit
+    /// counts only held units.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {
@@ -135,7 +135,7 @@ impl World {
         self.held = false;
     }
 
-    /// An ended order can be paid late while its units and the buyer's limit are free.
+    /// Checks that an ended order can be paid late while its units and the buyer's limit are free.
     fn pay_late(&mut self, item: ItemId) {
         let ended = |o: &&doorbuster_core::Order| {
             o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)
@@ -175,14 +175,14 @@ impl World {
         self.run_until_stable();
     }
 
-    /// All free units can be taken out of the sale.
+    /// Checks that all free units can be taken out of the sale.
     fn lower_stock(&mut self, item: ItemId) {
         let Some(free) = self.checker.free(item).filter(|_| !self.checker.has_finding()) else {
             return;
         };
         let mut done = Done::Nothing;
-        // A slot that cannot remember more recalls is rolled in between. Its units are then in its
-        // next grant.
+        // A slot that cannot remember more recalls is moved to a new epoch between two tries. Then
+        // its units are in its next grant.
         for _ in 0..RETRIES_MAX {
             self.recall_to_pool(item, free);
             done = self.commit(Tx::Adjust(item, -(free as i64), self.now));

@@ -1,7 +1,8 @@
-//! A faulty payment provider: its messages are late, repeated, out of order or lost, it takes money
-//! for the wrong order, and it is unavailable for a while.
+//! A faulty payment provider. Its messages are late, repeated, out of order or lost. It takes money
+//! for the wrong order, and is unavailable for a while.
 //!
-//! The provider's books are independent of the store: they record what was captured and sent back.
+//! The provider's books are independent of the store. They record which money was captured and sent
+//! back.
 use doorbuster_core::money::{
     Capture, Money, PaymentId, Refund, RefundId, RefundState, RefundUpdate,
 };
@@ -12,16 +13,16 @@ use super::money::MoneyMessage;
 use super::{NAMES, World};
 use crate::store::rules::PROVIDER;
 
-/// Payments of one simulated sale, at most.
+/// The largest number of payments of one simulated sale.
 const CHARGES_MAX: usize = 40;
-/// Checkouts of one simulated sale, at most.
+/// The largest number of checkouts of one simulated sale.
 const SESSIONS_MAX: usize = 30;
-/// How long a checkout takes money, unless it is closed.
+/// How long a checkout takes money if it is not closed, in milliseconds.
 const SESSION_MS: i64 = 1_800_000;
 /// The pause before a provider is asked again about an accepted refund.
 const RECHECK_MS: i64 = 5_000;
 
-/// A payment that was captured or tried.
+/// A payment that was captured or failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Charge {
     pub(crate) payment: PaymentId,
@@ -30,9 +31,9 @@ pub(crate) struct Charge {
     pub(crate) money: Money,
     /// Whether the money was captured.
     pub(crate) captured: bool,
-    /// The checkout where it was paid.
+    /// The checkout at which the charge was paid.
     pub(crate) session: Option<usize>,
-    /// The unanswered message about it.
+    /// The unanswered message about the charge.
     pub(crate) unanswered: Option<String>,
 }
 
@@ -47,7 +48,7 @@ pub(crate) struct Session {
     pub(crate) handed: bool,
 }
 
-/// A refund at the provider.
+/// A refund, as the provider records it.
 #[derive(Clone, Debug)]
 pub(crate) struct MoneyBack {
     /// The key of the request.
@@ -61,7 +62,7 @@ pub(crate) struct MoneyBack {
 }
 
 impl MoneyBack {
-    /// Whether the refund was requested under this key or a later key of the same refund.
+    /// Returns whether the refund was requested under this key or a later key of the same refund.
     fn has_key(&self, key: &str) -> bool {
         self.key.strip_prefix(key).is_some_and(|more| more.is_empty() || more.starts_with('/'))
     }
@@ -109,12 +110,12 @@ impl Provider {
         self.at_rest = true;
     }
 
-    /// Whether a buyer can pay at this checkout.
+    /// Returns whether a buyer can pay at this checkout.
     pub(crate) fn takes_money(&self, session: usize, mono: Millis) -> bool {
         self.sessions.get(session).is_some_and(|s| s.open && mono < s.until)
     }
 
-    /// The charges captured at this checkout.
+    /// Returns the charges captured at this checkout.
     pub(crate) fn paid_at(&self, session: usize) -> Vec<usize> {
         let here = |c: &Charge| c.captured && c.session == Some(session);
         (0..self.charges.len()).filter(|&i| here(&self.charges[i])).collect()
@@ -122,7 +123,7 @@ impl Provider {
 }
 
 impl World {
-    /// The content of the provider's message about a payment, with this message id.
+    /// Returns the content of the provider's message about a payment, with this message id.
     pub(crate) fn capture_message(&self, charge: usize, event: &str) -> Capture {
         let Charge { payment, order, money, .. } = &self.provider.charges[charge];
         Capture {
@@ -156,7 +157,7 @@ impl World {
         Some(self.provider.charges.len() - 1)
     }
 
-    /// The next payment's name, which differs from those that operations use.
+    /// Returns the next payment's name, which differs from the names in operations.
     fn next_name(&self) -> String {
         format!("pay_{}", 1_000 + self.provider.charges.len())
     }
@@ -184,7 +185,7 @@ impl World {
         self.hook(event, ProviderMessage::Captured(charge));
     }
 
-    /// The price of an order, as the provider knows it.
+    /// Returns the price of an order, as the provider knows it.
     pub(crate) fn cost_of(&self, id: &TicketId) -> Option<Money> {
         let order = self.store.model.orders.get(id)?;
         let price = self.store.model.prices.get(&order.item)?;
@@ -218,7 +219,7 @@ impl World {
         self.capture_at_once(charge, &event);
     }
 
-    /// A charge outside of any checkout.
+    /// Makes a charge outside of any checkout.
     pub(crate) fn charge(&mut self, order: u8, how: u8) {
         let Some(id) = self.nth_order(order) else { return };
         let Some(mut money) = self.cost_of(&id) else { return };
@@ -245,7 +246,7 @@ impl World {
         }
     }
 
-    /// A buyer pays at a checkout that was handed out.
+    /// Lets a buyer pay at a checkout that a buyer got.
     pub(crate) fn pay_at(&mut self, pick: u8, how: u8) {
         let handed: Vec<_> = (0..self.provider.sessions.len())
             .filter(|&i| self.provider.sessions[i].handed)
@@ -291,7 +292,8 @@ impl World {
         }
     }
 
-    /// Creates a checkout for an order; `None`: the provider is unavailable or has too many.
+    /// Creates a checkout for an order. Returns `None` if the provider is unavailable or has too
+    /// many checkouts.
     pub(crate) fn make_session(&mut self, order: TicketId, money: Money) -> Option<usize> {
         if self.provider.away || self.provider.sessions.len() >= SESSIONS_MAX {
             return None;
@@ -306,7 +308,7 @@ impl World {
         if self.provider.away {
             return RefundUpdate::Failed("away".into());
         }
-        // A further try has its own key, and finds a refund that is pending or has arrived.
+        // A further try has another key, but finds a refund that is pending or has arrived.
         let anew = match refund.error {
             Some(_) => format!("{key}/{}", refund.next_at.0),
             None => key.to_owned(),
@@ -317,7 +319,7 @@ impl World {
             return back.refund_update();
         }
         if refund.accepted {
-            // The request only asks for the state, so it sends no money.
+            // The request only queries the state, so it sends no money.
             let last = backs.iter().rev().find(|b| b.has_key(key));
             return last.map_or_else(
                 || RefundUpdate::Failed("there is none".into()),

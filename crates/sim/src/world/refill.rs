@@ -1,10 +1,10 @@
-//! The units that a leader gives to a slot, by the rules and the leader's knowledge.
+//! Simulates the units that a leader gives to a slot, by the rules and the leader's knowledge.
 use doorbuster_core::refill;
 
 use super::World;
 
 impl World {
-    /// The units that a slot is opened with: its portion, if the item uses sub-domains.
+    /// Returns the units with which a slot is opened: its portion, if the item uses sub-domains.
     pub(crate) fn opening_units(&mut self, slot: usize) -> u64 {
         let item = self.places[slot].at.item;
         let spread = self.spread(item);

@@ -1,5 +1,5 @@
-//! Partitions that change while the sale runs: an operator sets their number, a leader drains the
-//! slots that left the spread and gives new slots their part.
+//! Simulates partitions that change while the sale runs. An operator sets their number. A leader
+//! drains the slots that left the spread, and gives new slots their part.
 use doorbuster_core::respread::{self, LeaveStep, SlotShare};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::slot::SlotView;
@@ -20,7 +20,7 @@ pub(crate) struct ItemWidth {
     pub(crate) choose: u8,
 }
 
-/// The spreads of the items at first.
+/// Returns the spreads of the items at the start.
 pub(super) fn first_widths(setup: &Setup) -> Vec<ItemWidth> {
     let width = |(i, item): (usize, &crate::op::ItemSetup)| {
         let shared =
@@ -39,8 +39,8 @@ impl World {
         self.widths[item.0 as usize - 1]
     }
 
-    /// The index of a shared slot among the slots of its item; `None` for a slot in a node's
-    /// memory.
+    /// Returns the index of a shared slot among the slots of its item; `None` for a slot in a
+    /// node's memory.
     fn partition_of(&self, slot: usize) -> Option<usize> {
         let place = &self.places[slot];
         let before = self.places[..slot].iter();
@@ -50,17 +50,17 @@ impl World {
             .then(|| before.filter(|p| p.at.item == place.at.item && p.node.is_none()).count())
     }
 
-    /// Whether a spread with this many partitions has the slot.
+    /// Returns whether a spread with this many partitions has the slot.
     pub(crate) fn is_within(&self, slot: usize, partitions: usize) -> bool {
         self.partition_of(slot).is_none_or(|index| index < partitions)
     }
 
-    /// Whether the slot is in its item's spread.
+    /// Returns whether the slot is in its item's spread.
     pub(crate) fn is_in_spread(&self, slot: usize) -> bool {
         self.is_within(slot, self.width(self.places[slot].at.item).partitions)
     }
 
-    /// The slots of an item that a node does not route to, and that have an open grant: they are
+    /// Returns the slots of an item with an open grant to which a node sends no requests. They are
     /// leaving the spread, or the node does not know the present spread yet.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// Asks a slot that left the spread for its state.
+    /// Queries the state of a slot that left the spread.
     pub(crate) fn leave(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         if !self.is_in_spread(slot) && self.store.open_grant(at).is_some() {
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    /// The slot has answered: reads the grant and decides.
+    /// Continues after the slot's answer: reads the grant and decides.
     pub(crate) fn leave_viewed(&mut self, leader: u8, slot: usize, view: Option<&SlotView>) {
         let Some(grant) = self.store.open_grant(self.places[slot].at).cloned() else { return };
         if self.is_in_spread(slot) {
@@ -160,7 +160,7 @@ impl World {
         })
     }
 
-    /// Checks at rest that slots outside the spread have no grant, and that new ones got a part.
+    /// Checks at rest that slots outside the spread have no grant, and that new slots got a part.
     pub(super) fn spreads_at_rest(&mut self) {
         let left: Vec<_> = (0..self.places.len())
             .filter(|&i| !self.is_in_spread(i))

@@ -7,12 +7,12 @@ use super::World;
 use super::node::{Attempt, AttemptState};
 use crate::checker::BuyerAnswer;
 
-/// Rounds of all loops until a sale is at rest.
+/// The largest number of rounds of all loops until a sale is at rest.
 const ROUNDS_MAX: usize = 40;
-/// Steps of a slot that leaves the spread: it is stopped, emptied and closed.
+/// How many steps it takes until a slot has left the spread: it is stopped, emptied and closed.
 const LEAVE_STEPS: usize = 3;
 
-/// The values that are equal before and after a round that changes nothing.
+/// The values that stay equal in a round that changes nothing.
 #[derive(PartialEq, Eq)]
 struct Signature {
     version: u64,
@@ -84,7 +84,7 @@ impl World {
         Signature { version: self.store.version, attempts: self.attempts.len(), open, slots }
     }
 
-    /// Runs rounds until one changes nothing.
+    /// Runs rounds until a round changes nothing.
     pub(super) fn run_until_stable(&mut self) {
         self.deliver_all();
         for slot in 0..self.places.len() {
@@ -143,7 +143,7 @@ impl World {
         self.attempts_go_on();
     }
 
-    /// Drains a slot that left the spread, as far as it goes in this round.
+    /// Drains a slot that left the spread, as far as this round allows.
     fn leave_at_rest(&mut self, slot: usize) {
         for _ in 0..LEAVE_STEPS {
             self.leave(0, slot);
@@ -172,9 +172,9 @@ impl World {
         }
     }
 
-    /// Requests the missing units for all parked requests before any message arrives. Crossing
-    /// recalls may then only exchange units. Afterwards each request is served alone, as it is in
-    /// nodes that wait for different lengths of time.
+    /// Requests the missing units for all parked requests before any message arrives. Then two
+    /// recalls in opposite directions may only exchange units. After that, each request is served
+    /// alone, as in nodes whose requests have waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state: AttemptState::Parked, purchase, .. } = self.attempts[i] else {
@@ -215,8 +215,8 @@ impl World {
         }
     }
 
-    /// Hands out the id of each waiting attempt, because its slot may be lost. The buyer can then
-    /// ask for the verdict.
+    /// Gives buyers the id of each waiting attempt, because its slot may be lost. The buyers can
+    /// then ask for the verdict.
     fn hand_out_remaining(&mut self) {
         for i in 0..self.attempts.len() {
             if let AttemptState::Waiting { id } = self.attempts[i].state {
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// Buyers ask for the verdicts of tickets that were lost with their slots.
+    /// Lets buyers ask for the verdicts of tickets that were lost with their slots.
     fn decide_remaining(&mut self) {
         let due =
             self.checker.handed().iter().filter_map(|(id, _)| id.parts()).map(|p| p.decide_by);

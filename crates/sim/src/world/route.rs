@@ -1,4 +1,4 @@
-//! How a node chooses the slot for a request from its snapshot.
+//! Simulates how a node chooses the slot for a request from its snapshot.
 use doorbuster_core::partition::{self, Registry};
 use doorbuster_core::{ItemId, PartitionChoice, Spread, respread};
 
@@ -7,7 +7,7 @@ use super::{NAMES, World};
 use crate::checker::BuyerRequest;
 
 impl World {
-    /// The spread of an item.
+    /// Returns the spread of an item.
     pub(crate) fn spread(&self, item: ItemId) -> Spread {
         let setup = self.setup.items[item.0 as usize - 1];
         let width = self.width(item);
@@ -19,8 +19,8 @@ impl World {
         Spread { partitions, auto: false, choose, initial, threshold, refill }
     }
 
-    /// The number that chooses a request's partitions: random bits, or its position in the order of
-    /// arrival.
+    /// Returns the number that chooses a request's partitions: random bits, or the request's
+    /// position in the order of arrival.
     pub(crate) fn number_of(&mut self, item: ItemId, nth: usize) -> u64 {
         match self.spread(item).choose {
             PartitionChoice::Buyer => 0,
@@ -29,15 +29,15 @@ impl World {
         }
     }
 
-    /// The number of an item's partitions as a node knows it.
+    /// Returns the number of an item's partitions as a node knows it.
     fn known_partitions(&self, node: u8, item: ItemId) -> usize {
         let snapshot = self.nodes[usize::from(node)].snapshot.as_ref();
         let known = snapshot.and_then(|s| s.partitions.get(item.0 as usize - 1).copied());
         known.unwrap_or(self.width(item).partitions)
     }
 
-    /// The slots that a node routes a request to: its item's partitions, or the slot in its own
-    /// memory.
+    /// Returns the slots to which a node sends a request: its item's partitions, or the slot in the
+    /// node's own memory.
     pub(crate) fn reachable(&self, purchase: &BuyerRequest) -> Vec<usize> {
         let partitions = self.known_partitions(purchase.node, purchase.item);
         let can = |(i, p): (usize, &super::PlacedSlot)| {
@@ -47,12 +47,12 @@ impl World {
         self.places.iter().enumerate().filter_map(can).collect()
     }
 
-    /// The slots of the request's item outside the spread that its node knows.
+    /// Returns the slots of the request's item outside the spread that its node knows.
     pub(crate) fn leaving_at(&self, purchase: &BuyerRequest) -> Vec<usize> {
         self.leaving(purchase.item, self.known_partitions(purchase.node, purchase.item))
     }
 
-    /// The home slot of an attempt.
+    /// Returns the home slot of an attempt.
     pub(crate) fn home_of(&self, attempt: usize) -> usize {
         let attempt = &self.attempts[attempt];
         let slots = self.reachable(&attempt.purchase);
@@ -63,9 +63,9 @@ impl World {
         slots.get(home as usize).copied().unwrap_or(0)
     }
 
-    /// The next slot of an attempt in its round; `None`: the round is over. The last round after
-    /// parking visits all slots, because an undecided ticket of an earlier try may be in any of
-    /// them.
+    /// Returns the next slot of an attempt in its round, or `None` if the round is over. The last
+    /// round after parking includes all slots, because an undecided ticket of an earlier try may be
+    /// in any of them.
     pub(crate) fn next_slot(&mut self, i: usize) -> Option<usize> {
         let slots = self.reachable(&self.attempts[i].purchase);
         let Attempt { purchase, number, last, round, first: before, .. } = self.attempts[i];
@@ -96,7 +96,8 @@ impl World {
         next.and_then(|index| slots.get(index as usize).copied())
     }
 
-    /// The partitions that have units or may get some, as the node knows, and the units of each.
+    /// Returns the partitions that have units or may get some, as the node knows, and the units of
+    /// each.
     fn registry(&mut self, purchase: &BuyerRequest, slots: &[usize]) -> (Registry, Vec<u64>) {
         let all = (Registry::all(slots.len() as u32), vec![u64::MAX; slots.len()]);
         let Some(snapshot) = &self.nodes[usize::from(purchase.node)].snapshot else { return all };

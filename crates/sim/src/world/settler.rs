@@ -1,5 +1,5 @@
-//! Settlers: they take tickets from a slot's queue, resolve them in one transaction, and then
-//! acknowledge them and notify the nodes.
+//! Simulates settlers. They take tickets from a slot's queue and resolve them in one transaction.
+//! Then they acknowledge the tickets and notify the nodes.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
@@ -16,8 +16,8 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// A settler takes a batch. Its transaction is a message, which may be lost with the settler or
-    /// run twice.
+    /// Lets a settler take a batch. Its transaction is a message, which may be lost with the
+    /// settler or run twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;
@@ -47,7 +47,7 @@ impl World {
         self.send(Message::Settle { slot, xid: self.xids, batch });
     }
 
-    /// Runs the transaction. After its commit the queue is acknowledged and the nodes are notified.
+    /// Runs the transaction. After the commit it acknowledges the queue and notifies the nodes.
     pub(crate) fn settle(&mut self, slot: usize, xid: u64, batch: &Arc<[Delivery]>) {
         let tickets = batch.iter().map(|d| d.ticket.clone()).collect();
         self.store.xid = xid;
@@ -59,8 +59,8 @@ impl World {
         }
     }
 
-    /// The first ticket of a batch in flight cannot be settled: it is returned as if it were too
-    /// late, and becomes a dead letter.
+    /// Returns the first ticket of a batch in flight as if it were too late, because it cannot be
+    /// settled. The ticket becomes a dead letter.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { batch, .. } => batch.first(),

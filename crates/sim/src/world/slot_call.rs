@@ -1,5 +1,5 @@
-//! A slot in the simulation. All requests to it go through one call, so that the same calls can be
-//! made to a real slot for comparison.
+//! A slot in the simulation. All requests to the slot are values of one type, so that the same
+//! calls can be made to a real slot for comparison.
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
     TicketRequest,
@@ -12,23 +12,23 @@ use crate::op::Setup;
 /// A request to a slot.
 #[derive(Clone, Debug)]
 pub enum Call {
-    /// See [`Slot::init`].
+    /// Gives the slot a grant, see [`Slot::init`].
     Init(GrantTerms),
-    /// See [`Slot::ticket`].
+    /// Requests a ticket, see [`Slot::ticket`].
     Ticket(TicketRequest),
-    /// See [`Slot::apply`].
+    /// Applies a feed row, see [`Slot::apply`].
     Apply(Epoch, FeedRow),
-    /// See [`Slot::recall`].
+    /// Recalls units, see [`Slot::recall`].
     Recall(RecallId, GrantId, Epoch, u64),
-    /// See [`Slot::take`].
+    /// Takes tickets from the queue, see [`Slot::take`].
     Take(usize),
-    /// See [`Slot::redeliver`].
+    /// Delivers tickets again, see [`Slot::redeliver`].
     Redeliver,
-    /// See [`Slot::acknowledge`].
+    /// Acknowledges a ticket, see [`Slot::acknowledge`].
     Acknowledge(u64, Token),
-    /// See [`Slot::stop`].
+    /// Stops or resumes the slot, see [`Slot::stop`].
     Stop(bool),
-    /// The slot loses all data.
+    /// Makes the slot lose all its data.
     Forget,
 }
 
@@ -69,7 +69,7 @@ pub struct RecordedCall {
     pub view: Option<SlotView>,
 }
 
-/// A slot without data.
+/// Returns a slot without data.
 pub(crate) fn fresh_slot(setup: &Setup, item: ItemId) -> Slot {
     match usize::from(setup.tight) {
         0 => Slot::new(item),

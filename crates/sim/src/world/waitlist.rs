@@ -50,7 +50,7 @@ impl World {
         self.commit(Tx::Join(item, joiner, self.now));
     }
 
-    /// A leader serves the waitlist if units are kept for it, and ends it if the sale has ended.
+    /// Serves the waitlist if units are kept for it, and ends it if the sale has ended.
     pub(crate) fn reconcile_waitlist(&mut self, leader: u8, item: ItemId) {
         let (waiting, kept_for_waitlist) = self
             .store

@@ -16,15 +16,15 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::postgres;
 
-/// Lists for a store on disk and for PostgreSQL, unless `DOORBUSTER_SIM_LISTS` gives a number. The
-/// first lists cover every profile.
+/// The number of lists for a store on disk and for PostgreSQL, if `DOORBUSTER_SIM_LISTS` is not
+/// set. The first lists cover every profile.
 const LISTS: u64 = 28;
-/// Lists for Redis, which is faster.
+/// The number of lists for Redis, which is faster.
 const SLOT_LISTS: u64 = 280;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Starts a server, and ends it and removes its directory when the script's input ends: at the
-/// latest with the test process.
+/// A script that starts a server. When the script's input ends, it kills the server and removes its
+/// directory. The input ends at the latest with the test process.
 const KEEPER: &str = r#"
 dir=$1; shift
 "$@" >"$dir/log" 2>&1 & server=$!
@@ -49,7 +49,8 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // The removal may fail; the directory is in the system's temporary directory.
+        // If the removal fails, the directory stays in the system's temporary directory, which is
+        // harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -88,7 +89,7 @@ impl Redis {
         redis
     }
 
-    /// Options for slots that share no data with any others.
+    /// Returns options for slots that share no data with any others.
     fn options(&self) -> RedisOptions {
         static MADE: AtomicU64 = AtomicU64::new(0);
         RedisOptions {

@@ -1,11 +1,11 @@
-//! Rules that only the simulator enforces by a condition. In the server they are the order of
-//! steps: docs/protocol.md lists them with the tests that check them.
+//! Checks the rules that only the simulator enforces by a condition. In the server they are the
+//! order of steps. docs/protocol.md lists them with the tests that check them.
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use doorbuster_core::rules::Rule;
 
-/// The code of the workspace without the simulator and the list of rules.
+/// Returns the code of the workspace without the simulator and the list of rules.
 fn code() -> String {
     fn gather(dir: &Path, into: &mut String) {
         for entry in std::fs::read_dir(dir).expect("a directory") {

@@ -1,2 +1,2 @@
--- Returns what each edge said about itself last. KEYS: the hash of edges.
+-- Returns the last report of each edge about itself. KEYS: the hash of edges.
 return redis.call('HVALS', KEYS[1])

@@ -1,6 +1,7 @@
--- Records that an edge lives. KEYS: the hash of edges. ARGV: the edge, what it says about itself,
--- the lifetime in milliseconds, the most edges. At the bound all edges are forgotten; those that
--- live come back.
+-- Records an edge's report about itself.
+-- KEYS: the hash of edges.
+-- ARGV: the edge, its report, the lifetime in milliseconds, the largest number of edges.
+-- At the bound, the script forgets all edges. Running edges report again soon.
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[4]) then
   redis.call('DEL', KEYS[1])
 end

@@ -1,8 +1,10 @@
--- Reads the next part of the feed in one snapshot. It writes nothing, so replicas run it too.
--- KEYS: head, requests, entries, order of the entries. ARGV: the reader's generation, its newest
--- change, its requests, the most requests and the most entries to return.
--- Returns nothing if there is no head, else: the generation, the head, 1 if the part begins the
--- generation, the requests, and for each entry its number, name and content.
+-- Reads the next part of the feed in one snapshot. The script writes nothing, so replicas run it
+-- too.
+-- KEYS: head, requests, entries, order of the entries.
+-- ARGV: the reader's generation, the number of its newest change, how many requests it has, and the
+-- largest numbers of requests and of entries to return.
+-- Returns nothing if the feed has no head. Otherwise returns the generation, the head, 1 if the
+-- part begins the generation, the requests, and the number, name and content of each entry.
 local at = redis.call('HMGET', KEYS[1], 'generation', 'head')
 if not at[1] or not at[2] then
   return nil

@@ -1,4 +1,5 @@
-//! A held lock: renewed in the background until its last handle is dropped, then released.
+//! A lock that this process holds. A task renews it until its last handle is dropped, then releases
+//! it.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -8,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Locks;
 
-/// A handle of a held lock. The lock is released when its last handle is dropped.
+/// A handle of a lock that this process holds. The lock is released when its last handle is
+/// dropped.
 ///
-/// Holding the lock proves nothing at the moment of a write, so every write carries
-/// [`LockGuard::fence`].
+/// The handle alone does not prove at the time of a write that the lock is still held. So every
+/// write carries [`LockGuard::fence`].
 #[derive(Debug)]
 pub struct LockGuard {
     shared: Arc<SharedGuard>,
@@ -20,9 +22,9 @@ pub struct LockGuard {
 #[derive(Debug)]
 struct SharedGuard {
     fence: u64,
-    /// Until when the lock is certainly held. If this is past, the lock was lost.
+    /// The time until which the lock is certainly held. After that time the lock is lost.
     until: watch::Receiver<Instant>,
-    /// Stops the renewals, after which the lock is released.
+    /// Stops the renewals. Then the lock is released.
     done: CancellationToken,
     renewer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -49,20 +51,20 @@ impl LockGuard {
         }
     }
 
-    /// Another handle of the same lock, for nested work.
+    /// Returns another handle of the same lock, for nested work.
     #[must_use]
     pub fn share(&self) -> Self {
         Self { shared: self.shared.clone() }
     }
 
-    /// The fencing number: greater than that of every earlier holder.
+    /// Returns the fencing number, which is greater than that of every earlier holder.
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.shared.fence
     }
 
-    /// Whether the lock is still held, by this process's clock. Check it before each step of the
-    /// work.
+    /// Returns whether the lock is still held, by this process's clock. Check this before each step
+    /// of the work.
     #[must_use]
     pub fn is_held(&self) -> bool {
         Instant::now() < *self.shared.until.borrow()
@@ -81,21 +83,22 @@ impl LockGuard {
         }
     }
 
-    /// Drops this handle. If it is the last one, the lock is released when this returns, on all
+    /// Drops this handle. If it is the last handle, the lock is released when this returns, on all
     /// servers that can be reached.
     pub async fn release(self) {
         if let Some(shared) = Arc::into_inner(self.shared) {
             shared.done.cancel();
             let renewer = shared.renewer.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(renewer) = renewer {
-                // The outcome does not matter: the lock lapses by itself.
+                // The outcome does not matter, because the lock expires by itself.
                 drop(renewer.await);
             }
         }
     }
 }
 
-/// Renews until the last handle is dropped or another owner has the lock, then releases.
+/// Renews the lock until the last handle is dropped, then releases it. Stops if another owner has
+/// the lock.
 async fn renew_until_done(
     locks: Locks,
     name: String,
@@ -112,8 +115,8 @@ async fn renew_until_done(
         }
         let started = Instant::now();
         if started >= *until.borrow() {
-            // The process slept past its lease: another owner may have had the lock in between,
-            // even if a renewal would succeed now.
+            // The process slept past its lease. Another owner may have had the lock meanwhile, even
+            // if a renewal succeeds now.
             break;
         }
         match locks.renew(&name, &owner, fence).await {

@@ -1,7 +1,8 @@
--- Renews a lock for its owner, and raises the fencing number to one from another server.
--- KEYS: lock, fence. ARGV: owner's token, milliseconds of the new lease, fencing number.
--- Returns 1, or 0 without any effect when the lock does not belong to this owner.
--- Must never renew or restore another owner's lock.
+-- Renews a lock for its owner. Raises this server's fencing number to the given number, which may
+-- come from another server.
+-- KEYS: lock, fence. ARGV: the owner's token, milliseconds of the new lease, fencing number.
+-- Returns 1. If the lock does not belong to this owner, returns 0 and changes nothing.
+-- The script must never renew or restore another owner's lock.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

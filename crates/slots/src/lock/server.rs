@@ -12,9 +12,9 @@ const RELEASE: &str = include_str!("release.lua");
 /// A server.
 #[derive(Clone, Debug)]
 pub(super) enum LockServer {
-    /// A real one.
+    /// A real Redis server.
     Redis(Shared),
-    /// A simulated one.
+    /// A simulated server.
     #[cfg(test)]
     SimulatedServer(SimulatedServer),
 }

@@ -2,8 +2,11 @@
 //! time, from a seed.
 //!
 //! Messages arrive late or get lost, servers fail or lose their memory, and processes sleep past
-//! their lease. The checks: two processes never rely on the same lock at the same time; fencing
-//! numbers grow from holder to holder; once the faults end every process gets the lock.
+//! their lease. There are three checks:
+//!
+//! - Two processes never rely on the same lock at the same time.
+//! - Fencing numbers grow from holder to holder.
+//! - After the faults end, every process gets the lock.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(1);
 const ANSWER_MAX: Duration = Duration::from_millis(250);
 const FAULTY_FOR: Duration = Duration::from_secs(20);
 const NAME: &str = "loader";
-/// Runs of each kind.
+/// The number of runs of each kind.
 const SEEDS: u64 = 8;
 
 /// A simulated server, as one process reaches it.
@@ -36,7 +39,7 @@ pub(super) struct SimulatedServer {
 struct Server {
     locks: HashMap<String, (String, Instant)>,
     fences: HashMap<String, u64>,
-    /// How far its clock is ahead, in microseconds.
+    /// How far the server's clock is ahead, in microseconds.
     ahead: u64,
     down_until: Option<Instant>,
 }
@@ -47,7 +50,7 @@ struct Process {
     paused_until: Option<Instant>,
 }
 
-/// What all simulated servers share: the random numbers and the faults.
+/// The state that all simulated servers share: the random numbers and the faults.
 #[derive(Clone, Debug)]
 struct World {
     rng: Arc<Mutex<StdRng>>,
@@ -62,7 +65,7 @@ struct Faults {
     clocks_differ: bool,
     /// A deliberate bug that the checks must find: a release that does not check the owner.
     releases_foreign_locks: bool,
-    /// A deliberate bug: a greater number is not copied to the other servers.
+    /// A deliberate bug: a process does not copy a greater number to the other servers.
     keeps_fence_number: bool,
 }
 
@@ -92,7 +95,7 @@ impl World {
 }
 
 impl SimulatedServer {
-    /// A call: the request, the step and the answer. A process that sleeps neither sends nor
+    /// Performs a call: the request, the step and the answer. A sleeping process neither sends nor
     /// receives.
     async fn call<T>(&self, step: impl FnOnce(&mut Server, Instant) -> T) -> Result<T, SlotError> {
         let lost = || SlotError { reason: "no answer".to_owned(), may_have_happened: true };
@@ -255,7 +258,8 @@ async fn run(seed: u64, servers: usize, faults_on: Faults) -> Vec<String> {
     faults
 }
 
-/// A process: takes the lock, works in steps, sometimes sleeps past its lease, and releases.
+/// Runs a process: it takes the lock, works in steps, sometimes sleeps past its lease, and
+/// releases.
 async fn run_process(
     process: usize,
     locks: Locks,
@@ -275,7 +279,8 @@ async fn run_process(
                     sleep_until(until).await;
                 }
             }
-            // The checker keeps a handle to query; the last handle releases.
+            // The checker keeps a handle for its queries. Dropping the last handle releases the
+            // lock.
             let mine = lock(&checker.held).remove(&process);
             drop(mine);
             held.release().await;
@@ -321,8 +326,8 @@ fn no_two_processes_hold_the_same_lock_and_fencing_numbers_grow() {
 fn fencing_numbers_grow_after_a_server_lost_its_memory() {
     let forget = Faults { servers_forget: true, ..NO_FAULTS };
     let found = runs(0..SEEDS, 1, forget);
-    // A single server that loses its memory gives the lock to a second holder. The fencing numbers
-    // protect against that.
+    // If there is only one server and it loses its memory, a second holder gets the lock. The
+    // fencing numbers protect against the first holder's writes.
     let is_about_fences = |fault: &String| !fault.contains("hold the same lock");
     assert!(!found.iter().any(|(_, faults)| faults.iter().any(is_about_fences)), "{found:?}");
 }

@@ -1,9 +1,10 @@
 -- Takes a lock that is free.
--- KEYS: lock, fence. ARGV: owner's token, milliseconds of the lease.
--- Returns the fencing number, greater than every earlier one, or nothing when the lock is held.
+-- KEYS: lock, fence. ARGV: the owner's token, milliseconds of the lease.
+-- Returns the fencing number, which is greater than every earlier one. Returns nothing if the lock
+-- has an owner.
 -- The number is at least the server's clock, so that it also grows after the server lost its
 -- memory.
--- Must never change a lock that is held.
+-- The script must never change a lock that has an owner.
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return false
 end

@@ -1,8 +1,9 @@
 -- Removes tickets whose verdicts are committed.
--- KEYS: see term.lua; only the queue is used. ARGV: id and token of each ticket, by rising ids.
--- Returns how many were in the queue.
--- Must never remove a ticket with another token, because ids can repeat after a failover; must
---   never trim the queue beyond the acknowledged tickets.
+-- KEYS: see term.lua. This script uses only the queue. ARGV: id and token of each ticket, by rising
+-- ids.
+-- Returns how many of the tickets were in the queue.
+-- The script must never remove a ticket with another token, because ids can repeat after a
+-- failover. It must never trim the queue beyond the acknowledged tickets.
 if not is_type(KEYS[5], 'stream', false) then
   return 0
 end
@@ -20,8 +21,8 @@ local function compare(entry)
   return is_meant
 end
 
--- The tickets are mostly the oldest ones of the queue, without a gap. Then one read finds them, and
--- one trim removes them.
+-- Usually the tickets are the oldest ones of the queue, without a gap. Then one read finds all of
+-- them, and one trim removes them.
 local last = ARGV[#ARGV - 1]
 local oldest = redis.call('XRANGE', KEYS[5], '-', last, 'COUNT', count + 1)
 local is_head = #oldest > 0
@@ -37,7 +38,7 @@ end
 if #ids == 0 then
   return 0
 end
--- XACK runs before the removal, which cannot be refused after it. Without the group there is
+-- XACK comes first, because Redis cannot refuse the removal after it. Without the group there is
 -- nothing to acknowledge.
 redis.pcall('XACK', KEYS[5], GROUP, unpack(ids))
 if is_head then

@@ -1,14 +1,16 @@
 -- Applies feed rows of one grant in order, if grant and epoch are the slot's own.
 -- KEYS: see term.lua.
--- ARGV: grant, epoch; then for each row: seq, units, counter (a or b), whether it brings units from
---   elsewhere (0 or 1), the buyer's hash or nothing, the change of the buyer's quota, the token of
---   the ticket to forget or nothing, its number, and its request's hash: nothing if it is unknown,
---   "-" if a search did not find it.
--- Returns {applied}; {} when the slot has another grant or epoch; {applied, i} when row i (from 1)
---   must forget a request that only the slot's memory can name: the script has no effect then, and
---   the caller searches the memory outside of this step.
--- Must never apply a row twice or out of order; write before every row is checked; scan the memory
---   of requests.
+-- ARGV: grant and epoch, then nine values for each row:
+-- - seq, units, and counter (a or b);
+-- - whether the row brings units from the pool or another slot (0 or 1);
+-- - the buyer's hash or nothing, and the change of the buyer's quota;
+-- - the token of the ticket to forget or nothing, and the ticket's number;
+-- - the hash of the ticket's request, nothing if it is unknown, "-" if a search did not find it.
+-- Returns {applied}, or {} if the slot has another grant or epoch. Returns {applied, i} if row i
+-- (from 1) must forget a request that only the slot's memory can name. Then the script changes
+-- nothing, and the caller searches the memory in separate calls.
+-- The script must never apply a row twice or out of order. It must check every row before it
+-- writes. It must never scan the memory of requests.
 local WORDS = 9
 local count = (#ARGV - 2) / WORDS
 local epoch = whole(ARGV[2])
@@ -21,7 +23,7 @@ if not term or term.grant ~= ARGV[1] or term.epoch ~= epoch then
 end
 
 local shares, forget, share_of, request_of = {}, {}, {}, {}
--- A remembered value after the rows so far; false if there is none.
+-- Returns the remembered value after the rows so far, or false if there is none.
 local function remembered(memory, key, field)
   if memory[field] == nil then
     memory[field] = redis.call('HGET', key, field)
@@ -58,8 +60,8 @@ for i = 1, count do
     end
     if token ~= '' then
       if hash == '' then
-        -- The verdict was forced from an id alone: a ticket that was never settled is still in the
-        -- queue.
+        -- The verdict was forced from an id alone, so a ticket that was never settled is still in
+        -- the queue.
         local id = ARGV[2] .. '-' .. n
         local entry = redis.call('XRANGE', KEYS[5], id, id)[1]
         if entry and string.match(entry[2][2], '^%d+') == term.grant then

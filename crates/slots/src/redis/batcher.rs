@@ -1,8 +1,8 @@
-//! Batches the requests to one server: requests that arrive together go out in one write, with one
+//! Batches the requests to one server. Requests that arrive together go out in one write, with one
 //! call for each slot.
 //!
-//! While a write waits for its answer the next batch collects, so the batches grow with the load
-//! and the network cost is shared.
+//! While a write waits for its answer, the next requests gather in a batch. So the batches grow
+//! with the load, and the requests share the network cost.
 use std::sync::Arc;
 
 use doorbuster_core::SlotKey;
@@ -26,7 +26,7 @@ use super::script::{Script, ScriptForm};
 pub(super) struct RedisSettings {
     pub(super) prefix: String,
     pub(super) bounds: SlotBounds,
-    /// Replicas to wait for before tickets are returned.
+    /// How many replicas must confirm before tickets are returned.
     pub(super) replicas: u32,
 }
 
@@ -40,8 +40,8 @@ struct PendingTicket {
     answer: oneshot::Sender<TicketReply>,
 }
 
-/// Accepts requests for one server. When it is dropped, waiting requests are still answered, and
-/// its tasks end.
+/// Accepts requests for one server. After it is dropped, waiting requests still get their answers,
+/// and its tasks end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
@@ -70,7 +70,7 @@ impl TicketBatcher {
     }
 }
 
-/// A writer with a connection of its own, so that a slow write does not delay the others.
+/// A writer with its own connection, so that a slow write does not delay the other writers.
 struct BatchWriter {
     link: Arc<Link>,
     settings: Arc<RedisSettings>,
@@ -82,13 +82,13 @@ impl BatchWriter {
         let mut pending = Vec::with_capacity(BATCH_MAX);
         loop {
             if self.connection.is_none() {
-                // Connects before a request waits for it.
+                // Connect early, so that no request waits for the connection.
                 self.connection = self.link.connect(Some(RESPONSE_MAX)).await.ok();
             }
             if waiting.lock().await.recv_many(&mut pending, BATCH_MAX).await == 0 {
                 return;
             }
-            // No ticket is issued for a caller that no longer waits.
+            // Issue no ticket for a caller that no longer waits.
             pending.retain(|ask| !ask.answer.is_closed());
             pending.sort_by_key(|ask| ask.slot);
             self.send_batch(&mut pending).await;
@@ -115,9 +115,9 @@ impl BatchWriter {
     }
 
     /// Writes one call for each part, and returns the answers. If the settings require replicas, it
-    /// sends a wait for them after the calls. The number of replicas that confirm in time changes
-    /// nothing: a ticket is not yet an order, and the request for a ticket that a failover loses is
-    /// repeated.
+    /// sends a wait for replicas after the calls. The number of replicas that confirm in time
+    /// changes nothing. A ticket is not yet an order, and if a failover loses a ticket, its request
+    /// is repeated.
     async fn write(
         &mut self,
         parts: &[Vec<PendingTicket>],
@@ -164,7 +164,7 @@ impl BatchWriter {
     }
 }
 
-/// Groups requests by slot, with at most as many in one group as one call can carry.
+/// Groups requests by slot. One group has at most as many requests as one call can carry.
 fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     let mut parts: Vec<Vec<PendingTicket>> = Vec::new();
     for ask in pending.drain(..) {
@@ -178,8 +178,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
     parts
 }
 
-/// Distributes one call's answer. A caller that no longer listens repeats its request, or the
-/// ticket is settled without it.
+/// Distributes one call's answer. If a caller has gone, the buyer repeats the request, or the
+/// ticket is settled without the caller.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

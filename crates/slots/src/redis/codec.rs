@@ -12,25 +12,25 @@ use redis::{Cmd, Value};
 use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::EPOCH_MAX;
 
-/// Bits of a position that hold a ticket's number; the epoch stands above them.
+/// The bits of a position that have a ticket's number. The higher bits have the epoch.
 const NUMBER_BITS: u32 = 40;
 
-/// The position of a queue entry in one word: `EPOCH-N`.
+/// Returns the position of a queue entry in one word: `EPOCH-N`.
 fn position(epoch: u64, n: u64) -> u64 {
     epoch << NUMBER_BITS | n
 }
 
-/// The id of the entry at this position.
+/// Returns the id of the entry at this position.
 pub(super) fn entry_id(at: u64) -> String {
     format!("{}-{}", at >> NUMBER_BITS, at & ((1 << NUMBER_BITS) - 1))
 }
 
-/// The first arguments of a ticket call.
+/// Adds the first arguments of a ticket call.
 pub(super) fn ticket_bounds(call: &mut Cmd, bounds: &SlotBounds) {
     call.arg(bounds.requests).arg(bounds.queue).arg(SLOT_QUEUE_AGE_MAX_MS);
 }
 
-/// The arguments of one request.
+/// Adds the arguments of one request.
 pub(super) fn ticket_request(call: &mut Cmd, request: &TicketRequest) {
     call.arg(&request.request.0.to_be_bytes()[..])
         .arg(&request.buyer_hash.to_be_bytes()[..])
@@ -40,7 +40,7 @@ pub(super) fn ticket_request(call: &mut Cmd, request: &TicketRequest) {
         .arg(format!("{} {} {} {}", request.token, request.node, request.buyer, request.key));
 }
 
-/// The grant and the answer to each request; `None` if the slot has no epoch.
+/// Parses the grant and the answer to each request. Returns `None` if the slot has no epoch.
 pub(super) fn ticket_answers(
     value: Value,
     asked: usize,
@@ -56,7 +56,7 @@ pub(super) fn ticket_answers(
     }
 }
 
-/// The answer to one request.
+/// Parses the answer to one request.
 pub(super) fn ticket_answer(
     grant: GrantId,
     value: &Value,
@@ -103,7 +103,8 @@ pub(super) fn ticket_answer(
     })
 }
 
-/// The ticket in a queue entry. `None` if it was acknowledged meanwhile, or is invalid.
+/// Parses the ticket in a queue entry. Returns `None` if the entry is invalid, or was acknowledged
+/// meanwhile.
 pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<Delivery> {
     let (epoch, n) = id.split_once('-')?;
     let (epoch, n) = (epoch.parse().ok()?, n.parse().ok()?);
@@ -132,7 +133,7 @@ fn ticket(slot: SlotKey, n: u64, carried: &str) -> Option<Ticket> {
     })
 }
 
-/// The state of the slot.
+/// Parses the state of the slot.
 pub(super) fn view(value: Value, bounds: &SlotBounds) -> Result<Option<SlotView>, RedisFailure> {
     let values = array(value)?;
     if values.is_empty() {
@@ -173,7 +174,7 @@ pub(super) fn text(value: &Value) -> Result<&str, RedisFailure> {
     }
 }
 
-/// A number, or its digits.
+/// Parses a number, or its digits.
 pub(super) fn number(value: &Value) -> Result<u64, RedisFailure> {
     match value {
         Value::Int(n) => u64::try_from(*n).map_err(|_| unexpected_reply(value)),
@@ -215,11 +216,12 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// Any queue entry is read as the ticket that it describes, or refused.
+        /// Any queue entry is either read as the ticket that it describes, or refused.
         #[test]
         fn a_random_entry_is_parsed_exactly_or_refused(
             id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
-            // Mostly seven numbers, a valid entry: names of buyers and keys may be numbers too.
+            // Most words are seven numbers, which is a valid entry, because buyers and keys may
+            // also be numbers.
             words in prop_oneof![9 => vec(any_text(), 7), 1 => vec(any_text(), 0..9)],
             name in "t|\\PC{0,3}",
             cut in any::<Index>(),

@@ -1,25 +1,26 @@
-//! Why a call failed: whether it may have taken effect, and whether another server may answer it.
+//! The reason why a call failed. It says whether the call may have taken effect, and whether
+//! another server may answer it.
 use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::SlotError;
 
-/// Why a call has no answer.
+/// The reason why a call has no answer.
 #[derive(Clone, Debug)]
 pub(crate) enum RedisFailure {
-    /// No effect: the wrong server, or the server is not available now.
+    /// The server does not have the slot, or is not available now. The call had no effect.
     WrongServer(String),
-    /// No effect: the server does not know the script.
+    /// The server does not know the script. The call had no effect.
     NoScript,
-    /// No effect: the server runs a long script of another program.
+    /// The server runs a long script of another program. The call had no effect.
     Busy(String),
-    /// No effect, and a repeated call fails again.
+    /// The server refused the call, and would refuse it again. The call had no effect.
     Refused(String),
-    /// No answer arrived: the call may have taken effect.
+    /// No answer arrived, so the call may have taken effect.
     NoReply(String),
 }
 
 impl RedisFailure {
-    /// From an error in place of answers.
+    /// Reads an error that the server sent as its answer.
     pub(crate) fn of(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::Server(kind) => {
@@ -53,17 +54,17 @@ impl RedisFailure {
             ) => Self::WrongServer(reply),
             Some(K::CrossSlot | K::NoPerm) => Self::Refused(reply),
             None if code == "BUSY" => Self::Busy(reply),
-            // These refuse a script's first write, so nothing was written.
+            // The server refused the script's first write, so nothing was written.
             None if matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "DOORBUSTER") => {
                 Self::Refused(reply)
             }
-            // These concern a queue that is missing, was deleted, or is of another type.
+            // The queue is missing, was deleted, or has another type.
             None if matches!(code, "NOGROUP" | "UNBLOCKED" | "WRONGTYPE") => Self::Refused(reply),
             _ => Self::NoReply(reply),
         }
     }
 
-    /// This failure, with the address of the server in its text.
+    /// Returns this failure with the address of the server in its text.
     pub(crate) fn with_address(self, address: &str) -> Self {
         match self {
             Self::WrongServer(reason) => Self::WrongServer(format!("{address}: {reason}")),
@@ -74,12 +75,12 @@ impl RedisFailure {
         }
     }
 
-    /// Whether the same server may answer later.
+    /// Returns whether the same server may answer later.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::WrongServer(_) | Self::Busy(_))
     }
 
-    /// Whether the connection is unusable.
+    /// Returns whether the connection is unusable.
     pub(crate) fn breaks_connection(&self) -> bool {
         matches!(self, Self::NoReply(_))
     }
@@ -100,7 +101,7 @@ impl From<RedisFailure> for SlotError {
     }
 }
 
-/// The answer, or the failure that it reports.
+/// Returns the answer, or the failure that the answer reports.
 pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     match value {
         Value::ServerError(error) => Err(RedisFailure::from_server_error(&error)),
@@ -108,7 +109,7 @@ pub(crate) fn check_reply(value: Value) -> Result<Value, RedisFailure> {
     }
 }
 
-/// An answer that no script of this crate gives.
+/// Returns the failure for an answer that no script of this crate gives.
 pub(crate) fn unexpected_reply(value: &Value) -> RedisFailure {
     RedisFailure::NoReply(format!("unexpected answer: {value:?}"))
 }

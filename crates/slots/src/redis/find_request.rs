@@ -1,6 +1,6 @@
-//! Finds a request in a slot's memory by its ticket when nothing else names it: a verdict was
-//! forced from an id alone, and the ticket has left the queue. The search takes small steps between
-//! other calls, because the memory may be large.
+//! Finds a request in a slot's memory by its ticket. This is needed if a verdict was forced from an
+//! id alone and the ticket has left the queue. The memory may be large, so the search takes small
+//! steps between other calls.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 
@@ -10,7 +10,7 @@ use super::keys::Keys;
 use super::limits::SEARCH_STEP;
 use super::routes::Routes;
 
-/// The hash of the request that got the ticket with this token.
+/// Returns the hash of the request that got the ticket with this token.
 pub(super) async fn find_request(
     routes: &Routes,
     slot: SlotKey,

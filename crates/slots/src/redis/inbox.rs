@@ -1,7 +1,7 @@
-//! Tickets that were read from their queues and not yet taken by a settler.
+//! The tickets that readers got from the queues and that no settler has taken.
 //!
-//! The inbox is bounded: readers wait for room. A ticket that was read twice and not yet taken is
-//! in it once.
+//! The inbox is bounded: readers wait for room. It has a ticket only once, even if the ticket was
+//! read twice.
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,9 +1,10 @@
--- Gives a slot a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in
--- the queue.
+-- Gives a slot a grant, if the grant's epoch is higher than the slot's. Tickets of earlier epochs
+-- stay in the queue.
 -- KEYS: see term.lua. ARGV: grant, epoch, counted (0 or 1), available, threshold.
--- Returns {applied} of this grant's feed, or {} when the slot has another grant or epoch.
--- Must never overwrite a living slot of the same or a higher epoch; drop a readable queue; restore
---   a retired slot because of an old message.
+-- Returns {applied}, the position in this grant's feed, or {} if the slot has another grant or
+-- epoch.
+-- The script must never overwrite a living slot of the same or a higher epoch. It must never drop a
+-- readable queue. An old message must never restore a retired slot.
 local epoch, available, threshold = whole(ARGV[2]), whole(ARGV[4]), whole(ARGV[5])
 if not epoch or not available or not threshold or not flag(ARGV[3]) then
   return redis.error_reply('DOORBUSTER init: a value is out of range')
@@ -24,8 +25,8 @@ if has_queue then
   local info = redis.call('XINFO', 'STREAM', KEYS[5])
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
-      -- The queue outlived the term: tickets of this epoch could not be appended behind its
-      -- entries.
+      -- The queue has entries of this or a later epoch, so tickets of this epoch could not be
+      -- appended. This happens if Redis lost the term but not the queue.
       local last = whole(string.match(info[i + 1], '^(%d+)-'))
       if not last or epoch <= last then
         return {}

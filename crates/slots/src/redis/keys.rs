@@ -12,9 +12,9 @@
 //! them all. No key expires while its slot lives.
 use doorbuster_core::SlotKey;
 
-/// The consumer group of the settlers. The scripts contain the name too.
+/// The consumer group of the settlers. The scripts contain the same name.
 pub(super) const GROUP: &str = "settle";
-/// Hash slots of a Redis Cluster.
+/// The number of hash slots of a Redis Cluster.
 pub(super) const HASH_SLOTS: u16 = 16_384;
 
 /// The keys of one slot, in the order in which every script takes them.
@@ -43,19 +43,19 @@ fn tag(slot: SlotKey) -> String {
     slot.to_string()
 }
 
-/// The hash slot of a Redis Cluster that has the slot.
+/// Returns the hash slot of a Redis Cluster that contains the slot.
 pub(super) fn hash_slot(slot: SlotKey) -> u16 {
     crc16(tag(slot).as_bytes()) % HASH_SLOTS
 }
 
-/// The plain server that has the slot: an item's partitions are assigned in turn from an arbitrary
-/// start, so no server has two more than another.
+/// Returns the plain server that has the slot. An item's partitions go to the servers in turn,
+/// beginning with any server. So the servers have equally many partitions, or differ by one.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)
 }
 
-/// CRC-16/XMODEM, as in the cluster specification.
+/// Computes CRC-16/XMODEM, as the cluster specification requires.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, &byte| {
         (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {

@@ -1,62 +1,63 @@
 //! Every capacity, timeout and retry of the slots in Redis, with what happens at the bound.
 use std::time::Duration;
 
-/// How long a server may take to accept a connection; then it counts as unreachable.
+/// How long a server may take to accept a connection. After that time it counts as unreachable.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// How long a server may take to answer; then the call may have taken effect or not, and the
-/// connection is dropped.
+/// How long a server may take to answer. After that time the connection is dropped, and the call
+/// may have taken effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// How long a server may take to answer while the program starts; then the program does not start.
-/// A server that is busy or loads its file is asked again until then.
+/// How long the start of the program waits for a server. A server that is busy or loads its file is
+/// asked again until then. After that time the program does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
-/// Pause between two of these attempts.
+/// The pause between two such attempts.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
-/// Longest time that answers wait for replicas; then they go out without them.
+/// The longest time that answers wait for replicas. After that time they are sent anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// After a server could not be reached, calls to it fail at once for this long.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-/// Requests that wait for one server; at the bound a request fails at once, with no effect.
+/// Requests that wait for one server. At the bound a request fails at once, with no effect.
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// Requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// Writes in flight to one server: while one waits for its answer, the next batch collects.
+/// Writes in flight to one server. While one write waits for its answer, the next batch gathers.
 pub(super) const BATCH_WRITERS: usize = 2;
-/// Requests of one slot in one call of the script: the server does nothing else meanwhile.
+/// Requests of one slot in one call of the script. The server does no other work during the call.
 pub(super) const SCRIPT_TICKETS_MAX: usize = 128;
 /// Feed rows in one call of the script.
 pub(super) const SCRIPT_ROWS_MAX: usize = 128;
 /// Tickets acknowledged in one call of the script.
 pub(super) const SCRIPT_DONE_MAX: usize = 256;
-/// How long a read of a queue waits for tickets before it is asked again.
+/// How long a read of a queue waits for tickets before the reader sends it again.
 pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
 /// Tickets in one read of a queue.
 pub(super) const READ_MAX: usize = 256;
-/// Pause after a queue could not be read, or does not exist yet.
+/// The pause after a queue could not be read, or did not exist.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
-/// Tickets read and not yet taken; at the bound the queues are read no further.
+/// Tickets that were read and that no settler has taken. At the bound the readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// Slots that one node reads, each over its own connection; at the bound the last ones are reported
-/// and not read.
+/// Slots that one node reads, each over its own connection. At the bound the last slots are
+/// reported and not read.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// Time between two searches for tickets that a settler received and never acknowledged.
 pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
-/// A ticket that a settler received this long ago goes to another settler. This is by the server's
-/// clock, which decides nothing here: a ticket that is delivered twice is settled once.
+/// A ticket that a settler received this long ago goes to another settler. The server's clock
+/// decides this. A wrong clock is harmless, because a ticket that is delivered twice is settled
+/// once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// Attempts of a call that had no effect because its server was wrong or unavailable; then it
-/// fails.
+/// Attempts of a call that had no effect because its server was wrong or unavailable. At the bound
+/// the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
-/// Pause between two of these attempts.
+/// The pause between two such attempts.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// Time between two checks of the servers' identities; a broken connection starts a check at once.
+/// Time between two checks of the servers' identities. A broken connection starts one at once.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two checks while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
-/// Requests looked at in one step of a search through a slot's memory.
+/// Requests in one step of a search through a slot's memory.
 pub(super) const SEARCH_STEP: usize = 1_000;
-/// Highest epoch: it shares a word with the number of a ticket.
+/// The highest epoch. The epoch and the number of a ticket share one word.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
 /// Oldest version of Redis with which the scripts were tested.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);
@@ -70,5 +71,5 @@ const _: () = assert!(READ_MAX <= INBOX_MAX, "a read fits in the inbox");
 const _: () = assert!(SCRIPT_DONE_MAX <= 4_000, "Lua passes at most some 8,000 values to one call");
 const _: () = assert!(
     CLAIM_IDLE.as_millis() < doorbuster_core::limits::DECIDE_WITHIN_MS as u128,
-    "a dead settler's tickets can still be decided in time"
+    "a dead settler's tickets can still be settled in time"
 );

@@ -1,8 +1,7 @@
-//! One server: how to connect to it, and one shared connection for calls that neither wait nor are
-//! urgent.
+//! One server: how to connect to it, and one shared connection for short calls.
 //!
-//! A connection never sends anything twice. If an answer does not arrive the connection is dropped,
-//! and the caller learns that the call may have taken effect.
+//! A connection never sends a command twice. If an answer does not arrive, the connection is
+//! dropped, and the caller learns that the call may have taken effect.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ pub(super) struct Link {
     client: Client,
     pub(super) scripts: Arc<Scripts>,
     control: tokio::sync::Mutex<Option<MultiplexedConnection>>,
-    /// Until then the server counts as unreachable.
+    /// The time until which the server counts as unreachable.
     down_until: Mutex<Option<Instant>>,
     /// Notified when a connection breaks.
     broken: Arc<Notify>,
@@ -45,7 +44,7 @@ impl Link {
         &self.client
     }
 
-    /// Opens a separate connection. Without a time limit for answers it can carry commands that
+    /// Opens a separate connection. If it has no time limit for answers, it can carry commands that
     /// wait.
     pub(super) async fn connect(
         &self,
@@ -116,8 +115,8 @@ pub(super) async fn connect(
         Ok(Err(error)) if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Err(RedisFailure::Refused(format!("{}: {error}", address())))
         }
-        // A server that runs a long script of another program refuses SELECT for the URL's
-        // database; the client library keeps only the text of that error.
+        // A server that runs a long script of another program refuses the SELECT for the URL's
+        // database. The client library keeps only the text of that error.
         Ok(Err(error))
             if error.detail().is_some_and(|reply| reply.contains("is busy running a script")) =>
         {

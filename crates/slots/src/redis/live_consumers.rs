@@ -1,4 +1,4 @@
-//! The consumers that still live: the names of the live nodes' readers.
+//! The live consumers: the readers of the live nodes, by name.
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use super::codec::{self, array, text};
 use super::failure::RedisFailure;
 use super::reader::consumer;
 
-/// The names of the live consumers. Empty: they are not known.
+/// The names of the live consumers. Empty if they are not known.
 #[derive(Debug, Default)]
 pub(super) struct LiveConsumers(Mutex<HashSet<String>>);
 
@@ -19,8 +19,8 @@ impl LiveConsumers {
             nodes.iter().map(|node| consumer(*node)).collect();
     }
 
-    /// The consumers in the answer to `XINFO CONSUMERS` that have unacknowledged entries and are
-    /// not live. None while the live consumers are not known.
+    /// Returns the dead consumers that have unacknowledged entries, from the answer to `XINFO
+    /// CONSUMERS`. Returns none while the live consumers are not known.
     pub(super) fn lost(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
         let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if live.is_empty() {
@@ -37,7 +37,7 @@ impl LiveConsumers {
     }
 }
 
-/// A consumer's name, and how many entries it has not acknowledged.
+/// Parses a consumer's name and the number of its unacknowledged entries.
 fn parse_consumer(entry: Value) -> Result<(String, u64), RedisFailure> {
     let mut fields = match entry {
         Value::Map(pairs) => pairs,

@@ -37,7 +37,7 @@ impl Redis {
         Ok(())
     }
 
-    /// Records the live nodes, whose tickets a new reader leaves to them.
+    /// Records the live nodes. A new reader leaves them their tickets.
     pub(crate) fn set_live_nodes(&self, nodes: &[NodeId]) {
         self.0.live.set(nodes);
     }
@@ -76,8 +76,8 @@ impl Redis {
         Ok(())
     }
 
-    /// Delivers all unacknowledged tickets of the slot here again, in order, whichever node had
-    /// them. They replace the slot's tickets that wait here.
+    /// Delivers all unacknowledged tickets of the slot to this node again, in order, even if
+    /// another node had received them. They replace the slot's tickets in the inbox.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
         loop {

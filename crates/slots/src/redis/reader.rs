@@ -1,9 +1,9 @@
-//! Reads one slot's queue, on its own connection because the read waits for tickets.
+//! Reads one slot's queue. The read waits for tickets, so it needs its own connection.
 //!
-//! Each slot needs a connection, because a Redis Cluster lets a command wait on several queues only
-//! if they share a hash slot, which slots do not. One node reads a queue. When it is lost, the next
-//! reader claims by name the tickets that it received and did not acknowledge. Tickets of a node
-//! that still lives are claimed after a while. Only the script acknowledges.
+//! Each slot needs a connection: in a Redis Cluster, a command can wait on several queues only if
+//! they share a hash slot, and slots do not. One node reads a queue. If that node is lost, the next
+//! reader claims its unacknowledged tickets by its name. Tickets of a live node are claimed only
+//! after a while. Only the script acknowledges.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};
@@ -31,7 +31,7 @@ pub(super) struct Reader {
     pub(super) routes: Arc<Routes>,
     pub(super) inbox: Arc<Inbox>,
     pub(super) live: Arc<LiveConsumers>,
-    /// Cancelled: the slot is no longer read here.
+    /// Cancelled when this node no longer reads the slot.
     pub(super) ends: CancellationToken,
 }
 
@@ -49,8 +49,8 @@ impl QueueReader {
         this
     }
 
-    /// Lets the reader end by itself after its current read. A reader that is cut off may have
-    /// received tickets that nobody settles until another node claims them.
+    /// Lets the reader end by itself after its current read. If it ended at once, it might lose
+    /// tickets in the middle of a read. Nobody would settle them until another node claims them.
     pub(super) fn end_after_read(&mut self) {
         self.ends.cancel();
         self.task.detach_all();
@@ -62,32 +62,32 @@ impl QueueReader {
     }
 }
 
-/// The consumer name of a node's readers.
+/// Returns the consumer name of a node's readers.
 pub(super) fn consumer(node: NodeId) -> String {
     format!("node-{node}")
 }
 
 impl Reader {
-    /// Reads until the slot is no longer read here.
+    /// Reads until this node no longer reads the slot.
     async fn run(self) {
         while !self.ends.is_cancelled() {
             if self.session().await.is_ok() {
                 return;
             }
-            // The queue may be on another server by now.
+            // The queue may have moved to another server.
             drop(self.routes.refresh().await);
             tokio::time::sleep(READ_PAUSE).await;
         }
     }
 
-    /// Reads over one connection until it fails, or the slot is no longer read here.
+    /// Reads over one connection until the connection fails, or this node no longer reads the slot.
     async fn session(&self) -> Result<(), RedisFailure> {
         let link = self.routes.server(self.slot)?.link.clone();
         let mut connection = link.connect(None).await?;
         while let Err(failure) = self.read(&mut connection).await {
             match failure {
-                // The queue does not exist yet (the slot's next grant creates it), or the server is
-                // busy.
+                // The queue does not exist yet, because the slot's next grant creates it. Or the
+                // server is busy.
                 RedisFailure::Refused(_) | RedisFailure::Busy(_) if !self.ends.is_cancelled() => {
                     tokio::time::sleep(READ_PAUSE).await
                 }
@@ -101,7 +101,8 @@ impl Reader {
     }
 
     async fn read(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
-        // Tickets that this node received before its restart, or before the connection broke.
+        // First read the tickets that this node received before its restart, or before the
+        // connection broke.
         let mut from = "0".to_owned();
         loop {
             let (tickets, last) = self.deliver(connection, self.xreadgroup(&from)).await?;
@@ -129,7 +130,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Claims by name the tickets that nodes received which are no longer live.
+    /// Claims the tickets of dead nodes by the nodes' names.
     async fn take_over(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
         let mut asked = Cmd::new();
         asked.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);
@@ -153,7 +154,7 @@ impl Reader {
     }
 
     /// Drops entries that stayed unreadable for as long as a ticket waits for another settler. They
-    /// would block every drain, and make the slot look as if no settler ran. No order depends on
+    /// would block every drain, and the slot would seem to have no settler. No order depends on
     /// them.
     async fn drop_unreadable(
         &self,
@@ -193,7 +194,7 @@ impl Reader {
         call
     }
 
-    /// The tickets of one read, and the id of its last entry.
+    /// Delivers the tickets of one read, and returns the id of its last entry.
     async fn deliver(
         &self,
         connection: &mut MultiplexedConnection,
@@ -207,7 +208,7 @@ impl Reader {
     }
 }
 
-/// Sends a command that may wait as long as a read of a queue.
+/// Sends a command that may take as long as a read of a queue.
 async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Value, RedisFailure> {
     match tokio::time::timeout(READ_BLOCK + RESPONSE_MAX, connection.send_packed_command(call))
         .await
@@ -217,7 +218,8 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
     }
 }
 
-/// Claims for this consumer the entries from this id on that were delivered at least this long ago.
+/// Builds a claim: this consumer takes the entries from this id on that were delivered at least
+/// this long ago.
 pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XAUTOCLAIM")
@@ -231,7 +233,7 @@ pub(super) fn claim(keys: &Keys, consumer: &str, idle_ms: u64, from: &str) -> Cm
     call
 }
 
-/// Asks for the entries from this id on that a consumer received and did not acknowledge.
+/// Builds a query for the entries from this id on that a consumer received and did not acknowledge.
 pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
     let mut call = Cmd::new();
     call.arg("XPENDING").arg(keys.queue()).arg(GROUP).arg(from).arg("+");
@@ -239,7 +241,7 @@ pub(super) fn pending(keys: &Keys, consumer: &str, from: &str) -> Cmd {
     call
 }
 
-/// The ids in the answer to [`pending`].
+/// Parses the ids in the answer to [`pending`].
 pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
     let id = |row: Value| text(&array(row)?.into_iter().next().unwrap_or_default()).map(Into::into);
     array(reply)?.into_iter().map(id).collect()
@@ -247,7 +249,7 @@ pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
 
 /// The answer to a claim.
 pub(super) struct Claimed {
-    /// The next id; "0-0" at the end.
+    /// The id at which the next claim begins; "0-0" at the end.
     pub(super) next: String,
     pub(super) tickets: Vec<Taken>,
     /// Entries that are invalid.
@@ -269,7 +271,7 @@ struct Entries {
     unreadable: Vec<String>,
 }
 
-/// An invalid entry does not block the entries behind it.
+/// Parses the entries of a read. An invalid entry does not block the entries behind it.
 fn read_entries(slot: SlotKey, entries: Value) -> Result<Entries, RedisFailure> {
     let mut read = Entries::default();
     for entry in array(entries)?.into_iter().filter(|entry| !matches!(entry, Value::Nil)) {

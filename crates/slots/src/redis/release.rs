@@ -1,8 +1,8 @@
-//! Returns the tickets that a stopping settler received and has not acknowledged, so that other
-//! settlers do not have to wait until it counts as dead.
+//! Returns the tickets that a stopping settler received and has not acknowledged. Otherwise other
+//! settlers would wait until this node counts as dead.
 //!
-//! A stream cannot take entries back, but it stores how long each entry's consumer has been idle,
-//! and that value can be raised.
+//! A stream cannot take entries back. But it stores how long each entry's consumer has been idle,
+//! and a command can raise that time.
 use doorbuster_core::SlotKey;
 use redis::{Cmd, Value};
 
@@ -14,13 +14,14 @@ use super::reader::{pending, pending_ids};
 use crate::SlotError;
 
 impl Redis {
-    /// Stops reading all queues, and returns what was read. It continues if one slot cannot be
-    /// reached; tickets that could not be returned are claimed once this node counts as dead.
+    /// Stops reading all queues, and returns the unacknowledged tickets. It continues if one slot
+    /// cannot be reached. Tickets that it could not return are claimed after this node counts as
+    /// dead.
     pub(crate) async fn release_tickets(&self) -> Result<(), SlotError> {
         let readers = std::mem::take(&mut *self.0.readers());
         let mut slots = Vec::with_capacity(readers.len());
         for (slot, reader) in readers {
-            // Afterwards the reader's connection is closed, and it receives nothing more.
+            // After this, the reader's connection is closed, and it receives no more tickets.
             reader.shutdown().await;
             slots.push(slot);
         }

@@ -1,8 +1,8 @@
--- Drops a slot whose grant stays closed and whose queue is empty. Its epoch is kept for a while, so
--- that no old message restores the slot.
+-- Drops a slot whose grant stays closed and whose queue is empty. The slot's epoch is kept for a
+-- while, so that no old message restores the slot.
 -- KEYS: see term.lua. ARGV: milliseconds for which the epoch is kept.
--- Returns 1 once only the epoch is left; 0 while tickets are queued.
--- Must never drop a ticket.
+-- Returns 1 when only the epoch is left, or 0 while tickets are queued.
+-- The script must never drop a ticket.
 if not whole(ARGV[1]) then
   return redis.error_reply('DOORBUSTER retire: a value is out of range')
 end

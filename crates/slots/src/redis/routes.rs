@@ -1,9 +1,8 @@
-//! Finds the server that has a slot: one server, several plain ones, or a Redis Cluster that
-//! reports it.
+//! Finds the server that has a slot, among one server, several plain servers, or a Redis Cluster.
 //!
-//! The client library's own cluster mode is not used, because it repeats commands after a lost
-//! connection and cannot wait on a queue. Here nothing is sent twice, and a redirect is followed at
-//! the next attempt.
+//! The client library's own cluster mode is not used. It repeats commands after a lost connection,
+//! and cannot wait on a queue. This module sends no command twice, and follows a redirect at the
+//! next attempt.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
@@ -33,11 +32,12 @@ pub(super) struct Server {
 pub(super) struct Routes {
     settings: Arc<RedisSettings>,
     scripts: Arc<Scripts>,
-    /// The first URL: the template for connections to a cluster's other servers.
+    /// The first URL, whose settings also apply to the other servers of a cluster.
     template: ConnectionInfo,
     pub(super) is_cluster: bool,
     map: RwLock<ServerMap>,
-    /// Held during a refresh: the address of the server that answered last, which is asked first.
+    /// Locked during a refresh. Contains the address of the last server that answered, which is
+    /// asked first.
     refreshing: tokio::sync::Mutex<String>,
     broken: Arc<Notify>,
 }
@@ -63,7 +63,7 @@ impl Routes {
         urls: &[String],
         settings: Arc<RedisSettings>,
     ) -> Result<(Arc<Self>, Vec<Health>), RedisFailure> {
-        // The TLS implementation for `rediss://` servers, unless the program installed one already.
+        // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
         // Every node must get the same order.
@@ -82,9 +82,9 @@ impl Routes {
         let is_cluster = opened
             .iter()
             .any(|(.., probed)| probed.as_ref().is_ok_and(|(health, _)| health.is_cluster));
-        // A cluster's server may be away or busy for long. One unreachable plain server is a part
-        // of the stock that cannot be sold, so the program does not start. A server that cannot
-        // hold slots is refused in either case.
+        // In a cluster, a server may be unreachable or busy for long. But an unreachable plain
+        // server has stock that cannot be sold, so the program does not start. A server that cannot
+        // hold slots is refused in both cases.
         let mut fails = opened.iter().filter_map(|(.., probed)| probed.as_ref().err());
         if let Some(fail) =
             fails.find(|fail| !is_cluster || matches!(fail, RedisFailure::Refused(_)))
@@ -127,8 +127,8 @@ impl Routes {
         Ok((Arc::new(routes), healths))
     }
 
-    /// Probes the servers that have slots, because the URLs do not name all servers of a cluster. A
-    /// server that is away is not refused.
+    /// Probes the servers that have slots, because the URLs do not name all servers of a cluster.
+    /// An unreachable server is not refused.
     async fn probe_all(
         &self,
         known: Vec<Health>,
@@ -164,7 +164,7 @@ impl Routes {
         self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The servers that have slots.
+    /// Returns the servers that have slots.
     pub(super) fn servers(&self) -> Vec<Arc<Server>> {
         self.map().servers
     }
@@ -174,7 +174,7 @@ impl Routes {
         &self.broken
     }
 
-    /// The server that has the slot, as last known.
+    /// Returns the server that has the slot, as last known.
     pub(super) fn server(&self, slot: SlotKey) -> Result<Arc<Server>, RedisFailure> {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let index = if self.is_cluster {
@@ -192,8 +192,7 @@ impl Routes {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))
     }
 
-    /// Asks a cluster's servers, in turn, for the hash slots. Concurrent callers wait for the same
-    /// answer.
+    /// Asks a cluster's servers, in turn, for the hash slots. Concurrent callers share one answer.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
@@ -220,7 +219,8 @@ impl Routes {
         Err(last)
     }
 
-    /// From the answer to CLUSTER SLOTS: `[first, last, [host, port, …], replica…]` for each range.
+    /// Parses the answer to CLUSTER SLOTS: `[first, last, [host, port, …], replica…]` for each
+    /// range.
     fn read_map(
         &self,
         reply: Value,
@@ -274,8 +274,8 @@ impl Routes {
     }
 }
 
-/// A server's health, and the scripts' digests once they are loaded there. An unreachable server
-/// fails at once; a busy one is retried until `until`.
+/// Reads a server's health, loads the scripts and returns their digests. An unreachable server
+/// fails at once. A busy server is retried until `until`.
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
@@ -307,7 +307,7 @@ async fn read_health(
     Ok((health, scripts))
 }
 
-/// Pauses after a failure that may pass; returns any other failure, and every one after `until`.
+/// Pauses after a temporary failure. Returns any other failure, and every failure after `until`.
 async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), RedisFailure> {
     if !fail.is_transient() || Instant::now() >= until {
         return Err(fail);
@@ -323,7 +323,7 @@ fn host_of(template: &ConnectionInfo) -> String {
     }
 }
 
-/// Another server's address, with the same connection settings as this one.
+/// Returns another server's address, with the same connection settings as this server.
 fn address(template: &ConnectionInfo, host: String, port: u16) -> ConnectionAddr {
     match template.addr() {
         ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {

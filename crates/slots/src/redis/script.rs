@@ -1,5 +1,5 @@
-//! The scripts: loaded once on every server and called by digest. A server that forgot a script
-//! gets its source, which loads it again.
+//! The scripts. They are loaded once on every server and called by digest. A server that forgot a
+//! script gets its source, which loads it again.
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
@@ -34,7 +34,7 @@ macro_rules! source {
     };
 }
 
-/// In the order of [`Script`].
+/// The sources, in the order of [`Script`].
 const SOURCES: [&str; 8] = [
     source!("init.lua"),
     source!("ticket.lua"),
@@ -51,7 +51,7 @@ const SOURCES: [&str; 8] = [
 pub(super) struct Scripts([String; SOURCES.len()]);
 
 impl Scripts {
-    /// Loads all of them on a server, which returns the digests.
+    /// Loads all scripts on a server, and returns the digests.
     pub(super) async fn load(connection: &mut MultiplexedConnection) -> Result<Self, RedisFailure> {
         let mut pipe = Pipeline::with_capacity(SOURCES.len());
         for source in SOURCES {
@@ -74,7 +74,7 @@ impl Scripts {
         Ok(Self(all))
     }
 
-    /// Starts a call; the caller adds the arguments.
+    /// Starts a call. The caller adds the arguments.
     pub(super) fn call(&self, script: Script, by: ScriptForm, keys: &Keys) -> Cmd {
         let mut call = Cmd::with_capacity(8, 512);
         match by {

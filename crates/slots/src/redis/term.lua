@@ -1,10 +1,13 @@
--- The slot's term: its state under one grant. Prepended to every script that reads a term.
--- KEYS[1..5]: term, requests, buyers, recalls (hashes), queue (stream); the same five for every
---   script.
--- Defines: whole(text), the number in a text of digits up to 2^53 - 1, or nil; digits(n), its text;
--- read_term(), the term, or nil and the epoch of a retired slot. A key of a wrong type, a missing
--- queue, or a value that is missing or out of range counts as a lost term.
--- Must never write.
+-- The slot's term: its state under one grant. This file is prepended to every script that reads a
+-- term.
+-- KEYS[1..5]: term, requests, buyers, recalls (hashes), queue (stream), the same for every script.
+-- Defines three functions:
+-- - whole(text) returns the number in a text of digits up to 2^53 - 1, or nil.
+-- - digits(n) returns the text of a number.
+-- - read_term() returns the term, or nil and the epoch of a retired slot.
+-- The term counts as lost if a key has a wrong type, the queue is missing, or a value is missing or
+-- out of range.
+-- This file must never write.
 local MAX = 9007199254740991
 local GROUP = 'settle'
 

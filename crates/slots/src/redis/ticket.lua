@@ -1,13 +1,14 @@
--- Issues tickets for one or more requests of one slot, in order: checks for a repeated request, the
--- buyer's limit and the units, then deducts, remembers and queues.
+-- Issues tickets for one or more requests of one slot, in order. It checks for a repeated request,
+-- the buyer's limit and the units. Then it deducts, remembers and queues.
 -- KEYS: see term.lua.
--- ARGV: most requests remembered, most tickets queued, most milliseconds that the oldest ticket may
---   wait; then for each request: its hash, the buyer's hash, units, the buyer's limit, decide_by,
---   and "token node buyer key" for the queue entry.
--- Returns {} when the slot has no epoch, else {grant, answer…}: a number is the number of the
---   issued ticket, a text starts with the kind of answer.
--- Decides every request and checks every value before it writes. Only the first write can be
---   refused (no stream, no memory, a replica), and nothing is written then. Reads no clock.
+-- ARGV: most requests remembered, most tickets queued, and most milliseconds that the oldest ticket
+-- may wait. Then for each request: its hash, the buyer's hash, units, the buyer's limit, decide_by,
+-- and "token node buyer key" for the queue entry.
+-- Returns {} if the slot has no epoch, else {grant, answer…}. An answer that is a number is the
+-- number of the issued ticket. An answer that is a text starts with the kind of answer.
+-- The script decides every request and checks every value before it writes. Redis can refuse only
+-- the first write (no stream, no memory, a replica), and then nothing is written. The script reads
+-- no clock.
 local WORDS = 6
 local requests_max, queue_max, age_max = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
 local count = (#ARGV - 3) / WORDS
@@ -49,9 +50,9 @@ if waiting > 0 then
   end
 end
 
--- If the active counter cannot serve alone, the other one becomes active. If neither can, both are
--- merged into the active one. Afterwards an active counter below the threshold gives way to the
--- other one if that has more units.
+-- If the active counter has too few units, the other one becomes active. If neither has enough,
+-- both are merged into the active one. If the active counter is then below the threshold and the
+-- other one has more units, the other one becomes active.
 local function deduct(units)
   local other = term.active == 'a' and 'b' or 'a'
   if term[term.active] < units then

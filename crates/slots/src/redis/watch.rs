@@ -1,10 +1,9 @@
 //! Checks the servers' identities, each second and after a broken connection, so that the leader
 //! looks for a slot's loss early.
 //!
-//! A changed identity proves nothing, and a loss may stay invisible here: neither id changes on
-//! FLUSHALL. A change only makes the leader check at once. A server that appears and cannot hold
-//! slots (after a failover), or that no longer can (its settings changed), is reported as a change
-//! as well.
+//! A changed identity proves nothing, and an unchanged identity does not exclude a loss: FLUSHALL
+//! changes no id. A change only makes the leader check at once. A server that cannot hold slots is
+//! reported as a change too. It may be new after a failover, or its settings may have changed.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
@@ -28,7 +27,7 @@ impl ServerWatch {
         Self { healths: RwLock::new(first), changes: watch::channel(0).0 }
     }
 
-    /// Counts the changes.
+    /// Returns a receiver that counts the changes.
     pub(super) fn changes(&self) -> Receiver<u64> {
         self.changes.subscribe()
     }
@@ -48,7 +47,7 @@ impl ServerWatch {
         }
     }
 
-    /// Checks until the slots are dropped.
+    /// Checks the servers until the slots are dropped.
     pub(super) async fn run(self: Arc<Self>, routes: Arc<Routes>) {
         loop {
             drop(tokio::time::timeout(WATCH_EVERY, routes.broken().notified()).await);
@@ -58,7 +57,8 @@ impl ServerWatch {
     }
 
     async fn check_servers(&self, routes: &Routes) {
-        // A server that does not answer keeps its entry: only a later answer can show a change.
+        // A server that does not answer keeps its entry, because only a later answer can show a
+        // change.
         drop(routes.refresh().await);
         let mut next = Vec::new();
         for server in routes.servers() {

@@ -1,4 +1,4 @@
-//! Many concurrent requests, and their results.
+//! Sends many concurrent requests, and collects their results.
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{SlotKey, Token};
 use doorbuster_slots::conformance::request;
@@ -18,7 +18,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The numbers of a slot's tickets, sorted.
+    /// Returns the numbers of a slot's tickets, sorted.
     pub fn numbers_of(&self, slot: SlotKey) -> Vec<u64> {
         let mut numbers: Vec<u64> =
             self.issued.iter().filter(|(s, _)| *s == slot).map(|(_, issued)| issued.n.0).collect();

@@ -1,6 +1,6 @@
-//! Servers that answer but do no work yet: one runs a long script, and one loads its file. Their
-//! refusals have no effect, and they continue to sell afterwards. A node that starts meanwhile
-//! retries for a while.
+//! Tests servers that answer but do no work yet: one runs a long script, and one loads its file.
+//! Their refusals have no effect, and later they sell again. A node that starts meanwhile retries
+//! for a while.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -12,10 +12,10 @@ use super::cluster;
 use super::faults::SLOT;
 use super::server::{Server, options};
 
-/// Longest wait of a test.
+/// The longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(60);
 const STOCK: u64 = 1_000;
-/// A script that runs for this many milliseconds, as an operator might start by mistake.
+/// A script that runs for this many milliseconds. An operator might start such a script by mistake.
 const LONG_SCRIPT: &str = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
      local from = now() while now() < from + ARGV[1] do end return 1";
 /// Makes servers answer BUSY soon, and load their files slowly.
@@ -36,7 +36,7 @@ async fn open(server: &Server) -> Slots {
     slots
 }
 
-/// Writes a file that takes a second and a half to read.
+/// Writes a file whose loading takes a second and a half.
 fn fill(server: &Server) {
     for n in 0..300 {
         let _: () = server.ask(&["SET", &format!("foreign-{n}"), &"x".repeat(100)]);
@@ -71,7 +71,7 @@ fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
     running
 }
 
-/// Sends requests of one buyer after another until `done`; returns the tickets' numbers and the
+/// Sends requests of one buyer after another until `done`. Returns the tickets' numbers and the
 /// errors.
 async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<SlotError>) {
     let (mut issued, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
@@ -111,7 +111,7 @@ async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, fai
         (issued + 1..=issued + 1 + lost).contains(&next),
         "{next} after {issued} tickets and {lost} lost answers"
     );
-    let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
+    let view = slots.view(SLOT).await.expect("reachable").expect("the slot has an epoch");
     assert_eq!((view.n.0, view.available), (next, STOCK - next));
 }
 
@@ -154,8 +154,8 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // The cases: a single server, with and without a database number in its URL, and a cluster
-    // whose busy server is named or not.
+    // The cases are a single server, with and without a database number in its URL, and a cluster.
+    // In the cluster, the URLs either name the busy server or do not.
     let database = format!("{}?db=1", alone.url());
     for (urls, busy, all) in [
         (vec![alone.url()], &alone, 1),

@@ -1,5 +1,5 @@
-//! Compares the classic script on the hash `Total`/`Booked` with the slot: the same answers to the
-//! same inputs, and a negative number never adds stock.
+//! Compares the classic script on the hash `Total`/`Booked` with the slot. Both give the same
+//! answers to the same inputs, but a negative number never adds stock to the slot.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;
@@ -33,8 +33,9 @@ impl Both {
     }
 
     async fn slots(&self, epoch: u64) -> Slots {
-        let slots =
-            Slots::redis(options(vec![self.server.url()], "shop")).await.expect("may hold slots");
+        let slots = Slots::redis(options(vec![self.server.url()], "shop"))
+            .await
+            .expect("the server may hold slots");
         slots.init(SLOT, terms(GrantId(epoch), Epoch(epoch), TOTAL)).await.expect("reachable");
         slots
     }
@@ -46,7 +47,7 @@ impl Both {
     }
 
     fn classic(&self, n: &str) -> i64 {
-        // A fraction fails in the middle of the classic script, and nothing is booked.
+        // A fraction fails in the middle of the classic script, so the script books nothing.
         Script::new(CLASSIC).key("item").arg(n).invoke(&mut self.connection()).unwrap_or(0)
     }
 
@@ -98,7 +99,7 @@ fn the_classic_script_and_the_slot_give_the_same_answers() {
                     other => panic!("{other:?}"),
                 };
                 assert_eq!(ours, both.classic(&n.to_string()), "{n} of {wanted:?}");
-                let left = slots.view(SLOT).await.expect("reachable").expect("has an epoch").available;
+                let left = slots.view(SLOT).await.expect("reachable").expect("the slot has an epoch").available;
                 assert_eq!(left as i64, TOTAL as i64 - both.booked());
             }
         });
@@ -112,8 +113,13 @@ fn an_invalid_number_of_units_books_nothing_and_a_negative_one_adds_none() {
     let both = Both::start();
     both.stock();
     let slots = runtime.block_on(both.slots(1));
-    let available =
-        || runtime.block_on(slots.view(SLOT)).expect("reachable").expect("has an epoch").available;
+    let available = || {
+        runtime
+            .block_on(slots.view(SLOT))
+            .expect("reachable")
+            .expect("the slot has an epoch")
+            .available
+    };
     let missing = "";
     for n in [
         missing,
@@ -139,7 +145,7 @@ fn an_invalid_number_of_units_books_nothing_and_a_negative_one_adds_none() {
     }
     assert_eq!((both.ours("-5"), available()), (false, TOTAL));
     both.classic("-5");
-    assert_eq!(both.booked(), -5, "the classic script sells five more than there are");
+    assert_eq!(both.booked(), -5, "the classic script would sell five units too many");
     assert!(both.ours("40"), "the slot sells its whole stock");
     assert_eq!(available(), 0);
 }

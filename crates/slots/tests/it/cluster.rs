@@ -13,10 +13,10 @@ use super::server::{Server, options};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
-/// Cluster servers count one of them as failed after this many milliseconds without a message.
-/// Until then they also forget a server that they have just met. The time is long, because a
-/// machine may stop all servers for a while. It is shortened where a test replaces a server after
-/// they know each other.
+/// After this many milliseconds without a message, the other servers of a cluster count a server as
+/// failed. Before that, they may also forget a server that they have just met. The time is long,
+/// because a busy machine may stop all servers for a while. A test that replaces a server shortens
+/// the time after the servers know each other.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
@@ -48,7 +48,7 @@ fn start_with(replicas: usize) -> Vec<Server> {
     wait_until("the servers know each other", || servers.iter().all(|server| says(server, &all)));
     for (i, server) in others.iter().enumerate() {
         let id: String = primaries[i % PRIMARIES].ask(&["CLUSTER", "MYID"]);
-        // The replica may not know its primary's role yet.
+        // The replica may not know yet that the other server is its primary.
         wait_until("a replica follows", || {
             server.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok()
         });
@@ -78,7 +78,7 @@ fn wait_until(what: &str, is: impl Fn() -> bool) {
     }
 }
 
-/// Three primaries.
+/// Starts three primaries.
 pub fn start() -> Vec<Server> {
     start_with(0)
 }
@@ -86,7 +86,7 @@ pub fn start() -> Vec<Server> {
 async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
-    // The first server names the others.
+    // The URL names only the first server, which names the others.
     Slots::redis(options(vec![servers[0].url()], test)).await.expect("servers that may hold slots")
 }
 
@@ -136,7 +136,7 @@ async fn requests_for_many_slots_are_batched_and_every_unit_is_issued_once() {
     slots.acknowledge(&taken.iter().map(done).collect::<Vec<_>>()).await.expect("reachable");
     for slot in SLOTS {
         assert_eq!(outcome.numbers_of(slot), (1..=STOCK).collect::<Vec<_>>());
-        let view = slots.view(slot).await.expect("reachable").expect("has an epoch");
+        let view = slots.view(slot).await.expect("reachable").expect("the slot has an epoch");
         assert_eq!((view.available, view.unacknowledged), (0, 0));
     }
 }
@@ -159,8 +159,8 @@ async fn a_slot_that_moves_under_load_is_followed() {
             .iter()
             .filter(|s| !s.ask::<Vec<String>>(&["KEYS", "shop:{5#0}:term"]).is_empty());
         assert_eq!(home.count(), 1);
-        // Reads and calls follow the slot as well.
-        let view = slots.view(slot).await.expect("reachable").expect("has an epoch");
+        // Reads and other calls follow the slot as well.
+        let view = slots.view(slot).await.expect("reachable").expect("the slot has an epoch");
         assert!(view.n.0 > 0);
         let taken = tokio::time::timeout(READY_WITHIN, slots.take(1)).await;
         taken.expect("tickets are waiting").expect("reachable");
@@ -253,7 +253,7 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
         }
         evict(evicts, "noeviction");
     }
-    // A server that can no longer hold slots is reported once; the others continue.
+    // A server that can no longer hold slots is reported once. The other servers continue.
     let slots = open(all).await.expect("no server evicts keys");
     let seen = slots.evidence();
     assert_eq!(seen.refusals, Vec::<String>::new());

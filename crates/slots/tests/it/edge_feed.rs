@@ -1,4 +1,4 @@
-//! The feed that edges follow.
+//! Tests the feed that edges follow.
 use doorbuster_core::edge::FeedPosition;
 use doorbuster_slots::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedPart, Shared};
 
@@ -27,7 +27,11 @@ async fn a_reader_gets_what_changed_since_its_position() {
     let start = FeedPosition::default();
     assert_eq!(shared.read_feed(start).await.expect("reachable"), None);
     assert!(shared.begin_feed(3, 77).await.expect("reachable"));
-    assert_eq!(shared.read_feed(start).await.expect("reachable"), None, "it has no head yet");
+    assert_eq!(
+        shared.read_feed(start).await.expect("reachable"),
+        None,
+        "a feed without a head is not read"
+    );
 
     let begun = FeedPosition { generation: 77, ..start };
     let entries = [entry("a", "1"), entry("b", "2")];
@@ -59,14 +63,17 @@ async fn a_writer_notices_that_the_feed_was_lost_or_that_another_node_writes_it(
     let server = Server::start_on_port(&[]);
     let shared = shared(&server);
     assert!(shared.begin_feed(3, 77).await.expect("reachable"));
-    assert!(!shared.begin_feed(2, 78).await.expect("reachable"), "an older fencing number");
+    assert!(
+        !shared.begin_feed(2, 78).await.expect("reachable"),
+        "a writer with an older fencing number is refused"
+    );
     assert!(shared.begin_feed(3, 79).await.expect("reachable"));
     let write = async |generation, requests: &[u64]| {
         let before = FeedPosition { generation, ..FeedPosition::default() };
         let change = FeedChange { before, head: "head", requests, entries: &[] };
         shared.write_feed(change).await.expect("reachable")
     };
-    assert!(!write(77, &[1]).await, "the generation of another writer");
+    assert!(!write(77, &[1]).await, "a write to another writer's generation is refused");
     assert!(write(79, &[1]).await);
     assert!(!write(79, &[2]).await, "the writer does not know of one request");
     server.ask::<String>(&["FLUSHALL"]);

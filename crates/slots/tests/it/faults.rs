@@ -1,4 +1,4 @@
-//! Faults of slots in Redis: each one fails closed, is detected, and is repaired by the next epoch.
+//! Tests faults of slots in Redis: the slot refuses, and the next epoch repairs the detected fault.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::rows::FeedCause;
@@ -19,7 +19,7 @@ const GRANT: GrantId = GrantId(1 << 62);
 /// Longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Slots without a settler, so that only calls change them.
+/// Opens slots without a settler, so that only calls change them.
 async fn open_unread(server: &Server) -> Slots {
     Slots::redis(options(vec![server.url()], "shop")).await.expect("a server that may hold slots")
 }
@@ -46,7 +46,7 @@ async fn ask(slots: &Slots, buyer: &str, key: &str) -> Result<TicketAnswer, Slot
 async fn issue(slots: &Slots, buyer: &str, key: &str) -> TicketN {
     let until = Instant::now() + WITHIN;
     loop {
-        // The first request after a broken connection gets an error and is retried with its key.
+        // The first request after a broken connection gets an error. It is retried with its key.
         match ask(slots, buyer, key).await {
             Ok(TicketAnswer::Issued(cut)) => return cut.n,
             Err(error) => assert!(Instant::now() < until, "{error}"),
@@ -116,7 +116,7 @@ async fn scripts_that_are_flushed_under_load_are_loaded_again() {
         outcome.failed.first()
     );
     assert_eq!(outcome.numbers_of(SLOT), (1..=1_500).collect::<Vec<_>>());
-    let view = view(&slots).await.expect("has an epoch");
+    let view = view(&slots).await.expect("the slot has an epoch");
     assert_eq!((view.available, view.n.0, view.unacknowledged), (0, 1_500, 1_500));
 }
 
@@ -157,7 +157,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
         .await
         .expect("the changed run id is noticed");
     assert_ne!(slots.evidence().servers[0].run_id, seen.servers[0].run_id);
-    let after = view(&slots).await.expect("the old epoch");
+    let after = view(&slots).await.expect("the slot has the old epoch");
     assert_eq!((after.n.0, after.applied.0, after.available), (1, 0, 9));
     let before = Grant {
         id: grant(1),
@@ -181,7 +181,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
     );
 }
 
-/// Everything that is stored under the slot's keys.
+/// Returns everything that is stored under the slot's keys.
 fn dump(server: &Server) -> Vec<(String, Vec<u8>)> {
     let mut keys: Vec<String> = server.ask(&["KEYS", "*"]);
     keys.sort();
@@ -247,7 +247,7 @@ async fn an_invalid_count_of_a_buyers_units_fails_only_that_buyer() {
     let (a, b) = tokio::join!(ask(&slots, "a", "2"), ask(&slots, "b", "1"));
     assert!(a.as_ref().is_err_and(|e| !e.may_have_happened), "{a:?}");
     assert!(matches!(b, Ok(TicketAnswer::Issued(_))), "{b:?}");
-    assert_eq!(view(&slots).await.expect("has an epoch").available, 8);
+    assert_eq!(view(&slots).await.expect("the slot has an epoch").available, 8);
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn tickets_of_a_dead_settler_are_delivered_to_another() {
     let claimed = take(&other, 1).await;
     assert_eq!(claimed[0].delivery, taken[1].delivery);
     other.acknowledge(&[done(&claimed[0])]).await.expect("reachable");
-    assert_eq!(view(&other).await.expect("has an epoch").unacknowledged, 0);
+    assert_eq!(view(&other).await.expect("the slot has an epoch").unacknowledged, 0);
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn a_restarted_node_gets_the_tickets_that_it_had_taken() {
     let started = Watch::start();
     let again = take(&open(&server).await, 1).await;
     assert_eq!(again[0].delivery, taken[0].delivery);
-    assert!(started.elapsed() < Duration::from_secs(2), "the node waits until it counts as dead");
+    assert!(started.elapsed() < Duration::from_secs(2), "the node gets its tickets at once");
 }
 
 #[tokio::test]
@@ -290,16 +290,16 @@ async fn a_ticket_with_a_repeated_id_is_acknowledged_only_by_its_token() {
     ready(&slots, 1, 10).await;
     issue(&slots, "a", "k").await;
     let old = take(&slots, 1).await;
-    // The server is now like a replica that lags behind: it has the grant, and not the ticket.
+    // The server is now like a replica that lags behind: it has the grant, but not the ticket.
     let _: () = server.ask(&["FLUSHALL"]);
     ready(&slots, 1, 10).await;
     issue(&slots, "b", "k").await;
     let new = take(&slots, 1).await;
     assert_eq!(old[0].delivery.at, new[0].delivery.at);
     slots.acknowledge(&[done(&old[0])]).await.expect("reachable");
-    assert_eq!(view(&slots).await.expect("has an epoch").unacknowledged, 1);
+    assert_eq!(view(&slots).await.expect("the slot has an epoch").unacknowledged, 1);
     slots.acknowledge(&[done(&new[0])]).await.expect("reachable");
-    assert_eq!(view(&slots).await.expect("has an epoch").unacknowledged, 0);
+    assert_eq!(view(&slots).await.expect("the slot has an epoch").unacknowledged, 0);
 }
 
 #[tokio::test]
@@ -316,7 +316,7 @@ async fn an_invalid_entry_does_not_block_the_entries_behind_it() {
     assert_eq!(numbers, [1, 3]);
     let wrong = DeliveryRef { slot: SLOT, at: 1 << 40 | 2, token: Token(0) };
     slots.acknowledge(&[wrong]).await.expect("reachable");
-    let queued = async || view(&slots).await.expect("has an epoch").unacknowledged;
+    let queued = async || view(&slots).await.expect("the slot has an epoch").unacknowledged;
     assert_eq!(queued().await, 3);
     let done = taken.iter().map(|t| DeliveryRef {
         slot: SLOT,
@@ -369,7 +369,7 @@ async fn a_call_without_an_answer_may_have_taken_effect_and_is_repeated() {
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 100).await;
-    // Many requests at once, so that every connection is opened.
+    // Send many requests at once, so that every connection is opened.
     assert_eq!(burst(&slots, &[SLOT], 50).await.issued.len(), 50);
     server.freeze();
     let answer = ask(&slots, "a", "k").await;
@@ -383,7 +383,7 @@ async fn a_call_without_an_answer_may_have_taken_effect_and_is_repeated() {
         }
     };
     assert!(matches!(again, TicketAnswer::Repeated(_) | TicketAnswer::Issued(_)), "{again:?}");
-    assert_eq!(view(&slots).await.expect("has an epoch").available, 49, "deducted once");
+    assert_eq!(view(&slots).await.expect("the slot has an epoch").available, 49, "deducted once");
 }
 
 #[tokio::test]
@@ -394,10 +394,10 @@ async fn a_server_that_is_gone_is_reported_and_found_when_it_is_back() {
     issue(&slots, "a", "k").await;
     server.kill();
     let until = Instant::now() + WITHIN;
-    // A call on a breaking connection may have had its effect. So no new connection is opened, and
-    // the call is not sent again.
+    // A call on a breaking connection may have taken effect. So the client opens no new connection,
+    // and does not send the call again.
     while ask(&slots, "b", "k").await.expect_err("the server is down").may_have_happened {
-        assert!(Instant::now() < until, "calls to a stopped server are not reported as such");
+        assert!(Instant::now() < until, "no call shows that the server is down");
     }
     server.restart();
     assert_eq!(view(&slots).await.expect("the server kept its data").n.0, 1);

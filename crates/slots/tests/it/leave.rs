@@ -1,4 +1,4 @@
-//! Tickets move from one node to another at once when a settler stops, is lost, or hands a queue
+//! Tests that tickets move to another node at once when a settler stops, is lost, or hands a queue
 //! over.
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::watch::Watch;
 
 const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const TICKETS: usize = 20;
-/// When tickets of a live but silent settler go to another settler.
+/// The time after which tickets of a live but silent settler go to another settler.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 async fn node(server: &Server, node: u32) -> Slots {
@@ -20,7 +20,7 @@ async fn node(server: &Server, node: u32) -> Slots {
     Slots::redis(options).await.expect("a server that may hold slots")
 }
 
-/// A node that reads a queue.
+/// Returns a node that reads a queue.
 async fn reading_node(server: &Server, number: u32) -> Slots {
     let slots = node(server, number).await;
     slots.init(SLOT, terms(GrantId(1), Epoch(1), 1_000)).await.expect("reachable");
@@ -36,7 +36,7 @@ async fn issue(slots: &Slots, from: usize) {
     }
 }
 
-/// Takes this many tickets; their positions in the queue, sorted.
+/// Takes this many tickets, and returns their positions in the queue, sorted.
 async fn take(slots: &Slots, many: usize) -> Vec<u64> {
     let mut taken: Vec<Taken> = Vec::new();
     while taken.len() < many {
@@ -98,10 +98,10 @@ async fn a_new_reader_leaves_a_live_node_its_tickets() {
             taken = first.take(TICKETS) => at_first += taken.expect("reachable").len(),
         }
     }
-    assert_eq!(at_next + at_first, TICKETS, "tickets that the first node settles came twice");
+    assert_eq!(at_next + at_first, TICKETS, "each ticket is delivered to one of the two nodes");
 }
 
-/// A reader that hands its queue over in the midst of a read passes on what it received.
+/// A reader that hands its queue over in the middle of a read passes on the tickets of that read.
 #[tokio::test]
 async fn no_ticket_waits_when_a_queue_is_handed_over_under_load() {
     let server = Server::start(&[]);

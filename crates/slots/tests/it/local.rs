@@ -1,4 +1,4 @@
-//! Slots in memory: the conformance suite, and threads.
+//! Tests slots in memory: the conformance suite, and concurrent threads.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,8 @@ async fn slots(_test: &str) -> Slots {
 
 crate::conforms!(slots);
 
-/// Threads ask for more units than there are, while a settler takes and acknowledges tickets: every
-/// unit is issued once, and every ticket is delivered once.
+/// Threads request more units than the slot has, while a settler takes and acknowledges tickets.
+/// Every unit is issued once, and every ticket is delivered once.
 #[test]
 fn threads_that_share_a_slot_issue_every_unit_once() {
     const STOCK: u64 = 20_000;
@@ -78,7 +78,7 @@ fn threads_that_share_a_slot_issue_every_unit_once() {
         });
     });
     assert_eq!(issued.load(Ordering::Relaxed), STOCK);
-    let view = runtime.block_on(slots.view(slot)).expect("local").expect("has an epoch");
+    let view = runtime.block_on(slots.view(slot)).expect("local").expect("the slot has an epoch");
     assert_eq!((view.available, view.unacknowledged, view.n.0), (0, 0, STOCK));
 }
 
@@ -135,7 +135,7 @@ impl ContendedSlot {
         }
     }
 
-    /// Adds units and takes some away, step by step; returns how many were taken away.
+    /// Adds and takes away units, step by step. Returns how many were taken away.
     fn refill_and_recall(&self) -> u64 {
         let _running = RunningThread(&self.working);
         let runtime = Self::runtime();
@@ -164,7 +164,7 @@ impl ContendedSlot {
         recalled
     }
 
-    /// Takes and acknowledges tickets until no thread requests any more.
+    /// Takes and acknowledges tickets until all threads have stopped sending requests.
     fn settle(&self) -> Vec<Arc<Ticket>> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
@@ -195,7 +195,7 @@ impl ContendedSlot {
 }
 
 /// Four threads send the same requests, while units are added and taken away and a settler works.
-/// Each request has one ticket, no buyer exceeds the limit, and every unit is accounted for.
+/// Each request gets one ticket, no buyer exceeds the limit, and no unit is lost.
 #[test]
 fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limit() {
     let bounds = SlotBounds { recalls: ContendedSlot::STEPS as usize, ..SlotBounds::default() };
@@ -223,16 +223,16 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
     for ticket in &taken {
         assert!(
             requests.insert((&ticket.buyer, &ticket.key)),
-            "one ticket for each request: {ticket:?}"
+            "each request has one ticket: {ticket:?}"
         );
         *used.entry(&ticket.buyer).or_default() += ticket.units.get();
     }
     assert!(used.values().all(|&used| used <= ContendedSlot::LIMIT), "{used:?}");
     let (view, issued) =
         (ContendedSlot::runtime().block_on(slots.view(*slot)).expect("local"), taken.len() as u64);
-    let view = view.expect("has an epoch");
+    let view = view.expect("the slot has an epoch");
     assert_eq!((view.unacknowledged, view.n.0), (0, issued));
     let units = ContendedSlot::STOCK + ContendedSlot::REFILL * ContendedSlot::STEPS;
-    assert_eq!(view.available + issued + recalled, units, "every unit is accounted for");
+    assert_eq!(view.available + issued + recalled, units, "no unit is lost");
     assert!(recalled > 0 && issued >= ContendedSlot::STOCK, "{recalled} recalled, {issued} issued");
 }

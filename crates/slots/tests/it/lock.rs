@@ -1,5 +1,5 @@
-//! Locks on real servers: expiry during work, a paused holder, another holder's lock, failover
-//! (also to a replica), and majorities.
+//! Tests locks on real servers: expiry during work, a paused holder, another holder's lock,
+//! failover (also to a replica), and majorities.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{LockGuard, Locks, Shared};
@@ -8,7 +8,7 @@ use super::server::Server;
 use super::watch::Watch;
 
 const NAME: &str = "loader";
-/// Longer than a machine stops for a while, so that a renewed lock is kept.
+/// The lease. It is longer than a busy machine may pause a test, so that a renewed lock is kept.
 const LEASE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,7 +101,7 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let late = sleeper.block_on(async { take(&on(&[&server], LEASE)).await });
-    // While its runtime is not driven, none of its tasks runs, not even the renewal.
+    // While the test does not drive its runtime, none of its tasks runs, not even the renewal.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
@@ -119,7 +119,7 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     let mut server = Server::start_on_port(&[]);
     let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
     let late = take(&one).await;
-    // The server restarts empty, like a replica that never had the lock.
+    // The server restarts empty, like a replica that did not have the lock.
     server.restart();
     let next = loop {
         match other.take(NAME, PATIENCE).await {
@@ -131,7 +131,8 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("the renewal fails");
 }
 
-/// Waits until the replica's values under these keys equal the primary's, missing ones included.
+/// Waits until the replica has the primary's values under these keys. A missing key must be missing
+/// on both.
 async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
     let until = Instant::now() + PATIENCE;
     // While the replica loads its file, it answers only with an error.
@@ -147,14 +148,14 @@ async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // The lock is renewed every ten seconds. A holder that learns of the loss much earlier was
+    // The lock is renewed every ten seconds. If the holder learns of the loss much earlier, it was
     // notified.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
     let at_once = ["--repl-diskless-sync-delay", "0"];
     let mut servers = [Server::start_on_port(&at_once), Server::start_on_port(&at_once)];
-    // The first server of a list is used while it is reachable.
+    // The first server of a list is used while it can be reached.
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
     let [primary, replica] = &mut servers;
@@ -166,7 +167,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;
     follows(replica, primary, &[LOCK, FENCE]).await;
-    // Later writes do not reach the replica: no server listens at its primary's address.
+    // Later writes do not reach the replica, because no server listens at its primary's address.
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", "1"]);
     let late = take(&one).await;
     let mut written = Written::default();
@@ -186,8 +187,8 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
         written.write(&next) && !written.write(&late),
         "a write with a smaller number is refused"
     );
-    // The next request of each node finds its connection broken. Later requests go to the server
-    // that all nodes use.
+    // The next request of each node finds a broken connection. Later requests go to the server that
+    // all nodes use.
     while mine.get(FENCE).await.is_err() {
         assert!(taken_over.elapsed() < PATIENCE, "the replica is not found");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -222,7 +223,8 @@ async fn a_majority_of_servers_decides() {
     }
     let fence = held.fence();
     held.release().await;
-    // The first server comes back empty, and its numbers continue after those of the others.
+    // The first server comes back empty. Its numbers continue after the numbers of the other
+    // servers.
     servers[0].restart();
     servers[2].kill();
     let next = take(&other).await;

@@ -1,5 +1,5 @@
-//! Random lists of calls on the reference slot and on Redis: after each call, the answers and the
-//! views are equal.
+//! Runs random lists of calls on the reference slot and on Redis. After each call, the answers and
+//! the views are equal.
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const SLOT: SlotKey = SlotKey { item: ItemId(3), index: 1 };
 /// How long issued tickets may take to be delivered.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
-/// A request from a small range, so that lists contain the same buyers and keys repeatedly.
+/// A request from a small range, so that the same buyers and keys repeat.
 #[derive(Clone, Debug)]
 struct Seed {
     buyer: u8,
@@ -43,7 +43,7 @@ struct Row {
     what: What,
     counter: Counter,
     units: u64,
-    /// 0: in order; otherwise this much ahead.
+    /// How far the row is ahead of the right order. 0 means in order.
     off: u64,
     foreign: bool,
 }
@@ -52,9 +52,9 @@ struct Row {
 enum What {
     Refill,
     RecallOutcome,
-    /// One of the issued tickets is returned, with or without its key.
+    /// Returns one of the issued tickets, with or without its key.
     Returned(Index, bool),
-    /// One of the orders ends or is revived.
+    /// Ends or revives one of the orders.
     Order(Index, bool),
 }
 
@@ -66,7 +66,7 @@ enum Op {
         available: u64,
         threshold: u64,
     },
-    /// Tickets of the same moment, sent in one call.
+    /// Tickets that are sent in one call.
     Tickets(Vec<Seed>),
     Apply(Vec<Row>),
     Recall {
@@ -173,8 +173,8 @@ impl Both {
         }
     }
 
-    /// Acknowledge in order if the queue is narrow, because the reference also counts acknowledged
-    /// tickets behind an open one.
+    /// Returns whether to acknowledge in order, because the queue is narrow. The reference also
+    /// counts acknowledged tickets behind an open one.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }
@@ -188,7 +188,7 @@ impl Both {
         }
     }
 
-    /// The answers of the reference and of the real slot.
+    /// Returns the answers of the reference and of the real slot.
     async fn step(&mut self, op: &Op) -> (String, String) {
         match op {
             &Op::Init { epoch, counted, available, threshold } => {
@@ -203,8 +203,8 @@ impl Both {
                 let there = self.slot.init(terms);
                 let here = self.slots.init(SLOT, terms).await.expect("reachable");
                 if is_first {
-                    // Redis does not stop a slot before its first epoch. The reference remembers
-                    // such a stop, so it is sent again here.
+                    // Before its first epoch, Redis ignores a stop, but the reference remembers it.
+                    // So the test sends the stop again.
                     self.slots.stop(SLOT, self.stopped).await.expect("reachable");
                 }
                 let view = self.slot.view().expect("just given");
@@ -367,8 +367,8 @@ impl Both {
         }
     }
 
-    /// Deletes everything, as FLUSHALL does. The readers start again, so nothing read before is
-    /// taken afterwards.
+    /// Deletes everything, as FLUSHALL does. The readers start again, so that no ticket from before
+    /// is taken afterwards.
     async fn forget(&mut self) {
         let keys: Vec<String> = self.server.ask(&["KEYS", &format!("{}:*", self.prefix)]);
         if !keys.is_empty() {

@@ -6,7 +6,7 @@ use doorbuster_slots::{Slots, conformance};
 
 use super::server::{Server, options};
 
-/// One server for all of these tests; each test has its own key prefix.
+/// Opens slots on a server that all these tests share. Each test has its own key prefix.
 async fn slots(test: &str) -> Slots {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let server = SERVER.get_or_init(|| Server::start(&[]));
@@ -15,7 +15,7 @@ async fn slots(test: &str) -> Slots {
 
 crate::conforms!(slots);
 
-/// Compiles only if every call can run in a task of its own.
+/// This test compiles only if each call can run in its own task.
 #[test]
 fn calls_can_be_made_in_tasks() {
     fn is_send<T: Send>(_: &T) {}

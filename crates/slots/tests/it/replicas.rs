@@ -1,4 +1,4 @@
-//! Answers that wait until a replica has the tickets.
+//! Tests answers that wait until a replica has the tickets.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;
@@ -12,7 +12,7 @@ use super::watch::Watch;
 
 /// The longest wait for replicas, as docs/deploying.md says.
 const BOUND: Duration = Duration::from_millis(50);
-/// Longest wait of a test.
+/// The longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(60);
 
 async fn open(primary: &Server, wait_replicas: u32, prefix: &str) -> Slots {
@@ -50,7 +50,8 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     let slots = open(&primary, 1, "shop").await;
     issue(&slots, "a").await;
     assert_eq!(waits(&primary), 1);
-    // Concurrent requests each get their own answer, and none gets the answer of the wait.
+    // Concurrent requests each get their own answer. No request gets the answer to the wait for
+    // replicas.
     let all = (0..50).map(|i| {
         let slots = slots.clone();
         tokio::spawn(async move { issue(&slots, &format!("b{i}")).await })
@@ -58,18 +59,19 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     for one in all.collect::<Vec<_>>() {
         one.await.expect("no panic");
     }
-    assert!(waits(&primary) < 51, "one wait for each write, not for each request");
+    assert!(waits(&primary) < 51, "the server waits once for each write, not for each request");
 
-    // For a silent replica the server waits until the bound, and every caller gets its answer.
+    // If a replica does not answer, the server waits until the bound, and every caller gets its
+    // answer.
     replica.freeze();
     let began = Instant::now();
     issue(&slots, "c").await;
     assert!(began.elapsed() >= BOUND, "{:?}", began.elapsed());
-    // A disconnected replica causes no further waiting.
+    // After a replica is disconnected, calls wait no longer.
     replica.kill();
     let watch = Watch::start();
     issue(&slots, "d").await;
     assert!(watch.elapsed() < BOUND * 10, "{:?}", watch.elapsed());
-    let view = slots.view(SLOT).await.expect("reachable").expect("has an epoch");
+    let view = slots.view(SLOT).await.expect("reachable").expect("the slot has an epoch");
     assert_eq!((view.n.0, view.available), (53, 47));
 }

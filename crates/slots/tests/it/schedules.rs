@@ -1,9 +1,9 @@
-//! Random calls of three threads at once on one slot in memory, checked for linearizability. There
+//! Checks random calls of three threads at once on one slot in memory for linearizability. There
 //! must be an order of the calls that fits the times of calls and answers. In this order, the
 //! reference slot must give the same answers.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
-//! The same seed draws the same calls, but their interleaving is random.
+//! The same seed gives the same calls, but their interleaving is random.
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -25,13 +25,13 @@ use call::{Answer, Call, Did, now};
 
 mod call;
 
-/// Schedules, unless `DOORBUSTER_SCHEDULES` is set.
+/// The number of schedules without `DOORBUSTER_SCHEDULES`.
 const SCHEDULES: u64 = 600;
 const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 /// The slot's first epoch. Each epoch's grant has the same number.
 const EPOCH: u64 = 2;
-/// The answers that all schedules together must reach. Otherwise a rule would not be tested.
+/// The answers that must occur in the schedules. If one never occurs, its rule is not tested.
 const REACHED: &[&str] = &[
     "At",
     "Foreign",
@@ -46,15 +46,15 @@ const REACHED: &[&str] = &[
     "Taken",
 ];
 
-/// A step of a thread. The thread learns the missing values on the way.
+/// A step of a thread. During the run, the thread fills in the missing values.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// One of the requests.
+    /// Sends one of the requests.
     Ask(usize),
     Take,
-    /// The ticket that was taken last.
+    /// Acknowledges the ticket that was taken last.
     Acknowledge,
-    /// The last ticket that was issued for this thread.
+    /// Returns the last ticket that was issued for this thread.
     GiveBack,
     Refill(u64, Counter),
     Recall(u64, u64),
@@ -70,11 +70,11 @@ struct World {
     bounds: SlotBounds,
     terms: GrantTerms,
     key: IdKey,
-    /// Few requests, so that the same ones repeat.
+    /// The requests. There are few, so that the same ones repeat.
     requests: Vec<TicketRequest>,
-    /// Rises with each call and each answer of all threads.
+    /// A counter that rises with each call and each answer of all threads.
     instants: AtomicU64,
-    /// Threads that have arrived at the start.
+    /// The number of threads that are ready to start.
     here: AtomicUsize,
 }
 
@@ -94,7 +94,7 @@ impl World {
         Self { slots, bounds, terms, key: id_key(), requests, instants, here }
     }
 
-    /// With bounds that a few calls reach.
+    /// Returns a slot with bounds that a few calls reach.
     fn draw(rng: &mut SmallRng) -> Self {
         let (queue, recalls) = (rng.random_range(2..5), rng.random_range(1..4));
         let bounds = SlotBounds { queue, requests: one(rng, &[3, 100, 100]), recalls };
@@ -150,7 +150,7 @@ impl World {
         }
     }
 
-    /// The calls that show the final state of the slot and of its memory.
+    /// Makes the calls that show the final state of the slot and of its memory.
     fn rest(&self) -> Vec<Did> {
         let asks = self.requests.iter().step_by(2).cloned();
         let calls = [Call::View, Call::TakeAll]
@@ -160,15 +160,15 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Whether the reference can follow an order of these calls that keeps each thread's order.
+    /// Returns whether some order of all calls, with each thread's order, explains these answers.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
 
-    /// Whether the reference can continue after this many calls of each thread.
+    /// Returns whether the reference can continue after this many calls of each thread.
     fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
-        // A call that was answered first comes before all calls that were made afterwards.
+        // If a call was answered before another call was made, it must come first.
         let Some(first) = threads.iter().zip(&*done).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
             let Some(did) = all.get(done[thread]).filter(|did| did.called < first) else {
@@ -190,10 +190,10 @@ impl World {
     }
 }
 
-/// A thread and its knowledge.
+/// A thread with the values that it knows.
 struct Caller<'a> {
     world: &'a World,
-    /// The ticket that it drew last.
+    /// The last token that the thread created.
     token: u64,
     epoch: u64,
     applied: u64,
@@ -249,7 +249,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Uses the next number that this thread knows; another thread may have used it meanwhile.
+    /// Uses the next number that this thread knows. Another thread may have used it meanwhile.
     fn refill(&self, units: u64, counter: Counter) -> FeedRow {
         FeedRow {
             grant: GrantId(self.epoch),
@@ -301,7 +301,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Runs these steps, with this many turns of a loop after each; 1 yields to other threads.
+    /// Runs these steps, each followed by a number of loops. The number 1 yields to other threads.
     fn walk(mut self, steps: &[(Step, u32)]) -> Vec<Did> {
         let mut all = Vec::with_capacity(steps.len());
         self.world.meet();
@@ -318,7 +318,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The result of a seed: each thread's calls, and what was left.
+/// Runs the schedule of a seed. Returns each thread's calls and the final state.
 fn schedule(seed: u64) -> (World, Vec<Vec<Did>>) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let world = World::draw(&mut rng);
@@ -348,12 +348,12 @@ fn shown(threads: &[Vec<Did>]) -> String {
     all.sort_by_key(|(_, did)| did.called);
     all.iter().fold(String::new(), |mut text, (thread, Did { call, answer, called, answered })| {
         writeln!(text, "thread {thread}, {called} to {answered}: {call:?}: {answer:?}")
-            .expect("a string takes all");
+            .expect("writing to a string does not fail");
         text
     })
 }
 
-/// Calls that overlapped with others.
+/// Returns how many calls overlapped with others.
 fn overlapping(threads: &[Vec<Did>]) -> usize {
     let all = || threads.iter().flatten();
     let meets = |one: &&Did| {
@@ -376,7 +376,7 @@ fn concurrent_answers_equal_those_of_some_sequence() {
         let (world, threads) = schedule(seed);
         assert!(
             world.explains(&threads),
-            "seed {seed}: no order explains this:\n{}",
+            "seed {seed}: no order of the calls gives these answers:\n{}",
             shown(&threads)
         );
         reached.extend(threads.iter().flatten().map(|did| did.answer.word()));
@@ -385,7 +385,7 @@ fn concurrent_answers_equal_those_of_some_sequence() {
     }
     println!("{together} of {calls} calls overlapped with others");
     let missed: Vec<_> = REACHED.iter().filter(|word| !reached.contains(**word)).collect();
-    assert!(missed.is_empty() || wanted_schedules() < SCHEDULES, "not reached: {missed:?}");
+    assert!(missed.is_empty() || wanted_schedules() < SCHEDULES, "never occurred: {missed:?}");
 }
 
 #[test]
@@ -409,13 +409,13 @@ fn the_checker_rejects_a_lost_update_and_an_answer_from_the_future() {
     let second = ask(2).there(&mut world.reference(), &world.key);
     assert!(
         !world.explains(&[did(1, &first, (0, 2)), did(2, &second, (1, 3))]),
-        "one request got two tickets"
+        "a request cannot get two tickets"
     );
     assert!(world.explains(&[did(1, &first, (0, 2)), did(2, &again, (1, 3))]));
     assert!(world.explains(&[did(1, &first, (1, 3)), did(2, &again, (0, 2))]));
     assert!(world.explains(&[did(1, &first, (0, 1)), did(2, &again, (2, 3))]));
     assert!(
         !world.explains(&[did(1, &first, (2, 3)), did(2, &again, (0, 1))]),
-        "the ticket is repeated before it was issued"
+        "a ticket cannot be repeated before it is issued"
     );
 }

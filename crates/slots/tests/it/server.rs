@@ -1,4 +1,4 @@
-//! A private Redis server in a directory of its own. It ends with the test in every case.
+//! A private Redis server in its own directory. The server always ends with the test.
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use doorbuster_slots::{RedisOptions, conformance};
 use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
 
-/// Longest time until a server listens.
+/// The longest time until a server listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Starts a server, waits for a word or the end of its own input (which ends at the latest with the
-/// test's process), and stops the server. Without the word "keep" it removes the directory too.
+/// A script that starts a server and waits for a word or the end of its input. The input ends at
+/// the latest with the test's process. Then the script stops the server. Without the word "keep" it
+/// also removes the directory.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;
 
@@ -29,17 +30,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on a socket in its directory, without snapshots of its own.
+    /// Starts a server on a socket in its directory. It makes no snapshots by itself.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_at(None, arguments)
     }
 
-    /// A server on a port.
+    /// Returns a server on a port.
     pub fn start_on_port(arguments: &[&str]) -> Self {
         Self::start_at(Some(free_port()), arguments)
     }
 
-    /// A server that also listens on a port with TLS, and that port.
+    /// Starts a server that also listens on a port with TLS, and returns that port.
     pub fn start_with_tls(key: &str, certificate: &str) -> (Self, u16) {
         let port = free_port();
         let number = port.to_string();
@@ -94,7 +95,7 @@ impl Server {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// Kills the server; its directory stays.
+    /// Kills the server. Its directory stays.
     pub fn kill(&mut self) {
         if let Some((mut guard, mut stdin)) = self.guard.take() {
             stdin.write_all(b"keep\n").expect("the guard reads");
@@ -102,7 +103,7 @@ impl Server {
         }
     }
 
-    /// Pauses the server: its connections stay open, and it does not answer.
+    /// Pauses the server. Its connections stay open, but it does not answer.
     pub fn freeze(&mut self) {
         self.signal("-STOP");
     }
@@ -162,8 +163,8 @@ impl Drop for Server {
     }
 }
 
-/// A free port, such that the second port of a cluster server is free too. Both are below the range
-/// of automatic ports, so a restarted server finds its own port free.
+/// Returns a free port whose second port for the cluster is free too. Both are below the range of
+/// automatic ports, so a restarted server finds its own port free.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let anywhere = || rand::rng().random_range(10_000..20_000);
@@ -172,7 +173,7 @@ fn free_port() -> u16 {
         .expect("a free port")
 }
 
-/// Slots with a prefix of their own on these servers.
+/// Returns the options of slots on these servers, with their own prefix.
 pub fn options(urls: Vec<String>, prefix: &str) -> RedisOptions {
     RedisOptions {
         urls,

@@ -1,4 +1,4 @@
-//! Slots on several plain Redis servers: the conformance suite.
+//! Tests slots on several plain Redis servers with the conformance suite.
 use std::sync::OnceLock;
 
 use doorbuster_slots::{Slots, conformance};

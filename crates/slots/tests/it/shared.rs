@@ -1,4 +1,5 @@
-//! The server that nodes share for data that may be lost: scripts, redirections, and its absence.
+//! Tests the server that nodes share for data that may be lost: scripts, redirections, and an
+//! unreachable server.
 use std::time::{Duration, Instant};
 
 use doorbuster_slots::{LimitCharge, ScriptReply, Shared};
@@ -100,7 +101,7 @@ async fn a_limit_is_charged_by_all_nodes_together_and_expires() {
     let server = Server::start(&[]);
     let [first, second] = [0, 1].map(|_| Shared::new(&[server.url()], "shop").expect("an address"));
     let charge = |key, used_us| LimitCharge { key, used_us, burst_us: 60_000_000 };
-    // A little of the charge has expired before the next call.
+    // A little of the charge is paid off before the next call.
     let near = |ahead: u64, expected: u64| {
         assert!((expected - 5_000_000..=expected).contains(&ahead), "{ahead}")
     };

@@ -18,7 +18,7 @@ const CALLERS: u64 = 512;
 const TIME: Duration = Duration::from_secs(3);
 const CLASSIC: &str = include_str!("../../../../bench/src/peer/booked.lua");
 
-/// Runs a body for each caller until the time is over; returns how often it ran per second.
+/// Runs a body for each caller until the time is over. Returns how often it ran per second.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
     caller: impl Fn(u64, Arc<AtomicU64>) -> F,
 ) -> f64 {
@@ -34,7 +34,7 @@ async fn rate<F: Future<Output = ()> + Send + 'static>(
 }
 
 async fn through_slots(url: String, stock: u64) -> f64 {
-    let slots = Slots::redis(options(vec![url], "shop")).await.expect("may hold slots");
+    let slots = Slots::redis(options(vec![url], "shop")).await.expect("the server may hold slots");
     let epoch = if stock == 0 { 2 } else { 1 };
     slots.init(SLOT, terms(GrantId(epoch), Epoch(epoch), stock)).await.expect("reachable");
     slots.serve(&[SLOT]).expect("one slot");
@@ -71,8 +71,8 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     rate
 }
 
-/// The classic script, one call per request: all callers share one connection that writes many
-/// commands together, or each has its own.
+/// Measures the classic script with one call per request. All callers share one connection that
+/// writes many commands together, or each has its own connection.
 async fn bare(url: String, shared: bool) -> f64 {
     let client = Client::open(url).expect("a URL");
     let config = AsyncConnectionConfig::new();
@@ -107,7 +107,7 @@ async fn bare(url: String, shared: bool) -> f64 {
     .await
 }
 
-/// Seconds of processor time of the server.
+/// Returns the server's processor time, in seconds.
 fn busy(server: &Server) -> f64 {
     let info: String = server.ask(&["INFO", "cpu"]);
     let of = |name| {

@@ -1,4 +1,4 @@
-//! Slots on a server that speaks TLS, with a certificate that the machine trusts.
+//! Tests slots on a server that speaks TLS, with a certificate that the machine trusts.
 use std::process::Command;
 
 use doorbuster_core::{Epoch, GrantId};
@@ -8,7 +8,7 @@ use doorbuster_slots::conformance::{request, terms};
 use super::faults::SLOT;
 use super::server::{Server, options};
 
-/// How the inner program, which trusts the certificate, finds the server.
+/// The variable with which the inner program, which trusts the certificate, finds the server.
 const URL: &str = "SLOTS_TLS_URL";
 
 #[test]
@@ -43,7 +43,8 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
         .expect("openssl is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let (server, port) = Server::start_with_tls(&key, &certificate);
-    // In a process of its own, because trusted certificates are read from the environment.
+    // The inner program is a separate process, because trusted certificates come from the
+    // environment.
     let inner = |trusted: &str| {
         let program = std::env::current_exe().expect("this program");
         let mut inner = Command::new(program);
@@ -59,9 +60,9 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
 }
 
 #[tokio::test]
-#[ignore = "started by the test above"]
+#[ignore = "only the test above starts this test"]
 async fn a_program_that_trusts_the_certificate() {
-    let url = std::env::var(URL).expect("given by the test that starts this one");
+    let url = std::env::var(URL).expect("the test that starts this one sets the variable");
     let slots =
         Slots::redis(options(vec![url], "shop")).await.expect("a server that may hold slots");
     slots.init(SLOT, terms(GrantId(1), Epoch(1), 10)).await.expect("reachable");

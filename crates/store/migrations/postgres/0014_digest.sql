@@ -7,3 +7,6 @@ CREATE TABLE commit_digest (
 );
 CREATE INDEX commit_digest_changed ON commit_digest (changed);
 CREATE INDEX commit_digest_at ON commit_digest (at);
+-- Orders whose last writer left no digest: it runs an earlier version, and its number is not
+-- negative.
+CREATE INDEX orders_without_digest ON orders (changed, seq) WHERE writer >= 0;

@@ -1,5 +1,5 @@
-//! Blocks: which buyers and addresses are blocked, until when, and the version that other nodes
-//! read.
+//! Tests blocks: which buyers and addresses are blocked, until when, and the version that other
+//! nodes read.
 use doorbuster_core::Millis;
 
 use super::Fixture;
@@ -26,7 +26,8 @@ async fn version(fixture: &Fixture) -> BlocksVersion {
     fixture.store.blocks_version().await.expect("reads")
 }
 
-/// A block holds until its end. A new block of the same value replaces it. A deletion ends it.
+/// A block holds until its end. A new block of the same value replaces the old one. A deletion ends
+/// a block.
 pub async fn blocks_hold_until_they_end(fixture: Fixture) {
     assert_eq!(
         (blocked(&fixture).await, version(&fixture).await),
@@ -70,13 +71,17 @@ pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
         marks.push(version(&fixture).await);
     }
     fixture.store.delete_block(BlockKind::Buyer, "b").await.expect("writes");
-    assert_eq!(version(&fixture).await, marks[1], "the version before block b");
+    assert_eq!(
+        version(&fixture).await,
+        marks[1],
+        "a deletion returns to the version before the block"
+    );
     for (at, version) in marks.iter().enumerate() {
         assert!(!marks[..at].contains(version), "{marks:?}");
     }
 }
 
-/// The number of blocks is bounded; blocks that have ended make room.
+/// The number of blocks is bounded. Blocks that have ended make room for others.
 pub async fn blocks_are_bounded(fixture: Fixture) {
     let soon = fixture.clock.now().plus(1_000);
     for n in 0..MOST {

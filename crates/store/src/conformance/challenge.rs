@@ -1,5 +1,5 @@
-//! Challenges: the first answer spends one, and it stays spent until it ends. Wrong answers are
-//! counted for a while.
+//! Tests challenges: the first answer spends a challenge, and the challenge stays spent until its
+//! end. Wrong answers are counted for a while.
 use super::Fixture;
 use crate::contract::{AnswerSpend, SpendOutcome};
 use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
@@ -24,8 +24,8 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
     }
 }
 
-/// Spends all answers concurrently. Returns for each whether it is right, and the returned number
-/// of earlier wrong answers.
+/// Spends all answers concurrently. For each answer, returns whether it is right, and how many
+/// earlier wrong answers the store counted.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,
@@ -41,19 +41,26 @@ async fn at_once(
     let mut counts = Vec::new();
     for answer in tasks {
         let (is_correct, outcome) = answer.await.expect("no panic");
-        let SpendOutcome::Now { misses, .. } = outcome else { panic!("each is spent once") };
+        let SpendOutcome::Now { misses, .. } = outcome else {
+            panic!("each challenge is spent once")
+        };
         counts.push((is_correct, misses));
     }
     counts
 }
 
-/// A challenge is spent by its first answer, right or wrong, and no other.
+/// A challenge is spent by its first answer, right or wrong. A later answer does not spend it
+/// again.
 pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
     assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "another buyer cannot spend it");
     assert_eq!(spend_answer(&fixture, 2, 1, false).await, Some(0));
-    assert_eq!(spend_answer(&fixture, 2, 1, true).await, None, "a wrong answer spends it");
+    assert_eq!(
+        spend_answer(&fixture, 2, 1, true).await,
+        None,
+        "a wrong answer spends the challenge"
+    );
 }
 
 /// Exactly one of many concurrent answers is the first.
@@ -73,7 +80,7 @@ pub async fn exactly_one_of_concurrent_answers_is_first(fixture: Fixture) {
     }
 }
 
-/// Wrong answers are counted for each buyer, and the count resets as a whole.
+/// Wrong answers are counted for each buyer, and the whole count resets at once.
 pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     for n in 0..4 {
         assert_eq!(spend_answer(&fixture, n, 1, false).await, Some(u32::from(n)));
@@ -96,8 +103,8 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 16, 1, true).await, Some(1));
 }
 
-/// Each of several concurrent wrong answers gets a different number of earlier wrong answers,
-/// however many right answers are among them. So no more answers are accepted than allowed. A later
+/// Each of several concurrent wrong answers gets a different count of earlier wrong answers, even
+/// if right answers arrive between them. So no more answers are accepted than allowed. A later
 /// right answer gets the full count.
 pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     const LOOKED_AT: u32 = 10;
@@ -123,8 +130,8 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     }
 }
 
-/// An answer that reaches the store after the end of its challenge does not count, whether or not
-/// the challenge was spent before.
+/// An answer that reaches the store after the end of its challenge does not count. It does not
+/// matter whether the challenge was spent before.
 pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     let (spent, unspent) = (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
     assert!(matches!(
@@ -150,14 +157,14 @@ pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     assert_eq!(
         fixture.store.spent_answers().await.expect("reads"),
         2,
-        "the first one is deleted, and the late answers were never stored"
+        "the first challenge is deleted, and the late answers were never stored"
     );
     assert_eq!(fixture.store.spend_answer(spent).await.expect("writes"), SpendOutcome::Expired);
 }
 
-/// Ended challenges are deleted a while later, when others are spent, so that the table stays
-/// bounded. They are not deleted at once, so that a caller whose clock is slightly behind cannot
-/// spend one again.
+/// Ended challenges are deleted when others are spent, so that the table stays bounded. They are
+/// deleted only some time after their end. Otherwise a node whose clock is slightly behind could
+/// accept an ended challenge again.
 pub async fn ended_challenges_are_deleted(fixture: Fixture) {
     let first = spending(&fixture, 0, 0, true);
     assert!(matches!(

@@ -1,5 +1,5 @@
-//! Access codes: either all or none are added, and a bounded number of buyers spend each code, each
-//! buyer once.
+//! Tests access codes: either all codes are added or none. A bounded number of buyers can spend
+//! each code, and each buyer only once.
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
@@ -39,7 +39,7 @@ async fn counts(fixture: &Fixture) -> CodeCounts {
     fixture.store.code_counts("spring").await.expect("reads")
 }
 
-/// As many buyers can spend a code as it has uses. A repeated call of a buyer spends no other use.
+/// A code admits as many buyers as it has uses. A repeated call of a buyer takes no further use.
 pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
     sale(&fixture, "spring").await;
@@ -75,7 +75,7 @@ pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 2, spent: 2 });
 }
 
-/// Of many concurrent buyers, as many spend a code as it has uses.
+/// If many buyers spend a code concurrently, it admits as many of them as it has uses.
 pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1], 3).await, CodesOutcome::Done);
@@ -99,7 +99,7 @@ pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 1, uses: 3, spent: 3 });
 }
 
-/// A sale's codes are deleted with it, and are not valid for a new sale with the same id.
+/// A sale's codes are deleted with the sale, and are not valid for a new sale with the same id.
 pub async fn codes_are_deleted_with_their_sale(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1, 2], 1).await, CodesOutcome::Done);

@@ -1,4 +1,4 @@
-//! Sessions, nodes, and a sale's numbers by second.
+//! Tests sessions, nodes, and a sale's statistics for each second.
 use doorbuster_core::{Millis, NodeId};
 
 use super::Fixture;
@@ -46,7 +46,8 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
     assert_eq!(nodes().await, [NodeRow { leader: false, ..seven }]);
 }
 
-/// Each node adds the numbers of a step once. Numbers by second and by minute expire separately.
+/// Each node adds its statistics for a step once. Statistics for seconds and for minutes expire
+/// separately.
 pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture) {
     let store = &fixture.store;
     let point = |step, at, node, text: &str| SalePoint {

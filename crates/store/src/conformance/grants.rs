@@ -1,5 +1,5 @@
-//! Grants: units between an item's pool and its slots, and the feed through which slots learn of
-//! them.
+//! Tests grants: units move between an item's pool and its slots, and each slot learns of its units
+//! through a feed.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{CloseCause, Counter, Epoch, GrantId, ItemId, Seq, SlotKey, Stock, Verdict};
@@ -7,7 +7,7 @@ use doorbuster_core::{CloseCause, Counter, Epoch, GrantId, ItemId, Seq, SlotKey,
 use super::{Fixture, new_item, new_sale};
 use crate::contract::{AdjustOutcome, Adjustment};
 
-/// A grant takes units from the pool once; a second call returns the slot's open grant.
+/// A grant takes units from the pool once. A second call returns the slot's open grant.
 pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 3 };
@@ -24,7 +24,7 @@ pub async fn a_slot_has_one_open_grant(fixture: Fixture) {
     assert_eq!(fixture.store.open_grants().await.expect("reads"), [first]);
 }
 
-/// A grant takes the units that the pool has, which may be none.
+/// A grant takes at most the units of the pool, which may be none.
 pub async fn a_grant_takes_no_more_than_the_pool_holds(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(5), 1).await;
     let all = fixture.open(SlotKey { item, index: 0 }, 50).await;
@@ -42,8 +42,8 @@ pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
 }
 
-/// A draft, a paused and a closed sale get no grant, and pausing and closing a sale closes its
-/// grants.
+/// The items of a draft, a paused and a closed sale get no grants. Pausing or closing a sale closes
+/// its grants.
 pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
     let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
@@ -83,7 +83,7 @@ pub async fn an_id_opens_one_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// A grant is refilled from the pool, through the feed, once its slot has acknowledged it.
+/// A grant gets units from the pool through its feed, after its slot has acknowledged the grant.
 pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(100), 1).await;
     let slot = SlotKey { item, index: 0 };
@@ -92,14 +92,14 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     assert_eq!(
         fixture.store.refill(grant.id, 5, Counter::A).await.expect("writes"),
         0,
-        "its slot has not acknowledged it"
+        "the slot has not acknowledged the grant"
     );
     fixture.store.acknowledge_init(grant.id).await.expect("writes");
     assert_eq!(fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 60);
     assert_eq!(
         fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"),
         30,
-        "the rest of the pool"
+        "the grant gets the rest of the pool"
     );
     assert_eq!(fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 0);
     assert_eq!(fixture.store.refill(GrantId(404), 1, Counter::A).await.expect("writes"), 0);
@@ -110,8 +110,7 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     assert_eq!(fixture.grant(&grant).await.feed_len, Seq(2));
 }
 
-/// A closed grant gives back what it did not settle, once; the slot's next grant has the next
-/// epoch.
+/// A closed grant returns its unsettled units once. The slot's next grant has the next epoch.
 pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) {
     let grant = fixture.slot(100, 40, 10).await;
     let item = grant.slot.item;
@@ -199,7 +198,7 @@ fn by(item: ItemId, units: i64, key: &str) -> Adjustment {
     Adjustment { item, units, reason: "recount".to_owned(), key: key.to_owned() }
 }
 
-/// Stock is raised into the pool and lowered out of it, once for each key.
+/// An adjustment adds units to the pool or removes units from it, once for each key.
 pub async fn an_adjustment_happens_once(fixture: Fixture) {
     let grant = fixture.slot(100, 60, 1).await;
     let item = grant.slot.item;

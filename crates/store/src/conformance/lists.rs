@@ -1,4 +1,4 @@
-//! Lists: pages of orders, and the requests that hold one.
+//! Tests lists: pages of orders, and the requests that hold an order.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Grant, Order, OrderState};
@@ -6,7 +6,8 @@ use doorbuster_core::{Grant, Order, OrderState};
 use super::{Fixture, buyer, id_key};
 use crate::contract::OrderQuery;
 
-/// Seven orders of two items and three buyers, in the order of their creation.
+/// Creates seven orders of two items and three buyers, and returns them in the order of their
+/// creation.
 async fn seven(fixture: &Fixture) -> (Grant, Grant, Vec<Order>) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     let mut orders = Vec::new();
@@ -59,13 +60,17 @@ pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     };
     assert!(list(&fixture, mixed).await.is_empty());
     let page = fixture.store.orders(OrderQuery { limit: 7, ..all.clone() }).await.expect("reads");
-    assert_eq!((page.orders.len(), page.next), (7, None), "a full last page is the last");
+    assert_eq!(
+        (page.orders.len(), page.next),
+        (7, None),
+        "a full page without more orders is the last page"
+    );
     assert_eq!(page.orders[0], orders[6]);
     let none = fixture.store.orders(OrderQuery { limit: 0, ..all }).await.expect("reads");
     assert_eq!((none.orders, none.next), (vec![], None));
 }
 
-/// An export starts at the oldest order; orders created meanwhile come last.
+/// An export starts at the oldest order. Orders that are created meanwhile come last.
 pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
     let (a, _, _) = seven(&fixture).await;
     let mut query =
@@ -81,7 +86,7 @@ pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
     );
 }
 
-/// New orders do not change the following pages of a list.
+/// New orders do not move other orders to another page of a list.
 pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     let (a, _, _) = seven(&fixture).await;
     let first = fixture
@@ -95,7 +100,7 @@ pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     assert_eq!(second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
 }
 
-/// A node that starts reads, in parts, every request that holds an order of some items.
+/// When a node starts, it reads every request that holds an order of some items, in parts.
 pub async fn requests_that_hold_an_order_are_listed(fixture: Fixture) {
     let (_, _, orders) = seven(&fixture).await;
     let item = orders[2].item;

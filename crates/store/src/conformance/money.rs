@@ -1,5 +1,5 @@
-//! Payments: each captured payment becomes one paid order or one refund, even if it is repeated,
-//! late or wrong.
+//! Tests payments: each captured payment becomes one paid order or one refund, even if it is
+//! repeated, late or wrong.
 use std::slice::from_ref;
 
 use doorbuster_core::event::Attribution;
@@ -95,12 +95,12 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     };
     assert_eq!(payments(&fixture, for_payment(&order)).await, from_ref(&payment));
     fixture.clock.advance(1);
-    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "the same message");
+    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "a repeated message");
     let other = Capture { event: "evt_2".to_owned(), ..report.clone() };
     assert_eq!(
         capture(&fixture, &other).await,
         CaptureOutcome::Repeated,
-        "the same payment in a second message"
+        "a second message about the same payment has no effect"
     );
     assert_eq!(capture(&fixture, &other).await, CaptureOutcome::Repeated);
     assert_eq!(payments(&fixture, for_payment(&order)).await, [payment]);
@@ -186,7 +186,7 @@ pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
 pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
-    // A forged id: the same grant and number with another request.
+    // The id is forged: it has the same grant and number, but another request.
     let forged = id_of(&fixture.ticket(&grant, 1, "anna", "another", 2)).to_string();
     assert_ne!(forged, order.id.to_string());
     for (n, named) in ["", "ord_x", "nothing", &forged].into_iter().enumerate() {
@@ -234,7 +234,7 @@ pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 7, 0, 3).await;
 }
 
-/// A late payment is not decided while missing units may be in slots: they are recalled first.
+/// A late payment waits while slots may have the missing units. The units are recalled first.
 pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -302,7 +302,7 @@ pub async fn a_late_payment_without_any_units_left_is_refunded(fixture: Fixture)
     fixture.expect_units(grant.slot.item, 0, 0, 3, 0).await;
 }
 
-/// A failed payment is recorded and changes nothing; it may succeed later.
+/// A failed payment is recorded and changes no order. It may succeed later.
 pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -324,7 +324,7 @@ pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 8, 0, 2).await;
 }
 
-/// The refund of an order refunds its payment once; the provider's confirmation settles it.
+/// The refund of an order refunds its payment once. The provider's confirmation settles the refund.
 pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -375,7 +375,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         assert_eq!(
             send("evt_4", &unknown, RefundUpdate::Settled).await,
             RefundMessageOutcome::NoRefund,
-            "it is not recorded"
+            "no such refund is recorded"
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
@@ -405,15 +405,15 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         RefundUpdate::Accepted { again_ms: 5 },
         RefundUpdate::Failed("?".to_owned()),
     ] {
-        assert_eq!(news(late).await, back, "late news change nothing");
+        assert_eq!(news(late).await, back, "a late report changes nothing");
     }
-    // An operator requests it again; older messages concern the earlier attempt.
+    // An operator requests the refund again. Older messages are about the earlier attempt.
     let again = fixture
         .store
         .retry_refund(refund.id.clone())
         .await
         .expect("writes")
-        .expect("it had failed");
+        .expect("the refund had failed");
     assert_eq!((again.state, again.accepted, again.tries), (RefundState::Pending, false, 0));
     assert_eq!(
         send("evt_7", &refund.id, RefundUpdate::Settled).await,
@@ -429,13 +429,13 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(
         (doubted.state, doubted.next_at),
         (RefundState::Pending, fixture.clock.now()),
-        "it may concern the first attempt"
+        "the message may be about the first attempt"
     );
     assert_eq!(news(RefundUpdate::Settled).await.state, RefundState::Settled);
     fixture.check_invariants().await;
 }
 
-/// A provider is asked again after increasing pauses; then an operator must resolve the refund.
+/// The server retries a refund after increasing pauses. After the last one, an operator must act.
 pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -494,7 +494,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
             .await
             .expect("writes")
     };
-    assert!(!discard().await, "it is still pending");
+    assert!(!discard().await, "a pending refund cannot be discarded");
     assert_eq!(fixture.store.retry_refund(first.id.clone()).await.expect("writes"), None);
     assert_eq!(news(RefundUpdate::Failed("no".to_owned())).await.state, RefundState::Failed);
     assert_eq!(
@@ -502,9 +502,9 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
         (vec![], None)
     );
     assert!(discard().await);
-    assert!(!discard().await, "it is discarded");
+    assert!(!discard().await, "a refund is discarded once");
     let again =
-        fixture.store.retry_refund(first.id.clone()).await.expect("writes").expect("it had failed");
+        fixture.store.retry_refund(first.id.clone()).await.expect("writes").expect("a failure");
     assert_eq!(
         (again.state, again.tries, again.next_at),
         (RefundState::Pending, 0, fixture.clock.now())

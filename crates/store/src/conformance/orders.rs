@@ -1,4 +1,4 @@
-//! Changes of orders: each order ends once, and its units are returned once.
+//! Tests changes of orders: each order ends once, and its units are returned once.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::rows::FeedCause;
@@ -21,7 +21,8 @@ fn state(changed: &ChangeOutcome) -> Option<OrderState> {
     }
 }
 
-/// A cancellation returns the units to the pool, and the quota to the buyer and to the slot, once.
+/// A cancellation returns the units to the pool once. It returns the quota to the buyer and to the
+/// slot once.
 pub async fn an_order_is_cancelled_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
@@ -73,7 +74,7 @@ pub async fn an_unknown_order_cannot_change(fixture: Fixture) {
     assert_eq!(fixture.store.verdict(id).await.expect("reads"), None);
 }
 
-/// A hold lasts for its payment window; then it expires with the other due holds.
+/// A hold lasts for its payment window. Then it expires together with the other due holds.
 pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     assert_eq!(fixture.store.next_due().await.expect("reads"), None);
@@ -86,7 +87,7 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     assert_eq!(
         end(&fixture, &first, EndReason::Expire).await,
         ChangeOutcome::WrongState(first.clone()),
-        "it is not due"
+        "the order is not due"
     );
     assert_eq!(fixture.store.expire_due(10).await.expect("writes"), []);
     fixture.clock.advance(1);
@@ -104,7 +105,7 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
 
-/// Expiry takes the orders that are longest due first, and at most as many as requested.
+/// An expiry takes the orders that are due longest, and at most as many as requested.
 pub async fn expiry_is_bounded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     for n in 1..=5 {
@@ -122,8 +123,8 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Concurrent expiries share the due orders: no call returns nothing because it found only orders
-/// that another call was about to expire.
+/// Concurrent expiries share the due orders. No call returns nothing only because another call was
+/// about to expire the same orders.
 pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
@@ -140,7 +141,7 @@ pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 20, 80, 0, 0).await;
 }
 
-/// One transaction ends several orders of a buyer, of two items and two slots: each quota is
+/// One transaction ends several orders of a buyer, of two items and two slots. Each quota is
 /// returned in full, and each slot gets its feed rows in order.
 pub async fn expiry_returns_every_quota(fixture: Fixture) {
     let (first, other) = (fixture.slot(20, 10, 9).await, fixture.slot(20, 10, 9).await);
@@ -172,7 +173,7 @@ pub async fn expiry_returns_every_quota(fixture: Fixture) {
 }
 
 /// While holds of some buyers expire, the same buyers buy through another slot, and pay and cancel
-/// due orders: quotas match the active orders.
+/// due orders. The quotas match the active orders.
 pub async fn expiry_beside_purchases_of_the_same_buyers_loses_no_quota(fixture: Fixture) {
     const BUYERS: u64 = 20;
     let due = fixture.slot(200, 100, 4).await;
@@ -233,7 +234,7 @@ pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
     assert_eq!(end(&fixture, &order, EndReason::Cancel).await, ChangeOutcome::WrongState(paid));
     assert_eq!(state(&end(&fixture, &order, EndReason::Refund).await), Some(OrderState::Refunded));
     let ChangeOutcome::Already(refunded) = end(&fixture, &order, EndReason::Refund).await else {
-        panic!("it is refunded once")
+        panic!("the order is refunded once")
     };
     assert_eq!(pay(&fixture, &order).await, PayOutcome::Refund(refunded));
     fixture.expect_units(grant.slot.item, 3, 7, 0, 0).await;
@@ -288,7 +289,7 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 0, 0).await;
 }
 
-/// Of a concurrent payment, cancellation and expiry, one wins.
+/// If a payment, a cancellation and an expiry run concurrently, only one of them succeeds.
 pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
@@ -312,7 +313,7 @@ pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
         let paid = matches!(paid.expect("runs").expect("writes"), PayOutcome::Done(_));
         let cancelled = matches!(cancelled.expect("runs").expect("writes"), ChangeOutcome::Done(_));
         let expired = expired.expect("runs").expect("writes").len();
-        // A payment may follow the end and revive the order; then both calls succeed.
+        // A payment may revive the order after its end. Then both calls succeed.
         let endings = usize::from(cancelled) + expired;
         let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "it ended {endings} times");
@@ -327,7 +328,7 @@ pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     }
 }
 
-/// Every change is published to the sink, with the counts after it.
+/// Every change is published to the sink, with the counts after the change.
 pub async fn order_changes_are_published(fixture: Fixture) {
     let grant = fixture.slot(9, 9, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 4).await;

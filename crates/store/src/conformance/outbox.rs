@@ -1,4 +1,4 @@
-//! The outbox: the order of events, endpoints and their positions, pending deliveries, dead
+//! Tests the outbox: the order of events, endpoints and their positions, pending deliveries, dead
 //! letters, and the deletion of old rows.
 use std::sync::Arc;
 
@@ -37,12 +37,12 @@ async fn add(fixture: &Fixture, id: &str) -> Endpoint {
     fixture.store.insert_endpoint(new(id), MOST).await.expect("writes").expect("there is room")
 }
 
-/// Events that can all be read.
+/// Returns the events. All of them must be readable.
 fn whole(read: Vec<EventRead>) -> Vec<StoredEvent> {
     read.into_iter().map(|read| read.expect("a row as it was written")).collect()
 }
 
-/// Every event after this position, with its own position.
+/// Returns every event after this position, with its own position.
 async fn events_after(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
     while fixture.store.sequence_events(2).await.expect("writes") == 2 {}
     whole(fixture.store.events_after(after, 1_000).await.expect("reads"))
@@ -57,7 +57,8 @@ async fn pending(fixture: &Fixture, id: &str) -> Vec<PendingDelivery> {
     fixture.store.pending_deliveries(id, 100).await.expect("reads")
 }
 
-/// The events of three orders, and the position of an endpoint that was added before them.
+/// Returns the events of three orders, and the position of an endpoint that was added before the
+/// orders.
 async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     let grant = fixture.slot(10, 10, 5).await;
     events_after(fixture, 0).await;
@@ -70,7 +71,8 @@ async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     (from, events)
 }
 
-/// Events are read in the order in which they happened, each order as it was after the change.
+/// Events are read in the order in which they happened. Each event has its order as it was after
+/// the change.
 pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let opened = events_after(&fixture, 0).await;
@@ -108,7 +110,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(events_after(&fixture, last).await, []);
 }
 
-/// Endpoints are added, changed and removed. Each receives the events after it was added.
+/// Endpoints are added, changed and removed. Each one receives the events after its addition.
 pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     fixture.slot(10, 10, 5).await;
     let first = add(&fixture, "end_1").await;
@@ -150,7 +152,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// A new secret signs from now on; the earlier secrets continue to sign until their end.
+/// After a rotation, the new secret signs. The earlier secrets also sign until their end.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -180,7 +182,7 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     assert_eq!(rotate("five", 0).await, [named("five", None)], "ended secrets are removed");
 }
 
-/// If several calls move a position from the same place, one succeeds.
+/// If several calls move a position from the same value, only one succeeds.
 pub async fn an_endpoint_advances_once_from_each_position(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let to = events[1].position;
@@ -223,7 +225,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     assert_eq!(
         pending(&fixture, "end_1").await,
         std::slice::from_ref(&again),
-        "one was delivered, and the dead one does not change"
+        "one event was delivered, and the dead one does not change"
     );
     let page = |state, after, limit| {
         fixture.store.deliveries(DeliveryQuery {
@@ -261,11 +263,11 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     assert_eq!(
         fixture.store.dead_letter_counts().await.expect("reads"),
         DeadLetterCounts::default(),
-        "they are deleted with their endpoint"
+        "the dead letters are deleted with their endpoint"
     );
 }
 
-/// An event waits for every endpoint from its commit on, even before it has a position.
+/// An event waits for every endpoint from its commit on, even before the event has a position.
 pub async fn events_without_a_position_wait(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     add(&fixture, "end_1").await;
@@ -279,19 +281,19 @@ pub async fn events_without_a_position_wait(fixture: Fixture) {
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.clock.advance(5);
     fixture.reserve(&grant, 2, "bert", 1).await;
-    assert_eq!(waits().await, (2, first), "before they have positions");
+    assert_eq!(waits().await, (2, first), "events without positions wait");
     let last = events_after(&fixture, 0).await.last().expect("events").position;
-    assert_eq!(waits().await, (2, first), "after they have positions");
+    assert_eq!(waits().await, (2, first), "events with positions wait");
     fixture.clock.advance(5);
     fixture.reserve(&grant, 3, "carl", 1).await;
-    assert_eq!(waits().await, (3, first), "with and without positions");
+    assert_eq!(waits().await, (3, first), "events with and without positions wait");
     let from = fixture.store.endpoints().await.expect("reads")[0].position;
     let to = PositionAdvance { from, to: last, failed: vec![] };
     assert!(fixture.store.advance_endpoint("end_1", to).await.expect("writes"));
     assert_eq!(waits().await, (1, Some(fixture.clock.now())), "delivered events do not wait");
 }
 
-/// One node at a time has the lease of an endpoint, until the lease expires.
+/// Only one node at a time has the lease of an endpoint, until the lease expires.
 pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let lease = async |node, ms| {
@@ -304,7 +306,8 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(!fixture.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
 }
 
-/// A dead letter is retried from the first attempt, or discarded with a reason; each works once.
+/// A dead letter is either retried from the first attempt or discarded with a reason. Each works
+/// only once.
 pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();
@@ -339,7 +342,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
         async |id: &DeadLetterId| fixture.store.dead_letter(id.clone()).await.expect("reads");
     for (letter, event) in letters.iter().zip(events.iter().rev()) {
         let Some((dead, DeadLetterContent::Event(Some(read)))) = show(&letter.id).await else {
-            panic!("it contains its event")
+            panic!("the dead letter contains its event")
         };
         assert_eq!(
             (&dead, read.as_ref().as_ref().expect("a row as it was written")),
@@ -383,7 +386,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     }
     assert!(
         show(&letters[0].id).await.is_none() && show(&letters[1].id).await.is_none(),
-        "they are resolved"
+        "the dead letters are resolved"
     );
     assert!(show(&letters[2].id).await.is_some());
     for kind in [DeadLetterKind::Refund, DeadLetterKind::Ticket] {
@@ -391,7 +394,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     }
 }
 
-/// An event is delivered again on request, whatever the state of its delivery.
+/// An event is delivered again on request, in every state of its delivery.
 pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();
@@ -427,12 +430,12 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     assert_eq!(
         (standing.waiting, standing.oldest_at),
         (0, Some(requested_at)),
-        "an old event waits since its request"
+        "the waiting time of an old event begins with the request"
     );
 }
 
-/// Events that concern no order are deleted after every endpoint has passed them, and dead or
-/// discarded deliveries after a time. The history of an order stays.
+/// An event about no order is deleted after every endpoint has passed it. Dead or discarded
+/// deliveries are deleted after a time. The history of an order stays.
 pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     fixture.clock.advance(1_000);
@@ -444,7 +447,7 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     assert_eq!(
         fixture.store.delete_expired(before(1_000), 100).await.expect("writes"),
         0,
-        "not old enough"
+        "the events are not old enough"
     );
     let sale = whole(fixture.store.events_after(0, 1).await.expect("reads")).remove(0);
     assert_eq!(sale.event.what, EventType::SaleOpened);
@@ -455,7 +458,7 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     assert_eq!(
         fixture.store.delete_expired(before(0), 100).await.expect("writes"),
         0,
-        "it will be delivered again"
+        "an event that waits for delivery stays"
     );
     let dead = PendingDelivery { dead: true, ..parcel(sale.position, "sale", true) };
     fixture.store.record_deliveries("end_1", vec![RowChange::Pending(dead)]).await.expect("writes");
@@ -470,11 +473,11 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     assert_eq!(
         fixture.store.delete_expired(before(0), 100).await.expect("writes"),
         0,
-        "its dead letter is not old enough"
+        "an event stays while its dead letter is too new"
     );
     fixture.clock.advance(1);
     let deleted = fixture.store.delete_expired(before(0), 100).await.expect("writes");
-    assert_eq!(deleted, 2, "the dead letter, and then its event");
+    assert_eq!(deleted, 2, "the dead letter is deleted, and then its event");
     let left = whole(fixture.store.events_after(0, 100).await.expect("reads"));
     assert_eq!(left, events, "events of orders stay");
     assert_eq!(
@@ -486,8 +489,8 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// Old provider messages are deleted. If one arrives again it changes nothing: the payment is
-/// identified by its own id.
+/// Old provider messages are deleted. If one arrives again it changes nothing, because the store
+/// knows the payment by its own id.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
     let capture = async || {
         fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")
@@ -503,7 +506,7 @@ async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Orde
     assert_eq!(
         fixture.store.delete_expired(what, 100).await.expect("writes"),
         2,
-        "the two old messages"
+        "the two old messages are deleted"
     );
     assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "the newer one is known");
     assert_eq!(capture().await, CaptureOutcome::Repeated, "the payment is known");

@@ -1,4 +1,4 @@
-//! Recalls: units leave a slot in three steps, and each step can be repeated.
+//! Tests recalls: units leave a slot in three steps, and each step can be repeated.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{CloseCause, Counter, GrantId, RecallId, RecallTarget, Seq, SlotKey, Stock};
 
@@ -23,14 +23,14 @@ pub async fn a_recall_to_the_pool_happens_once(fixture: Fixture) {
     assert_eq!(fixture.store.finish_recall(RecallId(5), 4).await.expect("writes"), 4);
     assert_eq!(fixture.store.finish_recall(RecallId(5), 4).await.expect("writes"), 0);
     assert_eq!(fixture.store.pending_recalls().await.expect("reads"), []);
-    let done = begin().await.expect("the finished recall");
+    let done = begin().await.expect("a repeated call returns the finished recall");
     assert_eq!((done.taken, done.done), (4, true));
     assert_eq!(fixture.grant(&grant).await.granted, 6);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// Units recalled for another slot reach it through its feed. The commit is published, although the
-/// counts do not change.
+/// Units that are recalled for another slot reach that slot through its feed. The commit is
+/// published, although the counts do not change.
 pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -61,7 +61,7 @@ pub async fn a_recall_for_a_slot_reaches_it(fixture: Fixture) {
     fixture.expect_units(item, 0, 10, 0, 0).await;
 }
 
-/// If the target was closed meanwhile, the units go to the pool.
+/// If the target grant was closed meanwhile, the units go to the pool.
 pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -78,7 +78,7 @@ pub async fn a_recall_for_a_closed_slot_goes_to_the_pool(fixture: Fixture) {
     fixture.expect_units(item, 9, 1, 0, 0).await;
 }
 
-/// Refills and answered recalls are counted under their grant.
+/// Refills and answered recalls are counted for each grant.
 pub async fn refills_and_recalls_are_counted(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(20), 4).await;
     let from = fixture.open(SlotKey { item, index: 0 }, 6).await;
@@ -104,10 +104,10 @@ pub async fn refills_and_recalls_are_counted(fixture: Fixture) {
         refills,
         recalls,
     });
-    assert_eq!(moves, due, "unanswered recalls, and units that a slot received, are not counted");
+    assert_eq!(moves, due, "only answered recalls of this grant are counted");
 }
 
-/// No more units leave a grant than are unsettled, whatever number its slot reports.
+/// A recall takes at most the unsettled units of a grant, even if its slot reports more.
 pub async fn a_recall_is_clamped(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     fixture
@@ -120,7 +120,7 @@ pub async fn a_recall_is_clamped(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 3, 0, 7, 0).await;
 }
 
-/// A closed grant's recalls are finished: their units went back with it.
+/// Closing a grant finishes its recalls, because their units went back with the grant.
 pub async fn closing_finishes_recalls(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     for id in 1..=2 {
@@ -143,7 +143,7 @@ pub async fn closing_finishes_recalls(fixture: Fixture) {
     assert_eq!(begun, None, "a closed grant has no units to recall");
 }
 
-/// A recall that could return no units is not begun.
+/// A recall that could return no units does not begin.
 pub async fn a_recall_of_nothing_is_not_begun(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     let begin = async |grant, units| {

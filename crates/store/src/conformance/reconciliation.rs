@@ -1,4 +1,4 @@
-//! Reconciliation: movements that result in the counts, and totals that agree.
+//! Tests reconciliation: the movements add up to the counts, and the totals agree.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
 use doorbuster_core::order::EndReason;
@@ -22,7 +22,7 @@ async fn reconcile(fixture: &Fixture, sale: Option<&str>) -> Reconciliation {
     fixture.store.reconcile(sale.map(str::to_owned), None).await.expect("reads")
 }
 
-/// Every state change, read in pages of three.
+/// Returns every state change, read in pages of three.
 async fn order_transitions(fixture: &Fixture, sale: Option<&str>) -> Vec<OrderTransition> {
     while fixture.store.sequence_events(100).await.expect("writes") > 0 {}
     let (mut all, mut after) = (Vec::new(), 0);
@@ -41,7 +41,7 @@ async fn order_transitions(fixture: &Fixture, sale: Option<&str>) -> Vec<OrderTr
     }
 }
 
-/// Orders of two items in every state; one order was paid after it had ended.
+/// Creates orders of two items in every state. One order was paid after it had ended.
 async fn a_busy_sale(fixture: &Fixture) -> Vec<Order> {
     let grant = fixture.slot(20, 12, 3).await;
     let other = fixture.slot(5, 5, 3).await;
@@ -103,7 +103,7 @@ pub async fn movements_end_at_the_counts(fixture: Fixture) {
     ];
     assert_eq!(steps, [&begun[..], &ended[..]].concat());
     let all = order_transitions(&fixture, None).await;
-    assert_eq!(all.len(), steps.len() + 2, "two more for the other item: {all:?}");
+    assert_eq!(all.len(), steps.len() + 2, "the other item has two more movements: {all:?}");
     assert!(
         all.iter()
             .any(|m| (m.order, m.units, &*m.by) == (other, 1, "engine") && m.after == Expired),
@@ -131,7 +131,7 @@ pub async fn movements_end_at_the_counts(fixture: Fixture) {
     fixture.expect_units(item, 18, 2, 0, 4).await;
 }
 
-/// Units and money of each item, and no difference.
+/// A reconciliation shows the units and money of each item, and finds no difference.
 pub async fn a_reconciliation_adds_up(fixture: Fixture) {
     let orders = a_busy_sale(&fixture).await;
     let found = reconcile(&fixture, None).await;
@@ -158,7 +158,7 @@ pub async fn a_reconciliation_adds_up(fixture: Fixture) {
     assert_eq!(reconcile(&fixture, Some("none")).await.items, []);
 }
 
-/// Money for unknown orders is only in the report of all sales.
+/// Money for unknown orders appears only in the report of all sales.
 pub async fn money_for_unknown_orders_is_listed_separately(fixture: Fixture) {
     fixture.item(Stock::Unlimited, 1).await;
     let report = Capture {

@@ -1,4 +1,4 @@
-//! Waiting rooms: one position for each buyer, the draw, admission, and its expiry.
+//! Tests waiting rooms: one position for each buyer, the draw, admission, and its expiry.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::gate::draw::{self, Seed};
 use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply};
@@ -21,7 +21,7 @@ fn buyers(names: &[&str]) -> Vec<BuyerId> {
     names.iter().map(|name| buyer(name)).collect()
 }
 
-/// A draft with this number of units.
+/// Creates a draft with this number of units.
 async fn sale(fixture: &Fixture, units: u64, limit: u32) -> ItemId {
     let new = new_sale(SALE, vec![new_item("phone", Stock::Counted(units), limit)]);
     fixture.store.create_sale(new).await.expect("writes").expect("a free id").items[0].id
@@ -31,7 +31,7 @@ async fn open(fixture: &Fixture) {
     fixture.store.step_sale(SALE, PhaseStep::Open).await.expect("writes");
 }
 
-/// Enters these buyers, and returns the outcomes.
+/// Lets these buyers enter, and returns the outcomes.
 async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
     fixture.store.enter_room(SALE, seed(), buyers(names)).await.expect("writes").expect("a sale").1
 }
@@ -76,7 +76,7 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(held[0].open_until, Some(fixture.clock.now().plus(500)));
 }
 
-/// A buyer gets one position, however often the buyer enters, concurrently or later.
+/// A buyer gets one position, even if the buyer enters several times, concurrently or later.
 pub async fn a_buyer_has_one_position(fixture: Fixture) {
     sale(&fixture, 5, 1).await;
     let first = enter(&fixture, &["anna", "anna", "bert"]).await;
@@ -112,8 +112,8 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
     assert_eq!(fixture.store.visitors("other", buyers(&["anna"])).await.expect("reads"), []);
 }
 
-/// Buyers from before the opening are admitted in the order of the draw, which anyone can
-/// recompute; later buyers follow in order of arrival.
+/// Buyers who came before the opening are admitted in the order of the draw, which anyone can
+/// recompute. Later buyers follow in the order of arrival.
 pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     sale(&fixture, 1_000, 1).await;
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
@@ -142,8 +142,8 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     assert!(called.iter().all(|place| place.until == Some(fixture.clock.now().plus(FOR_MS))));
 }
 
-/// As many visitors are admitted as there are units, whichever node admits them. Bought, held,
-/// returned and unused units are taken into account.
+/// As many visitors are admitted as units are available, even if several nodes admit visitors.
+/// Bought, held, returned and unused units are counted correctly.
 pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     let item = sale(&fixture, 3, 1).await;
     open(&fixture).await;
@@ -172,7 +172,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         .await
         .expect("writes");
     assert_eq!(shop(&fixture).await.1.free, Some(3));
-    // A stale snapshot admits no visitor for a unit that is gone.
+    // An admission with an old snapshot admits no visitor for a unit that is gone.
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(
@@ -218,8 +218,8 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert!(call(&fixture).await.is_empty(), "no visitor is left");
 }
 
-/// A visitor who leaves is passed over, and gets the same position again until its rank is called.
-/// Leaving ends an admission at once, and the draw does not change.
+/// A visitor who leaves is passed over. If the visitor returns before the rank is called, the
+/// position is the same. Leaving ends an admission at once, and the draw does not change.
 pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     let leave = async |name: &str| {
         let left = fixture.store.leave_room(SALE, buyer(name)).await.expect("writes");
@@ -237,7 +237,8 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     assert!(matches!(&again[0], EnterOutcome::New(place) if place.until.is_none()), "{again:?}");
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
-    // The first rank was left. Its call gives no admission, so the unit is free for the next one.
+    // The visitor with the first rank left. That rank's turn gives no admission, so the next
+    // visitor gets the unit.
     assert_eq!(call(&fixture).await, drawn[..1]);
     assert_eq!(call(&fixture).await, drawn[1..2]);
     assert!(call(&fixture).await.is_empty());
@@ -265,6 +266,6 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     );
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     let called = fixture.store.admit_visitors(SALE, &seen, 2, FOR_MS).await.expect("writes");
-    assert_eq!(called.len(), 2, "the maximum of one call");
+    assert_eq!(called.len(), 2, "one call admits at most its maximum");
     assert_eq!(call(&fixture).await, ["c"]);
 }

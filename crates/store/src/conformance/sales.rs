@@ -1,4 +1,4 @@
-//! Sales: the catalogue and its versions, phases, operators' keys, leadership.
+//! Tests sales: the catalogue and its versions, phases, operators' keys, and leadership.
 use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::{ItemId, Millis, NodeId, PartitionChoice, Spread, Stock};
 
@@ -34,7 +34,7 @@ pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
     assert_eq!(items, [sale.items[0].id, sale.items[1].id]);
 }
 
-/// The catalogue is newest first.
+/// The catalogue lists the newest sale first.
 pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     for id in ["b", "a", "c"] {
         create(&fixture, id).await;
@@ -44,7 +44,7 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// The catalogue's version changes with each change of the catalogue, and only then. A store of a
+/// The catalogue's version changes with each change of the catalogue, and only then. A store with a
 /// single process has no version.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
@@ -87,8 +87,8 @@ pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixtur
     assert_eq!(Some(&version().await), seen.last(), "nothing was changed");
 }
 
-/// A patch changes the permitted fields, increases the version, and checks it against concurrent
-/// patches.
+/// A patch changes the permitted fields and increases the version. If concurrent patches expect the
+/// same version, only one succeeds.
 pub async fn a_patch_raises_the_version(fixture: Fixture) {
     let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
@@ -147,7 +147,7 @@ pub async fn a_patch_cannot_change_fields_of_the_store(fixture: Fixture) {
     fixture.expect_units(before.items[0].id, 5, 0, 0, 0).await;
 }
 
-/// Only a draft is deleted; its items' numbers are never used again.
+/// Only a draft can be deleted. The numbers of its items are never used again.
 pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     let sale = create(&fixture, "spring").await;
     let delete =
@@ -187,14 +187,18 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
         }
     }
     let closed = fixture.store.sale("spring").await.expect("reads").expect("created");
-    assert_eq!(closed.opened_at, Some(closed.created_at.plus(2_000)), "the first opening");
+    assert_eq!(
+        closed.opened_at,
+        Some(closed.created_at.plus(2_000)),
+        "the sale keeps the time of its first opening"
+    );
     assert_eq!(closed.closed_at, Some(closed.created_at.plus(5_000)));
     assert_eq!(step(PhaseStep::Open).await, StepOutcome::WrongState(Phase::Closed));
     let none = fixture.store.step_sale("autumn", PhaseStep::Open).await.expect("writes");
     assert_eq!(none, StepOutcome::NotFound);
 }
 
-/// Counts can be read by item; unknown items are left out.
+/// Counts can be read by item. Unknown items are left out.
 pub async fn counts_are_listed_by_item(fixture: Fixture) {
     let (a, b) =
         (fixture.item(Stock::Counted(1), 1).await, fixture.item(Stock::Counted(2), 1).await);
@@ -242,8 +246,8 @@ pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     assert!(!take_leader_lease(1).await);
 }
 
-/// A change by an operator is recorded with the fields that it changes, in its transaction. A call
-/// that changes nothing is not recorded.
+/// An operator's change is recorded with its changed fields, in the transaction of the change. A
+/// call that changes nothing is not recorded.
 pub async fn operator_actions_are_recorded(fixture: Fixture) {
     let store = &fixture.store;
     let action = |action: &str, subject: &str| NewAction {
@@ -301,7 +305,7 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     assert_eq!(store.actions(by_another_key).await.expect("reads"), []);
 }
 
-/// A spread can change until the sale is closed. A change increases the version.
+/// A spread can change until the sale is closed. Each change increases the version.
 pub async fn a_spread_changes_until_the_sale_is_closed(fixture: Fixture) {
     let sale = create(&fixture, "spring").await;
     let item = sale.items[1].id;

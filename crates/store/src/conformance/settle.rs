@@ -1,4 +1,4 @@
-//! Settle: each ticket gets one verdict, consumed or returned, and keeps it.
+//! Tests settling: each ticket gets one verdict, consumed or returned, and keeps it.
 use std::sync::Arc;
 
 use doorbuster_core::rows::FeedCause;
@@ -6,7 +6,7 @@ use doorbuster_core::{CloseCause, GrantId, Millis, OrderState, Seq, Stock, Ticke
 
 use super::{Fixture, HOLD_MS, buyer, id_key, id_of, request_key};
 
-/// A consumed ticket is an order, found by its id and by its request.
+/// A consumed ticket is an order. The order is found by its id and by its request.
 pub async fn a_consumed_ticket_is_an_order(fixture: Fixture) {
     let grant = fixture.slot(100, 40, 10).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "k", 4);
@@ -48,7 +48,7 @@ pub async fn a_consumed_ticket_is_an_order(fixture: Fixture) {
     fixture.expect_units(ticket.item, 60, 36, 4, 0).await;
 }
 
-/// Delivered again, a ticket keeps its verdict and nothing moves.
+/// A ticket that is delivered again keeps its verdict, and no units move.
 pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -78,7 +78,7 @@ pub async fn a_ticket_is_resolved_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The same request under a second ticket gets the order that it holds, and its units go back.
+/// A second ticket for the same request gets the order of the first ticket, and its units go back.
 pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let first = fixture.ticket(&grant, 1, "anna", "k", 2);
@@ -101,7 +101,7 @@ pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
     fixture.expect_units(first.item, 0, 8, 2, 0).await;
 }
 
-/// A key that holds an order with other content is refused.
+/// If a key holds an order, a ticket with the same key and other content is refused.
 pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let other = fixture.slot(10, 10, 5).await;
@@ -116,7 +116,7 @@ pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     fixture.expect_units(other.slot.item, 0, 10, 0, 0).await;
 }
 
-/// The limit counts a buyer's active units, in one batch and over many.
+/// The limit counts a buyer's active units, within one batch and over many batches.
 pub async fn the_limit_holds_within_a_batch_and_over_batches(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 5).await;
     let tickets: Vec<_> =
@@ -160,7 +160,7 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     assert_eq!(
         fixture.settle(&just).await.verdict,
         Verdict::Reserved,
-        "its `decide_by` is included"
+        "a ticket can be consumed at its `decide_by`"
     );
     fixture.clock.advance(1);
     assert_eq!(fixture.settle(&late).await.verdict, Verdict::Unavailable);
@@ -168,8 +168,8 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
 }
 
-/// Tickets of a closed grant are neither consumed nor credited: the units went back when the grant
-/// was closed.
+/// Tickets of a closed grant are neither consumed nor credited, because the units went back when
+/// the grant was closed.
 pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     fixture.store.close_grant(grant.id, CloseCause::LeaseLapsed).await.expect("writes");
@@ -180,8 +180,8 @@ pub async fn a_closed_grant_consumes_no_ticket(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 10, 0, 0, 0).await;
 }
 
-/// A ticket beyond the granted units shows a fault of the slot: the ticket is returned, and the
-/// grant is closed.
+/// A ticket for more than the granted units proves a fault of the slot. The ticket is returned, and
+/// the grant is closed.
 pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 3, 9).await;
     let tickets = vec![
@@ -201,8 +201,8 @@ pub async fn a_ticket_beyond_the_granted_units_closes_the_grant(fixture: Fixture
     fixture.expect_units(grant.slot.item, 8, 0, 2, 0).await;
 }
 
-/// A number that belongs to another ticket shows a fault of the slot. The second ticket is recorded
-/// without the number.
+/// A number that belongs to another ticket proves a fault of the slot. The second ticket is
+/// recorded without the number.
 pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 9).await;
     let first = fixture.ticket(&grant, 1, "anna", "a", 1);
@@ -225,7 +225,7 @@ pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
 
-/// The number of a returned ticket cannot be used again, like the number of an order.
+/// A returned ticket keeps its number, as an order does. No other ticket can use the number.
 pub async fn a_returned_tickets_number_is_taken(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 1).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
@@ -290,7 +290,7 @@ pub async fn an_empty_batch_is_settled(fixture: Fixture) {
     assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
-/// A verdict is forced once the ticket's time is over, and it never changes after that.
+/// A verdict is forced after the ticket's time is over, and it never changes after that.
 pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 2);
@@ -299,7 +299,7 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     assert_eq!(
         fixture.store.force(id, parts, buyer("anna")).await.expect("writes"),
         None,
-        "it may still be settled"
+        "the ticket may still be settled"
     );
     fixture.clock.advance(1);
     let forced = fixture.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
@@ -319,7 +319,8 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// Forcing a consumed ticket, or a second one of its request, finds the order.
+/// If a verdict is forced for a consumed ticket, or for a second ticket of its request, the result
+/// is the order.
 pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "k", 2);

@@ -1,4 +1,4 @@
-//! Waitlists: which buyers join, which are served, and how an entry ends.
+//! Tests waitlists: which buyers join, which are served, and how an entry ends.
 use futures_util::future::join_all;
 
 use doorbuster_core::event::{Attribution, EventType};
@@ -17,7 +17,7 @@ use crate::contract::WaitlistServed;
 pub mod ends;
 pub mod orders;
 
-/// An item with each unit in a reserved order of its own.
+/// Creates an item whose units are all held. Each unit is in its own reserved order.
 async fn all_on_hold(fixture: &Fixture, stock: u64, limit: u32) -> (Grant, Vec<Order>) {
     let grant = fixture.slot(stock, stock, limit).await;
     let mut orders = Vec::new();
@@ -106,8 +106,8 @@ pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     assert_eq!(closings.expect("reads"), [], "no grant was closed");
 }
 
-/// However many calls join concurrently, even for the first entry, each buyer has one entry, and
-/// each entry has its own turn.
+/// If many calls join concurrently, even for the first entry, each buyer has one entry and each
+/// entry has its own turn.
 pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
@@ -144,7 +144,7 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
 
-/// Only a held-out item has a waitlist: not an item that is available, sold out or not on sale.
+/// An item that is available, sold out or not on sale has no waitlist.
 pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     let in_pool = fixture.item(Stock::Counted(1), 1).await;
     assert_eq!(
@@ -188,8 +188,8 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Returned units are kept: no slot gets them, and the buyer who waited longest is served, with a
-/// short time to pay.
+/// Returned units are kept: no slot gets them. The buyer who waited longest is served, with a short
+/// time to pay.
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -237,7 +237,7 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     assert_eq!(fixture.store.quota(item, buyer("anna")).await.expect("reads"), 1);
     assert_eq!(join(&fixture, item, "anna", "line-anna").await, JoinOutcome::Order(order.clone()));
     assert_eq!(join(&fixture, item, "anna", "more").await, JoinOutcome::LimitReached);
-    // Units that no buyer waits for go to slots again.
+    // Units for which no buyer waits go to slots again.
     cancel(&fixture, &orders[1]).await;
     cancel(&fixture, &orders[2]).await;
     expect_waitlist(&fixture, item, 1, 1).await;
@@ -246,8 +246,8 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     fixture.expect_units(item, 0, 1, 2, 0).await;
 }
 
-/// However many callers serve while orders end: as many entries are served as units returned, in
-/// order, and no entry twice.
+/// Many callers serve concurrently while orders end. As many entries are served as units return, in
+/// order, and no entry is served twice.
 pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;
@@ -281,22 +281,22 @@ pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     assert_eq!(
         all.iter().map(|order| order.id).collect::<Vec<_>>(),
         first,
-        "the entries that waited longest"
+        "the entries that waited longest are served"
     );
     expect_waitlist(&fixture, item, WAIT - UNITS, 0).await;
     fixture.expect_units(item, 0, 0, WAIT, 0).await;
 }
 
-/// A buyer who is at the limit, or whose key already has an order, is passed over, and the next
-/// buyer is served.
+/// A buyer is passed over if the buyer is at the limit, or if the entry's key already has an order.
+/// Then the next buyer is served.
 pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     let anna = join_new(&fixture, item, "anna").await;
     let bert = join_new(&fixture, item, "bert").await;
     let cleo = join_new(&fixture, item, "cleo").await;
-    // Three units are kept for the waitlist, and two go to the slot: the first two waiting buyers
-    // buy them, the second one with the key of its entry.
+    // Three units are kept for the waitlist, and two go to the slot. The first two waiting buyers
+    // buy these two. The second buyer uses the key of the waitlist entry.
     let more = crate::contract::Adjustment {
         item,
         units: 5,
@@ -334,7 +334,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A buyer leaves an entry once, and the later entries move forward.
+/// A buyer can leave an entry once. Then the later entries move forward.
 pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -359,7 +359,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
         Some(Verdict::Unavailable)
     );
     assert_eq!(entry_state(&fixture, bert.id).await, (WaitlistState::Waiting, 0));
-    // The same key as before: a key remembers no refusal.
+    // The buyer joins with the same key as before, because a key does not remember a refusal.
     let again = join_new(&fixture, item, "anna").await;
     assert_eq!(
         entry_state(&fixture, again.id).await,
@@ -384,16 +384,16 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// A waitlist has at most as many entries as units are held or kept; paid units do not return.
+/// A waitlist has at most as many entries as held and kept units, because paid units do not return.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
     fixture.store.pay_order(orders[0].id).await.expect("writes");
     join_new(&fixture, item, "anna").await;
     join_new(&fixture, item, "bert").await;
-    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "two are held");
+    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "two units are held");
     cancel(&fixture, &orders[1]).await;
-    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "one is held, one kept");
+    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "one held, one kept");
     assert_eq!(names(&serve(&fixture, item).await.orders), ["anna"]);
     join_new(&fixture, item, "cleo").await;
     assert_eq!(join(&fixture, item, "dora", "k").await, JoinOutcome::Full);
@@ -431,7 +431,7 @@ pub async fn a_waitlist_lasts_as_long_as_its_sale(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// The verdict of an entry is not forced while the entry waits, however long it waits.
+/// The verdict of an entry is never forced while the entry waits, however long that is.
 pub async fn the_verdict_of_a_waiting_entry_is_not_forced(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

@@ -1,4 +1,4 @@
-//! Operators' actions: every change by an operator is one row, written by the transaction of the
+//! Operators' actions: each change by an operator is one row, written in the transaction of the
 //! change.
 use serde_json::Value;
 
@@ -9,21 +9,21 @@ use doorbuster_core::Millis;
 pub struct FieldChange {
     /// A JSON pointer (RFC 6901) to the field, such as `/items/phone/limit_per_buyer`.
     pub path: String,
-    /// The value before; null: there was none.
+    /// The value before the change. It is null if the field had no value.
     pub from: Value,
-    /// The value after; null: there is none.
+    /// The value after the change. It is null if the field has no value.
     pub to: Value,
 }
 
 impl FieldChange {
-    /// A field that the change sets, and that had no value before.
+    /// Describes a field that the change sets, and that had no value before.
     #[must_use]
     pub fn set(path: &str, to: impl Into<Value>) -> Self {
         Self { path: path.to_owned(), from: Value::Null, to: to.into() }
     }
 }
 
-/// Who makes a change, and what it is. The transaction of the change adds the changed fields.
+/// The author and the name of a change. The transaction of the change adds the changed fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAction {
     /// The id of the operator's key, or the name of a part of the program.
@@ -41,7 +41,7 @@ pub struct NewAction {
 }
 
 impl NewAction {
-    /// An action of the program itself, with its reason.
+    /// Returns an action of the program itself, with its reason.
     #[must_use]
     pub fn by_engine(action: &str, subject: String, reason: &str) -> Self {
         Self {
@@ -66,7 +66,7 @@ pub struct ActionRow {
     pub action: NewAction,
 }
 
-/// A filter for a list of actions. A field that is `None` filters nothing.
+/// A filter for a list of actions. A field with `None` does not filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActionQuery {
     /// Only actions of this operator.
@@ -77,6 +77,6 @@ pub struct ActionQuery {
     pub subject: Option<String>,
     /// Only actions before this number.
     pub before: Option<i64>,
-    /// At most this many.
+    /// The largest number of actions in the list.
     pub limit: usize,
 }

@@ -1,12 +1,12 @@
 //! Rows of the buyers and addresses that operators block.
 use doorbuster_core::Millis;
 
-/// What a block applies to.
+/// The kind of subject that a block applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlockKind {
-    /// A buyer.
+    /// A block of a buyer.
     Buyer,
-    /// A network of addresses, or one address.
+    /// A block of a network of addresses, or of one address.
     Ip,
 }
 
@@ -14,7 +14,7 @@ impl BlockKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Buyer, Self::Ip];
 
-    /// The word for this kind in the API and the database.
+    /// Returns the word for this kind in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ pub struct Block {
     pub kind: BlockKind,
     /// The buyer's id, or the network in its canonical form.
     pub value: String,
-    /// The time when the block ends; `None`: it has no end.
+    /// When the block ends. `None` if the block has no end.
     pub until: Option<Millis>,
     /// The reason, for people.
     pub reason: String,

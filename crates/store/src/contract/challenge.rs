@@ -1,32 +1,32 @@
 //! Challenges, which may be answered once, and counts of recent wrong answers.
 use doorbuster_core::Millis;
 
-/// An answer to a challenge, to be spent.
+/// An answer to a challenge. The answer spends the challenge.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerSpend {
     /// The challenge's id.
     pub id: [u8; 16],
-    /// When the challenge ends. No answer counts from then on, whether or not the store still
-    /// remembers the challenge.
+    /// When the challenge ends. After that time no answer counts, even if the store has forgotten
+    /// the challenge.
     pub until: Millis,
-    /// The buyer who answers, hashed.
+    /// The hash of the buyer who answers.
     pub by: [u8; 16],
     /// Whether the answer is right.
     pub is_correct: bool,
-    /// The period in which wrong answers are counted together.
+    /// The length of the period whose wrong answers are counted together, in milliseconds.
     pub window_ms: i64,
 }
 
 /// The result of spending an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpendOutcome {
-    /// The challenge was spent before; nothing was written.
+    /// The challenge was spent before. Nothing was written.
     AlreadySpent,
-    /// The challenge had ended when the answer reached the store; nothing was written.
+    /// The challenge had ended when the answer reached the store. Nothing was written.
     Expired,
     /// This call spent the challenge.
     Now {
-        /// The number of this buyer's earlier wrong answers in the current period.
+        /// How many wrong answers this buyer gave earlier in the current period.
         misses: u32,
         /// When that count resets.
         until: Millis,

@@ -9,7 +9,7 @@ pub enum CodeSelection {
     Code([u8; 32]),
 }
 
-/// The characters of a code that the store keeps beside its hash.
+/// How many characters of a code the store keeps beside its hash.
 pub const CODE_PREFIX_CHARS: usize = 4;
 
 /// The result of adding codes.
@@ -17,7 +17,7 @@ pub const CODE_PREFIX_CHARS: usize = 4;
 pub enum CodesOutcome {
     /// All codes were added.
     Done,
-    /// No such sale.
+    /// No such sale exists.
     NotFound,
     /// The sale would have more codes than [`crate::limits::CODES_MAX`].
     TooMany,
@@ -30,6 +30,6 @@ pub struct CodeCounts {
     pub codes: u64,
     /// The number of buyers that the codes admit.
     pub uses: u64,
-    /// The number of buyers who have spent one.
+    /// The number of buyers who have spent a code.
     pub spent: u64,
 }

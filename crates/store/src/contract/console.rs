@@ -1,10 +1,11 @@
-//! What consoles need beside sales and orders: sessions, nodes, and a sale's numbers by second.
+//! The data of the console beside sales and orders: sessions, nodes, and a sale's statistics for
+//! each second.
 use doorbuster_core::{Millis, NodeId};
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
-/// A node, as its last renewal of its lease described it.
+/// A node, as it described itself at the last renewal of its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRow {
     /// The node.
@@ -17,7 +18,7 @@ pub struct NodeRow {
     pub about: String,
 }
 
-/// The numbers that one node counted for a sale in one step.
+/// The statistics that one node counted for a sale in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SalePoint {
     /// The sale.
@@ -28,21 +29,21 @@ pub struct SalePoint {
     pub at: Millis,
     /// The node.
     pub node: NodeId,
-    /// The numbers, as JSON.
+    /// The statistics, as JSON.
     pub point: String,
 }
 
-/// The length of a step for which numbers are stored.
+/// The length of a step for which statistics are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PointStep {
-    /// One second; deleted after a day.
+    /// One second. The row is deleted after a day.
     Second,
-    /// One minute; deleted after 30 days.
+    /// One minute. The row is deleted after 30 days.
     Minute,
 }
 
 impl PointStep {
-    /// The length in seconds.
+    /// Returns the length in seconds.
     #[must_use]
     pub fn secs(self) -> i64 {
         match self {
@@ -52,16 +53,16 @@ impl PointStep {
     }
 }
 
-/// The part of a sale's numbers to read.
+/// Selects a part of a sale's statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointQuery {
     /// The sale.
     pub sale: String,
-    /// Which steps.
+    /// The length of the steps.
     pub step: PointStep,
-    /// Steps that start at this time or later.
+    /// The earliest start of a step.
     pub from: Millis,
-    /// Steps that start before this time.
+    /// The time before which the steps start.
     pub to: Millis,
 }
 

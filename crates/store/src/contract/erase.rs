@@ -10,16 +10,17 @@ pub struct BuyerTraces {
     pub other: u64,
     /// Rows that cannot be erased now, by sale and reason.
     pub held_back: Vec<RetainedRows>,
-    /// Operators block this buyer. Only they can end that: an active block is never erased.
+    /// Whether operators block this buyer. An active block is never erased, so only operators can
+    /// end it.
     pub blocked: bool,
 }
 
-/// Rows of one buyer that must stay for now.
+/// Rows of one buyer that must be kept for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetainedRows {
     /// The sale.
     pub sale: String,
-    /// Why the rows must stay.
+    /// The reason why the rows must be kept.
     pub why: RetainReason,
     /// The number of orders.
     pub orders: u64,
@@ -27,14 +28,14 @@ pub struct RetainedRows {
     pub other: u64,
 }
 
-/// Why a row must stay for now.
+/// The reason why a row must be kept for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RetainReason {
-    /// The sale is not closed.
+    /// The row belongs to a sale that is not closed.
     NotClosed,
     /// The order waits for its payment.
     Unpaid,
-    /// The provider has not yet confirmed that it takes no money for the order.
+    /// The provider has not yet confirmed that it accepts no money for the order.
     OpenCheckout,
     /// A refund is not settled, or it is a dead letter that no operator has resolved.
     RefundDue,
@@ -44,7 +45,7 @@ impl RetainReason {
     /// Every reason.
     pub const ALL: [Self; 4] = [Self::NotClosed, Self::Unpaid, Self::OpenCheckout, Self::RefundDue];
 
-    /// The word for this reason in the API and in SQL.
+    /// Returns the word for this reason in the API and in SQL.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,8 +63,8 @@ impl RetainReason {
     }
 }
 
-/// What one transaction of an erasure replaced. Both counts are 0 when nothing is left that can be
-/// erased now.
+/// How many rows one transaction of an erasure replaced. Both counts are 0 when no row is left that
+/// can be erased now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
     /// The number of orders.

@@ -5,33 +5,35 @@ use doorbuster_core::outbox::ordering_key;
 /// An event with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// The position by which readers continue: it rises with the commits and never changes. Events
-    /// of one order have positions in the order in which they happened. 0: no position yet.
+    /// The position by which readers continue. It rises with the commits and never changes. Events
+    /// of one order have positions in the order in which they happened. 0 means that the event has
+    /// no position yet.
     pub position: i64,
     /// The number of its row.
     pub seq: i64,
-    /// The event. An order in it has the state that followed the change.
+    /// The event. If it has an order, the order has its state after the change.
     pub event: Event,
 }
 
-/// An event row that this program cannot read: it is damaged, or a newer program wrote it. It
-/// cannot be delivered; the events around it can.
+/// An event row that this program cannot read, because it is damaged or a newer program wrote it.
+/// The event cannot be delivered, but other events can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableEvent {
     /// Its position, as in [`StoredEvent::position`].
     pub position: i64,
     /// The event type in the row.
     pub what: String,
-    /// The subject that the row names: later events about the same subject are delivered after it.
+    /// The subject that the row names. Later events about the same subject are delivered after this
+    /// event.
     pub about: String,
-    /// Why the row cannot be read.
+    /// The reason why the row cannot be read.
     pub reason: String,
 }
 
 /// The result of reading an event row.
 pub type EventRead = Result<StoredEvent, UnreadableEvent>;
 
-/// The subject of an event row, including one that cannot be read.
+/// Returns the subject of an event row, also of an unreadable one.
 pub(crate) fn event_about(read: &EventRead) -> String {
     read.as_ref()
         .map_or_else(|unreadable| unreadable.about.clone(), |stored| ordering_key(&stored.event))

@@ -1,15 +1,14 @@
-//! What a store reports about its database after a failover, and about its standbys.
+//! A store's report about its database after a failover, and about its standbys.
 use doorbuster_core::{Millis, NodeId};
 
 use super::PausedSale;
 
-/// What a node did because the database's history changed.
+/// A node's reaction to a change of the database's history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryReaction {
     /// The sales that it paused.
     pub paused: Vec<PausedSale>,
-    /// The orders that it had acknowledged and that the database lacks. `None`: the database lacks
-    /// none.
+    /// Acknowledged orders that the database lacks. `None` if no order is missing.
     pub lost: Option<LostOrders>,
 }
 
@@ -18,9 +17,9 @@ pub struct HistoryReaction {
 pub struct LostOrders {
     /// The node.
     pub node: NodeId,
-    /// The fencing number of the history that lacks them.
+    /// The fencing number of the history without these orders.
     pub fence: i64,
-    /// When the node compared them.
+    /// When the node compared its orders with the database.
     pub at: Millis,
     /// The number of orders that the node compared.
     pub acknowledged: u64,
@@ -30,30 +29,30 @@ pub struct LostOrders {
     pub sample: Vec<String>,
 }
 
-/// Whether commits wait for standbys, and which standbys confirm them.
+/// Whether commits wait for standbys, and which standbys confirm the commits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replication {
-    /// `synchronous_commit`.
+    /// The value of `synchronous_commit`.
     pub synchronous_commit: String,
-    /// `synchronous_standby_names`.
+    /// The value of `synchronous_standby_names`.
     pub standby_names: String,
-    /// How many standbys must confirm a commit; 0 if commits wait for none.
+    /// How many standbys must confirm a commit. 0 if commits wait for no standby.
     pub required: u64,
-    /// How many connected standbys confirm commits synchronously. `None`: the database user may not
-    /// see that (it needs the role `pg_monitor`).
+    /// How many connected standbys confirm commits synchronously. `None` if the database user
+    /// cannot see this, because it lacks the role `pg_monitor`.
     pub synchronous: Option<u64>,
     /// The standbys that `synchronous_standby_names` names and that are not connected.
     pub missing: Vec<String>,
 }
 
 impl Replication {
-    /// Whether commits wait for standbys.
+    /// Returns whether commits wait for standbys.
     #[must_use]
     pub fn is_synchronous(&self) -> bool {
         self.required > 0
     }
 
-    /// Whether commits wait for standbys that are not connected.
+    /// Returns whether commits wait for standbys that are not connected.
     #[must_use]
     pub fn lacks_standbys(&self) -> bool {
         self.synchronous.is_some_and(|there| there < self.required)

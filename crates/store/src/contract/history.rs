@@ -1,4 +1,4 @@
-//! The history of a store: how it became what it is, and its fencing number.
+//! The history of a store: its creation, restores and moves, and its fencing number.
 use doorbuster_core::{Millis, Phase};
 
 /// One row of a store's history.
@@ -6,15 +6,15 @@ use doorbuster_core::{Millis, Phase};
 pub struct StoreHistoryRow {
     /// The fencing number. It rises with each row.
     pub fence: i64,
-    /// Random. It tells apart two histories with the same number.
+    /// A random token. It distinguishes two histories with the same number.
     pub token: String,
     /// When the row was written, by the store's clock.
     pub at: Millis,
-    /// What happened.
+    /// The cause of the row.
     pub cause: HistoryCause,
     /// When the restored backup was made.
     pub backup_at: Option<Millis>,
-    /// The sales that it paused.
+    /// The sales that were paused because of this change.
     pub paused: Vec<PausedSale>,
 }
 
@@ -27,7 +27,7 @@ pub struct PausedSale {
     pub was: Phase,
 }
 
-/// Why a store's history has a new row.
+/// The reason for a new row in a store's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryCause {
     /// The store was created.
@@ -36,7 +36,7 @@ pub enum HistoryCause {
     Restored,
     /// A standby of PostgreSQL became the primary.
     Promoted,
-    /// The rows are in another database cluster, as after a restore of PostgreSQL.
+    /// The rows are in another database cluster, for example after a restore of PostgreSQL.
     Moved,
 }
 
@@ -44,7 +44,7 @@ impl HistoryCause {
     /// Every cause.
     pub const ALL: &[Self] = &[Self::Created, Self::Restored, Self::Promoted, Self::Moved];
 
-    /// The name in rows, logs and the audit.
+    /// Returns the name in rows, logs and the audit.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

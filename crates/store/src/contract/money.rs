@@ -11,17 +11,18 @@ pub struct CheckoutDeferral {
     pub order: TicketId,
     /// The provider's id of the checkout.
     pub session: String,
-    /// The delay, from now.
+    /// The time from now until the next check, in milliseconds.
     pub ms: i64,
-    /// Whether a query was sent to the provider and got no answer: see
-    /// [`doorbuster_core::money::record_unanswered_check`]. False: no request reached the provider.
+    /// Whether a query was sent to the provider and got no answer (see
+    /// [`doorbuster_core::money::record_unanswered_check`]). `false` means that no request reached
+    /// the provider.
     pub no_answer: bool,
 }
 
 /// A filter for a list of payments or refunds.
 #[derive(Clone, Debug, Default)]
 pub struct MoneyQuery {
-    /// Only rows that name this order, in the provider's spelling.
+    /// Only rows that name this order. The text is the order's id as the provider sent it.
     pub order: Option<String>,
     /// Only rows for orders of these items. A payment for an unknown order belongs to no item.
     pub items: Option<Vec<ItemId>>,
@@ -29,9 +30,9 @@ pub struct MoneyQuery {
     pub notices: bool,
     /// Continue after this position (from [`MoneyPage::next`]).
     pub after: Option<i64>,
-    /// True: oldest first. False: newest first.
+    /// Whether the oldest rows come first. Otherwise the newest rows come first.
     pub oldest_first: bool,
-    /// At most this many.
+    /// The largest number of rows in the page.
     pub limit: usize,
 }
 
@@ -40,11 +41,12 @@ pub struct MoneyQuery {
 pub struct MoneyPage<T> {
     /// The rows, in the requested order.
     pub rows: Vec<T>,
-    /// The position to continue after; `None`: this is the last page.
+    /// The position after which the next page begins. `None` if this is the last page.
     pub next: Option<i64>,
 }
 
-/// A payment that should not have arrived and is refunded: a mistake of a provider or a buyer.
+/// A payment that should not have arrived and is refunded, because of a provider's or a buyer's
+/// mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundNotice {
     /// The cause: mismatch, second payment, or unknown order.
@@ -53,7 +55,7 @@ pub struct RefundNotice {
     pub item: Option<ItemId>,
     /// The payment's id.
     pub payment: PaymentId,
-    /// The order that the payment named, in the provider's spelling.
+    /// The order that the payment named, as the provider sent it.
     pub order: String,
     /// The amount.
     pub money: Money,
@@ -61,10 +63,11 @@ pub struct RefundNotice {
     pub at: Millis,
 }
 
-/// A provider's report that a captured payment was reversed without a request of the engine.
+/// A provider's report that a captured payment was reversed without a request by this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reversal {
-    /// The message's id, which is handled once; `None`: a query to the provider found it.
+    /// The message's id, which is handled once. `None` if a query to the provider found the
+    /// reversal.
     pub event: Option<String>,
     /// The provider.
     pub provider: String,
@@ -72,11 +75,12 @@ pub struct Reversal {
     pub payment: PaymentId,
     /// How the money was reversed.
     pub kind: ReversalKind,
-    /// The total reversed amount; `None`: the whole payment.
+    /// The total reversed amount. `None` means the whole payment.
     pub money: Option<Money>,
-    /// False: the reversal failed or was withdrawn, and the money is back.
+    /// Whether the reversal holds. `false` means that it failed or was withdrawn, and the money is
+    /// back.
     pub stands: bool,
-    /// The dispute, where the provider names it.
+    /// The dispute, if the provider names one.
     pub dispute: Option<Dispute>,
 }
 
@@ -86,13 +90,13 @@ pub struct Reversal {
 pub struct Dispute {
     /// The provider's id, unique within a payment.
     pub id: String,
-    /// The time by the provider's clock; `None`: the time when the report arrives.
+    /// The time by the provider's clock. `None` means the time when the report arrives.
     pub reported_at: Option<Millis>,
 }
 
 impl Reversal {
     /// Records the report's message once, but not before its payment is known. Returns the payment,
-    /// or the outcome when nothing must be written.
+    /// or the outcome if nothing must be written.
     pub(crate) fn take<L: Ledger>(
         &self,
         ledger: &mut L,
@@ -115,22 +119,22 @@ impl Reversal {
         Ok(Ok(payment))
     }
 
-    /// The dispute in this report. A dispute without an id is the payment's only one, and the
-    /// report that arrives last wins.
+    /// Returns the dispute in this report. A dispute without an id is the payment's only dispute,
+    /// and the last report about it counts.
     pub(crate) fn dispute(&self, now: Millis) -> Option<(String, Millis)> {
         let Dispute { id, reported_at } =
             self.dispute.clone().unwrap_or(Dispute { id: String::new(), reported_at: None });
         (self.kind == ReversalKind::Disputed).then(|| (id, reported_at.unwrap_or(now)))
     }
 
-    /// Whether writing this amount changes a stored reversal. `before` holds the stored amount and
-    /// whether it stood.
+    /// Returns whether this amount changes a stored reversal. `before` has the stored amount, and
+    /// whether the stored reversal held.
     pub(crate) fn is_change(&self, before: Option<(Money, bool)>, written: &Money) -> bool {
         before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }
 
-    /// The event for the stored reversal, with the order that its payment named and the reversed
-    /// amount.
+    /// Returns the event for the stored reversal, with the order that its payment named and the
+    /// reversed amount.
     pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
         let by = Attribution::from_actor(Actor::Provider(self.provider.clone()));
         let dispute = self.dispute.as_ref().map(|dispute| dispute.id.clone());
@@ -145,13 +149,14 @@ impl Reversal {
 pub enum ReversalOutcome {
     /// The reversal is new.
     Noted,
-    /// The reversal was known, or is the engine's own refund.
+    /// The reversal was known before, or is this server's own refund.
     Known,
-    /// The payment does not exist or is not known yet: the message was not recorded.
+    /// The payment does not exist, or is not known yet. The message was not recorded.
     NoPayment,
 }
 
-/// A reversal that an operator should see: its payment still counts for an order, or is disputed.
+/// A reversal that an operator should see, because its payment still counts for an order or is
+/// disputed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReversedPayment {
     /// How the money was reversed.
@@ -160,7 +165,7 @@ pub struct ReversedPayment {
     pub item: Option<ItemId>,
     /// The payment's id.
     pub payment: PaymentId,
-    /// The order that the payment named, in the provider's spelling.
+    /// The order that the payment named, as the provider sent it.
     pub order: String,
     /// The reversed amount.
     pub money: Money,

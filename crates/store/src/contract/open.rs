@@ -19,36 +19,36 @@ pub struct SqliteOptions {
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// Called after every commit.
     pub sink: CommitSink,
-    /// Called once, from a thread of the store, when the disk fails: the process must stop.
+    /// Called once, from a thread of the store, when the disk fails. The process must then stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 /// Options for opening a store in PostgreSQL.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    /// `postgres://user:password@host:port/database`, or the key-value format of libpq. Several
-    /// hosts are tried in turn.
+    /// The address: `postgres://user:password@host:port/database`, or the key-value format of
+    /// libpq. If it names several hosts, the store tries them in turn.
     pub url: String,
     /// The deployment's key.
     pub id_key: IdKey,
-    /// A clock that replaces the database's; only for tests.
+    /// A clock that replaces the database's clock in tests.
     pub clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     /// This node. It receives the verdicts of its tickets, also when another node settles them.
     pub node: NodeId,
     /// Called after every commit of this node, and for the commits of other nodes.
     pub sink: CommitSink,
-    /// The buyers whose orders this node needs in full when another node changes them.
+    /// The buyers whose orders this node needs in full if another node changes them.
     pub follows: BuyerFilter,
-    /// Called once when the database's data is damaged: the process must stop.
+    /// Called once when the database's data is damaged. The process must then stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// Use a server even if it does not sync (`fsync = off`). Such a server can lose confirmed
+    /// Whether to use a server that does not sync (`fsync = off`). Such a server can lose confirmed
     /// orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
     /// The newest history of the database that this node knows of.
     pub history: HistoryMemory,
 }
 
-/// Why a store could not be opened.
+/// The reason why a store could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process uses the directory.
@@ -61,7 +61,7 @@ pub enum OpenError {
     /// The file is not a store.
     #[error("{} is not a doorbuster store", .0.display())]
     NotAStore(PathBuf),
-    /// A newer program wrote it.
+    /// A newer program wrote the store.
     #[error(
         "the store has schema version {found}, this program knows versions up to {known}: run the \
          newer program"
@@ -75,7 +75,7 @@ pub enum OpenError {
     /// The file is a backup.
     #[error("{} is a backup: write it to a data directory with `doorbuster restore`", .0.display())]
     IsBackup(PathBuf),
-    /// The key that authenticates order ids is not the key of this store.
+    /// The given key for order ids is not the key of this store.
     #[error(
         "the id_key does not fit the store: its fingerprint is {given}, and the store was created \
          with {expected}; with this key no buyer could reach an earlier order. Restore the id_key \
@@ -95,7 +95,7 @@ pub enum OpenError {
     Failed(String),
 }
 
-/// A file beside the store that belongs to the deployment, such as a generated secret.
+/// A file beside the store that belongs to the deployment, for example a generated secret.
 #[derive(Clone)]
 pub struct BackupFile {
     /// The file's name in the data directory.
@@ -104,31 +104,31 @@ pub struct BackupFile {
     pub content: Vec<u8>,
 }
 
-/// What a restore wrote.
+/// The result of a restore.
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// When the backup was made.
     pub backup_at: Millis,
-    /// The sales that were open or scheduled in the backup and are paused now, with that phase.
+    /// The sales that the restore paused, each with its phase in the backup: open or scheduled.
     pub paused: Vec<PausedSale>,
     /// The names of the files that were written beside the store.
     pub files: Vec<String>,
 }
 
-/// Why a backup was not restored. The directory is as it was before.
+/// The reason why a backup was not restored. The directory is unchanged.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The file is not a backup.
     #[error("{} is not a backup made by `doorbuster backup`", .0.display())]
     NotABackup(PathBuf),
-    /// The directory contains a store.
+    /// The directory already contains a store.
     #[error(
         "{} contains a store already; a restore never overwrites one: use an empty directory, or \
          move the old files away",
         .0.display()
     )]
     Occupied(PathBuf),
-    /// The directory contains another file of this name.
+    /// The directory contains another file with this name.
     #[error(
         "{} exists and differs from the one in the backup; use an empty directory, or move the \
          file away",
@@ -143,13 +143,13 @@ pub enum RestoreError {
     Failed(String),
 }
 
-/// Why a backup was not made.
+/// The reason why a backup was not made.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The target file exists and is kept.
+    /// The target file exists, and was not changed.
     #[error("{} already exists; a backup never overwrites a file", .0.display())]
     Exists(PathBuf),
-    /// The file system or SQLite reported an error; no partial copy remains.
+    /// The file system or SQLite reported an error. No partial copy remains.
     #[error("the backup failed: {0}")]
     Failed(String),
 }

@@ -20,7 +20,7 @@ impl EndpointKind {
     /// Every kind.
     pub const ALL: &[Self] = &[Self::Webhook, Self::Broker];
 
-    /// The word for this kind in the API and the database.
+    /// Returns the word for this kind in the API and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl EndpointKind {
 pub struct EndpointSecret {
     /// The secret in its text form.
     pub secret: String,
-    /// When it stops signing; `None`: it is the newest secret.
+    /// When the secret stops signing. `None` if it is the newest secret.
     pub until: Option<Millis>,
 }
 
@@ -62,7 +62,7 @@ pub struct Endpoint {
     pub wanted: EventFilter,
     /// The secrets that sign its messages, newest first.
     pub secrets: Vec<EndpointSecret>,
-    /// Every event up to this position was delivered, or has a delivery row of its own.
+    /// The endpoint's position. Every event up to it was delivered, or has its own delivery row.
     pub position: i64,
     /// Whether events are delivered to it now.
     pub enabled: bool,
@@ -70,10 +70,10 @@ pub struct Endpoint {
     pub created_at: Millis,
 }
 
-/// An endpoint to add. It receives the events that happen from then on.
+/// An endpoint to add. It receives the events that happen after the addition.
 #[derive(Clone, Debug)]
 pub struct NewEndpoint {
-    /// See [`Endpoint`]; the same holds for the other fields.
+    /// The endpoint's id. [`Endpoint`] describes this field and the others.
     pub id: String,
     /// Its type.
     pub kind: EndpointKind,
@@ -107,7 +107,7 @@ pub struct Rotation {
     pub secret: EndpointSecret,
     /// When the earlier secrets stop signing.
     pub old_until: Millis,
-    /// The maximum number of secrets that are kept; the oldest are removed.
+    /// The largest number of secrets that are kept. The oldest ones are removed.
     pub keep: usize,
 }
 
@@ -125,7 +125,7 @@ impl EndpointChange {
         }
         let Some(Rotation { secret, old_until, keep }) = &self.rotate else { return };
         if endpoint.secrets.first() == Some(secret) {
-            // An earlier attempt with an unknown outcome already made this change.
+            // An earlier attempt of this call, whose outcome was unknown, already made this change.
             return;
         }
         for old in &mut endpoint.secrets {
@@ -142,9 +142,9 @@ impl EndpointChange {
 pub enum DeliveryState {
     /// The delivery will be tried.
     Pending,
-    /// The number of attempts is exhausted.
+    /// The event used all attempts.
     Dead,
-    /// An operator discarded it.
+    /// An operator discarded the delivery.
     Discarded,
 }
 
@@ -152,7 +152,7 @@ impl DeliveryState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Pending, Self::Dead, Self::Discarded];
 
-    /// The word for this state in the API and the database.
+    /// Returns the word for this state in the API and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -168,7 +168,7 @@ impl DeliveryState {
         Self::ALL.iter().copied().find(|state| state.as_str() == word)
     }
 
-    /// The state of a delivery after an attempt.
+    /// Returns the state of a delivery after an attempt.
     pub(crate) fn of(parcel: &PendingDelivery) -> Self {
         if parcel.dead { Self::Dead } else { Self::Pending }
     }
@@ -183,8 +183,8 @@ pub struct Delivery {
     pub endpoint: String,
     /// The event's position.
     pub position: i64,
-    /// The event's type, including a type that this program does not know, and its time; `None`:
-    /// the event is deleted.
+    /// The event's type and time. The type may be unknown to this program. `None` if the event was
+    /// deleted.
     pub event: Option<(String, Millis)>,
     /// The subject of the event.
     pub about: String,
@@ -196,13 +196,13 @@ pub struct Delivery {
     pub next_at: Millis,
     /// The last error.
     pub error: Option<String>,
-    /// Why an operator discarded it.
+    /// The reason why an operator discarded the delivery.
     pub why: Option<String>,
-    /// When it entered its state.
+    /// When the delivery entered its state.
     pub at: Millis,
 }
 
-/// A filter for a list of deliveries, newest event first.
+/// A filter for a list of deliveries. The newest event comes first.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryQuery {
     /// The endpoint.
@@ -211,7 +211,7 @@ pub struct DeliveryQuery {
     pub state: Option<DeliveryState>,
     /// Continue after this position (from [`OutboxPage::next`]).
     pub after: Option<i64>,
-    /// At most this many.
+    /// The largest number of rows in the page.
     pub limit: usize,
 }
 
@@ -220,12 +220,12 @@ pub struct DeliveryQuery {
 pub struct OutboxPage<T> {
     /// The rows, newest first.
     pub rows: Vec<T>,
-    /// The position to continue after; `None`: this is the last page.
+    /// The position after which the next page begins. `None` if this is the last page.
     pub next: Option<i64>,
 }
 
 impl<T> OutboxPage<T> {
-    /// Makes a page from rows. The query reads one row more than `limit` to find out whether there
+    /// Makes a page from rows. The query reads one row more than `limit`, which shows whether there
     /// is a next page.
     pub(crate) fn of(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> Self {
         let more = rows.len() > limit;
@@ -235,16 +235,16 @@ impl<T> OutboxPage<T> {
     }
 }
 
-/// The result of requesting a new delivery of one event to one endpoint.
+/// The result of a request to deliver one event to one endpoint again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redelivery {
     /// The delivery is pending.
     Done,
-    /// The event does not exist, or it is deleted.
+    /// The event does not exist, or was deleted.
     NoEvent,
-    /// No such endpoint.
+    /// No such endpoint exists.
     NoEndpoint,
-    /// The endpoint has not reached the event yet: it will be delivered in order.
+    /// The endpoint has not reached the event yet, so it will get the event in order.
     Ahead,
     /// The endpoint has the maximum number of pending deliveries.
     Full,
@@ -259,15 +259,16 @@ pub struct EndpointStatus {
     pub kind: EndpointKind,
     /// Whether events are delivered to it now.
     pub enabled: bool,
-    /// The number of events after its position, including types that it does not receive. Events
-    /// without a position count up to [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
+    /// The number of events after the endpoint's position, including types that the endpoint does
+    /// not receive. Events without a position are counted up to
+    /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
     pub waiting: u64,
     /// The number of its deliveries that will be retried.
     pub pending: u64,
     /// The number of its dead deliveries that no operator has resolved.
     pub dead: u64,
-    /// Since when its oldest undelivered event waits: the time of the next event after its
-    /// position, or the time when its oldest retried delivery failed or was requested again.
+    /// When the oldest undelivered event began to wait. This is the time of the next event after
+    /// the position, or the time when the oldest retried delivery failed or was requested again.
     pub oldest_at: Option<Millis>,
 }
 
@@ -286,7 +287,7 @@ impl DeadLetterKind {
     /// Every kind, in the order in which they are listed.
     pub const ALL: &[Self] = &[Self::Delivery, Self::Refund, Self::Ticket];
 
-    /// The word for this kind in the API.
+    /// Returns the word for this kind in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -315,7 +316,7 @@ pub enum DeadLetterId {
 }
 
 impl DeadLetterId {
-    /// The kind of this dead letter.
+    /// Returns the kind of this dead letter.
     pub(crate) fn kind(&self) -> DeadLetterKind {
         match self {
             Self::Delivery(_) => DeadLetterKind::Delivery,
@@ -325,16 +326,16 @@ impl DeadLetterId {
     }
 }
 
-/// An entry that the server stopped retrying and that no operator has resolved.
+/// A dead letter that no operator has resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
     /// Its id.
     pub id: DeadLetterId,
     /// The last error.
     pub reason: String,
-    /// The order, item or sale that it concerns.
+    /// The order, item or sale that the dead letter is about.
     pub about: String,
-    /// When it became a dead letter; for a refund, when the refund was decided.
+    /// When it became a dead letter. For a refund, when the refund was decided.
     pub at: Millis,
     /// The number of attempts.
     pub tries: u32,
@@ -342,13 +343,14 @@ pub struct Dead {
     pub delivery: Option<DeadDelivery>,
 }
 
-/// The endpoint, the event's position, and its type and time, unless the event is deleted.
+/// The endpoint, the event's position, and the event's type and time. The last part is missing if
+/// the event was deleted.
 pub type DeadDelivery = (String, i64, Option<(String, Millis)>);
 
 /// The content of a dead letter.
 #[derive(Clone, Debug)]
 pub enum DeadLetterContent {
-    /// The event that an endpoint did not accept; `None`: it is deleted.
+    /// The event that an endpoint did not accept. `None` if the event was deleted.
     Event(Option<Box<EventRead>>),
     /// The refund that a provider did not make.
     Refund(Box<Refund>),
@@ -370,9 +372,10 @@ pub enum DeadLetterOutcome {
     Done,
     /// The dead letter does not exist, or an operator has already resolved it.
     NotFound,
-    /// It cannot be retried: the ticket's units were returned, or the event is deleted.
+    /// The dead letter cannot be retried, because the ticket's units were returned or the event was
+    /// deleted.
     Gone,
-    /// Its endpoint has the maximum number of pending deliveries.
+    /// The endpoint has the maximum number of pending deliveries.
     Full,
 }
 

@@ -6,7 +6,7 @@ use doorbuster_core::{ItemId, Millis, OrderState, Stock, TicketId};
 pub struct LedgerPage<T> {
     /// The rows, oldest first.
     pub rows: Vec<T>,
-    /// The position to continue after; `None`: this is the last page.
+    /// The position after which the next part begins. `None` if this is the last part.
     pub next: Option<i64>,
 }
 
@@ -43,7 +43,7 @@ pub struct OrderTransition {
     pub item: ItemId,
     /// The number of units.
     pub units: u64,
-    /// The state before; `None`: the order did not exist.
+    /// The state before. `None` if the order did not exist.
     pub before: Option<OrderState>,
     /// The state after.
     pub after: OrderState,
@@ -51,7 +51,7 @@ pub struct OrderTransition {
     pub at: Millis,
     /// Who changed it: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
     pub by: String,
-    /// The reason that they gave.
+    /// The reason that the author gave.
     pub why: Option<String>,
 }
 
@@ -60,12 +60,12 @@ pub struct OrderTransition {
 pub struct Reconciliation {
     /// Units and money of each item.
     pub items: Vec<ItemTotals>,
-    /// Money for unknown orders, by currency; only in a report of all sales.
+    /// Money for unknown orders, by currency. Only a report of all sales has it.
     pub unattributed: Vec<MoneyTotals>,
     /// The differences that were found.
     pub differences: Vec<Difference>,
-    /// Kinds that have more than [`crate::limits::DIFFERENCES_MAX`] differences, each with the
-    /// position to continue after.
+    /// The kinds that have more than [`crate::limits::DIFFERENCES_MAX`] differences, each with the
+    /// position after which the next ones begin.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
@@ -105,7 +105,7 @@ pub struct MoneyTotals {
     pub currency: String,
     /// The amount that providers captured.
     pub captured: i128,
-    /// The part of it that pays for paid orders.
+    /// The part of the captured amount that pays for paid orders.
     pub standing: i128,
     /// The refunded amount.
     pub refunded: i128,
@@ -138,8 +138,8 @@ pub enum DifferenceKind {
     RefundedTwice,
     /// A refund that the provider refused permanently and that no operator has resolved.
     RefundFailed,
-    /// Money that was reversed without a request, of a payment that still counts for its order, or
-    /// whose refund was settled as well.
+    /// Money that was reversed without a request of this server, although its payment still counts
+    /// for its order or its refund was settled as well.
     Reversed,
 }
 
@@ -159,7 +159,7 @@ impl DifferenceKind {
         Self::Reversed,
     ];
 
-    /// The word for this kind in the API and the reports.
+    /// Returns the word for this kind in the API and the reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -185,7 +185,7 @@ pub struct Difference {
     pub kind: DifferenceKind,
     /// The item.
     pub item: Option<ItemId>,
-    /// The order, in the spelling of the row.
+    /// The order, as the row has it.
     pub order: Option<String>,
     /// The payment.
     pub payment: Option<String>,

@@ -3,27 +3,26 @@ use doorbuster_core::Millis;
 
 use super::PointStep;
 
-/// Which rows may be deleted: rows that are older than these times and that nothing needs.
+/// The rows that may be deleted: rows from before these times that are not needed any more.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
-    /// Events that concern no order and that every endpoint has passed. The history of an order is
-    /// kept.
+    /// Events about no order that every endpoint has passed. The history of an order is kept.
     pub events_before: Millis,
-    /// Dead or discarded deliveries, and dead letters of tickets, whether or not an operator has
-    /// resolved them. The verdict of a ticket is kept.
+    /// Dead or discarded deliveries, and dead letters of tickets, even if no operator has resolved
+    /// them. The verdict of a ticket is kept.
     pub dead_before: Millis,
-    /// Ids of handled provider messages. A payment is also identified by its own id.
+    /// Ids of handled provider messages. The store also knows a payment by its own id.
     pub inbox_before: Millis,
     /// Operators' actions.
     pub actions_before: Millis,
-    /// A sale's numbers by second.
+    /// A sale's statistics for each second.
     pub seconds_before: Millis,
-    /// A sale's numbers by minute.
+    /// A sale's statistics for each minute.
     pub minutes_before: Millis,
 }
 
 impl RetentionCutoffs {
-    /// Deletes nothing.
+    /// Cutoffs that delete nothing.
     pub const NONE: Self = Self {
         events_before: Millis(0),
         dead_before: Millis(0),
@@ -33,7 +32,7 @@ impl RetentionCutoffs {
         minutes_before: Millis(0),
     };
 
-    /// The time before which the numbers of each step may be deleted.
+    /// Returns the time before which the statistics of each step length may be deleted.
     pub(crate) fn points_before(&self) -> [(PointStep, Millis); 2] {
         [(PointStep::Second, self.seconds_before), (PointStep::Minute, self.minutes_before)]
     }

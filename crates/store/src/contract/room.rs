@@ -10,7 +10,7 @@ pub struct WaitingRoom {
     pub sale: String,
     /// The seed of its draw.
     pub seed: Seed,
-    /// How far the queue has advanced.
+    /// The progress of the room.
     pub line: RoomProgress,
     /// The time until which a room that opens automatically stays open.
     pub open_until: Option<Millis>,
@@ -23,15 +23,15 @@ pub struct RoomVisitor {
     pub buyer: BuyerId,
     /// The lot of a buyer who entered before the opening.
     pub lot: Option<Lot>,
-    /// The rank, once it is stored. A buyer in the draw gets it at admission; until then the rank
-    /// is the position of the lot among all lots.
+    /// The rank, after it is stored. A buyer in the draw gets the stored rank at admission. Before
+    /// that, the rank is the position of the lot among all lots.
     pub rank: Option<u64>,
-    /// The time until which the buyer may buy; `None`: not admitted yet.
+    /// The time until which the buyer may buy. `None` if the buyer is not admitted yet.
     pub until: Option<Millis>,
 }
 
 impl RoomVisitor {
-    /// The visitor as the rules read it, given the rank from the draw.
+    /// Returns the visitor's position as the rules read it, with the rank from the draw.
     #[must_use]
     pub fn place(&self, drawn: Option<u64>) -> QueuePosition {
         QueuePosition { rank: self.rank.or(drawn), until: self.until }
@@ -41,11 +41,11 @@ impl RoomVisitor {
 /// The result of entering a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnterOutcome {
-    /// The buyer has a position since this call.
+    /// This call gave the buyer a position.
     New(RoomVisitor),
     /// The buyer already had this position.
     Known(RoomVisitor),
-    /// The sale has no room.
+    /// The waiting room of the sale is full.
     Full,
 }
 
@@ -54,6 +54,6 @@ pub enum EnterOutcome {
 pub struct WaitingRoomView {
     /// The room.
     pub room: WaitingRoom,
-    /// The units to sell and the admitted buyers; empty, unless the sale is open.
+    /// The units to sell and the admitted buyers. Empty if the sale is not open.
     pub shop: RoomSupply,
 }

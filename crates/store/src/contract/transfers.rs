@@ -6,8 +6,8 @@ use doorbuster_core::GrantId;
 pub struct GrantTransfers {
     /// The grant.
     pub grant: GrantId,
-    /// How often units of the pool were added to it.
+    /// How often units of the pool were added to the grant.
     pub refills: u64,
-    /// How often its slot answered a request to return units.
+    /// How often the slot answered a recall.
     pub recalls: u64,
 }

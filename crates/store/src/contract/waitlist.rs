@@ -7,6 +7,6 @@ pub use doorbuster_core::waitlist::WaitlistServed;
 pub struct WaitlistPosition {
     /// The entry.
     pub place: WaitlistEntry,
-    /// The number of waiting entries ahead of it; 0 for an entry that ended.
+    /// The number of waiting entries ahead of this entry. 0 if the entry has ended.
     pub ahead: u64,
 }

@@ -1,5 +1,5 @@
-//! The orders that this node committed in the last minutes and acknowledged to buyers. After a
-//! failover they are compared with the database.
+//! The orders of the last minutes that this node committed and acknowledged to buyers. After a
+//! failover the node compares them with the database.
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use doorbuster_core::{Order, OrderState, TicketId};
 
 use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 
-/// A bounded memory, oldest first.
+/// A bounded list of orders, oldest first.
 #[derive(Default)]
 pub(super) struct Acknowledged(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 
@@ -28,7 +28,7 @@ impl Acknowledged {
         }
     }
 
-    /// The remembered orders, each in its newest state.
+    /// Returns the remembered orders, each in its newest state.
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = kept.iter().filter(|(at, ..)| at.elapsed() <= ACKNOWLEDGED_KEPT);
@@ -36,7 +36,7 @@ impl Acknowledged {
     }
 }
 
-/// Whether the database lacks an acknowledged order, or has it only in an earlier state.
+/// Returns whether the database lacks an acknowledged order, or has only an earlier state of it.
 pub(super) fn is_lost(acknowledged: OrderState, found: Option<OrderState>) -> bool {
     use OrderState::{Cancelled, Expired, Paid, Reserved};
     match (acknowledged, found) {

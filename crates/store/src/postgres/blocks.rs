@@ -23,8 +23,8 @@ fn block(row: &Row) -> Done<Block> {
     })
 }
 
-/// Concurrent insertions may together exceed the bound by a few rows. The bound protects the memory
-/// of nodes, which have room for that.
+/// Concurrent insertions may exceed the bound by a few rows in total. The bound protects the memory
+/// of nodes, which have room for a few more.
 fn insert(ledger: &mut PostgresLedger<'_>, block: &Block, most: usize) -> Done<bool> {
     ledger.run("DELETE FROM block WHERE until <= $1", &[&block.at.0])?;
     let sql = "INSERT INTO block (kind, value, until, reason, at)

@@ -1,4 +1,4 @@
-//! The store's methods as transactions that run the rules; each transaction first takes its locks.
+//! The store's methods as transactions that run the rules. Each transaction first takes its locks.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::{self, Resolved};
@@ -58,8 +58,8 @@ impl Postgres {
 
     pub(crate) async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         let finish = move |ledger: &mut PostgresLedger<'_>| {
-            // A recall never changes its grants, so they can be found before they are locked.
-            // Everything else is read under their locks.
+            // The grants of a recall never change, so they can be found before they are locked. All
+            // other rows are read after the grants are locked.
             let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
             let found = ledger.one(sql, &[&super::rows::int(id.0)], |row| {
                 Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, Option<i64>>(1)?))
@@ -85,7 +85,8 @@ impl Postgres {
         let key = self.shared().id_key.clone();
         let force = move |ledger: &mut PostgresLedger<'_>| {
             if let Some(grant) = ledger.grant(parts.grant)? {
-                // Another settler of this buyer and item has finished, or waits for this lock.
+                // Another settler of this buyer and item has either finished or waits for this
+                // lock.
                 ledger.quota(grant.slot.item, &buyer)?;
             }
             let now = ledger.now;
@@ -102,7 +103,7 @@ impl Postgres {
     ) -> StoreResult<ChangeOutcome> {
         let end = move |ledger: &mut PostgresLedger<'_>| {
             if how == EndReason::Refund {
-                // Its payments come before its item.
+                // The lock order requires that the payments of the order come before its item.
                 lock_order(ledger, &id)?;
                 ledger.payments_of(&id)?;
             }
@@ -123,7 +124,8 @@ impl Postgres {
     }
 }
 
-/// The order before an operator's change, locked. `None`: no operator changes it.
+/// Locks the order and returns it as it was before an operator's change. Returns `None` if no
+/// operator makes the change.
 pub(super) fn order_before(
     ledger: &mut PostgresLedger<'_>,
     id: &TicketId,

@@ -1,5 +1,5 @@
-//! Challenges, in PostgreSQL. Two answers to one challenge, or from one buyer, are recorded one
-//! after the other: the second transaction waits for the first.
+//! Challenges, in PostgreSQL. If two answers to one challenge or from one buyer arrive together,
+//! the second transaction waits for the first.
 use doorbuster_core::Millis;
 
 use crate::contract::{AnswerSpend, SpendOutcome};
@@ -11,16 +11,16 @@ use super::rows;
 use super::run::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
-/// Skips rows that another transaction has locked, so that a deletion never waits.
+/// Skips rows that another transaction has locked, so that the deletion never waits.
 const DELETE_EXPIRED: [&str; 2] = [
     "DELETE FROM spent WHERE id IN (SELECT id FROM spent WHERE until <= $1 ORDER BY until LIMIT $2 \
      FOR UPDATE SKIP LOCKED)",
     "DELETE FROM miss WHERE by IN (SELECT by FROM miss WHERE until <= $1 ORDER BY until LIMIT $2 \
      FOR UPDATE SKIP LOCKED)",
 ];
-/// Adds `$4` to the count, or restarts it if the period is over, and returns the new count. It
-/// locks a row in every case, so that a right answer, which adds nothing, waits for concurrent
-/// wrong answers. If no count exists, the row's period is already over.
+/// Adds `$4` to the count, or restarts the count if the period is over. Returns the new count. It
+/// always locks a row. So a right answer, which adds nothing, waits for concurrent wrong answers.
+/// If no count exists, it inserts a row whose period is already over.
 const COUNT_WRONG: &str = "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET n = CASE WHEN miss.until > $2 THEN miss.n + $4 ELSE 1 END,
                                     until = CASE WHEN miss.until > $2 THEN miss.until ELSE
@@ -33,7 +33,7 @@ fn spend_answer(
 ) -> Result<SpendOutcome, Failure> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let (id, by, now) = (id.as_slice(), by.as_slice(), ledger.now);
-    // By the database's time, as for every deletion of expired rows.
+    // The database's clock decides, as for every deletion of expired rows.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
     }
@@ -51,8 +51,8 @@ fn spend_answer(
         }
         None => (0, now.plus(*window_ms)),
     };
-    // This comes last, when nothing else must be locked: two transactions may delete each other's
-    // rows.
+    // The deletion comes last, when no other row must be locked, because two transactions may
+    // delete each other's rows.
     for sql in DELETE_EXPIRED {
         ledger.run(sql, &[&now.plus(-SPENT_KEPT_MS).0, &DELETE_ROWS_MAX])?;
     }
@@ -61,7 +61,8 @@ fn spend_answer(
 
 impl Postgres {
     pub(crate) async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
-        // A second run would find its own row and treat a valid answer as already spent.
+        // A second run would find the row of the first run, and treat a valid answer as already
+        // spent.
         self.job(RetryUnknown::Never, move |ledger| spend_answer(ledger, &spending)).await
     }
 

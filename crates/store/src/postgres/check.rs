@@ -1,4 +1,5 @@
-//! The check of all rows, in one snapshot, with set queries: orders against the other tables.
+//! The check of all rows, in one snapshot, with queries over whole tables. It compares orders with
+//! the other tables.
 use tokio_postgres::{Client, Row};
 
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
@@ -18,12 +19,12 @@ use super::rows::parse_text;
 use super::run::{RetryState, RetryUnknown};
 use super::shared::Shared;
 
-/// Each query finds violations of one rule, which stands beside it. Columns: the item, and the
-/// numbers as text.
+/// The queries and their rules. Each query finds violations of its rule. The columns are the item,
+/// and the numbers as text.
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
-        // The log must not contain a buyer's id; the order identifies the buyer.
+        // The log must not contain a buyer's id, so the finding names the order.
         "SELECT item_id,
                 format('the buyer of %s has %s units in active orders, a quota of %s '
                        'and a limit of %s',
@@ -151,8 +152,8 @@ const NOTICES: &str = concat!(
 );
 
 impl Postgres {
-    /// Checks I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and waitlist
-    /// entries.
+    /// Checks the rules I1, I2, I4 and I5, that no grant settled more than it has, that feeds have
+    /// no gaps, and waitlist entries.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
         shared.check_accepting()?;
@@ -206,8 +207,8 @@ fn finding(rule: &'static str, row: &Row) -> Result<Finding, Failure> {
     })
 }
 
-/// Reads in one snapshot, on a session of its own. The session ends with the read, so an audit that
-/// is cancelled does not block other callers.
+/// Reads in one snapshot, on a separate session. The session ends with the read, so a cancelled
+/// audit does not block other callers.
 pub(super) async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

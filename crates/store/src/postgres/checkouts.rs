@@ -1,8 +1,8 @@
 //! Checkouts in PostgreSQL, and the documents of the built-in provider.
 //!
 //! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
-//! need not read orders that still wait. The time to close an open checkout (`due`) follows its
-//! order: every write of an order also writes it (`flush`).
+//! need not read orders that still wait. Each open checkout stores when it must be closed (`due`).
+//! The time depends on the order, so every write of an order also writes `due` (`flush`).
 use std::sync::Arc;
 
 use doorbuster_core::money::{self, Checkout, CheckoutOutcome};
@@ -71,8 +71,8 @@ impl Postgres {
         .await
     }
 
-    /// If the outcome is unknown, the caller may repeat the call. The result is the same, except
-    /// that the delay starts at the repeated call.
+    /// If the outcome is unknown, the caller may repeat the call. The result is the same, but the
+    /// delay starts at the repeated call.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
@@ -97,8 +97,8 @@ impl Postgres {
             .await
     }
 
-    /// If the outcome is unknown, the caller must read the document: a second run would find its
-    /// own write.
+    /// If the outcome is unknown, the caller must read the document. A second run would find the
+    /// document of the first run.
     pub(crate) async fn sandbox_swap(
         &self,
         key: String,
@@ -150,8 +150,8 @@ impl Postgres {
     }
 }
 
-/// Postpones checkouts in sets: reads them under the locks of their orders, applies the rules, and
-/// writes them together.
+/// Postpones many checkouts at once. It reads them after it locked their orders, applies the rules,
+/// and writes them together.
 async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<usize>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
@@ -167,7 +167,8 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
             if it.no_answer {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
-            // An order whose payment window was extended meanwhile is not due before its new end.
+            // If the payment window of an order was extended meanwhile, the order is not due before
+            // its new end.
             let waits = ledger
                 .cache
                 .orders
@@ -178,7 +179,8 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
         }
         let writer = shared.writer();
         let mut queries = flush::queries(shared, &ledger.cache, ledger.now, false);
-        // This comes after the write of the checkout, which sets `due` to the order's due time.
+        // This write comes after the write of the checkout, which sets `due` to the order's due
+        // time.
         queries.push(Query::put_off(&later));
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
@@ -192,7 +194,7 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
     outcome
 }
 
-/// Whether this is the order's checkout, and it is open.
+/// Returns whether this is the order's checkout, and the checkout is open.
 fn is_open(ledger: &PostgresLedger<'_>, it: &CheckoutDeferral) -> bool {
     let kept = ledger.cache.checkouts.get(&it.order);
     kept.is_some_and(|kept| kept.row.open && kept.row.session == it.session)

@@ -1,9 +1,10 @@
-//! The database's time on this node: measured, then advanced by the local monotonic clock.
+//! The database's time on this node. It is measured, and then advances with the local monotonic
+//! clock.
 //!
-//! The database's clock is the store's time. With another clock, this node and the database's
-//! transactions would use different times. A second, monotonic clock follows a step of the
-//! database's clock only slowly: an expiry or an opening must not come early because the database's
-//! clock was set forward.
+//! The store's time is the database's clock. With any other clock, this node and the database's
+//! transactions would use different times. A second, monotonic clock follows the database's clock
+//! slowly if that clock is set. So an expiry or an opening does not come early because the
+//! database's clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,10 +17,10 @@ use crate::limits::{
 
 /// Store time.
 pub(super) struct Clock {
-    /// A clock that replaces the database's, in tests.
+    /// A clock that replaces the database's clock in tests.
     fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     born: Instant,
-    /// Database time at `born`, in milliseconds.
+    /// The database's time at `born`, in milliseconds.
     at_birth: AtomicI64,
     /// The monotonic clock's time at `born`, in milliseconds.
     monotonic_at_birth: AtomicI64,
@@ -45,7 +46,7 @@ impl Clock {
         }
     }
 
-    /// The time, or an earlier one where the database's clock was set forward.
+    /// Returns the time, or an earlier time if the database's clock was set forward.
     pub(super) fn monotonic(&self) -> Millis {
         match &self.fixed {
             Some(fixed) => fixed(),
@@ -57,7 +58,7 @@ impl Clock {
         }
     }
 
-    /// Whether the database's clock was set, and the monotonic clock has not caught up.
+    /// Returns whether the database's clock was set, and the monotonic clock still differs.
     pub(super) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }
@@ -67,12 +68,12 @@ impl Clock {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
 
-    /// Records that the published state may be arbitrarily old.
+    /// Records that the age of the published state is unknown.
     pub(super) fn forget_seen(&self) {
         self.saw.store(i64::MIN / 2, Ordering::Release);
     }
 
-    /// How old the published state may be.
+    /// Returns how old the published state may be.
     pub(super) fn staleness(&self) -> Duration {
         let now = millis(self.born.elapsed());
         Duration::from_millis(
@@ -80,13 +81,13 @@ impl Clock {
         )
     }
 
-    /// The time of a transaction to which the database reported its own time.
+    /// Returns the time of a transaction, given the database's own time.
     pub(super) fn for_transaction(&self, reported: Millis) -> Millis {
         self.fixed.as_ref().map_or(reported, |fixed| fixed())
     }
 
     /// Adds a sample: the database's time, read between these two instants. A sample with a long
-    /// round trip is too imprecise and is discarded.
+    /// round trip is discarded, because it is too imprecise.
     pub(super) fn add_sample(&self, sent: Instant, reported: Millis, answered: Instant) {
         let round_trip = answered.duration_since(sent);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {

@@ -18,7 +18,8 @@ const COUNTS: &str =
     "SELECT count(*), coalesce(sum(uses), 0)::bigint, coalesce(sum(spent), 0)::bigint
      FROM access_code WHERE sale_id = $1";
 
-/// Deletes unused codes, and ends codes that some buyers have used: those buyers keep their access.
+/// Deletes unused codes. Ends codes that some buyers have used, because those buyers keep their
+/// access.
 const REVOKE: [&str; 2] = [
     "DELETE FROM access_code WHERE sale_id = $1 AND spent = 0
      AND (left(prefix, length($2::text)) = $2 OR hash = $3::bytea)",
@@ -36,7 +37,8 @@ fn add(
     hashes: &[(String, CodeHash)],
     uses: u32,
 ) -> Done<CodesOutcome> {
-    // The lock on the sale makes concurrent additions count one after the other.
+    // The lock on the sale makes concurrent additions wait for each other, so that the count is
+    // right.
     if ledger
         .one("SELECT 1 FROM sale WHERE id = $1 FOR NO KEY UPDATE", &[&sale], |_| Ok(()))?
         .is_none()
@@ -57,7 +59,7 @@ fn add(
 }
 
 fn spend(ledger: &mut PostgresLedger<'_>, sale: &str, hash: &[u8], buyer: &str) -> Done<bool> {
-    // The lock on the code lasts until the end, so that uses are counted one after the other.
+    // The lock on the code lasts until the commit, so that the count of uses is right.
     let free =
         "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2 FOR NO KEY UPDATE";
     let Some(is_free) = ledger.one(free, &[&sale, &hash], |row| Ok(row.try_get::<_, bool>(0)?))?
@@ -88,8 +90,8 @@ impl Postgres {
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
         let sale = sale.to_owned();
-        // A second run would find its own codes. The caller gets an error with an unknown outcome,
-        // and generates other codes.
+        // A second run would find the codes of the first run. The caller gets an error with an
+        // unknown outcome, and generates other codes.
         self.job(RetryUnknown::Never, move |ledger| add(ledger, &sale, &hashes, uses)).await
     }
 
@@ -118,7 +120,7 @@ impl Postgres {
         hash: CodeHash,
         buyer: &BuyerId,
     ) -> StoreResult<bool> {
-        // The lookup comes first: a guessed code costs a read, not a transaction.
+        // The lookup comes first, so that a wrong code costs only a read and no transaction.
         let found = "SELECT 1 FROM access_code WHERE sale_id = $1 AND hash = $2";
         if self.one(found, &[&sale, &hash.as_slice()], |_| Ok(())).await?.is_none() {
             return Ok(false);

@@ -1,5 +1,5 @@
-//! Connections to the database: the address, session settings, pools, and the checks before the
-//! first use.
+//! Connections to the database: the address, session settings, pools, and the checks before a
+//! database is first used.
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use super::failure::Failure;
 /// The oldest server version that supports the statements, as `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
-/// A plan is made once, possibly while the tables are still empty, and kept. So only index scans
-/// may be chosen.
+/// PostgreSQL makes a plan once, possibly while the tables are still empty, and keeps it. So only
+/// index scans are allowed.
 const WRITER_PLANS: &str = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
 fn failed(reason: impl std::fmt::Display) -> OpenError {
@@ -32,8 +32,7 @@ fn failed(reason: impl std::fmt::Display) -> OpenError {
 
 /// Checks that a store's address and its certificates can be read. It does not connect.
 ///
-/// # Errors
-/// The reason, for people, without the address.
+/// # Errors Returns the reason, for people, without the address.
 pub fn check_address(url: &str) -> Result<(), String> {
     Address::parse(url).map(drop).map_err(|error| error.to_string())
 }
@@ -72,12 +71,12 @@ impl Sessions {
     }
 }
 
-/// A pool of writing sessions.
+/// Returns a pool of writing sessions.
 pub(super) fn writers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
     sessions(connector, WRITER_PLANS, size)
 }
 
-/// A pool of reading sessions.
+/// Returns a pool of reading sessions.
 pub(super) fn readers(connector: &Connector, size: usize) -> Result<Sessions, OpenError> {
     sessions(connector, "", size)
 }
@@ -96,15 +95,15 @@ impl Connect for PoolConnector {
         Box::pin(async {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
                 Failure::Sql(error) => error,
-                // The connector keeps the reason, because the client library cannot create such an
-                // error.
+                // The connector keeps the reason of the failure, because the client library offers
+                // no way to create such an error.
                 _ => no_connection(),
             })
         })
     }
 }
 
-/// An arbitrary error of the client library.
+/// Returns some error of the client library.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,
@@ -117,8 +116,8 @@ fn sessions(
     options: &'static str,
     size: usize,
 ) -> Result<Sessions, OpenError> {
-    // Code that fails in a transaction drops its connection or rolls it back, so returning a
-    // connection needs no query.
+    // After a failure in a transaction, the code drops its connection or rolls back. So a
+    // connection can be returned to the pool without a query.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let connect = PoolConnector { connector: connector.clone(), options };
     let manager = Manager::from_connect(Config::new(), connect, manager);
@@ -141,7 +140,7 @@ fn sessions(
     Ok(Sessions { pool: pool.map_err(failed)?, connector: connector.clone() })
 }
 
-/// A session of a pool.
+/// Returns a session of a pool.
 pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
     let Sessions { pool, connector } = sessions;
     if pool.status().waiting >= PG_WAITING_MAX {
@@ -155,7 +154,7 @@ pub(super) async fn get(sessions: &Sessions) -> Result<Object, Failure> {
     })
 }
 
-/// A session outside the pools; a background task drives it until it ends.
+/// Opens a session outside the pools. A background task drives the session until it ends.
 pub(super) async fn client(connector: &Connector) -> Result<Client, OpenError> {
     let away = |failure| match failure {
         Failure::Refused(text) => failed(text),

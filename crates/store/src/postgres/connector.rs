@@ -1,5 +1,5 @@
 //! Opens every connection to the database. A connection is used only if its database has the newest
-//! history that this deployment is known to have used.
+//! history that this deployment has used.
 mod refusal;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,19 +41,19 @@ pub(super) enum SessionMessage {
 /// Receives the messages of a session.
 pub(super) type SessionListener = Box<dyn Fn(SessionMessage) + Send + Sync>;
 
-/// A session and the task that drives it, which ends with it.
+/// A session and its task. The task ends with the session.
 pub(super) type Session = (Client, JoinHandle<()>);
 
-/// What connections are opened for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectorUse {
-    /// The store: a changed history is registered.
+    /// The store uses the connection. If the history has changed, the change is registered first.
     Store,
-    /// One query that changes nothing.
+    /// The connection is for one query that changes nothing.
     Read,
 }
 
-/// Opens connections. Cheap to clone; all clones are one connector.
+/// Opens connections. Clones are cheap and share one connector.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Inner>);
 
@@ -65,14 +65,14 @@ struct Inner {
     slot: i32,
     /// The host that passed the last inspection, until one of its connections fails.
     current: AtomicUsize,
-    /// Whether a connection was accepted before. If so, a further connection first commits a row:
-    /// its server may have crashed and may show commits that its standby lacks.
+    /// Whether a connection was accepted before. If so, each further connection first commits a
+    /// row. The server may have crashed, and may show commits that its standby lacks.
     used: AtomicBool,
-    /// Whether commits waited for a standby when this node looked last.
+    /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,
-    /// Held during an inspection of all hosts: the next caller uses its result.
+    /// Locked during an inspection of all hosts. A caller that waited uses the result.
     inspecting: tokio::sync::Mutex<()>,
-    /// Why the last connection was not opened.
+    /// The reason why the last connection was not opened.
     failure: Mutex<String>,
 }
 
@@ -130,17 +130,17 @@ impl Connector {
         &self.0.memory
     }
 
-    /// The row of this node's commit checks.
+    /// Returns the row of this node's commit checks.
     pub(super) fn slot(&self) -> i32 {
         self.0.slot
     }
 
-    /// Why the last connection was not opened.
+    /// Returns the reason why the last connection was not opened.
     pub(super) fn last_failure(&self) -> String {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a connection that was opened at this time must be checked again.
+    /// Returns whether a connection that was opened at this time must be checked again.
     pub(super) fn is_outdated(&self, opened: Instant) -> bool {
         self.0.memory.is_outdated(opened)
     }
@@ -155,7 +155,7 @@ impl Connector {
         self.0.was_synchronous.store(is_synchronous, Ordering::Release);
     }
 
-    /// A session at the host that passed the last inspection, if it passes again.
+    /// Opens a session at the host that passed the last inspection, if the host passes again.
     async fn open_at_current(
         &self,
         options: &str,
@@ -175,7 +175,7 @@ impl Connector {
         Some(opened.session)
     }
 
-    /// Inspects all hosts, and opens a session at the one with the newest history.
+    /// Inspects all hosts, and opens a session at the host with the newest history.
     async fn open_newest(
         &self,
         options: &str,
@@ -209,7 +209,7 @@ impl Connector {
                     return Ok(Some(session));
                 }
                 Ok(None) => return Ok(None),
-                // A refusal says more than the failures of the other hosts.
+                // A refusal is more useful to the operator than the failures of the other hosts.
                 Err(refused @ Failure::Refused(_)) => failures.insert(0, (host, refused)),
                 Err(failure) => failures.push((host, failure)),
             }
@@ -217,7 +217,7 @@ impl Connector {
         Err(self.combine(failures))
     }
 
-    /// Connects to all hosts at once. The first session waits a moment for the others.
+    /// Connects to all hosts at once. The first host that answers waits a moment for the others.
     async fn inspect_all(
         &self,
         options: &str,
@@ -275,8 +275,8 @@ impl Connector {
         Ok(Some((client, driver)))
     }
 
-    /// Registers a change in a task of its own: the caller may stop waiting, and a transaction that
-    /// is cut off would keep its lock.
+    /// Registers a change in a separate task. The caller may stop waiting, and an interrupted
+    /// transaction would keep its lock.
     async fn register(
         &self,
         client: Client,
@@ -359,8 +359,8 @@ async fn drive<T>(
             Some(Ok(AsyncMessage::Notification(notification))) => {
                 tell(SessionMessage::Notification(notification));
             }
-            // The commit is only on the primary. Without its answer the outcome is unknown, so no
-            // caller learns that it succeeded.
+            // The commit is only on the primary. This code drops the answer, so that the outcome
+            // counts as unknown and no caller learns that the commit succeeded.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {
@@ -371,7 +371,7 @@ async fn drive<T>(
                 break;
             }
             Some(Ok(_)) => {}
-            // The server may be a different one when it is reachable again.
+            // When the server can be reached again, it may be a different server.
             Some(Err(_)) => break,
             None => return tell(SessionMessage::Ended),
         }

@@ -1,4 +1,4 @@
-//! Sessions, nodes, and a sale's numbers by second, in PostgreSQL.
+//! Sessions, nodes, and a sale's statistics for each second, in PostgreSQL.
 use tokio_postgres::Row;
 
 use doorbuster_core::{Millis, NodeId};

@@ -170,7 +170,8 @@ impl Postgres {
         Ok(held.map(|held| (dead, held)))
     }
 
-    /// The content of a dead letter, unless it was resolved since it was found.
+    /// Returns the content of a dead letter, or nothing if the letter was resolved since it was
+    /// found.
     async fn content(&self, dead: &Dead, place: i64) -> StoreResult<Option<DeadLetterContent>> {
         const REFUND: &str =
             concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1");

@@ -90,8 +90,8 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     Ok(model)
 }
 
-/// Events (except events of sales, which the rules do not know), prices, messages, payments,
-/// refunds and checkouts.
+/// Reads events, prices, messages, payments, refunds and checkouts. Events of sales are left out,
+/// because the rules do not know sales.
 async fn dump_money(client: &Client, model: &mut Model) -> Result<(), Failure> {
     let sql = concat!(
         "SELECT ",

@@ -1,6 +1,6 @@
-//! Erases a buyer, in PostgreSQL. It finds orders, locks their grants, and reads the orders again:
-//! every change of an order, its checkout or its payments holds the lock on the order's grant. The
-//! buyer's quotas follow, in lock order.
+//! Erases a buyer, in PostgreSQL. It finds orders, locks their grants, and reads the orders again.
+//! Every change of an order, its checkout or its payments needs the lock on the order's grant. Then
+//! it locks the buyer's quotas, in lock order.
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
@@ -43,8 +43,8 @@ fn erase_orders(ledger: &mut PostgresLedger<'_>, names: &ErasedNames) -> Done<u6
     let ids: Vec<GrantId> = grants.iter().map(|id| GrantId(id.cast_unsigned())).collect();
     ledger.lock_grants(&ids)?;
     let mut found = ledger.all(erase::FIND_ORDERS, &[&old, &limit], order)?;
-    // An order that ended meanwhile may belong to a grant that is not locked; the next transaction
-    // erases it.
+    // If an order changed meanwhile, its grant may not be locked. The next transaction erases that
+    // order.
     found.retain(|order| grants.binary_search(&order.grant).is_ok());
     let mut shares: BTreeMap<i64, i64> = BTreeMap::new();
     for order in &found {

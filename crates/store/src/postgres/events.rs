@@ -1,11 +1,11 @@
 //! Events in PostgreSQL, and the sequencer that assigns their positions.
 //!
-//! A row gets its `seq` before its commit, and transactions may commit in another order. A reader
-//! that continued by `seq` would skip rows. So readers continue by `position`, which one
-//! transaction at a time assigns to visible rows, in the order of `seq`. New positions are always
-//! higher than those that readers have seen. The later of two events of one order has the higher
-//! `seq` and becomes visible later, because it is written under the lock that the earlier
-//! transaction held. So positions keep the order of each order's events.
+//! A row gets its `seq` before its commit, and transactions may commit in another order. So a
+//! reader that continued by `seq` would skip rows. Instead, readers continue by `position`. One
+//! transaction at a time assigns positions to visible rows, in the order of `seq`. New positions
+//! are always higher than those that readers have seen. The events of one order are written under
+//! one lock. So the later event has the higher `seq` and becomes visible later, and positions keep
+//! the order of each order's events.
 use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, TicketId};
@@ -23,8 +23,8 @@ use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
-// The columns in the order in which `stored_event` reads them, and their tables, as macros so that
-// `concat!` accepts them.
+// The columns in the order in which `stored_event` reads them, and their tables. They are macros,
+// because `concat!` accepts macros but not constants.
 macro_rules! event_columns {
     () => {
         concat!(
@@ -41,7 +41,7 @@ macro_rules! event_rows {
 }
 pub(super) use {event_columns, event_rows};
 
-/// A row of `event_columns`.
+/// Parses a row of `event_columns`.
 pub(super) fn stored_event(row: &Row) -> Done<StoredEvent> {
     let order = match row.try_get::<_, Option<&str>>(0)? {
         Some(_) => Some(rows::order(row)?),
@@ -67,7 +67,7 @@ pub(super) fn stored_event(row: &Row) -> Done<StoredEvent> {
     Ok(StoredEvent { position: row.try_get::<_, Option<i64>>(12)?.unwrap_or(0), seq, event })
 }
 
-/// A row of `event_columns`, whether or not it is valid.
+/// Parses a row of `event_columns`, also an invalid one.
 pub(super) fn read(row: &Row) -> Done<EventRead> {
     let position = row.try_get::<_, Option<i64>>(12)?.unwrap_or(0);
     let word = |at: usize| row.try_get::<_, Option<String>>(at).ok().flatten();
@@ -81,8 +81,8 @@ pub(super) fn read(row: &Row) -> Done<EventRead> {
 
 /// Locks the sequencer's row, which holds the last assigned position.
 const LOCK_TURN: &str = "SELECT position FROM event_turn FOR NO KEY UPDATE";
-/// Runs after the lock was taken, so it sees the rows of every earlier sequencer, with their
-/// positions.
+/// Assigns the positions. It runs after the lock was taken, so it sees the positions that every
+/// earlier sequencer assigned.
 const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
      FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place
            FROM (SELECT seq FROM event WHERE position IS NULL ORDER BY position, seq
@@ -103,10 +103,10 @@ fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
 }
 
 impl Postgres {
-    /// Assigns positions to at most `limit` committed events, and returns their number. If it is
-    /// less than `limit`, every event that was committed before the call has a position.
+    /// Assigns positions to at most `limit` committed events, and returns their number. If the
+    /// number is less than `limit`, every event from before the call has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        // Usually no event lacks a position; a query without a transaction shows that.
+        // Usually every event has a position. A query without a transaction shows that.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);

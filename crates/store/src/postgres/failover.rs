@@ -1,5 +1,5 @@
-//! What a node does when the database's history changes: it pauses sales where promises may be
-//! lost, and compares the orders that it acknowledged to buyers with the database.
+//! A node's reaction to a change of the database's history. The node pauses sales whose promises
+//! may be lost. It compares the orders that it acknowledged to buyers with the database.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ use super::{Postgres, phases};
 
 type Done<T> = Result<T, Failure>;
 
-/// The states of orders that have these ids' numbers.
+/// Selects the states of the orders with these ids.
 const STATES: &str =
     "SELECT o.id, o.state FROM unnest($1::bigint[], $2::bigint[]) AS k(grant_id, n)
      JOIN orders o ON o.grant_id = k.grant_id AND o.n = k.n";
@@ -34,7 +34,7 @@ const PENDING: &str = "SELECT fence, cause = 'moved', paused FROM store_history
      WHERE pause = 'pending' ORDER BY fence DESC LIMIT 1 FOR UPDATE";
 
 impl Postgres {
-    /// The history of the database that this node uses.
+    /// Returns the history of the database that this node uses.
     pub(crate) fn database(&self) -> Option<DatabaseHistory> {
         self.shared().connector.memory().known()
     }
@@ -53,7 +53,7 @@ impl Postgres {
         .await
     }
 
-    /// Does the work that a new history requires, unless it was done before.
+    /// Does the work that a new history requires, if no node has done it.
     pub(crate) async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         let lost = self.compare_acknowledged().await?;
         let pending = "SELECT 1 FROM store_history WHERE pause = 'pending'";
@@ -106,7 +106,7 @@ impl Postgres {
         Ok((report.lost > 0).then_some(report))
     }
 
-    /// What nodes found about the newest history.
+    /// Returns the nodes' reports about orders that the newest history lacks.
     pub(crate) async fn lost_orders(&self) -> StoreResult<Vec<LostOrders>> {
         let sql = "SELECT node, fence, at, acknowledged, lost, sample FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history) ORDER BY node LIMIT $1";
@@ -137,8 +137,9 @@ fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
     ledger.run(pause, &[&row.fence]).map(drop)
 }
 
-/// Pauses one sale because of a change of the database's history. `None`: all are paused. The
-/// history's row is locked first, so nodes pause one after the other and the list is complete.
+/// Pauses one sale because of a change of the database's history. Returns `None` if no sale is left
+/// to pause. It locks the history's row first, so nodes pause one after the other and the list is
+/// complete.
 fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
     let pending = ledger.one(PENDING, &[], |row| {
         let bad = || Failure::Row("invalid list of paused sales".to_owned());
@@ -158,7 +159,7 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
         return Ok(None);
     };
     match sale.was {
-        // Operators cannot pause a sale that never opened; only this code can.
+        // Operators cannot pause a sale that never opened. Only this code can.
         Phase::Scheduled => phases::pause_scheduled(ledger, &sale.sale)?,
         _ => drop(phases::apply_step(ledger, &sale.sale, PhaseStep::Pause)?),
     }

@@ -1,10 +1,10 @@
 //! Failures between this node and the database, and the reaction to each: retry the transaction,
-//! report an error for the caller to retry, give up one ticket, or stop.
+//! report an error so that the caller retries, give up one ticket, or stop.
 use tokio_postgres::error::SqlState;
 
 use crate::contract::StoreError;
 
-/// Why a statement, and so its transaction, failed.
+/// The reason why a statement failed, and with it its transaction.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The database or the connection reported an error.
@@ -25,23 +25,23 @@ pub enum Failure {
     /// The transaction's own code panicked.
     #[error("a transaction panicked: {0}")]
     Panicked(String),
-    /// COMMIT was sent, and no answer says whether it succeeded.
+    /// COMMIT was sent, but no answer says whether it succeeded.
     #[error("the outcome of a transaction is unknown: {0}")]
     Unknown(String),
 }
 
-/// What to do about a failure.
+/// The kind of a failure, which decides the reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureKind {
-    /// Another transaction won a conflict: retry at once.
+    /// Another transaction won a conflict. Retry at once.
     Conflict,
-    /// The database is unreachable, overloaded or failing over: retry a little later.
+    /// The database is unreachable, overloaded or failing over. Retry a little later.
     Unreachable,
-    /// As [`FailureKind::Unreachable`], but the effect may have happened.
+    /// The same as [`FailureKind::Unreachable`], but the effect may have happened.
     Unknown,
     /// A retry would fail again.
     Bad,
-    /// The database's data is damaged: it must not be used.
+    /// The database's data is damaged, so the database must not be used.
     Damaged,
 }
 
@@ -59,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// Whether the connection can still be used after the transaction is rolled back.
+    /// Returns whether the connection can still be used after the transaction is rolled back.
     pub(super) fn leaves_connection(&self) -> bool {
         match self {
             Self::Row(_) => true,
@@ -70,8 +70,8 @@ impl Failure {
         }
     }
 
-    /// The same failure after COMMIT was sent: unless the database refused the commit, it may have
-    /// happened.
+    /// Returns the same failure after COMMIT was sent. The effect may have happened, except if the
+    /// database refused the commit.
     pub(super) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable
@@ -91,8 +91,8 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Whether the database reports that this statement failed, and keeps running: the transaction is
-/// then rolled back.
+/// Returns whether the database reports that this statement failed, and continues to run. Then the
+/// transaction is rolled back.
 fn is_refused(code: &SqlState) -> bool {
     let ends_session =
         matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
@@ -102,11 +102,11 @@ fn is_refused(code: &SqlState) -> bool {
 fn kind_of_code(code: &SqlState) -> FailureKind {
     let text = code.code();
     match &text[..2.min(text.len())] {
-        // Serialisation failure and deadlock; a key that another transaction just inserted.
+        // A serialisation failure, a deadlock, or a key that another transaction just inserted.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // Connections, shutdowns, timeouts, resources; a server that is read-only during a
-        // failover; a session that was idle too long in a transaction.
+        // Failures of connections, shutdowns, timeouts or resources. Also a server that is
+        // read-only during a failover, and a session that was idle too long in a transaction.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,
@@ -114,9 +114,9 @@ fn kind_of_code(code: &SqlState) -> FailureKind {
     }
 }
 
-/// The database's message with its detail; `tokio_postgres` alone shows only that there was an
-/// error. The detail of a refused row is left out: it is the row itself, and names the buyer, which
-/// must not reach a log.
+/// Returns the database's message with its detail, because `tokio_postgres` alone shows only that
+/// there was an error. The detail of a refused row is left out: it contains the row, and so the
+/// buyer, who must not appear in a log.
 fn error_text(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {
@@ -144,7 +144,7 @@ impl From<Failure> for StoreError {
     }
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())

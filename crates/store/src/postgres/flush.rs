@@ -1,5 +1,5 @@
-//! Writes the changes of a transaction in sets: one statement for each table with changes, followed
-//! by COMMIT, in one round trip.
+//! Writes all changes of a transaction in one round trip: one statement for each table with
+//! changes, followed by COMMIT.
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use tokio_postgres::types::ToSql;
@@ -48,18 +48,18 @@ impl Query {
     }
 }
 
-/// A commit that waits for its standby has no time limit in the database: if it were cancelled, it
-/// would become visible without being on the standby.
+/// A commit that waits for its standby has no time limit in the database. If the wait were
+/// cancelled, the commit would become visible without being on the standby.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
-/// The channel on which a node notifies others of a commit. A notification is a hint: nothing
-/// depends on its delivery.
+/// The channel on which a node notifies others of a commit. A notification is only a hint, so it
+/// may get lost.
 pub(super) const CHANNEL: &str = "doorbuster";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {
     Box::new(value)
 }
 
-/// The statements for all changed rows, in the order in which rows may be written.
+/// Returns the statements for all changed rows, in the order in which rows may be written.
 pub(super) fn queries(
     shared: &Shared,
     cache: &RowCache,
@@ -91,7 +91,8 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
         .iter()
         .filter_map(|(id, node)| Some((cache.orders.get(id)?, *node)))
         .collect();
-    // Two transactions that insert the same requests then wait for each other in one order.
+    // The same order in all transactions: two transactions that insert the same requests then wait
+    // for each other without a deadlock.
     inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !inserted.is_empty() {
         let sql = "INSERT INTO orders (id, buyer, request_key, item_id, units, state, grant_id, n,
@@ -198,9 +199,9 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values });
 }
 
-/// A new row must not have appeared meanwhile, or the statement fails and the transaction runs
-/// again. Existing rows are locked, or they only decrease. They are written as differences, in lock
-/// order, and never fall below 0, as in the rules.
+/// If another transaction inserted a new row first, the statement fails and the transaction runs
+/// again. Existing rows are locked, or their quota only decreases. They are written as differences,
+/// in lock order, and never fall below 0, as in the rules.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
@@ -228,7 +229,7 @@ fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Closed grants come first, so that a slot never has two open ones.
+/// Closed grants come first, so that a slot never has two open grants.
 fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
     let update = "UPDATE slot_grant SET granted = $2, settled = $3, open = $4, acked = $5,
                   max_n = $6, resolved = $7, feed_len = $8,
@@ -298,7 +299,7 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Items are written as differences: a settler or an expiry reads an item without its lock, because
+/// Items are written as differences. A settler or an expiry reads an item without its lock, because
 /// none of its decisions depends on the pool.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
@@ -321,11 +322,11 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Writes and commits. The statements are sent together, and each result is checked: after a failed
-/// statement, COMMIT becomes ROLLBACK without an error.
+/// Writes and commits. The statements are sent together, and each result is checked, because after
+/// a failed statement COMMIT becomes ROLLBACK without an error.
 ///
-/// The notification follows COMMIT instead of preceding it: transactions that notify commit one
-/// after the other while the log is written.
+/// The notification follows COMMIT. If it came before, the transactions would have to commit one
+/// after the other.
 ///
 /// Returns the id of the transaction, if other nodes must read its rows (`commit_notice`).
 pub(super) async fn commit(

@@ -1,4 +1,4 @@
-//! The hosts of an address, each as an address of its own.
+//! The hosts of an address, each as a separate address.
 use doorbuster_postgres_tls::Address;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
@@ -16,7 +16,8 @@ pub(super) fn split(address: &Address) -> Vec<DatabaseHost> {
     let config = &address.config;
     let (hosts, addrs, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addrs.len());
-    // Lists of different lengths are left to the client library, which reports them as an error.
+    // The client library reports lists of different lengths as an error, so they are not split
+    // here.
     let lists_differ = !hosts.is_empty() && !addrs.is_empty() && hosts.len() != addrs.len();
     if count <= 1 || lists_differ || (ports.len() > 1 && ports.len() != count) {
         let name = hosts.first().map_or_else(String::new, |host| host_name(host, ports.first()));
@@ -51,7 +52,8 @@ fn host_name(host: &Host, port: Option<&u16>) -> String {
     }
 }
 
-/// The same settings without a host, because a configuration can only add hosts.
+/// Returns the same settings without a host. It copies the settings, because a configuration can
+/// only add hosts.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));

@@ -1,4 +1,4 @@
-//! What a new connection reads about its database before it is used: which server it is, and its
+//! What a new connection reads about its database before the database is used: its server and its
 //! history.
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
@@ -9,17 +9,17 @@ use super::failure::Failure;
 
 type Done<T> = Result<T, Failure>;
 
-/// "Dbrf": the advisory lock that a node holds while it adds a row to the history.
+/// The advisory lock ("Dbrf") that a node takes while it adds a row to the history.
 const LOCK: i64 = 0x4462_7266;
-/// The database cluster, its timeline, and which tables exist. A standby has no timeline of its
-/// own.
+/// Selects the database cluster, its timeline, and which tables exist. A standby has no timeline of
+/// its own.
 const SERVER: &str = "SELECT pg_is_in_recovery(),
         (SELECT system_identifier::text FROM pg_control_system()),
         CASE WHEN pg_is_in_recovery() THEN 0
              ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END,
         to_regclass('store_history') IS NOT NULL AND to_regclass('identity') IS NOT NULL,
         to_regclass('commit_check') IS NOT NULL";
-/// Rows that differ only in age are never compared, so the newest thousand are enough.
+/// Selects the newest thousand rows. Older rows are never compared.
 const ROWS: &str = "SELECT h.fence, h.token, h.system_id, h.timeline,
         (SELECT id_key FROM identity) FROM store_history h ORDER BY h.fence DESC LIMIT 1000";
 
@@ -33,7 +33,7 @@ pub(super) struct Inspected {
     pub(super) has_commit_check: bool,
 }
 
-/// Inspects a database. `None`: it is a standby.
+/// Inspects a database. Returns `None` if the database is a standby.
 pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
     let server = rows(client, SERVER).await?.into_iter().next();
     let server =
@@ -60,7 +60,8 @@ pub(super) async fn inspect(client: &Client) -> Done<Option<Inspected>> {
 }
 
 /// Adds a row for the change that this node saw first. `pauses` says whether the change must pause
-/// sales. `None`: another node added a row meanwhile, so the database must be inspected again.
+/// sales. Returns `None` if another node added a row meanwhile. Then the database must be inspected
+/// again.
 pub(super) async fn register(
     client: &Client,
     known: Option<&DatabaseHistory>,
@@ -96,8 +97,8 @@ pub(super) async fn register(
     Ok(Some((change, row)))
 }
 
-/// Commits one small row. When it returns, every commit that this session can see is as durable as
-/// a commit of this session: it is on the synchronous standby, if there is one.
+/// Commits one small row. After that, every commit that this session can see is as durable as a
+/// commit of this session: the synchronous standby has it, if there is one.
 pub(super) async fn commit_check(client: &Client, slot: i32) -> Done<()> {
     let sql = format!(
         "INSERT INTO commit_check (slot, at)

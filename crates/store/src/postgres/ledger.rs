@@ -1,9 +1,9 @@
 //! The rules' [`Ledger`] over one PostgreSQL transaction.
 //!
-//! Rows are read once, under their locks, and kept ([`RowCache`]); `flush` writes the changes in
-//! sets at the end. A live ledger reads rows on demand, and must run on a thread that may block. A
-//! prefetched ledger holds every row that its rules can read: a row that it does not hold does not
-//! exist.
+//! Rows are read once, after they are locked, and kept ([`RowCache`]). `flush` writes the changes
+//! together at the end. A live ledger reads rows on demand, and must run on a thread that may
+//! block. A prefetched ledger has every row that its rules can read, so a row that it lacks does
+//! not exist.
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -54,7 +54,7 @@ pub struct PostgresLedger<'c> {
     pub(super) now: Millis,
     /// The node that waits for the current ticket.
     pub(super) node: Option<NodeId>,
-    /// Whether the catalogue changed, and the operator's action that the transaction performs.
+    /// Whether the catalogue changed, and the operator's action, if any.
     pub(super) catalogue: bool,
     pub(super) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
@@ -68,7 +68,7 @@ impl<'c> PostgresLedger<'c> {
         Self { live: None, cache, now, node: None, catalogue: false, action: None }
     }
 
-    /// Every row of a query.
+    /// Returns every row of a query.
     pub(super) fn all<T>(
         &self,
         sql: &str,
@@ -82,7 +82,7 @@ impl<'c> PostgresLedger<'c> {
         rows.iter().map(read).collect()
     }
 
-    /// The first row of a query.
+    /// Returns the first row of a query.
     pub(super) fn one<T>(
         &self,
         sql: &str,
@@ -102,7 +102,7 @@ impl<'c> PostgresLedger<'c> {
         })
     }
 
-    /// Locks grants by id. Every transaction that locks several grants must do so.
+    /// Locks grants in the order of their ids. To lock several grants, always call this.
     pub(super) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
         let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
         for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
@@ -131,7 +131,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        // A shared lock: other openings of grants may run, but a phase change of the sale waits.
+        // A shared lock lets other openings of grants run, but a phase change of the sale waits.
         let sql = "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s
                    ON s.id = i.sale_id WHERE i.id = $1 FOR SHARE OF s";
         Ok(self.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))
@@ -222,7 +222,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order changes only under its grant's lock: a read under that lock is cached, and an
+    /// An order changes only while its grant is locked. So a read after the lock is cached, and an
     /// earlier read is not.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
@@ -323,7 +323,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(found.map(|row| self.cache.cache_recall(row)))
     }
 
-    /// A recall changes only under the lock of the grant that it takes from.
+    /// A recall changes only while the grant that gives the units is locked.
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
         let ids = vec![int(grant.0)];
         for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {
@@ -379,8 +379,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(self.one(sql, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
-    /// If two transactions take the same message at once, the second one's insertion fails, and it
-    /// runs again.
+    /// If two transactions handle the same message at once, the insertion of the second one fails,
+    /// and it runs again.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
         self.cache.inbox.insert((provider.to_owned(), event.to_owned()), at);
         Ok(())
@@ -436,7 +436,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// A checkout changes only under its order's lock, which is the lock of the grant.
+    /// A checkout changes only while its order is locked, which means that its grant is locked.
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
         if let Some(kept) = self.cache.checkouts.get(order) {
             return Ok(Some(kept.row.clone()));

@@ -1,4 +1,4 @@
-//! Migrations: append-only files, which the first node that starts runs under a lock.
+//! Migrations: files that are only ever added. The first node that starts runs them under a lock.
 use std::time::Duration;
 
 use tokio_postgres::{Client, Transaction};
@@ -27,21 +27,21 @@ const MIGRATIONS: &[(i32, &str, &str)] = &[
     (14, "digest", include_str!("../../migrations/postgres/0014_digest.sql")),
 ];
 
-/// "Dbrm": the advisory lock that a node holds while it migrates.
+/// The advisory lock ("Dbrm") that a node takes while it migrates.
 const LOCK: i64 = 0x4462_726d;
-/// How long a node waits for another node that migrates; then it fails.
+/// How long a node waits for another node that migrates. After that time the start fails.
 const WAIT: Duration = Duration::from_secs(120);
-/// Newer schemas are accepted up to this number of versions, because nodes are upgraded one after
-/// the other.
+/// A schema may be newer by this number of versions, because nodes are upgraded one after the
+/// other.
 const NEWER_MAX: i32 = 1;
 
-/// Migrates the database at this address to the schema of this program, and creates the schema if
-/// there is none. Nodes may run meanwhile.
+/// Migrates the database at this address to the schema of this program, or creates the schema.
+/// Nodes may run meanwhile.
 ///
 /// # Errors
 ///
-/// The database is unreachable, contains foreign tables, or was migrated by a program that is too
-/// new.
+/// Fails if the database is unreachable, contains foreign tables, or was migrated by a program that
+/// is too new.
 pub async fn migrate_postgres(url: &str, memory: &HistoryMemory) -> Result<(), OpenError> {
     let address = connect::address(url)?;
     let connector = Connector::new(&address, memory.clone(), ConnectorUse::Store, 0);
@@ -91,11 +91,10 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     transaction.commit().await.map_err(failed)
 }
 
-/// Rows that were copied from another database, for example by a dump, name transaction ids that
-/// this database has not reached yet. Every poll would read such rows as new, so they are written
-/// again.
+/// Rewrites rows whose transaction ids this database has not reached yet. Such rows were copied
+/// from another database, for example by a dump. Without this, every poll would read them as new.
 async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    // Digests are only for nodes that poll now.
+    // Digests are only for nodes that poll now, and none polls yet.
     transaction
         .execute(
             "DELETE FROM commit_digest WHERE changed >= pg_snapshot_xmax(pg_current_snapshot())",
@@ -103,7 +102,7 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         )
         .await?;
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
-        // The migration's own rows are ahead of its snapshot too.
+        // The rows that this migration wrote are also ahead of its snapshot.
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
         let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");

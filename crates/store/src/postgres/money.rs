@@ -1,4 +1,4 @@
-//! Payments and refunds in PostgreSQL. A transaction that takes money locks its order first, as
+//! Payments and refunds in PostgreSQL. A transaction that captures money locks its order first, as
 //! every change of an order does.
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -22,7 +22,8 @@ use super::run::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
-/// Refunds whose cause is a mistake of a provider or a buyer ([`money::RefundCause::is_notice`]).
+/// The condition for refunds that a provider or a buyer caused by mistake
+/// ([`money::RefundCause::is_notice`]).
 macro_rules! notices {
     () => {
         "r.cause IN ('mismatch', 'second', 'unknown_order')"
@@ -36,7 +37,8 @@ struct MoneyTable<T> {
     select: &'static str,
     /// The alias of the table.
     table: &'static str,
-    /// Whether the row concerns an order of these items, whose numbers are in the next parameter.
+    /// The condition that a row is about an order of these items. The next parameter has the items'
+    /// numbers.
     of_items: &'static str,
     of_notices: &'static str,
     read: fn(&Row) -> Done<T>,
@@ -104,7 +106,7 @@ impl Postgres {
         id: RefundId,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        // An attempt that is recorded twice only lengthens the pause.
+        // If an attempt is recorded twice, only the pause becomes longer.
         let note = move |ledger: &mut PostgresLedger<'_>| {
             let now = ledger.now;
             money::apply_refund_update(ledger, &id, &news, now)
@@ -186,7 +188,8 @@ impl Postgres {
         let after = query.after.unwrap_or(start);
         let items: Option<Vec<i64>> =
             query.items.as_ref().map(|items| items.iter().map(|item| item.0).collect());
-        // Unused conditions are left out: each kind of list has its own plan.
+        // Unused conditions are left out, so that PostgreSQL makes a separate plan for each kind of
+        // list.
         let mut sql = format!("{select} WHERE {table}.seq {beyond} $1");
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after];
         if let Some(order) = &query.order {
@@ -216,8 +219,8 @@ impl Postgres {
 /// Locks the rows of an order that a payment names, in lock order, because the rules read the item
 /// before the quota.
 ///
-/// For an order that ended, the rules read all slots of its item, to find out whether its units may
-/// be recalled. So the grants of those slots are locked as well.
+/// If the order has ended, the rules read all slots of its item, to find out whether units can be
+/// recalled. So the grants of those slots are locked as well.
 fn lock_order_named(ledger: &mut PostgresLedger<'_>, order: &str) -> Done<()> {
     let Some(id) = TicketId::parse(order) else { return Ok(()) };
     let Some(seen) = ledger.order(&id)? else { return Ok(()) };

@@ -34,8 +34,8 @@ fn action_row(row: &Row) -> Result<ActionRow, Failure> {
 }
 
 impl PostgresLedger<'_> {
-    /// Records the operator's action that this transaction performs, with the fields that it
-    /// changed. Without an operator, it does nothing.
+    /// Records the operator's action of this transaction, with the changed fields. If the
+    /// transaction has no operator, it does nothing.
     pub(super) fn record(&self, changes: &[FieldChange]) -> Result<(), Failure> {
         let Some(action) = &self.action else { return Ok(()) };
         let sql = "INSERT INTO action (at, actor, action, subject, changes, address, request_id)

@@ -24,7 +24,7 @@ use super::run::{
 use super::shared::Shared;
 use super::{Postgres, connect, rows};
 
-/// Selects the numbers alone: the rows are read under their locks.
+/// Selects only the numbers of due orders. The orders are read after they are locked.
 const DUE: &str = "SELECT o.grant_id, o.n, o.item_id, o.pay_by + o.ask_ms, o.seq FROM orders o
      WHERE o.state = 'reserved' AND o.pay_by + o.ask_ms <= $1 ORDER BY o.pay_by + o.ask_ms
      LIMIT $2";
@@ -87,7 +87,8 @@ impl Postgres {
             PageOrder::Newest => ("<", i64::MAX, "DESC"),
             PageOrder::Oldest => (">", 0, "ASC"),
         };
-        // Unused conditions are left out: each kind of list has its own plan.
+        // Unused conditions are left out, so that PostgreSQL makes a separate plan for each kind of
+        // list.
         let mut sql = format!(
             concat!("SELECT ", rows::order_columns!(), ", o.seq FROM orders o WHERE o.seq {} $1"),
             beyond
@@ -157,21 +158,21 @@ impl Postgres {
     }
 }
 
-/// Expires due orders in sets: finds them, locks and reads them again, expires them by the rules,
-/// and writes them together.
+/// Expires many due orders at once. It finds them, locks and reads them again, expires them by the
+/// rules, and writes them together.
 async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let due = await_answer(async {
-            // An order that is due by this clock but not by the database's clock stays as it is:
-            // the rules decide under the locks.
+            // An order may be due by this clock, but not by the database's clock. The rules then
+            // leave it unchanged.
             let now = shared.clock.monotonic();
             let found = object
                 .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])
                 .await?;
             let mut due = found.iter().map(due).collect::<Result<Vec<_>, _>>()?;
-            // Orders that are due at the same time keep the order of their creation, whatever
-            // updates followed.
+            // Orders that are due at the same time stay in the order of their creation, even if
+            // they were updated later.
             due.sort_unstable_by_key(|(place, _)| *place);
             Ok::<Vec<DueOrder>, Failure>(due.into_iter().map(|(_, order)| order).collect())
         })
@@ -207,7 +208,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
     outcome
 }
 
-/// When an order is due, its sequence number, and the order.
+/// Parses when an order is due, its sequence number, and the order.
 fn due(row: &Row) -> Result<((i64, i64), DueOrder), Failure> {
     let (grant, n) = (GrantId(rows::number(row, 0)?), TicketN(rows::number(row, 1)?));
     Ok((
@@ -223,8 +224,8 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
         let Some(id) = ledger.cache.numbers.get(&(order.grant, order.n)).copied() else { continue };
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The provider still has time: the previous version wrote another `provider_wait_ms`.
-            // The rewritten row is found once that time is over.
+            // The provider still has time, because the previous version wrote another
+            // `provider_wait_ms`. The row is rewritten, and found again when that time is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 ledger.cache.rewrite_checkout(&order.id);
             }

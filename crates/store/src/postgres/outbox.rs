@@ -52,10 +52,10 @@ fn endpoint(row: &Row) -> Done<Endpoint> {
 }
 
 fn insert(ledger: &PostgresLedger<'_>, new: &NewEndpoint, most: usize) -> Done<Option<Endpoint>> {
-    // The lock makes concurrent additions count one after the other.
+    // The lock makes concurrent additions wait for each other, so that the count is right.
     ledger.run("LOCK TABLE endpoint IN SHARE ROW EXCLUSIVE MODE", &[])?;
     if let Some(there) = ledger.one(FIND, &[&new.id], endpoint)? {
-        // An earlier attempt with an unknown outcome already added it.
+        // An earlier attempt of this call, whose outcome was unknown, already added the endpoint.
         return Ok(Some(there));
     }
     let count = ledger.one("SELECT count(*) FROM endpoint", &[], |row| number(row, 0))?;
@@ -164,8 +164,8 @@ fn record(ledger: &PostgresLedger<'_>, id: &str, notes: &[RowChange]) -> Done<()
     Ok(())
 }
 
-/// The number of pending deliveries of an endpoint whose row is locked. Only the holder of that
-/// lock can add more.
+/// Returns the number of pending deliveries of an endpoint whose row is locked. No other
+/// transaction can add deliveries while the row is locked.
 pub(super) fn pending_count(ledger: &PostgresLedger<'_>, id: &str) -> Done<u64> {
     let count = "SELECT count(*) FROM delivery WHERE endpoint_id = $1 AND state = 'pending'";
     Ok(ledger.one(count, &[&id], |row| number(row, 0))?.unwrap_or(0))
@@ -199,7 +199,7 @@ fn redeliver(
     Ok(Redelivery::Done)
 }
 
-/// The event's type and time, from these columns; `None`: the event is deleted.
+/// Parses the event's type and time from these columns. Returns `None` if the event was deleted.
 pub(super) fn event_summary(row: &Row, what: usize, at: usize) -> Done<Option<(String, Millis)>> {
     Ok(row.try_get::<_, Option<String>>(what)?.zip(time(row, at)?))
 }
@@ -268,8 +268,8 @@ impl Postgres {
         new: NewEndpoint,
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
-        // Earlier events must not be delivered, so they get their positions first. Where no
-        // endpoint existed before, there can be many of them.
+        // Earlier events must not be delivered, so they get their positions first. If there was no
+        // endpoint before, there may be many such events.
         while self.sequence_events(SEQUENCE_ROWS_MAX).await? == SEQUENCE_ROWS_MAX {}
         self.job(RetryUnknown::Allowed, move |ledger| insert(ledger, &new, most)).await
     }
@@ -313,7 +313,7 @@ impl Postgres {
 
     pub(crate) async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
         // Events without a position come after all events with one. They wait for every endpoint,
-        // even where no node assigns positions.
+        // even if no node assigns positions.
         let sql = "WITH unplaced AS MATERIALIZED (
                  SELECT count(*) AS many, min(e.at) AS oldest
                  FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq

@@ -38,7 +38,7 @@ pub(super) fn pause_scheduled(ledger: &mut PostgresLedger<'_>, id: &str) -> Done
     }
 }
 
-/// Writes a locked sale's next phase, and closes its grants if that phase allows none.
+/// Writes a locked sale's next phase. Closes the sale's grants if the phase allows no grants.
 fn enter_phase(ledger: &mut PostgresLedger<'_>, sale: &SaleRow, phase: Phase) -> Done<()> {
     let closing = match phase {
         Phase::Draft | Phase::Paused => Some(CloseCause::Rolled),
@@ -46,7 +46,7 @@ fn enter_phase(ledger: &mut PostgresLedger<'_>, sale: &SaleRow, phase: Phase) ->
         Phase::Scheduled | Phase::Open => None,
     };
     if let Some(cause) = closing {
-        // All grants of all its items, locked by id.
+        // All grants of all items of the sale, locked in the order of their ids.
         let items: Vec<i64> = sale.items.iter().map(|item| item.id.0).collect();
         let sql = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND open";
         let open = ledger.all(sql, &[&items], |row| Ok(GrantId(rows::number(row, 0)?)))?;

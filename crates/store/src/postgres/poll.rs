@@ -1,11 +1,11 @@
-//! One poll of the committed changes: it takes a snapshot and reads every row that the previous
+//! One poll of the committed changes. It takes a snapshot and reads every row that the previous
 //! snapshot did not include.
 //!
-//! A row names the transaction that wrote it last. In whatever order transactions commit, a row is
-//! new exactly once: when the new snapshot includes its transaction and the old one did not. Counts
-//! come from the same snapshot, so the published orders are complete up to them. That holds for
-//! this node's own commits as well: a commit that is in the snapshot, but was not announced or has
-//! an unknown outcome, is read like another node's.
+//! Each row has the id of the transaction that wrote it last. A row is new if the new snapshot
+//! includes its transaction and the old snapshot did not. This is true exactly once, in whatever
+//! order transactions commit. Counts come from the same snapshot, so the published orders are
+//! complete up to the counts. This also holds for this node's own commits. If a commit is in the
+//! snapshot but was not announced, the poll reads it like another node's commit.
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -19,6 +19,13 @@ use doorbuster_core::{NodeId, Order, TicketId, Token, Verdict};
 use crate::contract::ItemCounts;
 use crate::limits::{PG_POLL_DIGESTS, PG_POLL_ROWS};
 
+mod statements;
+
+use statements::{
+    BEGIN, CATALOGUE, CHANGED, DIGESTS, NEEDED_ORDERS, OLD_ORDERS, ORDER, ORDERS_WITHOUT_DIGEST,
+    RESOLUTIONS,
+};
+
 use super::clock::Clock;
 use super::failure::Failure;
 use super::read::COUNTS;
@@ -27,49 +34,6 @@ use super::shared::Shared;
 use super::snapshot::{SNAPSHOT, SnapshotPosition, since};
 
 type Done<T> = Result<T, Failure>;
-
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-const CHANGED: &str = " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
-      OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id
-      AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
-      ORDER BY i.id";
-const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2
-                         AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
-const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_digest d
-     WHERE d.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(d.changed,
-     $1::text::pg_snapshot)
-           AND d.changed <> ALL ($3::text[]::xid8[]) AND d.changed > $4::text::xid8
-     ORDER BY d.changed LIMIT $5";
-/// The orders that a digest names and this node needs.
-const NEEDED_ORDERS: &str = concat!(
-    "SELECT ",
-    rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq, o.writer
-     FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
-     JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
-     ORDER BY o.changed, o.seq"
-);
-/// Orders that all snapshots include up to this one, in the order of their last write.
-const OLD_ORDERS: &str = concat!(
-    "SELECT ",
-    rows::order_columns!(),
-    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
-     WHERE o.changed >= $2::text::xid8 AND pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
-           AND (o.changed, o.seq) > ($2::text::xid8, $3::bigint)
-     ORDER BY o.changed, o.seq LIMIT $4"
-);
-const RESOLUTIONS: &str = concat!(
-    "SELECT ",
-    rows::resolution_columns!(),
-    ", r.changed::text FROM resolution r
-     WHERE r.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(r.changed,
-     $1::text::pg_snapshot) AND r.writer <> $3
-           AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8,
-           $6::text)
-     ORDER BY r.changed, r.ticket LIMIT $7"
-);
-const ORDER: &str =
-    concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
 
 /// Earlier orders that must still be read: all orders in the poll's snapshot, from this position
 /// on.
@@ -82,10 +46,10 @@ pub(super) struct Backlog {
 
 /// The result of a poll.
 pub(super) struct PollResult {
-    /// The position where it ended.
+    /// The position at which the poll ended.
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// The earlier orders that must still be read, if the previous position is unusable.
+    /// The earlier orders that must still be read, if the previous position cannot be used.
     pub(super) old: Option<Backlog>,
 }
 
@@ -99,6 +63,18 @@ pub(super) struct Changes {
     pub(super) sales: bool,
 }
 
+impl Changes {
+    /// Takes what may be published before the counts.
+    fn take_rows(&mut self) -> Self {
+        Self {
+            orders: std::mem::take(&mut self.orders),
+            digests: std::mem::take(&mut self.digests),
+            verdicts: std::mem::take(&mut self.verdicts),
+            ..Self::default()
+        }
+    }
+}
+
 /// The connection that polls, with its prepared statements.
 pub(super) struct Poller {
     client: Client,
@@ -107,6 +83,7 @@ pub(super) struct Poller {
     counts: Statement,
     catalogue: Statement,
     digests: Statement,
+    orders_without_digest: Statement,
     needed_orders: Statement,
     old_orders: Statement,
     resolutions: Statement,
@@ -120,7 +97,8 @@ impl Poller {
             (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
         let (digests, resolutions) =
             (client.prepare(DIGESTS).await?, client.prepare(RESOLUTIONS).await?);
-        let needed_orders = client.prepare(NEEDED_ORDERS).await?;
+        let (orders_without_digest, needed_orders) =
+            (client.prepare(ORDERS_WITHOUT_DIGEST).await?, client.prepare(NEEDED_ORDERS).await?);
         let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
         Ok(Self {
             client,
@@ -129,6 +107,7 @@ impl Poller {
             counts,
             catalogue,
             digests,
+            orders_without_digest,
             needed_orders,
             old_orders,
             resolutions,
@@ -140,7 +119,7 @@ impl Poller {
         self.client.is_closed()
     }
 
-    /// The position that includes every transaction that is committed now.
+    /// Returns the position that includes every transaction that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
         let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
@@ -148,11 +127,11 @@ impl Poller {
     }
 
     /// Polls once. Orders of the transactions in `own` are known and left out. `publish` receives
-    /// earlier parts of a long result; the last part, with the counts, is returned.
+    /// the earlier parts of a long result. The function returns the last part, with the counts.
     ///
-    /// If the previous position does not belong to this database's timeline, everything is new. The
-    /// orders are then read gradually ([`Poller::read_backlog`]), so that a commit of this node
-    /// does not wait until all orders have been read.
+    /// If the previous position does not belong to this database's timeline, everything is new.
+    /// Then the orders are read gradually ([`Poller::read_backlog`]), so that a commit of this node
+    /// does not wait for all of them.
     pub(super) async fn poll(
         &self,
         since: &SnapshotPosition,
@@ -191,12 +170,12 @@ impl Poller {
                 let old = Backlog { snapshot: begin.snapshot, changed: "0".to_owned(), seq: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
             }
-            // The database failed over once more: the next poll starts again.
+            // The database failed over again, so the next poll starts from the beginning.
             Err(_) => Err(Failure::TimedOut),
         }
     }
 
-    /// Reads a part of the backlog and continues after it. True: the backlog is empty.
+    /// Reads the next part of the backlog. Returns true if the backlog is empty.
     pub(super) async fn read_backlog(
         &self,
         old: &mut Backlog,
@@ -216,8 +195,8 @@ impl Poller {
     }
 
     /// Polls for orders since `of_orders`, and for all other rows since `since_then`. If the
-    /// database's timeline has changed, or digests may be missing, returns the new position as an
-    /// error.
+    /// database's timeline has changed, or digests may be missing, it returns the new position as
+    /// an error.
     async fn poll_from(
         &self,
         (since_then, of_orders): (&SnapshotPosition, &SnapshotPosition),
@@ -235,15 +214,18 @@ impl Poller {
         let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
         let digests_since: [&(dyn ToSql + Sync); 5] =
             [orders_snapshot, &orders_xmin, &own, &"0", &digests];
+        let orders_since: [&(dyn ToSql + Sync); 5] =
+            [orders_snapshot, &orders_xmin, &"0", &-1_i64, &limit];
         let of_resolutions: [&(dyn ToSql + Sync); 7] =
             [snapshot, &xmin, &writer, &node, &"0", &"", &limit];
-        // COMMIT is not sent with them: further pages must read the same snapshot.
-        let (begun, (position, answered), counts, catalogue, digests, resolutions) = tokio::join!(
+        // COMMIT is sent separately, because further pages must read the same snapshot.
+        let (begun, (position, answered), counts, sales, digests, others, verdicts) = tokio::join!(
             self.client.batch_execute(BEGIN),
             async { (self.client.query_one(&self.snapshot, &[]).await, Instant::now()) },
             self.client.query(&self.counts, &of_counts),
             self.client.query(&self.catalogue, &of_catalogue),
             self.client.query(&self.digests, &digests_since),
+            self.client.query(&self.orders_without_digest, &orders_since),
             self.client.query(&self.resolutions, &of_resolutions),
         );
         begun?;
@@ -252,10 +234,11 @@ impl Poller {
             self.client.batch_execute("ROLLBACK").await?;
             return Ok(Err(position));
         }
-        let mut seen = Changes { sales: !catalogue?.is_empty(), ..Changes::default() };
+        let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
         self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?;
-        let named = self.read_resolutions(resolutions?, since_then, writer, &mut seen).await?;
+        self.read_orders_without_digest(others?, of_orders, writer, &mut seen, publish).await?;
+        let named = self.read_resolutions(verdicts?, since_then, writer, &mut seen).await?;
         self.read_named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
         Ok(Ok((position, seen)))
@@ -276,20 +259,37 @@ impl Poller {
                 return Ok(());
             };
             let changed: &str = last.try_get(1)?;
-            publish(Changes {
-                orders: std::mem::take(&mut seen.orders),
-                digests: std::mem::take(&mut seen.digests),
-                verdicts: std::mem::take(&mut seen.verdicts),
-                ..Changes::default()
-            });
+            publish(seen.take_rows());
             let (limit, xmin) = (PG_POLL_DIGESTS as i64, since.xmin());
             let params: [&(dyn ToSql + Sync); 5] = [&since.snapshot, &xmin, &own, &changed, &limit];
             page = self.client.query(&self.digests, &params).await?;
         }
     }
 
+    /// Reads the orders that nodes of an earlier version wrote.
+    async fn read_orders_without_digest(
+        &self,
+        mut page: Vec<Row>,
+        since: &SnapshotPosition,
+        writer: i32,
+        seen: &mut Changes,
+        publish: &mut (dyn FnMut(Changes) + Send),
+    ) -> Done<()> {
+        loop {
+            self.take_orders(&page, writer, seen)?;
+            let Some(last) = page.last().filter(|_| page.len() >= PG_POLL_ROWS) else {
+                return Ok(());
+            };
+            publish(seen.take_rows());
+            let (changed, seq): (&str, i64) = (last.try_get(13)?, last.try_get(14)?);
+            let (limit, xmin) = (PG_POLL_ROWS as i64, since.xmin());
+            let params: [&(dyn ToSql + Sync); 5] = [&since.snapshot, &xmin, &changed, &seq, &limit];
+            page = self.client.query(&self.orders_without_digest, &params).await?;
+        }
+    }
+
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<()> {
-        // Whether the order is this node's. An order may be in several digests.
+        // For each needed order, whether it is this node's own. An order may be in several digests.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
         for row in page {
             let orders = digest::decode(row.try_get(0)?);
@@ -316,7 +316,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Adds orders, and the verdicts of the orders that this node waits for and that another node
+    /// Adds orders, and the verdicts of orders that this node waits for and that another node
     /// settled.
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
         for row in page {

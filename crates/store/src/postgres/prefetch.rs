@@ -1,4 +1,4 @@
-//! Reads and locks the rows for a batch of tickets or orders in one pipeline.
+//! Reads and locks all rows for a batch of tickets or orders in one round trip.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) const RECALLS: &str = concat!(
     " FROM recall WHERE grant_id = ANY($1) AND NOT done"
 );
 const ITEMS: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ANY($1)");
-/// Inserts rows for buyers who have none, in lock order.
+/// Inserts quota rows for buyers without one, in lock order.
 const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0
                           FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      ON CONFLICT DO NOTHING";
@@ -36,11 +36,11 @@ pub(super) const QUOTAS: &str =
     "SELECT q.buyer, q.item_id, q.used FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
-/// Orders that the requests hold, and orders with a ticket's number. No number above `max_n` was
-/// ever resolved.
+/// Selects the orders that the requests hold, and the orders with a ticket's number. No number
+/// above `max_n` was ever resolved.
 ///
-/// Each order is looked up alone, behind `OFFSET 0`, which the planner does not optimise across.
-/// Otherwise a plan that was made for a nearly empty table could later read all orders of a grant.
+/// Each order has its own lookup behind `OFFSET 0`, which the planner does not optimise across.
+/// Otherwise a plan from a nearly empty table could later read all orders of a grant.
 const ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -67,7 +67,7 @@ const RESOLUTIONS: &str = concat!(
       CROSS JOIN LATERAL (SELECT * FROM resolution r WHERE r.grant_id = t.grant_id
       AND r.n = t.n OFFSET 0) r"
 );
-/// Looked up one by one, as in [`ORDERS`].
+/// Selects checkouts one by one, as in [`ORDERS`].
 const CHECKOUTS: &str = concat!(
     "SELECT ",
     money::checkout_columns!(),
@@ -85,8 +85,8 @@ const ORDERS_BY_NUMBER: &str = concat!(
 
 /// Whether missing quota rows are inserted first, so that they can be locked.
 ///
-/// Most buyers are new, and most batches conflict with no other batch. Such a batch inserts its
-/// rows at its end, and runs again if another transaction inserted one first.
+/// Most buyers are new, and most batches have no conflict with another batch. Such a batch inserts
+/// its rows at its end. If another transaction inserted a row first, the batch runs again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NewBuyerInsert {
     WithCommit,
@@ -95,8 +95,8 @@ pub(super) enum NewBuyerInsert {
 
 /// Begins a transaction and reads the rows for settling these tickets, in one round trip.
 ///
-/// The order is: lock grants, lock quotas, then read orders. So if a request's quota is visible,
-/// its order is too.
+/// It locks grants, then locks quotas, then reads orders. So if a request's quota is visible, its
+/// order is visible too.
 pub(super) async fn tickets(
     client: &Object,
     key: &IdKey,
@@ -131,7 +131,7 @@ pub(super) async fn tickets(
         client.query(&recalls, &locked),
         client.query_one(&now, &[]),
     );
-    // The first failure is the reason; later failures only report an aborted transaction.
+    // The first failure is the reason. Later failures only report an aborted transaction.
     begun?;
     let mut cache = RowCache::default();
     for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
@@ -146,7 +146,7 @@ pub(super) async fn tickets(
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// A due order: its number, and the buyer whose quota is needed if its units move.
+/// A due order: its number, and the buyer whose quota is needed if the order's units move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueOrder {
     pub(super) grant: GrantId,
@@ -154,8 +154,8 @@ pub(super) struct DueOrder {
     pub(super) item: Option<ItemId>,
 }
 
-/// Begins a transaction and reads the rows for ending these orders, or for checking them with their
-/// provider, in one round trip. Returns the orders as they are under their grants' locks.
+/// Begins a transaction and reads the rows for ending these orders, or for querying their provider,
+/// in one round trip. Returns the orders as they are after their grants are locked.
 pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCache, Millis)> {
     let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
     let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;
@@ -197,7 +197,7 @@ struct TicketColumns<'a> {
     keys: Vec<&'a str>,
     grants: Vec<i64>,
     numbers: Vec<i64>,
-    /// Each item once, in lock order.
+    /// The buyers of the quotas, each quota once, in lock order.
     quota_buyers: Vec<&'a str>,
     quota_items: Vec<i64>,
     locked: Vec<i64>,

@@ -1,8 +1,9 @@
-//! The task that publishes commits to the node: its own commits before their callers get their
-//! answers, and other nodes' commits after a notification and at least once a second.
+//! The task that publishes commits to the node. It publishes the node's own commits before their
+//! callers get their answers. It publishes other nodes' commits after a notification, and at least
+//! once a second.
 //!
 //! Only this task calls the sink, and only with the results of polls. So counts never go back, and
-//! orders are complete up to them.
+//! orders are complete up to the counts.
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,9 +17,7 @@ use tokio::time::{sleep_until, timeout};
 use doorbuster_core::Order;
 
 use crate::contract::{Committed, OpenError};
-use crate::limits::{
-    PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_BACK, PG_POLL_EVERY, PG_POLL_WAIT, PG_POLLS_APART,
-};
+use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_BACK, PG_POLL_EVERY, PG_POLL_WAIT};
 
 use super::connector::SessionMessage;
 use super::failure::Failure;
@@ -35,10 +34,10 @@ pub(super) struct Publisher {
     since: SnapshotPosition,
     /// Positions of earlier polls, a second apart, oldest first.
     before: VecDeque<(Instant, SnapshotPosition)>,
-    /// Earlier orders that must still be read. Until then, no request may be refused from the
-    /// published state.
+    /// Earlier orders that must still be read. Until they are read, the published state must not
+    /// refuse a request.
     old: Option<Backlog>,
-    /// Transactions of this node that were announced and that no poll includes yet.
+    /// Announced transactions of this node that no poll includes yet.
     own: Vec<String>,
 }
 
@@ -46,14 +45,15 @@ pub(super) struct Publisher {
 #[derive(Default)]
 struct OwnCommits {
     orders: Vec<Order>,
-    /// Whether one of them appended events.
+    /// Whether one of the commits appended events.
     events: bool,
     /// Callers that wait until these commits are published.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Publisher {
-    /// Starts at the current state: earlier commits are read on demand, later ones are published.
+    /// Starts at the current state. Earlier commits are read on demand, and later ones are
+    /// published.
     pub(super) async fn new(
         shared: Arc<Shared>,
         commits: mpsc::Receiver<CommitMessage>,
@@ -67,8 +67,8 @@ impl Publisher {
         Ok(Self { shared, commits, look: Some(look), since, before, old: None, own })
     }
 
-    /// Runs until it is stopped. A panic of the sink fails the store, because nothing would be
-    /// published from then on.
+    /// Runs until it is stopped. If the sink panics, the store fails, because nothing would be
+    /// published any more.
     pub(super) async fn run(self) {
         let shared = Arc::clone(&self.shared);
         if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
@@ -80,18 +80,18 @@ impl Publisher {
     async fn work(mut self) {
         let mut looked = Instant::now();
         loop {
-            let due =
-                (looked + if self.old.is_some() { PG_POLLS_APART } else { PG_POLL_EVERY }).into();
+            let apart = self.shared.refreshes_apart();
+            let due = (looked + if self.old.is_some() { apart } else { PG_POLL_EVERY }).into();
             let first = tokio::select! {
                 biased;
                 commits = self.commits.recv() => commits,
                 () = self.shared.wake.notified() => {
-                    // Notifications that arrive close together share a poll; a commit of this node
+                    // Notifications that arrive close together share a poll. A commit of this node
                     // does not wait.
                     tokio::select! {
                         biased;
                         commits = self.commits.recv() => commits,
-                        () = sleep_until((looked + PG_POLLS_APART).into()) => Some(empty_commit()),
+                        () = sleep_until((looked + apart).into()) => Some(empty_commit()),
                     }
                 }
                 () = sleep_until(due) => Some(empty_commit()),
@@ -111,8 +111,8 @@ impl Publisher {
         loop {
             match next {
                 Some(CommitMessage::Committed(transaction, orders, events, done)) => {
-                    // If a poll before the announcement included this transaction, its orders are
-                    // published already; they may have changed since.
+                    // If a poll from before the announcement included this transaction, its orders
+                    // are already published, and may have changed since.
                     let lives = self.old.is_none()
                         && self.look.as_ref().is_some_and(|look| !look.is_closed());
                     let known =
@@ -147,8 +147,8 @@ impl Publisher {
                 tracing::debug!(%failure, "failed to poll for commits; retrying");
                 self.look = None;
                 self.shared.set_unavailable(Some(failure.to_string()));
-                // The commits are durable, so their callers get their answers. The counts follow
-                // with the next successful poll.
+                // The commits are durable, so their callers get their answers. The next successful
+                // poll publishes the counts.
                 Changes::default()
             }
         };
@@ -169,7 +169,8 @@ impl Publisher {
         }
     }
 
-    /// Reads a part of the backlog, if there is one. After a failure the next call continues there.
+    /// Reads a part of the backlog, if there is one. After a failure, the next call continues at
+    /// the same position.
     async fn read_backlog(&mut self) {
         let (Some(look), Some(old)) = (&self.look, &mut self.old) else { return };
         let mut tell = publish_in_parts(&self.shared);
@@ -192,8 +193,8 @@ impl Publisher {
 
     fn publish(&self, mut orders: Vec<Order>, seen: Changes, events: bool) {
         orders.extend(seen.orders);
-        // Unchanged counts are published too: units that moved between grants are in their slots'
-        // feeds now, and the counts do not show that.
+        // Unchanged counts are published too. Units that moved between grants are in their slots'
+        // feeds now, and the counts do not show this.
         let committed = Committed {
             counts: seen.counts,
             orders,
@@ -220,7 +221,7 @@ impl Publisher {
         let PollResult { position, seen, old } =
             timeout(wait, looked).await.unwrap_or(Err(Failure::TimedOut))?;
         self.check_history(position.fence)?;
-        // Every commit that was announced before this poll began is in its snapshot.
+        // Every commit that was announced before this poll began is in the poll's snapshot.
         self.since = position;
         self.old = old.or(self.old.take());
         self.own.clear();
@@ -234,9 +235,9 @@ impl Publisher {
         Ok(seen)
     }
 
-    /// Compares the database's newest fencing number with the one that this deployment has used.
-    /// Another number means that this session is at an old primary, or that another node registered
-    /// a change: a new session inspects the database again.
+    /// Compares the database's newest fencing number with the number that this deployment has used.
+    /// If they differ, this session is at an old primary, or another node registered a change. A
+    /// new session inspects the database again.
     fn check_history(&self, fence: Option<i64>) -> Result<(), Failure> {
         let connector = &self.shared.connector;
         let Some(known) = connector.memory().known().map(|known| known.fence) else {
@@ -253,10 +254,9 @@ impl Publisher {
         )))
     }
 
-    /// After a lost connection the database may have crashed. It may then forget the last
-    /// transactions that were not on its disk yet (a notification, an abort), and assign their ids
-    /// again, although an earlier snapshot shows those ids as ended. A snapshot that is old enough
-    /// does not know such ids.
+    /// Moves the position back after a lost connection, because the database may have crashed. It
+    /// may then forget its last transactions and assign their ids again, although an earlier
+    /// snapshot shows those ids as ended. A snapshot that is old enough does not know such ids.
     fn rewind(&mut self) {
         let old = self.before.front().filter(|(at, _)| at.elapsed() >= PG_POLL_BACK).cloned();
         let long_ago = Instant::now().checked_sub(PG_POLL_BACK).unwrap_or_else(Instant::now);
@@ -279,7 +279,7 @@ fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> 
     }
 }
 
-/// Requests a poll that no caller waits for.
+/// Returns a message that requests a poll for no caller.
 fn empty_commit() -> CommitMessage {
     CommitMessage::Committed(None, Vec::new(), false, oneshot::channel().0)
 }
@@ -290,7 +290,7 @@ fn is_empty(committed: &Committed) -> bool {
     counts.is_empty() && !has_orders && verdicts.is_empty() && !sales && !events
 }
 
-/// A connection that listens for notifications and polls.
+/// Opens a connection that listens for notifications and polls.
 async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
     let weak = Arc::downgrade(shared);
     let listener = move |message| {
@@ -309,7 +309,8 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
             SessionMessage::Ended => shared.wake.notify_one(),
         }
     };
-    // It must read by indexes, even if its tables were empty when the connection was opened.
+    // The session must read by indexes, even if the tables were empty when the connection was
+    // opened.
     let open = shared.connector.open(" -c enable_seqscan=off", Some(Box::new(listener)));
     let (client, _) = timeout(PG_CONNECT_WAIT, open).await.map_err(|_| Failure::TimedOut)??;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;

@@ -1,4 +1,4 @@
-//! Read-only queries. Each one has a snapshot of its own, which includes every commit that was
+//! Read-only queries. Each query has its own snapshot, which includes every commit that was
 //! published before the query.
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{
@@ -12,7 +12,7 @@ use crate::store::StoreResult;
 use super::Postgres;
 use super::rows::{self, int};
 
-/// The units of an item: the columns that `rows::counts` reads.
+/// Selects the units of an item, in the columns that `rows::counts` reads.
 pub(super) const COUNTS: &str =
     "SELECT i.id, i.total, i.pool, i.ended, i.paid, coalesce(g.in_slots, 0)::bigint,
      coalesce(g.settled, 0)::bigint, i.waiting
@@ -21,7 +21,7 @@ pub(super) const COUNTS: &str =
          AND s.counted) AS in_slots, sum(s.settled) AS settled
          FROM slot_grant s WHERE s.item_id = i.id) g ON TRUE";
 
-/// A limit as a SQL parameter.
+/// Returns a limit as a SQL parameter.
 pub(super) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
@@ -72,8 +72,8 @@ impl Postgres {
     }
 
     pub(crate) async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
-        // Refills are counted grant by grant, by their own index, whatever the planner's statistics
-        // say: nearly all rows of a feed are of another kind.
+        // Refills are counted separately for each grant, with an index of their own, because nearly
+        // all rows of a feed are of another kind. Otherwise the planner might read all rows.
         let sql = "SELECT g.id, (SELECT count(*) FROM feed f WHERE f.grant_id = g.id
                    AND f.cause = 'refill'), coalesce(r.times, 0)
              FROM slot_grant g
@@ -108,7 +108,7 @@ impl Postgres {
     }
 
     pub(crate) async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
-        // The id contains the grant and the number, by which orders are unique. The rest of the id
+        // The id contains the grant and the number, which identify an order. The rest of the id
         // must match as well.
         let Some(parts) = id.parts() else { return Ok(None) };
         const SQL: &str = concat!(
@@ -133,7 +133,7 @@ impl Postgres {
         self.one(SQL, &[&buyer.as_str(), &key.as_str()], rows::order).await
     }
 
-    /// A verdict never changes, so the two tables may be read one after the other.
+    /// A verdict never changes, so this reads the two tables one after the other.
     pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
         if let Some(order) = self.order(id).await? {
             return Ok(Some(Resolved {

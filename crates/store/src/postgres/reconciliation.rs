@@ -1,5 +1,5 @@
-//! Reconciliation in PostgreSQL: totals in one snapshot, movements by the positions of their
-//! events.
+//! Reconciliation in PostgreSQL. Totals come from one snapshot. Movements are sorted by the
+//! positions of their events.
 use tokio_postgres::Row;
 
 use doorbuster_core::{ItemId, Millis, Stock, TicketId};
@@ -73,7 +73,7 @@ fn difference(kind: DifferenceKind, row: &Row) -> Done<Difference> {
     })
 }
 
-/// A difference with its position.
+/// Returns a difference with its position.
 fn keyed_difference(kind: DifferenceKind, row: &Row) -> Done<(i64, Difference)> {
     Ok((row.try_get(4)?, difference(kind, row)?))
 }
@@ -181,7 +181,7 @@ impl Postgres {
         self.ledger_page(TRANSITIONS_BY_POSITION, (sale, after, limit), order_transitions).await
     }
 
-    /// A page of rows whose first column is their position.
+    /// Returns a page of rows whose first column is their position.
     async fn ledger_page<T>(
         &self,
         sql: &str,

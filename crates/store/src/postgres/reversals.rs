@@ -1,4 +1,4 @@
-//! Money that a provider reversed without a request of the engine, in PostgreSQL.
+//! Money that a provider reversed without a request by this server, in PostgreSQL.
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -16,8 +16,8 @@ use super::read::as_limit;
 use super::rows::parse_text;
 use super::run::RetryUnknown;
 
-/// A failed reversal cancels the recorded amount, and no more: the failure of one refund says
-/// nothing about another refund. A cancelled amount no longer counts.
+/// A failed reversal cancels only the recorded amount, because the failure of one refund says
+/// nothing about another. A cancelled amount no longer counts.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency),
      $5::boolean, $6::bigint FROM payment p
@@ -31,8 +31,8 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// The newest report wins; among reports of the same time, a report that the dispute failed wins.
-/// Without an id, the report that arrives last wins, whatever the clock says.
+/// The newest report counts. If reports have the same time, a report that the dispute ended counts.
+/// If the dispute has no id, the last report to arrive counts, whatever its time is.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at,
                         said_at)
      SELECT p.id, $7::text, coalesce($3::bigint, p.amount_minor), coalesce($4::text, p.currency),
@@ -67,7 +67,7 @@ fn money(row: &Row) -> Result<Money, Failure> {
     Ok(Money { minor: row.try_get(0)?, currency: row.try_get(1)? })
 }
 
-/// Records a reversal, and returns its current amount if the reversal is new.
+/// Records a reversal. Returns its current amount if the reversal is new.
 fn write(ledger: &PostgresLedger<'_>, reversal: &Reversal) -> Result<Option<Money>, Failure> {
     let Reversal { payment, provider, stands, .. } = reversal;
     let (minor, currency) =
@@ -94,8 +94,8 @@ impl Postgres {
                 Err(nothing) => return Ok(nothing),
             };
             let Some(money) = write(ledger, &reversal)? else { return Ok(ReversalOutcome::Known) };
-            // An event takes its order's number, which never changes, from the cached row: no row
-            // of the order is locked or written here.
+            // The event takes its order's number from the cached row, because that number never
+            // changes. So no row of the order is locked or written here.
             if let Some(id) = TicketId::parse(&payment.order)
                 && let Some(order) = ledger.order(&id)?
             {

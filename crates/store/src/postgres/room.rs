@@ -1,5 +1,5 @@
-//! Waiting rooms in PostgreSQL. Entering and admitting lock the room's row, so that they run one
-//! after the other.
+//! Waiting rooms in PostgreSQL. Entering and admitting lock the room's row, so they run one after
+//! the other.
 use std::collections::HashMap;
 
 use tokio_postgres::Row;
@@ -31,8 +31,8 @@ const ROOMS: &str =
     concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = ANY($1)");
 const VISITORS: &str = "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
                         WHERE sale_id = $1 AND buyer = ANY($2)";
-/// Units of an open sale that no buyer holds, whether all its stock is counted, and the limit for
-/// one buyer.
+/// Selects the units of an open sale that no buyer holds, whether all its stock is counted, and the
+/// limit for one buyer.
 const STOCK: &str =
     "SELECT s.phase = 'open', bool_and(i.total IS NOT NULL), coalesce(max(i.limit_per_buyer),
      1)::bigint,
@@ -96,14 +96,14 @@ fn visitor(row: &Row) -> Done<RoomVisitor> {
     })
 }
 
-/// The sale's room under its lock. It is created from this seed if it does not exist, and its draw
-/// is closed if the sale has opened.
+/// Locks the sale's room and returns it. Creates the room from this seed if it does not exist.
+/// Closes its draw if the sale has opened.
 fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
     let sql = "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1
                ON CONFLICT DO NOTHING";
     ledger.run(sql, &[&sale, &seed.bytes().as_slice()])?;
     let Some(mut found) = ledger.one(ROOM, &[&sale], room)? else { return Ok(None) };
-    // Read under the lock, so that an earlier opening of the sale is visible.
+    // This read comes after the lock, so that it sees an earlier opening of the sale.
     let sql = "SELECT opened_at IS NOT NULL FROM sale WHERE id = $1";
     let opened = ledger.one(sql, &[&sale], |row| Ok(row.try_get(0)?))?.unwrap_or(false);
     if opened && found.line.close_draw() {
@@ -120,7 +120,7 @@ fn put_progress(ledger: &PostgresLedger<'_>, sale: &str, line: &RoomProgress) ->
         .map(drop)
 }
 
-/// Stores the change that leaving or entering again makes to a visitor.
+/// Stores a visitor's row after the visitor left or entered again.
 fn put_until(
     ledger: &PostgresLedger<'_>,
     sale: &str,
@@ -141,7 +141,7 @@ fn leave(
     sale: &str,
     buyer: &BuyerId,
 ) -> Done<Option<RoomVisitor>> {
-    // The lock of the room keeps other nodes from calling this rank meanwhile.
+    // The lock of the room prevents other nodes from calling this rank meanwhile.
     if ledger.one(ROOM, &[&sale], room)?.is_none() {
         return Ok(None);
     }
@@ -199,7 +199,7 @@ fn enter(
         entered.push(EnterOutcome::New(visitor));
     }
     if room.line != before {
-        // A buyer who took part in the draw stays in its list.
+        // A buyer who took part in the draw stays in the list of the draw.
         let sql = "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
              SELECT $1, buyer, lot, $5, rank FROM unnest($2::text[], $3::bytea[],
              $4::bigint[]) AS t (buyer, lot, rank)

@@ -1,4 +1,5 @@
-//! The rows of one transaction: read once, changed in memory, and written together at its end.
+//! The rows of one transaction. They are read once, changed in memory, and written together at its
+//! end.
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use doorbuster_core::event::Event;
@@ -10,16 +11,16 @@ use doorbuster_core::{
 
 use super::flush::CommitNotice;
 
-/// A row, with the version of it that the table has.
+/// A row in its current version and in the table's version.
 #[derive(Clone, Debug)]
 pub(super) struct CachedRow<T> {
     pub(super) row: T,
-    /// The row as it was read; `None`: it is not in the table yet.
+    /// The table's version. `None` if the row is not in the table yet.
     pub(super) read: Option<T>,
 }
 
 impl<T: Clone + PartialEq> CachedRow<T> {
-    /// A row as it was read.
+    /// Returns a cached row that was read and not changed.
     fn read(row: T) -> Self {
         Self { read: Some(row.clone()), row }
     }
@@ -29,8 +30,8 @@ impl<T: Clone + PartialEq> CachedRow<T> {
     }
 }
 
-/// A buyer's units of an item: the current number, and the number in the table (`None`: no row).
-/// The row is written as a difference.
+/// A buyer's units of an item: the current number, and the number in the table (`None` if there is
+/// no row). The row is written as a difference.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedQuota {
     pub(super) used: u32,
@@ -38,19 +39,19 @@ pub(super) struct CachedQuota {
 }
 
 impl CachedQuota {
-    /// A quota that only decreases and was not read. The number is larger than any decrease.
+    /// A quota that was not read and only decreases. The number is larger than any decrease.
     pub(super) const UNREAD: Self = Self { used: u32::MAX, read: Some(u32::MAX) };
 }
 
-/// All rows of a transaction. A row under a lock of this transaction is current until the
-/// transaction ends.
+/// All rows of a transaction. After this transaction locked a row, its cached version is current
+/// until the transaction ends.
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
     pub(super) grants: BTreeMap<GrantId, CachedRow<Grant>>,
     pub(super) items: BTreeMap<ItemId, CachedRow<Item>>,
     pub(super) quotas: BTreeMap<(BuyerId, ItemId), CachedQuota>,
     pub(super) recalls: BTreeMap<RecallId, CachedRow<Recall>>,
-    /// Orders by id that were read, created or changed here.
+    /// Orders that were read, created or changed, by id.
     pub(super) orders: HashMap<TicketId, Order>,
     /// Orders by request.
     pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
@@ -78,10 +79,10 @@ pub(super) struct RowCache {
     pub(super) checkouts: BTreeMap<TicketId, CachedRow<Checkout>>,
     /// Waitlist entries, by item and turn.
     pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
-    /// Cached orders that are not in `checkouts` have no checkout.
+    /// Whether an order that is not in `checkouts` certainly has no checkout.
     pub(super) has_every_checkout: bool,
-    /// Quotas only decrease here, and no rule depends on their size: they are neither read nor
-    /// locked before they are written.
+    /// Whether quotas only decrease and no rule depends on their size. Then they are neither read
+    /// nor locked before they are written.
     pub(super) only_returns_quota: bool,
 }
 
@@ -106,7 +107,7 @@ impl RowCache {
         self.recalls.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
     }
 
-    /// Caches an order that was read, unless it was created or changed here.
+    /// Caches an order that was read. An order that was created or changed here stays as it is.
     pub(super) fn cache_order(&mut self, order: Order) {
         self.requests.insert((order.buyer.clone(), order.key.clone()), order.id);
         self.numbers.insert((order.grant, order.n), order.id);
@@ -156,7 +157,8 @@ impl RowCache {
         put(&mut self.checkouts, row.order, row.clone());
     }
 
-    /// Has an unchanged checkout written again, because its columns in the order must change.
+    /// Marks an unchanged checkout to be written again, because its columns in the order must
+    /// change.
     pub(super) fn rewrite_checkout(&mut self, order: &TicketId) {
         if let Some(kept) = self.checkouts.get_mut(order) {
             kept.read = None;
@@ -190,7 +192,8 @@ impl RowCache {
         self.cache_resolution(row.clone());
     }
 
-    /// The record of a ticket, if it is cached; the record of a consumed ticket is its order.
+    /// Returns the record of a ticket, if it is cached. The record of a consumed ticket is its
+    /// order.
     pub(super) fn resolution(&self, ticket: &TicketId) -> Option<Resolution> {
         match self.orders.get(ticket) {
             Some(o) => Some(Resolution {
@@ -203,7 +206,7 @@ impl RowCache {
         }
     }
 
-    /// Whether a slot, an item's stock or an order changes: the changes that are published.
+    /// Returns whether a slot, an item's stock or an order changes. These changes are published.
     pub(super) fn has_changes(&self) -> bool {
         !self.touched_orders.is_empty()
             || self.grants.values().any(CachedRow::is_dirty)
@@ -212,12 +215,12 @@ impl RowCache {
             || !self.events.is_empty()
     }
 
-    /// The notification of this transaction for other nodes, if it needs one.
+    /// Returns the notification of this transaction for other nodes, if it needs one.
     pub(super) fn commit_notice(&self, writer: i32) -> Option<CommitNotice> {
         self.has_changes().then_some(CommitNotice { writer, events: !self.events.is_empty() })
     }
 
-    /// The orders to publish, each once, in their final state.
+    /// Returns the orders to publish, each once, in their final state.
     pub(super) fn changed_orders(&self) -> Vec<Order> {
         self.touched_orders.iter().filter_map(|id| self.orders.get(id)).cloned().collect()
     }

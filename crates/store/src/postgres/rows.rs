@@ -17,8 +17,8 @@ pub(super) mod money;
 
 type RowResult<T> = Result<T, Failure>;
 
-// The columns in the order in which the functions below read them, as macros so that `concat!`
-// accepts them.
+// The columns in the order in which the functions below read them. They are macros, because
+// `concat!` accepts macros but not constants.
 macro_rules! item_columns {
     () => {
         "id, total, pool, limit_per_buyer, hold_ms, ended, paid, waiting"
@@ -55,7 +55,8 @@ pub(super) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-/// A `u64` in a signed column. Every valid number is below 2^63; a damaged one keeps its bits.
+/// Converts a `u64` to a signed column. Every valid number is below 2^63. A damaged number keeps
+/// its bits.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }
@@ -68,7 +69,7 @@ pub(super) fn number(row: &Row, at: usize) -> RowResult<u64> {
     Ok(row.try_get::<_, i64>(at)?.cast_unsigned())
 }
 
-/// A number that must fit a type smaller than its column.
+/// Reads a number whose type is smaller than its column.
 pub(super) fn small(row: &Row, at: usize, what: &str) -> RowResult<u32> {
     u32::try_from(row.try_get::<_, i64>(at)?).map_err(|_| bad_row(what))
 }
@@ -115,7 +116,7 @@ pub(super) fn time(row: &Row, at: usize) -> RowResult<Option<Millis>> {
     Ok(row.try_get::<_, Option<i64>>(at)?.map(Millis))
 }
 
-/// The units to sell, as a column: NULL means unlimited.
+/// Returns the units to sell, as a column: NULL means unlimited.
 pub(super) fn total(stock: Stock) -> Option<i64> {
     match stock {
         Stock::Counted(units) => Some(int(units)),
@@ -202,8 +203,8 @@ pub(super) fn recall(row: &Row) -> RowResult<Recall> {
     })
 }
 
-/// The word for the verdict of a returned ticket, and the order that it names. The record of a
-/// consumed ticket is its order.
+/// Returns the word for the verdict of a returned ticket, and the order that it names. The record
+/// of a consumed ticket is its order.
 pub(super) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),
@@ -236,8 +237,8 @@ pub(super) fn counts(row: &Row) -> RowResult<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: number(row, 5)?,
-        // `check` finds rows that do not add up and pauses their item; an error here would end
-        // every poll of the item.
+        // If the rows do not add up, `check` finds them and pauses their item. An error here would
+        // end every poll of the item.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,

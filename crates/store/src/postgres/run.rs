@@ -1,5 +1,5 @@
-//! Runs transactions: on a thread that may block, to completion even if the caller stops waiting,
-//! and again where a retry is safe.
+//! Runs transactions on a thread that may block. A transaction runs to its end even if the caller
+//! stops waiting. It runs again if a retry is safe.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,9 +29,9 @@ use super::{Postgres, failure};
 /// Whether a transaction with an unknown outcome may run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryUnknown {
-    /// Yes: a second run finds the effect of the first and returns the same answer.
+    /// Yes. A second run finds the effect of the first run and returns the same answer.
     Allowed,
-    /// No: the caller must read the result.
+    /// No. The caller must read the result.
     Never,
 }
 
@@ -49,8 +49,8 @@ impl RetryState {
         Self { began: Instant::now(), conflicts: 0, pause: PG_RETRY_PAUSE, unknown: false }
     }
 
-    /// After an attempt with an unknown outcome: makes sure that everything that this node can read
-    /// is as durable as a commit. The attempt may have been committed without its standby.
+    /// Makes everything that this node can read as durable as a commit. This is needed after an
+    /// attempt with an unknown outcome, which may have been committed without its standby.
     pub(super) async fn confirm(&self, shared: &Shared) -> Result<(), Failure> {
         match self.unknown {
             true => shared.commit_check().await,
@@ -58,7 +58,7 @@ impl RetryState {
         }
     }
 
-    /// Waits until the transaction should run again; otherwise returns the failure for its caller.
+    /// Waits until the transaction should run again, or returns the failure for its caller.
     pub(super) async fn wait_to_retry(
         &mut self,
         shared: &Shared,
@@ -97,19 +97,20 @@ impl RetryState {
     }
 }
 
-/// The result of a committed transaction, and what must be published before the caller gets it.
+/// The result of a committed transaction, and the changes to publish before the caller gets the
+/// result.
 pub(super) struct Committed<T> {
     pub(super) value: T,
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.
     pub(super) events: bool,
-    /// The id of the transaction, if it made changes that are published.
+    /// The id of the transaction, if its changes must be published.
     pub(super) transaction_id: Option<String>,
 }
 
 impl<T> Committed<T> {
-    /// Publishes the commit and returns the result. The next poll publishes an attempt with an
-    /// unknown outcome, so the caller waits for that poll as well.
+    /// Publishes the commit and returns the result. If an attempt had an unknown outcome, the next
+    /// poll publishes its changes, so the caller waits for that poll too.
     pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
         if self.transaction_id.is_some() || tries.unknown {
             shared.publish(self.transaction_id, self.orders, self.events || tries.unknown).await;
@@ -119,7 +120,8 @@ impl<T> Committed<T> {
 }
 
 impl Postgres {
-    /// Runs `work` as one transaction. `work` may run several times, each time on the current rows.
+    /// Runs `work` as one transaction. `work` may run several times, each time with the current
+    /// rows.
     pub(super) async fn job<T: Send + 'static>(
         &self,
         again: RetryUnknown,
@@ -151,7 +153,7 @@ impl Postgres {
         .await
     }
 
-    /// Runs `work` in a task of its own, which continues when the caller stops waiting.
+    /// Runs `work` in a separate task, which continues if the caller stops waiting.
     pub(super) async fn run_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = StoreResult<T>> + Send + 'static,
@@ -162,7 +164,7 @@ impl Postgres {
         })
     }
 
-    /// Every row of a query, in a snapshot of its own.
+    /// Returns every row of a query, from a new snapshot.
     pub(super) async fn all<T>(
         &self,
         sql: &str,
@@ -187,7 +189,7 @@ impl Postgres {
             .map_err(|failure| shared.store_error(failure))
     }
 
-    /// The first row of a query.
+    /// Returns the first row of a query.
     pub(super) async fn one<T>(
         &self,
         sql: &str,
@@ -216,7 +218,7 @@ pub(super) async fn await_answer<T>(
     timeout(PG_ANSWER_WAIT, work).await.unwrap_or(Err(Failure::TimedOut))
 }
 
-/// Waits for the answer to a COMMIT; without one, the outcome is unknown.
+/// Waits for the answer to a COMMIT. Without an answer, the outcome is unknown.
 pub(super) async fn await_commit<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
@@ -224,8 +226,8 @@ pub(super) async fn await_commit<T>(
     timeout(PG_ANSWER_WAIT, work).await.unwrap_or_else(|_| silent())
 }
 
-/// Returns a connection to its pool after a failed transaction if it is still usable, and drops it
-/// otherwise.
+/// Returns a connection to its pool after a failed transaction if the connection still works.
+/// Otherwise drops it.
 pub(super) async fn return_connection(object: Object, failure: &Failure) {
     let rolled_back = failure.leaves_connection()
         && await_answer(async { Ok(object.batch_execute("ROLLBACK").await?) }).await.is_ok();
@@ -234,8 +236,9 @@ pub(super) async fn return_connection(object: Object, failure: &Failure) {
     }
 }
 
-/// One attempt, on a thread that may block. The thread is acquired first. Otherwise a session would
-/// be blocked while it waits for a thread, although settling could use it without a thread.
+/// Makes one attempt, on a thread that may block. It gets the thread before it gets a session.
+/// Otherwise the session would wait for a thread, although settling needs no thread and could use
+/// the session.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<Committed<T>, Failure>
 where
     T: Send + 'static,

@@ -36,18 +36,19 @@ macro_rules! sale_columns {
 }
 /// The units of the adjustment with this key.
 const ADJUSTED: &str = "SELECT units FROM adjustment WHERE item_id = $1 AND key = $2";
-/// One row for each item of a sale; a sale without items has one row.
+/// Selects one row for each item of a sale. A sale without items has one row.
 const SALES: &str =
     concat!("SELECT ", sale_columns!(), " FROM sale s LEFT JOIN item i ON i.sale_id = s.id");
-/// The database's timeline, because a promoted standby assigns transaction ids again, and the
-/// transaction that last changed the catalogue. Each change locks this row, so no value repeats.
+/// The version has two parts: the database's timeline, and the transaction that last changed the
+/// catalogue. A promoted standby assigns transaction ids again, so the timeline is needed. Each
+/// change locks this row, so no version repeats.
 macro_rules! version {
     () => {
         "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"
     };
 }
 const VERSION: &str = concat!("SELECT ", version!());
-/// All sales, newest first; each row contains the catalogue's version.
+/// Selects all sales, newest first. Each row contains the catalogue's version.
 const CATALOGUE: &str = concat!(
     "SELECT ",
     sale_columns!(),
@@ -104,7 +105,7 @@ fn pair(row: &Row) -> Done<(SaleRow, Option<ItemRow>)> {
     Ok((sale_row(row)?, item_row(row)?))
 }
 
-/// Builds sales from rows in which the rows of one sale are adjacent.
+/// Builds sales from rows. The rows of one sale follow each other.
 fn group_by_sale(pairs: Vec<(SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
     let mut sales: Vec<SaleRow> = Vec::new();
     for (sale, item) in pairs {
@@ -118,13 +119,13 @@ fn group_by_sale(pairs: Vec<(SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
     sales
 }
 
-/// The sale as this transaction sees it.
+/// Returns the sale as this transaction sees it.
 pub(super) fn one(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
     let pairs = ledger.all(&format!("{SALES} WHERE s.id = $1 ORDER BY i.id"), &[&id], pair)?;
     Ok(group_by_sale(pairs).into_iter().next())
 }
 
-/// The sale, locked until this transaction ends.
+/// Locks the sale until this transaction ends, and returns it.
 pub(super) fn lock_sale(ledger: &PostgresLedger<'_>, id: &str) -> Done<Option<SaleRow>> {
     ledger.all(LOCK_SALE, &[&id], |_| Ok(()))?;
     one(ledger, id)
@@ -135,7 +136,7 @@ impl Postgres {
         let mut version = String::new();
         let read = |row: &Row| {
             version = row.try_get(28)?;
-            // A store without sales still returns one row.
+            // If the store has no sales, the query still returns one row.
             row.try_get::<_, Option<&str>>(0)?.map(|_| pair(row)).transpose()
         };
         let pairs = self.all(CATALOGUE, &[], read).await?;
@@ -163,8 +164,8 @@ impl Postgres {
         v: Option<u64>,
         patch: SalePatch,
     ) -> StoreResult<PatchOutcome> {
-        // A patch can run only once. The sale is locked first, so that only a lost connection could
-        // require a second run.
+        // A patch can run only once. The sale is locked first, so only a lost connection could make
+        // a second run necessary.
         let (id, patch) = (id.to_owned(), Mutex::new(Some(patch)));
         self.job(RetryUnknown::Never, move |ledger| apply(ledger, &id, v, &patch)).await
     }
@@ -210,7 +211,7 @@ impl Postgres {
     }
 }
 
-/// Creates a draft with all its stock in the pools. `None`: the id is taken.
+/// Creates a draft with all its stock in the pools. Returns `None` if the id is in use.
 fn create(ledger: &mut PostgresLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
     let made = ledger.run(
         "INSERT INTO sale (id, title, phase, starts_at, ends_at, front_door, version, created_at)
@@ -236,7 +237,7 @@ fn create(ledger: &mut PostgresLedger<'_>, new: &NewSale) -> Done<Option<SaleRow
     Ok(made)
 }
 
-/// The sale as it is now, after its changes were recorded.
+/// Records the changes of the sale, and returns its current row.
 pub(super) fn recorded_change(
     ledger: &PostgresLedger<'_>,
     before: &SaleRow,
@@ -400,7 +401,7 @@ fn set_spread(
 /// Changes an item's total and records the change, once for each key.
 fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
     let Adjustment { item, units, reason, key } = adjustment;
-    // The item's lock comes first: of two calls with one key, the second finds the record.
+    // The item is locked first. So if two calls have the same key, the second one finds the record.
     if ledger.item(*item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }
@@ -428,8 +429,8 @@ fn adjust(ledger: &mut PostgresLedger<'_>, adjustment: &Adjustment) -> Done<Adju
         },
     }
     let counts = ledger.one(&format!("{COUNTS} WHERE i.id = $1"), &[&item.0], rows::counts)?;
-    // The item is written at the end of the transaction: until then its changes are only in the row
-    // cache.
+    // The item is written at the end of the transaction. Until then, only the row cache has its
+    // changes.
     let now = ledger.item(*item)?;
     let counts = counts.zip(now).map(|(mut counts, item)| {
         (counts.total, counts.pool) = (item.total, item.pool);

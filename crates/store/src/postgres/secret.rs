@@ -1,5 +1,5 @@
-//! Secrets that are not configured. All nodes of a deployment must share them, so the first node
-//! stores its secret in the database.
+//! Secrets that are not in the settings. All nodes of a deployment must share them, so the first
+//! node stores its secret in the database.
 use crate::contract::OpenError;
 use crate::history_memory::HistoryMemory;
 
@@ -8,12 +8,12 @@ use super::connector::{Connector, ConnectorUse};
 use super::failure::Failure;
 use super::migrate;
 
-/// The deployment's stored secret of this name; if none is stored, stores `fresh` and returns it.
-/// The call runs before any store is opened, so it migrates the schema itself.
+/// Returns the deployment's stored secret of this name. If there is none, stores `fresh` and
+/// returns it. The call comes before any store is opened, so it migrates the schema itself.
 ///
 /// # Errors
 ///
-/// The database is unreachable or is not a store.
+/// Fails if the database cannot be reached or is not a store.
 pub async fn shared_secret(
     url: &str,
     memory: &HistoryMemory,
@@ -34,12 +34,12 @@ pub async fn shared_secret(
     Ok(row.get(0))
 }
 
-/// The deployment's stored secret of this name, if there is one. Changes nothing and creates no
-/// schema.
+/// Returns the deployment's stored secret of this name, if there is one. Changes nothing and
+/// creates no schema.
 ///
 /// # Errors
 ///
-/// The database is unreachable.
+/// Fails if the database cannot be reached.
 pub async fn stored_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
     let memory = HistoryMemory::default();

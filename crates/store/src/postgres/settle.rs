@@ -1,8 +1,8 @@
 //! Settles tickets: a batch is one transaction of two round trips.
 //!
-//! The first round trip locks and reads every row that the batch can need. The rules of the core
-//! then run in memory. The second round trip writes the changes in sets, and commits. A single
-//! round trip would need a copy of the rules in SQL; instead a batch pays for one more round trip.
+//! The first round trip locks and reads every row that the batch can need. Then the rules of the
+//! core run in memory. The second round trip writes all changes and commits. A single round trip
+//! would need a copy of the rules in SQL, so a batch pays for a second one.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Postgres {
     }
 }
 
-/// What to do with the tickets of one transaction.
+/// How to treat the tickets of one transaction.
 #[derive(Clone, Copy)]
 enum SettleTask<'a> {
     Settle,
@@ -44,8 +44,8 @@ enum SettleTask<'a> {
     DeadLetter(&'a str),
 }
 
-/// Settles tickets in one transaction. If one of them fails, the halves are settled separately,
-/// until the failing ticket is alone and becomes a dead letter.
+/// Settles tickets in one transaction. If a ticket fails, the two halves of the batch are settled
+/// separately. This is repeated until the failing ticket is alone and becomes a dead letter.
 async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Resolved>> {
     let failure = match run_with_retries(shared, tickets, SettleTask::Settle).await {
         Ok(resolved) => return Ok(resolved),
@@ -72,8 +72,8 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Reso
     Ok(resolved)
 }
 
-/// Returns a ticket that cannot be settled, and records a dead letter. After its `decide_by`, the
-/// rules can only return the ticket.
+/// Returns a ticket that cannot be settled, and records a dead letter. It passes a time after the
+/// ticket's `decide_by`, so that the rules can only return the ticket.
 async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
@@ -96,7 +96,7 @@ async fn settle_poisoned(
         }
         Err(failure) => return Err(shared.store_error(failure)),
     };
-    // The return failed too: the units come back when the grant is closed.
+    // The return failed too. The units come back when the grant is closed.
     let reason = format!("{reason}; and it cannot be returned: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
@@ -112,8 +112,8 @@ async fn settle_poisoned(
     Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
-/// Runs one transaction, with retries where they help. A batch with an unknown outcome is settled
-/// again: a ticket that has a verdict gets the same one.
+/// Runs one transaction, and retries it if that helps. A batch with an unknown outcome is settled
+/// again, because a ticket with a verdict keeps it.
 async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],

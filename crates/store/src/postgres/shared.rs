@@ -1,11 +1,12 @@
-//! State that all parts of one store share: pools, clock, sink, and health.
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+//! The state that all parts of one store share: pools, clock, sink, and health.
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use doorbuster_core::pacing::{REFRESHES_APART_MAX, REFRESHES_APART_MIN};
 use doorbuster_core::{IdKey, NodeId, Order};
 
 use crate::contract::{BuyerFilter, CommitSink, StoreError};
@@ -30,8 +31,8 @@ struct Outage {
 
 /// A message to the publisher.
 pub(super) enum CommitMessage {
-    /// A commit of this node: its transaction, its orders, whether it appended events, and the
-    /// caller that waits until the orders and the counts are published.
+    /// A commit of this node: its transaction, its orders, and whether it appended events. The last
+    /// part notifies the caller when the orders and the counts are published.
     Committed(Option<String>, Vec<Order>, bool, oneshot::Sender<()>),
     /// Publish the queued commits, then end.
     Stop,
@@ -52,21 +53,23 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     /// Whether another node announced events that this node has not published yet.
     pub(super) events: AtomicBool,
-    /// Held while due orders are found, expired and committed. The next expiry finds them ended,
+    /// Locked while due orders are found, expired and committed. The next expiry finds them ended,
     /// and may begin while the commit is still being published.
     pub(super) expiring: tokio::sync::Mutex<()>,
     /// The orders that this node committed recently.
     pub(super) acknowledged: Acknowledged,
     /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,
-    /// The writer number that marks the verdicts of this node's settlers, and its own changes of
-    /// the catalogue.
+    /// The writer number of this store. It marks the verdicts of this node's settlers, and its own
+    /// changes of the catalogue.
     writer: i32,
     /// The current outage of the database, if there is one.
     unavailable: Mutex<Option<Outage>>,
-    /// Why the store failed permanently, if it did.
+    /// The reason why the store failed permanently, if it did.
     failed: OnceLock<String>,
     closed: AtomicBool,
+    /// The shortest time between two polls that other nodes' commits cause, in microseconds.
+    refreshes_apart_us: AtomicU64,
 }
 
 pub(super) struct Parts {
@@ -120,14 +123,27 @@ impl Shared {
             unavailable,
             failed,
             closed,
+            refreshes_apart_us: AtomicU64::new(0),
         }
+    }
+
+    /// The shortest time between two polls that other nodes' commits cause. Notifications that arrive
+    /// closer together share one poll.
+    pub(super) fn refreshes_apart(&self) -> Duration {
+        Duration::from_micros(self.refreshes_apart_us.load(Ordering::Relaxed))
+            .clamp(REFRESHES_APART_MIN, REFRESHES_APART_MAX)
+    }
+
+    pub(super) fn set_refreshes_apart(&self, apart: Duration) {
+        let micros = u64::try_from(apart.as_micros()).unwrap_or(u64::MAX);
+        self.refreshes_apart_us.store(micros, Ordering::Relaxed);
     }
 
     pub(super) fn writer(&self) -> i32 {
         self.writer
     }
 
-    /// Publishes a commit of this node, and returns when it is published.
+    /// Publishes a commit of this node. Returns after it is published.
     pub(super) async fn publish(
         &self,
         transaction: Option<String>,
@@ -141,13 +157,13 @@ impl Shared {
             .await
             .is_ok()
         {
-            // An error means that the store is closing: nothing is published any more.
+            // An error means that the store is closing, so nothing is published any more.
             let _ = published.await;
         }
     }
 
-    /// Commits one small row. Afterwards every commit that this node can see is as durable as a
-    /// commit of its own.
+    /// Commits one small row. After that, every commit that this node can see is as durable as its
+    /// own commits.
     pub(super) async fn commit_check(&self) -> Result<(), Failure> {
         let object = connect::get(&self.writes).await?;
         let slot = self.connector.slot();
@@ -158,8 +174,8 @@ impl Shared {
         done
     }
 
-    /// Records the result of a poll. The log gets one line when an outage begins, one every
-    /// [`OUTAGE_LOGGED_EVERY`], and one when it ends.
+    /// Records the result of a poll. The log gets a line when an outage begins, a line after every
+    /// [`OUTAGE_LOGGED_EVERY`], and a line when it ends.
     pub(super) fn set_unavailable(&self, why: Option<String>) {
         let mut outage = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
         match (&mut *outage, why) {
@@ -198,7 +214,7 @@ impl Shared {
         }
     }
 
-    /// Whether the database was reachable at the last poll.
+    /// Returns whether the database was reachable at the last poll.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         self.check_accepting()?;
         match &*self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -209,7 +225,7 @@ impl Shared {
         }
     }
 
-    /// Whether the store accepts new work.
+    /// Returns whether the store accepts new work.
     pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
         if let Some(reason) = self.failed.get() {
             return Err(StoreError::Fatal(reason.clone()));
@@ -221,8 +237,8 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Fails the store. The first failure is reported to the program; from then on every call is
-    /// refused.
+    /// Marks the store as failed. The first failure is reported to the program. From then on, every
+    /// call is refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
             tracing::error!(
@@ -234,7 +250,7 @@ impl Shared {
         }
     }
 
-    /// Converts a failure into the caller's error. A fatal failure fails the store.
+    /// Converts a failure into the caller's error. A fatal failure makes the whole store fail.
     pub(super) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {
@@ -244,7 +260,9 @@ impl Shared {
     }
 }
 
-/// A random writer number. It is never 0, which marks rows that migrations wrote.
+/// Returns a random writer number. It is negative, because this writer leaves a digest of each
+/// commit. Migrations write 0, and nodes of earlier versions write positive numbers, so other nodes
+/// read the orders of those writers without a digest.
 fn random_writer() -> i32 {
-    rand::random_range(1..=i32::MAX)
+    rand::random_range(i32::MIN..0)
 }

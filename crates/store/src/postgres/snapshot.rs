@@ -1,4 +1,5 @@
-//! The position where a poll ended: a snapshot of the committed transactions, and its history.
+//! The position at which a poll ended: a snapshot of the committed transactions, and the database's
+//! history.
 use std::time::Instant;
 
 use tokio_postgres::Row;
@@ -9,8 +10,8 @@ use super::clock::Clock;
 use super::failure::Failure;
 use crate::limits::DIGESTS_READ_WITHIN_MS;
 
-/// The snapshot, the database's time, and its timeline: a promoted standby assigns transaction ids
-/// again, from the last id that it received.
+/// Selects the snapshot, the database's time, and its timeline. The timeline is needed because a
+/// promoted standby assigns transaction ids again, after the last id that it received.
 pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
      FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8),
@@ -32,12 +33,12 @@ pub(super) struct SnapshotPosition {
 }
 
 impl SnapshotPosition {
-    /// The transaction id below which the snapshot includes every transaction.
+    /// Returns the transaction id below which the snapshot includes every transaction.
     pub(super) fn xmin(&self) -> &str {
         self.snapshot.split(':').next().unwrap_or("0")
     }
 
-    /// Whether the snapshot includes this transaction, which is committed.
+    /// Returns whether the snapshot includes this committed transaction.
     pub(super) fn includes(&self, transaction: &str) -> bool {
         let mut parts = self.snapshot.split(':').skip(1);
         let (xmax, running) = (parts.next().unwrap_or("0"), parts.next().unwrap_or(""));
@@ -46,12 +47,12 @@ impl SnapshotPosition {
             && !running.split(',').any(|running| running == transaction)
     }
 
-    /// Whether digests of transactions since `before` may have been deleted.
+    /// Returns whether digests of transactions since `before` may have been deleted.
     pub(super) fn is_long_after(&self, before: &Self) -> bool {
         !before.is_unknown() && self.at.0.saturating_sub(before.at.0) > DIGESTS_READ_WITHIN_MS
     }
 
-    /// The same timeline, with no known transaction.
+    /// Returns a position of the same timeline that includes no transaction.
     pub(super) fn with_unknown_past(&self) -> Self {
         Self::beginning(self.timeline.clone())
     }
@@ -60,7 +61,7 @@ impl SnapshotPosition {
         self.snapshot == UNKNOWN
     }
 
-    /// The beginning of a timeline.
+    /// Returns the beginning of a timeline.
     pub(super) fn beginning(timeline: String) -> Self {
         Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
     }
@@ -110,7 +111,10 @@ mod tests {
         };
         assert!(!at(DIGESTS_READ_WITHIN_MS).is_long_after(&at(0)));
         assert!(at(DIGESTS_READ_WITHIN_MS + 1).is_long_after(&at(0)));
-        assert!(!at(0).is_long_after(&at(5_000)), "the clock was set back");
+        assert!(
+            !at(0).is_long_after(&at(5_000)),
+            "a clock that was set back does not count as a long time"
+        );
         assert!(!at(i64::MAX).is_long_after(&SnapshotPosition::beginning(String::new())));
     }
 }

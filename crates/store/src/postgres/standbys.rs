@@ -1,4 +1,4 @@
-//! Which standbys commits wait for, and which of them are connected.
+//! Reads which standbys commits wait for, and which of them are connected.
 use std::collections::BTreeSet;
 
 use crate::contract::Replication;
@@ -15,7 +15,7 @@ const REPLICATION: &str = "SELECT current_setting('synchronous_commit'),
         ARRAY(SELECT application_name FROM pg_stat_replication WHERE application_name IS NOT NULL)";
 
 impl Postgres {
-    /// Whether commits wait for standbys, and which standbys confirm them.
+    /// Returns whether commits wait for standbys, and which standbys confirm them.
     pub(crate) async fn replication(&self) -> StoreResult<Replication> {
         let read = |row: &tokio_postgres::Row| {
             let (commit, names): (String, String) = (row.try_get(0)?, row.try_get(1)?);

@@ -1,6 +1,6 @@
 //! Waitlist entries of items: the rows that the rules read, and the store's methods.
 //!
-//! An entry changes only under the lock of its waitlist's grant: a read under that lock is cached,
+//! An entry changes only while its waitlist's grant is locked. So a read after that lock is cached,
 //! and an earlier read is not. Serving locks the sale, the waitlist, the quotas of all buyers that
 //! it may serve, and then the item. Every transaction locks in this order.
 use tokio_postgres::Row;
@@ -35,7 +35,7 @@ macro_rules! entry_columns {
 }
 pub(super) use entry_columns;
 
-/// The entry's columns, followed by `ahead`.
+/// Selects the entry's columns, followed by `ahead`.
 macro_rules! select_position {
     () => {
         concat!(
@@ -73,7 +73,7 @@ pub(super) fn in_slots(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
     Ok(units + cache.filter(|g| g.open && g.slot.item == item).map(Grant::unsettled).sum::<u64>())
 }
 
-/// A sale that has ended stays ended, so no lock is needed.
+/// Returns whether the sale has ended. An ended sale stays ended, so no lock is needed.
 pub(super) fn has_ended(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<bool> {
     let sql =
         "SELECT s.phase = 'closed' FROM item i JOIN sale s ON s.id = i.sale_id WHERE i.id = $1";
@@ -84,8 +84,8 @@ fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
     ledger.cache.grants.values().any(|kept| kept.row.slot == SlotKey::waitlist(item))
 }
 
-/// If two transactions create an item's waitlist at once, the second one's insertion fails, and it
-/// runs again.
+/// If two transactions create an item's waitlist at once, the insertion of the second one fails,
+/// and that transaction runs again.
 pub(super) fn waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Option<Grant>> {
     if let Some(kept) =
         ledger.cache.grants.values().find(|kept| kept.row.slot == SlotKey::waitlist(item))
@@ -137,7 +137,8 @@ pub(super) fn waitlist_entry_of(
         return Ok(Some(kept.row.clone()));
     }
     let found = ledger.one(SQL, &[&item.0, &buyer.as_str()], row)?;
-    // The query still finds a cached entry that ended here.
+    // The query may find an entry that ended in this transaction, because the change is only in the
+    // cache.
     Ok(found.map(|place| cache_if_locked(ledger, place)).filter(waits))
 }
 
@@ -151,7 +152,7 @@ pub(super) fn waiting_entries(
         entry_columns!(),
         " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' ORDER BY w.n LIMIT $2"
     );
-    // Cached entries may have ended here, so as many more rows are read.
+    // Entries may have ended in this transaction, so the query reads that many rows more.
     let among = as_limit(limit.saturating_add(ledger.cache.waitlist.len()));
     let mut places = ledger.all(SQL, &[&item.0, &among], row)?;
     places.retain(|place| !ledger.cache.waitlist.contains_key(&(place.item, place.n)));
@@ -162,8 +163,8 @@ pub(super) fn waiting_entries(
     Ok(places.into_iter().map(|place| cache_if_locked(ledger, place)).collect())
 }
 
-/// Looks among the buyer's orders, behind `OFFSET 0`: sorting by number would read all orders of
-/// the grant.
+/// Searches the buyer's orders, behind `OFFSET 0`. Without that, sorting by number would read all
+/// orders of the grant.
 pub(super) fn first_unpaid(
     ledger: &PostgresLedger<'_>,
     grant: GrantId,
@@ -198,8 +199,8 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
         ledger.cache.quotas.insert((buyer, item), CachedQuota { used, read: Some(used) });
     }
     for place in places {
-        // A missing row cannot be locked. If another transaction inserts it meanwhile, the
-        // insertion fails here, and the transaction runs again.
+        // A missing row cannot be locked. If another transaction inserts the row meanwhile, the
+        // insertion fails here, and this transaction runs again.
         ledger
             .cache
             .quotas
@@ -265,7 +266,7 @@ impl Postgres {
         self.job(RetryUnknown::Allowed, move |ledger| end_with_sale(ledger, item)).await
     }
 
-    /// Looks among the buyer's orders, as [`first_unpaid`] does.
+    /// Searches the buyer's orders, as [`first_unpaid`] does.
     pub(crate) async fn waitlist_order_of(
         &self,
         item: ItemId,

@@ -1,8 +1,8 @@
 //! Backups: a consistent copy of a store that stays in use, with the files beside it.
 //!
-//! A backup is a SQLite file. It contains the tables of the store and two more: the time of the
-//! backup, and the files. Its application id differs from the id of a store, so that no program
-//! opens it as a store: only `restore` reads it, which also pauses the sales.
+//! A backup is a SQLite file. It contains the tables of the store and two more: one with the time
+//! of the backup, and one with the files. Its application id differs from a store's, so that no
+//! program opens it as a store. Only `restore` reads a backup, and it also pauses the sales.
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -18,11 +18,11 @@ use crate::limits::LOCK_WAIT;
 
 use super::open::{self, create_private, data_path};
 
-/// "DbrB": the id of a backup in the file's header.
+/// The id of a backup in the file's header ("DbrB").
 pub(super) const BACKUP_ID: i64 = 1_147_302_466;
 
 /// Copies the store of a directory to `path`, which must not exist, together with these files. A
-/// program may use the store meanwhile. The copy is either complete or absent.
+/// program may use the store meanwhile. The copy is either complete or does not exist.
 pub fn backup(
     dir: &Path,
     path: &Path,
@@ -37,7 +37,7 @@ pub fn backup(
         .and_then(|()| add_files(&part, now, files).map_err(failed))
         .and_then(|()| publish(&part, path));
     if copied.is_err() {
-        // Best effort: the file system itself may have failed.
+        // The removal may fail, because the file system itself may have failed.
         let _ = fs::remove_file(&part);
     }
     copied
@@ -58,7 +58,7 @@ pub fn copy_base(dir: &Path, path: &Path) -> Result<(), BackupError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(failed)
 }
 
-/// The temporary name of the copy, unique to this backup.
+/// Returns the temporary name of the copy, unique to this backup.
 fn partial_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(format!(".part-{:08x}", rand::random::<u32>()));
@@ -85,7 +85,7 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
 /// Turns the copy into a backup.
 fn add_files(part: &Path, now: Millis, files: &[BackupFile]) -> rusqlite::Result<()> {
     let mut conn = Connection::open(part)?;
-    // The copy is synced before it gets its name, so no log must survive a crash here.
+    // The copy is synced before it gets its name, so it needs no log to survive a crash here.
     conn.execute_batch("PRAGMA journal_mode = MEMORY;")?;
     let transaction = conn.transaction()?;
     transaction.execute_batch(&format!(
@@ -110,7 +110,7 @@ fn publish(part: &Path, path: &Path) -> Result<(), BackupError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(BackupError::Exists(path.to_owned()));
         }
-        // The file system has no hard links.
+        // The link fails if the file system has no hard links.
         Err(_) if !path.exists() => fs::rename(part, path).map_err(failed)?,
         Err(_) => return Err(BackupError::Exists(path.to_owned())),
     }

@@ -17,7 +17,7 @@ fn spend_answer(
 ) -> Result<SpendOutcome, Failure> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let (now, sql) = (ledger.now, &mut ledger.sql);
-    // The job waited in the queue, so the record of a spent challenge may be deleted by now.
+    // The job waited in the queue, so the challenge may have ended and its record may be deleted.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
     }

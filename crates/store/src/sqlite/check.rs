@@ -1,9 +1,9 @@
-//! The check of all rows: one pass over the orders, in one snapshot, compared with the other
-//! tables.
+//! The check of all rows. It reads the orders once, in one snapshot, and compares them with the
+//! other tables.
 //!
 //! It reads every order, in a fraction of a microsecond each, on a reader's thread, and never
-//! blocks the writer. It pauses after every few orders. Without pauses it would take one core from
-//! the buyers for longer than an order takes.
+//! blocks the writer. It pauses after every few orders. Otherwise it would keep one core busy, and
+//! orders of buyers would have to wait for it.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -24,7 +24,7 @@ mod money;
 
 type Done<T> = Result<T, Failure>;
 
-/// The sums over the orders of an item.
+/// The sums over the orders of one item.
 #[derive(Default)]
 struct Sums {
     active: u64,
@@ -65,7 +65,7 @@ impl CheckRun {
     }
 }
 
-/// The counted columns of an order.
+/// The columns of an order that the check counts.
 struct CountedOrder<'a> {
     buyer: &'a str,
     item: ItemId,
@@ -85,7 +85,7 @@ fn counted_order<'a>(row: &'a Row<'_>) -> Done<CountedOrder<'a>> {
     })
 }
 
-/// The counted columns of a quota.
+/// The columns of a quota that the check counts.
 struct QuotaRow<'a> {
     buyer: &'a str,
     item: ItemId,
@@ -119,7 +119,8 @@ impl Pacer {
     }
 }
 
-/// Checks I1, I2, I4, I5, the guard of every grant, that feeds have no gaps, and waitlist entries.
+/// Checks the rules I1, I2, I4 and I5, that no grant settled more than it has, that feeds have no
+/// gaps, and waitlist entries.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let mut run = CheckRun::default();
     let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| {
@@ -134,10 +135,12 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
 }
 
 /// Compares buyers' orders with their quotas. It reads each table once in storage order, which is
-/// several times as fast as reading buyer by buyer. For each item, the units of active orders and
-/// the units in quotas must have one fingerprint: the sum of a keyed hash of the buyer for each
-/// unit (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003). The
-/// key is secret and random; a difference stays undetected once in 2⁶⁰ checks.
+/// several times as fast as reading each buyer separately.
+///
+/// It computes two fingerprints for each item, one of the units in active orders and one of the
+/// units in quotas. They must be equal. A fingerprint is the sum of a keyed hash of the buyer for
+/// each unit (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions, ASIACRYPT 2003).
+/// The key is secret and random. A difference stays undetected once in 2⁶⁰ checks.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();
@@ -172,7 +175,7 @@ fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u3
     Ok(())
 }
 
-/// Compares every grant with its orders and its feed. Returns the units in slots by item.
+/// Compares every grant with its orders and its feed. Returns the units in slots for each item.
 fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64>> {
     let mut in_slots = BTreeMap::new();
     let grants =

@@ -1,8 +1,8 @@
 //! Checkouts in SQLite, and the documents of the built-in provider.
 //!
 //! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
-//! need not read orders that still wait. The time to close an open checkout (`due`) follows its
-//! order by a trigger.
+//! need not read orders that still wait. Each open checkout stores when it must be closed (`due`).
+//! The time depends on the order, and a trigger updates `due`.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{self, Checkout, CheckoutOutcome};
@@ -29,7 +29,7 @@ macro_rules! checkout_columns {
 }
 pub(super) use checkout_columns;
 
-/// A checkout whose columns begin at `from`.
+/// Returns a checkout whose columns begin at `from`.
 fn row_at(row: &Row<'_>, from: usize) -> Done<Checkout> {
     Ok(Checkout {
         order: rows::ticket(row, from)?,

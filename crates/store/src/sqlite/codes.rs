@@ -15,7 +15,8 @@ use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
-/// Deletes unused codes, and ends codes that some buyers have used: those buyers keep their access.
+/// Deletes unused codes. Ends codes that some buyers have used, because those buyers keep their
+/// access.
 const REVOKE: [&str; 2] = [
     "DELETE FROM access_code WHERE sale_id = ?1 AND spent = 0
      AND (substr(prefix, 1, length(?2)) = ?2 OR hash = ?3)",
@@ -120,7 +121,7 @@ impl Sqlite {
         hash: CodeHash,
         buyer: &BuyerId,
     ) -> StoreResult<bool> {
-        // The lookup comes first: a guessed code costs a read, not a commit.
+        // The lookup comes first, so that a wrong code costs only a read and no commit.
         const FOUND: &str = "SELECT 1 FROM access_code WHERE sale_id = ?1 AND hash = ?2";
         let (sale, buyer) = (sale.to_owned(), buyer.clone());
         let of = sale.clone();

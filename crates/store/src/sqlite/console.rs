@@ -1,4 +1,4 @@
-//! Sessions, nodes, and a sale's numbers by second, in SQLite.
+//! Sessions, nodes, and a sale's statistics for each second, in SQLite.
 use rusqlite::params;
 
 use doorbuster_core::{Millis, NodeId};

@@ -99,7 +99,7 @@ fn list(
     }
 }
 
-/// One dead letter, found by its position in the list, with its content.
+/// Finds one dead letter by its position in the list, and returns it with its content.
 fn find(sql: &mut Statements<'_>, id: &DeadLetterId) -> Done<Option<(Dead, DeadLetterContent)>> {
     let place = match id {
         DeadLetterId::Delivery(seq) => Some(*seq),

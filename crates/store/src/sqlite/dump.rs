@@ -20,7 +20,7 @@ use super::{checkouts, events, open, read::Reader, waitlist};
 
 type Done<T> = Result<T, Failure>;
 
-/// Every row.
+/// Reads every row.
 fn dump(sql: &mut Reader<'_>) -> Done<Model> {
     let mut model = Model::default();
     for item in sql.all(concat!("SELECT ", rows::item_columns!(), " FROM item"), [], rows::item)? {
@@ -80,7 +80,7 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
     Ok(model)
 }
 
-/// Events, prices, messages, payments, refunds and checkouts.
+/// Reads events, prices, messages, payments, refunds and checkouts.
 fn money(sql: &mut Reader<'_>, model: &mut Model) -> Done<()> {
     let events = sql.all(
         concat!(

@@ -1,4 +1,4 @@
-//! Erases a buyer, in SQLite: a reader finds the rows that have no index by buyer, and the writer
+//! Erases a buyer, in SQLite. A reader finds the rows that have no index by buyer, and the writer
 //! replaces them.
 use std::collections::BTreeMap;
 
@@ -125,7 +125,8 @@ impl Sqlite {
                 orders: erase_orders(ledger, &names)? as u64,
                 other: erase_other_rows(ledger, &names, &found)? as u64,
             };
-            // The erasure changed quota rows directly, so all cached rows are written and dropped.
+            // The erasure changed quota rows directly, so all cached rows are written and then
+            // dropped.
             ledger.flush()?;
             ledger.reset();
             if erased != Erased::default() {

@@ -1,5 +1,5 @@
-//! Events in SQLite: one row for each change, in its transaction. There is one writer, so `seq` is
-//! the commit order, and readers continue by it.
+//! Events in SQLite: each change appends one row in its transaction. There is only one writer, so
+//! `seq` is the commit order, and readers continue by `seq`.
 use rusqlite::{Row, params};
 
 use doorbuster_core::event::{Event, Subject};
@@ -15,8 +15,8 @@ use super::rows::{self, int};
 
 type Done<T> = Result<T, Failure>;
 
-// The columns in the order in which `stored_event` reads them, and their tables, as macros so that
-// `concat!` accepts them.
+// The columns in the order in which `stored_event` reads them, and their tables. They are macros,
+// because `concat!` accepts macros but not constants.
 macro_rules! event_columns {
     () => {
         "o.id, o.item_id, o.buyer, o.request_key, o.units, o.state, o.grant_id, o.n, o.reserved_at, o.pay_by, o.paid_at, o.ended_at, \
@@ -30,7 +30,7 @@ macro_rules! event_rows {
 }
 pub(super) use {event_columns, event_rows};
 
-/// Appends an event. Events of orders are numerous, and store nothing but the order's number.
+/// Appends an event. Events of orders are numerous, so they store only the order's number.
 pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     let (what, at, by) = (event.what.as_str(), event.at.0, actor_text(&event.by.actor));
     let why = event.by.why.as_deref();
@@ -82,7 +82,7 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
     Ok(())
 }
 
-/// The grant and number of a named order, if it exists.
+/// Returns the grant and number of a named order, if it exists.
 pub(super) fn order_numbers(
     ledger: &mut SqliteLedger<'_>,
     order: &str,
@@ -91,7 +91,7 @@ pub(super) fn order_numbers(
     Ok(ledger.order(&id)?.map(|order| (int(order.grant.0), int(order.n.0))))
 }
 
-/// A row of [`event_columns`].
+/// Parses a row of [`event_columns`].
 pub(super) fn stored_event(row: &Row<'_>) -> Done<StoredEvent> {
     let time = |at: usize| row.get::<_, Option<i64>>(at).map(|t| t.map(Millis));
     let order = match row.get_ref(0)? {
@@ -118,7 +118,7 @@ pub(super) fn stored_event(row: &Row<'_>) -> Done<StoredEvent> {
     Ok(StoredEvent { position: seq, seq, event })
 }
 
-/// A row of [`event_columns`], whether or not it is valid.
+/// Parses a row of [`event_columns`], also an invalid one.
 pub(super) fn read(row: &Row<'_>) -> Done<EventRead> {
     let position = row.get(12)?;
     let word = |at: usize| row.get::<_, Option<String>>(at).ok().flatten();
@@ -130,7 +130,7 @@ pub(super) fn read(row: &Row<'_>) -> Done<EventRead> {
     }))
 }
 
-/// The history of an order, oldest event first, without rows that cannot be read.
+/// Returns the history of an order, oldest event first. Rows that cannot be read are left out.
 pub(super) fn history(sql: &mut Reader<'_>, id: &TicketId) -> Done<Vec<StoredEvent>> {
     let Some(order) = order(sql, id)? else { return Ok(Vec::new()) };
     let found = sql.all(

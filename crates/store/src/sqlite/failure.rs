@@ -4,7 +4,7 @@ use rusqlite::ErrorCode;
 
 use crate::contract::StoreError;
 
-/// Why a statement, and so its transaction, failed.
+/// The reason why a statement failed, and with it its transaction.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// SQLite reported an error.
@@ -16,8 +16,7 @@ pub enum Failure {
     /// SQLite rolled back the transaction, including earlier jobs of its group.
     #[error("the transaction was lost: {0}")]
     Lost(String),
-    /// The store's files are no longer where they were opened: the next start may not find
-    /// committed data.
+    /// The store's files were moved or removed. The next start may not find committed data.
     #[error("{0}")]
     Gone(String),
     /// The store's file was not synced: checkpointed pages may be lost.
@@ -29,8 +28,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether no further write is allowed: the disk is full or failed, or the file was replaced.
-    /// After a retry, a confirmed order could look durable although it is not.
+    /// Returns whether no further write is allowed, because the disk is full or failed, or the file
+    /// was replaced. After a retry, a confirmed order could look durable although it is not.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Gone(_) | Self::Unsynced(_) => true,

@@ -1,4 +1,4 @@
-//! Writes rows of feeds; reads and writes recalls.
+//! Writes rows of feeds. Reads and writes recalls.
 use rusqlite::params;
 
 use doorbuster_core::{BuyerId, FeedRow, GrantId, Recall, RecallId, RecallTarget, RequestKey};

@@ -30,7 +30,7 @@ pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done
     kept.ok_or_else(|| Failure::Row("the store has no identity".to_owned()))
 }
 
-/// Writes one small row, to learn whether commits succeed.
+/// Writes one small row, to find out whether commits succeed.
 pub(super) fn commit_check(ledger: &mut SqliteLedger<'_>) -> Done<()> {
     let now = ledger.now;
     ledger.sql.run(
@@ -41,7 +41,7 @@ pub(super) fn commit_check(ledger: &mut SqliteLedger<'_>) -> Done<()> {
     Ok(())
 }
 
-/// The newest rows of the history, newest first.
+/// Returns the newest rows of the history, newest first.
 pub(super) fn newest(sql: &mut Statements<'_>, limit: i64) -> Done<Vec<StoreHistoryRow>> {
     sql.all(
         "SELECT fence, token, at, cause, backup_at, paused FROM store_history

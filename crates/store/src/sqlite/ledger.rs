@@ -1,7 +1,7 @@
 //! The rules' [`Ledger`] over SQLite.
 //!
 //! Items and grants are read once and written once, for any number of tickets (see `row_cache`).
-//! Everything else is written at once.
+//! All other rows are written at once.
 use rusqlite::params;
 
 use doorbuster_core::event::{Actor, Event};
@@ -19,30 +19,30 @@ use super::{checkouts, events, feed, money, orders, waitlist};
 
 type Done<T> = Result<T, Failure>;
 
-/// The quota rows of the most recent buyer: tickets of one buyer follow each other, and most buyers
-/// are new.
+/// The quota rows of the last buyer. Only one buyer is cached, because tickets of one buyer follow
+/// each other, and most buyers are new.
 struct CachedQuotas {
     buyer: BuyerId,
     used: Vec<(ItemId, u32)>,
-    /// Whether `used` contains all of the buyer's rows.
+    /// Whether `used` contains all quota rows of the buyer.
     all: bool,
 }
 
-/// Quota rows that are read at once for a buyer.
+/// The largest number of quota rows of a buyer that are read at once.
 const CACHED_QUOTAS_MAX: usize = 4;
 
 /// The tables under one transaction.
 pub struct SqliteLedger<'c> {
     pub(super) sql: Statements<'c>,
-    /// The store's time; set by each job.
+    /// The store's time, which each job sets.
     pub(super) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
-    /// What the commit publishes: changed orders, items with moved units, and if it has events.
+    /// The changes to publish: orders, items whose units moved, and whether there are events.
     pub(super) orders: Vec<Order>,
     pub(super) touched: Vec<ItemId>,
     pub(super) events: bool,
-    /// An operator's action that the job performs.
+    /// The operator's action to which the job belongs, if any.
     pub(super) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
 
@@ -76,7 +76,7 @@ impl<'c> SqliteLedger<'c> {
         }
     }
 
-    /// Reads the buyer's quota rows, unless this buyer's rows are cached.
+    /// Reads the buyer's quota rows, if they are not cached.
     fn cached_quotas(&mut self, buyer: &BuyerId) -> Done<&mut CachedQuotas> {
         if self.quotas.as_ref().is_none_or(|quotas| quotas.buyer != *buyer) {
             let used = self.sql.all(

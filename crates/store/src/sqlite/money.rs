@@ -21,8 +21,8 @@ use super::{Sqlite, events};
 
 type Done<T> = Result<T, Failure>;
 
-// The columns in the order in which the functions below read them, as macros so that `concat!`
-// accepts them.
+// The columns in the order in which the functions below read them. They are macros, because
+// `concat!` accepts macros but not constants.
 macro_rules! payment_columns {
     () => {
         "id, provider, order_id, amount_minor, currency, state, at"
@@ -34,7 +34,8 @@ macro_rules! refund_columns {
          tries, next_at, error, at, settled_at"
     };
 }
-/// Refunds whose cause is a mistake of a provider or a buyer ([`RefundCause::is_notice`]).
+/// The condition for refunds that a provider or a buyer caused by mistake
+/// ([`RefundCause::is_notice`]).
 macro_rules! notices {
     () => {
         "cause IN ('mismatch', 'second', 'unknown_order')"
@@ -145,7 +146,7 @@ pub(super) fn refund(sql: &mut Statements<'_>, id: &RefundId) -> Done<Option<Ref
     )
 }
 
-// A refund that is requested again is no longer discarded.
+// A refund that is requested again no longer counts as discarded.
 pub(super) fn put_refund(sql: &mut Statements<'_>, refund: &Refund) -> Done<()> {
     sql.run(
         "INSERT INTO refund (id, payment_id, provider, order_id, amount_minor, currency, cause,
@@ -208,9 +209,10 @@ fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {
 struct MoneyTable<T> {
     /// `SELECT` with the row's columns and, last, its `seq`, from the table as `m`.
     select: &'static str,
-    /// Whether the row concerns an order of these items, whose numbers follow.
+    /// The condition that a row is about an order of these items. The next parameters are the
+    /// items' numbers.
     of_items: &'static str,
-    /// Whether the row is a notice.
+    /// The condition that a row is a notice.
     of_notices: &'static str,
     read: fn(&Row<'_>) -> Done<T>,
     /// The column of `seq`.

@@ -17,33 +17,33 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// "DbrM": the id that the first migration writes into the file's header.
+/// The id that the first migration writes into the file's header ("DbrM").
 pub(super) const APPLICATION_ID: i64 = 1_147_302_477;
 const FILE: &str = "doorbuster.sqlite3";
 /// The file mode: only its owner may read a store.
 const FILE_MODE: u32 = 0o600;
 
-/// The path of a directory's store.
+/// Returns the path of a directory's store.
 pub(super) fn data_path(dir: &Path) -> PathBuf {
     dir.join(FILE)
 }
 
-/// Whether the directory contains a store. After a crash the whole store may be in its log, so the
-/// lock file records that there is a store.
+/// Returns whether the directory contains a store. After a crash, the whole store may be in its
+/// log, so the lock file also records that there is a store.
 #[must_use]
 pub fn is_store(dir: &Path) -> bool {
     fs::metadata(lock_path(dir)).is_ok_and(|there| there.len() > 0)
 }
 
-/// A file that SQLite keeps beside the store's, by its suffix: `-wal`, the log, or `-shm`, the
-/// log's index.
+/// Returns the path of a file that SQLite keeps beside the store's file: the log (`-wal`) or the
+/// log's index (`-shm`).
 pub(super) fn with_suffix(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
-/// The path of a directory's lock.
+/// Returns the path of a directory's lock.
 pub(super) fn lock_path(dir: &Path) -> PathBuf {
     dir.join("lock")
 }
@@ -52,7 +52,7 @@ pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(format!("{what}: {error}"))
 }
 
-/// Creates the directory if it does not exist, and takes its lock, which lasts until the file is
+/// Creates the directory if it does not exist, and takes its lock. The lock lasts until the file is
 /// closed.
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
@@ -66,8 +66,8 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Creates an empty file that only its owner may read, unless it exists. SQLite gives its log the
-/// mode of the file.
+/// Creates an empty file that only its owner may read, if it does not exist. SQLite gives its log
+/// the mode of the file.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -75,8 +75,8 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Lets only the owner read a store's file, its log, the log's index and the lock: they contain
-/// buyers' ids and keys.
+/// Lets only the owner read a store's file, its log, the log's index and the lock, because they
+/// contain buyers' ids and keys.
 fn restrict_mode(path: &Path) -> io::Result<()> {
     let files = ["", "-wal", "-shm"].map(|end| with_suffix(path, end));
     let lock = path.parent().map(lock_path);
@@ -93,11 +93,11 @@ fn restrict_mode(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The content of a directory's lock file once the directory contains a store.
+/// The content of the lock file of a directory that contains a store.
 const LOCK_FILE_TEXT: &[u8] = b"there is a store in this directory\n";
 
-/// Refuses to create a new store in place of a store whose file was removed: the new file would
-/// destroy what is left of the old store.
+/// Refuses to create a new store if the directory's store file was removed, because the new file
+/// would destroy the rest of the old store.
 fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
     let was_there =
@@ -120,7 +120,7 @@ pub(super) fn write_lock_text(mut lock: &File) -> io::Result<()> {
     }
 }
 
-/// Creates, checks and migrates the file, and returns the writing connection.
+/// Creates, checks and migrates the file. Returns the writing connection.
 pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
     let path = data_path(dir);
     expect_store(&path, lock)?;
@@ -136,11 +136,11 @@ pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-/// The settings of the writing connection. A commit is on the disk before it returns; a separate
-/// thread runs checkpoints.
+/// Sets up the writing connection. A commit is on the disk before it returns. A separate thread
+/// runs checkpoints.
 fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
-    // Closing must not checkpoint by itself: after a failed sync, pages of the log may be lost. A
-    // clean shutdown runs the checkpoint explicitly.
+    // Closing must not run a checkpoint by itself, because after a failed sync, pages of the log
+    // may be lost. A clean shutdown runs the checkpoint explicitly.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;
@@ -152,7 +152,7 @@ fn set_up_writer(conn: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// The connection of the checkpoint thread.
+/// Returns the connection of the checkpoint thread.
 pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
@@ -166,14 +166,14 @@ pub(super) fn checkpointer(dir: &Path) -> Result<Connection, OpenError> {
     open().map_err(|e| open_error(&data_path(dir), &e))
 }
 
-/// The file itself, for syncs. It must be closed after all connections: closing it releases the
-/// locks of this process on the file.
+/// Opens the file itself, for syncs. It must be closed after all connections, because closing it
+/// releases the locks of this process on the file.
 pub(super) fn open_data_file(dir: &Path) -> Result<File, OpenError> {
     let path = data_path(dir);
     File::options().write(true).open(&path).map_err(|e| failed(&path.display().to_string(), e))
 }
 
-/// A read-only connection.
+/// Returns a read-only connection.
 pub(super) fn reader(dir: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let conn = Connection::open_with_flags(
@@ -195,7 +195,7 @@ fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-/// Checks that the file is a store (or empty), undamaged, and of a known version.
+/// Checks that the file is empty or a store, undamaged, and of a known version.
 pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let fault = |e| open_error(path, &e);
     let tables: i64 =
@@ -207,8 +207,8 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     if id == BACKUP_ID {
         return Err(OpenError::IsBackup(path.to_owned()));
     }
-    // The migrations' own table is created before the first migration runs: a crash between the two
-    // leaves only that table.
+    // The table of the migrations is created before the first migration runs. A crash between the
+    // two leaves only that table.
     if id != APPLICATION_ID && !(id == 0 && is_only_history(conn).map_err(fault)?) {
         return Err(OpenError::NotAStore(path.to_owned()));
     }
@@ -244,10 +244,10 @@ fn is_only_history(conn: &Connection) -> rusqlite::Result<bool> {
 
 /// Migrates the schema to the newest version that this program knows.
 pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
-    // All migrations and their history are one transaction: after a crash, the next start runs them
-    // again.
+    // All migrations and their history are one transaction, so after a crash the next start runs
+    // them again.
     let report = embedded::migrations::runner().set_grouped(true).run(conn).map_err(|error| {
-        // The first line is the reason; the migration's text follows it and does not help an
+        // The first line is the reason. The migration's text follows, and does not help an
         // operator.
         let text = error.to_string();
         failed("failed to migrate the store's schema", text.lines().next().unwrap_or_default())

@@ -1,13 +1,13 @@
-//! Checks that the store's files are still where they were opened.
+//! Checks that the store's files are still at the paths where they were opened.
 //!
-//! A file that was removed, moved or mounted over accepts writes and syncs while it is open, but
-//! the next start does not find its data. So a commit is published only after a check of the paths:
-//! each must lead to the file that is open. Open files keep their inode numbers, so no new file has
-//! one of them. The check opens no file: closing a file of the store would release the locks of
-//! this process on it.
+//! If an open file is removed, moved or mounted over, it still accepts writes and syncs, but the
+//! next start does not find its data. So a commit is published only after a check of the paths:
+//! each path must lead to the open file. Open files keep their inode numbers, so no new file has
+//! the same number. The check opens no file, because closing a file of the store would release the
+//! locks of this process on it.
 //!
-//! SQLite replaces none of these files while a connection is open: a checkpoint at most truncates
-//! the log, `VACUUM` writes into the existing file, and `VACUUM INTO` into another one.
+//! SQLite replaces none of these files while a connection is open. A checkpoint at most truncates
+//! the log. `VACUUM` writes into the existing file, and `VACUUM INTO` into another one.
 use std::fs::{self, File, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -36,12 +36,12 @@ pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
 
 impl OpenFiles {
     /// Records the store's file, its log, the log's index, and the lock file. All of them exist
-    /// after a connection has read.
+    /// after a connection has read from the store.
     pub(super) fn remember(dir: &Path, lock: &File) -> Result<Self, OpenError> {
         let at = |path: &Path| path.display().to_string();
         let dir = &fs::canonicalize(dir).map_err(|e| failed(&at(dir), e))?;
         let file = data_path(dir);
-        // The log is beside the file itself, even if the file's name in the directory is a link.
+        // The log is beside the real file, even if the file's name in the directory is a link.
         let real = fs::canonicalize(&file).map_err(|e| failed(&at(&file), e))?;
         let mut files = Vec::new();
         for path in [file, with_suffix(&real, "-wal"), with_suffix(&real, "-shm")] {
@@ -54,7 +54,7 @@ impl OpenFiles {
         Ok(Self(files))
     }
 
-    /// Fails unless every path leads to the same file as when the store was opened.
+    /// Checks that every path leads to the same file as when the store was opened.
     pub(super) fn check_in_place(&self) -> Result<(), Failure> {
         for (path, id) in &self.0 {
             let what = match fs::metadata(path) {
@@ -65,7 +65,7 @@ impl OpenFiles {
                 {
                     format!("cannot be found any more: {error}")
                 }
-                // The check itself failed; the open file may be fine.
+                // The check itself failed, but the open file may be fine.
                 Err(_) => continue,
             };
             return Err(Failure::Gone(format!("{} {what}", path.display())));

@@ -16,7 +16,7 @@ type Done<T> = Result<T, Failure>;
 const ROLES: [(AdminRole, &str); 3] =
     [(AdminRole::Viewer, "viewer"), (AdminRole::Operator, "operator"), (AdminRole::Admin, "admin")];
 
-/// Every key, oldest first.
+/// Returns every key, oldest first.
 pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
     sql.all(
         "SELECT id, name, role, hash, created_at FROM admin_key ORDER BY created_at, id",
@@ -52,8 +52,8 @@ pub(super) fn delete_key(ledger: &mut SqliteLedger<'_>, id: &str) -> Done<bool> 
 }
 
 impl SqliteLedger<'_> {
-    /// Records the operator's action that this job performs, with the fields that it changed.
-    /// Without an operator, it does nothing.
+    /// Records the operator's action of this job, with the changed fields. If the job has no
+    /// operator, it does nothing.
     pub(super) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
         let Some(action) = &self.action else { return Ok(()) };
         self.sql.run(
@@ -124,7 +124,7 @@ pub(super) fn take_leader_lease(
     Ok(taken > 0)
 }
 
-/// Nodes whose lease has not expired, by number.
+/// Returns the nodes whose lease has not expired, by number.
 pub(super) fn live_nodes(sql: &mut Statements<'_>, now: Millis) -> Done<Vec<NodeId>> {
     sql.all("SELECT node FROM node WHERE until > ?1 ORDER BY node", params![now.0], |row| {
         Ok(NodeId(row.get(0)?))

@@ -23,8 +23,8 @@ use super::txn::Txn;
 
 type Done<T> = Result<T, Failure>;
 
-/// Settles every ticket. If one fails, they are settled one by one, and the failing ticket becomes
-/// a dead letter.
+/// Settles all tickets together. If one fails, they are settled one by one, and the failing ticket
+/// becomes a dead letter.
 pub(super) fn settle(
     txn: &mut Txn<'_>,
     key: &IdKey,
@@ -64,7 +64,7 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
         event = "settle.dead_letter",
         "failed to settle a ticket; returning it as a dead letter"
     );
-    // After its `decide_by` a ticket is never consumed: the rules can only return it.
+    // A ticket is never consumed after its `decide_by`, so the rules can only return it.
     let late = ticket.decide_by.plus(1).max(now);
     let returned = txn.attempt(|ledger| {
         let resolved = settle::settle(ledger, key, ticket, late)?;
@@ -73,7 +73,7 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
     });
     match returned {
         Err(failure) if !failure.is_fatal() => {
-            // The return failed too: the units come back when the grant is closed.
+            // The return failed too. The units come back when the grant is closed.
             let id = key.id_of(ticket);
             let reason = format!("{reason}; and it cannot be returned: {failure}");
             if let Err(failure) =
@@ -137,7 +137,7 @@ pub(super) fn orders_of_buyer(
     Ok(orders)
 }
 
-/// Looks among the buyer's orders: the `+` prevents SQLite from reading all orders of the grant.
+/// Searches the buyer's orders. The `+` prevents SQLite from reading all orders of the grant.
 pub(super) fn first_unpaid(
     sql: &mut Statements<'_>,
     grant: GrantId,
@@ -160,7 +160,7 @@ pub(super) fn first_unpaid(
     )
 }
 
-/// At most `limit` dead letters, newest first.
+/// Returns at most `limit` dead letters, newest first.
 pub(super) fn dead_tickets(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadTicket>> {
     sql.all(
         "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT ?1",
@@ -188,8 +188,8 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The provider still has time: the previous version wrote another `provider_wait_ms`.
-            // The rewritten row is found once that time is over.
+            // The provider still has time, because the previous version wrote another
+            // `provider_wait_ms`. The row is rewritten, and found again when that time is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;
@@ -208,7 +208,7 @@ pub(super) enum PageOrder {
     Oldest,
 }
 
-/// A page of orders.
+/// Returns a page of orders.
 pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: PageOrder) -> Done<OrderPage> {
     let limit = query.limit.min(PAGE_ROWS_MAX);
     let (beyond, start, direction) = match first {
@@ -251,8 +251,8 @@ pub(super) fn page(sql: &mut Reader<'_>, query: &OrderQuery, first: PageOrder) -
     Ok(page)
 }
 
-/// Requests that hold an order of one of these items, oldest first, and the position to continue
-/// after.
+/// Returns the requests that hold an order of one of these items, oldest first, and the position
+/// after which the next page begins.
 pub(super) fn request_hashes_of(
     sql: &mut Reader<'_>,
     key: &IdKey,

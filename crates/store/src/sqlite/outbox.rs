@@ -198,7 +198,7 @@ fn parcel(row: &Row<'_>) -> Done<PendingDelivery> {
     })
 }
 
-/// The event's type and time, from these columns; `None`: the event is deleted.
+/// Parses the event's type and time from these columns. Returns `None` if the event was deleted.
 pub(super) fn event_summary(
     row: &Row<'_>,
     what: usize,

@@ -1,4 +1,4 @@
-//! Readers: a few threads with read-only connections of their own, and the queries that they run.
+//! Readers: a few threads, each with its own read-only connection, and the queries that they run.
 //!
 //! A read sees one snapshot, which includes every commit that was published before the call.
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ use super::statements::Statements;
 type Done<T> = Result<T, Failure>;
 /// A reader's connection.
 pub(super) type Reader<'c> = Statements<'c>;
-/// Reads and answers its caller, or receives the error that prevents it.
+/// Runs a query and answers its caller, or receives the error that prevents the query.
 pub(super) type Run = Box<dyn FnOnce(Result<&mut Reader<'_>, StoreError>) + Send>;
 
 /// A message from a handle to the readers.
@@ -39,13 +39,13 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mut reader = Statements::new(&conn);
     loop {
-        // One reader waits in `recv`, the others wait for the lock. A panic of another reader
-        // leaves the receiver intact.
+        // One reader waits in `recv`, and the others wait for the lock. If a reader panics, the
+        // receiver is still intact.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job::Read(run)) = job else { return };
         match reader.run("BEGIN", []) {
             Ok(_) => {
-                // A panic affects one read only: its caller gets the error of a dropped job, and
+                // A panic affects only one read. Its caller gets the error of a dropped job, and
                 // the statements reset themselves.
                 if catch_unwind(AssertUnwindSafe(|| run(Ok(&mut reader)))).is_err() {
                     tracing::error!(event = "store.read_panicked", "a read panicked");
@@ -53,8 +53,8 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
             }
             Err(failure) => run(Err(failure.into())),
         }
-        // The transaction only read, so it does not matter whether this statement or the end of the
-        // connection closes the snapshot.
+        // The transaction only read rows. So either this statement or the end of the connection may
+        // close the snapshot.
         let _ = reader.run("ROLLBACK", []);
     }
 }
@@ -81,8 +81,8 @@ pub(super) fn counts_row(row: &Row<'_>) -> Done<ItemCounts> {
         pool,
         kept: pool.min(waiting),
         in_slots: at(5)?,
-        // `check` finds rows that do not add up and pauses their item; an error here would fail
-        // every commit that touches the item.
+        // If the rows do not add up, `check` finds them and pauses their item. An error here would
+        // fail every commit that changes the item.
         held: settled.saturating_sub(ended).saturating_sub(paid),
         paid,
         waiting,
@@ -191,7 +191,7 @@ pub(super) fn closings(sql: &mut Reader<'_>) -> Done<Vec<(CloseCause, u64)>> {
 }
 
 pub(super) fn order(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Order>> {
-    // The id contains the grant and the number, by which orders are unique. The rest of the id must
+    // The id contains the grant and the number, which identify an order. The rest of the id must
     // match as well.
     let Some(parts) = id.parts() else { return Ok(None) };
     let found = sql.one(
@@ -255,7 +255,7 @@ pub(super) fn quota(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done
     Ok(used.unwrap_or(0))
 }
 
-/// A limit as a SQL parameter.
+/// Returns a limit as a SQL parameter.
 pub(super) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -65,7 +65,7 @@ fn difference(kind: DifferenceKind, row: &Row<'_>) -> Done<Difference> {
     Ok(Difference { kind, item, order: row.get(1)?, payment: row.get(2)?, detail: row.get(3)? })
 }
 
-/// A difference with its position.
+/// Returns a difference with its position.
 fn keyed_difference(kind: DifferenceKind, row: &Row<'_>) -> Done<(i64, Difference)> {
     Ok((row.get(4)?, difference(kind, row)?))
 }
@@ -123,7 +123,7 @@ fn order_transitions(row: &Row<'_>) -> Done<(i64, OrderTransition)> {
     Ok((row.get(0)?, order_transitions))
 }
 
-/// A page of rows whose first column is their position.
+/// Returns a page of rows whose first column is their position.
 fn page<T>(
     sql: &mut Reader<'_>,
     text: &'static str,

@@ -1,7 +1,7 @@
 //! Restores a backup into a directory without a store.
 //!
-//! A restored store does not know what happened after the backup, and would sell the same units
-//! again. So a restore pauses every sale that could sell, and writes that into the store's history.
+//! A restored store lacks the orders from after the backup, and would sell the same units again. So
+//! a restore pauses every sale that could sell, and records this in the store's history.
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,12 +22,15 @@ use super::open::{self, APPLICATION_ID, create_private, data_path, lock_path, wi
 const FILE_MODE: u32 = 0o600;
 
 /// Writes the backup `file` as the store of `dir`, with the files that belong to it, and pauses its
-/// open and scheduled sales. `dir` is created if it does not exist; a store in it is never replaced.
+/// open and scheduled sales. Creates `dir` if it does not exist. Never replaces a store.
 ///
 /// # Errors
 ///
-/// `file` is not a backup, or is damaged, or was written by a newer program; `dir` contains a store
-/// or another file of the same name; or the file system failed. Then `dir` contains no store.
+/// After an error `dir` contains no new store. The causes are:
+///
+/// - `file` is not a backup, is damaged, or was written by a newer program.
+/// - `dir` contains a store, or another file of the same name.
+/// - The file system failed.
 pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, RestoreError> {
     let (backup_at, files) = read_backup(file)?;
     write(Source { file, is_backup: true, at: backup_at, files }, dir, now)
@@ -82,10 +85,10 @@ fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, Restor
     let restored = write_store(&source, &part, now)
         .and_then(|paused| write_files(dir, &source.files).map(|()| paused));
     let paused = restored.inspect_err(|_| {
-        // Best effort: the file system itself may have failed.
+        // The removal may fail, because the file system itself may have failed.
         let _ = fs::remove_file(&part);
     })?;
-    // The store gets its name last: until then, a server would not start here.
+    // The store gets its name last. Until then, a server does not start in this directory.
     fs::rename(&part, &path).map_err(|error| failed(&path, error))?;
     open::write_lock_text(&lock).map_err(|error| failed(&lock_path(dir), error))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| failed(dir, error))?;
@@ -122,7 +125,8 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte == b'_'
 }
 
-/// Writes the store to `part`: the backup's tables with this program's schema, and its sales paused.
+/// Writes the store to `part`. It has the backup's tables with this program's schema, and its sales
+/// are paused.
 fn write_store(
     source: &Source<'_>,
     part: &Path,

@@ -26,7 +26,7 @@ fn delete_expired(
          seq LIMIT ?2)",
         params![what.dead_before.0, limit],
     )?;
-    // The newest row stays, because its number would otherwise be used again.
+    // The newest row stays, because a new row would otherwise get its number again.
     let events = sql.run(
         "DELETE FROM event WHERE seq IN (
              SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < ?1

@@ -1,4 +1,4 @@
-//! Money that a provider reversed without a request of the engine, in SQLite.
+//! Money that a provider reversed without a request by this server, in SQLite.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{Money, PaymentId};
@@ -14,8 +14,8 @@ use super::ledger::SqliteLedger;
 use super::read::as_limit;
 use super::rows::parse_text;
 
-/// A failed reversal cancels the recorded amount, and no more: the failure of one refund says
-/// nothing about another refund. A cancelled amount no longer counts.
+/// A failed reversal cancels only the recorded amount, because the failure of one refund says
+/// nothing about another. A cancelled amount no longer counts.
 const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6
      FROM payment p
@@ -29,8 +29,8 @@ const RETURNED: &str = "INSERT INTO reversal (payment_id, kind, amount_minor, cu
      OR reversal.amount_minor < excluded.amount_minor
                 ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
      RETURNING amount_minor, currency";
-/// The newest report wins; among reports of the same time, a report that the dispute failed wins.
-/// Without an id, the report that arrives last wins, whatever the clock says.
+/// The newest report counts. If reports have the same time, a report that the dispute ended counts.
+/// If the dispute has no id, the last report to arrive counts, whatever its time is.
 const DISPUTED: &str = "INSERT INTO dispute (payment_id, id, amount_minor, currency, stands, at,
                         said_at)
      SELECT p.id, ?7, coalesce(?3, p.amount_minor), coalesce(?4, p.currency), ?5, ?6, ?8
@@ -54,7 +54,7 @@ fn money(row: &Row<'_>) -> Result<Money, Failure> {
     Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
 }
 
-/// Records a reversal, and returns its current amount if the reversal is new.
+/// Records a reversal. Returns its current amount if the reversal is new.
 fn write(ledger: &mut SqliteLedger<'_>, reversal: &Reversal) -> Result<Option<Money>, Failure> {
     let Reversal { payment, provider, stands, .. } = reversal;
     let (minor, currency) =

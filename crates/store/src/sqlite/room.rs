@@ -56,8 +56,8 @@ fn visitor(row: &Row<'_>) -> Done<RoomVisitor> {
     })
 }
 
-/// The sale's room. It is created from this seed if it does not exist, and its draw is closed if
-/// the sale has opened.
+/// Returns the sale's room. Creates it from this seed if it does not exist. Closes its draw if the
+/// sale has opened.
 fn open(ledger: &mut SqliteLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
     let sql = &mut ledger.sql;
     let opened =
@@ -87,7 +87,7 @@ fn put_progress(sql: &mut Statements<'_>, sale: &str, line: &RoomProgress) -> Do
     Ok(())
 }
 
-/// Stores the change that leaving or entering again makes to a visitor.
+/// Stores a visitor's row after the visitor left or entered again.
 fn put_until(
     sql: &mut Statements<'_>,
     sale: &str,
@@ -146,7 +146,7 @@ fn enter(
             Arrival::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
             Arrival::Ranked(rank) => (None, Some(rank)),
         };
-        // A buyer who took part in the draw stays in its list.
+        // A buyer who took part in the draw stays in the list of the draw.
         ledger.sql.run(
             "INSERT INTO waiting_room_visitor (sale_id, buyer, lot, entered_at, rank)
              VALUES (?1, ?2, ?3, ?4, ?5)
@@ -167,8 +167,8 @@ fn enter(
     Ok(Some((room, entered)))
 }
 
-/// Units that no buyer holds (`None`: unlimited), and the limit for one buyer. Empty, unless the
-/// sale is open.
+/// Returns the units that no buyer holds (`None` if unlimited), and the limit for one buyer.
+/// Returns nothing if the sale is not open.
 fn stock(sql: &mut Statements<'_>, sale: &str) -> Done<(Option<u64>, u64)> {
     let found = sql.one(
         "SELECT sale.phase = 'open', count(*) = count(item.total), coalesce(max(limit_per_buyer),

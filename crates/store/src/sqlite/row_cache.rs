@@ -1,5 +1,5 @@
-//! Cached items and grants: read once for a group of jobs, written once for a job, for any number
-//! of tickets.
+//! Cached items and grants. They are read once for a group of jobs and written once for each job,
+//! for any number of tickets.
 use rusqlite::params;
 
 use doorbuster_core::{CloseCause, Grant, GrantId, Item, ItemId, Millis, Stock};
@@ -12,11 +12,11 @@ struct CachedRow<T> {
     row: T,
     /// Whether the row is not in the table yet.
     new: bool,
-    /// Whether the table holds an older version.
+    /// Whether the table has an older version of the row.
     dirty: bool,
 }
 
-/// Rows that were read or created. There are few, so a search is linear.
+/// The rows that were read or created. There are few, so a linear search is fast enough.
 #[derive(Default)]
 pub(super) struct RowCache {
     items: Vec<CachedRow<Item>>,
@@ -38,7 +38,7 @@ impl RowCache {
         row
     }
 
-    /// Caches a grant that was read, unless a cached version exists, which is newer.
+    /// Caches a grant that was read. A version that is already cached is newer, and stays.
     pub(super) fn cache_grant(&mut self, row: Grant) -> Grant {
         if let Some(copy) = self.grant(row.id) {
             return copy.clone();
@@ -54,7 +54,8 @@ impl RowCache {
         }
     }
 
-    /// The rules read a grant before they write it, so a grant that is not cached is new.
+    /// Caches a written grant. The rules read a grant before they write it, so a grant that is not
+    /// cached is new.
     pub(super) fn put_grant(&mut self, grant: &Grant) {
         match self.grants.iter_mut().find(|c| c.row.id == grant.id) {
             Some(copy) => (copy.row, copy.dirty) = (grant.clone(), true),
@@ -63,7 +64,7 @@ impl RowCache {
     }
 
     /// Writes every cached row that changed. Closed grants come first, so that a slot never has two
-    /// open ones.
+    /// open grants.
     pub(super) fn flush(&mut self, sql: &mut Statements<'_>, now: Millis) -> Result<(), Failure> {
         for open in [false, true] {
             for copy in self.grants.iter_mut().filter(|c| c.dirty && c.row.open == open) {

@@ -13,8 +13,8 @@ use super::failure::Failure;
 
 type RowResult<T> = Result<T, Failure>;
 
-// The columns in the order in which the functions below read them, as macros so that `concat!`
-// accepts them.
+// The columns in the order in which the functions below read them. They are macros, because
+// `concat!` accepts macros but not constants.
 macro_rules! item_columns {
     () => {
         "id, total, pool, limit_per_buyer, hold_ms, ended, paid, waiting"
@@ -51,7 +51,8 @@ pub(super) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-/// A `u64` in a signed column. Every valid number is below 2^63; a damaged one keeps its bits.
+/// Converts a `u64` to a signed column. Every valid number is below 2^63. A damaged number keeps
+/// its bits.
 pub(super) fn int(number: u64) -> i64 {
     number.cast_signed()
 }
@@ -176,8 +177,8 @@ pub(super) fn recall(row: &Row<'_>) -> RowResult<Recall> {
     })
 }
 
-/// The word for the verdict of a returned ticket, and the order that it names. The record of a
-/// consumed ticket is its order.
+/// Returns the word for the verdict of a returned ticket, and the order that it names. The record
+/// of a consumed ticket is its order.
 pub(super) fn verdict_columns(verdict: &Verdict) -> (&'static str, Option<TicketId>) {
     match verdict {
         Verdict::Order(id) => ("order", Some(*id)),

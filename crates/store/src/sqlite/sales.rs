@@ -48,7 +48,7 @@ fn sale_row(row: &Row<'_>) -> Done<SaleRow> {
         created_at: Millis(row.get(7)?),
         opened_at: time(8)?,
         closed_at: time(9)?,
-        // The only process that uses the store tracks its own changes.
+        // No drain is stored, because the only process that uses the store knows its own drains.
         draining_until: None,
         items: Vec::new(),
     })
@@ -81,7 +81,7 @@ fn item_row(row: &Row<'_>) -> Done<ItemRow> {
     })
 }
 
-/// Every sale, newest first.
+/// Returns every sale, newest first.
 pub(super) fn all(sql: &mut Statements<'_>) -> Done<Vec<SaleRow>> {
     let mut sales =
         sql.all(concat!("SELECT ", sale_columns!(), " FROM sale ORDER BY seq DESC"), [], sale_row)?;
@@ -99,7 +99,7 @@ pub(super) fn all(sql: &mut Statements<'_>) -> Done<Vec<SaleRow>> {
     Ok(sales)
 }
 
-/// The sale of this id.
+/// Returns the sale of this id.
 pub(super) fn one(sql: &mut Statements<'_>, id: &str) -> Done<Option<SaleRow>> {
     let sale = sql.one(
         concat!("SELECT ", sale_columns!(), " FROM sale WHERE id = ?1"),
@@ -115,7 +115,7 @@ pub(super) fn one(sql: &mut Statements<'_>, id: &str) -> Done<Option<SaleRow>> {
     Ok(Some(sale))
 }
 
-/// Creates a draft with all its stock in the pools. `None`: the id is taken.
+/// Creates a draft with all its stock in the pools. Returns `None` if the id is in use.
 pub(super) fn create(ledger: &mut SqliteLedger<'_>, new: &NewSale) -> Done<Option<SaleRow>> {
     let (now, sql) = (ledger.now, &mut ledger.sql);
     let made = sql.run(
@@ -197,7 +197,7 @@ pub(super) fn patch(
     if after == before {
         return Ok(PatchOutcome::Done(before));
     }
-    // Cached items would hide the new limits.
+    // Cached items must be dropped, because they have the old limits.
     ledger.flush()?;
     ledger.reset();
     let sql = &mut ledger.sql;
@@ -236,7 +236,7 @@ pub(super) fn patch(
         .map(|sale| sale.map_or(PatchOutcome::NotFound, PatchOutcome::Done))
 }
 
-/// The sale as it is now, after its changes were recorded.
+/// Records the changes of the sale, and returns its current row.
 fn recorded_change(ledger: &mut SqliteLedger<'_>, before: &SaleRow) -> Done<Option<SaleRow>> {
     let after = one(&mut ledger.sql, &before.id)?;
     ledger.record(&actions::changed_sale(Some(before), after.as_ref()))?;
@@ -339,7 +339,7 @@ pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> 
     })
 }
 
-/// The units of the adjustment with this key.
+/// Returns the units of the adjustment with this key.
 pub(super) fn adjusted_units(
     sql: &mut Statements<'_>,
     item: ItemId,

@@ -1,4 +1,4 @@
-//! State that the threads of one store share: its clock, sink, and health.
+//! The state that the threads of one store share: its clock, sink, and health.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -13,9 +13,9 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     pub(super) sink: CommitSink,
     pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    /// Remaining pages from which the writer pauses.
+    /// When this many pages remain, the writer pauses.
     pub(super) log_pages_max: i64,
-    /// Why the store failed permanently, if it did.
+    /// The reason why the store failed permanently, if it did.
     pub(super) failed: OnceLock<String>,
     /// Whether a checkpoint is running.
     pub(super) is_checkpointing: AtomicBool,
@@ -24,7 +24,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Whether the store works.
+    /// Returns whether the store works.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         match self.failed.get() {
             Some(reason) => Err(StoreError::Fatal(reason.clone())),
@@ -32,7 +32,7 @@ impl Shared {
         }
     }
 
-    /// Whether the store accepts new work.
+    /// Returns whether the store accepts new work.
     pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
         self.health()?;
         if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
@@ -42,8 +42,8 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Fails the store. The first failure is reported to the program; from then on every call is
-    /// refused.
+    /// Marks the store as failed. The first failure is reported to the program. From then on, every
+    /// call is refused.
     pub(super) fn fail(&self, reason: &str) {
         if self.failed.set(reason.to_owned()).is_ok() {
             tracing::error!(
@@ -55,12 +55,12 @@ impl Shared {
         }
     }
 
-    /// Fails the store when the thread that holds this panics.
+    /// Returns a guard that fails the store if the thread that owns the guard panics.
     pub(super) fn fail_on_panic(&self) -> FailsOnPanic<'_> {
         FailsOnPanic(self)
     }
 
-    /// Converts a failure into the caller's error. A fatal failure fails the store.
+    /// Converts a failure into the caller's error. A fatal failure makes the whole store fail.
     pub(super) fn store_error(&self, failure: Failure) -> StoreError {
         let error = StoreError::from(failure);
         if let StoreError::Fatal(reason) = &error {
@@ -70,7 +70,7 @@ impl Shared {
     }
 }
 
-/// See [`Shared::fail_on_panic`].
+/// The guard of [`Shared::fail_on_panic`].
 pub(super) struct FailsOnPanic<'a>(&'a Shared);
 
 impl Drop for FailsOnPanic<'_> {

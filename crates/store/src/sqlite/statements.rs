@@ -1,4 +1,5 @@
-//! Prepared statements, kept as long as their connection, and found by the address of their text.
+//! Prepared statements. They are kept as long as their connection, and found by the address of
+//! their text.
 use rusqlite::{CachedStatement, Connection, Params, Row, Statement};
 
 use super::failure::Failure;
@@ -36,7 +37,7 @@ impl<'c> Statements<'c> {
         Ok(self.get(sql)?.execute(params)?)
     }
 
-    /// The first row.
+    /// Returns the first row.
     pub(super) fn one<T>(
         &mut self,
         sql: &'static str,
@@ -47,7 +48,7 @@ impl<'c> Statements<'c> {
         rows.next()?.map(read).transpose()
     }
 
-    /// Every row.
+    /// Returns every row.
     pub(super) fn all<T>(
         &mut self,
         sql: &'static str,

@@ -10,7 +10,7 @@ use doorbuster_core::IdKey;
 use super::*;
 use crate::limits::{CHECKPOINT_PAGES, LOG_PAUSE};
 
-/// The bound of a long log here: little more than the log's minimum for a checkpoint.
+/// The bound of a long log in these tests, a little above the log's minimum for a checkpoint.
 const LONG: i64 = CHECKPOINT_PAGES + 100;
 /// The number of measured commits.
 const COMMITS: usize = 20;
@@ -36,7 +36,7 @@ impl Fixture {
             dir: dir.clone(),
             id_key: IdKey::new([5; 32]),
             clock: Arc::new(|| Millis(1)),
-            // A test that is slow to receive misses some commits.
+            // If the test is slow, it misses some commits, which is harmless.
             sink: Arc::new(move |_| {
                 let _ = publish.try_send(Instant::now());
             }),
@@ -61,7 +61,7 @@ impl Fixture {
             .expect("writes")
     }
 
-    /// The number of pages in the log that are not checkpointed, and of the checkpointed pages.
+    /// Returns how many pages of the log are not checkpointed, and how many are.
     fn log(&self) -> (i64, i64) {
         let of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (pages, carried) =
@@ -69,8 +69,8 @@ impl Fixture {
         (pages - carried, carried)
     }
 
-    /// Returns a connection that holds a snapshot of the current state until it is closed, and
-    /// makes the log long after that snapshot.
+    /// Returns a connection with a snapshot of the current state, which lasts until the connection
+    /// is closed. Then makes the log long.
     async fn long_log(&self) -> Connection {
         let reads = Connection::open(open::data_path(&self.dir)).expect("the store's file");
         reads.execute_batch("BEGIN; SELECT count(*) FROM sandbox").expect("a snapshot");
@@ -80,8 +80,8 @@ impl Fixture {
         reads
     }
 
-    /// Sets whether a checkpoint counts as running. Takes effect between two commits, while no
-    /// checkpoint runs.
+    /// Sets whether a checkpoint counts as running. The change takes effect between two commits,
+    /// while no checkpoint runs.
     async fn is_checkpointing(&self, is_so: bool) {
         let shared = Arc::clone(&self.store.0.shared);
         let job = self.store.job(move |_| {
@@ -94,7 +94,7 @@ impl Fixture {
         job.await.expect("writes");
     }
 
-    /// The pause of the writer after each commit.
+    /// Measures the pauses of the writer after each commit.
     async fn pauses(&self) -> Vec<Duration> {
         let mut began = Vec::new();
         while self.published.try_recv().is_ok() {}
@@ -108,7 +108,7 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        // A leftover in the temporary directory does no harm.
+        // If the removal fails, the directory stays in the temporary directory, which is harmless.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

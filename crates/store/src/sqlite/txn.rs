@@ -1,4 +1,4 @@
-//! One commit on the writer's connection, shared by several independent jobs.
+//! One commit on the writer's connection, which several independent jobs share.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -13,7 +13,8 @@ use super::ledger::SqliteLedger;
 use super::read;
 use super::statements::Statements;
 
-/// The writer's transaction. Jobs run in it one after another; a failing job is undone alone.
+/// The writer's transaction. Jobs run in it one after another. If a job fails, only that job is
+/// undone.
 pub(super) struct Txn<'c> {
     ledger: SqliteLedger<'c>,
     /// Whether nothing was written since BEGIN, so that an undo needs no savepoint.
@@ -25,7 +26,7 @@ impl<'c> Txn<'c> {
         Self { ledger: SqliteLedger::new(sql), is_clean: true }
     }
 
-    /// The store's time for the current job.
+    /// Returns the store's time for the current job.
     pub(super) fn now(&self) -> Millis {
         self.ledger.now
     }
@@ -52,8 +53,8 @@ impl<'c> Txn<'c> {
         }
         self.is_clean = false;
         let orders_before = self.ledger.orders.len();
-        // A panic leaves incomplete cached rows; they are dropped below, and the rows are rolled
-        // back.
+        // A panic leaves incomplete cached rows. The code below drops them, and rolls back the rows
+        // in the tables.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let value = work(&mut self.ledger)?;
             self.ledger.flush()?;
@@ -79,7 +80,7 @@ impl<'c> Txn<'c> {
     }
 
     fn roll_back(&mut self, savepoint: bool, failure: &Failure) -> Result<(), Failure> {
-        // Some errors make SQLite roll back the whole transaction: then earlier jobs of the group
+        // Some errors make SQLite roll back the whole transaction. Then earlier jobs of the group
         // are lost as well.
         if self.ledger.sql.conn().is_autocommit() {
             return Err(Failure::Lost(failure.to_string()));
@@ -94,7 +95,7 @@ impl<'c> Txn<'c> {
         Ok(())
     }
 
-    /// Commits, and returns the changes. After an error no further write is allowed.
+    /// Commits, and returns the changes. After an error, no further write is allowed.
     pub(super) fn commit(&mut self) -> Result<Committed, Failure> {
         let touched = std::mem::take(&mut self.ledger.touched);
         let mut counts: Vec<ItemCounts> = Vec::with_capacity(touched.len());
@@ -112,7 +113,7 @@ impl<'c> Txn<'c> {
         Ok(Committed { counts, orders, events, ..Committed::default() })
     }
 
-    /// The pages in the write-ahead log, and how many of them are checkpointed.
+    /// Returns the pages in the write-ahead log, and how many of them are checkpointed.
     pub(super) fn log_pages(&mut self) -> Result<(i64, i64), Failure> {
         let pages = self
             .ledger
@@ -121,19 +122,19 @@ impl<'c> Txn<'c> {
         Ok(pages.unwrap_or((0, 0)))
     }
 
-    /// Checkpoints as many pages of the write-ahead log as possible without waiting for another
+    /// Checkpoints as many pages of the write-ahead log as possible without a wait for another
     /// connection.
     pub(super) fn checkpoint(&mut self) -> Result<(), Failure> {
         self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         Ok(())
     }
 
-    /// Checkpoints the whole log, so that the file is complete without it. False: another
-    /// connection kept checkpointing, or kept reading an old snapshot.
+    /// Checkpoints the whole log, so that the file is complete without the log. Returns false if
+    /// another connection kept checkpointing, or kept reading an old snapshot.
     pub(super) fn checkpoint_all(&mut self) -> Result<bool, Failure> {
         let until = Instant::now() + CHECKPOINT_WITHIN;
         loop {
-            // The statement itself waits neither for a concurrent checkpoint nor for readers.
+            // The statement does not wait for a concurrent checkpoint or for readers.
             let done = self.ledger.sql.one("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
                 let [busy, pages, carried]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
                 Ok(busy == 0 && pages == carried)

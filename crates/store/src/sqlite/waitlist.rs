@@ -105,8 +105,8 @@ pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, place: &WaitlistEntry
     Ok(())
 }
 
-/// The order that the buyer's last waitlist entry became. Looks among the buyer's orders: the `+`
-/// prevents SQLite from reading all orders of the grant.
+/// Returns the order that the buyer's last waitlist entry became. It searches the buyer's orders.
+/// The `+` prevents SQLite from reading all orders of the grant.
 fn order_of_last_entry(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> Done<Option<Order>> {
     let text = concat!(
         "SELECT ",

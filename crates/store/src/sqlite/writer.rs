@@ -1,9 +1,9 @@
 //! The writer: one thread that owns the writing connection and commits groups of jobs.
 //!
-//! It takes the first waiting job and the jobs behind it up to a bound, and commits them together.
-//! Then it checks that the files are still in place, publishes the changes to the sink, and only
-//! then answers the callers. While a commit is being synced, further jobs gather: the busier the
-//! store, the larger its groups.
+//! It takes the waiting jobs, up to a bound, and commits them together. Then it checks that the
+//! files are still in place, publishes the changes to the sink, and only then answers the callers.
+//! While a commit is being synced, further jobs gather. So the busier the store is, the larger its
+//! groups are.
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ use super::shared::Shared;
 use super::statements::Statements;
 use super::txn::Txn;
 
-/// Answers the caller once the outcome of the commit is known.
+/// Answers the caller when the outcome of the commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs in a transaction, or receives the error that prevents it.
 pub(super) type Run =
@@ -35,7 +35,7 @@ pub(super) type Run =
 pub(super) enum Job {
     /// A job.
     Write {
-        /// The number of tickets that it resolves; at least 1.
+        /// The number of tickets that the job resolves, at least 1.
         weight: usize,
         /// The work.
         run: Run,
@@ -44,7 +44,7 @@ pub(super) enum Job {
     Stop,
 }
 
-/// Everything that the writer's thread owns.
+/// The data that the writer's thread owns.
 pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) jobs: Receiver<Job>,
@@ -53,19 +53,19 @@ pub(super) struct Writer {
     pub(super) checkpoint: SyncSender<()>,
     /// The checkpoint thread.
     pub(super) checkpointer: JoinHandle<()>,
-    /// The file that the checkpoint thread syncs; each thread with a connection to it holds one
+    /// The file that the checkpoint thread syncs. Each thread with a connection to the file has one
     /// reference.
     pub(super) data: Arc<File>,
     /// The files that must stay in place.
     pub(super) files: OpenFiles,
     /// Reads each commit for a continuous backup, if there is one.
     pub(super) log_reader: Option<LogReader>,
-    /// The lock on the directory, released after everything else has ended.
+    /// The lock on the directory. It is released after everything else has ended.
     pub(super) lock: File,
 }
 
 impl Writer {
-    /// Runs until it is stopped or every handle is dropped.
+    /// Runs until the writer is stopped or every handle is dropped.
     pub(super) fn run(self) {
         let Self {
             conn,
@@ -114,8 +114,8 @@ impl Writer {
         close(conn, &shared);
         drop(data);
         drop(ends);
-        // Closing the file is not enough: a child that another thread just forked may still share
-        // it, and would keep the lock until it runs its program.
+        // Closing the file is not enough. Another thread may have just forked a child, which shares
+        // the file and would keep the lock until it runs its program.
         if let Err(error) = lock.unlock() {
             tracing::warn!(
                 %error,
@@ -146,7 +146,7 @@ fn close(conn: Connection, shared: &Shared) {
     }
 }
 
-/// Gives the callers that still wait an error when the writer ends, even by a panic.
+/// Gives waiting callers an error when the writer ends, even if it panics.
 struct WriterGuard(Arc<Shared>);
 
 impl Drop for WriterGuard {
@@ -158,8 +158,8 @@ impl Drop for WriterGuard {
     }
 }
 
-/// Waits for the first job of a group; `None` when the writer must end. While idle, it checks the
-/// files at intervals.
+/// Waits for the first job of a group. Returns `None` when the writer must end. While it waits, it
+/// checks the files at intervals.
 fn next_job(
     jobs: &Receiver<Job>,
     txn: &mut Txn<'_>,
@@ -181,8 +181,8 @@ fn next_job(
     }
 }
 
-/// Checks the files. If one is gone, copies the log into the store's own file, which may be
-/// recovered: the log lives only as long as this process.
+/// Checks the files. If a file is gone, copies the log into the open store file, which an operator
+/// may still recover. The log exists only as long as this process.
 fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     files.check_in_place().inspect_err(|_| {
         let carried = txn.checkpoint_all();
@@ -213,7 +213,7 @@ fn collect_group(jobs: &Receiver<Job>, mut weight: usize, first: Run) -> (Vec<Ru
 
 fn fail_group(group: Vec<Run>, why: &StoreError) {
     for run in group {
-        // A refused job answers its caller itself.
+        // The refused job itself answers its caller.
         let _ = run(Err(why.clone()));
     }
 }
@@ -241,7 +241,7 @@ fn commit(txn: &mut Txn<'_>, group: Vec<Run>, files: &OpenFiles, shared: &Shared
         Some(why) => Err(why),
         None => {
             let committed = txn.commit().map_err(|f| Failure::Lost(f.to_string()));
-            // Commits in files that were removed are not published.
+            // Commits are not published if the files were removed.
             let kept =
                 committed.and_then(|committed| check_in_place(txn, files).map(|()| committed));
             kept.map_err(|f| shared.store_error(f))
@@ -261,9 +261,9 @@ fn commit(txn: &mut Txn<'_>, group: Vec<Run>, files: &OpenFiles, shared: &Shared
     }
 }
 
-/// Copies the commit for a continuous backup, and keeps the write-ahead log short: mostly through
-/// the checkpoint thread. The writer checkpoints the last pages itself, because the log restarts
-/// only when no page is left.
+/// Copies the commit for a continuous backup, and keeps the write-ahead log short. Usually the
+/// checkpoint thread copies the pages. The writer copies the last pages itself, because the log
+/// restarts only when no page is left.
 fn after_commit(
     txn: &mut Txn<'_>,
     log_reader: &mut Option<LogReader>,
@@ -284,7 +284,7 @@ fn after_commit(
             }
             return Ok(());
         }
-        // The sync of the checkpoint thread may have failed: then no further sync is allowed.
+        // If the sync of the checkpoint thread failed, no further sync is allowed.
         if shared.health().is_err() {
             return Ok(());
         }

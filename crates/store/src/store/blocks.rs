@@ -5,10 +5,11 @@ use crate::contract::{Block, BlockKind, BlocksVersion};
 
 use super::{Store, StoreResult};
 
-/// Blocks.
+/// Blocks of buyers and addresses.
 impl Store {
-    /// Blocks this buyer or network until the given time, and replaces an earlier block of it.
-    /// Deletes blocks that have ended. `None`: there are already `most` other blocks.
+    /// Blocks this buyer or network until the given time. Replaces an earlier block of the same
+    /// value, and deletes blocks that have ended. Returns `None` if there are already `most` other
+    /// blocks.
     pub async fn insert_block(
         &self,
         kind: BlockKind,
@@ -23,7 +24,7 @@ impl Store {
         }
     }
 
-    /// Removes a block. False: there was none.
+    /// Removes a block. Returns false if there was no such block.
     pub async fn delete_block(&self, kind: BlockKind, value: &str) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.delete_block(kind, value).await,
@@ -31,7 +32,7 @@ impl Store {
         }
     }
 
-    /// Every block that has not ended, newest first.
+    /// Returns every block that has not ended, newest first.
     pub async fn blocks(&self) -> StoreResult<Vec<Block>> {
         match self {
             Self::Sqlite(s) => s.blocks().await,
@@ -39,7 +40,8 @@ impl Store {
         }
     }
 
-    /// A value that changes whenever the blocks change and that is cheaper to read than the blocks.
+    /// Returns a value that changes whenever the blocks change. Reading it costs less than reading
+    /// the blocks.
     pub async fn blocks_version(&self) -> StoreResult<BlocksVersion> {
         match self {
             Self::Sqlite(s) => s.blocks_version().await,

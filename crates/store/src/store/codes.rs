@@ -1,4 +1,4 @@
-//! Access codes: operators create them in bulk, the store keeps their hashes, and buyers spend
+//! Access codes. Operators create them in bulk, the store keeps their hashes, and buyers spend
 //! them.
 use doorbuster_core::BuyerId;
 
@@ -11,8 +11,8 @@ pub type CodeHash = [u8; 32];
 
 /// Access codes.
 impl Store {
-    /// Adds codes that admit the given number of buyers each; adds all of them or none. A code is
-    /// its first characters and its hash.
+    /// Adds codes. Each of them admits the given number of buyers. Adds either all or none. A code
+    /// is given by its first characters and its hash.
     pub async fn add_codes(
         &self,
         sale: &str,
@@ -33,9 +33,9 @@ impl Store {
         }
     }
 
-    /// Spends a code for the buyer. True: the buyer has the code, by this call or by an earlier
-    /// one; a repeated call uses nothing up. False: the code does not exist, or other buyers have
-    /// spent it.
+    /// Spends a code for the buyer. Returns true if the buyer has the code, by this call or by an
+    /// earlier one. A repeated call uses nothing up. Returns false if the code does not exist, or
+    /// other buyers have spent it.
     pub async fn spend_code(
         &self,
         sale: &str,
@@ -48,7 +48,7 @@ impl Store {
         }
     }
 
-    /// The number of codes of a sale, and how many uses are spent.
+    /// Returns the number of codes of a sale, and how many uses are spent.
     pub async fn code_counts(&self, sale: &str) -> StoreResult<CodeCounts> {
         match self {
             Self::Sqlite(s) => s.code_counts(sale).await,

@@ -1,11 +1,12 @@
-//! What consoles need beside sales and orders: actions, sessions, nodes, and a sale's numbers by second.
+//! The data of the console beside sales and orders: actions, sessions, nodes, and a sale's
+//! statistics for each second.
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{ActionQuery, ActionRow, Hash, NodeRow, PointQuery, SalePoint, StoreServer};
 
 use super::{Store, StoreResult};
 
-/// Actions, sessions, nodes, and numbers by second.
+/// Actions, sessions, nodes, and statistics for each second.
 impl Store {
     /// Operators' actions, newest first. [`crate::recorded`] records them.
     pub async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
@@ -15,7 +16,7 @@ impl Store {
         }
     }
 
-    /// Adds a sign-in with a key, and deletes those that have expired. Records the caller's action.
+    /// Adds a sign-in with a key, and deletes expired ones. Records the caller's action.
     pub async fn insert_session(&self, hash: Hash, key: Hash, until: Millis) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.insert_session(hash, key, until).await,
@@ -23,8 +24,8 @@ impl Store {
         }
     }
 
-    /// The hash of the key that made a session, and when the session expires. `None`: the session
-    /// does not exist or has expired.
+    /// Returns the hash of the key that made a session, and when the session expires. Returns
+    /// `None` if the session does not exist or has expired.
     pub async fn session(&self, hash: Hash) -> StoreResult<Option<(Hash, Millis)>> {
         match self {
             Self::Sqlite(s) => s.session(hash).await,
@@ -32,7 +33,7 @@ impl Store {
         }
     }
 
-    /// Ends a session. False: there is no such session. Records the caller's action.
+    /// Ends a session. Returns false if there is no such session. Records the caller's action.
     pub async fn delete_session(&self, hash: Hash) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.delete_session(hash).await,
@@ -40,7 +41,7 @@ impl Store {
         }
     }
 
-    /// Every node whose lease has not expired, by number.
+    /// Returns every node whose lease has not expired, by number.
     pub async fn nodes(&self) -> StoreResult<Vec<NodeRow>> {
         match self {
             Self::Sqlite(s) => s.nodes().await,
@@ -48,7 +49,7 @@ impl Store {
         }
     }
 
-    /// The kind and the version of the database server.
+    /// Returns the kind and the version of the database server.
     pub async fn server(&self) -> StoreResult<StoreServer> {
         match self {
             Self::Sqlite(s) => s.server().await,
@@ -70,7 +71,8 @@ impl Store {
         }
     }
 
-    /// Adds the numbers of past steps. A step that the node has added before keeps its numbers.
+    /// Adds the statistics of past steps. If the node has already added a step, its statistics
+    /// stay.
     pub async fn insert_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.insert_points(points).await,
@@ -78,7 +80,7 @@ impl Store {
         }
     }
 
-    /// The numbers of all nodes, by time and node.
+    /// Returns the statistics of all nodes, by time and node.
     pub async fn points(&self, query: PointQuery) -> StoreResult<Vec<SalePoint>> {
         match self {
             Self::Sqlite(s) => s.points(query).await,

@@ -7,7 +7,7 @@ use super::{Store, StoreResult};
 
 /// Erasure.
 impl Store {
-    /// The rows that name this buyer, and which of them can be erased now.
+    /// Returns the rows that name this buyer, and which of them can be erased now.
     pub async fn traces(&self, buyer: &BuyerId) -> StoreResult<BuyerTraces> {
         match self {
             Self::Sqlite(s) => s.traces(buyer).await,
@@ -16,8 +16,8 @@ impl Store {
     }
 
     /// Replaces this buyer by [`doorbuster_core::IdKey::erased_buyer`] in some of the rows that can
-    /// be erased now, at most [`crate::limits::ERASE_ROWS_MAX`] rows of each table, and replaces
-    /// their request keys likewise. Call it until it replaces nothing.
+    /// be erased now, and also replaces their request keys. One call changes at most
+    /// [`crate::limits::ERASE_ROWS_MAX`] rows of each table. Call it until it replaces nothing.
     pub async fn erase_batch(&self, buyer: &BuyerId) -> StoreResult<Erased> {
         match self {
             Self::Sqlite(s) => s.erase_batch(buyer).await,

@@ -1,4 +1,4 @@
-//! Grants, feeds and recalls: how units move to the slots and back.
+//! Grants, feeds and recalls, by which units move to the slots and back.
 use doorbuster_core::{
     CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq,
     SlotKey,
@@ -9,7 +9,8 @@ use crate::contract::GrantTransfers;
 
 /// Grants, feeds and recalls.
 impl Store {
-    /// See [`doorbuster_core::stock::open`]. `None`: no such item.
+    /// Opens a grant (see [`doorbuster_core::stock::open`]). Returns `None` if the item does not
+    /// exist or cannot be sold now.
     pub async fn open_grant(
         &self,
         slot: SlotKey,
@@ -22,7 +23,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::stock::acknowledge_init`].
+    /// Records that the slot accepted the grant (see [`doorbuster_core::stock::acknowledge_init`]).
     pub async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.acknowledge_init(id).await,
@@ -30,7 +31,8 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::stock::refill`]. Returns the number of granted units.
+    /// Moves units from the pool to a grant (see [`doorbuster_core::stock::refill`]). Returns their
+    /// number.
     pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.refill(id, units, counter).await,
@@ -38,7 +40,8 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::stock::close`]. False if it was already closed or never existed.
+    /// Closes a grant (see [`doorbuster_core::stock::close`]). Returns false if it was already
+    /// closed or never existed.
     pub async fn close_grant(&self, id: GrantId, cause: CloseCause) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.close_grant(id, cause).await,
@@ -46,7 +49,7 @@ impl Store {
         }
     }
 
-    /// Every open grant of every item, by slot.
+    /// Returns every open grant of every item, by slot.
     pub async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.open_grants().await,
@@ -54,7 +57,7 @@ impl Store {
         }
     }
 
-    /// The grant of this id.
+    /// Returns the grant of this id.
     pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
         match self {
             Self::Sqlite(s) => s.grant(id).await,
@@ -62,8 +65,8 @@ impl Store {
         }
     }
 
-    /// Every grant of an item's slots, open or closed: by slot, newest first within a slot. The
-    /// waitlist's grant is not included.
+    /// Returns every grant of an item's slots, open or closed, by slot, and newest first within a
+    /// slot. The waitlist's grant is not included.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
         match self {
             Self::Sqlite(s) => s.grants(item).await,
@@ -71,7 +74,7 @@ impl Store {
         }
     }
 
-    /// The number of transfers under each grant of an item, open or closed.
+    /// Returns the number of transfers under each grant of an item, open or closed.
     pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
         match self {
             Self::Sqlite(s) => s.grant_transfers(item).await,
@@ -79,7 +82,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` rows of a grant's feed after `seq`, in order.
+    /// Returns at most `limit` rows of a grant's feed after `seq`, in order.
     pub async fn feed_after(
         &self,
         id: GrantId,
@@ -92,7 +95,8 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::recall::begin`]. `None`: there are no units to recall.
+    /// Begins a recall (see [`doorbuster_core::recall::begin`]). Returns `None` if there are no
+    /// units to recall.
     pub async fn begin_recall(
         &self,
         id: RecallId,
@@ -106,7 +110,8 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::recall::finish`]. Returns the number of units that this call moved.
+    /// Finishes a recall (see [`doorbuster_core::recall::finish`]). Returns the number of units
+    /// that this call moved.
     pub async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.finish_recall(id, taken).await,
@@ -114,7 +119,7 @@ impl Store {
         }
     }
 
-    /// Recalls that are not finished, by id.
+    /// Returns the recalls that are not finished, by id.
     pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
         match self {
             Self::Sqlite(s) => s.pending_recalls().await,
@@ -122,7 +127,7 @@ impl Store {
         }
     }
 
-    /// Grants that were closed because their slot failed.
+    /// Returns the grants that were closed because their slot failed.
     pub async fn repairs(&self) -> StoreResult<u64> {
         let closings = self.closings().await?;
         Ok(closings
@@ -132,7 +137,8 @@ impl Store {
             .sum())
     }
 
-    /// The number of closed grants of slots by cause, without causes that have none.
+    /// Returns how many grants of slots were closed, by cause. Causes without a closed grant are
+    /// left out.
     pub async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
         match self {
             Self::Sqlite(s) => s.closings().await,

@@ -16,8 +16,8 @@ use super::{Store, StoreResult};
 
 /// Payments and refunds.
 impl Store {
-    /// See [`doorbuster_core::money::capture`]. After [`CaptureOutcome::UnitsMissing`] nothing was
-    /// written.
+    /// Handles a captured payment (see [`doorbuster_core::money::capture`]). After
+    /// [`CaptureOutcome::UnitsMissing`] nothing was written.
     pub async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         match self {
             Self::Sqlite(s) => s.capture(report, last).await,
@@ -25,7 +25,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::money::record_failure`].
+    /// Records a failed payment (see [`doorbuster_core::money::record_failure`]).
     pub async fn fail_payment(&self, report: Capture) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.fail_payment(report).await,
@@ -33,7 +33,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::money::settle_refund`].
+    /// Applies a provider's message about a refund (see [`doorbuster_core::money::settle_refund`]).
     pub async fn settle_refund(
         &self,
         provider: String,
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::money::apply_refund_update`].
+    /// Applies a report about a refund (see [`doorbuster_core::money::apply_refund_update`]).
     pub async fn note_refund(
         &self,
         id: RefundId,
@@ -59,7 +59,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::money::answer_refund`].
+    /// Applies an answer to a query about a refund (see [`doorbuster_core::money::answer_refund`]).
     pub async fn answer_refund(
         &self,
         requested: Refund,
@@ -71,7 +71,8 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::money::retry_refund`]. A discarded refund is retried as well.
+    /// Requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even a
+    /// discarded one.
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         match self {
             Self::Sqlite(s) => s.retry_refund(id).await,
@@ -79,8 +80,8 @@ impl Store {
         }
     }
 
-    /// Discards a failed refund that an operator has resolved, with the operator's reason. False:
-    /// there is no such failed refund, or it was discarded before.
+    /// Discards a failed refund that an operator has resolved, with the operator's reason. Returns
+    /// false if there is no such failed refund, or it was discarded before.
     pub async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.discard_refund(id, why).await,
@@ -88,8 +89,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` pending refunds that are due for a request to the provider, the longest due
-    /// first.
+    /// Returns at most `limit` pending refunds that are due for a request to the provider. The
+    /// refund that is due longest comes first.
     pub async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
         match self {
             Self::Sqlite(s) => s.refunds_due(limit).await,
@@ -97,7 +98,7 @@ impl Store {
         }
     }
 
-    /// When the next pending refund is due.
+    /// Returns when the next pending refund is due.
     pub async fn next_refund_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_refund_due().await,
@@ -105,7 +106,7 @@ impl Store {
         }
     }
 
-    /// The number of pending refunds.
+    /// Returns the number of pending refunds.
     pub async fn refunds_pending(&self) -> StoreResult<u64> {
         match self {
             Self::Sqlite(s) => s.refunds_pending().await,
@@ -113,7 +114,7 @@ impl Store {
         }
     }
 
-    /// A page of payments. With `notices`, only payments whose refund is a notice.
+    /// Returns a page of payments. With `notices`, only payments whose refund is a notice.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
         match self {
             Self::Sqlite(s) => s.payments(query).await,
@@ -121,7 +122,7 @@ impl Store {
         }
     }
 
-    /// A page of refunds.
+    /// Returns a page of refunds.
     pub async fn refunds(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Refund>> {
         match self {
             Self::Sqlite(s) => s.refunds(query).await,
@@ -130,10 +131,10 @@ impl Store {
     }
 }
 
-/// Money that a provider reversed without a request.
+/// Money that a provider reversed without a request by this server.
 impl Store {
     /// Records a provider's report that a captured payment was reversed. The payment and its order
-    /// do not change. The engine's own refund is not a reversal.
+    /// do not change. A refund by this server is not a reversal.
     pub async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
         match self {
             Self::Sqlite(s) => s.record_reversal(reversal).await,
@@ -141,7 +142,7 @@ impl Store {
         }
     }
 
-    /// The reversals that an operator should see, newest first, at most
+    /// Returns the reversals that an operator should see, newest first, at most
     /// [`crate::limits::NOTICES_MAX`].
     pub async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
         match self {
@@ -153,7 +154,7 @@ impl Store {
 
 /// Checkouts.
 impl Store {
-    /// See [`doorbuster_core::money::keep_checkout`].
+    /// Keeps a checkout with its order (see [`doorbuster_core::money::keep_checkout`]).
     pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
         match self {
             Self::Sqlite(s) => s.keep_checkout(checkout).await,
@@ -161,7 +162,7 @@ impl Store {
         }
     }
 
-    /// The order's checkout, open or closed.
+    /// Returns the order's checkout, open or closed.
     pub async fn checkout(&self, order: TicketId) -> StoreResult<Option<Checkout>> {
         match self {
             Self::Sqlite(s) => s.checkout(order).await,
@@ -169,7 +170,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::money::close_checkout`].
+    /// Records that a checkout is closed (see [`doorbuster_core::money::close_checkout`]).
     pub async fn close_checkout(&self, order: TicketId, session: String) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.close_checkout(order, session).await,
@@ -177,9 +178,9 @@ impl Store {
         }
     }
 
-    /// At most `limit` open checkouts that must be closed at their provider, the longest due first,
-    /// each with its current order: the order waits for no payment any more, or its `pay_by` has
-    /// passed.
+    /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
+    /// current order. Either the order no longer waits for a payment, or its `pay_by` has passed.
+    /// The checkout that is due longest comes first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
         match self {
             Self::Sqlite(s) => s.checkouts_to_close(limit).await,
@@ -187,10 +188,10 @@ impl Store {
         }
     }
 
-    /// Leaves checkouts out of [`Store::checkouts_to_close`], each for a while from now (at least
-    /// until its order is due) or until its order changes. Also records which checks got no answer
-    /// of the provider. All of it is one transaction. Returns how many of the checkouts are still
-    /// open.
+    /// Postpones checkouts in [`Store::checkouts_to_close`]. Each one is left out for a while from
+    /// now, at least until its order is due. A change of its order ends the delay. The call also
+    /// records which queries got no answer of the provider. Everything is one transaction. Returns
+    /// how many of the checkouts are still open.
     pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.defer_checkouts(all).await,
@@ -201,7 +202,7 @@ impl Store {
 
 /// Extensions and histories of orders.
 impl Store {
-    /// See [`doorbuster_core::order::extend`].
+    /// Extends the payment window of an order (see [`doorbuster_core::order::extend`]).
     pub async fn extend_order(
         &self,
         id: TicketId,
@@ -214,7 +215,7 @@ impl Store {
         }
     }
 
-    /// The events of an order, and of payments that named it, oldest first.
+    /// Returns the events of an order, and of payments that named it, oldest first.
     pub async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
         match self {
             Self::Sqlite(s) => s.history(id).await,
@@ -225,7 +226,7 @@ impl Store {
 
 /// Documents of the built-in provider, under keys. The store does not interpret them.
 impl Store {
-    /// The document under this key.
+    /// Returns the document under this key.
     pub async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
         match self {
             Self::Sqlite(s) => s.sandbox_get(key).await,
@@ -233,8 +234,8 @@ impl Store {
         }
     }
 
-    /// Writes `new` if the current document is `old` (`None`: no document). False: the current
-    /// document differs.
+    /// Writes `new` if the current document is `old` (`None` means no document). Returns false if
+    /// the current document differs.
     pub async fn sandbox_swap(
         &self,
         key: String,
@@ -247,8 +248,8 @@ impl Store {
         }
     }
 
-    /// Deletes each of these documents that has the given content. Returns the number of deleted
-    /// ones.
+    /// Deletes each of these documents if it has the given content. Returns the number of deleted
+    /// documents.
     pub async fn sandbox_delete(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.sandbox_delete(documents).await,
@@ -256,8 +257,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` documents whose keys begin with `prefix` and are greater than `after`, by
-    /// key.
+    /// Returns at most `limit` documents whose keys begin with `prefix` and are greater than
+    /// `after`, by key.
     pub async fn sandbox_list(
         &self,
         prefix: String,

@@ -13,10 +13,10 @@ use super::{Store, StoreResult};
 /// Tickets and orders.
 impl Store {
     /// Resolves each ticket, all in one transaction at one instant
-    /// ([`doorbuster_core::settle::settle`]). The answers have the tickets' order.
+    /// ([`doorbuster_core::settle::settle`]). The answers have the order of the tickets.
     ///
-    /// A ticket whose statement fails is returned and becomes a dead letter; the other tickets
-    /// settle.
+    /// If the statement for a ticket fails, that ticket is returned and becomes a dead letter. The
+    /// other tickets are settled.
     pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
         match self {
             Self::Sqlite(s) => s.settle(tickets).await,
@@ -24,7 +24,8 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::settle::force_verdict`]. `None`: the ticket may still be settled.
+    /// Forces a verdict (see [`doorbuster_core::settle::force_verdict`]). Returns `None` if the
+    /// ticket may still be settled.
     pub async fn force(
         &self,
         id: TicketId,
@@ -37,7 +38,7 @@ impl Store {
         }
     }
 
-    /// A ticket's verdict, if it has one.
+    /// Returns a ticket's verdict, if it has one.
     pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
         match self {
             Self::Sqlite(s) => s.verdict(id).await,
@@ -45,7 +46,7 @@ impl Store {
         }
     }
 
-    /// The order of this id.
+    /// Returns the order of this id.
     pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
         match self {
             Self::Sqlite(s) => s.order(id).await,
@@ -53,7 +54,7 @@ impl Store {
         }
     }
 
-    /// The order that a request holds.
+    /// Returns the order that a request holds.
     pub async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
         match self {
             Self::Sqlite(s) => s.order_of(buyer, key).await,
@@ -61,7 +62,7 @@ impl Store {
         }
     }
 
-    /// A page of orders, newest first.
+    /// Returns a page of orders, newest first.
     pub async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         match self {
             Self::Sqlite(s) => s.orders(query).await,
@@ -69,7 +70,8 @@ impl Store {
         }
     }
 
-    /// A page of orders, oldest first, for an export: orders that are created meanwhile come last.
+    /// Returns a page of orders, oldest first, for an export. Orders that are created meanwhile
+    /// come last.
     pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         match self {
             Self::Sqlite(s) => s.orders_oldest_first(query).await,
@@ -77,7 +79,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::order::end`].
+    /// Ends an order (see [`doorbuster_core::order::end`]).
     pub async fn end_order(
         &self,
         id: TicketId,
@@ -90,7 +92,7 @@ impl Store {
         }
     }
 
-    /// See [`doorbuster_core::order::pay`].
+    /// Marks an order as paid (see [`doorbuster_core::order::pay`]).
     pub async fn pay_order(&self, id: TicketId) -> StoreResult<PayOutcome> {
         match self {
             Self::Sqlite(s) => s.pay_order(id).await,
@@ -98,9 +100,9 @@ impl Store {
         }
     }
 
-    /// Expires at most `limit` reserved orders whose `pay_by` has passed, the longest due first,
-    /// and returns them. An order with an open checkout first waits for its provider, for
-    /// [`doorbuster_core::money::Checkout::provider_wait_ms`].
+    /// Expires at most `limit` reserved orders whose `pay_by` has passed, and returns them. The
+    /// order that is due longest comes first. An order with an open checkout first waits for its
+    /// provider, for [`doorbuster_core::money::Checkout::provider_wait_ms`].
     ///
     /// A second concurrent call begins when the first call has committed. It does not wait until
     /// that commit is published.
@@ -111,8 +113,8 @@ impl Store {
         }
     }
 
-    /// When the next reserved order will expire: the earliest `pay_by`, plus the time that the
-    /// order waits for its provider where a checkout is open.
+    /// Returns when the next reserved order will expire: the earliest `pay_by`. If a checkout is
+    /// open, the time that the order waits for its provider is added.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         match self {
             Self::Sqlite(s) => s.next_due().await,
@@ -120,9 +122,9 @@ impl Store {
         }
     }
 
-    /// The requests ([`doorbuster_core::RequestHash::low_64_bits`]) of at most `limit` orders of
-    /// these items, oldest first, and the position to continue after (`after`, 0 at first); `None`:
-    /// no further page.
+    /// Returns the requests ([`doorbuster_core::RequestHash::low_64_bits`]) of at most `limit`
+    /// orders of these items, oldest first. Also returns the position for the next call's `after`,
+    /// or `None` if there is no further page. `after` is 0 in the first call.
     pub async fn request_hashes_of(
         &self,
         items: &[ItemId],
@@ -135,7 +137,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` dead letters, newest first.
+    /// Returns at most `limit` dead letters, newest first.
     pub async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
         match self {
             Self::Sqlite(s) => s.dead_tickets(limit).await,

@@ -13,7 +13,7 @@ use super::{Store, StoreResult};
 /// Events in order.
 impl Store {
     /// Assigns positions to at most `limit` committed events, and returns their number. Does
-    /// nothing where the commit itself assigns positions.
+    /// nothing if the commit itself assigns positions.
     pub async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),
@@ -21,7 +21,7 @@ impl Store {
         }
     }
 
-    /// The position of the last event that has one; 0: there is none.
+    /// Returns the position of the last event that has one, or 0 if no event has a position.
     pub async fn last_position(&self) -> StoreResult<i64> {
         match self {
             Self::Sqlite(s) => s.last_position().await,
@@ -29,8 +29,8 @@ impl Store {
         }
     }
 
-    /// At most `limit` events after this position, in order. No event ever appears before one that
-    /// was already read. A row that cannot be read hides no other row.
+    /// Returns at most `limit` events after this position, in order. A later call never returns an
+    /// event before one that was already read. A row that cannot be read hides no other row.
     pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
         match self {
             Self::Sqlite(s) => s.events_after(position, limit).await,
@@ -38,7 +38,7 @@ impl Store {
         }
     }
 
-    /// The event at this position, unless it is deleted.
+    /// Returns the event at this position, or nothing if the event was deleted.
     pub async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
         match self {
             Self::Sqlite(s) => s.event_at(position).await,
@@ -46,7 +46,7 @@ impl Store {
         }
     }
 
-    /// Deletes at most `limit` rows of each kind that nothing needs any more, and returns their
+    /// Deletes at most `limit` rows of each kind that are not needed any more, and returns their
     /// number.
     pub async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
         match self {
@@ -58,7 +58,7 @@ impl Store {
 
 /// Endpoints.
 impl Store {
-    /// Every endpoint, oldest first.
+    /// Returns every endpoint, oldest first.
     pub async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
         match self {
             Self::Sqlite(s) => s.endpoints().await,
@@ -66,8 +66,8 @@ impl Store {
         }
     }
 
-    /// Adds an endpoint, which receives the events that happen from now on. `None`: there are
-    /// already `most` endpoints.
+    /// Adds an endpoint, which receives the events that happen from now on. Returns `None` if there
+    /// are already `most` endpoints.
     pub async fn insert_endpoint(
         &self,
         new: NewEndpoint,
@@ -79,7 +79,7 @@ impl Store {
         }
     }
 
-    /// Changes an endpoint. `None`: it does not exist.
+    /// Changes an endpoint. Returns `None` if the endpoint does not exist.
     pub async fn update_endpoint(
         &self,
         id: &str,
@@ -91,7 +91,7 @@ impl Store {
         }
     }
 
-    /// Removes an endpoint with all its deliveries. False: it does not exist.
+    /// Removes an endpoint with all its deliveries. Returns false if the endpoint does not exist.
     pub async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.delete_endpoint(id).await,
@@ -99,8 +99,8 @@ impl Store {
         }
     }
 
-    /// Takes or renews the lease of an endpoint for this node; 0 releases it. The lease only saves
-    /// work: two nodes that both deliver would deliver twice, and skip nothing.
+    /// Takes or renews the lease of an endpoint for this node; 0 releases the lease. The lease only
+    /// saves work. If two nodes deliver to the endpoint, it gets events twice and misses none.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.lease_endpoint(id, node, lease_ms).await,
@@ -108,7 +108,7 @@ impl Store {
         }
     }
 
-    /// The progress of each endpoint, oldest endpoint first.
+    /// Returns the progress of each endpoint, oldest endpoint first.
     pub async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
         match self {
             Self::Sqlite(s) => s.endpoint_statuses().await,
@@ -119,8 +119,8 @@ impl Store {
 
 /// Pending deliveries.
 impl Store {
-    /// Moves an endpoint's position and inserts the deliveries that failed on the way, if the
-    /// endpoint is at the position that the caller expects. False: it is not.
+    /// Moves an endpoint's position, and inserts the deliveries that failed before the new
+    /// position. Returns false if the endpoint is not at the position that the caller expects.
     pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
         match self {
             Self::Sqlite(s) => s.advance_endpoint(id, progress).await,
@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` pending deliveries of an endpoint, by position.
+    /// Returns at most `limit` pending deliveries of an endpoint, by position.
     pub async fn pending_deliveries(
         &self,
         id: &str,
@@ -140,7 +140,7 @@ impl Store {
         }
     }
 
-    /// Records the results of attempts; a delivery that is no longer pending does not change.
+    /// Records the results of attempts. A delivery that is no longer pending does not change.
     pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.record_deliveries(id, notes).await,
@@ -148,7 +148,7 @@ impl Store {
         }
     }
 
-    /// A page of the deliveries of an endpoint.
+    /// Returns a page of the deliveries of an endpoint.
     pub async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
         match self {
             Self::Sqlite(s) => s.deliveries(query).await,
@@ -156,8 +156,8 @@ impl Store {
         }
     }
 
-    /// Delivers one event to an endpoint again, whatever its state; at most `most` deliveries may
-    /// be pending.
+    /// Delivers one event to an endpoint again, whatever its state is. At most `most` deliveries
+    /// may be pending.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         match self {
             Self::Sqlite(s) => s.redeliver(id, position, most).await,
@@ -168,7 +168,7 @@ impl Store {
 
 /// Dead letters of every kind.
 impl Store {
-    /// A page of the unresolved dead letters of one kind, newest first.
+    /// Returns a page of the unresolved dead letters of one kind, newest first.
     pub async fn list_dead_letters(
         &self,
         kind: DeadLetterKind,
@@ -181,7 +181,8 @@ impl Store {
         }
     }
 
-    /// One dead letter with its content. `None`: it does not exist, or an operator has resolved it.
+    /// Returns one dead letter with its content, or `None` if it does not exist or an operator has
+    /// resolved it.
     pub async fn dead_letter(
         &self,
         id: DeadLetterId,
@@ -192,7 +193,7 @@ impl Store {
         }
     }
 
-    /// Retries a dead letter, starting from the first attempt; at most `most` deliveries may be
+    /// Retries a dead letter, starting from the first attempt. At most `most` deliveries may be
     /// pending at its endpoint.
     pub async fn retry_dead_letter(
         &self,
@@ -213,8 +214,8 @@ impl Store {
         }
     }
 
-    /// Discards a dead letter, and stores the reason. False: it does not exist, or an operator has
-    /// resolved it.
+    /// Discards a dead letter, and stores the reason. Returns false if it does not exist, or an
+    /// operator has resolved it.
     pub async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
         if let DeadLetterId::Refund(refund) = id {
             return self.discard_refund(refund, why).await;
@@ -225,7 +226,7 @@ impl Store {
         }
     }
 
-    /// The number of unresolved dead letters of each kind.
+    /// Returns the number of unresolved dead letters of each kind.
     pub async fn dead_letter_counts(&self) -> StoreResult<DeadLetterCounts> {
         match self {
             Self::Sqlite(s) => s.dead_letter_counts().await,

@@ -8,9 +8,9 @@ use super::{Store, StoreResult};
 /// Reconciliation.
 impl Store {
     /// Adds up units and money of a sale, or of all sales, in one snapshot, and lists the
-    /// differences. It reads every order, so it is meant for reports. With `after`, the
-    /// [`Reconciliation::more`] of an earlier report, it lists only further differences of those
-    /// kinds.
+    /// differences. It reads every order, so use it only for reports. `after` is
+    /// [`Reconciliation::more`] of an earlier report. With it, the report lists only further
+    /// differences of those kinds.
     pub async fn reconcile(
         &self,
         sale: Option<String>,
@@ -22,7 +22,7 @@ impl Store {
         }
     }
 
-    /// The initial stock of each item of a sale, or of all sales, by item.
+    /// Returns the initial stock of each item of a sale, or of all sales, by item.
     pub async fn opening_stocks(&self, sale: Option<String>) -> StoreResult<Vec<OpeningStock>> {
         match self {
             Self::Sqlite(s) => s.opening_stocks(sale).await,
@@ -30,7 +30,8 @@ impl Store {
         }
     }
 
-    /// A page of the operators' changes of totals, oldest first (`after`: 0 at first).
+    /// Returns a page of the operators' changes of totals, oldest first. `after` is 0 in the first
+    /// call.
     pub async fn stock_adjustments(
         &self,
         sale: Option<String>,
@@ -43,8 +44,9 @@ impl Store {
         }
     }
 
-    /// A page of the state changes of orders, by the positions of their events (`after`: 0 at
-    /// first). Events without a position ([`Store::sequence_events`]) are not included.
+    /// Returns a page of the state changes of orders, by the positions of their events. `after` is
+    /// 0 in the first call. Events without a position ([`Store::sequence_events`]) are not
+    /// included.
     pub async fn order_transitions(
         &self,
         sale: Option<String>,

@@ -9,14 +9,14 @@ use super::{Store, StoreResult};
 
 /// Waiting rooms.
 impl Store {
-    /// Creates the sale's room from this seed unless it exists, and closes its draw if the sale has
-    /// opened. `None`: no such sale.
+    /// Creates the sale's room from this seed if it does not exist, and closes its draw if the sale
+    /// has opened. Returns `None` if there is no such sale.
     pub async fn open_room(&self, sale: &str, seed: Seed) -> StoreResult<Option<WaitingRoom>> {
         Ok(self.enter_room(sale, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
     /// Does the same as [`Store::open_room`], and gives a position to each of these buyers who has
-    /// none or whose admission has expired. The answers have the buyers' order.
+    /// no position or whose admission has expired. The answers have the order of the buyers.
     pub async fn enter_room(
         &self,
         sale: &str,
@@ -29,8 +29,8 @@ impl Store {
         }
     }
 
-    /// Gives up the buyer's position: an admission ends at once, and a waiting buyer is passed over.
-    /// Returns the position after that; `None` if the buyer had none. The rule is
+    /// Gives up the buyer's position. An admission ends at once, and a waiting buyer is passed
+    /// over. Returns the position after that, or `None` if the buyer had no position. The rule is
     /// [`doorbuster_core::gate::room::QueuePosition::leave`].
     pub async fn leave_room(&self, sale: &str, buyer: BuyerId) -> StoreResult<Option<RoomVisitor>> {
         match self {
@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    /// The rooms of these sales, in no order. Rooms that were not created are left out.
+    /// Returns the rooms of these sales, in no order. Rooms that were never created are left out.
     pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         match self {
             Self::Sqlite(s) => s.waiting_rooms(sales).await,
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    /// The positions of these buyers, in no order.
+    /// Returns the positions of these buyers, in no order.
     pub async fn visitors(
         &self,
         sale: &str,
@@ -59,7 +59,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` admitted visitors with ranks above `after`, by rank.
+    /// Returns at most `limit` admitted visitors with ranks above `after`, by rank.
     pub async fn admitted_after(
         &self,
         sale: &str,
@@ -72,7 +72,7 @@ impl Store {
         }
     }
 
-    /// At most `limit` participants of the draw after this lot, in the order of the draw.
+    /// Returns at most `limit` participants of the draw after this lot, in the order of the draw.
     pub async fn drawn_after(
         &self,
         sale: &str,
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// The sale's room and its supply, in one snapshot. `None`: it has no room.
+    /// Returns the sale's room and its supply, in one snapshot, or `None` if the sale has no room.
     pub async fn waiting_room_view(&self, sale: &str) -> StoreResult<Option<WaitingRoomView>> {
         match self {
             Self::Sqlite(s) => s.waiting_room_view(sale).await,
@@ -94,8 +94,9 @@ impl Store {
     }
 
     /// Admits as many visitors as the rules allow ([`RoomSupply::calls`]), but at most `calls_max`,
-    /// for `for_ms` from now, given the snapshot's admissions and the current stock. Returns the
-    /// admitted visitors by rank; none, if visitors were admitted since the snapshot.
+    /// for `for_ms` from now. It uses the snapshot's admissions and the current stock. Returns the
+    /// admitted visitors by rank. If visitors were admitted since the snapshot, it admits no one
+    /// and returns none.
     pub async fn admit_visitors(
         &self,
         sale: &str,

@@ -1,4 +1,4 @@
-//! Waitlists of held-out items: the buyers who wait for a unit that comes back.
+//! Waitlists: the buyers who wait for a returned unit of an item whose units are all held.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::{
@@ -13,15 +13,15 @@ use super::{Store, StoreResult};
 impl Store {
     /// Adds a buyer to an item's waitlist, for one unit. See [`doorbuster_core::waitlist::join`].
     ///
-    /// After the commit, a call with the same key returns the same entry, or the order that it
-    /// became. So the call may be repeated after any error.
+    /// After the commit, a call with the same key returns the same entry, or the order that the
+    /// entry became. So the call may be repeated after any error.
     pub async fn join_waitlist(
         &self,
         item: ItemId,
         buyer: BuyerId,
         key: RequestKey,
     ) -> StoreResult<JoinOutcome> {
-        // Ids of grants have 63 bits, tokens 48.
+        // The id of a grant has 63 bits, and a token has 48.
         let (grant, token) =
             (GrantId(rand::random::<u64>() >> 1), Token(rand::random::<u64>() >> 16));
         self.join_waitlist_as(
@@ -50,12 +50,12 @@ impl Store {
         }
     }
 
-    /// Serves the buyers who have waited longest, as many as the pool has units for and at most
+    /// Serves the buyers who have waited longest: as many as the pool has units, and at most
     /// [`doorbuster_core::limits::WAITLIST_BATCH_MAX`]. See [`doorbuster_core::waitlist::serve`].
     /// Without a unit in the pool, or without a waiting buyer, it writes nothing and locks nothing.
     ///
-    /// Its changes are published like those of any commit, even if a lost answer left the outcome
-    /// unknown; then the returned value may lack them.
+    /// Its changes are published like those of any commit. If a lost answer left the outcome of an
+    /// attempt unknown, the returned value may lack that attempt's changes.
     pub async fn serve_waitlist(&self, item: ItemId) -> StoreResult<WaitlistServed> {
         match self {
             Self::Sqlite(s) => s.serve_waitlist(item).await,
@@ -68,8 +68,8 @@ impl Store {
     /// [`doorbuster_core::waitlist::end_with_sale`]. If the sale has not ended, or no buyer waits,
     /// it writes nothing.
     ///
-    /// Its changes are published like those of any commit, even if a lost answer left the outcome
-    /// unknown; then the returned value may lack them.
+    /// Its changes are published like those of any commit. If a lost answer left the outcome of an
+    /// attempt unknown, the returned value may lack that attempt's changes.
     pub async fn end_waitlist(&self, item: ItemId) -> StoreResult<WaitlistEnded> {
         match self {
             Self::Sqlite(s) => s.end_waitlist(item).await,
@@ -77,8 +77,9 @@ impl Store {
         }
     }
 
-    /// The order that the buyer's last entry in the item's waitlist became, in its current state.
-    /// `None`: the buyer has no entry, or the last entry still waits or became no order.
+    /// Returns the order that the buyer's last entry in the item's waitlist became, in its current
+    /// state. Returns `None` if the buyer has no entry, or if the last entry still waits or became
+    /// no order.
     pub async fn waitlist_order_of(
         &self,
         item: ItemId,
@@ -90,7 +91,7 @@ impl Store {
         }
     }
 
-    /// The entry of this id, waiting or ended.
+    /// Returns the entry of this id, waiting or ended.
     pub async fn waitlist_position(&self, id: TicketId) -> StoreResult<Option<WaitlistPosition>> {
         match self {
             Self::Sqlite(s) => s.waitlist_position(id).await,
@@ -98,7 +99,7 @@ impl Store {
         }
     }
 
-    /// The entry with which a buyer waits for the item.
+    /// Returns the entry with which a buyer waits for the item.
     pub async fn waitlist_position_of(
         &self,
         item: ItemId,
@@ -110,7 +111,7 @@ impl Store {
         }
     }
 
-    /// The entries of an item that wait, in their order, after this number.
+    /// Returns the waiting entries of an item after this number, in order.
     pub async fn waitlist(
         &self,
         item: ItemId,

@@ -1,5 +1,5 @@
-//! The rows that a node reads again when its earlier position is unusable, and the rows that it
-//! must not read repeatedly.
+//! Tests the rows that a node reads again when it cannot use its earlier position, and the rows
+//! that it must not read repeatedly.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use doorbuster_store::conformance::Fixture;
 use crate::cluster::{self, Cluster};
 use crate::fixture::open_postgres;
 
-/// More orders than fit in two pages.
+/// A number of orders that needs more than two pages.
 const ORDERS: usize = 11_000;
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -39,7 +39,7 @@ fn copy_orders(cluster: &Cluster, database: &str) {
          99, 0
          FROM orders, generate_series(1, {ORDERS}) copy"
     );
-    cluster.psql(database, &sql).expect("a session of its own");
+    cluster.psql(database, &sql).expect("psql runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,11 +51,11 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
     wait_for_orders(&fixture, ORDERS + 1).await;
-    // A node that has run for less than `PG_POLL_BACK` has no usable position after its session
-    // ended.
+    // A node that has run for less than `PG_POLL_BACK` has no position that it can use after its
+    // session ended.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    cluster.psql(&database, kill).expect("a session of its own");
+    cluster.psql(&database, kill).expect("psql runs");
     let since = Instant::now();
     while fixture.store.staleness() < Duration::from_secs(60) {
         assert!(since.elapsed() < WITHIN, "the published state is not outdated");
@@ -77,7 +77,7 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.store.close().await;
-    // Like rows from a dump: their transactions are ahead of this server's counter.
+    // The rows are like rows from a dump: their transactions are ahead of this server's counter.
     for table in ["catalogue", "item", "slot_grant", "orders"] {
         cluster
             .psql(&database, &format!("UPDATE {table} SET changed = '900000000000'::xid8"))
@@ -85,7 +85,7 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
     }
     let again = open_postgres(&cluster.url(&database), 2).await;
     again.commits.forget();
-    // Three polls. Each would publish the rows.
+    // Wait for three polls. If the rows were not rewritten, each poll would publish them.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let commits = again.commits.take();

@@ -1,5 +1,5 @@
-//! A database one version ahead: a running node of this version continues with it, a second node
-//! starts, and both leave the newer version's data unchanged.
+//! Tests a database that is one version ahead. A running node of this version continues, a second
+//! node starts, and both leave the newer version's data unchanged.
 use doorbuster_core::OrderState;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
@@ -8,7 +8,8 @@ use crate::cluster;
 use crate::fixture::open_postgres;
 use crate::nodes::two;
 
-/// A newer version adds a column to every table and fills it in the existing rows.
+/// The newer version's migration, which adds a column to every table and fills the column in the
+/// existing rows.
 const LATER: &str = "DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
     AND tablename <> 'schema_migration' LOOP
@@ -17,7 +18,7 @@ const LATER: &str = "DO $$ DECLARE name text; BEGIN
     END LOOP; END $$;
     INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later'
     FROM schema_migration";
-/// The number of rows with the new column's value, in tables whose rows are updated in place.
+/// Counts the rows with the new column's value, in tables whose rows are updated in place.
 const LEFT: &str = "SELECT (SELECT count(later) FROM sale), (SELECT count(later) FROM item),
     (SELECT count(later) FROM slot_grant), (SELECT count(later) FROM orders), (SELECT count(later)
     FROM quota)";

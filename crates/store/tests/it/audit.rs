@@ -1,5 +1,5 @@
-//! The audit's findings when units and money do not add up, on each backend. Also the migration of
-//! a database of the previous version.
+//! Tests the audit's findings when units and money do not add up, on each backend. Also tests the
+//! migration of a database of the previous version.
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId, RefundCause};
 use doorbuster_core::{Counter, Order, OrderState, Stock};
 use doorbuster_store::conformance::{Fixture, HOLD_MS};
@@ -94,7 +94,7 @@ async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     fixture.store.close().await;
 }
 
-/// Each damage of units, its repair, and the rule that is broken. Anna has two units and Bert one.
+/// Each damage of units, its repair, and the broken rule. Anna has two units, and Bert has one.
 const UNIT_DAMAGES: [(&str, &str, &str); 9] = [
     ("UPDATE quota SET used = used + 1", "UPDATE quota SET used = used - 1", "I4"),
     ("UPDATE quota SET used = 3 - used", "UPDATE quota SET used = 3 - used", "I4"),
@@ -189,8 +189,8 @@ async fn an_order_is_never_paid_by_two_payments() {
     fixture.store.close().await;
 }
 
-/// Rows of the previous version: a reserved order, and a paid order without a payment row, because
-/// that version had none.
+/// Rows of the previous version: a reserved order, and a paid order. The paid order has no payment
+/// row, because that version wrote none.
 const BEFORE: &str = "
     INSERT INTO sale (id, title, phase, front_door, version, created_at, opened_at)
     VALUES ('old', 'Old', 'open', '{}', 2, 1, 1);

@@ -1,4 +1,5 @@
-//! Answers to challenges in PostgreSQL: the answers of one buyer wait for each other, on all nodes.
+//! Tests answers to challenges in PostgreSQL: the answers of one buyer wait for each other, on all
+//! nodes.
 use std::time::{Duration, Instant};
 
 use doorbuster_store::{AnswerSpend, SpendOutcome};
@@ -7,9 +8,9 @@ use crate::cluster;
 use crate::events::{run, session};
 use crate::fixture::open_postgres;
 
-/// Longest wait for events, on a slow machine.
+/// The longest wait for an event, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The number of sessions that wait for a row that another session has locked.
+/// Counts the sessions that wait for a row that another session has locked.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                        AND wait_event_type = 'Lock'";
 
@@ -20,7 +21,7 @@ async fn a_right_answer_waits_for_uncommitted_wrong_answers() {
     let fixture = open_postgres(&cluster.url(&database), 1).await;
     let (by, until) = ([7; 16], fixture.store.now().plus(120_000));
     let (node, watch) = (session(&database).await, session(&database).await);
-    // The wrong answers up to the limit, in a transaction that is not committed yet.
+    // Record wrong answers up to the limit, in a transaction that is not committed yet.
     run(&node, "BEGIN").await;
     let wrong = format!(
         "INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})",

@@ -1,5 +1,5 @@
-//! A private PostgreSQL server for the tests, on a socket in a directory of its own. The directory
-//! is removed when the test program ends, however it ends.
+//! A private PostgreSQL server for the tests, on a socket in its own directory. The directory is
+//! always removed when the test program ends.
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -13,8 +13,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The user that runs PostgreSQL when the tests run as root, because PostgreSQL refuses root.
 const USER: &str = "postgres";
 
-/// Runs PostgreSQL and executes the commands on its input. When the input ends, which is also when
-/// the test program ends, it stops PostgreSQL and removes the directory.
+/// A script that runs PostgreSQL and executes the commands on its input. Its input ends at the
+/// latest with the test program. Then the script stops PostgreSQL and removes the directory.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 dir=$1; shift
@@ -39,7 +39,7 @@ pub struct Cluster {
 
 static SHARED: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["-c", "fsync=off"]));
 
-/// The server that most tests share, each test with a database of its own.
+/// Returns the server that most tests share. Each test has its own database.
 pub fn shared() -> &'static Cluster {
     &SHARED
 }
@@ -143,12 +143,12 @@ impl Cluster {
         name
     }
 
-    /// The connection string of a database.
+    /// Returns the connection string of a database.
     pub fn url(&self, database: &str) -> String {
         format!("host={} user={USER} dbname={database}", self.dir.display())
     }
 
-    /// The connection string of a database on the primary of these two servers.
+    /// Returns the connection string of a database on the primary of these two servers.
     pub fn url_of_either(&self, other: &Self, database: &str) -> String {
         let (here, there) = (self.dir.display(), other.dir.display());
         format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")

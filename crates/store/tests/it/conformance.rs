@@ -1,4 +1,4 @@
-//! The conformance suite on every backend.
+//! Runs the conformance suite on every backend.
 use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{checkouts, history, operator, pages, races};
 use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};

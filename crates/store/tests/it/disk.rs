@@ -1,4 +1,5 @@
-//! Stores whose disk is full or whose process dies. Every confirmed order exists afterwards.
+//! Tests stores whose disk is full or whose process is killed. Every confirmed order exists
+//! afterwards.
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ const CHILD: &str = "disk::child_that_settles_until_the_store_fails";
 
 /// Settles tickets and prints each confirmed order, until the store fails.
 #[tokio::test]
-#[ignore = "other tests run it in a process of its own"]
+#[ignore = "other tests run this test in a separate process"]
 async fn child_that_settles_until_the_store_fails() {
     let dir = std::env::var(DIR).expect("the parent sets it");
     let (clock, commits) = (Clock::new(), CommitLog::default());
@@ -40,7 +41,7 @@ async fn child_that_settles_until_the_store_fails() {
         fixture.commits.forget();
     }
     let reasons = fatal.lock().expect("no panic").clone();
-    assert_eq!(reasons.len(), 1, "reported once: {reasons:?}");
+    assert_eq!(reasons.len(), 1, "the failure is reported once: {reasons:?}");
     for refused in [
         fixture.store.health().await.err(),
         fixture.store.take_leader_lease(1, 1).await.err(),
@@ -66,7 +67,8 @@ fn child(dir: &Dir, line: &str) -> Child {
     shell.spawn().expect("a shell")
 }
 
-/// The orders that the child confirmed and its other lines, until it ends or `stop` is true.
+/// Returns the orders that the child confirmed, and its other lines. Reads until the child ends or
+/// `stop` is true.
 fn listen(child: &mut Child, mut stop: impl FnMut(&str) -> bool) -> (Vec<TicketId>, Vec<String>) {
     let (mut confirmed, mut lines) = (Vec::new(), Vec::new());
     for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
@@ -103,7 +105,7 @@ async fn expect_confirmed(dir: &Dir, confirmed: &[TicketId]) {
 #[tokio::test]
 async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
     let dir = Dir::new();
-    // A write beyond the limit fails with EFBIG, because the signal is ignored.
+    // A write beyond the limit fails with EFBIG, because the child ignores the signal XFSZ.
     let mut child = child(&dir, r#"trap "" XFSZ; ulimit -f 3000; exec "$@""#);
     let (confirmed, lines) = listen(&mut child, |_| false);
     assert!(lines.iter().any(|line| line.starts_with("fatal ")), "{lines:?}");
@@ -115,7 +117,8 @@ async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
 #[tokio::test]
 async fn a_full_disk_stops_the_store_and_loses_nothing() {
     let (dir, kept) = (Dir::new(), Dir::new());
-    // The process mounts a small disk, which ends with the process, so the files are copied first.
+    // The process mounts a small disk. The disk disappears with the process, so the files are
+    // copied first.
     let line = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=3m small "${DIR}" || exit 77; "$@"; cp "${DIR}"/* {}' bash "$@" || echo no disk"#,
         kept.path().display()

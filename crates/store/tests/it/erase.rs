@@ -1,6 +1,6 @@
-//! Erases a buyer in both stores. Afterwards no column of any table contains the id. The test reads
-//! the columns from the database's catalogue, so it covers later columns too. All other values stay
-//! as they were, under the replacement name.
+//! Erases a buyer in both stores. Afterwards no column of any table contains the buyer's id. The
+//! test reads the columns from the database's catalogue, so it also covers columns that are added
+//! later. All other values stay, under the replacement name.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -28,7 +28,7 @@ pub mod shell;
 
 use shell::Shell;
 
-/// A name that no other value contains.
+/// A buyer's id that no other value contains.
 const BUYER: &str = "anna-rosa.1970:42";
 const SEED: [u8; 32] = [3; 32];
 /// A ticket with this many units cannot be settled.
@@ -60,7 +60,7 @@ fn other_name() -> BuyerId {
     id_key().erased_buyer(&anna())
 }
 
-/// A request key that contains the name, as some shops' keys do.
+/// Returns a request key that contains the buyer's id, as some shops' keys do.
 fn key(n: u64) -> String {
     format!("cart-of-{BUYER}-{n}")
 }
@@ -89,7 +89,7 @@ async fn step(fixture: &Fixture, sale: &str, step: PhaseStep) {
     fixture.store.step_sale(sale, step).await.expect("writes");
 }
 
-/// A sale with two items of one slot each.
+/// Creates a sale with two items of one slot each.
 async fn sale(fixture: &Fixture, id: &str) -> Vec<ItemId> {
     let items =
         vec![new_item("phone", Stock::Counted(20), 6), new_item("rare", Stock::Counted(1), 6)];
@@ -283,7 +283,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     assert_eq!(
         (shares(anna()).await, shares(other_name()).await),
         (1, 1),
-        "the reserved order, the paid order"
+        "the reserved order and the paid order name the buyer"
     );
 
     // All orders that waited for money end.
@@ -371,7 +371,7 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     fixture.check_invariants().await;
 }
 
-/// More orders than one transaction erases, all expired.
+/// Erases more orders than one transaction can erase. All have expired.
 async fn many_orders_take_several_batches(fixture: Fixture, shell: Shell) -> Shell {
     let many = ERASE_ROWS_MAX as u64 + 50;
     let item = fixture.item(Stock::Counted(many), 1_000).await;
@@ -394,7 +394,7 @@ async fn many_orders_take_several_batches(fixture: Fixture, shell: Shell) -> She
     shell
 }
 
-/// Two erasures and a refund run on the same orders.
+/// Runs two erasures and a refund on the same orders.
 async fn erasures_and_refunds_agree(fixture: Fixture, shell: Shell) -> Shell {
     const ORDERS: u64 = 20;
     let item = fixture.item(Stock::Counted(ORDERS), 100).await;
@@ -454,7 +454,8 @@ macro_rules! both {
 
 both!(a_buyer_is_left_in_no_column, many_orders_take_several_batches, erasures_and_refunds_agree);
 
-/// Rewriting the file clears its free pages; then neither the file nor the log contains the name.
+/// Rewriting the file clears its free pages. After that, neither the file nor the log contains the
+/// name.
 #[tokio::test]
 async fn a_rewritten_file_does_not_contain_the_erased_name() {
     let dir = Dir::new();

@@ -1,5 +1,5 @@
-//! Events in PostgreSQL: readers that continue by position miss no event, in whatever order
-//! transactions commit. Also payments that are reported to two nodes at once.
+//! Tests events in PostgreSQL. Readers that continue by position miss no event, whatever the order
+//! of the commits. Also tests payments that are reported to two nodes at once.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::cluster;
 use crate::nodes::{two, wait};
 
-/// Longest time until a node knows another node's commit.
+/// The longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Opens a session.
@@ -39,7 +39,8 @@ fn insert_event(sale: &str) -> String {
     )
 }
 
-/// Reads the events after a position, and returns the sales that they name. Moves the position.
+/// Reads the events after a position, and returns the sales that they name. Moves the position
+/// forward.
 async fn read_on(store: &Store, position: &mut i64) -> Vec<String> {
     let events = store.events_after(*position, 100).await.expect("reads");
     let mut sale = |stored: StoredEvent| {
@@ -80,14 +81,14 @@ async fn a_late_commit_reaches_readers_that_continue() {
     assert_eq!(
         read_on(&a.store, &mut position).await,
         ["first", "fourth"],
-        "the event with the lowest `seq`"
+        "the event that committed late is read too"
     );
     assert_eq!(a.store.last_position().await.expect("reads"), position);
     run(&slow, "BEGIN").await;
     run(&slow, &insert_event("never")).await;
     run(&quick, &insert_event("fifth")).await;
     run(&slow, "ROLLBACK").await;
-    // The position of a deleted event is not used again.
+    // The position of a deleted event is never used again.
     run(&quick, "DELETE FROM event WHERE position IS NOT NULL").await;
     let (x, y) = tokio::join!(a.store.sequence_events(100), b.store.sequence_events(100));
     assert_eq!(x.expect("writes") + y.expect("writes"), 1);
@@ -123,7 +124,7 @@ async fn one_transaction_at_a_time_assigns_positions() {
     }
 }
 
-/// A correct message for an order of a test's item.
+/// Returns a correct message for an order of a test's item.
 pub fn message(order: &str, units: u32, event: &str, payment: &str) -> Capture {
     Capture {
         event: event.to_owned(),
@@ -144,7 +145,8 @@ fn change_concurrently(nodes: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<
     for (at, fixture) in nodes.into_iter().enumerate() {
         let (store, pay_by) = (fixture.store.clone(), order.pay_by.plus(at as i64 + 1));
         let text = id.to_string();
-        // The same payment in two messages, one at each node, and a second payment.
+        // Two messages report the same payment, one at each node. A third message reports a second
+        // payment.
         let first = message(&text, units, &format!("evt_{at}_{text}"), &format!("pay_{text}"));
         let second = message(&text, units, &format!("evt_2_{text}"), &format!("pay_2_{text}"));
         let work: [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 5] = [
@@ -179,7 +181,7 @@ fn change_concurrently(nodes: [&Fixture; 2], order: &Order, tasks: &mut JoinSet<
     }
 }
 
-/// Assigns positions and reads events until `done` is set and all events are read.
+/// Assigns positions and reads events, until `done` is set and all events are read.
 async fn follow(store: Store, done: Arc<AtomicBool>) -> Vec<StoredEvent> {
     let (mut all, mut position): (Vec<StoredEvent>, i64) = (Vec::new(), 0);
     loop {
@@ -257,8 +259,8 @@ async fn readers_miss_no_event_and_each_payment_has_one_result_under_concurrent_
     assert_eq!(deadlocks.get::<_, i64>(0), 0);
 }
 
-/// Asserts that each change of an order was read once, in order, up to the current state, and that
-/// each captured payment belongs to its order or has one refund.
+/// Asserts that each change of an order was read once, in order, up to the current state. Asserts
+/// that each captured payment belongs to its order or has one refund.
 async fn check_events(store: &Store, orders: &BTreeSet<TicketId>, read: &[StoredEvent]) {
     let mut changes: BTreeMap<TicketId, Vec<(EventType, Order)>> = BTreeMap::new();
     for stored in read {
@@ -285,7 +287,7 @@ async fn check_events(store: &Store, orders: &BTreeSet<TicketId>, read: &[Stored
         let of = MoneyQuery { order: Some(id.to_string()), limit: 9, ..MoneyQuery::default() };
         let payments = store.payments(of.clone()).await.expect("reads").rows;
         let refunds = store.refunds(of).await.expect("reads").rows;
-        assert_eq!(payments.len(), 2, "each payment once");
+        assert_eq!(payments.len(), 2, "each payment is recorded once");
         assert_eq!(payments.len() - refunds.len(), usize::from(now.state == OrderState::Paid));
     }
 }
@@ -297,7 +299,7 @@ async fn another_node_is_notified_of_events() {
     let grant = a.slot(10, 10, 4).await;
     wait(&b, KNOWN_WITHIN, appended).await;
     b.commits.forget();
-    // The payment names no order, so it moves no units; it is only refunded.
+    // The payment names no order. It is only refunded, so no units move.
     a.store.capture(message("nothing of ours", 1, "evt_1", "pay_1"), false).await.expect("writes");
     wait(&b, KNOWN_WITHIN, appended).await;
     assert!(a.commits.take().iter().any(|committed| committed.events));

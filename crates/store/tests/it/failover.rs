@@ -1,5 +1,5 @@
-//! A standby of PostgreSQL takes over. If commits were synchronous, no confirmed order is lost. If
-//! they were not, the lost orders are named. The old primary is never used again.
+//! Tests the failover of PostgreSQL to a standby. If commits were synchronous, no confirmed order
+//! is lost. Otherwise the lost orders are named. The old primary is never used again.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ impl Pair {
         });
     }
 
-    /// Waits until the standby has everything that the primary has.
+    /// Waits until the standby has every change of the primary.
     fn wait_for_standby(&self) {
         let sql = "SELECT count(*) FROM pg_stat_replication
                    WHERE replay_lsn >= pg_current_wal_lsn()";
@@ -243,7 +243,7 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
         let store = fixture.store.clone();
         async move { settle(&store, &[ticket]).await }
     });
-    // Longer than any time limit of a statement.
+    // The wait is longer than any time limit of a statement.
     let waits = "SELECT count(*) FROM pg_stat_activity
                  WHERE wait_event = 'SyncRep' AND state_change < now() - interval '11 s'";
     tokio::task::block_in_place(|| {

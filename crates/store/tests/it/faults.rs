@@ -1,4 +1,5 @@
-//! PostgreSQL loses sessions, crashes, refuses a ticket's rows, or has unsafe settings.
+//! Tests PostgreSQL when it loses sessions, crashes, refuses a ticket's rows, or has unsafe
+//! settings.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +13,12 @@ use crate::cluster::{self, Cluster};
 use crate::fixture::{open_postgres, postgres_options};
 use crate::nodes::wait;
 
-/// The time limit of work that waits for PostgreSQL.
+/// The time limit for work that waits for PostgreSQL.
 pub const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// The number of sessions that are killed during their work.
+/// The number of sessions that are killed while they work.
 const KILLS: usize = 25;
-/// After this time no session is killed, even if a test failed.
+/// After this time no more sessions are killed, even if a test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
@@ -25,7 +26,7 @@ pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<V
     (0..count).map(|b| (0..size).map(|i| ticket(b * size + i + 1)).collect()).collect()
 }
 
-/// Settles as a settler does: tickets without an answer are delivered again.
+/// Settles as a settler does: it delivers tickets without an answer again.
 pub async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
     let since = Instant::now();
     loop {
@@ -61,7 +62,7 @@ async fn killed_sessions_lose_no_order_and_repeat_none() {
                                       AND state <> 'idle' ORDER BY random() LIMIT 1) s";
                 kills += cluster
                     .psql(&database, sql)
-                    .expect("a session of its own")
+                    .expect("psql runs")
                     .trim()
                     .parse::<usize>()
                     .expect("a count");
@@ -133,7 +134,7 @@ async fn a_crash_of_the_database_loses_no_confirmed_order() {
     other.store.close().await;
 }
 
-/// Makes a table refuse rows that name a buyer, as a bug would.
+/// Makes a table refuse rows of one buyer, as a bug would.
 fn poison(database: &str, table: &str, condition: &str) {
     let sql = format!(
         "CREATE OR REPLACE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE
@@ -230,7 +231,8 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     let refused = opened(&format!("{url}nowhere"), |_| ()).await.err().expect("refused");
     assert!(refused.contains("does not exist"), "{refused}");
     let (a, b) = tokio::join!(opened(&url, |_| ()), opened(&url, |_| ()));
-    let (a, b) = (a.expect("opens"), b.expect("opens, and waits for the other's migration"));
+    let (a, b) =
+        (a.expect("opens"), b.expect("the second node waits for the first node's migration"));
     let warnings = a.warnings();
     assert!(
         warnings.iter().any(|w| w.contains("fsync"))
@@ -242,7 +244,11 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     let newer = "INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'later'
                  FROM schema_migration";
     cluster.psql(&database, newer).expect("a change");
-    opened(&url, |_| ()).await.expect("one version ahead is served").close().await;
+    opened(&url, |_| ())
+        .await
+        .expect("a schema that is one version ahead can be used")
+        .close()
+        .await;
     cluster.psql(&database, newer).expect("a change");
     let refused = opened(&url, |_| ()).await.err().expect("refused");
     assert!(refused.contains("run the newer program"), "{refused}");

@@ -1,5 +1,5 @@
-//! A private store for each test: SQLite in a temporary directory, or PostgreSQL in a database of
-//! its own.
+//! A private store for each test: SQLite in a temporary directory, or PostgreSQL in its own
+//! database.
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -19,17 +19,17 @@ impl Dir {
         Self(dir)
     }
 
-    /// The directory's path.
+    /// Returns the directory's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The path of the store's file.
+    /// Returns the path of the store's file.
     pub fn file(&self) -> PathBuf {
         self.0.join("doorbuster.sqlite3")
     }
 
-    /// A second connection, like an SQL shell.
+    /// Opens a second connection, like a SQL shell.
     pub fn shell(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.file()).expect("the store's file")
     }
@@ -37,7 +37,7 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // A leftover in the temporary directory does no harm.
+        // If the removal fails, the directory stays in the temporary directory, which is harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -45,7 +45,7 @@ impl Drop for Dir {
 /// The reasons that `on_fatal` received.
 pub type Fatal = Arc<Mutex<Vec<String>>>;
 
-/// The options of a test's store.
+/// Returns the options of a test's store.
 pub fn options(dir: &Path, clock: &Clock, commits: &CommitLog) -> (SqliteOptions, Fatal) {
     let fatal = Fatal::default();
     let reasons = Arc::clone(&fatal);
@@ -64,14 +64,14 @@ pub fn options(dir: &Path, clock: &Clock, commits: &CommitLog) -> (SqliteOptions
     )
 }
 
-/// A store in a directory.
+/// Returns a store in a directory.
 pub fn open(dir: &Path) -> Fixture {
     let (clock, commits) = (Clock::new(), CommitLog::default());
     let store = Store::open_sqlite(options(dir, &clock, &commits).0).expect("opens");
     Fixture { store, clock, commits }
 }
 
-/// The options of a test's store in PostgreSQL.
+/// Returns the options of a test's store in PostgreSQL.
 pub fn postgres_options(
     url: &str,
     node: u32,
@@ -91,7 +91,7 @@ pub fn postgres_options(
     }
 }
 
-/// A store in a PostgreSQL database, as one node opens it.
+/// Opens a store in a PostgreSQL database, as one node does.
 pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     let (clock, commits) = (Clock::new(), CommitLog::default());
     let store =
@@ -99,7 +99,8 @@ pub async fn open_postgres(url: &str, node: u32) -> Fixture {
     Fixture { store, clock, commits }
 }
 
-/// The same, as a node opens it that needs orders in full only of buyers with these tags.
+/// Opens a store like [`open_postgres`], but the node needs orders in full only of buyers with
+/// these tags.
 pub async fn open_postgres_following(url: &str, node: u32, buyers: &[u32]) -> Fixture {
     let (clock, commits, buyers) = (Clock::new(), CommitLog::default(), buyers.to_vec());
     let options = PostgresOptions {

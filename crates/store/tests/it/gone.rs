@@ -1,5 +1,5 @@
-//! A store whose files are removed while it is open. It stops and reports the reason, and confirms
-//! no order that the next start would not find.
+//! Tests a store whose files are removed while it is open. The store stops and reports the reason.
+//! It confirms no order that the next start would not find.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -12,10 +12,10 @@ use doorbuster_store::{Store, StoreError, StoreResult};
 
 use crate::fixture::{Dir, Fatal, open, options};
 
-/// The files that an open store has in its directory.
+/// The files in the directory of an open store.
 const NAMES: [&str; 4] =
     ["doorbuster.sqlite3", "doorbuster.sqlite3-wal", "doorbuster.sqlite3-shm", "lock"];
-/// Longest wait for events, on a slow machine.
+/// The longest wait for an event, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store that has confirmed one order.
@@ -52,8 +52,8 @@ impl Shop {
         reason
     }
 
-    /// Asserts that nothing was confirmed since the order, that the store refuses work, and that
-    /// the reason was reported once. Returns the reason.
+    /// Asserts that nothing was confirmed since the order, that the store refuses work, and that it
+    /// reported the reason once. Returns the reason.
     async fn stopped(self) -> String {
         let store = &self.fixture.store;
         let refused = [
@@ -69,7 +69,7 @@ impl Shop {
         store.close().await;
         assert!(self.fixture.commits.take().is_empty(), "no further commit is published");
         let mut reasons = self.fatal.lock().expect("no panic").clone();
-        assert_eq!(reasons.len(), 1, "reported once: {reasons:?}");
+        assert_eq!(reasons.len(), 1, "the failure is reported once: {reasons:?}");
         reasons.remove(0)
     }
 }
@@ -89,7 +89,8 @@ async fn expect_confirmed(dir: &Dir, order: TicketId) {
 #[track_caller]
 fn expect_refused(dir: &Dir) {
     let (options, _) = options(dir.path(), &Clock::new(), &CommitLog::default());
-    let error = Store::open_sqlite(options).err().expect("there was a store").to_string();
+    let error =
+        Store::open_sqlite(options).err().expect("a removed store is not replaced").to_string();
     assert!(
         error.contains("/doorbuster.sqlite3: the store that was in this directory is gone: "),
         "{error}"

@@ -1,5 +1,6 @@
-//! The time that an order waits for its provider if a program of the previous version writes the
-//! row. Expiry finds the order too early, does not expire it, and writes the row again.
+//! Tests rows of the previous version of the program, which writes another time for an order's wait
+//! for its provider. Expiry finds the order too early, does not expire it, and writes the row
+//! again.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
@@ -39,15 +40,16 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     run("UPDATE orders SET ask_ms = 120000");
     assert_eq!(next_due().await, Some(order.pay_by.plus(PROVIDER_GRACE_MS)));
     fixture.clock.advance(HOLD_MS + PROVIDER_GRACE_MS);
-    assert_eq!(expire(&fixture).await, [], "no check was made yet");
+    assert_eq!(expire(&fixture).await, [], "no query was sent yet");
     assert_eq!(
         next_due().await,
         Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "it is not found repeatedly"
+        "the order is not found again before its time"
     );
     record_no_answer(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
-    // The previous version extends the time. The earlier check stays in the row and does not count.
+    // The previous version extends the payment window. It leaves the earlier query in the row,
+    // which no longer counts.
     let pay_by = fixture.clock.now().plus(60_000);
     run(&format!("UPDATE orders SET pay_by = {}", pay_by.0));
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);

@@ -1,5 +1,5 @@
-//! The writer's groups: waiting jobs are committed together, queues have bounds, and a job that was
-//! sent runs to its end.
+//! Tests the writer's groups. Waiting jobs are committed together, queues have bounds, and a job
+//! that was sent runs to its end.
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ fn send<F: Future>(job: F) -> std::pin::Pin<Box<F>> {
     job
 }
 
-/// Blocks the writer inside a job until the sender is dropped. Returns once the writer is blocked.
+/// Blocks the writer inside a job until the sender is dropped. Returns when the writer is blocked.
 async fn hold_writer(fixture: &Fixture) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
     let sale = fixture.store.sales().await.expect("reads").remove(0).id;
     let (go, wait) = mpsc::sync_channel::<()>(1);
@@ -61,7 +61,7 @@ async fn waiting_jobs_are_committed_together() {
         assert_eq!(job.await.expect("settles")[0].verdict, Verdict::Reserved);
     }
     let sizes: Vec<_> = fixture.commits.take().iter().map(|t| t.orders.len()).collect();
-    assert_eq!(sizes, [0, 20], "one commit for all waiting jobs");
+    assert_eq!(sizes, [0, 20], "all waiting jobs are in one commit");
     fixture.store.close().await;
 }
 

@@ -1,4 +1,5 @@
-//! Dead letters of tickets are deleted after a time, in both stores. The tickets' verdicts stay.
+//! Tests that dead letters of tickets are deleted after a time, in both stores, and that the
+//! tickets' verdicts stay.
 use doorbuster_core::{Millis, Ticket, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterCounts, DeadLetterId, DeadLetterOutcome, RetentionCutoffs};
@@ -35,14 +36,22 @@ async fn old_dead_letters_are_deleted_and_verdicts_stay(fixture: Fixture, shell:
     fixture.clock.advance(1_000);
     let young = lose(3).await;
     let now = fixture.clock.now();
-    assert_eq!(delete_expired(&fixture, now.plus(-1_000), 9).await, 0, "not old enough");
-    assert_eq!(delete_expired(&fixture, now, 1).await, 1, "at most `limit`");
+    assert_eq!(
+        delete_expired(&fixture, now.plus(-1_000), 9).await,
+        0,
+        "no dead letter is old enough"
+    );
+    assert_eq!(
+        delete_expired(&fixture, now, 1).await,
+        1,
+        "at most `limit` dead letters are deleted"
+    );
     assert_eq!(
         delete_expired(&fixture, now, 9).await,
         1,
-        "resolved and unresolved ones are deleted"
+        "resolved and unresolved dead letters are deleted"
     );
-    assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a new one stays");
+    assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a new dead letter stays");
     let left = async || {
         let letters = fixture.store.dead_tickets(9).await.expect("reads");
         letters.into_iter().map(|letter| DeadLetterId::Ticket(letter.ticket)).collect::<Vec<_>>()
@@ -63,7 +72,7 @@ async fn old_dead_letters_are_deleted_and_verdicts_stay(fixture: Fixture, shell:
         let again = fixture.settle(ticket).await;
         assert_eq!((again.verdict, again.fresh), (Verdict::Unavailable, false), "delivered again");
     }
-    assert_eq!(left().await, [id(&young)], "none is written again");
+    assert_eq!(left().await, [id(&young)], "no deleted dead letter is written again");
     fixture.expect_units(grant.slot.item, 0, 20, 0, 0).await;
     shell
 }

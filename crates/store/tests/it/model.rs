@@ -1,5 +1,5 @@
-//! Random lists of transactions on a backend and on the model. After each transaction, the answers
-//! and the rows are equal.
+//! Runs random lists of transactions on a backend and on the model. After each transaction, the
+//! answers and the rows are equal.
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::fixture::{Dir, open, open_postgres};
 #[path = "model/money.rs"]
 mod money;
 
-/// A ticket from a small range, so that lists contain the same numbers, buyers and keys repeatedly.
+/// A ticket from a small range, so that the same numbers, buyers and keys repeat.
 #[derive(Clone, Debug)]
 struct Seed {
     grant: u64,
@@ -91,7 +91,7 @@ fn ops() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The items of a world, and its history.
+/// The items of a run, and its history.
 struct World {
     now: Millis,
     items: [ItemId; 2],
@@ -99,12 +99,12 @@ struct World {
     /// Orders, in the order of their creation.
     made: Vec<TicketId>,
     /// Orders in the order in which the store expired them. Orders that are due at the same instant
-    /// may come in any order.
+    /// may expire in any order.
     expired: RefCell<Vec<TicketId>>,
 }
 
 impl World {
-    /// A grant's tickets belong to its item.
+    /// Returns the item of a grant. The grant's tickets belong to the same item.
     fn item_of(&self, grant: u64) -> ItemId {
         self.items[usize::from(grant == GRANTS)]
     }
@@ -134,13 +134,13 @@ fn text(answer: impl std::fmt::Debug) -> String {
     format!("{answer:?}")
 }
 
-/// Refills go to either counter.
+/// Chooses the counter of a refill. Both counters get refills.
 fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Every due order, longest due first. An order with an open checkout is due after its provider had
-/// time to answer.
+/// Expires every due order, and the order that is due longest comes first. An order with an open
+/// checkout is due after its provider had time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -166,7 +166,7 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     Ok(expired)
 }
 
-/// Runs the transaction by the rules, over any ledger.
+/// Runs the transaction with the rules, over any ledger.
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,
@@ -227,7 +227,7 @@ fn by_the_rules<L: Ledger>(
     })
 }
 
-/// The tickets of a transaction.
+/// Returns the tickets of a transaction.
 fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     match op {
         Op::Settle(seeds) => seeds.iter().map(|seed| world.ticket(seed)).collect(),
@@ -238,7 +238,7 @@ fn tickets_of(world: &mut World, op: &Op) -> Vec<Arc<Ticket>> {
     }
 }
 
-/// Runs the transaction by the store's methods.
+/// Runs the transaction with the store's methods.
 async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let id = |t: &Arc<Ticket>| id_key().id_of(t);
     let first = tickets.first();
@@ -425,7 +425,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // Adjustments have rows of their own in a store; the conformance suite covers them.
+    // A store keeps rows of adjustments, which the model lacks. The conformance suite covers them.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();
@@ -452,7 +452,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         let text = id.to_string();
         let about = |event: &&Event| match &event.subject {
             Subject::Order(order) => order.id == *id,
-            // A payment that named the order before the order existed stays refunded.
+            // A payment for an order that did not exist yet stays refunded.
             Subject::Payment { order, cause, .. } => {
                 *order == text && *cause != RefundCause::UnknownOrder
             }

@@ -1,5 +1,5 @@
-//! Several nodes on one PostgreSQL: each learns of the others' commits, and together they never
-//! sell a unit twice.
+//! Tests several nodes on one PostgreSQL. Each node learns of the others' commits, and together
+//! they never sell a unit twice.
 
 #[path = "nodes/digests.rs"]
 mod digests;
@@ -27,10 +27,10 @@ use crate::events::message;
 use crate::fixture::open_postgres;
 use crate::watch::Watch;
 
-/// Longest time until a node knows another node's commit.
+/// The longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
-/// Two nodes on a new database.
+/// Opens two nodes on a new database.
 pub async fn two() -> (Fixture, Fixture, String) {
     let cluster = cluster::shared();
     let database = cluster.database();
@@ -38,7 +38,7 @@ pub async fn two() -> (Fixture, Fixture, String) {
     (open_postgres(&url, 1).await, open_postgres(&url, 2).await, database)
 }
 
-/// Waits until the commits that are published to a node are enough, and returns them.
+/// Waits until `is_enough` accepts the commits that were published to a node, and returns them.
 pub async fn wait(
     fixture: &Fixture,
     within: Duration,
@@ -59,8 +59,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// A node whose slot gets units from another slot learns of them only by such a publication,
-/// because no count changes.
+/// If a slot gets units from another node's slot, no count changes. Only this publication tells the
+/// slot's node about the units.
 #[tokio::test]
 async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let (a, b, _) = two().await;
@@ -73,7 +73,8 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
         .expect("writes");
     let now = b.counts(item).await;
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    // Late commits of earlier steps must not be mistaken for it: one poll publishes each once.
+    // One poll publishes each commit once. Late commits of earlier steps must not be mistaken for
+    // the expected one.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -118,7 +119,7 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
     b.store.step_sale("sale-0", PhaseStep::Pause).await.expect("writes");
     wait(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
-    assert!(b.commits.take().iter().all(|c| !c.sales), "its own change");
+    assert!(b.commits.take().iter().all(|c| !c.sales), "a node is not notified of its own change");
     a.store.close().await;
     b.store.close().await;
 }
@@ -147,12 +148,16 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     assert_eq!(verdicts, wanted);
     assert_eq!(resolved[1].verdict, Verdict::LimitReached);
     assert_eq!(resolved[2].verdict, Verdict::Order(resolved[0].id));
-    assert!(a.commits.take().iter().all(|c| c.verdicts.is_empty()), "it settled them itself");
+    assert!(
+        a.commits.take().iter().all(|c| c.verdicts.is_empty()),
+        "a node gets no verdicts of tickets that it settled itself"
+    );
     a.store.close().await;
     b.store.close().await;
 }
 
-/// Requests of the same buyers, on two grants and two nodes; some requests are repeated.
+/// Returns the requests of the same buyers, on two grants and two nodes. Some requests are
+/// repeated.
 fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {
@@ -192,7 +197,7 @@ async fn settlers_on_two_nodes_never_exceed_a_limit() {
         assert_eq!(a.store.quota(item, buyer).await.expect("reads"), 3);
     }
     let letters = a.store.dead_tickets(9).await.expect("reads");
-    assert_eq!(letters, [], "a conflict makes no dead letter");
+    assert_eq!(letters, [], "a conflict must not create a dead letter");
     a.expect_units(item, 0, 880, 120, 0).await;
     for fixture in [&a, &b] {
         let known = wait(fixture, KNOWN_WITHIN, |all| {
@@ -252,8 +257,8 @@ async fn judge(
     now.state
 }
 
-/// One node pays two of three orders, the other node cancels each order, both nodes expire orders,
-/// and a slot takes some of the returned units.
+/// One node pays two of three orders, the other node cancels each order, and both nodes expire
+/// orders. A slot takes some of the returned units.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let (a, b, _) = two().await;

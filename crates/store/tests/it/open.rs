@@ -1,5 +1,5 @@
-//! Opening and closing: one process for each directory, foreign files, file modes, and the state of
-//! a reopened store.
+//! Tests opening and closing: one process for each directory, foreign files, file modes, and the
+//! state of a reopened store.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -28,8 +28,8 @@ async fn a_directory_has_one_store_at_a_time() {
     try_open(&dir).expect("the directory is free again").close().await;
 }
 
-/// Opens a store that was closed. It retries, because a process that another test starts shares the
-/// lock file between its fork and its exec.
+/// Opens a store that was closed. It retries, because another test may start a process, which
+/// shares the lock file between its fork and its exec.
 async fn reopen(dir: &Dir) -> Store {
     let started = std::time::Instant::now();
     loop {
@@ -45,7 +45,7 @@ async fn reopen(dir: &Dir) -> Store {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // As in a directory that already existed, with an older store in it.
+    // The modes are wrong, as in a directory that already existed, with an older store in it.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };
@@ -116,7 +116,7 @@ async fn a_file_of_another_program_is_refused_and_not_changed() {
     let dir = Dir::new();
     fs::write(
         dir.file(),
-        "a letter, not a database, and long enough to be read as a header of one".repeat(9),
+        "a letter and not a database, but long enough to be read as a database's header".repeat(9),
     )
     .expect("writes");
     assert!(matches!(error(&dir), OpenError::NotAStore(_)));

@@ -1,5 +1,5 @@
-//! Payments in PostgreSQL: reported to several nodes at once, over broken sessions, and with rows
-//! of the previous version.
+//! Tests payments in PostgreSQL: reports to several nodes at once, broken sessions, and rows of the
+//! previous version.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,13 @@ use crate::events::{message, run, session};
 use crate::fixture::open_postgres;
 use crate::nodes::{two, wait};
 
-/// Longest time until a node knows another node's commit.
+/// The longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
-/// The time limit of work that waits for PostgreSQL.
+/// The time limit for work that waits for PostgreSQL.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
-/// The number of sessions that are killed during their work.
+/// The number of sessions that are killed while they work.
 const KILLS: usize = 25;
-/// After this time no session is killed, even if a test failed.
+/// After this time no more sessions are killed, even if a test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn one_payment_reported_to_two_nodes_at_once_is_recorded_once() {
     }
 }
 
-/// Nodes are upgraded one after another, so the previous version's rows are understood.
+/// Nodes are upgraded one after another, so this version must read the previous version's rows.
 #[tokio::test]
 async fn rows_of_the_previous_version_are_read() {
     let (a, b, database) = two().await;
@@ -65,7 +65,7 @@ async fn rows_of_the_previous_version_are_read() {
     let [first, second] =
         [a.reserve(&grant, 1, "anna", 1).await, a.reserve(&grant, 2, "bert", 1).await];
     let older = session(&database).await;
-    // A cancellation as that version writes it.
+    // Writes a cancellation as the previous version does.
     let end = |state: &str, order: &Order| {
         format!(
             "UPDATE orders SET state = t.state, paid_at = t.paid_at, ended_at = t.ended_at,
@@ -110,7 +110,7 @@ async fn rows_of_the_previous_version_are_read() {
     }
 }
 
-/// Repeats the message until the store accepts it, as providers do.
+/// Repeats the message until the store accepts the message, as providers do.
 async fn retry(store: &Store, report: &Capture) -> CaptureOutcome {
     let since = Instant::now();
     loop {
@@ -124,7 +124,7 @@ async fn retry(store: &Store, report: &Capture) -> CaptureOutcome {
     }
 }
 
-/// Kills working sessions until it is stopped, and returns their number.
+/// Kills working sessions until `stop` is set, and returns their number.
 fn kill(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database()
@@ -132,7 +132,7 @@ fn kill(database: &str, stop: &AtomicBool) -> usize {
                           AND state <> 'idle' ORDER BY random() LIMIT 1) s";
     let (mut kills, until) = (0, Instant::now() + KILLS_WITHIN);
     while !stop.load(Ordering::SeqCst) && kills < KILLS && Instant::now() < until {
-        let killed = cluster::shared().psql(database, sql).expect("a session of its own");
+        let killed = cluster::shared().psql(database, sql).expect("psql runs");
         kills += killed.trim().parse::<usize>().expect("a count");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -167,7 +167,7 @@ async fn payments_over_killed_sessions_pay_once() {
                 let captured =
                     retry(&store, &message(&id, 1, &format!("evt_{id}"), &format!("pay_{id}")))
                         .await;
-                // `Repeated`: an earlier attempt, whose answer was lost, had this effect.
+                // `Repeated` means that an earlier attempt, whose answer was lost, had this effect.
                 assert!(
                     matches!(captured, CaptureOutcome::Paid(_) | CaptureOutcome::Repeated),
                     "{captured:?}"
@@ -190,7 +190,7 @@ async fn payments_over_killed_sessions_pay_once() {
     fixture.store.close().await;
 }
 
-/// A payment for an ended order reads and locks all slots of its item while the slots sell.
+/// A payment for an ended order reads and locks all slots of its item, while the slots sell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_payments_and_settlers_cause_no_deadlock() {
     let (a, b, database) = two().await;

@@ -1,12 +1,12 @@
-//! A ticket that can never settle becomes a dead letter alone; a job that fails or panics is rolled
-//! back alone.
+//! Tests a ticket that can never settle, which alone becomes a dead letter. Tests a job that fails
+//! or panics, which alone is rolled back.
 use doorbuster_core::{CloseCause, Seq, Verdict};
 use doorbuster_store::conformance::{Fixture, id_key};
 use doorbuster_store::{DeadLetterContent, DeadLetterId, PatchOutcome, SaleRow, StoreError};
 
 use crate::fixture::{Dir, open};
 
-/// Makes the table refuse rows that name this buyer, as a bug or a damaged page would.
+/// Makes the table refuse rows of one buyer, as a bug or a damaged page would.
 fn poison(dir: &Dir, table: &str, condition: &str) {
     let sql = format!(
         "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \

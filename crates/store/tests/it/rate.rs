@@ -1,5 +1,5 @@
 //! Measures how many orders per second one node settles and expires in each store, and the time of
-//! a batch. Run it by hand, in release.
+//! a batch. Run these tests by hand, in release.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -83,11 +83,12 @@ async fn orders_settled_a_second_in_sqlite() {
     .await;
 }
 
-/// Holds that end at the same instant. The array lists how many of them one transaction ends.
+/// The number of holds that end at the same instant. The array lists how many of them one
+/// transaction ends.
 const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];
 
-/// Ends due holds, this many in each transaction.
+/// Ends due holds, `at_once` of them in each transaction.
 async fn expire(fixture: &Fixture, at_once: usize) {
     let grant = fixture.slot(HOLDS as u64, HOLDS as u64, 1).await;
     for at in 0..HOLDS / SETTLE_BATCH_MAX {

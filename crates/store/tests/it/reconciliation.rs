@@ -1,4 +1,4 @@
-//! The reconciliation names each kind of difference in units and money, on each backend.
+//! Tests that the reconciliation names each kind of difference in units and money, on each backend.
 use std::collections::BTreeSet;
 
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
@@ -56,7 +56,8 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "refund_unfounded",
     ),
     ("UPDATE refund SET amount_minor = 2", "UPDATE refund SET amount_minor = 1", "refund_amount"),
-    // SQLite cannot drop the unique index of a table, so a new table of the same name replaces it.
+    // SQLite cannot drop the unique index of a table, so a new table with the same name replaces
+    // the table.
     (
         "ALTER TABLE refund RENAME TO refund_once;
          CREATE TABLE refund AS SELECT * FROM refund_once;
@@ -78,7 +79,8 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "DELETE FROM dispute",
         "reversed",
     ),
-    // A dispute that an earlier program recorded counts until its payment has a dispute with an id.
+    // A dispute that an earlier program recorded counts only until its payment has a dispute with
+    // an id.
     (
         "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM \
          payment",
@@ -148,7 +150,10 @@ async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {
         for found in books.differences {
             match found.kind {
                 DifferenceKind::CapturedWithoutPaidOrder => {
-                    assert!(named.insert(found.payment.clone()), "named once: {found:?}");
+                    assert!(
+                        named.insert(found.payment.clone()),
+                        "each payment is named once: {found:?}"
+                    );
                 }
                 other => {
                     assert_eq!(

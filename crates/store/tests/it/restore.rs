@@ -1,4 +1,4 @@
-//! Backups and restores: a backup contains one instant of the store, and a restored store sells
+//! Tests backups and restores. A backup contains one instant of the store. A restored store sells
 //! nothing until an operator resumes its sales.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -51,7 +51,7 @@ async fn a_backup_is_a_store_of_one_instant() {
     let copy = open(restored.path());
     copy.check_invariants().await;
     let held = copy.counts(grant.slot.item).await.held;
-    assert!(held % 50 == 0 && held <= 5_000, "only whole commits: {held}");
+    assert!(held % 50 == 0 && held <= 5_000, "the backup has only whole commits: {held}");
     copy.store.close().await;
     fixture.store.close().await;
 }
@@ -113,7 +113,7 @@ async fn files_that_are_no_backup_and_directories_in_use_are_refused() {
     assert!(matches!(at(&file), Err(RestoreError::Differs(path)) if path == differs));
     assert!(!other.file().exists());
     fs::write(&differs, "id_key\n").expect("writes");
-    at(&file).expect("the same content fits");
+    at(&file).expect("a file with the same content is accepted");
     // A backup that was copied by hand is not opened as a store.
     fs::copy(&file, elsewhere.file()).expect("copies");
     let opened =

@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL: every `sslmode`, against a server with a self-signed certificate, with a
-//! certificate of an authority, and without a certificate.
+//! Tests TLS to PostgreSQL with every `sslmode`. The server has a self-signed certificate, a
+//! certificate of an authority, or no certificate.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl Server {
         }
     }
 
-    /// The result of opening a store over TCP, under the name `host`.
+    /// Returns the result of opening a store over TCP, under the name `host`.
     async fn open(&self, host: &str, words: &str) -> Result<(), String> {
         let url =
             format!("postgres://postgres:one%20day@{host}/postgres?hostaddr={ADDRESS}{words}");
@@ -112,7 +112,7 @@ impl Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sslmode_protects_as_documented() {
     let server = Server::start();
-    // As in PostgreSQL's manual: the certificate signs itself and is its own authority.
+    // As in PostgreSQL's manual, the certificate signs itself and is its own authority.
     server.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=db.example -addext subjectAltName=DNS:db.example -keyout own.key -out own.pem");
     server.openssl(
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=Authority -keyout ca.key -out ca.pem",
@@ -126,7 +126,7 @@ async fn every_sslmode_protects_as_documented() {
          -out signed.pem",
     );
 
-    // Without a certificate, only clients that require TLS are refused.
+    // If the server has no certificate, only clients that require TLS are refused.
     server.check("db.example", "", None).await;
     server.check("db.example", "&sslmode=require", Some("does not support TLS")).await;
     server
@@ -137,7 +137,7 @@ async fn every_sslmode_protects_as_documented() {
         )
         .await;
 
-    // With a self-signed certificate, and without unprotected connections.
+    // The server now has a self-signed certificate, and refuses unprotected connections.
     server.show("own");
     server.check("db.example", "&sslmode=disable", Some("no encryption")).await;
     for words in ["", "&sslmode=prefer", "&sslmode=require"] {
@@ -168,7 +168,7 @@ async fn every_sslmode_protects_as_documented() {
         .await;
     server.check("other.example", &server.trusting("verify-ca", "own.pem"), None).await;
 
-    // With a certificate that an authority signed.
+    // The server now has a certificate that an authority signed.
     server.show("signed");
     server.check("db.example", &server.trusting("verify-full", "ca.pem"), None).await;
     server

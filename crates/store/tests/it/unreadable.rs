@@ -1,5 +1,5 @@
-//! A damaged row of `event`, or a row of a newer program, hides no other row. Later events continue
-//! after an operator discards it.
+//! Tests a damaged row of `event`, and a row of a newer program. Such a row hides no other row.
+//! Later events continue after an operator discards it.
 use std::sync::Arc;
 
 use doorbuster_core::Millis;
@@ -43,7 +43,7 @@ async fn expect(fixture: &Fixture) {
         fixture.store.event_at(3).await.expect("reads").expect("the row exists").as_ref().err(),
         Some(bad[1])
     );
-    // Its dead letter is listed, retried and sent again like any other dead letter.
+    // The dead letter of the row is listed, retried and sent again like any other dead letter.
     let parcel = PendingDelivery {
         position: 3,
         about: Arc::from("event:3"),

@@ -1,5 +1,5 @@
-//! Waitlists with several nodes: publication to another node, the bound of a waitlist, and the
-//! audit's findings about damaged waitlists.
+//! Tests waitlists with several nodes: publication to another node, the bound of a waitlist, and
+//! the audit's findings about damaged waitlists.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,11 +20,11 @@ use crate::fixture::{Dir, open, open_postgres};
 use crate::nodes::{two, wait};
 
 const SOON: Duration = Duration::from_secs(5);
-/// The time limit of the work while sessions are killed.
+/// The time limit for the work while sessions are killed.
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
-/// Sessions that are killed.
+/// The number of sessions that are killed.
 const KILLS: usize = 15;
-/// After this time no session is killed, even if the test failed.
+/// After this time no more sessions are killed, even if the test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 /// The number of returned units. The number of waiting buyers is also the number of held units.
 const UNITS: u64 = 20;
@@ -83,7 +83,8 @@ async fn waitlist_changes_reach_another_node() {
     }
 }
 
-/// Repeats a call until it gets an answer. A repeated call finds the effect of the earlier call.
+/// Repeats a call until the call gets an answer. A repeated call finds the effect of the earlier
+/// call.
 async fn retry<T>(call: impl AsyncFn() -> StoreResult<T>) -> T {
     let since = Instant::now();
     loop {
@@ -97,7 +98,7 @@ async fn retry<T>(call: impl AsyncFn() -> StoreResult<T>) -> T {
     }
 }
 
-/// Kills working sessions until it is stopped, and returns their number.
+/// Kills working sessions until `stop` is set, and returns their number.
 fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM (
                    SELECT pid FROM pg_stat_activity WHERE datname = current_database()
@@ -105,7 +106,7 @@ fn kill_sessions(database: &str, stop: &AtomicBool) -> usize {
                           AND state <> 'idle' ORDER BY random() LIMIT 1) s";
     let (mut kills, until) = (0, Instant::now() + KILLS_WITHIN);
     while !stop.load(Ordering::SeqCst) && kills < KILLS && Instant::now() < until {
-        let killed = cluster::shared().psql(database, sql).expect("a session of its own");
+        let killed = cluster::shared().psql(database, sql).expect("psql runs");
         kills += killed.trim().parse::<usize>().expect("a count");
         std::thread::sleep(Duration::from_millis(15));
     }
@@ -149,7 +150,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // More buyers must wait than units were returned; otherwise any buyer may buy the unit.
+            // More buyers must wait than units were returned. Otherwise any buyer may buy the unit.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -178,7 +179,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     let made = retry(async || a.store.orders(orders.clone()).await).await.orders;
     let served: BTreeSet<u64> =
         made.iter().filter(|o| o.grant != grant.id).map(|o| o.n.0).collect();
-    assert_eq!(served, (1..=UNITS).collect(), "the first entries");
+    assert_eq!(served, (1..=UNITS).collect(), "the first entries are served");
     let counts = retry(async || a.store.counts(Some(vec![item])).await).await[0];
     assert_eq!(
         (counts.waiting, counts.kept, counts.pool, counts.held),
@@ -224,8 +225,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One buyer was served, one left, and one waits. The check finds each damage of these rows, and a
-/// full waitlist accepts no buyer.
+/// One buyer was served, one left, and one waits. The check finds each damage of these rows. A full
+/// waitlist accepts no buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

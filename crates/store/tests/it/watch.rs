@@ -1,18 +1,18 @@
 //! A stopwatch for tests of a server's speed. It does not count pauses of the whole machine.
 //!
 //! On a shared machine, a test or its disk can stop for seconds. A thread that only wakes up, and
-//! sometimes syncs a byte, measures such pauses, and a [`Watch`] subtracts them. Delays of only the
-//! server count in full.
+//! sometimes syncs a byte, measures such pauses. A [`Watch`] subtracts the pauses, but counts
+//! delays that only the server has.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time between two measurements.
+/// The time between two measurements.
 const EVERY: Duration = Duration::from_millis(10);
-/// Measurements between two syncs.
+/// The number of measurements between two syncs.
 const LOOKS_A_SYNC: u32 = 25;
-/// A shorter delay is not counted as a pause of the machine.
+/// A delay that is shorter than this does not count as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
 /// At least one part in this number of the real time counts, so that every wait ends.
 const COUNTS_AT_LEAST: u32 = 10;
@@ -24,7 +24,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// All pauses, including a current one.
+    /// Returns all pauses, including a current one.
     fn stalls(&self, now: Instant) -> Duration {
         let waits = now.saturating_duration_since(self.last);
         self.stalls + if waits < STALL { Duration::ZERO } else { waits }
@@ -41,7 +41,7 @@ fn look() {
     let path =
         std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
-    // The file needs no name.
+    // The file stays open, so it needs no name.
     std::fs::remove_file(&path).expect("the file exists");
     for looks in 0_u32.. {
         std::thread::sleep(EVERY);
@@ -76,7 +76,7 @@ impl Watch {
         Self { begun, stalls: stalls(begun) }
     }
 
-    /// The measured time.
+    /// Returns the measured time.
     pub fn elapsed(&self) -> Duration {
         let now = Instant::now();
         let all = now - self.begun;

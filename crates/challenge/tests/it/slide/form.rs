@@ -1,31 +1,32 @@
 //! A robot that was written for this puzzle. It knows how `puzzle.rs` makes pieces. It finds the
-//! gaps, estimates the rotation and the size of each, and compares each side with that of the
-//! piece.
+//! gaps, estimates the rotation and the size of each gap, and compares each side with the piece's
+//! side.
 
 use super::{SIDE, Seen};
 use crate::pixels::Grey;
 
-/// Half of a body's side, and the radius of a tongue.
+/// Half of the side of a piece's body, and the radius of a tongue.
 const HALF: f32 = 22.0;
 const TONGUE: f32 = 7.5;
 const GAPS: usize = 3;
-/// Range of the left corners of gaps.
+/// The range of the left corners of gaps.
 const PLACES: std::ops::Range<usize> = 56..272;
-/// Least distance between gaps.
+/// The smallest distance between gaps.
 const APART: usize = 50;
-/// Distance from the middle of a side within which a body is ignored, because a tongue may be
+/// At this distance from the middle of a side, the outline is ignored, because a tongue may be
 /// there.
 const OPEN: f32 = 11.0;
-/// Edges stronger than this count as this strong.
+/// The limit for the strength of an edge. Stronger edges count as this strong.
 const STEEP: f32 = 30.0;
-/// Largest distance at which an outline is searched beside its expected place.
+/// How far from its expected position the robot searches for an outline.
 const BENT: i16 = 2;
 /// The kinds of a side, by how far they reach outwards: straight, tongue, notch.
 const KINDS: [f32; 3] = [0.0, 1.0, -1.0];
 
 type Point = (f32, f32);
 
-/// A place of an outline, relative to the middle of the piece, and the direction across it.
+/// A point of an outline, relative to the middle of the piece, and the direction across the
+/// outline.
 type Mark = (Point, Point);
 
 /// The position of a gap, its rotation and its size.
@@ -48,7 +49,7 @@ impl Slopes {
         Self(seen.colours.iter().map(slopes).collect())
     }
 
-    /// How clearly an outline is visible at a pose, or slightly inside or outside of it.
+    /// Returns how clearly an outline is visible at a pose, or slightly inside or outside of it.
     fn clear(&self, marks: &[Mark], pose: Pose) -> f32 {
         let (sin, cos) = pose.turn;
         let turned = |(x, y): Point| (x * cos - y * sin, x * sin + y * cos);
@@ -61,7 +62,7 @@ impl Slopes {
         marks.iter().map(clearest).sum::<f32>() / marks.len() as f32
     }
 
-    /// How strongly the picture changes at a place, in a direction.
+    /// Returns how strongly the picture changes at a point, in a direction.
     fn steep(&self, (x, y): Point, across: Point) -> f32 {
         let of_colour = |(a, d): &(Grey, Grey)| {
             let (x, y) =
@@ -77,7 +78,7 @@ fn quarter(n: usize, (x, y): Point) -> Point {
     (0..n).fold((x, y), |(x, y), _| (-y, x))
 }
 
-/// The outline of side `n` with a tongue or notch of this kind at this position.
+/// Returns the outline of side `n` with a tongue or notch of this kind at this position.
 fn side(n: usize, out: f32, along: f32) -> Vec<Mark> {
     let mut corners = vec![(-HALF, -HALF)];
     if out != 0.0 {
@@ -102,7 +103,7 @@ fn side(n: usize, out: f32, along: f32) -> Vec<Mark> {
     marks.collect()
 }
 
-/// The kind of side `n` of the piece, and the position of its tongue or notch.
+/// Returns the kind of side `n` of the piece, and the position of its tongue or notch.
 fn read(piece: &Grey, n: usize) -> (f32, f32) {
     let differs = |out: f32, solid: bool| {
         let places = (6..38).map(|s| s as f32).filter(move |s| {
@@ -121,7 +122,7 @@ fn read(piece: &Grey, n: usize) -> (f32, f32) {
     }
 }
 
-/// The three gaps, each with the pose at which its body is most clearly visible.
+/// Returns the three gaps, each with the pose at which its body is most clearly visible.
 fn poses(slopes: &Slopes, y: usize) -> Vec<Pose> {
     let mut body: Vec<Mark> = (0..4).flat_map(|n| side(n, 0.0, 0.5)).collect();
     body.retain(|(at, _)| at.0.abs().min(at.1.abs()) > OPEN);

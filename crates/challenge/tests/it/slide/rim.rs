@@ -1,24 +1,24 @@
-//! Robots that compare colours across a gap's rim: at the right gap, the colours just outside equal
-//! those just inside the piece.
+//! Robots that compare colours across a gap's rim. At the right gap, the colours just outside of
+//! the gap equal those just inside the piece.
 
 use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
-/// Distances of a pair's two places from the outline. They lie beyond the line around the piece,
-/// and beyond the rim of a gap that is slightly turned and scaled.
+/// How far the two points of a pair are from the outline. They are beyond the line around the
+/// piece, and beyond the rim of a gap that is slightly turned and scaled.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 /// Number of gaps that a robot looks for.
 const GAPS: usize = 3;
-/// Larger differences count as this: they come from clutter or from a rim.
+/// The largest difference that counts. Larger ones come from the background's edges or from a rim.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
 
-/// A place well inside the piece and the nearest place outside it.
+/// A point well inside the piece, and the nearest point outside of it.
 pub(super) type Pair = (Point, Point);
 
-/// The pairs along the whole rim.
+/// Returns the pairs along the whole rim.
 pub(super) fn pairs(piece: &Grey) -> Vec<Pair> {
     let solid = |x: usize, y: usize| x < SIDE && y < SIDE && piece.is_solid(x, y);
     let is_deep = |x: usize, y: usize| {
@@ -45,8 +45,8 @@ fn median(mut values: Vec<f32>) -> f32 {
     values[values.len() / 2]
 }
 
-/// How much colours change across the rim at a place, except for a constant difference: the piece
-/// may be a little lighter or darker than its source.
+/// Returns how much colours change across the rim at a position, apart from a constant difference.
+/// The piece may be a little lighter or darker than its source.
 fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let step = |&(inner, outer): &Pair| {
@@ -59,7 +59,7 @@ fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// How similarly the colours vary along the rim on both sides.
+/// Returns how similarly the colours vary along the rim on both sides.
 fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let both = seen.pairs.iter().map(|&(inner, outer)| {
@@ -79,7 +79,8 @@ fn similarity_along_rim(seen: &Seen, at: usize) -> f32 {
     of_colour.sum()
 }
 
-/// Places that look most like an outline of the piece, at a distance from one another.
+/// Returns the positions that look most like an outline of the piece, at a distance from one
+/// another.
 fn gaps(seen: &Seen) -> Vec<usize> {
     let mut scores = outlines(seen);
     let mut found = Vec::new();

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::edge::{ClockReading, FeedRead, FeedStep, Follower, is_fresh};
 
-/// What a server answered: the read, its requests, and items with their free units.
+/// A server's answer: the result of the read, its requests, and items with their free units.
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) read: FeedRead,

@@ -1,30 +1,32 @@
-//! Estimates how quickly a waiting room admits, and only where the estimate is reliable.
+//! Estimates how quickly a waiting room admits visitors. It gives an estimate only if the
+//! measurements are reliable.
 //!
-//! The first admissions fill the shop as quickly as steps can be made; later ones are slower. So
-//! the pace is measured only once the shop is full: from then on a visitor is admitted when another
-//! buyer has bought or given up.
+//! At first the room admits visitors as quickly as its steps allow, until the shop is full. From
+//! then on, the room admits a visitor only after another buyer has bought or given up. So the pace
+//! is measured only after the shop is full.
 use std::collections::VecDeque;
 
 use super::{ADMISSIONS_OUT_MAX, RoomProgress};
 use crate::value::Millis;
 
-/// How long a rate is measured over.
+/// The time over which a rate is measured.
 const WINDOW_MS: i64 = 60_000;
-/// No estimate is given before this much was measured.
+/// The shortest measured time for which an estimate is given.
 const MEASURED_MIN_MS: i64 = 20_000;
 /// Time between two samples.
 const SAMPLE_EVERY_MS: i64 = 1_000;
 /// A rate needs at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
-/// The measured time is compared in this many parts: admissions that come in waves have no rate.
+/// The number of parts into which the measured time is divided. The rates of the parts are
+/// compared, because admissions in waves have no rate.
 const PARTS: u64 = 4;
-/// The quickest part is at most this many times as quick as the slowest.
+/// In an even rate, the quickest part is at most this many times as quick as the slowest part.
 const UNEVENNESS_MAX: u64 = 3;
-/// Admissions that end further apart than this belong to different waves.
+/// Admissions whose ends are further apart than this belong to different waves.
 const WAVE_GAP_MS: i64 = 10_000;
-/// Waves that are remembered.
+/// The number of waves that are remembered.
 const WAVES_MAX: usize = 64;
-/// An estimate reaches at most this many times the measured time ahead.
+/// An estimate reaches at most this many times as far ahead as the measured time is long.
 const HORIZON_FACTOR: u64 = 2;
 
 /// A sample of a room's progress.
@@ -48,7 +50,7 @@ impl Rate {
         self.calls.saturating_mul(other.ms) > other.calls.saturating_mul(self.ms)
     }
 
-    /// How long this many admissions take.
+    /// Returns how long this many admissions take.
     fn ms_for(self, calls: u64) -> u64 {
         calls.saturating_mul(self.ms).div_ceil(self.calls.max(1))
     }
@@ -57,13 +59,13 @@ impl Rate {
 /// Measures how quickly a waiting room admits.
 #[derive(Clone, Debug)]
 pub struct PaceEstimator {
-    /// Most admissions in one step.
+    /// The largest number of admissions in one step.
     admissions_max: u64,
     marks: VecDeque<ProgressSample>,
-    /// The latest step: the end of its admissions, which is the same for all, and their number.
+    /// The latest step: the common end of its admissions, and their number.
     step: (Millis, u64),
-    /// Waves of admissions that end together, as first and last end: the buyers who filled the
-    /// shop, and those who were admitted to replace them.
+    /// The first and the last end of each wave of admissions. The buyers who filled the shop are a
+    /// wave, and so are the buyers who replaced them.
     waves: VecDeque<(Millis, Millis)>,
     is_wave: bool,
     measured: Option<MeasuredPace>,
@@ -74,8 +76,8 @@ pub struct PaceEstimator {
 struct MeasuredPace {
     quick: Rate,
     slow: Rate,
-    /// Positions above this one are admitted only if more buyers give up than can be predicted.
-    /// `None` if all positions will be admitted.
+    /// Positions above this number are admitted only if more buyers give up than expected. `None`
+    /// if all positions will be admitted.
     up_to: Option<u64>,
     /// How far ahead an estimate may reach, in milliseconds.
     ahead_ms: u64,
@@ -84,18 +86,18 @@ struct MeasuredPace {
 /// The expected waiting time in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitEstimate {
-    /// At the earliest.
+    /// The shortest likely wait.
     pub from_secs: u64,
-    /// At the latest.
+    /// The longest likely wait.
     pub to_secs: u64,
 }
 
 impl PaceEstimator {
-    /// A pace for a room that admits at most this many visitors in one step.
+    /// Returns an estimator for a room that admits at most this many visitors in one step.
     #[must_use]
     pub fn new(admissions_max: u64) -> Self {
         Self {
-            // A step never admits more visitors than may be out at once.
+            // A step never admits more visitors than the bound on open admissions allows.
             admissions_max: admissions_max.min(ADMISSIONS_OUT_MAX),
             marks: VecDeque::new(),
             step: (Millis(0), 0),
@@ -122,7 +124,7 @@ impl PaceEstimator {
         }
     }
 
-    /// Records how far the room has come, with this many free units and `limit` units per buyer.
+    /// Records the room's progress, with this many free units and `limit` units per buyer.
     pub fn note_progress(
         &mut self,
         now: Millis,
@@ -137,8 +139,8 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_EVERY_MS <= now.0);
-        // A step at its maximum says nothing about the pace of the shop. Where no visitor waits,
-        // the arrivals decide the pace.
+        // A step at its maximum says nothing about the pace of the shop. If no visitor waits, the
+        // pace is only the pace of arrivals.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -157,9 +159,9 @@ impl PaceEstimator {
         self.measured = self.measure(limit);
     }
 
-    /// When this position is expected to be admitted: from the measured rate, with twice its
-    /// uncertainty on both sides and at least its observed variation. `None` if no reliable
-    /// estimate exists.
+    /// Returns when this position is expected to be admitted. The estimate is the measured rate
+    /// with twice its uncertainty on both sides, and at least with its observed variation. Returns
+    /// `None` if no reliable estimate exists.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;
@@ -176,8 +178,8 @@ impl PaceEstimator {
         if last.at.0 - first.at.0 < MEASURED_MIN_MS || all.calls < ADMISSIONS_MIN {
             return None;
         }
-        // Admissions vary by chance: n of them have a standard deviation of about the square root
-        // of n.
+        // The number of admissions is random: if n are expected, the standard deviation is about
+        // the square root of n.
         let spread = 2 * all.calls.isqrt();
         let mut quick = Rate { calls: all.calls + spread, ..all };
         let mut slow = Rate { calls: all.calls.saturating_sub(spread).max(1), ..all };
@@ -212,7 +214,7 @@ fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
     Some(Rate { calls: to.called.saturating_sub(from.called), ms })
 }
 
-/// How many more visitors will be admitted, as far as can be predicted.
+/// Returns how many more visitors will be admitted, as far as the measurements allow a prediction.
 fn positions_reachable(
     first: &ProgressSample,
     last: &ProgressSample,
@@ -221,15 +223,15 @@ fn positions_reachable(
 ) -> Option<u64> {
     let (before, free) = (first.free?, last.free?);
     if before > ADMISSIONS_OUT_MAX {
-        // Assume that the most admissions possible are out and that each takes its limit.
+        // Assume that as many admissions as possible are open, and that each buyer takes the limit.
         return Some(free.saturating_sub(ADMISSIONS_OUT_MAX.saturating_mul(limit)) / limit);
     }
-    // All units are reserved, and each admission replaces a buyer who gave up. That continues until
+    // All units are reserved, so each admission replaces a buyer who gave up. This continues until
     // the last unit is sold.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);
-    // Only half is used, because few admissions predict the end badly.
+    // Only half of the result counts, because a few admissions predict the end badly.
     Some(free.saturating_mul(called).checked_div(2 * sold).unwrap_or(free))
 }
 

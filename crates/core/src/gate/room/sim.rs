@@ -1,12 +1,12 @@
-//! Tests the waiting room with random runs: two nodes that admit from old readings and crash, and
-//! buyers who come twice, leave, take much, take nothing or give units back. The rules are checked
-//! after every step.
+//! Tests the waiting room with random runs and checks the rules after every step. Two nodes admit
+//! visitors from old readings, and crash. Buyers come twice, leave, take many units or none, and
+//! give units back.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::gate::draw::Seed;
 
-/// Random numbers from a seed (xorshift): a run can be repeated.
+/// A generator of random numbers (xorshift). The same seed repeats a run.
 struct SeededRng(u64);
 
 impl SeededRng {
@@ -31,8 +31,8 @@ struct World {
     seed: Seed,
     line: RoomProgress,
     rows: BTreeMap<String, VisitorRow>,
-    /// Units that each buyer holds, and when each last bought: a buyer who returned the units has
-    /// still used an admission.
+    /// The units of each buyer, and the time of the buyer's last purchase. A buyer who returned the
+    /// units has still used an admission.
     held: BTreeMap<String, (u64, Millis)>,
     free: u64,
     limit: u64,
@@ -41,7 +41,7 @@ struct World {
     ever_called: Vec<u64>,
 }
 
-/// What a node loses when it crashes: an old reading of the rows.
+/// The data that a node loses in a crash: an old reading of the rows.
 #[derive(Clone, Copy, Default)]
 struct Node {
     seen: Option<(RoomProgress, RoomSupply)>,
@@ -78,7 +78,7 @@ impl World {
                 Return::NewRank => {}
             }
         }
-        let rank = match self.line.add_visitor().expect("below the bound") {
+        let rank = match self.line.add_visitor().expect("the room is not full") {
             Arrival::InDraw(_) => None,
             Arrival::Ranked(rank) => Some(rank),
         };
@@ -114,8 +114,8 @@ impl World {
         (self.line, shop)
     }
 
-    /// Admits visitors in one transaction. It does nothing if more ranks were admitted since
-    /// `seen`, and reads the stock again.
+    /// Admits visitors in one transaction, with a new reading of the stock. If more ranks were
+    /// admitted since `seen`, the function does nothing.
     fn admit(&mut self, seen: RoomProgress, shop: RoomSupply) -> u64 {
         if seen.called != self.line.called {
             return 0;
@@ -124,7 +124,7 @@ impl World {
             .admissions(&self.line, STEP_ADMISSIONS_MAX);
         let (_, shop) = self.snapshot();
         let (before, after) = self.line.admit(count);
-        // Checked against the current state, not the old reading: each admitted buyer finds a unit
+        // The check uses the current state, not the old reading: each admitted buyer finds a unit
         // that no earlier buyer needs.
         assert!(
             after == before || after - before + shop.out <= self.free,
@@ -146,7 +146,8 @@ impl World {
         after - before
     }
 
-    /// The buyer with this rank: by the row, or the first drawn participant who was not admitted.
+    /// Returns the buyer with this rank: the buyer in the row, or the first drawn participant who
+    /// was not admitted.
     fn buyer_at(&self, rank: u64) -> String {
         if let Some((buyer, _)) =
             self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.called_at.is_none())
@@ -174,22 +175,26 @@ impl World {
     fn check_invariants(&self) {
         assert_eq!(self.total, self.free + self.held.values().map(|(units, _)| units).sum::<u64>());
         let ranks: Vec<u64> = self.rows.values().filter_map(|row| row.rank).collect();
-        assert_eq!(ranks.iter().collect::<BTreeSet<_>>().len(), ranks.len(), "one rank, one buyer");
+        assert_eq!(
+            ranks.iter().collect::<BTreeSet<_>>().len(),
+            ranks.len(),
+            "a rank belongs to one buyer"
+        );
         assert!(
             self.ever_called.iter().copied().eq(1..=self.line.called),
-            "ranks are admitted in order, once"
+            "each rank is admitted once, in order"
         );
         if self.line.participants.is_none() {
-            assert_eq!(self.line.called, 0, "no admission before the opening");
+            assert_eq!(self.line.called, 0, "no visitor is admitted before the opening");
         }
         for row in self.rows.values() {
             let position = QueuePosition { rank: row.rank, until: row.until };
             match position.status(&self.line, Some(self.free), self.now) {
                 VisitorStatus::Waiting(position) => {
-                    assert!(position <= self.free, "waits although no unit is left")
+                    assert!(position <= self.free, "a visitor waits although no unit is left")
                 }
                 VisitorStatus::BeyondStock(position) => {
-                    assert!(position > self.free, "sent away although units are left")
+                    assert!(position > self.free, "a visitor was refused although units are left")
                 }
                 VisitorStatus::Admitted(until) => assert!(until > self.now),
                 VisitorStatus::NotDrawn | VisitorStatus::Lapsed => {}
@@ -205,7 +210,7 @@ fn run(seed: u64) {
     let crowd = 1 + rng.below(60);
     for _ in 0..400 {
         let buyer = format!("b{}", rng.below(crowd));
-        let node = usize::try_from(rng.below(2)).expect("one of two");
+        let node = usize::try_from(rng.below(2)).expect("the index is 0 or 1");
         match rng.below(13) {
             0..=3 => world.add_visitor(&buyer),
             4 => {
@@ -237,7 +242,7 @@ fn run(seed: u64) {
         }
         world.check_invariants();
     }
-    // When buyers stop buying, every visitor is admitted in time while units are free.
+    // After buyers stop buying, every visitor must be admitted in time while units are free.
     world.line.close_draw();
     for _ in 0..2 * crowd {
         world.now = world.now.plus(WINDOW_MS);

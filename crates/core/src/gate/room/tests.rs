@@ -34,8 +34,8 @@ fn as_many_visitors_are_admitted_as_can_find_units() {
     check(Some(0), 1, 0, 0, 0, 0);
     check(None, 1, 0, 0, 0, STEP_ADMISSIONS_MAX);
     check(None, 1, ADMISSIONS_OUT_MAX - 3, 0, 0, 3);
-    // No admission was used yet: each buyer is assumed to take the limit, but at least eight are
-    // admitted.
+    // No admission was used yet. So the room assumes that each buyer takes the limit, but admits at
+    // least eight.
     check(Some(100), 10, 0, 0, 0, 10);
     check(Some(100), 1_000_000, 0, 0, 0, 9);
     check(Some(3), 10, 0, 0, 0, 3);
@@ -49,9 +49,9 @@ fn as_many_visitors_are_admitted_as_can_find_units() {
     assert_eq!(
         five.admissions(&line(3, Some(0), 1), STEP_ADMISSIONS_MAX),
         2,
-        "no more than are waiting"
+        "no more visitors are admitted than wait"
     );
-    assert_eq!(five.admissions(&many, 3), 3, "no more than one step allows");
+    assert_eq!(five.admissions(&many, 3), 3, "a step admits no more visitors than its maximum");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
     assert_eq!(left.status(&line(3, Some(0), 2), None, now), VisitorStatus::Lapsed);
     assert_eq!(left.enter_again(&line(3, Some(0), 2), now), Return::SamePosition);
     assert_eq!((left.call_until(until), waits.call_until(until)), (LEFT, until));
-    assert_eq!(left.enter_again(&line(3, Some(0), 3), now), Return::NewRank, "it was called");
+    assert_eq!(left.enter_again(&line(3, Some(0), 3), now), Return::NewRank, "the rank was called");
     let drawn = QueuePosition { rank: None, until: Some(LEFT) };
     assert_eq!(drawn.enter_again(&line(3, None, 0), now), Return::SamePosition);
     let admitted = QueuePosition { rank: Some(3), until: Some(until) };

@@ -35,7 +35,7 @@ fn checkout(order: TicketId, session: &str) -> Checkout {
     }
 }
 
-/// An order that waits for its payment at a checkout.
+/// Returns an order that waits for its payment at a checkout.
 fn order_with_checkout() -> (Model, Order) {
     let (mut model, id) = (Model::default(), ItemId(1));
     let total = Stock::Counted(1);
@@ -68,7 +68,7 @@ fn asked_at(model: &Model, order: &Order) -> Option<Millis> {
     model.checkouts[&order.id].asked_at
 }
 
-/// Whether the order expires at that time, and not a millisecond before.
+/// Returns whether the order expires at that time, and does not expire a millisecond before.
 fn expires_at(model: &Model, order: &Order, at: Millis) -> bool {
     let expires = |at: Millis| {
         let ended =
@@ -98,7 +98,7 @@ fn an_order_waits_for_its_provider_from_the_first_unanswered_query() {
     assert_eq!(asked_at(&model, &order), None);
     assert!(ask(&mut model, due.plus(700)));
     assert!(ask(&mut model, due.plus(900)));
-    assert_eq!(asked_at(&model, &order), Some(due.plus(700)), "the first failed question counts");
+    assert_eq!(asked_at(&model, &order), Some(due.plus(700)), "the first failed query counts");
     assert!(expires_at(&model, &order, due.plus(700 + PROVIDER_GRACE_MS)));
     assert!(unwrap_infallible(close_checkout(&mut model, &order.id, "one")));
     assert!(!ask(&mut model, due.plus(1_000)), "the checkout is closed");
@@ -118,7 +118,7 @@ fn a_failed_query_never_makes_an_order_wait_longer() {
     assert_eq!(
         kept.provider_wait_ms(late.plus(1)),
         PROVIDER_CHECK_WITHIN_MS,
-        "a question before `pay_by` does not count"
+        "a query before `pay_by` does not count"
     );
 }
 
@@ -134,7 +134,7 @@ fn an_extension_starts_the_wait_for_the_provider_again() {
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     assert!(unwrap_infallible(record_unanswered_check(&mut model, &order.id, "one", pay_by)));
     assert!(expires_at(&model, &order, pay_by.plus(PROVIDER_GRACE_MS)));
-    // An order that has ended does not wait, so an unanswered check changes nothing.
+    // An ended order does not wait, so an unanswered query changes nothing.
     let ended = unwrap_infallible(order::end(
         &mut model,
         &order.id,

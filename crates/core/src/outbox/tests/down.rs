@@ -1,5 +1,5 @@
-//! Tests an endpoint that is down: which events are tried, how soon a recovery is found, and which
-//! events are given up.
+//! Tests an endpoint that is down: which events are tried, how soon the queue notices a recovery,
+//! and which events are given up.
 use std::collections::BTreeSet;
 
 use super::*;
@@ -8,7 +8,7 @@ use crate::limits::{BREAKER_TRIES_PER_EVENT, BREAKER_TRIES_PER_PAUSE};
 #[test]
 fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
-    // So many tries are allowed that no event is given up; another test covers that.
+    // The limit on tries is so high that no event is given up. Another test covers that case.
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1_000, ..bounds() }, 0, Vec::new());
     names.iter().zip(1..).for_each(|(about, at)| queue.read(at, about, true));
     let mut now = AT;
@@ -51,9 +51,9 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     );
 }
 
-/// Sends `events` of different orders to an endpoint that accepts a try if `takes(event, its number
-/// of tries)` is true. Returns the time until each event was delivered or dead (at most an hour, in
-/// milliseconds), and the number of dead events.
+/// Sends `events` of different orders to an endpoint. The endpoint accepts a try if `takes(event,
+/// its number of tries)` is true. Returns the time until each event was delivered or dead (at most
+/// an hour, in milliseconds), and the number of dead events.
 fn drive(
     bounds: DeliveryBounds,
     events: i64,

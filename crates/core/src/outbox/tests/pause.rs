@@ -7,7 +7,7 @@ fn asks(pause_ms: i64) -> SendOutcome {
     SendOutcome::Failed { error: "503".to_owned(), pause_ms }
 }
 
-/// A queue with the events of this many orders; at most eight are in delivery at once.
+/// Returns a queue with the events of this many orders. At most eight are in delivery at once.
 fn wide(events: i64) -> DeliveryQueue {
     let bounds = DeliveryBounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
@@ -76,7 +76,7 @@ fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
         assert_eq!(sent(&mut queue, Millis(over.0 - 1)), [] as [i64; 0]);
         now = over;
         let probe = sent(&mut queue, now);
-        assert_eq!(probe.len(), 1, "one at a time");
+        assert_eq!(probe.len(), 1, "the endpoint gets one event at a time");
         queue.done(probe[0], asks(600_000), now, 0);
         keep(&mut queue);
     }
@@ -112,7 +112,7 @@ fn an_operators_retry_ends_a_pause() {
         queue.done(2, SendOutcome::Delivered, AT, 0);
         keep(&mut queue);
         let now = AT.plus(5_000);
-        // The store's row as it is, without a request by an operator.
+        // The store's row is unchanged: no operator requested a retry.
         let known = queue.rows[&1].parcel.clone();
         queue.know(vec![known.clone()]);
         assert_eq!(queue.next(now), None);
@@ -164,8 +164,12 @@ fn an_event_that_cannot_be_sent_for_36_hours_is_dead() {
     for times in 1..=DEFERRALS_MAX {
         let now = AT.plus(i64::from(times) * 2 * DEFERRED_PAUSE_MAX_MS);
         assert_eq!(sent(&mut queue, now), [1], "{times}");
-        let note =
-            queue.done(1, SendOutcome::Deferred { error: "not known here".to_owned() }, now, 0);
+        let note = queue.done(
+            1,
+            SendOutcome::Deferred { error: "not known to this version".to_owned() },
+            now,
+            0,
+        );
         let is_dead = matches!(&note, Some(RowChange::Pending(parcel)) if parcel.dead);
         assert_eq!(is_dead, times == DEFERRALS_MAX, "{times}: {note:?}");
         keep(&mut queue);

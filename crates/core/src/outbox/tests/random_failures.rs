@@ -1,4 +1,4 @@
-//! Tests that every event reaches a receiver that fails at random, with a driver that crashes.
+//! Tests that every event reaches a receiver that fails at random, although the driver crashes.
 use std::collections::BTreeSet;
 
 use super::*;
@@ -56,7 +56,7 @@ impl Dice {
         self.0 % sides
     }
 
-    /// The answer of a receiver that fails `ill` times out of ten.
+    /// Returns the answer of a receiver that fails `ill` times out of ten.
     fn outcome(&mut self, ill: u64) -> SendOutcome {
         match self.roll(10) {
             side if side >= ill => SendOutcome::Delivered,

@@ -53,7 +53,8 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Erases until nothing is retained; meanwhile checkouts are closed and refunds arrive.
+/// Repeats the erasure until no row is held back. During this time checkouts close and refunds
+/// arrive.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";
     loop {
@@ -75,8 +76,8 @@ async fn ask(retrying_client: &RetryingClient) -> Value {
     outcomes.json()
 }
 
-/// Checks that all of the buyer's orders have a replacement name and no other orders have one, that
-/// nothing is left to erase, and that later work restored nothing.
+/// Checks that exactly the buyer's orders have a replacement name, that no row is left to erase,
+/// and that later work did not restore the old name.
 pub async fn check(
     retrying_client: &RetryingClient,
     orders: &[Value],

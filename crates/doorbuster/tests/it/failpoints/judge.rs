@@ -52,7 +52,7 @@ pub async fn until_settled(
     }
 }
 
-/// Whether all work is done; otherwise waits a moment.
+/// Returns whether all work is done. If not, it waits a moment first.
 pub async fn is_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -153,7 +153,8 @@ pub async fn check(
     erased_buyer::check(retrying_client, &orders, &audited, outcomes).await;
 }
 
-/// Checks that every payment at the provider pays one order, or was refunded once there and here.
+/// Checks that every payment at the provider pays one order, or was refunded once at the provider
+/// and in the store.
 fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Value]) {
     let text = |row: &Value, name: &str| {
         row[name].as_str().unwrap_or_else(|| panic!("{name} of {row}")).to_owned()
@@ -216,9 +217,9 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
-/// Checks that every change was delivered at least once and the changes of each order in order, and
-/// that nothing else was delivered. Only the event of an order from the waitlist names the
-/// waitlist.
+/// Checks that every change was delivered at least once, that the changes of each order arrived in
+/// sequence, and that no other event was delivered. Only the event of an order from the waitlist
+/// names the waitlist.
 pub async fn announced(
     retrying_client: &RetryingClient,
     received: &[Event],

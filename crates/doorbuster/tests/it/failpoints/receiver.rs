@@ -15,7 +15,7 @@ pub const STUBBORN: &str = "stubborn";
 /// An accepted event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its id.
+    /// The event's id.
     pub id: String,
     /// The event's type.
     pub what: String,
@@ -29,7 +29,7 @@ pub struct Event {
     pub from_waitlist: bool,
 }
 
-/// The shop. Cheap to clone; it stops with its runtime.
+/// The shop's receiver. It is cheap to clone and stops with its runtime.
 #[derive(Clone)]
 pub struct WebhookReceiver {
     address: SocketAddr,
@@ -52,12 +52,12 @@ impl WebhookReceiver {
         receiver
     }
 
-    /// Its port.
+    /// The receiver's port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Its address.
+    /// The receiver's address.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
@@ -80,8 +80,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // Before the answer: it counts as received, although the server may be killed
-                    // before it gets the answer.
+                    // The event counts as received before the answer, because the server may be
+                    // killed before it gets the answer.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };

@@ -28,13 +28,13 @@ impl RetryingClient {
         Self { address: Arc::new(Mutex::new(address)), waits: Arc::default() }
     }
 
-    /// Uses another server, or the same one at another address, from now on.
+    /// Uses another server from now on, or the same server at another address.
     pub fn moves_to(&self, address: SocketAddr) {
         *self.address.lock().expect("no thread panics with the lock") = address;
     }
 
-    /// Records what a task waits for, and what it sees, for the report of a test that hangs; `None`:
-    /// the wait is over.
+    /// Records the condition that a task waits for, and the last state that the task saw, for the
+    /// report of a test that hangs. `None` ends the wait.
     pub fn waits(&self, what: &str, seen: Option<String>) {
         let mut waits = self.waits.lock().expect("no thread panics with the lock");
         match seen {
@@ -101,7 +101,7 @@ impl RetryingClient {
         }
     }
 
-    /// Buys, and retries as long as units are only held; returns the order. `None`: the last unit
+    /// Buys, and retries while units are only held. Returns the order, or `None` when the last unit
     /// is paid.
     pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
         loop {
@@ -162,7 +162,7 @@ impl RetryingClient {
         assert_eq!(reply.status, 204, "{reply}");
     }
 
-    /// The order's checkout at the sandbox; `None` if it is too late for one.
+    /// The order's checkout at the sandbox; `None` if the order can no longer be paid.
     pub async fn checkout(&self, spec: &PurchaseSpec, id: &str) -> Option<String> {
         let reply = self.ask(&spec.order("POST", id, "/checkout")).await;
         if reply.status == 409 {

@@ -10,11 +10,11 @@ use crate::windows::client::PurchaseSpec;
 
 /// The buyer whose payment is disputed by messages that a test signs.
 const DISPUTED_BUYER: &str = "argued";
-/// The price of every unit here.
+/// The price of every unit in these sales.
 const PRICE: i64 = 10;
 
-/// Pays with one button of the sandbox and reverses it with another. Then an operator refunds the
-/// order as well, or leaves it.
+/// Pays with one button of the sandbox and reverses the payment with another button. Then an
+/// operator may also refund the order.
 pub async fn taken_back(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -37,8 +37,8 @@ pub async fn taken_back(
     outcomes
 }
 
-/// Reports a dispute as a provider does: first of a part, then of everything, the old message
-/// again, and the same report under another id.
+/// Reports a dispute as a provider does: first for a part of the amount, then for the whole amount,
+/// then the old message again, and last the same report under another id.
 pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (spec, order) =
         paid_for(&retrying_client, PurchaseSpec::new(DISPUTED_BUYER, "k", "spring", 1), &["pay"])
@@ -64,7 +64,7 @@ pub fn reversal_kind(payment: &Value) -> Option<&str> {
 
 /// A reversed payment.
 pub struct Reversal<'a> {
-    /// Its row in the list.
+    /// The payment's row in the list.
     row: &'a Value,
     /// The kind of the reversal, and its state.
     kind: &'a str,
@@ -72,8 +72,8 @@ pub struct Reversal<'a> {
     outcomes: Vec<i64>,
 }
 
-/// The expected reversals: from the sandbox's documents, and from the messages that were signed
-/// here.
+/// The expected reversals: from the sandbox's documents, and from the messages that the test
+/// signed.
 pub fn all<'a>(
     sessions: &'a [Value],
     payments: &'a [Value],
@@ -108,7 +108,8 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Whether an operator must handle it: its payment stands, or the bank also has a refund.
+    /// Whether an operator must handle the reversal: the order is still paid, or a refund also
+    /// arrived.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }

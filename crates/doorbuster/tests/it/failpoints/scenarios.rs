@@ -95,7 +95,7 @@ pub async fn pressed_at(
     (outcomes, None)
 }
 
-/// Pays after the order has expired: its unit is in a slot again, and is recalled.
+/// Pays after the order has expired. The order's unit is in a slot again, and is recalled.
 async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
@@ -107,7 +107,7 @@ async fn late_and_sold_out(retrying_client: RetryingClient) -> Vec<PurchaseOutco
     outcomes
 }
 
-/// Pays, and the message is lost: the server finds the payment by a query.
+/// Pays and loses the message. The server finds the payment by a query.
 async fn lost(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "unheard", "watch", "lose").await
 }
@@ -126,7 +126,7 @@ async fn left(
     vec![(spec, order)]
 }
 
-/// Gets more time when the first checkout has nearly ended, and pays at a second one.
+/// Gets more time when the first checkout has nearly ended, and pays at a second checkout.
 async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = Vec::new();
     for key in 0.. {
@@ -187,7 +187,7 @@ pub async fn cancel(retrying_client: &RetryingClient, spec: &PurchaseSpec, order
     reply.json()
 }
 
-/// Settles refunds that the sandbox makes before refunds that it does not know.
+/// Settles the refunds that the sandbox makes, before the refunds that the sandbox does not know.
 async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = refunded(retrying_client.clone()).await;
     outcomes.extend(mismatched(retrying_client).await);
@@ -209,8 +209,8 @@ pub async fn refund(retrying_client: &RetryingClient, order: &str) -> Value {
     reply.json()
 }
 
-/// A payment of another amount, signed here like a provider's message. Its refund is settled by
-/// hand, because the sandbox does not know the payment.
+/// Reports a payment of another amount with a message that the test signs. The test also settles
+/// the refund, because the sandbox does not know the payment.
 async fn mismatched(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let spec = PurchaseSpec::new("generous", "k", "spring", 1);
     let order = retrying_client.buy(&spec).await;

@@ -27,12 +27,12 @@ impl StoreAccess {
         Self::Database(format!("{}/{name}", url.rsplit_once('/').expect("a database name").0))
     }
 
-    /// Whether several nodes may share it.
+    /// Whether several nodes may share the store.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Database(_))
     }
 
-    /// The settings of a server that uses it.
+    /// The settings of a server that uses the store.
     pub fn settings(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::Directory => Vec::new(),

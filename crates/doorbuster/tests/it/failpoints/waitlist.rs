@@ -14,13 +14,13 @@ pub const ITEM: &str = "lamp";
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
 /// The buyer who leaves the waitlist.
 const LEAVING_BUYER: &str = "restless";
-/// The buyer who does not join it.
+/// The buyer who does not join the waitlist.
 const STRANGER: &str = "stranger";
 
 /// Runs all buyers; returns the promised results, with the entry that was left.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
-    // Nothing is for sale while they wait.
+    // No unit is for sale while these buyers wait.
     let owners = [
         holds(retrying_client, "giver", &mut outcomes).await,
         holds(retrying_client, "returner", &mut outcomes).await,
@@ -118,7 +118,7 @@ pub async fn check(
     orders: &[Value],
     outcomes: &[PurchaseOutcome],
 ) {
-    // Their positions in the list, newest first.
+    // The positions of the orders in the list, newest first.
     let of = |buyer: &str| -> Vec<usize> {
         (0..orders.len()).filter(|at| orders[*at]["buyer"] == buyer).collect()
     };
@@ -129,8 +129,8 @@ pub async fn check(
     );
     let turns = turns.concat();
     assert!(turns.is_sorted_by(|one, next| one > next), "by turn: {turns:?} of {orders:?}");
-    // Two units were free for the last buyer, because the previous one had not paid in time. Any
-    // buyer could get the other unit.
+    // Two units were free when the last buyer's turn came, because the buyer before had not paid in
+    // time. Any buyer could get the second unit.
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),

@@ -14,21 +14,21 @@ use crate::windows::random_load::{ChangeState, LoadRecord, StockChange};
 
 /// The fewest answers for a useful check.
 const ANSWERS_MIN: usize = 100;
-/// Short holds have ended by then, also holds from the checks themselves.
+/// All short holds end within this time, also the holds of the checks themselves.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time from `decide_by` to a verdict, with some time for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);
 
-/// Records what must hold at the end.
+/// The answers of all rounds, which must still hold at the end.
 pub struct Judge {
-    /// Handles a queued request, whose verdict must still be read.
+    /// Queued requests whose verdicts must still be read.
     queued: Vec<PurchaseLog>,
     /// Final answers, one JSON line each.
     answers: Vec<Value>,
 }
 
 impl Judge {
-    /// A request without an answer.
+    /// A record without answers.
     pub fn new() -> Self {
         Self { queued: Vec::new(), answers: Vec::new() }
     }
@@ -47,7 +47,7 @@ impl Judge {
         allowed: AllowedEvents,
         record: LoadRecord,
     ) {
-        // This check comes first: the units add up as found, and nothing was repaired.
+        // This check comes before any other request, so it sees the units as the restart left them.
         fixture.stock(sale).await;
         fixture.audit(None).await;
         if allowed.pause {
@@ -169,8 +169,8 @@ impl Judge {
     }
 }
 
-/// The total is the initial one plus every confirmed change. An unconfirmed change may have
-/// happened; sent again, it happens once.
+/// Checks that the total is the initial total plus every confirmed change. An unconfirmed change
+/// may have happened. Sent again, it has its effect once.
 async fn total(
     fixture: &ServerFixture,
     wire: &mut Wire,
@@ -206,7 +206,8 @@ async fn total(
     assert_eq!(i128::from(fixture.stock(sale).await.total), total, "each change happens once");
 }
 
-/// The earlier answers to one request still hold; a request without an answer gets one now.
+/// Checks that the earlier answers to a request still hold. A request without an answer gets an
+/// answer now.
 async fn promise(wire: &mut Wire, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
         // The reads compare the state with the earlier answers.
@@ -221,7 +222,7 @@ async fn promise(wire: &mut Wire, purchase_log: &mut PurchaseLog) {
     }
 }
 
-/// The units of orders agree with the stock, and no buyer holds more than the limit.
+/// Checks that the units of orders agree with the stock, and that no buyer exceeds the limit.
 async fn sums(fixture: &ServerFixture, sale: &str) {
     let (mut held, mut of) = (0, HashMap::<String, u64>::new());
     for order in fixture.orders(sale).await {

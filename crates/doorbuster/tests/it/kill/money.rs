@@ -51,7 +51,7 @@ const PROVIDERS: u64 = 2;
 const ANSWERS_A_ROUND: usize = 25;
 /// Longest wait for any step, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The reason that the lock is never poisoned.
+/// Why the lock is never poisoned.
 const CALM: &str = "no task panics with the lock";
 
 /// A provider's message about a captured payment.
@@ -59,15 +59,15 @@ const CALM: &str = "no task panics with the lock";
 struct Message {
     payment: String,
     order: String,
-    /// The time of its next report.
+    /// The time of the next report.
     due: Instant,
-    /// How many more answers it needs.
+    /// How many more answers the message needs.
     times: u32,
 }
 
 impl Message {
-    /// Sends the report; returns the payment's result. `None`: it must be sent again. An error: the
-    /// server is gone.
+    /// Sends the report and returns the payment's result. `None` means that the report must be sent
+    /// again. An error means that the server is gone.
     async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
@@ -99,7 +99,7 @@ impl Book {
         self.specs - 1
     }
 
-    /// The buyer of this order pays in one of the ways of real buyers.
+    /// Lets the buyer of this order pay in one of the ways in [`WAYS`].
     fn add(&mut self, spec: usize, order: &str, dice: &mut SmallRng) {
         let (payments, times, wait) = WAYS[spec / ITEMS.len() % WAYS.len()];
         for n in 0..payments {

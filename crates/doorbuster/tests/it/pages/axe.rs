@@ -30,9 +30,9 @@ const LOOK: &str = "const done = arguments[0];
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
-/// The colour schemes, the rules to check in each (WCAG 2.2 up to AA, and good practice; the dark
-/// scheme differs only in its colours), and how many of them apply to the emptiest page. Fewer
-/// would mean that nothing was checked.
+/// The colour schemes, the rules to check in each, and the number of rules that apply to the
+/// emptiest page. If fewer rules apply, the check is broken. The rules are WCAG 2.2 up to AA, and
+/// good practice. The dark scheme differs only in its colours.
 const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
@@ -211,7 +211,7 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
     sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
     Browser::with_browser(async |browser| {
-        // In separate windows, because each button is disabled for a while after a press.
+        // Each press has its own window, because a button is disabled for a while after a press.
         let visit = async |sale: &str, buyer: &str, units: &str| {
             let tab = tab(browser).await;
             tab.go(&link(flaky_proxy.address, &format!("/sale/{sale}"), buyer)).await;

@@ -84,7 +84,7 @@ async fn the_button_is_enabled_at_the_start_by_the_servers_clock() {
             if late < LATE_MS {
                 break soon;
             }
-            // Other load on the machine changes; a fault of the page stays.
+            // Several attempts, because other load on the machine may delay one attempt.
             lates.push(late);
             assert!(lates.len() < STARTS_MAX, "enabled too late, in ms: {lates:?}");
         };
@@ -121,7 +121,7 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
         };
         fixture.until("the server has opened it", PATIENCE, opened).await;
         streams(&fixture, 1).await;
-        // A text that follows another one at once is announced later.
+        // A text that follows another text at once is announced later.
         fixture.step(&soon, "pause").await;
         tab.until("told.at(-1)[0].startsWith('The sale is paused')").await;
         fixture.step(&soon, "resume").await;
@@ -190,7 +190,7 @@ async fn a_press_reserves_and_the_order_page_counts_down_the_payment_window() {
         assert_eq!(tab.text("#units").await, "2");
         assert_eq!(tab.text("#sum").await, "€98.00");
         tab.says("#clock-label", "Pay within").await;
-        // It counts down to the right time.
+        // The clock counts down to the right time.
         let seconds = "document.querySelector('#clock').textContent.split(':').reduce((m, s) => m * 60 + +s, 0)";
         let first = tab.eval(seconds).await;
         let pay_by: jiff::Timestamp = order["pay_by"].as_str().expect("a time").parse().expect("a time");

@@ -31,7 +31,7 @@ async fn a_visitor_who_waits_behind_a_cache_buys_at_the_opening_and_cancels_ther
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&fixture, &soon).await, ["reserved"]);
-        // The stream comes through the cache too.
+        // The event stream also comes through the cache.
         streams(&fixture, 1).await;
 
         tab.click("#go").await;

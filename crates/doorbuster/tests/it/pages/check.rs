@@ -31,7 +31,7 @@ const KEEP: &str =
 /// The position of the piece.
 const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x'))";
 
-/// The middle of an element, or a point this far beside it.
+/// The middle of an element, or a point at this distance beside the middle.
 async fn middle(tab: &Tab<'_>, css: &str, beside: f64) -> (f64, f64) {
     let place = tab
         .eval(&format!(

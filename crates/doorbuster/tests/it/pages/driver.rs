@@ -54,7 +54,7 @@ static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
 /// Sessions of tests that ended well. Sessions of other tests stay until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// The process. It ends by itself, and no code waits for it.
+/// The process of chromedriver. It ends by itself, and no code waits for its end.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,
@@ -68,14 +68,14 @@ impl Driver {
             .expect("a shell starts");
         assert!(found.status.success(), "chromedriver is missing: run scripts/setup");
         let mut command = Command::new("sh");
-        // A separate process group, so that all of it can be stopped, and keys in the terminal do
-        // not stop only a part of it.
+        // The driver has its own process group, so that the test can stop all of its processes.
+        // Keys in the terminal do not reach them.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
         let lines = BufReader::new(keeper.stdout.take().expect("piped output")).lines();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        // Its output is read to the end, so that later output does not block it.
+        // The test reads all output of the driver, so that a full pipe does not block the driver.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some(port) = line.strip_prefix(READY) {

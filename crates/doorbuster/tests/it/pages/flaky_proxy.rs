@@ -22,7 +22,7 @@ pub enum Mode {
 
 /// A proxy.
 pub struct FlakyProxy {
-    /// Its address for the browser.
+    /// The proxy's address for the browser.
     pub address: SocketAddr,
     state: Arc<State>,
     mode: watch::Sender<Mode>,

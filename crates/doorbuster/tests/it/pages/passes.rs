@@ -48,7 +48,8 @@ pub async fn guarded(fixture: &ServerFixture, name: &str, front_door: Value) -> 
     name.to_owned()
 }
 
-/// Creates such a sale, which opens in this many seconds; returns the time of its start.
+/// Creates a sale with these requirements that opens in `secs` seconds. Returns the time of its
+/// start.
 pub async fn opening(fixture: &ServerFixture, name: &str, secs: i64, front_door: Value) -> f64 {
     let (starts, starts_at) = in_secs(secs);
     draft(fixture, name, json!({}), json!({ "starts_at": starts_at, "front_door": front_door }))

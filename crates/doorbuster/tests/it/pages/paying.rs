@@ -12,7 +12,7 @@ use crate::windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// Payment windows that end during the test, but not before one or two visitors have reached the
+/// The length of a payment window that ends during the test, but after a visitor has reached the
 /// payment page on a slow machine.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;

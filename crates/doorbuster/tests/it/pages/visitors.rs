@@ -97,11 +97,11 @@ async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
         tab.says(STATE, "1 reserved for you").await;
         tab.click("#go").await;
         tab.says("#sandbox", "you won’t be charged").await;
-        // A guest pays as well, at the sandbox.
+        // A guest also pays at the sandbox.
         tab.click("#pay").await;
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It’s yours.").await;
-        // The sample sale is there as well.
+        // The list also has the sample sale.
         tab.go(&plain(fixture.address, "/")).await;
         tab.says("#sales", "Lamps from the small workshop").await;
         tab.says("#orders-list", "1 × Ora lamp").await;

@@ -58,7 +58,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.says(STATE, "1 person ahead of you").await;
         assert_eq!(line(&fixture, "GET", "ann").await.json()["ahead"], 1);
 
-        // The earlier buyer leaves the waitlist; then a unit is returned.
+        // The earlier buyer leaves the waitlist. Then a unit is returned.
         assert_eq!(line(&fixture, "DELETE", "yan").await.status, 204);
         tab.says(STATE, "You are next").await;
         tab.says("#say-text", "5 minutes to pay").await;

@@ -1,4 +1,5 @@
-//! An admission that ends while its pass is issued: no pass is returned, and nothing more is spent.
+//! An admission that ends while its pass is issued. The buyer gets no pass, and no further code is
+//! spent.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,9 +12,9 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk delays a commit that is not released: longer than an admission lasts here.
+/// How long the disk delays a commit that is not released. An admission is shorter.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
-/// Longest wait for a change that needs no request, on a slow machine.
+/// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
 /// How much the server's time may differ from this process's.
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;

@@ -13,8 +13,8 @@ use crate::test_server::{program, run};
 const PATIENCE: Duration = Duration::from_secs(180);
 const ALARM: &str = "doorbuster_audit_findings_total";
 
-/// Changes the store behind the server's back, as a person with an SQL shell can; the statement
-/// must change one row.
+/// Changes the store without the server, as a person with an SQL shell can. The statement must
+/// change one row.
 fn falsify(fixture: &ServerFixture, sql: &str) {
     let store =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
@@ -76,7 +76,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         fixture.buy(&PurchaseSpec::new("bert", "spring", "spring", 1)).await.verdict(),
         "409 paused"
     );
-    // The finding affects neither the other sale nor the server.
+    // The other sale and the server continue.
     assert_eq!(phase("autumn").await, "open");
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("bert", "autumn", "autumn", 1)).await.verdict(),

@@ -21,12 +21,12 @@ pub struct BuyerProbe {
     waves: AtomicUsize,
 }
 
-/// How the buyers were served.
+/// How fast the buyers got answers.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceQuality {
-    /// Answers.
+    /// The number of answers.
     pub answers: usize,
-    /// How many of them were `503`.
+    /// The number of answers `503`.
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,

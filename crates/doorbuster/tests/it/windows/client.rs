@@ -76,7 +76,7 @@ impl std::fmt::Display for Reply {
 
 /// A connection.
 pub struct Wire {
-    /// Its socket.
+    /// The connection's socket.
     pub stream: TcpStream,
     read: Vec<u8>,
 }
@@ -150,7 +150,7 @@ impl Wire {
         if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// The bytes that were read and not yet used.
+    /// The bytes that were read but not yet used.
     pub fn unread(&self) -> &[u8] {
         &self.read
     }
@@ -209,7 +209,8 @@ pub struct PurchaseSpec {
     pub item: String,
     /// The number of units.
     pub units: u32,
-    /// The buyer's header line: signed once, because signing takes longer than anything else here.
+    /// The buyer's header line. It is signed once, because signing is the slowest part of a
+    /// request.
     pub signed: String,
 }
 

@@ -1,5 +1,5 @@
-//! The machine's clock steps by an hour, forward and back: nothing expires early, no sale opens
-//! early, and the operator is warned.
+//! The machine's clock steps by an hour, forward and back. No order expires early, no sale opens
+//! early, and the server warns the operator.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ const HOUR_MS: i64 = 3_600_000;
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// How much the server's time may differ from the true one.
 const CLOCK_ERROR_MAX_MS: i64 = 2_000;
-/// How long after its end a hold would be expired, if expiry were not suspended.
+/// A hold normally expires within this time after its end. During the alarm it must not expire.
 const PAST_ITS_END_MS: i64 = 1_000;
 
 /// The true time, by this process's clock, in milliseconds since the epoch.
@@ -80,8 +80,8 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
         let soon = scheduled(&fixture, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&fixture, 1).await;
-        // This hold begins while the server does not trust the clock, so its whole second falls
-        // into that time.
+        // This hold begins while the server does not trust the clock, and ends before the server
+        // trusts it again.
         let held = fixture.buy(&PurchaseSpec { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");

@@ -11,7 +11,7 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// Longest wait for a change that needs no request, on a slow machine.
+/// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
 /// How long the disk delays a commit that is not released: much longer than a request may stay
 /// undecided.
@@ -57,14 +57,14 @@ impl WaitingPosition {
         Self { id: reply.id(), spec, decide_by }
     }
 
-    /// A request that reads it.
+    /// A request that reads the queued purchase.
     pub(super) fn look(&self) -> Vec<u8> {
         self.spec.order("GET", &self.id, "")
     }
 }
 
-/// Sends requests that do not wait, all at once; returns the queued ones. If the machine pauses in
-/// between, later requests are refused.
+/// Sends requests that do not wait, all at once. Returns the queued requests. If the machine pauses
+/// during this, later requests are refused.
 pub(super) async fn queue_up(
     fixture: &ServerFixture,
     specs: Vec<PurchaseSpec>,
@@ -120,7 +120,7 @@ async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
         let reply = fixture.buy(&place.spec).await;
         match &*reply.verdict() {
             "200" | "201" => Some(reply.id()),
-            // On a slow machine the answer may be the same again.
+            // On a slow machine the answer may still be the earlier refusal.
             "202" | "503 unavailable" | "503 overloaded" => None,
             other => panic!("{other}: {reply}"),
         }
@@ -137,8 +137,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     faults.slow_disk(COMMIT_DELAY);
     let first =
         queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
-    // Its ticket was taken, so it is in the commit that the disk delays. Later requests are in the
-    // next commit.
+    // The first ticket was taken, so it is in the commit that the disk delays. Later requests are
+    // in the next commit.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
     fixture.until("the first ticket is being committed", SOON, taken).await;
     let late = queue_up(

@@ -21,14 +21,14 @@ const FILLED_WITHIN: Duration = Duration::from_secs(300);
 /// How long the disk delays commits that are not released: longer than buyers wait, and still
 /// decided in time.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
-/// How often the reads are repeated meanwhile.
+/// The number of reads while the disk is slow.
 const LOOKS: u32 = 40;
 /// Buyers of a load that meets a slow disk.
 const STORMING: u64 = 50;
-/// How many of them follow their verdict before the disk is fast again.
+/// The number of buyers who follow their verdict before the disk is fast again.
 const LISTENING: u64 = 10;
-/// They follow it within this time, which includes the start of their program and each buyer's
-/// first two seconds of waiting.
+/// These buyers follow their verdict within this time, which includes the start of their program
+/// and each buyer's first two seconds of waiting.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs a load until the server is gone.
@@ -180,7 +180,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         wire.send(&spec.with("")).await.expect("the request is sent");
     }
     let before = faults.syncs();
-    // Meanwhile refusals are immediate, and reads work.
+    // While the disk is slow, refusals are immediate, and reads work.
     for look in 0..LOOKS {
         let sent_at = Watch::start();
         let late = fixture
@@ -263,7 +263,7 @@ async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     let stderr_text = fixture.stderr_text();
     assert!(stderr_text.contains("the store failed, so the server ended:"), "{stderr_text}");
-    // The next sync would have succeeded, without the pages that the failed sync lost.
+    // A second sync would succeed, but without the pages that the failed sync lost.
     assert_eq!(faults.syncs_after_failure(), 0);
     fixture.restart();
     expect_stored(&fixture, record).await;

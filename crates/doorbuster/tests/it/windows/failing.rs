@@ -40,9 +40,9 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     // While the server runs, that file is synced only by a checkpoint of a long log.
     faults.fail_next_sync_of_main();
-    // A commit is always on its way to the disk, also when the sync of the file fails. Such small
-    // commits leave so little in the log that the writer itself could checkpoint it and sync the
-    // file.
+    // A small commit is in progress at all times, also when the sync of the file fails. Small
+    // commits keep the log short. If the log is short, the writer itself could checkpoint the log
+    // and sync the file.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,
@@ -70,7 +70,7 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
         .expect("no panic");
     let stderr_text = expect_reason(&mut fixture);
     assert_eq!(faults.syncs_of_main_failed(), 1, "{stderr_text}");
-    // The next sync would have succeeded, without the pages that the failed sync lost.
+    // A second sync would succeed, but without the pages that the failed sync lost.
     assert_eq!(faults.syncs_of_main_after_failure(), 0, "the file was synced again: {stderr_text}");
     faults.slow_disk(Duration::ZERO);
     fixture.restart();

@@ -83,8 +83,8 @@ impl MachineFaults {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }
 
-    /// Makes each sync, also one in progress, return this much later than it is done: its data is
-    /// on the disk, and the program does not know.
+    /// Delays the return of each sync, also of a sync in progress. During the delay the data is on
+    /// the disk, but the program does not know it.
     pub fn linger(&self, after: Duration) {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }
@@ -139,8 +139,8 @@ impl MachineFaults {
         self.get(LOCKS)
     }
 
-    /// Does to the store of a killed server what a power cut does: removes what was written to its
-    /// log and not synced. Returns the number of bytes removed.
+    /// Simulates a power cut for the store of a killed server: removes the unsynced bytes of its
+    /// log. Returns the number of removed bytes.
     pub fn cut_power(&self, data_dir: &Path) -> u64 {
         let log = data_dir.join("doorbuster.sqlite3-wal");
         let Ok(file) = File::options().write(true).open(log) else { return 0 };

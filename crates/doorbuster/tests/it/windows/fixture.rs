@@ -25,7 +25,7 @@ pub struct ServerFixture {
     child: Child,
 }
 
-/// Where an item's units are.
+/// The units of an item, by location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stock {
     /// All units.
@@ -178,7 +178,7 @@ impl ServerFixture {
         }
     }
 
-    /// What the server wrote to standard error since its first start.
+    /// The server's standard error since its first start.
     pub fn stderr_text(&self) -> String {
         stderr_text(&self.temp_dir)
     }
@@ -246,7 +246,8 @@ impl ServerFixture {
                    "limit_per_buyer": limit, "hold_secs": hold})
         };
         let items: Vec<Value> = items.iter().map(item).collect();
-        // Few buyers send as many requests as a crowd here; other tests cover the rate limits.
+        // The few buyers of these tests send many requests, so the sale has no rate limits. Other
+        // tests cover the rate limits.
         let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
         let body = json!({"id": sale, "title": "Spring drop", "items": items, "front_door": door});
         let made = self.admin("POST", "/v1/admin/sales", Some(&body)).await;
@@ -319,7 +320,7 @@ impl ServerFixture {
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
     }
 
-    /// Runs both audits: they must find nothing, and must have nothing to repair.
+    /// Runs both audits. They must find no fault and report no repair.
     pub async fn audit(&self, answers: Option<&Path>) {
         let own = self.get_ok("/v1/admin/audit").await;
         assert_eq!(

@@ -1,5 +1,5 @@
-//! The store's files are removed while the server runs: the program ends with the reason and sells
-//! nothing into unlinked files. Every answered request is stored when the files are back.
+//! The store's files are removed while the server runs. The program ends with the reason and writes
+//! no order into the removed files. Every answered request is stored when the files are back.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 
-/// A server whose store is gone ends within this time, also without purchases.
+/// If its store is removed, a server ends within this time, also without purchases.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longest time until a load is running, or until it ends, on a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);

@@ -10,9 +10,9 @@ use super::client::PurchaseSpec;
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// A hold is `expired` within this time after its end.
+/// A hold becomes `expired` within this time after its end.
 const EXPIRED_WITHIN: Duration = Duration::from_secs(2);
-/// Its units are for sale within this time.
+/// The units of a hold are for sale within this time after its end.
 const FOR_SALE_WITHIN: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

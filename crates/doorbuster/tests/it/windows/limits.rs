@@ -9,7 +9,7 @@ use super::client::{PurchaseSpec, Reply, Wire};
 use super::fixture::{ServerFixture, operator};
 use super::requests::at_once;
 
-/// How long an order is held here, in seconds.
+/// The length of each hold in this test, in seconds.
 const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
@@ -40,13 +40,13 @@ fn count(replies: &[Reply], verdict: &str) -> usize {
     replies.iter().filter(|reply| reply.verdict() == verdict).count()
 }
 
-/// What one buyer received during the race.
+/// The answers that one buyer got during the race.
 struct Raced {
     spec: PurchaseSpec,
     answers: Vec<Reply>,
     id: String,
-    /// Answers to three purchases of one unit after the first order ended; none if the second order
-    /// has also ended.
+    /// Answers to three purchases of one unit after the first order ended. The list is empty if the
+    /// second order has also ended.
     after: Vec<Reply>,
 }
 

@@ -18,7 +18,7 @@ const INSIDE: usize = 20;
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long a measurement takes.
 const WAVE: Duration = Duration::from_millis(1_800);
-/// The place of a client that left is free within this time: its end may still be in transit.
+/// After a client disconnects, the server accepts another client within this time.
 const ROOM_WITHIN: Duration = Duration::from_millis(500);
 /// Memory that the excess clients may cost, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
@@ -42,11 +42,11 @@ const ASYNC: &str = "Prefer: respond-async\r\n";
 /// The results of an excess client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
-    /// An order or a refusal: the client found a place.
+    /// Orders and refusals: the server accepted the connection.
     served: usize,
-    /// `503` with a time to retry.
+    /// Answers `503` with `Retry-After`.
     refused: usize,
-    /// The connection was closed without an answer.
+    /// Connections that were closed without an answer.
     closed: usize,
 }
 
@@ -102,7 +102,7 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
             closed: counts.closed + closed,
         };
     }
-    // Measure again without the excess clients: the machine may have become slower meanwhile.
+    // Measure again without the excess clients, because the machine may have become slower.
     let (after, cost_after) = measured(&fixture, &mut buyer_probe).await;
     println!(
         "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {counts:?}, {grown} KiB, \
@@ -150,7 +150,7 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     let mut reports = Vec::new();
     let each =
         |(served, cost): (ServiceQuality, Duration)| cost.as_secs_f64() / served.answers as f64;
-    // The machine may become slower between the two; a fault of the server stays.
+    // The test measures again, because other load on the machine may disturb one measurement.
     let grown = loop {
         let before = measured(&fixture, &mut few).await;
         let (meanwhile, cost) = measured(&fixture, &mut many).await;
@@ -168,8 +168,8 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     fixture.audit(None).await;
 }
 
-/// The server's processor time for each of these requests, which are sent one after another over
-/// one connection, until so many units are held.
+/// The server's processor time for one request. The requests are sent one after another over one
+/// connection, until this number of units is held.
 async fn cost_each(
     fixture: &ServerFixture,
     requests: &[Vec<u8>],
@@ -201,7 +201,7 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let refused = vec![spec.clone().item("gone").with(ASYNC); REFUSED];
     let (mut held, mut reports) = (0, Vec::new());
-    // Other load on the machine changes; a fault of the server stays.
+    // The test measures again, because other load on the machine may disturb one measurement.
     loop {
         let accepted: Vec<_> = (held..held + ACCEPTED)
             .map(|number| spec.key(&format!("k{number}")).with(ASYNC))
@@ -223,7 +223,7 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // Tickets are issued and none is settled, until the oldest has waited too long.
+    // Tickets are issued and not settled, until the oldest ticket has waited too long.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

@@ -1,5 +1,5 @@
-//! A ticket that can never settle: it alone is given up, its units are returned, an operator can
-//! see it, and other tickets settle.
+//! A ticket that can never settle. The server gives up only this ticket and returns its units. An
+//! operator can see the ticket, and other tickets settle.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// The most tickets of one purchase when none of them can be settled.
+/// The most tickets of one purchase whose tickets cannot be settled.
 const TRIES_MAX: i64 = 5;
 
 /// A second connection to the store, like an SQL shell.
@@ -37,8 +37,8 @@ fn dead_letters(fixture: &ServerFixture) -> i64 {
     shell(fixture).query_row(count, [], |row| row.get(0)).expect("a number")
 }
 
-/// Sends forty purchases and the poisonous one at once, in as few batches as possible. The forty
-/// get their orders; returns the answer to the other one.
+/// Sends forty purchases and the poisonous purchase at once, in as few batches as possible. The
+/// forty purchases get their orders. Returns the answer to the poisonous purchase.
 async fn crowd(fixture: &ServerFixture, faults: &MachineFaults) -> Reply {
     faults.slow_disk(Duration::from_millis(100));
     let mut requests: Vec<_> =
@@ -98,7 +98,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     poison(&fixture, "orders", "NEW.buyer = 'poison'");
     poison(&fixture, "resolution", "TRUE");
     let poisoned = crowd(&fixture, &faults).await;
-    // If no verdict can be written, the answer is 202, or no ticket.
+    // If the server cannot write the verdict, it answers 202, or issues no ticket.
     assert!(matches!(&*poisoned.verdict(), "202" | "503 unavailable"), "{poisoned}");
     let letters = dead_letters(&fixture);
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
@@ -131,7 +131,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first one; the request may be sent to the slot again.
+    // Only the first ticket fails, because the request may be sent to the slot again.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;

@@ -24,11 +24,11 @@ pub struct AllowedEvents {
 /// The progress of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelState {
-    /// Not requested.
+    /// The cancellation was not requested.
     NotSent,
-    /// Requested, without an answer.
+    /// The cancellation was requested and not answered.
     Sent,
-    /// Confirmed.
+    /// The cancellation was confirmed.
     Confirmed,
 }
 
@@ -37,7 +37,7 @@ pub enum CancelState {
 pub struct PurchaseLog {
     /// The request.
     pub spec: PurchaseSpec,
-    /// The order in its last answer.
+    /// The order in the last answer.
     pub order: Option<Value>,
     /// The id of a queued request.
     pub queued: Option<Value>,
@@ -45,14 +45,14 @@ pub struct PurchaseLog {
     pub refused: Option<(u16, String)>,
     /// Whether the newest purchase was sent and not answered.
     pub open: bool,
-    /// Whether it will be cancelled.
+    /// The progress of the cancellation.
     pub cancel: CancelState,
-    /// The events that are possible.
+    /// The events that are possible during the load.
     pub allowed: AllowedEvents,
 }
 
 impl PurchaseLog {
-    /// Without an answer.
+    /// A request without answers.
     pub fn new(spec: PurchaseSpec, allowed: AllowedEvents) -> Self {
         Self {
             spec,
@@ -65,7 +65,7 @@ impl PurchaseLog {
         }
     }
 
-    /// Sends the purchase, for the first time or again. An error: the connection ended before the
+    /// Sends the purchase, for the first time or again. It fails if the connection ends before the
     /// answer.
     pub async fn buy(&mut self, wire: &mut Wire, lines: &str) -> io::Result<Reply> {
         self.open = true;
@@ -93,14 +93,14 @@ impl PurchaseLog {
                 assert!(self.order.is_none(), "a replay was refused: {self:?} then {reply}");
                 self.refused = Some((409, verdict[4..].to_owned()));
             }
-            // These answers are only given when they hold: send the same request later.
+            // After these answers, the same request may succeed later.
             "503 unavailable" | "503 overloaded" => {}
             other => panic!("{other} for {self:?}: {reply}"),
         }
         Ok(reply)
     }
 
-    /// Cancels the order; without one, reads.
+    /// Cancels the order. Without an order it only reads.
     pub async fn cancel(&mut self, wire: &mut Wire) -> io::Result<Reply> {
         let Some(id) = self.id() else { return self.look(wire).await };
         self.cancel = self.cancel.max_of(CancelState::Sent);
@@ -120,7 +120,7 @@ impl PurchaseLog {
         Ok(reply)
     }
 
-    /// Reads the order or the queued request; without either, buys again.
+    /// Reads the order or the queued request. Without an order or a queued request it buys again.
     pub async fn look(&mut self, wire: &mut Wire) -> io::Result<Reply> {
         let id = self.id().or_else(|| Some(self.queued.as_ref()?["id"].as_str()?.to_owned()));
         let Some(id) = id else { return self.buy(wire, "").await };

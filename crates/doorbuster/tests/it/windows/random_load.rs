@@ -14,11 +14,11 @@ use crate::watch::Watch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// Requests of one buyer; together they ask for more than the limit.
+/// The number of requests of one buyer. Together they ask for more than the limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock: more than twenty a second, also on a busy machine.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The load shows everything required within this time, on a slow machine too.
+/// The load must meet all requirements within this time, also on a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// The parameters of a load.
@@ -33,7 +33,7 @@ pub struct RandomLoad {
     pub buyers: usize,
     /// The possible events.
     pub allowed: AllowedEvents,
-    /// Set to end it; it also ends with its server.
+    /// Set to end the load. The load also ends with its server.
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,
@@ -73,7 +73,7 @@ impl RandomLoad {
         })
     }
 
-    /// Runs the load for this long, and until it has shown everything required.
+    /// Runs the load for this time, and until it has met all requirements.
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
         let begun = Watch::start();
         while begun.elapsed() < least || !is_enough(self) {
@@ -86,18 +86,18 @@ impl RandomLoad {
 /// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeState {
-    /// Sent, without an answer.
+    /// The change was sent and not answered.
     Open,
-    /// Confirmed.
+    /// The change was confirmed.
     Done,
-    /// Refused.
+    /// The change was refused.
     Refused,
 }
 
 /// A change of the total.
 #[derive(Clone, Debug)]
 pub struct StockChange {
-    /// Its key.
+    /// The key of the change.
     pub key: String,
     /// The difference.
     pub units: i64,
@@ -108,9 +108,9 @@ pub struct StockChange {
 /// All answers.
 #[derive(Debug, Default)]
 pub struct LoadRecord {
-    /// The buyers'.
+    /// The buyers' requests and answers.
     pub purchase_logs: Vec<PurchaseLog>,
-    /// The operator's.
+    /// The operator's changes.
     pub changes: Vec<StockChange>,
     /// The length of the load.
     pub took: Duration,
@@ -205,7 +205,8 @@ async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
 }
 
 impl StockChange {
-    /// Sends it, for the first time or again. An error: the connection ended before the answer.
+    /// Sends the change, for the first time or again. It fails if the connection ends before the
+    /// answer.
     pub async fn send(&mut self, wire: &mut Wire, sale: &str) -> io::Result<()> {
         if self.state != ChangeState::Done {
             self.state = ChangeState::Open;
@@ -233,7 +234,7 @@ impl StockChange {
     }
 }
 
-/// Adds the stock up continuously.
+/// Checks continuously that the stock adds up.
 async fn look(plan: Arc<RandomLoad>) {
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);

@@ -17,10 +17,11 @@ const AT_REST: Duration = Duration::from_secs(2);
 /// seen.
 const LEAST: f64 = 40.0;
 
-/// The request with this number.
+/// Creates the request with a number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Sends this repeatedly over one connection; returns the file locks taken meanwhile, and the time.
+/// Sends a request repeatedly over one connection. Returns the number of file locks during this
+/// time, and the time.
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -37,8 +38,8 @@ async fn locks(
     (faults.locks() - before, begun.elapsed())
 }
 
-/// Sales that refuse a crowd for every reason other than sold out: not open yet, paused, closed,
-/// the limit of an order, and the rate limit.
+/// Opens one sale for each refusal except `sold_out`: not open yet, paused, closed, the limit of an
+/// order, and the rate limit.
 async fn open_sales_that_refuse(fixture: &ServerFixture) {
     for sale in ["paused", "over", "mine", "strict"] {
         fixture.open_sale(sale, &[("phone", 9, 1, 900)]).await;
@@ -99,7 +100,7 @@ impl Watched {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
 
-    /// Each of these gets this answer repeatedly, and nothing is read for it.
+    /// Checks that each of these requests gets this answer repeatedly, without a read of the store.
     async fn read_nothing(&self, kinds: &[(&str, Ask<'_>, &str)]) {
         for &(what, request, verdict) in kinds {
             let (taken, took) = locks(&self.fixture, &self.faults, ASKED, request, verdict).await;
@@ -142,7 +143,7 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // The rate limit refuses it long before the minute is over.
+        // The rate limit refuses the buyer long before the minute is over.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),

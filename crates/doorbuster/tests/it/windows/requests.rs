@@ -1,5 +1,5 @@
-//! Requests whose clients disconnect, and repeated requests: one order, one verdict, and no
-//! stranded unit.
+//! Requests whose clients disconnect, and repeated requests. Each request gets one verdict and at
+//! most one order, and no unit is lost.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk delays a commit that is not released: a ticket is decided within ten seconds.
+/// How long the disk delays a commit that is not released. It is shorter than the ten seconds in
+/// which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// Time until a server notices that a client is gone, which cannot be seen from outside.
 const NOTICE: Duration = Duration::from_millis(200);
@@ -39,8 +40,8 @@ async fn a_client_that_disconnects_between_ticket_and_answer_finds_its_order() {
         let (spec, before) =
             (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
         let mut wire = fixture.wire().await;
-        // The ticket is issued at once and its commit is delayed; the client disconnects in
-        // between.
+        // The ticket is issued at once, and its commit is delayed. The client disconnects before
+        // the commit.
         faults.slow_disk(COMMIT_DELAY);
         wire.send(&spec.bytes()).await.expect("the request is sent");
         let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
@@ -80,7 +81,7 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
         hang_up(wire.stream, index % 2 == 0);
     }
     let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
-    // Some disconnected too late; for the others the window was open.
+    // Some clients disconnected after the answer. The other requests ran without a client.
     assert!(replays >= 100, "only {replays} requests ran after their client was gone");
     assert_eq!(fixture.orders("spring").await.len(), 300);
     let more: Vec<_> =
@@ -116,7 +117,7 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
-        // All bytes but the last are at the server already.
+        // The server already has all bytes except the last byte.
         let (mut wire, last) = (fixture.wire().await, request.len() - 1);
         wire.send(&request[..last]).await.expect("the request is sent");
         wires.push((wire, request[last]));
@@ -135,7 +136,7 @@ async fn the_same_request_many_times_at_once_is_one_order() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 100, 900)]).await;
     for round in 0..6 {
-        // With a slow disk all of them arrive while the first one's ticket is undecided.
+        // With a slow disk all requests arrive while the ticket of the first request is undecided.
         faults.slow_disk(Duration::from_millis(if round < 3 { 0 } else { 150 }));
         let spec = PurchaseSpec::new("anna", &format!("k{round}"), "spring", 3);
         let replies = at_once(&fixture, vec![spec.bytes(); 40]).await;

@@ -66,7 +66,7 @@ impl EndpointKind {
         Self::Hanging(shop, proxy)
     }
 
-    /// Its address.
+    /// The receiver's address.
     fn url(&self) -> Option<String> {
         let behind = |url: String, port: u16, proxy: &Proxy| {
             Some(url.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", proxy.port)))
@@ -102,7 +102,7 @@ struct EndpointCase {
     name: &'static str,
     fixture: ServerFixture,
     sink: EndpointKind,
-    /// The state of its endpoint.
+    /// The id of the server's endpoint.
     endpoint: Option<String>,
     orders: Vec<String>,
 }
@@ -154,7 +154,8 @@ impl EndpointCase {
         self.sink.come_back();
     }
 
-    /// Waits until everything is delivered: the events of each order, in order, and no others.
+    /// Waits until each event is delivered. The events of each order must arrive in sequence, and
+    /// no other event may arrive.
     async fn check_all_delivered(&self) {
         let Some(endpoint) = &self.endpoint else { return };
         let is_level = async || {
@@ -180,7 +181,7 @@ impl EndpointCase {
     }
 }
 
-/// Buys at a steady pace, whatever the answers do; returns the times and the orders.
+/// Buys at a steady pace that does not depend on the answers. Returns the times and the orders.
 async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
     let spec =
         |number: usize| PurchaseSpec::new(&format!("b{time}-{number}"), "k", "spring", 1).bytes();
@@ -205,7 +206,7 @@ async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
     (Served { median: at(50), p99: at(99), slowest: waits[PURCHASES - 1] }, orders)
 }
 
-/// The same at all servers at once.
+/// Buys at all servers at the same time.
 async fn buy_everywhere(cases: &mut [EndpointCase], time: usize) -> Vec<Served> {
     let buying: Vec<_> = cases
         .iter()

@@ -17,7 +17,7 @@ use super::client::{PurchaseSpec, Wire, request, signed_in};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// A connection without a whole request head for this long is closed.
+/// The server closes a connection that sends no whole request head for this time.
 const IDLE_SECS: u64 = 2;
 /// Connections that never finish the head of their request.
 const HALF_HEADS: usize = 2_000;
@@ -31,9 +31,9 @@ const HALF_BODIES: usize = 50;
 const BODY_WITHIN: Duration = Duration::from_secs(14);
 /// Concurrent buyers, five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
-/// Dead WebSockets beside them, and slow request heads at any time.
+/// The number of dead WebSockets, and of slow request heads, during the overload.
 const ATTACKERS: usize = 200;
-/// Longer than any of them may stay connected.
+/// No attacker may stay connected for this time.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Memory that one of these clients may cost, in KiB.
 const KIB_EACH_MAX: u64 = 24;
@@ -88,8 +88,8 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
     })
 }
 
-/// Sends this many endless headers, each over a connection of its own; returns how many got the
-/// right answer, and how many got none.
+/// Sends `bombs` endless headers, each over its own connection. Returns the number of right
+/// answers, and the number of connections without an answer.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
         let filler = "x".repeat(64 * 1024);
@@ -111,7 +111,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     })
 }
 
-/// The longest time of any of them.
+/// The longest of these times.
 async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
     let mut longest = Duration::ZERO;
     for one in all {
@@ -266,8 +266,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     );
     assert!(meanwhile.later * 100 < meanwhile.answers, "requests were refused: {meanwhile:?}");
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
-    // The attacking clients take processor time from the buyers' client as well, and so do other
-    // tests at times.
+    // The attacking clients and other tests also take processor time from the buyers' client.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
     assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");
     drop(sleeping);

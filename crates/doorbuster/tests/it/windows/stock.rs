@@ -14,18 +14,18 @@ use super::purchase_log::AllowedEvents;
 use super::random_load::{self, ChangeState, RandomLoad};
 use super::requests::{at_once, available};
 
-/// The shortest load; it continues until it has shown everything required.
+/// The shortest duration of a load. A load continues until it has met all requirements.
 const STORM: Duration = Duration::from_secs(3);
 /// The fewest reads of the stock during a load.
 const LOOKS_MIN: usize = 60;
-/// The fewest changes of the total, and pauses.
+/// A load must have at least this number of changes of the total, and of pauses.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
 /// Longest time of a healthy server's immediate work, on a slow machine too.
 const SOON: Duration = Duration::from_secs(10);
 /// How long the disk delays a commit that is not released: a pause waits for eight seconds.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
-/// How often the stock is read meanwhile.
+/// The number of reads of the stock during the commit.
 const LOOKS: u32 = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

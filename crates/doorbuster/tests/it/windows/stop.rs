@@ -21,8 +21,8 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// The answers of a load, and the longest time until they arrive.
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
-/// How long the disk delays a commit that is not released, and the time of each sync when the disk
-/// is healthy, or nearly.
+/// How long the disk delays a commit that is not released, and the time of a sync on a nearly
+/// healthy disk.
 const COMMIT_DELAY: Duration = Duration::from_secs(60);
 const SYNC: Duration = Duration::from_millis(200);
 /// Buyers with queued requests at the stop signal.
@@ -148,7 +148,7 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     // A change of the stock gives no sign of its arrival, and waits behind it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();
-    // The stop is not clean, and the program says so; but it ends.
+    // The program ends, and reports that the stop was not clean.
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     assert!(fixture.stderr_text().contains("did not settle"), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -221,7 +221,7 @@ async fn a_second_process_is_refused_only_while_the_first_runs() {
         "the first server still works"
     );
     fixture.audit(None).await;
-    // A lock that outlived its process would need an operator.
+    // The lock must end with its process, so that no operator has to remove it.
     fixture.kill();
     fixture.restart();
     assert!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.is_replay());

@@ -1,6 +1,6 @@
-//! A small consistent store, made by SQL on the server's own schema: one sale with a counted and an
-//! unlimited item, three slots, every order state, a refill, recalls, returned tickets and an
-//! adjusted total.
+//! A small consistent store, made by SQL with the server's own schema. It has one sale with a
+//! counted and an unlimited item, three slots, and every order state. It also has a refill,
+//! recalls, returned tickets and an adjusted total.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,7 +37,7 @@ impl TempDir {
         Self(std::env::temp_dir().join(format!("doorbuster-audit-{:016x}", rand::random::<u64>())))
     }
 
-    /// The path of the directory.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &std::path::Path {
         &self.0
     }
@@ -45,13 +45,13 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // The removal may fail; the next run uses another name.
+        // If the removal fails, the directory stays. The next run uses another name.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 impl StoreFixture {
-    /// A store without rows, with the server's own schema.
+    /// Returns a store without rows, with the server's own schema.
     pub fn strict() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -59,14 +59,14 @@ impl StoreFixture {
             std::env::temp_dir().join(format!("doorbuster-audit-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let db = Connection::open(dir.join("store.db")).expect("a new database");
-        // These files need not survive a crash, and the tests create dozens of them.
+        // These files need not survive a crash, and syncs would slow down dozens of tests.
         db.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
             .expect("a plain database");
         db.execute_batch(SCHEMA).expect("the program's own schema");
         Self { db, dir: TempDir(dir) }
     }
 
-    /// A store without rows and without constraints, so that a test can damage it.
+    /// Returns a store without rows and without constraints, so that a test can damage it.
     pub fn empty() -> Self {
         let fixture = Self::strict();
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
@@ -87,7 +87,7 @@ impl StoreFixture {
         fixture
     }
 
-    /// The consistent store without constraints, so that a test can damage it.
+    /// Returns the consistent store without constraints, so that a test can damage it.
     pub fn consistent() -> Self {
         Self::empty().with_consistent_rows()
     }
@@ -109,7 +109,7 @@ impl StoreFixture {
             ));
         }
         fixture.run(MONEY);
-        // A table without its constraints does not number its rows and has no defaults.
+        // A table without constraints does not number its rows and has no defaults.
         for table in ["orders", "adjustment", "event", "payment", "refund"] {
             fixture.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
         }
@@ -117,7 +117,7 @@ impl StoreFixture {
         fixture
     }
 
-    /// Runs SQL in which `{name}` stands for the id of that buyer's order and `{grant:n}` for the
+    /// Runs SQL. In it, `{name}` stands for the id of that buyer's order, and `{grant:n}` for the
     /// id of a returned ticket.
     pub fn run(&self, sql: &str) {
         let mut sql = sql.to_owned();
@@ -226,7 +226,7 @@ const MONEY: &str = "
     INSERT INTO event (type, grant_id, n, at, actor, data)
     VALUES ('payment.refunded', 11, 1, 4, 'provider:bank', '{}');";
 
-/// Buyer, state, units, grant, number.
+/// The orders, as buyer, state, units, grant and number.
 const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("ann", "reserved", 10, 11, 1),
     ("gus", "expired", 5, 11, 3),
@@ -237,7 +237,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// Grant, number (9: stored as NULL, because another ticket had the number), units, verdict, order.
+/// The returned tickets, as grant, number, units, verdict and order. Number 9 is stored as NULL,
+/// because another ticket had the number.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),
@@ -246,26 +247,27 @@ const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (12, 7, 1, "key_reused", None),
 ];
 
-/// The id of this buyer's order.
+/// Returns the id of this buyer's order.
 pub(super) fn order_id_of(name: &str) -> String {
     let (_, _, units, grant, n) =
         ORDERS.iter().find(|(buyer, ..)| *buyer == name).expect("the tests name buyers that exist");
     ticket(*grant, *n, *units)
 }
 
-/// The id of a waitlist entry.
+/// Returns the id of a waitlist entry.
 pub(super) fn waitlist_entry_id(grant: i64, n: i64) -> String {
     ticket(grant, n, 1)
 }
 
-/// The id of a ticket.
+/// Returns the id of a ticket.
 pub(super) fn ticket(grant: i64, n: i64, units: i64) -> String {
     order_id::write(OrderIdParts { decide_by: OPENED + 10_000, grant, n, units })
 }
 
-/// Sale, items, grants, feeds, recalls, quotas.
+/// Returns the sale, items, grants, feeds, recalls and quotas.
 ///
-/// Phone: 90 + 20 - 10 = 100 = pool 42 + slot 0 (54 - 29) + slot 1 (8 - 0) + held 10 + paid 15.
+/// The total of the phone is 90 + 20 - 10 = 100. Its units are: pool 42 + slot 0 (54 - 29) + slot 1
+/// (8 - 0) + held 10 + paid 15.
 fn consistent_rows() -> String {
     let at = OPENED;
     format!(

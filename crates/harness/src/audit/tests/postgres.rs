@@ -1,5 +1,5 @@
-//! The auditor with PostgreSQL: the same rows as in SQLite give the same report, and damaged rows
-//! give findings.
+//! Tests the auditor with PostgreSQL. The same rows as in SQLite give the same report, and damaged
+//! rows give findings.
 
 use rusqlite::types::ValueRef;
 
@@ -13,8 +13,8 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/postgres/0006_reversals.sql"),
     include_str!("../../../../store/migrations/postgres/0008_disputes.sql")
 );
-/// The tables that the auditor reads, parents first, with the required columns that only PostgreSQL
-/// has.
+/// The tables that the auditor reads, parents before children, each with the required columns that
+/// only PostgreSQL has.
 const TABLES: [(&str, &str); 16] = [
     ("sale", ""),
     ("item", ""),
@@ -33,7 +33,7 @@ const TABLES: [(&str, &str); 16] = [
     ("dispute", ""),
     ("waitlist", ""),
 ];
-/// Columns that are booleans in PostgreSQL and integers in SQLite.
+/// Columns that are booleans in PostgreSQL but integers in SQLite.
 const FLAGS: [&str; 6] = ["counted", "open", "acked", "done", "accepted", "stands"];
 
 /// A PostgreSQL store with the rows of a fixture.
@@ -62,7 +62,7 @@ impl PostgresCopy {
     }
 }
 
-/// The rows of a table as SQL for PostgreSQL.
+/// Returns the rows of a table as SQL for PostgreSQL.
 fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
     let mut read = fixture.db.prepare(&format!("SELECT * FROM {table}")).expect("a table");
     let names: Vec<String> = read.column_names().map(str::to_owned).collect();

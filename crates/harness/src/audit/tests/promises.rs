@@ -1,11 +1,12 @@
-//! Answers files: promises that a consistent store keeps, and promises that it breaks.
+//! Tests answers files with promises that a consistent store keeps, and with promises that it
+//! breaks.
 
 use super::super::{StoreLocation, run};
 use super::fixture::{StoreFixture, ticket};
 use super::found;
 
 /// Audits a consistent store with the answers `lines`. The auditor must report only `rule`, with a
-/// text that contains `words`, or nothing if `rule` is empty.
+/// text that contains `words`. If `rule` is empty, it must report nothing.
 #[track_caller]
 fn promises(lines: &str, rule: &str, words: &str) {
     let fixture = StoreFixture::consistent();
@@ -20,7 +21,7 @@ fn promises(lines: &str, rule: &str, words: &str) {
                 |(its_rule, detail): &(&str, &str)| *its_rule == rule && detail.contains(words);
             assert!(
                 found.len() == 1 && is_it(&found[0]),
-                "not just {rule} with {words:?}: {found:#?}"
+                "expected only a finding of rule {rule} with {words:?}: {found:#?}"
             );
         }
     }
@@ -112,7 +113,7 @@ fn orders_that_appear_in_no_answer_give_a_notice() {
     );
 }
 
-/// Erases ann in a consistent store and audits it with an answer to ann from before.
+/// Erases ann in a consistent store, and audits the store with an earlier answer to ann.
 fn after_erasing(line: &str) -> (u64, Vec<(String, String)>) {
     let fixture = StoreFixture::consistent();
     fixture.run(
@@ -156,6 +157,6 @@ fn an_answer_to_an_erased_buyer_is_compared_with_the_order_of_its_id() {
 fn the_auditor_reads_the_answers_that_the_load_generator_writes() {
     let answer = crate::load::sold_out_answer_line();
     let line: doorbuster_api::report::AnswerLine =
-        serde_json::from_slice(&answer).expect("the same shape");
+        serde_json::from_slice(&answer).expect("the auditor can read the line");
     assert_eq!((line.status, line.code.as_deref(), line.state), (409, Some("sold_out"), None));
 }

@@ -1,4 +1,4 @@
-//! Damaged stock, grants, recalls and feeds, each with the finding that it must give.
+//! Tests damaged stock, grants, recalls and feeds, each with its finding.
 
 use super::breaks;
 

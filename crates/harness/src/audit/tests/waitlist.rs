@@ -1,4 +1,4 @@
-//! Damaged waitlists, each with the finding that it must give.
+//! Tests damaged waitlists, each with its finding.
 
 use super::fixture::{OPENED, StoreFixture, waitlist_entry_id};
 use super::{audit, found};
@@ -42,7 +42,7 @@ fn breaks(sql: &str, rule: &str, words: &str) {
     let report = audit(&fixture);
     let found = found(&report);
     let is_it = |(its, detail): &(&str, &str)| *its == rule && detail.contains(words);
-    assert!(found.iter().any(is_it), "no {rule} with {words:?} in {found:#?}");
+    assert!(found.iter().any(is_it), "no finding of rule {rule} contains {words:?}: {found:#?}");
 }
 
 #[test]

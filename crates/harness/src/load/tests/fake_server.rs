@@ -1,4 +1,4 @@
-//! A scripted HTTP server for the tests of the load generator: it reads whole requests and sends
+//! A scripted HTTP server for the tests of the load generator. It reads whole requests and sends
 //! the bytes that the test gives.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The buyer that the token names.
+    /// Returns the buyer that the token names.
     pub fn buyer(&self) -> String {
         use base64::Engine;
         let claims = self.token.split('.').nth(1).expect("a token has three parts");
@@ -44,7 +44,7 @@ pub(super) enum Action {
     Hang,
 }
 
-/// An answer with a body.
+/// Returns an answer with a body.
 pub(super) fn answer(status: u16, body: &str) -> Vec<Action> {
     vec![Action::Send(format!(
         "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}",
@@ -52,7 +52,7 @@ pub(super) fn answer(status: u16, body: &str) -> Vec<Action> {
     ))]
 }
 
-/// An answer that asks the client to pause.
+/// Returns an answer that asks the client to pause.
 pub(super) fn busy(status: u16, retry_after_secs: u32) -> Vec<Action> {
     let body = r#"{"code":"overloaded","retryable":true}"#;
     vec![Action::Send(format!(
@@ -62,7 +62,7 @@ pub(super) fn busy(status: u16, retry_after_secs: u32) -> Vec<Action> {
     ))]
 }
 
-/// A refusal in the format of the contract.
+/// Returns a refusal in the format of the contract.
 pub(super) fn refusal(code: &str) -> Vec<Action> {
     answer(
         409,
@@ -70,7 +70,7 @@ pub(super) fn refusal(code: &str) -> Vec<Action> {
     )
 }
 
-/// The order of this request, as JSON.
+/// Returns the order of this request, as JSON.
 pub(super) fn order(request: &Request, id: &str, state: &str) -> String {
     format!(
         "{{\"id\":\"{id}\",\"sale\":\"spring\",\"item\":\"phone\",\"buyer\":\"{}\",\
@@ -81,7 +81,7 @@ pub(super) fn order(request: &Request, id: &str, state: &str) -> String {
 
 type Script = dyn Fn(&Request) -> Vec<Action> + Send + Sync;
 
-/// The running server; it ends when the value is dropped.
+/// The running server. It ends when the value is dropped.
 pub(super) struct FakeServer {
     pub addr: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,

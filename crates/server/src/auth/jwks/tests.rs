@@ -1,4 +1,4 @@
-//! Each kind of public key accepts only tokens that its private key signed.
+//! Tests that each kind of public key accepts only tokens that its private key signed.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{

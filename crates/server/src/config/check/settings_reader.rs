@@ -9,10 +9,10 @@ use crate::config::fault::{SettingFault, SettingsError};
 use crate::config::raw::{self, RawSettings, RawValue, SettingOrigin};
 use crate::config::{SETTINGS, Settings};
 
-/// Longest file from which a secret is read, in bytes; a longer file is a fault.
+/// Longest file from which a secret is read, in bytes. A longer file is a fault.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// The raw settings that are being read.
+/// The raw settings while they are read, and the faults that were found.
 pub(in crate::config) struct SettingsReader<'a> {
     raw: &'a RawSettings,
     faults: Vec<SettingFault>,
@@ -23,7 +23,7 @@ impl<'a> SettingsReader<'a> {
         Self { raw, faults }
     }
 
-    /// The settings, or all faults.
+    /// Returns the settings, or all faults.
     pub(super) fn finish(self, settings: Option<Settings>) -> Result<Settings, SettingsError> {
         match settings {
             Some(settings) if self.faults.is_empty() => Ok(settings),
@@ -37,17 +37,17 @@ impl<'a> SettingsReader<'a> {
         self.faults.push(raw::fault(path, origin, detail));
     }
 
-    /// Where the setting comes from, if it is set.
+    /// Returns the origin of the setting, if it is set.
     pub(in crate::config) fn origin(&self, path: &str) -> Option<&'a SettingOrigin> {
         self.raw.get(path).map(|given| &given.origin)
     }
 
-    /// Whether a layer other than the defaults set it.
+    /// Returns whether a layer other than the defaults set the setting.
     pub(in crate::config) fn is_set(&self, path: &str) -> bool {
         self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
     }
 
-    /// A text, if it is set.
+    /// Reads a text, if it is set.
     pub(in crate::config) fn text(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(
             SETTINGS.iter().any(|setting| setting.path == path),
@@ -63,7 +63,8 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// A text that is parsed as a `T`; `wrong` is the fault if it cannot be parsed.
+    /// Reads a text and parses it as a `T`. If the text cannot be parsed, records the fault
+    /// `wrong`.
     pub(super) fn parsed<T: FromStr>(&mut self, path: &'static str, wrong: &str) -> Option<T> {
         let text = self.text(path)?;
         let value = text.parse().ok();
@@ -73,7 +74,7 @@ impl<'a> SettingsReader<'a> {
         value
     }
 
-    /// A whole number within `range`.
+    /// Reads a whole number within `range`.
     pub(in crate::config) fn integer(
         &mut self,
         path: &'static str,
@@ -96,7 +97,7 @@ impl<'a> SettingsReader<'a> {
         number
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(in crate::config) fn flag(&mut self, path: &'static str) -> Option<bool> {
         let flag = match &self.raw.get(path)?.value {
             RawValue::Flag(flag) => Some(*flag),
@@ -109,7 +110,7 @@ impl<'a> SettingsReader<'a> {
         flag
     }
 
-    /// A list of texts. A single text is split at its commas.
+    /// Reads a list of texts. Splits a single text at its commas.
     pub(in crate::config) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
         match &self.raw.get(path)?.value {
             RawValue::List(entries) => Some(entries.clone()),
@@ -122,7 +123,7 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// One secret or several, from any source. A single text is split at its commas.
+    /// Reads one or several secrets, from any source. Splits a single text at its commas.
     pub(in crate::config) fn secrets(&mut self, path: &'static str) -> Vec<SecretString> {
         let texts = match self.raw.get(path).map(|given| &given.value) {
             Some(RawValue::List(texts)) => texts.clone(),
@@ -131,7 +132,7 @@ impl<'a> SettingsReader<'a> {
         texts.into_iter().map(SecretString::from).collect()
     }
 
-    /// A secret from any source, if it is set.
+    /// Reads a secret from any source, if it is set.
     pub(in crate::config) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
         self.text(path).map(SecretString::from)
     }

@@ -1,4 +1,4 @@
-//! Tests of the settings that a shape requires, and of those that it does not allow.
+//! Tests the settings that a shape requires, and the settings that it does not allow.
 
 use super::*;
 

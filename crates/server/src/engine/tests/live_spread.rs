@@ -1,4 +1,5 @@
-//! A spread that changes while its sale runs: units add up, tickets settle, every unit is sold.
+//! Tests a spread that changes while its sale runs. The units add up, all tickets are settled, and
+//! every unit is sold.
 use std::sync::Arc;
 
 use doorbuster_core::{PartitionChoice, Spread};
@@ -7,7 +8,8 @@ use doorbuster_store::SpreadOutcome;
 use super::spread::{is_sound, over, sell_out_while, spread_sale};
 use super::*;
 
-/// Changes the spread to each of these in turn, each as soon as the slots follow the one before.
+/// Changes the spread to each of these in turn. Each change starts when the slots have followed the
+/// last one.
 pub(super) async fn change_again(engine: Arc<Engine>, changes: Vec<Spread>) {
     for spread in changes.into_iter().cycle() {
         respread(&engine, spread).await;
@@ -17,7 +19,7 @@ pub(super) async fn change_again(engine: Arc<Engine>, changes: Vec<Spread>) {
 
 async fn respread(engine: &Engine, spread: Spread) {
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    let set = engine.set_spread(&item, spread, None).await.expect("the store is there");
+    let set = engine.set_spread(&item, spread, None).await.expect("the store is available");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
 }
 
@@ -25,7 +27,7 @@ async fn respread(engine: &Engine, spread: Spread) {
 async fn is_followed(engine: &Engine, spread: Spread) {
     let until = std::time::Instant::now() + Duration::from_secs(10);
     loop {
-        let grants = engine.store().open_grants().await.expect("the store is there");
+        let grants = engine.store().open_grants().await.expect("the store is available");
         let mut indexes: Vec<u32> = grants.iter().map(|grant| grant.slot.index).collect();
         indexes.sort_unstable();
         if indexes == (0..spread.partitions).collect::<Vec<_>>() {
@@ -36,7 +38,7 @@ async fn is_followed(engine: &Engine, spread: Spread) {
     }
 }
 
-/// Ends a task with its value.
+/// A task that is aborted when this value is dropped.
 pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -76,7 +78,7 @@ async fn new_partitions_get_their_part_of_an_empty_pool_and_merged_ones_give_the
         is_followed(&engine, over(partitions)).await;
         let until = std::time::Instant::now() + Duration::from_secs(10);
         loop {
-            let grants = engine.store().open_grants().await.expect("the store is there");
+            let grants = engine.store().open_grants().await.expect("the store is available");
             let levels: Vec<u64> = grants.iter().map(|grant| grant.unsettled()).collect();
             let part = 64 / u64::from(partitions);
             if levels.iter().all(|&units| units == part) && levels.len() as u32 == partitions {
@@ -103,19 +105,19 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
         }
     }
     respread(&engine, over(1)).await;
-    // The same requests find their tickets, and nobody is told that the units are gone.
+    // The same requests find their tickets, and no buyer gets "sold out".
     for (n, id) in ids.iter().enumerate() {
         let again = buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await;
         let is_same = matches!(again, PurchaseOutcome::Queued { id: queued, .. } if queued == *id);
         let is_later = matches!(again, PurchaseOutcome::Refused(Refusal::Unavailable { .. }));
         assert!(is_same || is_later, "{n}: {again:?}");
     }
-    let open = engine.store().open_grants().await.expect("the store is there");
+    let open = engine.store().open_grants().await.expect("the store is available");
     assert_eq!(open.len(), 8, "a slot with a ticket is not closed");
     let settler = AbortOnDrop(tokio::spawn(crate::settle::run(engine.clone())));
     is_followed(&engine, over(1)).await;
     for id in ids {
-        let resolved = engine.store().verdict(id).await.expect("the store is there");
+        let resolved = engine.store().verdict(id).await.expect("the store is available");
         assert!(resolved.is_some_and(|resolved| resolved.order.is_some()), "{id} was returned");
     }
     assert_eq!((counts(&engine).held, counts(&engine).in_slots), (8, 0));
@@ -136,7 +138,7 @@ async fn a_spread_of_a_paused_sale_applies_when_it_is_resumed_and_a_closed_sale_
     bought(&engine, "anna", "k", 10).await;
     step(&engine, PhaseStep::Close).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    let late = engine.set_spread(&item, over(2), None).await.expect("the store is there");
+    let late = engine.set_spread(&item, over(2), None).await.expect("the store is available");
     assert!(matches!(late, SpreadOutcome::WrongState(_)), "{late:?}");
     is_sound(&engine).await;
     engine.stop().await;

@@ -1,5 +1,5 @@
-//! Tests of the order of the server's steps that no function of the core covers: see "Rules of
-//! order" in docs/protocol.md.
+//! Tests the order of server steps that no function of the core covers. See "Rules of order" in
+//! docs/protocol.md.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
@@ -13,13 +13,13 @@ fn item(engine: &Engine) -> Arc<ItemState> {
     engine.catalogue().sale("spring").expect("created").items[0].clone()
 }
 
-/// The open grant of the item's only slot.
+/// Returns the open grant of the item's only slot.
 async fn grant(engine: &Engine) -> Grant {
-    let grants = engine.store().grants(item(engine).row.id).await.expect("the store is there");
+    let grants = engine.store().grants(item(engine).row.id).await.expect("the store is available");
     grants.into_iter().find(|grant| grant.open).expect("a grant is open")
 }
 
-/// Buys in its own task, and waits until the request is parked or answered.
+/// Buys in a separate task, and waits until the request is parked or answered.
 async fn parks(
     engine: &Arc<Engine>,
     buyer: &'static str,
@@ -46,9 +46,9 @@ async fn a_slot_gets_its_next_grant_even_without_units() {
             .store()
             .close_grant(first.id, CloseCause::EpochMissing)
             .await
-            .expect("the store is there")
+            .expect("the store is available")
     );
-    reconcile(&engine, &item).await.expect("the store is there");
+    reconcile(&engine, &item).await.expect("the store is available");
     let next = grant(&engine).await;
     assert!(next.epoch > first.epoch && next.acked && next.granted == 0, "{next:?}");
     let view =
@@ -64,16 +64,16 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     let engine = engine_bounded(&dir, Roles::ALL, Clock::default(), bounds).await;
     open_sale(&engine, Stock::Counted(10), 1, 900_000).await;
     let item = item(&engine);
-    // Like a recall: no other task reconciles the item meanwhile.
+    // The lock is taken as for a recall, so no other task reconciles the item.
     let alone = item.work.reconciling.lock().await;
-    assert_eq!(engine.recall_to_pool(&item, 2).await.expect("the store is there"), 2);
+    assert_eq!(engine.recall_to_pool(&item, 2).await.expect("the store is available"), 2);
     let before = grant(&engine).await;
     assert_eq!(
-        engine.recall_to_pool(&item, 3).await.expect("the store is there"),
+        engine.recall_to_pool(&item, 3).await.expect("the store is available"),
         0,
         "the slot remembers no more recalls"
     );
-    let pending = engine.store().pending_recalls().await.expect("the store is there");
+    let pending = engine.store().pending_recalls().await.expect("the store is available");
     assert_eq!(
         pending.iter().map(|recall| (recall.grant, recall.asked)).collect::<Vec<_>>(),
         [(before.id, 3)]
@@ -91,16 +91,20 @@ async fn the_number_of_parked_requests_is_bounded() {
     let first = buy_within(&engine, "anna", "k", 1, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
     engine.parked().fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
-    // The unit is in a ticket in flight, so it may come back.
+    // The unit belongs to a ticket in flight, so it may come back.
     let last = parks(&engine, "bert", "k").await;
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;
     assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Overloaded { .. })), "{answer:?}");
-    assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX, "the refused request left");
+    assert_eq!(
+        engine.parked().load(Ordering::Acquire),
+        PARKED_MAX,
+        "the refused request is no longer parked"
+    );
     last.abort();
     drop(last.await);
     assert_eq!(engine.parked().load(Ordering::Acquire), PARKED_MAX - 1);
-    // With a settler the stop has no tickets to wait for.
+    // With a settler running, no ticket delays the stop.
     let settling = tokio::spawn(settle::run(engine.clone()));
     engine.stop().await;
     settling.abort();
@@ -116,8 +120,8 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     step(&engine, PhaseStep::Pause).await;
     step(&engine, PhaseStep::Resume).await;
     let item = item(&engine);
-    reconcile(&engine, &item).await.expect("the store is there");
-    // No job delivers returned units to the slot.
+    reconcile(&engine, &item).await.expect("the store is available");
+    // While the test has the lock, no job delivers returned units to the slot.
     let alone = item.work.reconciling.lock().await;
     let refused = buy(&engine, "anna", "k2", 1).await;
     assert_eq!(refused, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 }));
@@ -127,7 +131,7 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     ));
     let again = parks(&engine, "anna", "k2").await;
     drop(alone);
-    let again = again.await.expect("no panic");
+    let again = again.await.expect("the task did not panic");
     assert!(matches!(again, PurchaseOutcome::Created(_)), "{again:?}");
     engine.stop().await;
 }

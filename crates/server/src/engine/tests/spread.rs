@@ -1,5 +1,5 @@
-//! One item over several slots: every unit is sold, limits hold, the last units are gathered, and
-//! the units add up at every check.
+//! Tests one item over several slots. Every unit is sold, limits hold, the last units are gathered,
+//! and the units add up at every check.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,16 +16,16 @@ pub(super) fn over(partitions: u32) -> Spread {
 pub(super) async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread: Spread) {
     draft(engine, Stock::Counted(stock), limit, 900_000).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    let set = engine.set_spread(&item, spread, None).await.expect("the store is there");
+    let set = engine.set_spread(&item, spread, None).await.expect("the store is available");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     step(engine, PhaseStep::Open).await;
 }
 
-/// Adds up the units repeatedly until the test stops it; returns how often.
+/// Adds up the units repeatedly until the test stops it. Returns how often it did.
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut looks = 0;
     while !stop.load(Ordering::Acquire) {
-        let counts = engine.store().counts(None).await.expect("the store is there")[0];
+        let counts = engine.store().counts(None).await.expect("the store is available")[0];
         assert_eq!(counts.pool + counts.in_slots + counts.held + counts.paid, stock, "{counts:?}");
         looks += 1;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -34,16 +34,16 @@ async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
 }
 
 pub(super) async fn is_sound(engine: &Engine) {
-    let audit = engine.audit().await.expect("the store is there");
+    let audit = engine.audit().await.expect("the store is available");
     assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
 }
 
-/// Sells 1 to 7 units at a time until none is left.
+/// Sells 1 to 7 units at a time until no unit is left.
 async fn sell_out(spread: Spread, stock: u64) {
     sell_out_while(spread, stock, &[]).await;
 }
 
-/// The same while the spread changes to each of these, again and again.
+/// Sells all units while the spread changes to each of these again and again.
 pub(super) async fn sell_out_while(spread: Spread, stock: u64, changes: &[Spread]) {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
@@ -77,7 +77,7 @@ pub(super) async fn sell_out_while(spread: Spread, stock: u64, changes: &[Spread
         });
     }
     while let Some(ended) = crowd.join_next().await {
-        ended.expect("no panic");
+        ended.expect("the task did not panic");
     }
     drop(changing);
     stop.store(true, Ordering::Release);
@@ -168,14 +168,14 @@ async fn a_spread_can_change_before_the_sale_opens_without_losing_units() {
         row.starts_at = Some(row.created_at.plus(3_600_000));
         Ok(())
     });
-    engine.patch_sale("spring", None, patch).await.expect("the store is there");
+    engine.patch_sale("spring", None, patch).await.expect("the store is available");
     step(&engine, PhaseStep::Schedule).await;
     for partitions in [8, 3, 1, 16] {
         let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
         let set =
-            engine.set_spread(&item, over(partitions), None).await.expect("the store is there");
+            engine.set_spread(&item, over(partitions), None).await.expect("the store is available");
         assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
-        let open = engine.store().open_grants().await.expect("the store is there");
+        let open = engine.store().open_grants().await.expect("the store is available");
         assert_eq!(open.len() as u32, partitions);
         assert_eq!(open.iter().map(|grant| grant.granted).sum::<u64>(), 64);
     }
@@ -192,7 +192,7 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
     spread_sale(&engine, 80, 10, over(8)).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
     let lower = Adjustment { item, units: -75, reason: "recount".into(), key: "a".into() };
-    let lowered = engine.adjust(lower).await.expect("the store is there");
+    let lowered = engine.adjust(lower).await.expect("the store is available");
     assert!(
         matches!(lowered, AdjustResult::Done(c) if c.total == Stock::Counted(5)),
         "{lowered:?}"
@@ -215,12 +215,12 @@ async fn unlimited_stock_is_sold_from_every_partition() {
     engine
         .set_spread(&item, Spread { choose: PartitionChoice::RoundRobin, ..over(4) }, None)
         .await
-        .expect("the store is there");
+        .expect("the store is available");
     step(&engine, PhaseStep::Open).await;
     for n in 0..40 {
         bought(&engine, &format!("b{n}"), "k", 10).await;
     }
-    let grants = engine.store().open_grants().await.expect("the store is there");
+    let grants = engine.store().open_grants().await.expect("the store is available");
     assert!(grants.len() == 4 && grants.iter().all(|grant| grant.settled == 100), "{grants:?}");
     assert_eq!(counts(&engine).held, 400);
     is_sound(&engine).await;
@@ -233,7 +233,7 @@ async fn no_buyer_gets_sold_out_while_a_slot_without_an_epoch_may_have_units() {
     let engine = engine(&dir).await;
     spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    // No job moves units or repairs slots meanwhile.
+    // While the test has the lock, no job moves units or repairs slots.
     let still = item.work.reconciling.lock().await;
     let is_short = |answer: &PurchaseOutcome| {
         let PurchaseOutcome::Refused(Refusal::SoldOut(left)) = answer else { return false };
@@ -284,7 +284,7 @@ async fn no_buyer_gets_sold_out_while_a_partition_has_an_undecided_earlier_attem
         }
     }
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
-    // No job updates the routing of requests meanwhile.
+    // While the test has the lock, no job updates the routing of requests.
     let _still = item.work.reconciling.lock().await;
     let mut again = tokio::task::JoinSet::new();
     for n in 0..24 {
@@ -313,13 +313,13 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
         tokio::task::yield_now().await;
     }
     // The second partition has three of the ten units. A request of another buyer sends the first
-    // attempt's key there as well.
+    // attempt's key to that partition too.
     for (buyer, key, units) in [("anna", "other", 3), ("bert", "k", 1)] {
         let queued = buy_within(&engine, buyer, key, units, Duration::ZERO).await;
         assert!(matches!(queued, PurchaseOutcome::Queued { .. }), "{queued:?}");
     }
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
-    let first = first.await.expect("no panic");
+    let first = first.await.expect("the task did not panic");
     assert!(
         matches!(first, PurchaseOutcome::Queued { .. }),
         "no ticket is settled in this test: {first:?}"
@@ -355,7 +355,7 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
     let limit = PurchaseOutcome::Refused(Refusal::LimitReached { limit: 10, used: 1 });
     assert_eq!(buy(&engine, "anna", "new", 10).await, limit, "the new request has no ticket");
-    let first = first.await.expect("no panic");
+    let first = first.await.expect("the task did not panic");
     assert!(
         matches!(first, PurchaseOutcome::Queued { .. }),
         "no ticket is settled in this test: {first:?}"

@@ -1,4 +1,5 @@
-//! Retries of a queued request whose pass has expired since, or which would exceed a limit now.
+//! Tests retries of a queued request after its pass has expired, or when it would exceed a limit
+//! now.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::settle;
 
-/// A purchase with this refusal of the front door, if any.
+/// Sends a purchase to the engine, with this refusal of the front door if there is one.
 async fn ask(
     engine: &Engine,
     key: &str,
@@ -18,7 +19,7 @@ async fn ask(
 ) -> PurchaseOutcome {
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
-    let units = Units::new(units).expect("in range");
+    let units = Units::new(units).expect("the number is in range");
     if let Some(refusal) = engine.refuse_from_memory(("anna", key), &sale, &item, units, || door) {
         return PurchaseOutcome::Refused(refusal);
     }
@@ -69,7 +70,7 @@ async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
             other => panic!("{other:?}"),
         }
     };
-    let PurchaseOutcome::Queued { id, .. } = first else { unreachable!("it was queued") };
+    let PurchaseOutcome::Queued { id, .. } = first else { unreachable!("the request was queued") };
     assert_eq!(order.id, id);
     assert_eq!(ask(&engine, "k", 2, EXPIRED, WAIT).await, PurchaseOutcome::Replayed(order));
     settling.abort();

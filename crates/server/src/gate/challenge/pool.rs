@@ -1,10 +1,10 @@
-//! Draws challenges in a few threads of their own, apart from the threads that serve requests.
-//! Pictures are drawn in advance while there is time. Work challenges are created on request, with
-//! the difficulty that the sale has then.
+//! Draws challenges in a few separate threads, so that drawing does not slow the threads that serve
+//! requests. Pictures are drawn in advance when there is time. A work challenge is created on
+//! request, with the current difficulty of the sale.
 //!
 //! A request takes a prepared challenge or waits until one is drawn. The number of waiting requests
-//! is bounded for each kind, and the kinds take turns, so that a flood of requests for one kind
-//! does not delay the others. A prepared challenge is given out once.
+//! of each kind is bounded, and the kinds take turns. So a flood of requests for one kind does not
+//! delay other kinds. Each prepared challenge is issued only once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,14 +25,14 @@ use super::seal::{ANSWER_BYTES, PuzzleKind};
 const THREADS: usize = 2;
 /// Most requests that wait for one kind. At the bound further requests are asked to retry.
 const WAITING_MAX: usize = 512;
-/// The number of kinds that are drawn in advance: the first ones.
+/// The number of kinds that are drawn in advance. They are the first kinds.
 pub(super) const PRERENDERED_KINDS: usize = 2;
 /// Most prepared challenges of a kind.
 const PRERENDERED_MAX: usize = 1_024;
 /// Most bytes of prepared challenges of a kind. The lower of the two bounds applies.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After drawing in advance, a thread pauses this many times as long as it drew, so that it hardly
-/// affects requests.
+/// A thread that drew in advance then pauses this many times as long. So drawing in advance hardly
+/// slows requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 /// What to draw.
@@ -44,7 +44,7 @@ pub(super) enum RenderRequest {
 }
 
 impl RenderRequest {
-    /// The prepared challenges, by kind.
+    /// The kinds that are drawn in advance.
     const PRERENDERED_KINDS: [Self; PRERENDERED_KINDS] = [Self::Image, Self::Slider];
 
     pub(super) const fn kind(self) -> PuzzleKind {
@@ -56,21 +56,21 @@ impl RenderRequest {
     }
 }
 
-/// A challenge that was drawn for the first request that takes it.
+/// A drawn challenge. The first request that takes it gets it.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedChallenge {
     pub(super) shown: ChallengeContent,
     pub(super) answer: [u8; ANSWER_BYTES],
 }
 
-/// The part of a challenge that is shown.
+/// The part of a challenge that the buyer sees.
 #[derive(Clone, Debug)]
 pub(crate) enum ChallengeContent {
     /// Data URL of an image.
     Image { image: String },
     /// Data URLs of a picture and a piece, and the piece's vertical position.
     Slider { background: String, piece: String, piece_y: u16 },
-    /// The ALTCHA challenge, and the largest number of keys to try.
+    /// The ALTCHA challenge, and the largest number of keys that a client must try.
     WorkChallenge { altcha: serde_json::Value, tries_max: u32 },
 }
 
@@ -113,38 +113,39 @@ impl PrerenderedQueue {
 
 #[derive(Debug, Default)]
 struct PoolState {
-    /// Challenges given out, by kind.
+    /// Issued challenges, by kind.
     given: [u64; PuzzleKind::ALL.len()],
     prerendered: [PrerenderedQueue; PRERENDERED_KINDS],
     /// The waiting requests, by kind.
     waiting: [VecDeque<(RenderRequest, oneshot::Sender<RenderedChallenge>)>; PuzzleKind::ALL.len()],
-    /// The kind that is served next if a request waits for it.
+    /// The kind whose turn is next, if a request waits for it.
     turn: usize,
     is_closing: bool,
 }
 
 impl PoolState {
-    /// The kind with the fewest prepared challenges among those that should be prepared.
+    /// Returns the kind to prepare next. It is the kind with the fewest prepared challenges.
     fn next_to_prerender(&self) -> Option<RenderRequest> {
         let prerendered = RenderRequest::PRERENDERED_KINDS.into_iter().zip(&self.prerendered);
         let open = prerendered.filter(|(_, shelf)| shelf.is_wanted && !shelf.is_full());
         open.min_by_key(|(_, shelf)| shelf.made.len()).map(|(wish, _)| wish)
     }
 
-    /// The queue of prepared challenges of this kind. `None`: the kind is not drawn in advance.
+    /// Returns the queue of prepared challenges of this kind. `None`: the kind is not drawn in
+    /// advance.
     fn prerendered_queue(&mut self, wish: RenderRequest) -> Option<&mut PrerenderedQueue> {
         self.prerendered.get_mut(wish.kind() as usize)
     }
 
-    /// Adds a request to those that wait for this kind. `None`: the bound is reached.
+    /// Adds a request to the queue of its kind. `None`: the queue has reached its bound.
     fn enqueue(&mut self, wish: RenderRequest) -> Option<oneshot::Receiver<RenderedChallenge>> {
         let waiting = &mut self.waiting[wish.kind() as usize];
         let (sender, drawn) = oneshot::channel();
         (waiting.len() < WAITING_MAX).then(|| waiting.push_back((wish, sender))).map(|()| drawn)
     }
 
-    /// The next request to draw for: the first request of the next kind for which one waits.
-    /// Requests whose clients disconnected are skipped.
+    /// Returns the next request to draw for. The kinds take turns, and each kind serves its oldest
+    /// request. Requests of disconnected clients are skipped.
     fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];
@@ -193,7 +194,7 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // With fewer threads, fewer challenges are drawn. Without any thread, requests are asked to
+        // With fewer threads, fewer challenges are drawn. Without any thread, clients are asked to
         // retry.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
@@ -206,7 +207,8 @@ impl ChallengePool {
         Self { shared, threads }
     }
 
-    /// A challenge for one request alone. `None`: too many requests wait for this kind.
+    /// Returns a challenge that no other request gets. `None`: too many requests wait for this
+    /// kind.
     pub(super) async fn take(&self, wish: RenderRequest) -> Option<RenderedChallenge> {
         let drawn = {
             let mut state = self.shared.lock();
@@ -225,7 +227,7 @@ impl ChallengePool {
         Some(made)
     }
 
-    /// Keeps pictures of these kinds prepared, and no others.
+    /// Keeps pictures of these kinds prepared. Drops prepared pictures of other kinds.
     pub(super) fn set_prerendered(&self, wanted: [bool; PRERENDERED_KINDS]) {
         let mut state = self.shared.lock();
         for (shelf, is_wanted) in state.prerendered.iter_mut().zip(wanted) {
@@ -241,7 +243,7 @@ impl ChallengePool {
         }
     }
 
-    /// For a kind: how many were given out, and how many are prepared.
+    /// Returns two counts of this kind: the issued challenges and the prepared ones.
     pub(super) fn issued_and_ready(&self, kind: PuzzleKind) -> (u64, usize) {
         let state = self.shared.lock();
         (
@@ -350,17 +352,17 @@ mod tests {
     fn a_flood_for_one_kind_does_not_delay_the_others() {
         let mut state = PoolState::default();
         let images: Vec<_> = (0..WAITING_MAX)
-            .map(|_| state.enqueue(RenderRequest::Image).expect("there is room"))
+            .map(|_| state.enqueue(RenderRequest::Image).expect("the queue of this kind has room"))
             .collect();
         assert!(
             state.enqueue(RenderRequest::Image).is_none(),
             "the bound for this kind is reached"
         );
         let sliders = [state.enqueue(RenderRequest::Slider), state.enqueue(RenderRequest::Slider)]
-            .map(|one| one.expect("another kind's room"));
+            .map(|one| one.expect("the queue of another kind has room"));
         let work = state
             .enqueue(RenderRequest::WorkChallenge(Effort::DEFAULT))
-            .expect("another kind's room");
+            .expect("the queue of another kind has room");
         let mut next = || state.next_waiting().map(|(wish, _)| wish.kind());
         assert_eq!(
             [next(), next(), next()],

@@ -1,8 +1,8 @@
-//! The token of a challenge: everything that a node must know about it, encrypted and
-//! authenticated, so that its buyer can neither read nor change it.
+//! The token of a challenge. The token contains everything that a node must know about the
+//! challenge, encrypted and authenticated. So its buyer can neither read nor change it.
 //!
-//! Only a request of the same buyer for the same sale can open the token. The length of the token
-//! is the same for every answer.
+//! A token opens only for the same buyer and the same sale. All tokens have the same length, so the
+//! length does not reveal the answer.
 
 use std::fmt;
 
@@ -27,11 +27,11 @@ const CONTEXT: &str = "doorbuster: challenges";
 /// The kinds of challenges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PuzzleKind {
-    /// Characters to read.
+    /// The buyer reads characters in an image.
     Image,
-    /// A piece to slide.
+    /// The buyer slides a piece into its gap.
     Slider,
-    /// Work to do.
+    /// The buyer's device does computing work.
     Work,
 }
 
@@ -39,7 +39,7 @@ impl PuzzleKind {
     /// Every kind, in the order of their numbers.
     pub(crate) const ALL: [Self; 3] = [Self::Image, Self::Slider, Self::Work];
 
-    /// The kind's name.
+    /// Returns the kind's name.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -59,13 +59,13 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// The answer to an image.
+    /// Returns the answer to an image.
     pub(super) fn text(&self) -> Option<&str> {
         let len = self.answer.iter().position(|byte| *byte == 0)?;
         std::str::from_utf8(&self.answer[..len]).ok().filter(|text| !text.is_empty())
     }
 
-    /// The answer to a slider.
+    /// Returns the answer to a slider.
     pub(super) fn x(&self) -> u16 {
         u16::from_be_bytes([self.answer[0], self.answer[1]])
     }
@@ -90,7 +90,7 @@ impl Sealed {
     }
 }
 
-/// The keys of tokens: the first one seals tokens, and all of them open tokens.
+/// The keys of tokens. The first key seals tokens, and every key opens them.
 pub(super) struct ChallengeSealer {
     keys: Box<[LessSafeKey]>,
     names: [u8; 32],
@@ -109,7 +109,7 @@ impl ChallengeSealer {
                 .expect("the key is as long as the cipher's");
             LessSafeKey::new(key)
         };
-        // A buyer's name contains no spaces, so this cannot be a buyer's hash.
+        // A buyer's name contains no spaces, so this text cannot have the hash of a buyer.
         let secret = id_key.buyer_hash("who answers challenges").to_be_bytes();
         let names = blake3::derive_key("doorbuster: who answers challenges", &secret);
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
@@ -117,8 +117,8 @@ impl ChallengeSealer {
 
     /// Seals a token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
-        // With this cipher, a repeated nonce only reveals that the same content was sealed twice.
-        // The ids make every content different.
+        // With this cipher, a repeated nonce only reveals that two contents are equal. Every
+        // content has its own id, so no two are equal.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());
@@ -146,7 +146,7 @@ impl ChallengeSealer {
         })
     }
 
-    /// The name under which a buyer's wrong answers in a sale are counted.
+    /// Returns the name under which the store counts a buyer's wrong answers in a sale.
     pub(super) fn buyer_pseudonym(&self, sale: &str, buyer: &str) -> [u8; 16] {
         let hash = blake3::keyed_hash(&self.names, &binding(sale, buyer));
         let mut name = [0; 16];
@@ -155,7 +155,8 @@ impl ChallengeSealer {
     }
 }
 
-/// Names contain no zero byte, so different pairs have different encodings.
+/// Encodes a sale and a buyer. Names contain no zero byte, so different pairs have different
+/// encodings.
 fn binding(sale: &str, buyer: &str) -> Vec<u8> {
     [sale.as_bytes(), b"\0", buyer.as_bytes()].concat()
 }
@@ -171,7 +172,7 @@ mod tests {
     fn seals(masters: &[u8]) -> ChallengeSealer {
         ChallengeSealer::new(
             &MasterKeys::new(masters.iter().map(|byte| [*byte; 32]).collect())
-                .expect("one at least"),
+                .expect("there is at least one key"),
             &IdKey::new([9; 32]),
         )
     }

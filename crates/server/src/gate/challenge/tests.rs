@@ -1,4 +1,4 @@
-//! Tests of the misuse of challenges, with a real store.
+//! Tests attempts to misuse challenges, with a real store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -51,12 +51,12 @@ impl Rig {
         Self { store, clock, challenges: Challenges::new(&masters(), &id_key()), _scratch: scratch }
     }
 
-    /// A challenge and its answer.
+    /// Issues a challenge and returns its token and its answer.
     async fn issue(&self, who: &str, kind: ChallengeKind) -> (String, ChallengeAnswer) {
         self.offer_by(&self.challenges, who, kind).await
     }
 
-    /// Issues a challenge of another node, and returns it with its answer.
+    /// Issues a challenge on another node, and returns it with its answer.
     async fn offer_by(
         &self,
         node: &Challenges,
@@ -65,7 +65,8 @@ impl Rig {
     ) -> (String, ChallengeAnswer) {
         let offered = node.issue(self.store.now(), "spring", &buyer(who), kind, USUAL).await;
         let IssuedChallenge { token, shown, .. } = offered.expect("no other request waits");
-        let sealed = node.seals.open(&token, "spring", who).expect("the token is this buyer's");
+        let sealed =
+            node.seals.open(&token, "spring", who).expect("the token belongs to this buyer");
         let answer = match shown {
             ChallengeContent::Image { .. } => {
                 ChallengeAnswer::Text(sealed.text().expect("an image has a text").to_uppercase())
@@ -89,9 +90,9 @@ impl Rig {
     }
 }
 
-/// The answer of a device that did the work.
+/// Returns the answer of a device that did the work.
 fn worked(altcha: &serde_json::Value) -> String {
-    doorbuster_challenge::solve_work(altcha).expect("the work can be done")
+    doorbuster_challenge::solve_work(altcha).expect("a device can do the work")
 }
 
 const KINDS: [ChallengeKind; 3] = [ChallengeKind::Image, ChallengeKind::Slider, ChallengeKind::Pow];
@@ -181,7 +182,7 @@ async fn a_challenge_ends_after_two_minutes() {
 async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let (rig, dir) = (Rig::new(), TempDir::new());
     let (token, answer) = rig.issue("anna", ChallengeKind::Slider).await;
-    // Each read of this clock returns a later time than the one before.
+    // Each read of this clock returns a later time than the read before.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(rig.store.now().0));
     let looked = Arc::clone(&clock);
     let store =
@@ -319,7 +320,7 @@ async fn a_prepared_challenge_is_given_out_once() {
     let mut seen = std::collections::HashSet::new();
     for _ in 0..30 {
         let ChallengeContent::Image { image } =
-            pool.take(RenderRequest::Image).await.expect("there are threads").shown
+            pool.take(RenderRequest::Image).await.expect("the drawing threads run").shown
         else {
             panic!("an image was requested")
         };

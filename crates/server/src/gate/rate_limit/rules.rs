@@ -1,38 +1,38 @@
-//! The limits of one sale, configured or default, and their description for clients.
+//! The limits of one sale, from its settings or by default, and their description for clients.
 
 use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::Scope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// The default for one buyer. It limits what one token can cost the server; the sale decides what
-/// is fair among buyers.
+/// The default limit of one buyer. It bounds what one token can cost the server. Fairness among
+/// buyers is a setting of the sale.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
 /// The default for one address. It grows with the number of known buyers at the address.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
-/// The limit of one buyer's challenges for every sale, because all sales share the threads that
-/// draw challenges. A sale may set a lower limit.
+/// The limit of one buyer's challenges, in every sale. All sales share the threads that draw
+/// challenges, so a sale may only set a lower limit.
 const CHALLENGES: Limit = Limit { burst: 200, per_minute: 120 };
 
-/// The limit of one buyer's checkouts for every sale, because each may call the payment provider,
-/// whose own limits all buyers share. A sale may set a lower limit.
+/// The limit of one buyer's checkouts, in every sale. Each checkout may call the payment provider,
+/// and all buyers share the provider's limits. So a sale may only set a lower limit.
 const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 /// The limit of one order's checkouts.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
 
-/// The limits' scopes, in the order of the checks.
+/// The scopes of limits, in the order in which they are checked.
 pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
 
 /// The limits of one sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LimitRules {
-    /// By scope, in the order of [`SCOPES`].
+    /// The limits by scope, in the order of [`SCOPES`].
     paces: [Option<RateLimit>; SCOPES.len()],
     /// The value of `RateLimit-Policy`.
     policy: String,
 }
 
 impl LimitRules {
-    /// The limits of a sale with these settings.
+    /// Creates the limits of a sale with these settings.
     pub(crate) fn new(limits: &Limits) -> Self {
         let settings = [
             (limits.buyer, Some(BUYER_DEFAULT)),
@@ -54,22 +54,22 @@ impl LimitRules {
         Self { policy: policies.collect::<Vec<_>>().join(", "), paces }
     }
 
-    /// The limits for requests for challenges of this sale.
+    /// Creates the limits for challenges of this sale.
     pub(crate) fn for_challenges(limits: &Limits) -> Self {
         Self::capped(limits, CHALLENGES)
     }
 
-    /// The limits for checkouts of this sale's orders.
+    /// Creates the limits for checkouts of this sale's orders.
     pub(crate) fn for_checkouts(limits: &Limits) -> Self {
         Self::capped(limits, CHECKOUTS)
     }
 
-    /// The limit of one order's checkouts. It applies in addition to the buyer's limit.
+    /// Returns the limit of one order's checkouts. The buyer's limit applies as well.
     pub(crate) fn order_pace() -> RateLimit {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// These limits, with the lower of `most` and the configured limit for one buyer.
+    /// Creates limits in which one buyer's limit is the lower of `most` and the configured limit.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {
@@ -81,18 +81,18 @@ impl LimitRules {
         Self::new(&Limits { buyer: LimitSetting::Some(buyer), ..*limits })
     }
 
-    /// The limit of this scope.
+    /// Returns the limit of this scope.
     pub(crate) fn pace(&self, scope: Scope) -> Option<RateLimit> {
         self.paces[scope as usize]
     }
 
-    /// Whether there are no limits.
+    /// Returns whether there are no limits.
     pub(crate) fn is_none(&self) -> bool {
         self.policy.is_empty()
     }
 
-    /// The value of `RateLimit-Policy`: for each scope the burst, and the seconds after which a
-    /// used-up burst is full again.
+    /// Returns the value of `RateLimit-Policy`. For each scope it has the burst and the seconds
+    /// after which a used-up burst is full again.
     pub(crate) fn policy(&self) -> &str {
         &self.policy
     }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_missing_limit_has_its_default_and_null_means_no_limit() {
         let check = |json: &str, policy: &str| {
-            let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
+            let limits: Limits = serde_json::from_str(json).expect("the stored limits are valid");
             assert_eq!(LimitRules::new(&limits).policy(), policy, "{json}");
         };
         check("{}", r#""buyer";q=50000;w=50, "ip";q=200000;w=20"#);
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_buyers_challenges_are_limited_in_every_sale() {
         let check = |json: &str, policy: &str| {
-            let limits: Limits = serde_json::from_str(json).expect("limits as they are kept");
+            let limits: Limits = serde_json::from_str(json).expect("the stored limits are valid");
             assert_eq!(LimitRules::for_challenges(&limits).policy(), policy, "{json}");
         };
         check("{}", r#""buyer";q=200;w=100, "ip";q=200000;w=20"#);

@@ -1,14 +1,15 @@
-//! Limits that nodes share: each node reports its accepted requests to one state in Redis, in the
-//! background, one batch per round trip.
+//! Limits that nodes share. In the background, each node reports its accepted requests to one state
+//! in Redis, with one batch in each round trip.
 //!
-//! Uses gather for the next batch while one is sent. The answer says how much of a limit all nodes
-//! have used together, and the node advances its own state to this sum. So no request waits for
-//! another node, a refusal costs no round trip, and the excess is bounded. The excess is what
-//! arrives on each node during one round trip, plus the part of the burst that is too small to be
-//! reported.
+//! While a batch is sent, new use gathers for the next batch. The answer says how much of a limit
+//! all nodes together have used, and the node adopts this sum. So no request waits for another
+//! node, and a refusal costs no round trip.
 //!
-//! While Redis is unreachable, each node applies its part: the limits divided by the number of
-//! recent nodes. No use is charged twice, and use that could not be reported is dropped.
+//! The excess over a limit is bounded. On each node it is what arrives during one round trip, plus
+//! the part of the burst that is too small to be reported.
+//!
+//! While Redis is unreachable, each node applies its part of each limit: the limit divided by the
+//! number of recent nodes. No use is charged twice. Use that could not be reported is dropped.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,16 +22,17 @@ use super::{NANOS_PER_MICRO, RateLimiter, Route};
 use crate::catalogue::SaleFlags;
 use crate::engine::NodeCount;
 
-/// Most keys in one call; further keys wait for the next one. Redis serves nothing else meanwhile.
+/// Most keys in one call. Further keys wait for the next call, because Redis serves nothing else
+/// during a call.
 const BATCH_KEYS_MAX: usize = 256;
-/// Most keys that wait to be reported. The use of further keys stays on its node until there is
+/// Most keys in the queue of reports. The use of further keys stays on its node until the queue has
 /// room.
 const QUEUE_MAX: usize = 65_536;
 /// Shortest time between two calls.
 const BATCH_EVERY: Duration = Duration::from_millis(2);
 
-/// All nodes together leave at most this part of a key's burst unreported. So a crowd in which each
-/// buyer sends one or two requests costs the other nodes nothing.
+/// All nodes together leave at most this part of a key's burst unreported. So buyers who send only
+/// one or two requests cause no reports.
 const UNSHARED_PART: u64 = 16;
 
 /// A key whose use waits to be reported.
@@ -41,12 +43,12 @@ pub(super) enum UnsharedUse {
     SaleWide { key: u64, flags: Arc<SaleFlags>, route: Route, burst_us: u64 },
 }
 
-/// The connection to the other nodes.
+/// The connection through which nodes share limits.
 #[derive(Debug)]
 pub(crate) struct LimitSharing {
     shared: Shared,
     queue: Mutex<Vec<UnsharedUse>>,
-    /// Notified when a key waits.
+    /// Notified when a key waits in the queue.
     waits: Notify,
     living: Arc<NodeCount>,
     away: AtomicBool,
@@ -75,7 +77,7 @@ impl std::fmt::Debug for UnsharedUse {
 }
 
 impl LimitSharing {
-    /// Shares limits over this Redis, among as many nodes as `living` counts.
+    /// Shares limits over this Redis. `living` counts the nodes that share them.
     pub(crate) fn new(shared: Shared, living: Arc<NodeCount>) -> Self {
         Self {
             shared,
@@ -89,25 +91,24 @@ impl LimitSharing {
         }
     }
 
-    /// The number by which limits are divided now: 1, or the number of recent nodes while Redis is
-    /// unreachable. A node that is missing for a moment keeps its part.
+    /// Returns the number that divides each limit now. While Redis is unreachable, this is the
+    /// number of recent nodes; otherwise it is 1. A node that is missing for a moment still counts.
     pub(super) fn node_divisor(&self) -> u32 {
         if self.is_unreachable() { self.living.recent() } else { 1 }
     }
 
-    /// How much of a limit with this burst this node may leave unreported: its part of the
-    /// allowance of all nodes. If the node knew of fewer nodes before, it may have left more
-    /// unreported; the key's next request reports that.
+    /// Returns how much of a limit with this burst this node may leave unreported. If the node knew
+    /// of fewer nodes before, it may have left more. The next request of the key reports that.
     pub(super) fn unshared_allowance(&self, reach: u64) -> u64 {
         reach / UNSHARED_PART / u64::from(self.living.recent())
     }
 
-    /// Whether the other nodes are unreachable now.
+    /// Returns whether the other nodes are unreachable now.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.away.load(Ordering::Acquire)
     }
 
-    /// Statistics of the sharing so far.
+    /// Returns statistics of the sharing so far.
     pub(crate) fn counts(&self) -> SharingCounts {
         SharingCounts {
             batches: self.batches.load(Ordering::Relaxed),
@@ -116,7 +117,8 @@ impl LimitSharing {
         }
     }
 
-    /// Queues a key to be reported. False: the queue has no room, and the key must try again.
+    /// Queues a key for a report. Returns `false` if the queue is full. The caller must try again
+    /// later.
     pub(super) fn enqueue(&self, owed: UnsharedUse) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() >= QUEUE_MAX {
@@ -137,8 +139,8 @@ impl LimitSharing {
 }
 
 impl RateLimiter {
-    /// Reports this node's accepted requests until it is dropped. Returns at once if limits are not
-    /// shared.
+    /// Reports this node's accepted requests until the future is dropped. If limits are not shared,
+    /// returns at once.
     pub(crate) async fn run_sharing(&self) {
         let Some(sharing) = &self.sharing else { return };
         loop {
@@ -155,7 +157,7 @@ impl RateLimiter {
     }
 
     async fn send_batch(&self, sharing: &LimitSharing, batch: Vec<UnsharedUse>) {
-        // The flags are cleared before the use is read, so later use goes into the next call.
+        // The flags are cleared before the use is read. So later use goes into the next call.
         let sent_at = self.now();
         let charges: Vec<LimitCharge> = batch.iter().map(|owed| self.charge(owed)).collect();
         match sharing.shared.charge(&charges).await {
@@ -184,7 +186,7 @@ impl RateLimiter {
         }
     }
 
-    /// Takes the unreported use of a key, which is now being reported.
+    /// Takes the unreported use of a key for a report.
     pub(super) fn charge(&self, owed: &UnsharedUse) -> LimitCharge {
         match owed {
             UnsharedUse::LimitCell { key, burst_us } => {
@@ -210,8 +212,8 @@ impl RateLimiter {
         }
     }
 
-    /// Applies the answer, which says how much all nodes together have used. Use on this node since
-    /// the call is added.
+    /// Applies the answer, which says how much all nodes together have used. Adds the use on this
+    /// node since the call.
     pub(super) fn apply_shared(&self, owed: &UnsharedUse, sent_at: u64, ahead_us: u64) {
         let all = |owed: u64| sent_at + ahead_us * NANOS_PER_MICRO + owed;
         match owed {

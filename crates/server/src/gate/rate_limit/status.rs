@@ -11,7 +11,7 @@ use super::rules::{LimitRules, SCOPES};
 const RATE_LIMIT: &str = "ratelimit";
 /// The header that describes the limits.
 const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
-/// A buffer for the value of `RateLimit`: three scopes with two numbers each.
+/// Size of the buffer for a `RateLimit` value: three scopes with two numbers each.
 const VALUE_BYTES: usize = 128;
 
 /// A caller's status under each limit.
@@ -28,7 +28,7 @@ struct Remaining {
 }
 
 impl RateLimitStatus {
-    /// The status of a caller that has used nothing.
+    /// Returns the status of a caller that has used nothing.
     pub(crate) fn unused(rules: &LimitRules) -> Self {
         let mut status = Self::default();
         for scope in SCOPES {
@@ -39,7 +39,7 @@ impl RateLimitStatus {
         status
     }
 
-    /// Records the status under one limit.
+    /// Records what remains of one limit.
     pub(super) fn record(&mut self, scope: Scope, pace: RateLimit, state: u64, now: u64) {
         let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
         self.0[scope as usize] = Some(Remaining {
@@ -48,8 +48,8 @@ impl RateLimitStatus {
         });
     }
 
-    /// Appends the value of `RateLimit` to `out`: for each scope the remaining requests, and the
-    /// seconds until the full burst is available.
+    /// Appends the value of `RateLimit` to `out`. For each scope it has the remaining requests and
+    /// the seconds until the full burst is available.
     fn write_value(&self, out: &mut Vec<u8>) {
         let mut between: &[u8] = b"";
         for (scope, left) in SCOPES.iter().zip(self.0) {
@@ -92,7 +92,7 @@ impl RateLimitStatus {
         }
     }
 
-    /// Whether the headers are set already.
+    /// Returns whether the headers are set already.
     pub(crate) fn is_present(headers: &HeaderMap) -> bool {
         headers.contains_key(RATE_LIMIT)
     }

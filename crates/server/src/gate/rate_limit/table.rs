@@ -1,16 +1,19 @@
-//! The states of limits, in a table of fixed size, so that no number of buyers or addresses can
+//! The states of limits, in a table of fixed size. So the number of buyers and addresses cannot
 //! fill the memory.
 //!
-//! The table consists of sets of eight cells. A keyed hash decides which set a key belongs to, so
-//! that no caller can choose the set. A new key takes the cell whose limit is full again soonest.
-//! That limit is nearly always full already, so nothing is lost. Only if all eight limits are in
-//! use is a state lost: the one with the least use. So a caller at a limit is evicted last.
-//! Evicting it would take as many other callers at their limits as the table has cells. Such losses
-//! are counted. The count of an address's buyers takes a cell as well. If the count is large, it
-//! ranks like a caller at a limit for some seconds; otherwise it ranks as unused.
+//! The table consists of sets of eight cells. A keyed hash decides the set of a key, so a caller
+//! cannot choose a set. A new key takes the cell whose limit will be full again first. Nearly
+//! always that limit is full already, and nothing is lost.
 //!
-//! A set is changed under its shard's lock, which is held only briefly. A shard's memory is
-//! allocated at its first use.
+//! If all eight limits are in use, the state with the least use is lost, and the loss is counted.
+//! So a caller at a limit is evicted last. An eviction of such a caller needs about as many other
+//! callers at their limits as the table has cells.
+//!
+//! The count of an address's buyers also takes a cell. A large count ranks like a caller at a limit
+//! for some seconds. A small count ranks as unused.
+//!
+//! A change of a set locks its shard briefly. A shard's memory is allocated at the shard's first
+//! use.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +22,7 @@ use doorbuster_core::gate::distinct_buyers::DistinctBuyers;
 
 /// Cells of a set.
 const WAYS: usize = 8;
-/// Shards, each with a lock of its own.
+/// Shards. Each has its own lock.
 const SHARDS: usize = 128;
 /// Sets per shard.
 const SETS: usize = 1_024;
@@ -35,12 +38,12 @@ const _: () = assert!(
 const _: () =
     assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table fits into BYTES_MAX");
 
-/// The maximum of [`LimitCell::unshared`]. The bit above it says whether the cell is queued.
+/// The maximum of [`LimitCell::unshared`]. The next higher bit says whether the cell is queued.
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
-/// Keys, states, buyer counts and unreported use of eight cells. Each kind is stored together, so
-/// that comparing keys touches one cache line.
+/// Eight cells: their keys, states, buyer counts and unreported use. Each kind is stored together,
+/// so comparing all keys reads only one cache line.
 type Set = [[u64; WAYS]; 4];
 
 /// The value of a key.
@@ -51,10 +54,10 @@ pub(crate) struct LimitCell {
     pub state: u64,
     /// The buyers seen behind an address, in a cell that counts them.
     pub crowd: DistinctBuyers,
-    /// The use that was not reported to other nodes, in nanoseconds of the limit's rate. In a cell
-    /// that counts buyers: the start of the count, and the previous count.
+    /// The use that was not reported to other nodes, in nanoseconds of the limit's rate. If the
+    /// cell counts buyers, the value is the start of the count and the previous count.
     pub unshared: u64,
-    /// Whether the cell is queued to be reported.
+    /// Whether the cell waits in the queue of reports.
     pub is_queued: bool,
 }
 
@@ -78,7 +81,7 @@ impl LimitCell {
 #[derive(Debug)]
 pub(crate) struct LimitTable {
     shards: Box<[Mutex<Vec<Set>>]>,
-    /// Keys that were evicted while they were still in use.
+    /// The number of keys that were evicted while they were still in use.
     lost: AtomicU64,
 }
 
@@ -89,7 +92,7 @@ impl Default for LimitTable {
 }
 
 impl LimitTable {
-    /// Applies one step to the cell of `key`, created if it is missing.
+    /// Applies one step to the cell of `key`. Creates the cell if it is missing.
     pub(crate) fn with_cell<T>(
         &self,
         key: u64,
@@ -139,12 +142,12 @@ impl LimitTable {
         Some(result)
     }
 
-    /// Keys that were evicted while they were still in use.
+    /// Returns the number of keys that were evicted while they were still in use.
     pub(crate) fn evicted(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// The memory in use.
+    /// Returns the memory in use, in bytes.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         let sets = |shard: &Mutex<Vec<Set>>| {
@@ -168,7 +171,7 @@ mod tests {
         let table = LimitTable::default();
         assert_eq!(table.bytes(), 0, "unused shards take no memory");
         for n in 0..1_000_000 {
-            // Each limit is full again before the next key is added.
+            // Each key's limit is full again before the next key comes.
             table.with_cell(random(n), n * 10, |cell| cell.state = n * 10 + 5);
         }
         assert_eq!(table.bytes(), BYTES_MAX);
@@ -182,8 +185,8 @@ mod tests {
         for &key in &limited {
             table.with_cell(key, 0, |cell| cell.state = 1_000_000);
         }
-        // Twice as many keys as cells, and no limit is full again. Each key has used less than the
-        // keys at a limit.
+        // There are twice as many keys as cells, and no limit is full again. Each of these keys has
+        // used less than the keys at a limit.
         for n in 0..2 * CELLS as u64 {
             table.with_cell(random(n), 0, |cell| cell.state = 1_000 + n % 7);
         }

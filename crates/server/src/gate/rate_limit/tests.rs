@@ -1,4 +1,4 @@
-//! Tests of a node's limits, as its callers see them.
+//! Tests a node's limits as its callers see them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ fn limiter() -> RateLimiter {
     RateLimiter::new(&IdKey::new([7; 32]), None)
 }
 
-/// One of several live nodes that share limits.
+/// Creates the limits of one of several live nodes.
 fn one_of(living: &Arc<NodeCount>) -> RateLimiter {
     let shared = Shared::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
     RateLimiter::new(&IdKey::new([7; 32]), Some(LimitSharing::new(shared, living.clone())))
@@ -152,7 +152,7 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(Scope::Interface));
     }
-    // The refusals took nothing from other callers, and the shared limit refills for all.
+    // The refusals used nothing of other callers, and the shared limit refills for all.
     let later = |address, buyer| {
         limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
@@ -202,23 +202,23 @@ fn the_buyers_of_an_address_are_counted_over_all_routes_and_sales() {
         let acquire = |name: &&String| {
             limiter.acquire_at(route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok()
         };
-        // One of these buyers sends all requests.
+        // One of these buyers sends all further requests.
         (0..9_000).map(|_| &names[0]).filter(acquire).count()
     };
     for name in &names {
         let _ = limiter.acquire_at(Route::Pass, caller("192.0.2.3", name), &spring, 590 * SECOND);
     }
-    assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "counted at their passes");
+    assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "passes count buyers");
     assert!(
         let_in(Route::Purchase, &autumn, 605) > 1_900,
         "the count applies to another sale and to the next counting period"
     );
-    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "the count has ended");
+    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "the count of buyers has ended");
 }
 
 #[test]
 fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
-    // Ten per second: a used-up burst refills within half a second.
+    // The limit is ten per second, so a used-up burst refills within half a second.
     let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
     let (limiter, sale) = (&limiter(), sale("spring", limits));
     let acquire = |address, buyer: &str| {
@@ -234,7 +234,7 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
     }
     let before = address_budgets("customer-0");
     assert!(before > 4, "{before}");
-    // As many addresses as the table has cells, each in a network of its own.
+    // There are as many addresses as the table has cells. Each is in a different network.
     std::thread::scope(|scope| {
         for part in 0..4_u64 {
             let flood = move || {
@@ -272,7 +272,7 @@ fn the_reported_use_of_a_fast_limit_is_the_real_use() {
     }
 }
 
-/// A buyer's limit; a sixteenth of its burst is a hundred requests.
+/// A buyer's limit. A sixteenth of its burst is a hundred requests.
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 #[test]
@@ -320,7 +320,7 @@ fn a_caller_who_moves_between_nodes_gets_at_most_a_sixteenth_too_much() {
         let (limiter, sale) = (one_of(&living), sale("spring", SLOW));
         while limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok() {
             let_in += 1;
-            // Acts as a Redis that answers before the next request arrives.
+            // The test acts as a Redis that answers before the next request arrives.
             for owed in limiter.sharing().expect("shared").take_batch() {
                 told_us += limiter.charge(&owed).used_us;
                 limiter.apply_shared(&owed, 0, told_us);

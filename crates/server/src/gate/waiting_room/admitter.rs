@@ -1,5 +1,5 @@
-//! The admitter. A few times per second it checks the rooms of sales. If this node leads, it admits
-//! visitors. It notifies the admitted visitors that wait at this node.
+//! The admitter checks the rooms of sales a few times per second. On the leader it admits visitors.
+//! It also notifies the admitted visitors who wait at this node.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::notify::EventKind;
 
-/// Runs until it is dropped.
+/// Runs the admitter until the future is dropped.
 pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
     let mut every = interval(TICK);
     every.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -34,7 +34,7 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
             continue;
         }
         if let Err(error) = refresh(rooms, engine, &sales).await {
-            // The next check repeats the work; meanwhile requests are answered from memory.
+            // The next check repeats the work. Until then, requests are answered from memory.
             tracing::debug!(%error, "failed to check the waiting rooms; will retry");
         }
     }
@@ -101,7 +101,7 @@ pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) ->
     Ok(())
 }
 
-/// Reads which visitors other nodes admitted.
+/// Reads which visitors other nodes have admitted.
 async fn read_admitted(
     engine: &Engine,
     room_state: &WaitingRoomState,
@@ -150,7 +150,7 @@ fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[Ro
 }
 
 /// Opens a room when too many buyers arrive, and keeps it open while visitors wait. Returns the
-/// time until which the room is open.
+/// time until which the room stays open.
 async fn keep_open(
     engine: &Engine,
     sale: &SaleState,
@@ -159,8 +159,8 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(room) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
-    // The arrivals are counted in every case. If no units are left, buyers get that answer and need
-    // no waiting room.
+    // Arrivals are counted even without free units. But then buyers get the answer that nothing is
+    // left, and need no waiting room.
     let is_pressed =
         room_state.is_overcrowded(&sale.flags.arrivals, Instant::now(), engine.nodes())
             && free_units(sale) != Some(0);

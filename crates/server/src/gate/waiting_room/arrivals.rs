@@ -1,9 +1,9 @@
-//! Counts the buyers who arrived at a sale with an automatic waiting room since the last count: at
-//! the room, for a pass, or with a pass at the purchase.
+//! Counts the buyers who arrived at a sale with an automatic waiting room since the last count. A
+//! buyer arrives by entering the room, by requesting a pass, or by purchasing with a pass.
 //!
-//! A buyer who sends several requests counts once. Counting takes no lock: each arrival sets the
-//! bit that a secret hash of the buyer selects, and counts if the bit was not set. Two buyers with
-//! the same bit count once; of 2,000 buyers this affects about fifteen.
+//! A buyer who sends several requests counts once. Counting takes no lock. A secret hash of the
+//! buyer selects a bit, and the arrival counts if the bit was not yet set. Two buyers with the same
+//! bit count as one. Of 2,000 buyers, about fifteen are missed in this way.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -17,7 +17,7 @@ const WORD_BITS: usize = u64::BITS as usize;
 /// The arrivals since the last count.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    /// Allocated at the first arrival: 16 KiB for 2,000 per second.
+    /// The bits. They are allocated at the first arrival: 16 KiB for 2,000 buyers per second.
     seen: OnceLock<Box<[AtomicU64]>>,
     came: AtomicUsize,
     secret: RandomState,
@@ -26,7 +26,7 @@ pub struct Arrivals {
 impl Arrivals {
     /// Records an arrival at a room that admits `per_sec` buyers per second.
     pub(super) fn record_arrival(&self, buyer: &str, per_sec: u64) {
-        // From this number on the room counts as overcrowded, so further counting changes nothing.
+        // At this number the room counts as overcrowded, so further counting changes nothing.
         if self.came.load(Ordering::Relaxed) >= arrivals_counted_max(per_sec) {
             return;
         }
@@ -42,7 +42,7 @@ impl Arrivals {
         }
     }
 
-    /// The number of buyers since the last call.
+    /// Returns the number of buyers since the last call.
     pub(super) fn take_count(&self) -> usize {
         self.seen.get().into_iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
         self.came.swap(0, Ordering::Relaxed)

@@ -1,6 +1,6 @@
-//! Creates, reads and gives up positions in batches. The batches run one after the other, so this
-//! node's memory never gets an older position after a newer one. Requests that arrive during one batch go into the next
-//! one.
+//! Creates, reads and removes positions in batches. Batches run one after the other, so an older
+//! position never replaces a newer one in this node's memory. Requests that arrive during a batch
+//! go into the next batch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX};
 use super::{WaitingRoomError, WaitingRooms};
 use crate::engine::Engine;
 
-/// What to do with a position.
+/// An action on a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PositionAction {
-    /// Read it.
+    /// Reads the position.
     Find,
-    /// Create it, or find the existing one.
+    /// Creates the position, or finds the existing one.
     Enter,
-    /// Give it up.
+    /// Removes the position.
     Leave,
 }
 
@@ -49,8 +49,8 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(waiting), looks: AtomicU64::new(0) }
     }
 
-    /// Does this with a position. When this returns, the sale's room state contains the result.
-    /// `None`: there is no position.
+    /// Requests this action and waits for its result. Afterwards the sale's room state contains the
+    /// result. `None`: there is no position.
     pub(super) async fn request(
         &self,
         sale: &Arc<str>,
@@ -67,12 +67,12 @@ impl PositionBatcher {
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 
-    /// How many positions were read from the store.
+    /// Returns how many positions were read from the store.
     pub(super) fn store_lookups(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
     }
 
-    /// Runs until it is dropped.
+    /// Runs the batcher until the future is dropped.
     pub(super) async fn run(&self, rooms: &WaitingRooms, engine: &Engine) {
         let mut waiting = self.waiting.lock().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -123,8 +123,7 @@ async fn find_batch(
     sale: &Arc<str>,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    // The room is read before the positions, so that positions are at least as new as the room's
-    // state.
+    // The room is read before the positions. So positions are at least as new as the room's state.
     let rows = engine.store().waiting_rooms(vec![sale.to_string()]).await?;
     let places = engine.store().visitors(sale, buyers.clone()).await?;
     let room_state = rooms.room_state(sale);
@@ -146,14 +145,14 @@ async fn leave_batch(
     let mut left = Vec::with_capacity(buyers.len());
     for buyer in buyers {
         let place = engine.store().leave_room(sale, buyer.clone()).await?;
-        // Without a position in the store, one in memory is old.
+        // The store has no position, so a position in memory is out of date.
         room_state.forget(&buyer);
         left.push(place.map(EnterOutcome::Known));
     }
     Ok(left)
 }
 
-/// Answers the requests of a batch. Callers that disconnected meanwhile are skipped.
+/// Answers the requests of a batch. Skips callers that have disconnected.
 fn send_answers(group: Vec<PositionRequest>, found: BatchResult) {
     match found {
         Ok(found) => {

@@ -1,5 +1,5 @@
-//! One sale's waiting room in a node's memory: its row as last read, the positions of this node's
-//! visitors, and the lots of its draw.
+//! One sale's waiting room in a node's memory: the room's last read row, the positions of this
+//! node's visitors, and the lots of its draw.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,15 +20,15 @@ use super::{Arrivals, WaitingRoomCounts};
 #[derive(Debug)]
 struct RoomMemory {
     room: Option<WaitingRoom>,
-    /// Visitors without a rank take part in the draw. Their lots are set again when the draw is
-    /// read.
+    /// The positions of visitors. Visitors without a rank take part in the draw. When the draw is
+    /// read, their lots are set.
     places: HashMap<BuyerId, QueuePosition>,
-    /// The lots of all visitors in the draw, in order; `None`: not read yet.
+    /// The lots of all visitors in the draw, in order. `None`: the lots were not read yet.
     lots: Option<Box<[Lot]>>,
     /// The rank up to which this node knows all admissions.
     heard: Option<u64>,
     pace: PaceEstimator,
-    /// At the last read there was no row in the store.
+    /// Whether the store had no row at the last read.
     has_none: bool,
     /// When the row was last read.
     read: Option<Instant>,
@@ -82,17 +82,17 @@ impl WaitingRoomState {
         &self.sale
     }
 
-    /// Held while the draw is read.
+    /// Locks the reading of the draw.
     pub(super) async fn lock_draw(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.drawing.lock().await
     }
 
-    /// The row as last read.
+    /// Returns the last read row.
     pub(super) fn room(&self) -> Option<WaitingRoom> {
         self.lock().room.clone()
     }
 
-    /// Stores the row. A row that is older than the known one changes nothing.
+    /// Stores a row. Ignores the row if this node knows a newer one.
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
         let is_older = |known: &WaitingRoom| {
@@ -104,33 +104,33 @@ impl WaitingRoomState {
             state.room = Some(room.clone());
         }
         if state.heard.is_none() {
-            // Positions of later visitors are read with their admissions. Visitors who are already
-            // here may have been admitted.
+            // Positions of later visitors are read together with their admissions. But earlier
+            // visitors may have been admitted already.
             state.heard = Some(if state.places.is_empty() { room.line.called } else { 0 });
         }
     }
 
-    /// Records that there is no row.
+    /// Records that the store has no row.
     pub(super) fn set_absent(&self) {
         self.lock().has_none = true;
     }
 
-    /// Whether there was no row at the last read.
+    /// Returns whether the store had no row at the last read.
     pub(super) fn is_absent(&self) -> bool {
         self.lock().has_none
     }
 
-    /// Records that the row and all admissions were read, at this time or later.
+    /// Records that the row and all admissions were read at this time or later.
     pub(super) fn set_read_at(&self, at: Instant) {
         self.lock().read = Some(at);
     }
 
-    /// Whether the row was read just now.
+    /// Returns whether the row was read recently.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
 
-    /// Whether the draw is closed and this node knows its ranks.
+    /// Returns whether the draw is closed and this node knows its ranks.
     pub(super) fn is_drawn(&self) -> bool {
         let state = self.lock();
         state.lots.is_some()
@@ -149,13 +149,13 @@ impl WaitingRoomState {
         }
     }
 
-    /// Removes a visitor who left.
+    /// Removes a visitor who has left.
     pub(super) fn forget(&self, buyer: &BuyerId) {
         self.lock().places.remove(buyer);
     }
 
-    /// Stores admissions of visitors whom this node knows, and of visitors who entered at another
-    /// node but read their position here.
+    /// Stores the admissions of visitors whom this node knows. Also stores the admissions of
+    /// visitors who entered on another node but read their position here.
     pub(super) fn apply_admitted(
         &self,
         called: &[RoomVisitor],
@@ -164,7 +164,7 @@ impl WaitingRoomState {
         let mut state = self.lock();
         let mut here = Vec::new();
         for place in called {
-            // A visitor who left was called without an admission.
+            // A visitor who left has a called rank but no admission.
             let until = place.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.places.get_mut(&place.buyer) {
@@ -183,20 +183,20 @@ impl WaitingRoomState {
         here
     }
 
-    /// The rank up to which this node knows all admissions.
+    /// Returns the rank up to which this node knows all admissions.
     pub(super) fn admitted_up_to(&self) -> u64 {
         self.lock().heard.unwrap_or(0)
     }
 
-    /// Whether the known room state matches the sale's phase, as positions by rank require. For an
-    /// admitted visitor no other state is needed.
+    /// Returns whether the known state of the room matches the sale's phase. Positions by rank
+    /// require this. An admitted visitor needs no other state.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |place: &QueuePosition| place.until.is_some();
         self.is_drawn() != is_before_opening || self.lock().places.get(buyer).is_some_and(is_called)
     }
 
-    /// The buyer's position. `None`: the known state is too old or incomplete, or the position has
-    /// lapsed.
+    /// Returns the buyer's position. `None`: the known state is too old or incomplete, or the
+    /// position has lapsed.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
@@ -213,7 +213,7 @@ impl WaitingRoomState {
         }
         let line = room.line;
         if place.until.is_none() && place.rank.is_some_and(|rank| rank <= line.called) {
-            // The visitor was admitted since the row was read.
+            // A node admitted the visitor after the row was read.
             return None;
         }
         let status = place.status(&line, free, now);
@@ -226,15 +226,16 @@ impl WaitingRoomState {
         }
     }
 
-    /// Records the progress of admissions, for estimates.
+    /// Records the progress of admissions, from which waits are estimated.
     pub(super) fn record_pace(&self, now: Millis, free: Option<u64>, limit: u64) {
         let mut state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Whether more buyers arrived here in the last second than this node's part of the admissions.
-    /// `nodes` is the number of nodes. Within a second of the last count this returns false.
+    /// Returns whether too many buyers arrived in the last second: more than this node's share of
+    /// the admissions. `nodes` is the number of nodes. Returns `false` within a second of the last
+    /// count.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -253,13 +254,14 @@ impl WaitingRoomState {
             || arrived as u128 * u128::from(nodes.max(1)) * 1_000 > u128::from(self.per_sec) * since
     }
 
-    /// Whether an automatic waiting room is open.
+    /// Returns whether an automatic waiting room is open.
     pub(super) fn is_held_open(&self, now: Millis) -> bool {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Whether to notify this many readers of positions now: something changed and the last
-    /// notification is long enough ago, or units ran out or came back.
+    /// Returns whether to notify the readers of positions now. That is so when units ran out or
+    /// came back. It is also so when something changed and the last notification is long enough
+    /// ago.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
@@ -280,7 +282,7 @@ impl WaitingRoomState {
         news
     }
 
-    /// The room's counts.
+    /// Returns the room's counts.
     pub(super) fn counts(&self) -> WaitingRoomCounts {
         let state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();

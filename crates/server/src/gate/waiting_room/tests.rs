@@ -61,7 +61,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
         };
         assert_eq!(status_of(&room_state, name, 9), Some(wanted));
     }
-    // Another node admits the first three. This node does not know that until it reads them.
+    // Another node admits the first three. This node learns that only from the row.
     room_state.apply_row(&room(20, Some(20), 3));
     assert_eq!(status_of(&room_state, order[0], 9), None);
     let called: Vec<_> =
@@ -113,16 +113,16 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
         (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), PER_SEC));
         room_state.is_overcrowded(&came, start + Duration::from_secs(secs), nodes.get())
     };
-    assert!(!pressed(2 * PER_SEC, 0), "the first count has no earlier one");
+    assert!(!pressed(2 * PER_SEC, 0), "the first count has no earlier count to compare with");
     assert!(!pressed(PER_SEC, 1));
-    // Buyers are distinguished approximately, by hashes.
+    // Hashes distinguish buyers only approximately.
     assert!(pressed(PER_SEC * 21 / 20, 2));
     assert!(!pressed(PER_SEC, 2), "the last count was less than a second ago");
     assert!(!pressed(0, 3));
     // A buyer who sends many requests counts once.
     (0..100 * PER_SEC).for_each(|_| came.record_arrival("robot", PER_SEC));
     assert!(!pressed(PER_SEC - 1, 4));
-    assert!(pressed(20 * PER_SEC, 5), "more buyers than are distinguished");
+    assert!(pressed(20 * PER_SEC, 5), "more buyers arrived than the bits can distinguish");
     // Each of several nodes has its part of the admissions.
     nodes.set(4);
     assert!(!pressed(PER_SEC / 4, 6));
@@ -141,7 +141,7 @@ fn a_room_counts_as_overcrowded_by_its_configured_admissions() {
             (0..arrivals).for_each(|n| came.record_arrival(&format!("b{n}"), per_sec));
             room_state.is_overcrowded(&came, start + Duration::from_secs(secs), 1)
         };
-        assert!(!pressed(0, 0), "the first count has no earlier one");
+        assert!(!pressed(0, 0), "the first count has no earlier count to compare with");
         assert!(!pressed(per_sec, 1));
         assert!(pressed(2 * per_sec, 2));
         assert!(!pressed(0, 3));
@@ -163,6 +163,6 @@ fn positions_are_published_when_they_change_and_not_too_often() {
     assert!(news(1, 1, 0), "a unit came back");
     assert!(!news(1, 1, 2), "nothing changed");
     room_state.apply_row(&room(9, Some(9), 1));
-    assert!(!news(1, 50_000, 2), "with so many readers they are published more rarely");
+    assert!(!news(1, 50_000, 2), "with so many readers, positions are published less often");
     assert!(news(1, 1, 2));
 }

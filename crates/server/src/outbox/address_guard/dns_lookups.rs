@@ -1,6 +1,6 @@
 //! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few run at
-//! once. Each name has at most one look-up at a time. If a name's DNS server does not answer, the
-//! look-up occupies one slot and does not delay other names.
+//! once. Each name has at most one look-up at a time. If the DNS server of a name does not answer,
+//! its look-up uses one slot and does not delay other names.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -10,17 +10,17 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::outbox::ENDPOINTS_MAX;
 
-/// Most look-ups that run at once; further ones wait. The look-ups use the same blocking threads as
-/// the transactions.
+/// Most look-ups at the same time. Further ones wait. Look-ups share their blocking threads with
+/// transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// Most names that are looked up or wait: the names of all endpoints, and as many that operators
-/// are adding. A look-up beyond this bound fails.
+/// Most names that are looked up or wait. This allows the names of all endpoints, and as many names
+/// that operators are adding. Beyond this bound a look-up fails.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
-/// Resolves a name. It blocks.
+/// A function that resolves a name. It blocks its thread.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
-/// Result of a look-up, for all callers that wait for it; `None` while it runs.
+/// The result of a look-up, for all callers that wait. `None`: the look-up is running.
 type LookupResult = Option<Result<Vec<SocketAddr>, String>>;
 
 /// The look-ups that are running.
@@ -42,7 +42,7 @@ impl DnsLookups {
         }
     }
 
-    /// The addresses of a name.
+    /// Returns the addresses of a name.
     pub(super) async fn addresses(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         let mut answer = self.join(name)?;
         let found = answer.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
@@ -60,8 +60,8 @@ impl DnsLookups {
         }
         let (sender, answer) = watch::channel(None);
         running.insert(name.to_owned(), answer.clone());
-        // A separate task, because the look-up continues when no caller waits any more, as its
-        // thread does.
+        // The look-up runs in a separate task. Like its thread, it continues even if no caller
+        // waits any more.
         tokio::spawn(self.clone().look_up(name.to_owned(), sender));
         Ok(answer)
     }
@@ -73,14 +73,14 @@ impl DnsLookups {
         sender.send_replace(Some(found));
     }
 
-    /// Resolves a name when a slot is free. The slot is free again once the thread has ended.
+    /// Resolves a name when a slot is free. The slot becomes free again when the thread has ended.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();
         tokio::task::spawn_blocking(move || resolver(&name)).await.map_err(io::Error::other)?
     }
 
-    /// Free slots.
+    /// Returns the number of free slots.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.places.available_permits()

@@ -1,5 +1,5 @@
-//! Tests of the address guard: every notation of an address that is not public, and names whose DNS
-//! servers do not answer.
+//! Tests the address guard. Private addresses come in every notation, and some names have DNS
+//! servers that do not answer.
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::dns_lookups::{LOOKUPS_MAX, NAMES_MAX};
 use super::*;
 
-/// Longest wait in these tests, which normally take far less.
+/// Longest wait in these tests. They normally take far less.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn closed() -> AddressGuard {
@@ -127,14 +127,14 @@ async fn a_name_of_a_private_address_is_refused() {
     assert!(AddressGuard::new(true).resolve(name()).await.expect("allowed").next().is_some());
 }
 
-/// A guard whose resolver blocks on names that begin with `stuck` until the sender is dropped. The
-/// list contains the names that were looked up, in order.
+/// Creates a guard whose resolver blocks on names that begin with `stuck` until the sender is
+/// dropped. The list contains the names that were looked up, in order.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));
     let recorded = begun.clone();
     let names = move |name: &str| {
-        recorded.lock().expect("no panic").push(name.to_owned());
+        recorded.lock().expect("the task did not panic").push(name.to_owned());
         if name.starts_with("stuck") {
             // Returns once the sender is dropped.
             drop(held.lock().map(|held| held.recv()));
@@ -151,7 +151,7 @@ fn ask(guard: &AddressGuard, name: impl Into<String>) -> JoinHandle<io::Result<V
 
 /// Waits until this many names were looked up.
 async fn until(begun: &Mutex<Vec<String>>, count: usize) {
-    while begun.lock().expect("no panic").len() < count {
+    while begun.lock().expect("the task did not panic").len() < count {
         tokio::task::yield_now().await;
     }
 }
@@ -163,11 +163,11 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     until(&begun, 1).await;
     let other =
         tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("a slot is free");
-    assert!(other.expect("no panic").is_ok());
+    assert!(other.expect("the task did not panic").is_ok());
     assert_eq!(
-        *begun.lock().expect("no panic"),
+        *begun.lock().expect("the task did not panic"),
         ["stuck.example", "b.example"],
-        "one look-up for all callers"
+        "one look-up serves all callers"
     );
     assert_eq!(guard.look_ups.free(), LOOKUPS_MAX - 1);
     // A caller that stops waiting does not cancel the look-up of the others.
@@ -176,11 +176,11 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     assert!(gave_up.await.is_err());
     drop(hold);
     for asking in asking {
-        assert_eq!(asking.await.expect("no panic").expect("found").len(), 1);
+        assert_eq!(asking.await.expect("the task did not panic").expect("found").len(), 1);
     }
-    assert_eq!(begun.lock().expect("no panic").len(), 2);
-    assert!(ask(&guard, "stuck.example").await.expect("no panic").is_ok());
-    assert_eq!(begun.lock().expect("no panic").len(), 3, "results are not cached");
+    assert_eq!(begun.lock().expect("the task did not panic").len(), 2);
+    assert!(ask(&guard, "stuck.example").await.expect("the task did not panic").is_ok());
+    assert_eq!(begun.lock().expect("the task did not panic").len(), 3, "results are not cached");
 }
 
 #[tokio::test]
@@ -196,18 +196,21 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     }
     let more: Vec<_> =
         (LOOKUPS_MAX..NAMES_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
-    let too_many = ask(&guard, "stuck.example").await.expect("no panic");
+    let too_many = ask(&guard, "stuck.example").await.expect("the task did not panic");
     assert_eq!(
         too_many.expect_err("the bound is reached").to_string(),
         "too many names are being looked up"
     );
-    assert_eq!((guard.look_ups.free(), begun.lock().expect("no panic").len()), (0, LOOKUPS_MAX));
+    assert_eq!(
+        (guard.look_ups.free(), begun.lock().expect("the task did not panic").len()),
+        (0, LOOKUPS_MAX)
+    );
     drop(hold);
     for more in more {
         assert!(
-            more.await.expect("no panic").is_ok(),
+            more.await.expect("the task did not panic").is_ok(),
             "the name is looked up when a thread is free"
         );
     }
-    assert_eq!(begun.lock().expect("no panic").len(), NAMES_MAX);
+    assert_eq!(begun.lock().expect("the task did not panic").len(), NAMES_MAX);
 }

@@ -1,5 +1,5 @@
-//! Tests of webhook requests: the pauses that a response can request, and that every request obeys
-//! the address guard. In the tests of the guard, a reachable listener must get no connection.
+//! Tests webhook requests: the pauses that a response can request, and the address guard. In tests
+//! of the guard, a listener that is reachable must get no connection.
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -60,7 +60,7 @@ fn a_response_requests_a_pause_in_seconds_or_until_a_date() {
     assert_eq!(pause_ms(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new(), now), 0);
 }
 
-/// A guard whose resolver maps a shop's public name to this machine.
+/// Creates a guard whose resolver maps a shop's public name to this machine.
 fn guard(allow_private: bool) -> AddressGuard {
     AddressGuard::with_names(allow_private, |name| match name {
         "shop.example" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
@@ -90,7 +90,7 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
     Webhooks::new(guard, PATIENCE).send(&endpoint, &message, Millis(0)).await
 }
 
-/// Whether no client has connected to the listener.
+/// Returns whether no client has connected to the listener.
 fn got_no_connection(listener: &TcpListener) -> bool {
     listener.set_nonblocking(true).expect("a listener's setting");
     listener.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -125,7 +125,7 @@ async fn no_request_reaches_a_public_name_that_resolves_to_a_private_address() {
         stream.write_all(b"HTTP/1.1 204 Taken\r\n\r\n").expect("the client reads");
     });
     assert_eq!(send(guard(true), &format!("http://shop.example:{port}/")).await, Ok(()));
-    answering.join().expect("no panic");
+    answering.join().expect("the task did not panic");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", proxy.local_addr().expect("bound"));
     let (_, module) = module_path!().split_once("::").expect("a module of this crate");
-    // The test needs a process of its own, because the client reads proxies from the environment.
+    // The test needs its own process, because the client reads proxies from the environment.
     let mut inner = Command::new(std::env::current_exe().expect("this program"));
     inner.args([
         "--exact",
@@ -150,7 +150,10 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     }
     let ran = inner.output().expect("this program");
     let output = String::from_utf8_lossy(&ran.stdout);
-    assert!(output.contains(&format!("it failed: no connection: {PRIVATE_ADDRESS}")), "{output}");
+    assert!(
+        output.contains(&format!("the delivery failed: no connection: {PRIVATE_ADDRESS}")),
+        "{output}"
+    );
     assert!(
         got_no_connection(&proxy),
         "a proxy would connect to addresses that the guard never checks"
@@ -162,5 +165,5 @@ fn a_proxy_from_the_environment_gets_no_connection() {
 async fn sends_with_a_proxy_in_the_environment() {
     let error =
         send(guard(false), "https://shop.example/").await.expect_err("a private address").error;
-    println!("it failed: {error}");
+    println!("the delivery failed: {error}");
 }

@@ -1,4 +1,4 @@
-//! Tests of the delivery worker: a failure that the endpoint did not cause uses up no attempt.
+//! Tests the delivery worker. A failure that the endpoint did not cause uses up no attempt.
 use doorbuster_core::event::{Actor, Attribution, Event, Subject};
 use doorbuster_core::outbox::EventFilter;
 use doorbuster_core::slot::SlotBounds;
@@ -11,7 +11,7 @@ use crate::config::{Flags, Roles, load};
 use crate::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use crate::temp_dir::TempDir;
 
-/// The delivery service of a server without sales.
+/// Creates the delivery service of a server without sales.
 async fn outbox(dir: &TempDir) -> Outbox {
     let options = EngineOptions {
         place: StockLocation::Directory(dir.path().to_owned()),

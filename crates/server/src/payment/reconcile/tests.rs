@@ -1,4 +1,4 @@
-//! Tests of the pauses between requests about a checkout, and of the end of these requests.
+//! Tests the pauses between requests about a checkout, and when the server stops these requests.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -28,7 +28,7 @@ fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
     assert!(!reads_next_page(true, 1, true), "this page is not finished");
     assert!(!reads_next_page(true, 0, false), "no request can start");
     assert!(!reads_next_page(false, 0, true), "there are no more checkouts");
-    const { assert!(AT_ONCE < PAGE, "one round cannot ask about a full page") };
+    const { assert!(AT_ONCE < PAGE, "a full page still waits for requests") };
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_checkout_without_an_answer_is_asked_about_less_and_less_often() {
     assert!((100..300).contains(&questions), "{questions}");
 }
 
-/// An engine with an order that waits for its payment at a checkout of Stripe.
+/// Starts an engine with an order that waits for its payment at a checkout of Stripe.
 async fn engine_with_checkout(dir: &TempDir, clock: Clock) -> (Arc<Engine>, Checkout, Order) {
     let engine = Engine::start(EngineOptions {
         place: StockLocation::Directory(dir.path().to_owned()),
@@ -137,10 +137,10 @@ async fn the_lag_counts_waiting_units_and_not_ended_orders() {
     engine.stop().await;
 }
 
-/// The address of a Stripe that reports every session as undecided.
+/// Starts a Stripe stand-in that reports every session as undecided, and returns its address.
 async fn undecided() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = listener.local_addr().expect("it listens");
+    let address = listener.local_addr().expect("the stand-in listens");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0; 4096];
@@ -207,7 +207,7 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
     );
     assert!(
         stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await,
-        "a bank may take that long"
+        "a bank may still decide after that time"
     );
     wall.fetch_add(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();

@@ -1,5 +1,5 @@
-//! The actions behind the buttons of the sandbox's checkout page. Each button does something that
-//! also happens at real providers.
+//! The actions of the buttons on the sandbox's checkout page. Each action can also happen at real
+//! providers.
 use doorbuster_core::Millis;
 use doorbuster_store::ReversalKind;
 use serde::Serialize;
@@ -11,16 +11,16 @@ use crate::failpoint::{self, Point};
 
 /// How long after a checkout's end a late payment arrives, in milliseconds.
 const LATE_MS: i64 = 2_000;
-/// Payments that one checkout accepts, including failed ones; then its page only shows what
+/// Most payments at one checkout, including failed ones. After that, its page only shows what
 /// happened.
 const PAYMENTS_MAX: usize = 20;
 
 /// The action of a button.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ButtonAction {
-    /// Pays.
+    /// Pays for the order.
     Pay,
-    /// Attempts a payment that fails; the buyer may try again.
+    /// Attempts a payment that fails. The buyer may try again.
     Fail,
     /// Pays, but the money arrives only after the checkout has ended.
     Late,
@@ -28,14 +28,14 @@ pub(crate) enum ButtonAction {
     Twice,
     /// Pays, but the message about it is lost. The shop finds the payment only by asking.
     Lose,
-    /// Refunds the payment, as a person can do at a provider's console.
+    /// Refunds the payment, as the shop can do at a provider's console.
     Return,
     /// Takes the payment back, as the buyer's bank can do.
     Dispute,
 }
 
 impl ButtonAction {
-    /// The action that a path names.
+    /// Returns the action that a path names.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "pay" => Self::Pay,
@@ -49,7 +49,7 @@ impl ButtonAction {
         })
     }
 
-    /// How many payments the action makes, and how many messages report each of them.
+    /// Returns how many payments the action makes, and how many messages report each payment.
     fn payments_and_messages(self) -> (usize, usize) {
         match self {
             Self::Fail => (0, 1),
@@ -77,7 +77,7 @@ pub(crate) struct CheckoutView {
 /// Result of pressing a button.
 #[derive(Debug)]
 pub(crate) enum ButtonResult {
-    /// The action was done; the page's new content.
+    /// The action is done. The value is the page's new content.
     Shown(CheckoutView),
     /// The checkout accepts no more payments.
     Over(CheckoutView),
@@ -86,7 +86,7 @@ pub(crate) enum ButtonResult {
 }
 
 impl Sandbox {
-    /// The content of this checkout's page.
+    /// Returns the content of a checkout's page.
     pub(crate) async fn checkout(&self, id: &str) -> Result<Option<CheckoutView>, EngineError> {
         let now = self.engine.now();
         Ok(self.session(id).await?.map(|session| checkout_view(&session, now)))
@@ -121,7 +121,7 @@ impl Sandbox {
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
-            // The announcement is written before the payment, so that no payment is without one.
+            // The announcement is written before the payment. So every payment has an announcement.
             self.engine
                 .store()
                 .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
@@ -163,8 +163,8 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// Sends a payment's money back although the shop did not request it. A message informs the
-    /// shop.
+    /// Sends a payment's money back without a request of the shop, and sends the shop a message
+    /// about it.
     async fn take_back_money(
         &self,
         id: &str,
@@ -172,8 +172,8 @@ impl Sandbox {
         kind: ReversalKind,
         now: Millis,
     ) -> Result<ButtonResult, EngineError> {
-        // This check comes before anything is announced. Any visitor may press the button, and a
-        // press without effect must leave no rows.
+        // This check comes before the announcement. Any visitor may press the button, so a press
+        // without effect must leave no rows.
         if !session.payments.iter().any(SandboxPayment::can_go_back) {
             return Ok(ButtonResult::Over(checkout_view(session, now)));
         }
@@ -183,7 +183,7 @@ impl Sandbox {
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return ButtonResult::Over(checkout_view(session, now));
             };
-            // If the shop requests a refund later, the sandbox answers that the money arrived.
+            // If the shop later requests a refund, the sandbox answers that the money has arrived.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
             let body = message::payment(
                 &format!("payment.{}", kind.as_str()),
@@ -254,7 +254,8 @@ mod tests {
             .sandbox_swap(session_key("cs_1"), None, session_json(&session))
             .await
             .expect("writes");
-        let press = async |action| sandbox.press("cs_1", action).await.expect("reads and writes");
+        let press =
+            async |action| sandbox.press("cs_1", action).await.expect("the store reads and writes");
         let announced = async || {
             engine
                 .store()

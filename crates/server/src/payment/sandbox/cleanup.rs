@@ -1,7 +1,7 @@
-//! Deletes the sandbox's documents about checkouts that ended long ago. The leader runs it and
-//! handles one page of each kind at a time.
+//! Deletes the sandbox's documents about checkouts that ended long ago. The leader does this work,
+//! one page of each kind at a time.
 //!
-//! The sandbox then no longer knows the payment if a refund is requested later.
+//! After that, the sandbox does not know the payment any more if the shop requests a refund.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -15,10 +15,10 @@ const EVERY: Duration = Duration::from_secs(60);
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 /// Documents that one page reads and deletes.
 const PAGE: usize = 200;
-/// How long a checkout is kept after its end: as long as the ids of providers' messages.
+/// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
-/// Where the next page of each kind begins.
+/// The position at which the next page of each kind begins.
 #[derive(Debug, Default)]
 struct CleanupCursor {
     sessions: String,
@@ -50,7 +50,8 @@ impl Sandbox {
         }
     }
 
-    /// Deletes the documents in a page of each kind that ended before this time; returns how many.
+    /// Deletes the documents in one page of each kind that ended before this time. Returns how many
+    /// it deleted.
     async fn forget_page(
         &self,
         round: &mut CleanupCursor,
@@ -66,7 +67,8 @@ impl Sandbox {
             serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
-        // A payment only names its session, so the payment is deleted after the session.
+        // A payment has no end of its own, only its session. So the payment is deleted after the
+        // session.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
             if store.sandbox_get(&session_key(&session)).await?.is_none() {
                 old.push((key, session));
@@ -75,7 +77,7 @@ impl Sandbox {
         if old.is_empty() { Ok(0) } else { Ok(store.sandbox_delete(old).await?) }
     }
 
-    /// The next page of these documents. After the last page, the first page follows.
+    /// Reads the next page of these documents. After the last page, the first page comes again.
     async fn next_page(
         &self,
         prefix: &str,
@@ -124,7 +126,7 @@ mod tests {
         while rounds < 20 {
             let forgotten =
                 sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
-            assert!(forgotten <= 3 * PAGE, "a page of each kind: {forgotten}");
+            assert!(forgotten <= 3 * PAGE, "one page of each kind is deleted: {forgotten}");
             (rounds, deleted) = (rounds + 1, deleted + forgotten);
         }
         let list = async |prefix: &str| {

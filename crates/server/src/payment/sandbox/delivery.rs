@@ -1,9 +1,9 @@
-//! Sends the sandbox's messages to this server over HTTP, as any provider would, until the server
-//! answers 200.
+//! Sends the sandbox's messages to this server over HTTP until the server answers 200, as a real
+//! provider does.
 //!
-//! A message is announced under `due/`, by time, before it is written into its session. So no
-//! message is lost when the program stops. Every node may send messages; this server handles a
-//! repeated message once.
+//! Before a message is written into its session, it is announced under `due/`, by time. So a stop
+//! of the program loses no message. Every node may send messages. This server handles a repeated
+//! message only once.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -14,22 +14,23 @@ use crate::engine::EngineError;
 use crate::failpoint::{self, Point};
 use crate::signing;
 
-/// How long an answer may take.
+/// Longest wait for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Announcements that are read at once.
 const PAGE: usize = 200;
-/// Attempts for one message. After that the message is dropped, and the shop finds its content only
-/// by asking.
+/// Attempts to send one message. After that the message is dropped. The shop then learns its
+/// content only by asking.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// An announcement that has had no message for this long belongs to a program that stopped.
+/// If an announcement has had no message for this long, its program stopped before it wrote the
+/// message.
 const ORPHAN_MS: i64 = 30_000;
-/// The value of an announcement when all messages of its session were sent.
+/// The value of an announcement after all messages of its session were sent.
 const SENT: &str = "done";
 
 impl Sandbox {
-    /// Announces that `session` will have a message to send at `due`; returns the announcement's
+    /// Announces that `session` will have a message to send at `due`. Returns the announcement's
     /// name.
     pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
         let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());
@@ -54,7 +55,7 @@ impl Sandbox {
         }
     }
 
-    /// Sends all due messages after `from`, and moves `from` past the finished ones.
+    /// Sends all due messages after `from`, and moves `from` past the announcements that are done.
     async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
         let mut after = from.clone();
         let mut all_done = true;
@@ -69,7 +70,8 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
-                // Another node may still write an announcement for a time that has just passed.
+                // Another node may still write an announcement for a time that has just passed. So
+                // the cursor does not move past recent times.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }
@@ -81,7 +83,7 @@ impl Sandbox {
         }
     }
 
-    /// Sends the messages of an announcement. Returns true if none is left.
+    /// Sends the messages of an announcement. Returns `true` if all were sent.
     async fn send_announced(
         &self,
         key: &str,
@@ -119,7 +121,7 @@ impl Sandbox {
         Ok(is_over)
     }
 
-    /// Sends one message. Returns true if this server accepted it.
+    /// Sends one message. Returns `true` if this server accepted it.
     async fn send(&self, id: &str, body: &str) -> bool {
         let Some(address) = self.address.get() else { return false };
         let at_secs = self.engine.now().0.div_euclid(1_000);
@@ -152,7 +154,7 @@ impl Sandbox {
     }
 }
 
-/// The time and the session of an announcement.
+/// Returns the time and the session of an announcement.
 pub(super) fn parse_announcement(key: &str) -> Option<(i64, &str)> {
     let (due, rest) = key.strip_prefix("due/")?.split_once('/')?;
     Some((due.parse().ok()?, rest.split_once('/')?.0))

@@ -9,7 +9,7 @@ use crate::config::Roles;
 use crate::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use crate::temp_dir::TempDir;
 
-/// An engine in this directory.
+/// Starts an engine in this directory.
 pub(super) async fn engine(dir: &TempDir) -> Arc<Engine> {
     let engine = Engine::start(EngineOptions {
         place: StockLocation::Directory(dir.path().to_owned()),
@@ -26,7 +26,7 @@ pub(super) async fn engine(dir: &TempDir) -> Arc<Engine> {
     engine.await.expect("a fresh directory opens")
 }
 
-/// A checkout without payments.
+/// Returns a checkout without payments.
 pub(super) fn session(expires_at: i64) -> Session {
     Session {
         order: String::new(),

@@ -1,5 +1,6 @@
-//! The sandbox's messages, which the sandbox or another holder of its secret writes. The members
-//! that are used are checked strictly; others are ignored.
+//! Writes and reads the sandbox's messages. Another program with the sandbox's secret may also
+//! write them. The members that the server uses are checked strictly, and other members are
+//! ignored.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -10,10 +11,10 @@ use serde_json::{Map, Value, json};
 use super::NAME;
 use crate::payment::provider::{FailedPayment, MessageError, ProviderMessage};
 
-/// Longest reason of a failed refund, in characters; the rest is cut off.
+/// Longest reason of a failed refund, in characters. A longer reason is cut off.
 const REASON_CHARS_MAX: usize = 200;
 
-/// The message that money was captured, or that a payment failed.
+/// Writes the message that money was captured or that a payment failed.
 pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money: &Money) -> String {
     json!({
         "type": kind, "timestamp": time(at),
@@ -22,7 +23,7 @@ pub(super) fn payment(kind: &str, at: Millis, payment: &str, order: &str, money:
     .to_string()
 }
 
-/// The message that a refund arrived.
+/// Writes the message that a refund arrived.
 pub(super) fn refund_settled(
     at: Millis,
     payment: &str,
@@ -83,7 +84,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
             payment: required_text(data, "payment")?,
             order: required_text(data, "order")?,
             money: money(data)?,
-            // The checkout stays open: the next attempt may succeed.
+            // The checkout stays open, because the next attempt may succeed.
             session: None,
         })),
         "payment.returned" => {
@@ -134,7 +135,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| news == RefundUpdate::Settled);
-            // A refund does not need these members, so they may be invalid.
+            // A refund does not need these members, so an invalid one is not an error.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
@@ -143,7 +144,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
     }
 }
 
-/// The report of a reversal that the shop did not request.
+/// Returns the report of a reversal that the shop did not request.
 fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
     let (event, provider, payment) = (Some(event), NAME.to_owned(), PaymentId(payment));
     Reversal { event, provider, payment, kind, money, stands: true, dispute: None }
@@ -153,12 +154,12 @@ fn malformed(why: impl Into<String>) -> MessageError {
     MessageError::Malformed(why.into())
 }
 
-/// A required text.
+/// Reads a required text.
 fn required_text(data: &Map<String, Value>, name: &str) -> Result<String, MessageError> {
     optional_text(data, name)?.ok_or_else(|| malformed(format!("data.{name} is missing")))
 }
 
-/// An optional text.
+/// Reads an optional text.
 fn optional_text(data: &Map<String, Value>, name: &str) -> Result<Option<String>, MessageError> {
     let Some(value) = data.get(name) else { return Ok(None) };
     let text = value.as_str().ok_or_else(|| malformed(format!("data.{name} must be a string")))?;
@@ -169,7 +170,7 @@ fn optional_text(data: &Map<String, Value>, name: &str) -> Result<Option<String>
     })
 }
 
-/// An amount: whole minor units, not negative, and a currency.
+/// Reads an amount: a currency and whole minor units, which are not negative.
 fn money(data: &Map<String, Value>) -> Result<Option<Money>, MessageError> {
     let Some(amount) = data.get("amount") else { return Ok(None) };
     let minor = amount.get("amount_minor").and_then(Value::as_i64).filter(|minor| *minor >= 0);

@@ -1,4 +1,4 @@
-//! A client for Stripe's HTTP API: forms as requests, JSON as responses.
+//! A client for Stripe's HTTP API. Requests are forms, and responses are JSON.
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -6,27 +6,27 @@ use serde_json::Value;
 
 use crate::payment::provider::ProviderError;
 
-/// The version of the API that requests are written for.
+/// The version of the API that this client uses.
 pub(super) const VERSION: &str = "2025-03-31.basil";
-/// How long a connection may take to open.
+/// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take.
+/// Longest wait for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long an answer may take if the request can be repeated and other requests wait for it.
+/// Longest wait for an answer if the request can be repeated and other requests wait for it.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer that is read, in bytes; a longer answer is an error.
+/// Longest answer that the client reads, in bytes. A longer answer is an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Longest Stripe message that is passed on, in characters.
+/// Longest text of a Stripe error that the client passes on, in characters.
 const MESSAGE_CHARS_MAX: usize = 200;
 
 /// A request that failed.
 #[derive(Debug)]
 pub(super) struct ApiError {
-    /// Stripe refused the request; a repeated request gets the same answer.
+    /// Stripe refused the request. A repeated request gets the same answer.
     pub is_refusal: bool,
-    /// The key does not permit this request.
+    /// The key does not allow this request.
     pub is_forbidden: bool,
-    /// Too many requests.
+    /// Stripe received too many requests.
     pub is_busy: bool,
     /// Stripe's error code.
     pub code: Option<String>,
@@ -55,15 +55,15 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.starts_with("http://") {
-            // A test server on this machine needs no certificates. Without this, the client would
-            // load the system's certificates, which may be missing.
+            // A test server on this machine needs no certificates. Without this setting, the client
+            // would load the system's certificates, which may be missing.
             http = http.tls_certs_only([]).no_proxy();
         }
         let http = http.build().expect("a client without certificates can be created");
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Sends a change, at most once for each idempotency key.
+    /// Sends a change. Stripe applies it at most once for each idempotency key.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -112,8 +112,8 @@ impl Api {
         let message: String =
             word("message").unwrap_or_default().chars().take(MESSAGE_CHARS_MAX).collect();
         Err(ApiError {
-            // 409: a request with the same key is in progress. 429: too many requests. Both may be
-            // repeated.
+            // Status 409 means that a request with the same key is running, and 429 that there are
+            // too many requests. Both may be repeated.
             is_refusal: status.is_client_error()
                 && !matches!(status.as_u16(), 401 | 403 | 409 | 429),
             is_forbidden: matches!(status.as_u16(), 401 | 403),
@@ -124,7 +124,7 @@ impl Api {
     }
 }
 
-/// Encodes a part of a form.
+/// Encodes a value for a form.
 fn encoded(text: &str) -> String {
     let plain =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*');

@@ -14,12 +14,12 @@ use crate::signing::{SigningKey, TOLERANCE_MS};
 
 /// The header with an event's signature.
 const SIGNATURE_HEADER: &str = "stripe-signature";
-/// Signatures of one event that are checked.
+/// Most signatures of one event that the server checks.
 const SIGNATURES_MAX: usize = 16;
 /// The metadata member with this installation's mark.
 const INSTALLATION_KEY: &str = "doorbuster";
 
-/// Checks whether one of `keys` signed this event within the tolerated time.
+/// Checks that one of `keys` signed this event within the tolerated time.
 pub(super) fn verify(
     headers: &HeaderMap,
     body: &[u8],
@@ -69,7 +69,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Reads an event whose signature is valid. Sessions without `mark` belong to other installations.
+/// Reads an event whose signature is valid. Ignores sessions without `mark`.
 pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageError> {
     let wrong = |why: &str| MessageError::Malformed(why.to_owned());
     let root: Value = serde_json::from_slice(body)
@@ -82,7 +82,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
     }
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-            // If the money is pending, Stripe reports it again when it arrives.
+            // If the money is pending, Stripe sends another event when it arrives.
             if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
                 return Ok(ProviderMessage::Unused);
             }
@@ -124,7 +124,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                     if_not_ours: None,
                 });
             }
-            // A refund that a person made at Stripe may cover a part of the payment or all of it.
+            // Someone made this refund at Stripe. It may cover a part of the payment or all of it.
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
@@ -139,9 +139,9 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                 if_not_ours,
             })
         }
-        // Refunds that this installation requested are recognised later and not counted again.
+        // The inbox recognises refunds of this installation, and does not count them again.
         "charge.refunded" => {
-            // A charge has the metadata of its payment; refunds and disputes have their own.
+            // A charge has the metadata of its payment. Refunds and disputes have their own.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
@@ -167,8 +167,8 @@ fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMe
     back.map_or(ProviderMessage::Unused, |reversal| ProviderMessage::Reversed { reversal, order })
 }
 
-/// The reversal that a charge, a refund or a dispute reports. `amount` names the member with its
-/// amount.
+/// Reads the reversal that a charge, a refund or a dispute reports. `amount` is the name of the
+/// member with the amount.
 fn read_reversal(
     object: &Value,
     event: Option<&str>,
@@ -192,13 +192,13 @@ fn read_reversal(
     })
 }
 
-/// The refunded part of a charge, if the charge contains it.
+/// Returns the refunded part of a charge, if the charge contains it.
 pub(super) fn returned_money(charge: &Value) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
 }
 
-/// The payment made at a session.
+/// Reads the payment of a session.
 pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, String> {
     let text = |value: Option<String>, name: &str| {
         let is_short = |text: &String| (1..=ORDER_TEXT_CHARS_MAX).contains(&text.chars().count());
@@ -209,7 +209,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
-    // A session that costs nothing has no payment, so the session's id is used.
+    // A free session has no payment, so the session's id stands for it.
     let payment =
         payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
     let currency = session["currency"]
@@ -234,18 +234,18 @@ fn order_id(session: &Value) -> Option<String> {
     named.map(str::to_owned)
 }
 
-/// Stripe's text without control characters, because PostgreSQL cannot store all of them.
+/// Removes control characters from Stripe's text, because PostgreSQL cannot store all of them.
 fn without_control_chars(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(ORDER_TEXT_CHARS_MAX).collect()
 }
 
-/// Whether this installation created the session, according to the mark in its metadata. Other
-/// shops and programs may use the same account.
+/// Returns whether this installation created the session. The mark in the session's metadata shows
+/// that. Other shops and programs may use the same account.
 fn is_ours(session: &Value, mark: &str) -> bool {
     session["metadata"][INSTALLATION_KEY].as_str() == Some(mark)
 }
 
-/// The progress of a refund.
+/// Reads the progress of a refund.
 pub(super) fn refund_news(refund: &Value) -> RefundUpdate {
     match refund["status"].as_str() {
         Some("succeeded") => RefundUpdate::Settled,
@@ -256,7 +256,7 @@ pub(super) fn refund_news(refund: &Value) -> RefundUpdate {
                 without_control_chars(why)
             ))
         }
-        // Pending, or waiting for an action that only a person at Stripe or the bank can take.
+        // The refund is pending, or it waits for an action by a person at Stripe or at the bank.
         _ => RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS },
     }
 }

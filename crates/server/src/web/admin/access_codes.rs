@@ -1,4 +1,5 @@
-//! Access codes of a sale: creates many at once, shows them only then, and counts them.
+//! Access codes of a sale: creates many at once and counts them. Codes are shown only when they are
+//! created.
 
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ pub(crate) async fn revoke(
     Ok(json(StatusCode::OK, &RevokedCodes { revoked }))
 }
 
-/// The codes that a prefix names.
+/// Selects the codes that begin with a prefix.
 fn selection(sale: &str, text: &str) -> Result<CodeSelection, Problem> {
     if let Some(hash) = code::hash_code(sale, text) {
         return Ok(CodeSelection::Code(hash));

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/actions`: what operators changed.
+//! `GET /v1/admin/actions`: the log of operators' changes.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/audit`: checks every invariant now.
+//! `GET /v1/admin/audit`: checks every invariant of the store now.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
     Ok(json(StatusCode::OK, &audit))
 }
 
-/// Notice about a payment that was reversed without a request of this server.
+/// Returns a notice about a payment that the buyer's bank or the provider reversed by itself.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
         store::ReversalKind::Returned => "was refunded in the provider's own dashboard",
@@ -72,7 +72,7 @@ fn reversed(found: &store::ReversedPayment) -> Notice {
     }
 }
 
-/// Notice about a payment that pays for no order.
+/// Returns a notice about a payment that pays for no order.
 fn notice(found: &store::RefundNotice) -> Notice {
     let said = match found.what {
         RefundCause::Mismatch => "does not have its order's amount",
@@ -91,7 +91,7 @@ fn notice(found: &store::RefundNotice) -> Notice {
     }
 }
 
-/// Orders that a node acknowledged before a failover and that the database lacks.
+/// Reports orders that a node acknowledged before a failover and that the database no longer has.
 fn lost_orders(found: &store::LostOrders) -> Finding {
     let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
     Finding {
@@ -107,7 +107,7 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
     }
 }
 
-/// A failover or a move of the database, which every report names.
+/// Returns a notice about a failover or a move of the database. Every report has this notice.
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
         store::HistoryCause::Promoted => "a standby became the primary",
@@ -126,14 +126,14 @@ fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     })
 }
 
-/// The sales that a change of the store paused, each with its phase before.
+/// Lists the sales that a change of the store paused, each with its earlier phase.
 fn paused_sales(row: &store::StoreHistoryRow) -> String {
     let sale = |paused: &store::PausedSale| format!("{} ({})", paused.sale, paused.was.as_str());
     let sales: Vec<String> = row.paused.iter().map(sale).collect();
     if sales.is_empty() { "none".to_owned() } else { sales.join(", ") }
 }
 
-/// A restore of the store, which every report names.
+/// Returns a notice about a restore of the store. Every report has this notice.
 fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
     let backup_at = row.backup_at?;
     let sales = paused_sales(row);

@@ -20,7 +20,7 @@ use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, empty, json};
 use crate::web::{App, wire};
 
-/// Digits of an id.
+/// Digits of a block's id.
 const ID_DIGITS: usize = 12;
 
 /// `GET /v1/admin/blocks`
@@ -103,7 +103,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The canonical text of the blocked buyer or network.
+/// Returns the canonical text of the blocked buyer or network.
 fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
     match wanted.kind {
         BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
@@ -146,8 +146,9 @@ fn block_view(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// A block's id: a keyed hash of its value, so that it is the same on every node. The log of
-/// actions contains the id and is never changed, so the id must not reveal the buyer.
+/// Returns a block's id: a keyed hash of the blocked value. The hash gives the same id on every
+/// node and does not reveal the buyer. That matters because the log of actions contains the id and
+/// is never changed.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/sales/{sale}/buyers/{buyer}`: what a buyer met in a sale.
+//! `GET /v1/admin/sales/{sale}/buyers/{buyer}`: one buyer's orders and refusals in a sale.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::web::refusal_memory::NotedRefusal;
 use crate::web::reply::{Answer, json};
 use crate::web::{App, wire};
 
-/// Most orders that are shown.
+/// Most orders in one answer.
 const ORDERS_MAX: usize = 200;
 
 pub(crate) async fn get(
@@ -52,7 +52,7 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &story))
 }
 
-/// A refusal of this sale.
+/// Renders one refusal of this sale.
 fn refusal_view(app: &App, sale: &SaleState, refusal: &NotedRefusal) -> Option<BuyerRefusal> {
     let item = sale.items.iter().find(|item| item.row.id == refusal.item)?;
     Some(BuyerRefusal {
@@ -63,8 +63,8 @@ fn refusal_view(app: &App, sale: &SaleState, refusal: &NotedRefusal) -> Option<B
     })
 }
 
-/// Whether this node has met every request of the sale: it is the only node, and it has run since
-/// the sale was created.
+/// Returns whether this node has handled every request of the sale. That is so if it is the only
+/// node and has run since the sale was created.
 fn remembers_since_opening(app: &App, sale: &SaleState) -> bool {
     let started = app.engine.started_at();
     app.engine.layout().is_single_node()

@@ -1,4 +1,4 @@
-//! `POST /v1/admin/sales/{sale}/check`: what would go wrong at the opening.
+//! `POST /v1/admin/sales/{sale}/check`: lists what could go wrong when the sale opens.
 
 use std::net::IpAddr;
 use std::sync::Arc;

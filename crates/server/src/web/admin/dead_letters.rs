@@ -1,4 +1,5 @@
-//! Dead letters of deliveries, refunds and tickets in one list: shows, retries and discards them.
+//! Shows, retries and discards dead letters of deliveries, refunds and tickets. All of them are in
+//! one list.
 
 use std::sync::Arc;
 
@@ -37,14 +38,14 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
 }
 
-/// A page of dead letters, and its cursor.
+/// Reads a page of dead letters, and the cursor of the next page.
 async fn letters_page(
     app: &App,
     query: &DeadLetterQuery,
 ) -> Result<(Vec<(DeadKind, Dead)>, Option<String>), Refused> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
-    // A cursor contains the kind of its last row, and the position in that kind.
+    // A cursor contains the kind of the last row and the row's position among rows of that kind.
     let (first, mut after) = match &from {
         Some((position, kind)) => (DeadKind::parse(kind), Some(*position)),
         None => (None, None),
@@ -109,7 +110,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([letter]): PathNa
     Ok(json(StatusCode::OK, &detail))
 }
 
-/// A readable event, as it would be sent.
+/// Renders an event as the server would send it. `None`: the event cannot be read.
 async fn message(app: &App, read: Option<&EventRead>) -> Option<Value> {
     let message = app.outbox.message(read?.as_ref().ok()?).await?;
     serde_json::from_slice(&message.body).ok()
@@ -254,12 +255,12 @@ fn no_letter() -> Problem {
     Problem::not_found("there is no such dead letter, or it is resolved")
 }
 
-/// The id of a delivery's dead letter.
+/// Returns the id of a delivery's dead letter.
 pub(super) fn delivery_id(seq: i64) -> String {
     format!("dlv_{seq}")
 }
 
-/// The text of an id.
+/// Formats an id.
 fn shown_id(id: &DeadLetterId) -> String {
     match id {
         DeadLetterId::Delivery(seq) => delivery_id(*seq),
@@ -268,7 +269,7 @@ fn shown_id(id: &DeadLetterId) -> String {
     }
 }
 
-/// Parses an id: its prefix names the kind.
+/// Parses an id. The prefix of the id names its kind.
 fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     let delivery = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());

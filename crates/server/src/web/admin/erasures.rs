@@ -1,4 +1,4 @@
-//! Erases a buyer.
+//! Erases the data of one buyer.
 
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ pub(crate) async fn create(
     Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
 }
 
-/// Erases everything that can be erased now, one bounded transaction after another, and returns
-/// what is retained. An order that ends meanwhile is erased as well. So if nothing is retained,
+/// Erases everything that can be erased now, in several bounded transactions. Returns what is
+/// retained. An order that ends during the call is erased as well, so an empty result means that
 /// nothing is left.
 async fn erase(
     app: &App,

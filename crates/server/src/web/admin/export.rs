@@ -1,5 +1,5 @@
-//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. Pages are read from the store while
-//! the client takes them. The file also serves the reconciliation.
+//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. The server reads each page from the
+//! store only when the client has taken the page before.
 
 mod csv;
 mod ledger;
@@ -52,8 +52,8 @@ pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     export(app, query.as_deref(), Export::Ledger).await
 }
 
-/// The requested sale, if the request names one; it must exist. Afterwards this node knows the
-/// earlier changes that other nodes made to sales.
+/// Returns the requested sale, if the request names one. Fails if the sale does not exist. Reads
+/// other nodes' changes of sales first.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
     app.engine.refresh_catalogue().await.map_err(failed)?;
     if let Some(name) = &wanted {
@@ -98,7 +98,7 @@ struct ExportWriter {
 
 /// The source of an export's lines.
 enum ExportSource {
-    /// A list of the store, for these items or for all.
+    /// A list of the store, for some items or for all items.
     List {
         items: Option<Vec<ItemId>>,
         at: ListPosition,
@@ -114,7 +114,7 @@ enum ListPosition {
     End,
 }
 
-/// The next lines; the first ones follow the header.
+/// Writes the next lines. The first call also writes the header line.
 async fn write(
     writer: Option<ExportWriter>,
 ) -> Option<(Result<Bytes, EngineError>, Option<ExportWriter>)> {
@@ -127,7 +127,7 @@ async fn write(
         Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
         Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
         Ok(false) => None,
-        // The headers are sent already, so only a broken connection tells the client that lines are
+        // The status was sent already. Only a broken connection tells the client that lines are
         // missing.
         Err(error) => {
             tracing::warn!(
@@ -142,7 +142,7 @@ async fn write(
 }
 
 impl ExportWriter {
-    /// Reads a page. False: there is none left.
+    /// Reads one page. Returns whether the export may have another page.
     async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
         let (items, at) = match &mut self.source {
             ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,
@@ -159,7 +159,7 @@ impl ExportWriter {
     }
 }
 
-/// Writes a page of a list, and returns where the next one begins.
+/// Writes one page of a list. Returns the position of the next page.
 async fn write_page(
     app: &App,
     export: Export,
@@ -186,7 +186,7 @@ async fn write_page(
             page.rows.iter().for_each(|row| write_refund(lines, &wire::refund(row)));
             Ok(page.next)
         }
-        // The ledger has its own source.
+        // The ledger is written by `Ledger`, not from one list.
         Export::Orders | Export::Ledger => {
             let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
             let page = store.orders_oldest_first(query).await?;
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_a_cell_for_each_name() {
+    fn each_row_has_a_cell_for_each_column() {
         let at = Time::from_millis(0);
         let order_row = Order {
             id: "ord_1".into(),

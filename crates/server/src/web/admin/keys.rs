@@ -1,5 +1,5 @@
-//! Operators' keys: lists them without the keys themselves, creates and deletes them. A new key is
-//! shown once.
+//! Lists, creates and deletes operators' keys. Lists do not contain the keys themselves. Only the
+//! answer to `POST` shows the new key.
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Updates the keys that authenticate requests.
+/// Replaces the set of keys that authenticates requests.
 async fn replace_keys(app: &App) -> Result<(), Refused> {
     let keys = app.engine.store().keys().await.map_err(failed)?;
     app.operators.replace_keys(keys);

@@ -22,7 +22,7 @@ use crate::web::{App, wire};
 /// How long a server that holds slots has to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
 
-/// What a node says about itself, as `Engine::about_node` writes it.
+/// A node's description of itself, as `Engine::about_node` writes it.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct About {
@@ -90,7 +90,7 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
     }
 }
 
-/// The servers that hold slots. A server is up if it accepts a connection.
+/// Returns the servers that hold slots. A server is up if it accepts a connection.
 async fn slot_servers(app: &App) -> Vec<SlotServer> {
     let servers = app.engine.slots().evidence().servers;
     if servers.is_empty() {

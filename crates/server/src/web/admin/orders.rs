@@ -1,4 +1,5 @@
-//! Orders of all buyers.
+//! The operators' endpoints for orders: lists, reads, cancels, refunds and extends the orders of
+//! all buyers.
 
 use std::sync::Arc;
 
@@ -29,18 +30,19 @@ use crate::web::{App, wire};
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    // Otherwise a new item that this node does not know yet would look like a missing one.
+    // This node may not know a new item yet. Without the refresh, the item would seem to be
+    // missing.
     app.engine.refresh_catalogue().await.map_err(failed)?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
-        // There is no such sale or item, so no order matches.
+        // No sale or item has this name, so no order matches.
         return Ok(json(StatusCode::OK, &OrderList { orders: Vec::new(), next_cursor: None }));
     }
     let buyer = query.buyer.as_deref().and_then(BuyerId::new);
     page(&app, &query, buyer, items).await
 }
 
-/// The numbers of the named items; `None` for all items.
+/// Returns the ids of the named items. `None`: the request names no item, so all items count.
 pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
     if sale.is_none() && item.is_none() {
         return None;
@@ -134,7 +136,7 @@ pub(crate) async fn extend(
     changed_reply(&app, changed, "only a reserved order can be extended")
 }
 
-/// The order that a request names, and the operator's reason, if the request has one.
+/// Reads the order that a request names and the operator's reason, if there is one.
 async fn read_reason(
     order: &str,
     request: axum::extract::Request,

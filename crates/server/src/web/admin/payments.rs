@@ -1,4 +1,4 @@
-//! Payments and refunds of all orders, and of unknown orders.
+//! Lists payments and refunds, also those whose order is unknown.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::web::failure::failed;
 use crate::web::reply::{Answer, Refused, json};
 use crate::web::{App, wire};
 
-/// Payments that are shown with their order; the list shows all of them.
+/// Most payments in an answer about one order. The list of payments has all of them.
 const ORDER_PAYMENTS_MAX: usize = 200;
 
 /// `GET /v1/admin/payments`
@@ -40,7 +40,7 @@ pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQue
     ))
 }
 
-/// The payments of one order, oldest first.
+/// Returns the payments of one order, oldest first.
 pub(super) async fn payments_of_order(app: &App, order: TicketId) -> Result<Vec<Payment>, Refused> {
     let query = MoneyQuery {
         order: Some(order.to_string()),

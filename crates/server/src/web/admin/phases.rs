@@ -44,7 +44,7 @@ pub(crate) async fn step(
     if begins {
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         check_slots_readable(&app, &before.row, own)?;
-        // The sale may have been created while another provider was configured.
+        // The sale may be older than the current payment provider, so its prices are checked again.
         let items = before.row.items.iter().enumerate();
         let faults: Vec<Fault> = items
             .filter_map(|(index, item)| unpayable(&app, index, item.price_minor, &item.currency))
@@ -66,7 +66,7 @@ pub(crate) async fn step(
     }
 }
 
-/// The name of the action that takes a step.
+/// Returns the name under which the log of actions records a step.
 fn action_name(step: PhaseStep) -> &'static str {
     match step {
         PhaseStep::Schedule => "sale.scheduled",

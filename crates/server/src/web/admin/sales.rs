@@ -52,7 +52,8 @@ pub(crate) async fn create(
     Ok(reply)
 }
 
-/// The store keeps one currency for each item, and the payment provider must accept it.
+/// Checks the currencies of a new sale. The store keeps one currency for each item, and the payment
+/// provider must accept it.
 fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     let differs =
         |item: &NewItem| item.list_price.is_some_and(|list| list.currency != item.price.currency);
@@ -66,7 +67,7 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
-/// The fault of a price that the payment provider does not accept.
+/// Returns the fault of a price that the payment provider does not accept.
 pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
     let no = app.payments.refuses_price(minor, currency)?;
     Some(Fault::new(FaultLocation::Body(format!("/items/{index}/price/{}", no.member)), no.why))
@@ -142,7 +143,7 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The version that `If-Match` requires, if any. The store compares it again.
+/// Returns the version that `If-Match` requires, if any. The store compares the version again.
 fn requested_version(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
     let values = || headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
     if !if_match(values(), &etag(sale.row.version)) {

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/sales/{sale}/series`: a sale's numbers over time, the sums of all nodes.
+//! `GET /v1/admin/sales/{sale}/series`: a sale's numbers over time, summed over all nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::web::reply::{Answer, json};
 use crate::web::series::Point;
 use crate::web::{App, wire};
 
-/// Without `from`, this much time before `to` is read.
+/// Without `from`, the series covers this much time before `to`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// A minute that is not older may have only its seconds in the store.
+/// For minutes younger than this, the store may have only the seconds.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -47,7 +47,8 @@ pub(crate) async fn get(
     let minutes_or_seconds = PointQuery { sale: name.clone(), step, from, to };
     let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
     if step == PointStep::Minute {
-        // The leader adds up a minute a while after its end; until then, only seconds are stored.
+        // The leader sums up a minute some time after its end. Until then the store has only its
+        // seconds.
         let recent = from.max(to.plus(-RECENT_MS));
         let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
         let seconds = store.points(seconds).await.map_err(failed)?;
@@ -65,7 +66,7 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
 
-/// Adds up the points of all nodes at each time, and then the times in each step of this length.
+/// Sums the points of all nodes at each time. Then sums the times within each step of `length`.
 fn add_up(nodes: impl Iterator<Item = (Millis, Point)>, length: i64) -> BTreeMap<Millis, Point> {
     let mut times: BTreeMap<Millis, Point> = BTreeMap::new();
     for (at, point) in nodes {

@@ -1,4 +1,4 @@
-//! Sets how an item's stock is spread over its slots, also while its sale runs.
+//! Sets how an item's stock is spread over its slots. This also works while the sale runs.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &spread_view(&item.row.spread)))
 }
 
-/// `automatic` is the number of partitions if the server chooses it.
+/// Checks a requested spread. `automatic` is the number of partitions if the server may choose.
 fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
     let spread = Spread {
         partitions: match wanted.partitions {

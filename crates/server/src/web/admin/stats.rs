@@ -64,7 +64,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathName
     Ok(json(StatusCode::OK, &stats))
 }
 
-/// Rate-limited requests, by route and by scope.
+/// Counts rate-limited requests by route and by scope.
 fn rate_limited(limits: &SaleLimitState) -> BTreeMap<String, BTreeMap<String, u64>> {
     let by_scope = |route: Route| -> BTreeMap<String, u64> {
         let counts = SCOPES.map(|scope| (scope.as_str().to_owned(), limits.refused(route, scope)));
@@ -74,7 +74,7 @@ fn rate_limited(limits: &SaleLimitState) -> BTreeMap<String, BTreeMap<String, u6
     counts.into_iter().filter(|(_, counts)| !counts.is_empty()).collect()
 }
 
-/// Tickets of these items that wait for their verdicts.
+/// Counts the tickets of these items that wait for their verdicts.
 async fn queue_depth(app: &App, items: &[Arc<crate::catalogue::ItemState>]) -> u64 {
     let mut depth = 0;
     for item in items {

@@ -1,4 +1,4 @@
-//! Where a sale's units are, and changes of its totals.
+//! Shows where a sale's units are, and adjusts its totals.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ pub(crate) async fn adjust(
     Ok(reply)
 }
 
-/// The counts after an adjustment.
+/// Returns the counts after an adjustment.
 fn adjusted_counts(
     adjusted: AdjustResult,
     sale: &SaleState,
@@ -101,8 +101,8 @@ pub(crate) async fn slots(State(app): State<Arc<App>>, PathNames([name]): PathNa
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // For each slot its newest grant: the open one, if there is one. Grants of removed nodes
-        // and spreads are history.
+        // Takes the newest grant of each slot: the open grant, if there is one. Grants of removed
+        // nodes and of earlier spreads are left out.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -127,7 +127,7 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, Refused> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
-    // A slot under another grant says nothing about this one.
+    // A view of another epoch describes an older or newer grant, so it is not shown.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);
@@ -149,7 +149,7 @@ async fn slot_row(
             true => Available::Two { a: view.counters[0], b: view.counters[1] },
             false => Available::One(view.available),
         }),
-        // None: it was opened a moment ago.
+        // No count exists yet if the grant was opened a moment ago.
         refills: moved.map_or(0, |moved| moved.refills),
         recalls: moved.map_or(0, |moved| moved.recalls),
     })

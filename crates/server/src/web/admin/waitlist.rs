@@ -1,4 +1,4 @@
-//! `GET /v1/admin/sales/{sale}/items/{item}/waitlist`: the entries that wait for a unit.
+//! `GET /v1/admin/sales/{sale}/items/{item}/waitlist`: the waitlist entries of one item.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) async fn list(
     let page = parse_page(query.as_deref().unwrap_or_default())?;
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
-    // A cursor names the last entry, and how many entries came up to it.
+    // A cursor contains the last entry's number and the count of entries up to that entry.
     let (after, before) = match cursor::position(List::Waitlist, page.cursor.as_deref())? {
         Some((after, count)) => (after, count.parse::<u64>().map_err(|_| unknown_cursor())?),
         None => (0, 0),

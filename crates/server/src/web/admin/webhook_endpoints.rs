@@ -1,5 +1,5 @@
-//! Endpoints that receive events: adds, changes and removes them, and shows and repeats their
-//! failed deliveries.
+//! Adds, changes and removes the endpoints that receive events. Also shows and repeats failed
+//! deliveries.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, empty, json};
 use crate::web::{App, wire};
 
-/// Random bytes of a secret.
+/// Random bytes of a webhook secret.
 const SECRET_BYTES: usize = 32;
 
 /// `GET /v1/admin/webhook-endpoints`
@@ -205,7 +205,7 @@ pub(crate) async fn redeliver(
     let wanted = Redelivery::from_json(&body)?;
     let position =
         event_position(&wanted.event).expect("the reader let only ids of events through");
-    // Another event may have this position now.
+    // An event may have lost this position to another event since the lookup.
     if let Some(Ok(told)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&told))
     {
@@ -248,7 +248,7 @@ fn no_endpoint() -> Problem {
     Problem::not_found("there is no such endpoint")
 }
 
-/// The endpoint of this id.
+/// Returns the endpoint with this id.
 pub(super) async fn find(
     app: &App,
     id: &str,
@@ -264,13 +264,13 @@ async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> Answer {
     Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, standing)))
 }
 
-/// A permitted address in its canonical form, and its kind.
+/// Checks an address. Returns its canonical form and the kind of endpoint.
 async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Problem> {
     app.outbox.check(text).await.map_err(address_problem)
 }
 
-/// A new address of an endpoint. Its kind must stay the same: a webhook has a secret, a broker a
-/// password.
+/// Checks a new address of an endpoint. The kind must stay the same, because a webhook has a secret
+/// and a broker has a password.
 async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
     match address(app, text).await? {
         (found, url) if found == kind => Ok(url),

@@ -1,15 +1,15 @@
-//! Joins a page's modules into one script, so that a page needs one request instead of twenty.
+//! Joins a page's modules into one script. So a page needs one request instead of twenty.
 //!
-//! Each module becomes a function that is called once; its exports become an object, and an import
-//! becomes a destructuring of that object. The modules import only by name, from `/assets/`, and
-//! not in a circle. A module that is imported while the page runs, such as the texts of one
-//! language, stays a file of its own.
+//! Each module becomes a function that runs once and returns an object of its exports. An import
+//! becomes a destructuring of that object. Modules may import only by name, from `/assets/`, and
+//! never in a circle. A module that the page imports later, such as the texts of one language,
+//! stays a separate file.
 
 use std::collections::{HashMap, HashSet};
 
 use super::AssetSource;
 
-/// The scripts of the pages. Each is joined with the modules that it imports.
+/// The entry scripts of the pages. The server joins each of them with the modules that it imports.
 pub(super) const ENTRIES: [&str; 4] = ["sale.js", "order.js", "sales.js", "sandbox.js"];
 
 const IMPORT: &str = "import {";
@@ -17,10 +17,10 @@ const FROM: &str = "} from '/assets/";
 /// The declarations that a module can export.
 const DECLARATIONS: [&str; 4] = ["const ", "let ", "async function ", "function "];
 
-/// The start of a line of a style sheet that imports another one.
+/// The start of a style sheet's line that imports another sheet.
 const STYLE_IMPORT: &str = "@import \"/assets/";
 
-/// A style sheet, and after it the text of the sheets that it imports: these use its tokens.
+/// Appends the imported sheets after a style sheet. They use the tokens of the first one.
 pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) -> String {
     let text = sources.get(name).map(AssetSource::text).unwrap_or_default();
     let (mut imported, mut own) = (String::new(), String::new());
@@ -33,7 +33,7 @@ pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) 
     own + &imported
 }
 
-/// One script that does what the module `entry` does.
+/// Returns one script that behaves like the module `entry`.
 pub(super) fn bundle(entry: &str, sources: &HashMap<String, AssetSource>) -> String {
     let (mut out, mut done) = (String::new(), HashSet::new());
     add(entry, sources, &mut done, &mut out);
@@ -62,16 +62,16 @@ fn add(
     out.push_str(&format!("return {{ {} }};\n}})();\n", module.exports.join(", ")));
 }
 
-/// The constant that holds a module's exports: `sale-state.js` becomes `sale_state_js`.
+/// Returns the name of the constant for a module's exports: `sale_state_js` for `sale-state.js`.
 fn constant(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     format!("m_{}", name.chars().map(plain).collect::<String>())
 }
 
-/// The parts of a module.
+/// The parts of a module's source.
 #[derive(Debug, Default)]
 struct Module {
-    /// Each imported module, and the names that are taken from it, as in a destructuring.
+    /// Each imported module, and the names that the importer takes, in the form of a destructuring.
     imports: Vec<(String, Vec<String>)>,
     /// The exported names.
     exports: Vec<String>,
@@ -96,7 +96,7 @@ impl Module {
         module
     }
 
-    /// Takes one import; returns the text after it.
+    /// Parses one import. Returns the text after the import.
     fn import<'t>(&mut self, text: &'t str) -> &'t str {
         let taken = text.split_once(FROM).and_then(|(names, rest)| {
             let (file, rest) = rest.split_once("';\n")?;

@@ -1,4 +1,4 @@
-//! Compressed copies of files, and the coding that a client accepts.
+//! Compresses files, and chooses the coding that a client accepts.
 
 use std::io::Write;
 
@@ -8,11 +8,11 @@ use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
-/// Brotli's quality. 9 of 11: a file of a page takes about 20 ms, and 11 would take ten times as
-/// long for 3 % less.
+/// The quality of Brotli compression, 9 of 11. Level 9 takes about 20 ms for a page's file. Level
+/// 11 takes ten times as long and saves only 3 % more.
 const BROTLI_QUALITY: i32 = 9;
 
-/// A compression, best first.
+/// The codings, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Brotli,
@@ -22,7 +22,7 @@ pub(super) enum Coding {
 impl Coding {
     pub(super) const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
 
-    /// The name in `Accept-Encoding` and `Content-Encoding`.
+    /// Returns the name in `Accept-Encoding` and `Content-Encoding`.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
@@ -30,7 +30,7 @@ impl Coding {
         }
     }
 
-    /// The end of a compressed file's name.
+    /// Returns the extension of a compressed file.
     pub(super) const fn extension(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
@@ -38,7 +38,7 @@ impl Coding {
         }
     }
 
-    /// The compressed bytes, if they are fewer.
+    /// Returns the compressed bytes, if they are fewer.
     pub(super) fn pack(self, bytes: &[u8]) -> Option<Vec<u8>> {
         let packed = match self {
             Self::Brotli => {
@@ -55,7 +55,7 @@ impl Coding {
     }
 }
 
-/// The best coding that the client accepts.
+/// Returns the best coding that the client accepts.
 pub(super) fn accepted(headers: &HeaderMap) -> Option<Coding> {
     Coding::ALL.into_iter().find(|coding| accepts(headers, coding.name()))
 }
@@ -94,16 +94,16 @@ mod tests {
     }
 
     #[test]
-    fn each_coding_makes_a_long_text_smaller_and_refuses_one_that_grows() {
+    fn each_coding_shrinks_a_long_text_and_refuses_to_grow_a_short_text() {
         let long = "a line of a page\n".repeat(200);
         for coding in Coding::ALL {
-            let packed = coding.pack(long.as_bytes()).expect("it repeats itself");
+            let packed = coding.pack(long.as_bytes()).expect("a repetitive text gets smaller");
             assert!(packed.len() < 200, "{coding:?}: {}", packed.len());
             assert_eq!(coding.pack(b"x"), None);
         }
         let mut plain = Vec::new();
-        let packed = Coding::Brotli.pack(long.as_bytes()).expect("it repeats itself");
-        brotli::BrotliDecompress(&mut &*packed, &mut plain).expect("it is valid");
+        let packed = Coding::Brotli.pack(long.as_bytes()).expect("a repetitive text gets smaller");
+        brotli::BrotliDecompress(&mut &*packed, &mut plain).expect("the compressed text is valid");
         assert_eq!(plain, long.as_bytes());
     }
 }

@@ -1,8 +1,9 @@
-//! The buyers' pages as a folder that any web server or CDN can serve: hashed assets, pages, a
-//! compressed copy of each file, and how long each kind of file may be cached.
+//! Writes the buyers' pages as a folder for any web server or CDN. The folder has pages, assets
+//! with hashed names and a compressed copy of each file. Its headers say how long caches may keep
+//! each kind of file.
 //!
-//! A page contains its own content security policy, because a folder has no headers. For servers
-//! that support it, `_headers` has the headers.
+//! Each page contains its own content security policy, because a plain folder sets no headers. The
+//! file `_headers` has the headers for servers that support it.
 
 use std::path::PathBuf;
 
@@ -13,20 +14,20 @@ use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of}
 use crate::config::Settings;
 use crate::web::shell::{self, Shop};
 
-/// The place of a page's own policy.
+/// The policy of a page goes directly after this text.
 const HEAD: &str = "<meta charset=\"utf-8\">";
-/// The pages for buyers. The viewer of the documentation is left out.
+/// The pages for buyers. The folder has no page for the API documentation.
 const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "404.html"];
-/// The file of the page for addresses without content; CDNs expect it under the name `404.html`.
+/// The page for addresses without content. CDNs expect this page under the name `404.html`.
 const MISSING: &str = "missing.html";
 
-/// A sale whose page is exported.
+/// A sale whose page the folder contains.
 #[derive(Clone, Debug)]
 pub struct ExportedSale {
     /// The sale's id.
     pub id: String,
-    /// The sale as the list shows it; without it, its page has no texts of the sale until the
-    /// page's script has read them.
+    /// The sale as the list shows it. If it is missing, the page shows the sale's texts only after
+    /// its script has read them.
     pub listed: Option<ListedSale>,
 }
 
@@ -39,8 +40,8 @@ pub struct FolderFile {
     pub bytes: Vec<u8>,
 }
 
-/// The folder's files for these sales. `api` is the server's address, `https://shop.example`;
-/// `None`: the address of the folder itself.
+/// Returns the folder's files for these sales. `api` is the server's address, such as
+/// `https://shop.example`. `None` means that the server has the same address as the folder.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) -> Vec<FolderFile> {
     let assets = Assets::prepare(settings, api);
@@ -84,7 +85,7 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) ->
     files
 }
 
-/// Adds a file, and its compressed copies beside it.
+/// Adds a file and its compressed copies.
 fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     for coding in Coding::ALL {
         if let Some(packed) = coding.pack(bytes) {
@@ -96,10 +97,10 @@ fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
-/// For sales that are created later, and for orders: their pages are one file.
+/// Redirects for orders and for sales that are created later. All of them use one page.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
-/// The assets that these pages name, directly or through other assets.
+/// Returns the assets that these pages name, directly or through other assets.
 fn reachable_assets<'a>(assets: &Assets, pages: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut open: Vec<String> = pages.flat_map(asset_names).collect();
     let mut reached = std::collections::BTreeSet::new();
@@ -119,7 +120,7 @@ fn asset_names(text: &str) -> Vec<String> {
     text.split("/assets/").skip(1).map(name).filter(|name| media_type_of(name).is_some()).collect()
 }
 
-/// The content security policy of the pages, with the server's address.
+/// Returns the content security policy of the pages. The policy allows the server's address.
 fn policy(api: Option<&str>) -> String {
     match api {
         None => CONTENT_POLICY.to_owned(),
@@ -134,7 +135,7 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// A page with its policy. Only a header can restrict who may frame it.
+/// Adds the policy to a page. The page cannot forbid framing; only a header can.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy
@@ -150,9 +151,9 @@ fn with_policy(page: &str, api: Option<&str>) -> String {
     page.replacen(HEAD, &rules, 1)
 }
 
-/// Headers for each kind of file, in the format of several CDNs.
+/// Returns headers for each kind of file, in the format of several CDNs.
 fn headers(api: Option<&str>) -> String {
-    let text = |value: &http::HeaderValue| value.to_str().expect("it is ASCII").to_owned();
+    let text = |value: &http::HeaderValue| value.to_str().expect("the header is ASCII").to_owned();
     let (for_ever, briefly) = (text(&CACHE_FOREVER), text(&CACHE_BRIEFLY));
     let policy = policy(api);
     format!(
@@ -224,7 +225,11 @@ mod tests {
                     .filter(|path| path.starts_with("assets/first."))
                     .map(str::to_owned)
             };
-            files.iter().filter_map(path).find(|path| path.ends_with(".js")).expect("it is there")
+            files
+                .iter()
+                .filter_map(path)
+                .find(|path| path.ends_with(".js"))
+                .expect("the folder has this file")
         };
         assert_ne!(site(&here), site(&there));
         assert!(text(&there, &site(&there)).contains(r#""api":"https://api.example""#));

@@ -1,16 +1,18 @@
-//! Addresses of assets: names that contain a hash, and the places where files name each other.
+//! Gives each asset an address with a hash, and replaces the names of assets in files by these
+//! addresses.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::AssetSource;
 
-/// The text before each name of an asset.
+/// The text in front of each asset's name.
 const PREFIX: &str = "/assets/";
 /// Hexadecimal digits of the hash in an address.
 const HASH_DIGITS: usize = 12;
 
-/// The address of each file: `look.css` becomes `look.0123456789ab.css`. The hash covers the file
-/// and every file that it names, directly or not, so circles are allowed.
+/// Returns the address of each file: `look.css` becomes `look.0123456789ab.css`. The hash covers
+/// the file and every file that it names, directly or indirectly. Files may name each other in a
+/// circle.
 pub(super) fn hashed(sources: &HashMap<String, AssetSource>) -> HashMap<String, String> {
     let named: HashMap<&str, BTreeSet<&str>> = sources
         .iter()
@@ -54,7 +56,7 @@ fn address(name: &str, hash: &str) -> String {
     }
 }
 
-/// `text` with every known name after [`PREFIX`] replaced by its address.
+/// Replaces every known name after [`PREFIX`] in `text` by its address.
 pub(super) fn rewrite(text: &str, addresses: &HashMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 16);
     let mut done = 0;
@@ -69,7 +71,7 @@ pub(super) fn rewrite(text: &str, addresses: &HashMap<String, String>) -> String
     out
 }
 
-/// Every name after [`PREFIX`], and its position.
+/// Returns every name after [`PREFIX`], and its position.
 fn references(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.match_indices(PREFIX).map(|(at, _)| {
         let start = at + PREFIX.len();

@@ -1,5 +1,5 @@
-//! A shop's brand: its colours, logo, font and links become part of the style sheet and of the pages,
-//! so that a branded page needs no further request.
+//! Puts a shop's brand into the style sheet and the pages: colours, logo, font and links. So a
+//! branded page needs no further request.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use crate::web::shell::escaped;
 const STYLES: &str = "look.css";
 /// The buyers' pages.
 const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "missing.html"];
-/// The pages with the shop's logo.
+/// The end of a page. The links of the shop go in front of it.
 const END: &str = "</body>";
 
 /// Puts the brand into the files.
@@ -47,8 +47,8 @@ pub(super) fn apply(theme: &Theme, sources: &mut HashMap<String, AssetSource>) {
     }
 }
 
-/// The tokens of the brand's colours in both schemes. On the dark pages the accent itself is the
-/// colour of text, and its wash is mixed from the ground.
+/// Returns the tokens of the brand's colours in both schemes. In the dark scheme the accent colour
+/// is also a text colour. The wash mixes the accent with the dark background.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
@@ -82,11 +82,11 @@ fn font_styles(url: &str) -> String {
     )
 }
 
-/// The block of the style sheet for the dark scheme.
+/// The start of the dark scheme's block in the style sheet.
 const DARK: &str = "@media (prefers-color-scheme: dark) {";
 
-/// One HTML file that shows the parts of a page with this brand, in the light and the dark scheme
-/// side by side. It needs no server and no other file.
+/// Renders one HTML file that shows the parts of a page with this brand. The light and the dark
+/// scheme stand side by side. The file needs no server and no other file.
 pub(super) fn preview(settings: &Settings, styles: &str) -> String {
     let theme = &settings.page.theme;
     let mut css = styles.to_owned() + &color_styles(theme);
@@ -113,7 +113,7 @@ pub(super) fn preview(settings: &Settings, styles: &str) -> String {
     )
 }
 
-/// The parts of a page, for one scheme.
+/// The parts of a page in one colour scheme.
 const PREVIEW: &str = "<section class=\"half SCHEME\">
   <header class=\"top\"><span class=\"brand\"><svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5\"><path d=\"M3 27V11a9 9 0 0 1 18 0v16\" stroke=\"currentColor\"/><path class=\"brand__slit\" d=\"M12 6v21\"/></svg><span>SHOP</span></span></header>
   <p><span class=\"pill pill--live\">Open now</span> <span class=\"pill pill--warn\">None left now</span> <span class=\"pill pill--good\">Paid</span> <span class=\"pill\">Sold out</span></p>
@@ -127,7 +127,8 @@ const PREVIEW: &str = "<section class=\"half SCHEME\">
 </section>
 ";
 
-/// The style sheet in which the class `dark` stands for the dark scheme of the browser.
+/// Returns a style sheet in which the class `dark` selects the dark scheme. The browser's own
+/// setting no longer matters.
 fn with_dark_class(css: &str) -> String {
     let (mut out, mut rest) = (String::new(), css);
     while let Some((before, after)) = rest.split_once(DARK) {
@@ -207,10 +208,10 @@ mod tests {
             (0, "#203030", "page.theme.accent", "#203030 has a contrast of"),
             (3, "mint", "page.theme.accent_wash", "is not a colour"),
         ] {
-            let error = with(at, value).expect_err("it is refused");
+            let error = with(at, value).expect_err("the brand is refused");
             assert!(error.contains(path) && error.contains(reason), "{value}: {error}");
         }
-        let error = settings(&COLORS[..3]).expect_err("one is missing");
+        let error = settings(&COLORS[..3]).expect_err("one problem is missing");
         assert!(error.contains("accent_wash") && error.contains("is missing"), "{error}");
         let missing = [("DOORBUSTER_PAGE__THEME__LOGO", "/nowhere/logo.svg")];
         assert!(settings(&missing).expect_err("no file").contains("cannot read /nowhere/logo.svg"));

@@ -1,4 +1,4 @@
-//! The headers of a request that an edge passes on, and of its answer.
+//! Prepares the headers of a request that an edge passes on, and the headers of the answer.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 
 use crate::web::client::{Client, X_FORWARDED_FOR};
 
-/// How an edge names itself in `Via`.
+/// The name of an edge in the `Via` header.
 const MARK: &str = "1.1 doorbuster-edge";
 /// Most headers of a purchase on the fast path.
 const HEADERS_MAX: usize = 32;
@@ -19,14 +19,14 @@ const HEADERS_MAX: usize = 32;
 /// The head of a purchase as it arrived.
 #[derive(Clone, Copy)]
 pub(crate) enum RawHead<'a> {
-    /// Its bytes, which were parsed before.
+    /// The bytes of the head. They were parsed successfully before.
     Bytes(&'a [u8]),
-    /// Its headers.
+    /// The headers of the head.
     Map(&'a HeaderMap),
 }
 
 impl RawHead<'_> {
-    /// The headers.
+    /// Returns the headers.
     pub(super) fn headers(self) -> HeaderMap {
         let bytes = match self {
             Self::Map(headers) => return headers.clone(),
@@ -50,7 +50,7 @@ impl RawHead<'_> {
     }
 }
 
-/// Whether an edge passed this request on before.
+/// Returns whether an edge passed this request on before.
 pub(super) fn came_from_an_edge(headers: &HeaderMap) -> bool {
     headers
         .get_all(VIA)
@@ -67,7 +67,8 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    // A client must not make the edge drop a header that the edge itself needs.
+    // The `Connection` header lists headers to remove. A client must not remove a header that the
+    // edge needs.
     let kept = [http::header::HOST, CONTENT_LENGTH, http::header::AUTHORIZATION];
     for name in named.into_iter().filter(|name| !kept.contains(name)) {
         headers.remove(name);
@@ -80,7 +81,7 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// Prepares a request for a node: with the client's address, and without the headers of the
+/// Prepares a request for a node. Adds the client's address, and removes the headers of the
 /// client's connection.
 pub(super) fn prepare_request(request: &mut Request<Body>, client: Client) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).parse();
@@ -95,7 +96,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: Client) {
     }
     headers.remove(FORWARDED);
     headers.remove(X_FORWARDED_FOR);
-    // Two headers that disagree stay two headers, so that a block of either address applies.
+    // If the two headers disagree, both are sent. Then a block of either address applies.
     let [first, second] = match client.disagreeing {
         Some([one, other]) => [one, other].map(Some),
         None => [Some(client.address), None],

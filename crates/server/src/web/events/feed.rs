@@ -1,4 +1,4 @@
-//! One reader's events from the hub, as JSON.
+//! Turns the hub's events into JSON for one reader.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::num::NonZeroU64;
@@ -22,7 +22,7 @@ use crate::web::limits::{POSITIONS_TIMEOUT, STREAM_MAX};
 use crate::web::sales::shown;
 use crate::web::{App, wire};
 
-/// The next step of a reader.
+/// The next step for a reader.
 #[derive(Debug)]
 pub(super) enum FeedEvent {
     /// An event to send.
@@ -35,17 +35,17 @@ pub(super) enum FeedEvent {
     Expired,
 }
 
-/// The next step of an idle reader.
+/// The next message for an idle reader.
 pub(super) enum NextMessage {
     /// An event's JSON.
     Json(String),
-    /// This status must be rendered before anything else is sent.
+    /// The server must render this status before it sends anything else.
     NotYet(PendingStatus),
     /// The reader was too slow and must be disconnected.
     TooSlow,
 }
 
-/// A status that an event announces and that is not rendered yet.
+/// A status that an event announces but that is not rendered yet.
 pub(super) struct PendingStatus {
     /// The sale.
     pub name: Arc<str>,
@@ -54,7 +54,7 @@ pub(super) struct PendingStatus {
 }
 
 impl PendingStatus {
-    /// Renders the status once for all readers that wait for it; returns the event's JSON.
+    /// Renders the status once for all waiting readers. Returns the event's JSON.
     pub(super) async fn render_status(&self, app: &App) -> String {
         status_event(&app.views.status_for_event(&app.engine, &self.sale, self.event).await.bytes)
     }
@@ -69,14 +69,14 @@ pub(super) struct Feed {
     ends_at: Instant,
     /// Signals changes of the operators' blocks.
     blocks: watch::Receiver<()>,
-    /// The fingerprint of the position in a waiting room that was sent last.
+    /// The fingerprint of the last position that the server sent for a waiting room.
     place: Option<NonZeroU64>,
-    /// The event number and the sale of a status that is sent next, once it is rendered.
+    /// The status to send next, once it is rendered: the event number and the sale.
     pending_status: Option<(u64, Arc<str>)>,
 }
 
 impl Feed {
-    /// The stream begins with the kept events about the buyer's orders since the event `after`.
+    /// Starts a stream with the kept events about the buyer's orders since the event `after`.
     /// `None`: the buyer has reached the limit of streams.
     pub(super) fn new(
         app: Arc<App>,
@@ -91,12 +91,12 @@ impl Feed {
         Some(Self { app, subscription, client, ends_at, blocks, place: None, pending_status: None })
     }
 
-    /// When the reader's token expires.
+    /// Returns the time at which the reader's token expires.
     pub(super) fn ends_at(&self) -> Instant {
         self.ends_at
     }
 
-    /// Lets the stream continue until another token of the same buyer expires. `None`: the token
+    /// Extends the stream to the expiry of another token of the same buyer. `None`: the token
     /// belongs to another buyer.
     pub(super) fn renew(&mut self, buyer: &BuyerId, expiry: TokenExpiry) -> Option<String> {
         if buyer != self.buyer() {
@@ -106,7 +106,7 @@ impl Feed {
         Some(json(&Event::Renewed { expires_at: wire::time(millis(expiry)) }))
     }
 
-    /// Waits until too many events wait for this reader. Dropping the future loses nothing.
+    /// Returns when too many events wait for this reader. Dropping the future loses nothing.
     pub(super) async fn lagged(&self) {
         self.subscription.lagged().await;
     }
@@ -116,21 +116,20 @@ impl Feed {
     }
 
     fn buyer(&self) -> &BuyerId {
-        self.subscription.buyer().expect("it subscribed for one")
+        self.subscription.buyer().expect("the reader subscribed as a buyer")
     }
 
-    /// The event after which the stream begins.
+    /// Returns the number of the event after which the stream begins.
     pub(super) fn since(&self) -> u64 {
         self.subscription.since()
     }
 
-    /// The first event of every stream.
+    /// Returns the first event of every stream.
     pub(super) fn hello(&self) -> String {
         json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })
     }
 
-    /// The current status of each sale, so that a reader who connects does not wait for the next
-    /// change.
+    /// Returns the current status of each sale. A new reader need not wait for the next change.
     pub(super) async fn statuses(&self) -> Vec<String> {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {
@@ -143,10 +142,10 @@ impl Feed {
         statuses
     }
 
-    /// The buyer's position in the waiting room of each sale that has one. Another node may have
-    /// assigned the position. It is read once, together with other readers' positions; afterwards
-    /// this node knows it. Such a read counts against the same limit as a page's polls. Over the
-    /// limit, the reader gets the position that this node knows.
+    /// Returns the buyer's position in each waiting room of the subscribed sales. If another node
+    /// assigned the position, this node reads it once, together with other readers'
+    /// positions. The read counts against the limit of the page's polls. Over that limit, the
+    /// reader gets the position that this node knows.
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
         let waits = |sale: &Arc<SaleState>| match sale.front_door.waiting_room {
@@ -174,9 +173,9 @@ impl Feed {
         places
     }
 
-    /// The events that wait now. `None`: no event waits, and `ready_queue` gets `key` when one
-    /// arrives. The call does not block. If a status is not rendered yet, a later call returns it,
-    /// and no event overtakes it.
+    /// Returns the waiting events without blocking. `None`: no event waits, and `ready_queue` gets
+    /// `key` when one arrives. If a status is not rendered yet, a later call returns it. Later
+    /// events wait behind that status.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,
@@ -207,14 +206,14 @@ impl Feed {
             .map(|(id, sale)| notify::HubEvent { id, kind: Arc::new(EventKind::Status(sale)) })
     }
 
-    /// Ends the registration at the ready queue.
+    /// Removes the registration at the ready queue.
     pub(super) fn unpark(&mut self) {
         self.subscription.unpark();
     }
 
-    /// Whether a change of the blocks since the last call blocks this reader.
+    /// Returns whether a block that was added since the last call applies to this reader.
     pub(super) fn is_newly_blocked(&mut self) -> bool {
-        // The sender lives as long as the server.
+        // The sender lives as long as the server, so an error cannot occur.
         if !self.blocks.has_changed().unwrap_or(false) {
             return false;
         }
@@ -225,7 +224,7 @@ impl Feed {
     /// Waits until an operator blocks the reader.
     pub(super) async fn wait_until_blocked(&mut self) {
         loop {
-            // The sender lives as long as the server.
+            // The sender lives as long as the server, so an error cannot occur.
             let _ = self.blocks.changed().await;
             if self.is_blocked() {
                 return;
@@ -237,13 +236,12 @@ impl Feed {
         self.app.ensure_not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// Waits for the next event. Dropping the future loses nothing: it is complete as soon as it
-    /// has the event.
+    /// Waits for the next event. Dropping the future loses no event.
     pub(super) async fn next(&mut self) -> FeedEvent {
         loop {
             let next = tokio::select! {
                 biased;
-                // The sender lives as long as the server.
+                // The sender lives as long as the server, so an error cannot occur.
                 _ = self.blocks.changed() => None,
                 () = sleep_until(self.ends_at) => return FeedEvent::Expired,
                 () = std::future::ready(()), if self.pending_status.is_some() => {
@@ -260,9 +258,8 @@ impl Feed {
         }
     }
 
-    /// An event as JSON. Rendering a status may take time, and the caller must not drop the future
-    /// before it is done. `None`: there is nothing to send, or the server stops before the status
-    /// is rendered.
+    /// Renders an event as JSON. A status may take time to render, and the caller must not drop the
+    /// future before it completes. `None`: there is nothing to send, or the server is stopping.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
             Ok(json) => return json,
@@ -274,7 +271,8 @@ impl Feed {
         }
     }
 
-    /// An event as JSON, if it needs no rendering. `Ok(None)`: there is nothing to send.
+    /// Renders an event as JSON if no status must be rendered first. `Ok(None)`: there is nothing
+    /// to send.
     fn render(&mut self, event: &notify::HubEvent) -> Result<Option<String>, PendingStatus> {
         let EventKind::Status(name) = &*event.kind else { return Ok(self.render_own(&event.kind)) };
         // A sale that is no longer in the catalogue has no status.
@@ -308,17 +306,17 @@ impl Feed {
                 let sale = shown(&self.app, sale).ok()?;
                 let place = json(&waiting_room::position_event(&self.app, &sale, self.buyer())?);
                 let now = Some(fingerprint(&place));
-                // The reader has this position already.
+                // The same position is not sent twice.
                 (std::mem::replace(&mut self.place, now) != now).then_some(place)
             }
-            // A status is rendered once for all readers.
+            // A status is not rendered here, because all readers share one rendered status.
             EventKind::Status(_) => None,
         }
     }
 }
 
-/// The time at which the stream of a token with this expiry ends. A token that expired a moment ago
-/// is still accepted, so its stream lasts a second.
+/// Returns the time at which a stream with this token ends. The server still accepts a token that
+/// expired a moment ago. Its stream lasts one second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.engine.now().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)
@@ -332,7 +330,7 @@ fn json(event: &Event) -> String {
     serde_json::to_string(event).expect("wire types serialise into memory")
 }
 
-/// An eight-byte fingerprint of a text.
+/// Returns an eight-byte fingerprint of a text.
 fn fingerprint(text: &str) -> NonZeroU64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text.as_bytes());

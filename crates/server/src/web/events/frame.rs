@@ -1,9 +1,9 @@
-//! The few WebSocket frames that an idle connection sends and receives. The library handles the
-//! frames of active ones.
+//! Writes and recognises the few WebSocket frames of idle connections. A library handles the frames
+//! of active connections.
 
 /// A ping without content.
 pub(super) const PING: [u8; 2] = [0x89, 0];
-/// A client's pong without content: its head and its mask.
+/// Bytes of a client's pong without content: its head and its mask.
 pub(super) const PONG_BYTES: usize = 6;
 /// The first byte of a pong.
 const PONG: [u8; 2] = [0x8a, 0x80];
@@ -16,12 +16,12 @@ fn is_pong(frame: &[u8]) -> bool {
     frame.len() == PONG_BYTES && frame.starts_with(&PONG)
 }
 
-/// Whether the bytes are one or more whole pongs without content, and nothing else.
+/// Returns whether the bytes are one or more whole pongs without content, and nothing else.
 pub(super) fn are_pongs(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.chunks(PONG_BYTES).all(is_pong)
 }
 
-/// Whether the bytes contain a close frame, first or after other whole frames.
+/// Returns whether the bytes contain a close frame, at the start or after whole frames.
 pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     loop {
         let held = match *bytes {
@@ -42,7 +42,7 @@ pub(super) fn write_text_frame(text: &str, frame: &mut Vec<u8>) {
     write_frame(TEXT, text.as_bytes(), frame);
 }
 
-/// A close frame of the server.
+/// Returns a close frame of the server.
 pub(super) fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     let mut frame = Vec::new();
     write_frame(CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat(), &mut frame);
@@ -80,17 +80,17 @@ mod tests {
             let text = "x".repeat(bytes);
             let mut theirs = Vec::new();
             let frame = Frame::message(text.clone(), OpCode::Data(Data::Text), true);
-            frame.format(&mut theirs).expect("room in memory");
+            frame.format(&mut theirs).expect("writing to memory succeeds");
             let mut ours = vec![7];
             write_text_frame(&text, &mut ours);
             assert_eq!(ours[1..], theirs, "{bytes} bytes");
         }
         let mut theirs = Vec::new();
-        Frame::ping(Vec::new()).format(&mut theirs).expect("room in memory");
+        Frame::ping(Vec::new()).format(&mut theirs).expect("writing to memory succeeds");
         assert_eq!(theirs, PING);
         let mut theirs = Vec::new();
         let close = CloseFrame { code: 1001_u16.into(), reason: "the server is stopping".into() };
-        Frame::close(Some(close)).format(&mut theirs).expect("room in memory");
+        Frame::close(Some(close)).format(&mut theirs).expect("writing to memory succeeds");
         assert_eq!(close_frame(1001, "the server is stopping"), theirs);
     }
 

@@ -1,12 +1,12 @@
-//! Keeps idle WebSocket connections without a task each: only the socket and its subscription stay
-//! in memory. One task serves thousands of them. It reads what clients send, writes events as far
-//! as the socket accepts them without blocking, and sends pings. For anything else it wakes the
-//! connection, which then gets a task of its own again.
+//! Keeps idle WebSocket connections without a task each. Only the socket and its subscription stay
+//! in memory. One task serves thousands of connections: it reads what clients send, writes events
+//! without blocking, and sends pings. For all other work the connection gets a task of its own
+//! again.
 //!
 //! The task never waits for one connection or one sale. Other tasks render statuses.
 //!
-//! Every idle connection has a key, and no key is used twice. Events and input for a connection
-//! that has since left are dropped.
+//! Every idle connection has a key, and no key is used twice. Events and input for a closed
+//! connection are dropped.
 
 mod closing;
 mod poller;
@@ -35,7 +35,7 @@ use crate::web::App;
 use crate::web::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
-/// Bytes that are read at once. A correct client sends less.
+/// Bytes that one read takes at most. A correct client sends less.
 const READ_BYTES: usize = 10 * PONG_BYTES;
 
 /// An idle WebSocket connection.
@@ -60,7 +60,7 @@ impl IdleConnection {
     }
 }
 
-/// Whether the error only says that the call would block.
+/// Returns whether the error only says that the call would block.
 fn is_would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -69,23 +69,23 @@ fn is_would_block(error: &io::Error) -> bool {
 struct IdleConnections {
     app: Arc<App>,
     poller: Poller,
-    /// Gets the key of each connection for which an event waits.
+    /// Receives the key of each connection with a waiting event.
     ready_queue: Arc<ReadyQueue>,
-    /// Keys to serve first, in turn: the connections with an event for their buyer alone.
+    /// Keys to serve first. Their connections have an event for one buyer alone.
     called: VecDeque<u64>,
-    /// Keys to serve after those: the connections with an event for all readers of a sale.
+    /// Keys to serve second. Their connections have an event for all readers of a sale.
     crowd: VecDeque<u64>,
-    /// Renders statuses, each in a task.
+    /// Tasks that each render one status.
     making: JoinSet<()>,
-    /// The sale whose status each task of `making` renders.
+    /// The sale of each task in `making`.
     made: HashMap<Id, Arc<str>>,
-    /// Connections that wait for the status of a sale, and whether an event for their buyer waits
-    /// behind it.
+    /// Connections that wait for the status of a sale. The flag says whether an event for their
+    /// buyer waits behind the status.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
-    /// The time at which each connection gets its next ping.
+    /// The time of each connection's next ping.
     pings: BTreeSet<(Instant, u64)>,
-    /// The key of the next connection.
+    /// The key for the next new connection.
     next: u64,
     /// A buffer for frames.
     frame: Vec<u8>,
@@ -112,7 +112,7 @@ impl IdleConnections {
         }
     }
 
-    /// Serves its connections until the server stops; then it closes them.
+    /// Serves the connections until the server stops. Then closes them.
     async fn run(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
@@ -146,7 +146,7 @@ impl IdleConnections {
                 }
                 Some(idle) = newcomers.recv() => self.admit_batch(idle, newcomers),
             }
-            // Other tasks also run, even if very many connections are idle here.
+            // Lets other tasks run, even if this task has very many connections.
             yield_now().await;
         }
     }
@@ -154,7 +154,7 @@ impl IdleConnections {
     /// Wakes all connections, and accepts no more.
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
-        // A connection that already has a slot still arrives.
+        // A connection that has reserved a slot still arrives, so the loop waits for it.
         while let Some(idle) = newcomers.recv().await {
             resume(idle.stream, idle.reader, WakeReason::Recheck);
         }
@@ -182,7 +182,7 @@ impl IdleConnections {
         }
     }
 
-    /// Accepts a connection. Events that arrived since it took its slot are sent first.
+    /// Accepts a connection. Sends the events first that arrived after it reserved its slot.
     fn admit(&mut self, idle: Box<IdleConnection>) {
         let Some(key) = self.register(idle) else { return };
         let is_turned_away =
@@ -193,8 +193,8 @@ impl IdleConnections {
         }
     }
 
-    /// Registers a connection under a new key. `None`: the kernel cannot poll it, and it is active
-    /// again.
+    /// Registers a connection under a new key. `None`: the kernel cannot poll the connection, so it
+    /// gets a task of its own.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
         self.next += 1;
@@ -217,7 +217,6 @@ impl IdleConnections {
         Some(key)
     }
 
-    /// Removes a connection.
     fn remove_connection(&mut self, key: u64) -> Option<(TcpStream, WebSocketReader)> {
         let idle = *self.connections.remove(&key)?;
         let IdleConnection { stream, mut reader, .. } = idle;
@@ -258,7 +257,7 @@ impl IdleConnections {
         for _ in 0..IDLE_BATCH_MAX {
             let own = self.called.pop_front().map(|key| (key, true));
             let Some((key, is_own)) = own.or_else(|| Some((self.crowd.pop_front()?, false))) else {
-                // Releases the memory that a crowd needed.
+                // Releases the memory that many waiting keys needed.
                 (self.called, self.crowd) = (VecDeque::new(), VecDeque::new());
                 return;
             };
@@ -266,16 +265,15 @@ impl IdleConnections {
         }
     }
 
-    /// Sends waiting events to a connection. A panic ends only this connection, as it would in a
-    /// task of its own.
+    /// Sends the waiting events of a connection. A panic ends only this connection.
     fn send_waiting(&mut self, key: u64, is_own: bool) {
         if catch_unwind(AssertUnwindSafe(|| self.send_events(key, is_own))).is_err() {
             drop(self.remove_connection(key));
         }
     }
 
-    /// Sends waiting events. The connection stays idle if its socket accepts them all at once and
-    /// there are not too many.
+    /// Sends the waiting events of a connection. It stays idle if its socket accepts all events at
+    /// once and they are few.
     fn send_events(&mut self, key: u64, is_own: bool) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         for _ in 0..IDLE_EVENTS_MAX {
@@ -301,9 +299,9 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// Starts to render a sale's status, unless a status of that sale is being rendered already.
-    /// The connection continues when the task ends. If the rendered status is older than the
-    /// announced one, another one is rendered then.
+    /// Makes a connection wait for a sale's status. Starts to render the status if no task renders
+    /// it yet. If the result is older than the announced status, the connection waits for another
+    /// one.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -316,12 +314,12 @@ impl IdleConnections {
         *self.waiting.entry(name).or_default().entry(key).or_default() |= is_own;
     }
 
-    /// Continues with the connections that waited for a rendered status.
+    /// Continues with the connections that waited for this rendered status.
     fn resume_waiting(&mut self, made: Result<(Id, ()), JoinError>) {
         let (id, is_made) = match made {
             Ok((id, ())) => (id, true),
-            // Rendering panicked. The readers of that sale are disconnected, as they would be in
-            // tasks of their own.
+            // Rendering panicked. The server disconnects the readers of that sale, as for readers
+            // with their own tasks.
             Err(error) => (error.id(), false),
         };
         let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));
@@ -334,14 +332,15 @@ impl IdleConnections {
         }
     }
 
-    /// Reads a connection's input. The connection stays idle if the input is only pongs.
+    /// Reads a connection's input. The connection stays idle if the input contains only pongs.
     fn read_input(&mut self, key: u64) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         let mut bytes = [0; READ_BYTES];
         match (&idle.stream).read(&mut bytes) {
-            // The client closed the connection without a close frame, so the server sends none.
+            // The client closed the connection without a close frame. So the server sends no close
+            // frame either.
             Ok(0) => drop(self.remove_connection(key)),
-            // Only pongs, and all input was read: the connection needs no task of its own.
+            // The input was read completely and has only pongs. So the connection stays idle.
             Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {
                 idle.reader.unanswered = 0
             }
@@ -361,7 +360,7 @@ impl IdleConnections {
         }
     }
 
-    /// Sends the next due ping, or closes the connection if it has not answered several.
+    /// Sends the next ping. If the client left several pings unanswered, closes the connection.
     fn ping(&mut self, key: u64, now: Instant) {
         let ping_policy = self.app.ping_policy;
         if self
@@ -369,10 +368,10 @@ impl IdleConnections {
             .get(&key)
             .is_some_and(|idle| idle.reader.unanswered >= ping_policy.pings_max)
         {
-            // Its pong may have just arrived.
+            // A pong may have just arrived, so the input is read first.
             self.read_input(key);
         }
-        // If the read woke the connection, its own task sends pings.
+        // The read may have given the connection a task of its own. Then that task sends the pings.
         let Some(idle) = self.connections.get_mut(&key) else { return };
         if idle.reader.feed.ends_at() <= now {
             return self.resume(key, WakeReason::Recheck);

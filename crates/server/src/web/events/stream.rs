@@ -1,7 +1,7 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! The stream has no task of its own: the connection requests the next frame when its buffer has
-//! room. Until then events wait in the hub, up to the hub's bound.
+//! The stream has no task of its own. The connection takes the next frame when its buffer has room.
+//! Until then events wait in the hub, up to the hub's bound.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,9 +21,9 @@ use crate::web::App;
 use crate::web::identity::{Buyer, Client, TokenExpiry};
 use crate::web::reply::{Answer, ReplyBody};
 
-/// The last event that a reconnecting reader has received.
+/// The header with the last event that a reconnecting reader received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Asks a proxy not to buffer the stream.
+/// The header that asks a proxy not to buffer the stream.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The last frame of a stream whose token expired. The client connects again with a new token.
@@ -33,7 +33,7 @@ struct EventStream {
     feed: Feed,
     first: VecDeque<String>,
     ping_at: Instant,
-    /// The last frame was sent.
+    /// Whether the last frame was sent.
     is_over: bool,
     _present: GaugeGuard,
 }
@@ -47,7 +47,7 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    // Any other value is not an id of this server.
+    // Any other value is not an event id of this server, so it is ignored.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer, expiry), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);
@@ -71,7 +71,7 @@ pub(crate) async fn stream(
 }
 
 impl EventStream {
-    /// The next frame; `None` ends the stream.
+    /// Returns the next frame. `None` ends the stream.
     async fn next(&mut self) -> Option<String> {
         if let Some(frame) = self.first.pop_front() {
             return Some(frame);

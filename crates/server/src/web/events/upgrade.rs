@@ -1,5 +1,5 @@
-//! The WebSocket handshake. It is done by hand, so that the connection stays a plain socket: while
-//! it is idle, all memory of the WebSocket can be released.
+//! The WebSocket handshake. This code does it without a library, so that the connection stays a
+//! plain socket. So an idle connection needs no memory for WebSocket buffers.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -19,26 +19,27 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::web::guarded_stream::GuardedStream;
 use crate::web::reply::Refused;
 
-/// The one version of the protocol.
+/// The only supported version of the protocol.
 const VERSION: &[u8] = b"13";
 
 /// A WebSocket request, on a connection that can be upgraded.
 pub(crate) struct Upgrade {
     connection: OnUpgrade,
-    /// The key that proves that the server understood the request.
+    /// The value of `Sec-WebSocket-Accept`. It proves to the client that the server understood the
+    /// request.
     accept: HeaderValue,
     /// Whether the client offered this program's subprotocol.
     is_ours: bool,
 }
 
-/// The refusal of any other request.
+/// Returns the refusal of a request that is not a WebSocket handshake.
 pub(super) fn upgrade_required() -> Refused {
     let fault =
         Fault::new(FaultLocation::Header("Upgrade"), "must request a WebSocket of version 13");
     Problem::invalid_request(vec![fault]).into()
 }
 
-/// Whether `is` accepts one of the words that this header lists.
+/// Returns whether `is` accepts one of the words in this header.
 fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> bool {
     let mut words =
         headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -70,7 +71,7 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// The token that a browser offers as a subprotocol, because it cannot set a header.
+/// Returns the token that a browser offers as a subprotocol. Browsers cannot set a header here.
 pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
     let offered =
         headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
@@ -79,8 +80,8 @@ pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
         .find_map(|protocol| protocol.trim().strip_prefix(BEARER_SUBPROTOCOL_PREFIX))
 }
 
-/// Refuses a page of another origin, which must not use the cookie of this server's pages. Only
-/// browsers send an origin.
+/// Refuses a page of another origin. Such a page must not use the cookie of this server's pages.
+/// Only browsers send an origin.
 pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let host = text(ORIGIN).map(|origin| origin.split_once("://").map(|(_, host)| host));
@@ -92,7 +93,7 @@ pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 impl Upgrade {
-    /// The answer to the request.
+    /// Returns the answer to the handshake.
     pub(super) fn answer(&self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -106,10 +107,10 @@ impl Upgrade {
         response
     }
 
-    /// The connection after the answer was sent. `None`: the connection is gone.
+    /// Waits for the connection after the answer was sent. `None`: the connection is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
-        // The concrete type of every connection: see `connection.rs`.
+        // Every connection has this type; `connection.rs` serves it.
         let parts = upgraded.downcast::<TokioIo<GuardedStream>>().ok()?;
         Some(parts.io.into_inner().replaying(&parts.read_buf))
     }

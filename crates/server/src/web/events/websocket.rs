@@ -1,8 +1,8 @@
-//! `GET /v1/ws`: the same events over a WebSocket. From a client the server accepts pongs, close
-//! frames and new tokens; it ignores other short messages.
+//! `GET /v1/ws`: sends a buyer's events over a WebSocket. The server accepts pongs, close frames
+//! and new tokens from a client, and ignores other short messages.
 //!
-//! A WebSocket has a task of its own while it is active. After a quiet moment the task ends, and
-//! the connection becomes idle.
+//! An active WebSocket has a task of its own. After a time without activity the task ends, and the
+//! connection becomes idle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ const POLICY_VIOLATION: u16 = 1008;
 const PROTOCOL_ERROR: u16 = 1002;
 /// Close code: the server is going away.
 pub(super) const GOING_AWAY: u16 = 1001;
-/// The reason in that close frame.
+/// The reason in the close frame of a stopping server.
 pub(super) const STOPPING: &str = "the server is stopping";
 
 /// `GET /v1/ws`
@@ -73,7 +73,7 @@ pub(crate) async fn websocket(
     Ok(answer)
 }
 
-/// The buyer, by the header or by the second subprotocol.
+/// Authenticates the buyer by a header or by the second subprotocol.
 async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem> {
     if headers.contains_key(AUTHORIZATION) {
         return app.buyer(headers, &Method::GET).await;
@@ -81,7 +81,7 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
     match offered_token(headers) {
         Some(token) => app.buyer_of_token(token).await,
         None => {
-            // Browsers send the cookie with WebSockets of other origins, too.
+            // Browsers also send the cookie with WebSockets from pages of other origins.
             refuse_foreign(headers)?;
             app.buyer(headers, &Method::GET).await
         }
@@ -91,7 +91,7 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
 /// The reader of a WebSocket, active or idle.
 pub(super) struct WebSocketReader {
     pub feed: Feed,
-    /// The reader's share of the limit of connections.
+    /// The connection and its permit from the limit of connections.
     pub connection: Arc<Connection>,
     /// Pings that were sent since the last input from the client.
     pub unanswered: u32,
@@ -100,17 +100,17 @@ pub(super) struct WebSocketReader {
     pub _present: GaugeGuard,
 }
 
-/// Why an idle WebSocket is woken, and the first work of its task.
+/// Why an idle WebSocket becomes active, and the first work of its task.
 pub(super) enum WakeReason {
-    /// This input arrived, and there may be more.
+    /// The client sent this input, and more may follow.
     FeedEvent(Vec<u8>),
     /// The remaining bytes of a frame that the socket did not accept at once.
     Unsent(Vec<u8>),
     /// An operator blocked the reader.
     TurnedAway,
-    /// The kernel cannot poll the socket while the connection is idle.
+    /// The kernel cannot poll the socket of an idle connection.
     CannotIdle,
-    /// The task itself must find out what to do.
+    /// The task must check events, input and pings itself.
     Recheck,
 }
 
@@ -118,9 +118,9 @@ pub(super) enum WakeReason {
 struct ActiveWebSocket {
     socket: WebSocketStream<GuardedStream>,
     reader: WebSocketReader,
-    /// Bytes of the frames that were read, assuming the shortest encoding of each length.
+    /// Bytes of the frames that were read. Each length counts in its shortest encoding.
     heard: u64,
-    /// How long it must be quiet before it becomes idle.
+    /// How long the connection must be without activity before it becomes idle.
     idle_after: Duration,
 }
 
@@ -128,19 +128,19 @@ struct ActiveWebSocket {
 #[derive(serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ClientMessage {
-    /// A newer token, so that the connection outlives the first one.
+    /// A newer token. With it the connection may last longer than the first token.
     Renew { token: String },
 }
 
-/// Why a task ends.
+/// Why the task of an active WebSocket ends.
 enum EndReason {
     /// The client is gone.
     Gone,
-    /// The client sent a close frame, which is answered.
+    /// The client sent a close frame. The server answers it.
     Closed,
-    /// The server closes it with this frame.
+    /// The server closes the connection with this frame.
     CloseWith(u16, &'static str),
-    /// It becomes idle.
+    /// The connection becomes idle.
     GoesIdle(IdleSlot),
 }
 
@@ -183,7 +183,7 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
     });
 }
 
-/// Sends the rest of a frame; returns whether the socket took it. After a part of a frame no other
+/// Sends the rest of a frame. Returns whether the socket took all of it. If it did not, no other
 /// frame may follow, not even a close frame.
 async fn send_unsent(
     socket: &mut GuardedStream,
@@ -200,14 +200,14 @@ async fn send_unsent(
     }
 }
 
-/// The size of a client's frame with this many bytes of content.
+/// Returns the size of a client's frame with this many bytes of content.
 fn frame_bytes(payload: usize) -> u64 {
     let length = match payload {
         0..=125 => 0,
         126..=65_535 => 2,
         _ => 8,
     };
-    // Two bytes that every frame has, and the mask.
+    // Every frame has two bytes at the start, and a client's frame also has a mask.
     (2 + length + 4 + payload) as u64
 }
 
@@ -223,7 +223,7 @@ impl ActiveWebSocket {
         Self { socket, reader, heard: 0, idle_after }
     }
 
-    /// Sends the first frame; returns whether the socket took it.
+    /// Sends the first frame. Returns whether the socket took it.
     async fn send_first_events(&mut self) -> bool {
         let feed = &mut self.reader.feed;
         let mut first = vec![feed.hello()];
@@ -255,7 +255,7 @@ impl ActiveWebSocket {
                 },
                 came = self.socket.next() => match came {
                     Some(Ok(Message::Close(_))) => return EndReason::Closed,
-                    // The connection may be gone; then nothing can be sent.
+                    // If the connection is gone, the close frame is lost, and nothing else happens.
                     Some(Err(_)) => return EndReason::CloseWith(PROTOCOL_ERROR, "the message is not allowed"),
                     None => return EndReason::Gone,
                     Some(Ok(message)) => {
@@ -287,11 +287,11 @@ impl ActiveWebSocket {
                     if let Some(bed) = self.idle_slot() {
                         return EndReason::GoesIdle(bed);
                     }
-                    // Without a slot, or with a socket that accepts no bytes, the task tries again
-                    // after longer and longer intervals.
+                    // No slot is free, or the socket accepts no bytes. The task tries again after
+                    // longer and longer intervals.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
-                    // The next attempt can only succeed after the rest of a partial frame has
-                    // arrived.
+                    // A partial frame has arrived. The connection cannot become idle before the
+                    // rest arrives.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
                     continue;
                 }
@@ -304,8 +304,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Sends a message. `Some`: the connection ends, because it is gone or because too many events
-    /// wait for it.
+    /// Sends a message. `Some`: the connection must end. Either it is gone, or too many events wait
+    /// for it.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
         tokio::select! {
             biased;
@@ -316,8 +316,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// The answer to a message with a new token: the event that confirms it, or the reason why the
-    /// token is rejected. `None`: the message contains no token and is ignored.
+    /// Handles a message with a new token. Returns the event that confirms the token, or the reason
+    /// why it is rejected. `None`: the message contains no token.
     async fn renewal(&mut self, message: &Message) -> Option<Result<String, &'static str>> {
         let Message::Text(text) = message else { return None };
         let ClientMessage::Renew { token } = serde_json::from_str(text).ok()?;
@@ -328,12 +328,13 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Whether all bytes that were read are handled: no part of a frame or a message waits.
+    /// Returns whether everything that was read is handled, so that no partial frame or message
+    /// waits.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.heard)
     }
 
-    /// A slot for the idle connection, if one is free and nothing is lost when the task ends.
+    /// Reserves a slot if one is free and the task can end without losing bytes.
     fn idle_slot(&mut self) -> Option<IdleSlot> {
         let is_sent = self.has_no_partial_frame()
             && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
@@ -354,12 +355,12 @@ impl ActiveWebSocket {
             }
         };
         let WebSocketReader { feed, connection, _present, .. } = reader;
-        // Waiting events are discarded before the close frame, which may take time.
+        // Drops the waiting events first, because sending the close frame may take time.
         drop(feed);
         let closing = async {
             let sent = match last {
                 Some(last) => socket.send(last).await,
-                // The answer to the close frame is queued already.
+                // The library has already queued the answer to the close frame.
                 None => Ok(()),
             };
             if sent.is_ok() {
@@ -368,7 +369,7 @@ impl ActiveWebSocket {
         };
         tokio::select! {
             () = closing => {}
-            // A client that does not read the close frame in time is dropped.
+            // If the client does not read the close frame in time, the connection is dropped.
             () = tokio::time::sleep(CLOSE_TIMEOUT) => {}
             () = connection.cut.cancelled() => {}
         }
@@ -377,7 +378,7 @@ impl ActiveWebSocket {
 
 /// Makes a WebSocket idle.
 fn make_idle(socket: GuardedStream, reader: WebSocketReader, bed: IdleSlot) {
-    // If the runtime does not release the socket, the connection is lost.
+    // If the runtime does not release the socket, the connection closes.
     if let Some(Ok(stream)) = socket.into_stream().map(TcpStream::into_std) {
         drop(bed.send(Box::new(IdleConnection::new(stream, reader))));
     }

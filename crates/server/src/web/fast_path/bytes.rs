@@ -1,4 +1,4 @@
-//! Answers as bytes: status line, headers, date, body.
+//! Writes answers as bytes: status line, headers, date and body.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::web::reply::{Reply, ReplyBody};
 
-/// The date header and the lines that follow it in every answer, rendered once a second.
+/// The date header and the headers after it in every answer. The server renders them once a second.
 #[derive(Debug, Default)]
 pub(crate) struct DateHeader {
     second: Option<i64>,
     text: String,
-    /// Header lines, each with a line end before it.
+    /// Header lines. Each begins with a line end.
     after: Arc<str>,
 }
 
 impl DateHeader {
-    /// Appends these header lines.
+    /// Creates a date header that these lines follow.
     pub(crate) fn with_extra_headers(after: &Arc<str>) -> Self {
         Self { after: after.clone(), ..Self::default() }
     }
 
-    /// Sets the date to this instant.
+    /// Sets the date to `now`.
     pub(crate) fn set(&mut self, now: Millis) -> &Self {
         let second = now.0.div_euclid(1_000);
         if self.second != Some(second) {
@@ -38,7 +38,7 @@ impl DateHeader {
     }
 }
 
-/// The head of an answer without its date, rendered once for frequent answers.
+/// The head of an answer without its date. The server renders the heads of frequent answers once.
 #[derive(Debug)]
 pub(crate) struct RenderedHead {
     status: StatusCode,
@@ -46,7 +46,7 @@ pub(crate) struct RenderedHead {
 }
 
 impl RenderedHead {
-    /// The head of `reply`, whose body has `length` bytes.
+    /// Renders the head of `reply`, whose body has `length` bytes.
     pub(crate) fn new(reply: &Reply, length: usize) -> Self {
         let status = reply.status();
         let reason = status.canonical_reason().unwrap_or_default();
@@ -64,12 +64,12 @@ impl RenderedHead {
         self.status
     }
 
-    /// Writes the whole head to the end of `out`. `is_last`: the connection ends with this answer.
+    /// Appends the whole head to `out`. `is_last` means that the connection ends with this answer.
     pub(crate) fn write(&self, date: &DateHeader, is_last: bool, out: &mut Vec<u8>) {
         self.write_with(date, is_last, out, |_| {});
     }
 
-    /// The same with more header lines, each with a line end after it.
+    /// Like [`Self::write`], with more header lines. Each of these lines ends with a line end.
     pub(crate) fn write_with(
         &self,
         date: &DateHeader,
@@ -85,7 +85,7 @@ impl RenderedHead {
     }
 }
 
-/// Writes an answer with a complete body; returns its status.
+/// Writes an answer with a complete body. Returns its status.
 pub(super) fn write(
     mut reply: Reply,
     date: &DateHeader,
@@ -94,7 +94,7 @@ pub(super) fn write(
 ) -> StatusCode {
     let body = match reply.body_mut() {
         ReplyBody::Bytes(bytes) => bytes.take().unwrap_or_default(),
-        // The router never answers purchases.
+        // No purchase gets an answer from the router, so this case does not occur.
         ReplyBody::Routed(_) => Default::default(),
     };
     let head = RenderedHead::new(&reply, body.len());

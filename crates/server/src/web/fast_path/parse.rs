@@ -1,4 +1,5 @@
-//! Classifies the bytes of a connection: an ordinary purchase, a part of one, or something else.
+//! Decides what the bytes of a connection are: an ordinary purchase, a part of one, or another
+//! request.
 
 use std::net::IpAddr;
 
@@ -9,24 +10,24 @@ use crate::config::Cidr;
 use crate::web::framing::is_host;
 use crate::web::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 
-/// The most headers of an ordinary purchase.
+/// Most headers of an ordinary purchase.
 const HEADERS_MAX: usize = 32;
 /// The first bytes of an ordinary purchase.
 const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";
 
-/// The classification.
-#[expect(clippy::large_enum_variant, reason = "one value at a time, on the stack")]
+/// The result of the decision.
+#[expect(clippy::large_enum_variant, reason = "only one value exists at a time, on the stack")]
 pub(super) enum ParsedRequest<'a> {
-    /// A whole purchase, this many bytes long.
+    /// A whole purchase of `len` bytes.
     Purchase { known: RawHeaders<'a>, body: &'a [u8], len: usize },
-    /// The beginning of one, or nothing yet.
+    /// The beginning of a purchase, or no bytes yet.
     Incomplete,
-    /// Another request, for the general server.
+    /// A request that the general server must handle.
     Other,
 }
 
-/// The headers that matter to a purchase. If one of them is sent twice, the general server handles
-/// the request.
+/// The headers that matter to a purchase. If the client sends one of them twice, the general server
+/// handles the request.
 #[derive(Default)]
 pub(super) struct RawHeaders<'a> {
     content_length: Option<&'a [u8]>,
@@ -35,7 +36,7 @@ pub(super) struct RawHeaders<'a> {
 }
 
 impl<'a> RawHeaders<'a> {
-    /// Adds a header. False: the general server must handle the request.
+    /// Adds a header. Returns `false` if the general server must handle the request.
     fn add_header(&mut self, name: &str, value: &'a [u8]) -> bool {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         let field = match name.len() {
@@ -63,13 +64,13 @@ impl<'a> RawHeaders<'a> {
         self.fields[field as usize].replace(value).is_none()
     }
 
-    /// The parsed headers, for a connection from `peer`.
+    /// Returns the parsed headers of a connection from `peer`.
     pub(super) fn purchase_headers(&self, peer: IpAddr, proxies: &[Cidr]) -> PurchaseHeaders<'a> {
         PurchaseHeaders::new(|field| self.fields[field as usize].into_iter(), peer, proxies)
     }
 }
 
-/// Classifies the bytes that are not answered yet.
+/// Decides what the unanswered bytes are.
 pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let Some(rest) = bytes.strip_prefix(START) else {
         return if START.starts_with(bytes) {
@@ -93,7 +94,7 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     if !known.has_host {
         return ParsedRequest::Other;
     }
-    // Without a length there is no body. The general server reports that fault as well.
+    // A request without a length has no body. The general server also reports that fault.
     let Some(length) = known.content_length.and_then(length) else { return ParsedRequest::Other };
     match rest.get(head..head + length) {
         Some(body) => ParsedRequest::Purchase { known, body, len: START.len() + head + length },
@@ -101,7 +102,8 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     }
 }
 
-/// A length in plain digits, if a body may be that long.
+/// Parses a length in plain digits. `None`: the text has other characters, or the body may not be
+/// that long.
 fn length(digits: &[u8]) -> Option<usize> {
     if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -74,8 +74,8 @@ fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) 
     }
 }
 
-/// Requires the solved challenge of this sale, if the sale has one. The challenge is spent in any
-/// case.
+/// Checks the solved challenge, if the sale requires one. A challenge cannot be used again, even if
+/// the check fails.
 ///
 /// # Errors
 ///

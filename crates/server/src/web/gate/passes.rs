@@ -1,5 +1,5 @@
-//! `POST /v1/sales/{sale}/passes`: checks a buyer's request for a purchase pass, in the order of
-//! the contract.
+//! `POST /v1/sales/{sale}/passes`: checks a buyer's request for a purchase pass, in the order that
+//! the contract defines.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub(crate) async fn issue(
     Ok(json(StatusCode::CREATED, &made?))
 }
 
-/// Checks all requirements of the sale in order, and creates the pass.
+/// Checks all requirements of the sale in order, and issues the pass.
 async fn issue_pass(
     app: &App,
     sale: &SaleState,
@@ -63,7 +63,8 @@ async fn issue_pass(
         return Err(refusal_problem(&refusal).into());
     }
     app.check_rate_limit(Route::Pass, client, buyer, sale)?;
-    // A pass ends with the admission that it was given for: then its units go to the next visitor.
+    // A pass ends together with the visitor's admission, because the visitor's units then go to the
+    // next visitor.
     let (until, issued_without_room) = match app
         .gate
         .room
@@ -71,7 +72,7 @@ async fn issue_pass(
         .await
         .map_err(waiting_room::room_problem)?
     {
-        // If a waiting room opens later, passes from before it are not valid there.
+        // If a waiting room opens later, it does not accept passes from before.
         Admission::NotNeeded => (Millis(i64::MAX), true),
         Admission::AdmittedUntil(until) => (until, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
@@ -96,7 +97,7 @@ async fn issue_pass(
     })
 }
 
-/// When the sale opens or opened, if passes are available now.
+/// Returns the time at which the sale opens or opened, if the sale issues passes now.
 fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
@@ -113,14 +114,14 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Whether an admission with this end is still valid. It may end while the requirements are
-/// checked; then its units go to the next visitor.
+/// Checks that an admission with this end is still valid. It may end during the other checks, and
+/// the next visitor then gets its units.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Checks the requirements that a pass proves, beside the buyer's membership. Checks that spend
-/// nothing come first. Once the admission has ended, nothing is spent.
+/// Checks the challenge and the access code. Checks without a cost come first. If the admission has
+/// ended, the challenge and the code stay unused.
 async fn check_challenge(
     app: &App,
     sale: &SaleState,

@@ -1,4 +1,4 @@
-//! The waiting room and its draw.
+//! The endpoints of the waiting room and of its draw.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ pub(crate) async fn draw(State(app): State<Arc<App>>, PathNames([sale]): PathNam
     Ok(reply)
 }
 
-/// The position in an export: the rank of the next line, and the lot of the last one.
+/// Where an export continues: the rank of the next line, and the lot of the last line.
 struct ExportPosition(u64, Option<Lot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
@@ -114,8 +114,8 @@ pub(crate) async fn export(State(app): State<Arc<App>>, PathNames([sale]): PathN
         async move {
             let ExportPosition(rank, after) = at?;
             let page = app.engine.store().drawn_after(&name, after, EXPORT_PAGE).await;
-            // The headers are sent already, so only a broken connection tells the client that lines
-            // are missing.
+            // The status was sent already. Only a broken connection tells the client that lines are
+            // missing.
             let page = match page {
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),
@@ -136,21 +136,22 @@ pub(crate) async fn export(State(app): State<Arc<App>>, PathNames([sale]): PathN
     Ok(reply)
 }
 
-/// A page of participants from this rank on; the first page begins with the header.
+/// Writes the participants of one page, from rank `first` on. The first page begins with the header
+/// line.
 fn export_lines(first: u64, page: &[(Lot, BuyerId)]) -> Bytes {
     let mut lines = String::new();
     if first == 1 {
         lines.push_str("rank,buyer\r\n");
     }
     for (rank, (_, buyer)) in (first..).zip(page) {
-        // A spreadsheet would interpret such a cell as a formula.
+        // A spreadsheet would run a cell that begins with a minus as a formula.
         let quote = if buyer.as_str().starts_with('-') { "'" } else { "" };
         lines.push_str(&format!("{rank},{quote}{buyer}\r\n"));
     }
     lines.into()
 }
 
-/// The event about a buyer's position, if this node knows the position.
+/// Returns the event about a buyer's position. `None`: this node does not know the position.
 pub(crate) fn position_event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Option<Event> {
     let shown = app.gate.room.cached_position(&app.engine, sale, buyer)?;
     let WaitingPlace { place, state, position, estimate_secs, admitted_until } =
@@ -165,7 +166,7 @@ pub(crate) fn position_event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Op
     })
 }
 
-/// The sale of this name, if it has a waiting room.
+/// Returns the sale with this name, if the sale has a waiting room.
 async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     let sale = shown_or_new(app, name).await?;
     if sale.front_door.waiting_room.is_off() {
@@ -174,8 +175,8 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
     Ok(sale)
 }
 
-/// The sale of this name and its waiting room, if it has or had one. A draw can be verified at any
-/// later time.
+/// Returns the sale with this name and its waiting room, if the sale has or had one. Anyone may
+/// verify a draw at any later time.
 async fn sale_with_draw(app: &App, name: &str) -> Result<(Arc<SaleState>, WaitingRoom), Refused> {
     let sale = shown_or_new(app, name).await?;
     if sale.front_door.waiting_room.is_off()
@@ -199,7 +200,7 @@ fn position_view(shown: PositionView) -> WaitingPlace {
         VisitorStatus::BeyondStock(position) => {
             (PlaceState::Gone, (position > 0).then_some(position), None)
         }
-        // A lapsed position is not shown.
+        // A lapsed position is shown as gone.
         VisitorStatus::Lapsed => (PlaceState::Gone, None, None),
     };
     let estimate_secs =
@@ -213,7 +214,7 @@ fn position_view(shown: PositionView) -> WaitingPlace {
     }
 }
 
-/// The answer for a waiting room that cannot serve the request.
+/// Returns the problem for a waiting room that cannot serve the request.
 pub(crate) fn room_problem(error: WaitingRoomError) -> Refused {
     match error {
         WaitingRoomError::Busy => Problem::overloaded(RETRY_SECS).into(),

@@ -3,7 +3,8 @@
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// Shows them. A value that this node does not know, or that its shape does not have, is missing.
+/// Writes these metrics. A value is missing if this node does not know it, or if its shape does not
+/// have it.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let database = app.engine.database();
     let replication = database.replication();

@@ -11,7 +11,7 @@ use crate::meter::{BATCH_BOUNDS, MeterReading};
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// The page of metrics.
+/// Renders the page of metrics.
 pub(super) async fn text(app: &App) -> String {
     let mut text = MetricsText::default();
     http(app, &mut text);
@@ -159,7 +159,7 @@ fn limits(app: &App, text: &mut MetricsText) {
         "Limit counters discarded early because the table was full.",
     )
     .sample(&[], limits.evicted());
-    // Zero if nodes do not share limits.
+    // The counts are zero if nodes do not share limits.
     let counts = limits.sharing().map(LimitSharing::counts).unwrap_or_default();
     text.metric(
         "doorbuster_limits_shared_total",
@@ -237,7 +237,7 @@ fn stock(app: &App, text: &mut MetricsText) {
     }
 }
 
-/// The buyers on waitlists.
+/// Writes the numbers of buyers on waitlists.
 fn waitlists(app: &App, text: &mut MetricsText) {
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue
@@ -449,7 +449,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
     }
 }
 
-/// Tickets that wait for their verdicts.
+/// Counts the tickets that wait for their verdicts.
 async fn queue_depth(app: &App) -> u64 {
     let mut depth = 0;
     for item in app.engine.warm_items() {

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::metrics::{MetricKind, MetricsText};
 
-/// Shows them. A value that the operating system does not give is missing.
+/// Writes these metrics. A value is missing if the operating system does not report it.
 pub(super) fn show(text: &mut MetricsText) {
     text.metric("doorbuster_build_info", MetricKind::Gauge, "1, with the program's version.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -42,7 +42,8 @@ pub(super) fn show(text: &mut MetricsText) {
     }
 }
 
-/// The fields of `/proc/self/stat` after the command, which may contain spaces.
+/// Returns the fields of `/proc/self/stat` after the command. The command is skipped because it may
+/// contain spaces.
 fn stat() -> Option<Vec<u64>> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = text.rsplit_once(')')?;
@@ -59,7 +60,8 @@ fn cpu_seconds() -> Option<f64> {
     Some(ticks as f64 / ticks_per_second() as f64)
 }
 
-/// When the process started, in seconds since 1970: the start of the system, and the time since.
+/// Returns the start of the process in seconds since 1970. It is the system's start plus the time
+/// after it.
 fn started_at() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let system: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;

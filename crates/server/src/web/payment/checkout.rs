@@ -22,7 +22,7 @@ use crate::web::rate_limits::ResponseSale;
 use crate::web::reply::{Answer, Refused, json, problem};
 use crate::web::{App, wire};
 
-/// Longest host name in a request that is used for return addresses, in bytes.
+/// Longest host name of a request that return addresses may use, in bytes.
 const HOST_BYTES_MAX: usize = 255;
 
 /// `POST /v1/orders/{order}/checkout`
@@ -49,8 +49,8 @@ pub(crate) async fn open(
     Ok(reply)
 }
 
-/// Opens the order's checkout in a task of its own: if the client disconnects, the checkout that
-/// the provider created is still stored or closed.
+/// Opens the order's checkout in a separate task. If the client disconnects, the task still stores
+/// or closes the checkout at the provider.
 async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
@@ -66,7 +66,7 @@ async fn open_checkout(
     opening.await.map_err(|_| Problem::internal())?.map_err(failed)
 }
 
-/// The answer to the buyer.
+/// Returns the answer to the buyer.
 fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) -> Answer {
     match opened {
         CheckoutResult::Open(checkout) => {
@@ -88,7 +88,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.engine.catalogue().sale(sale) {
-                // The order's own limit may be the reason.
+                // The limit of this order may be the reason, so the answer has the status of this
+                // order's limit.
                 standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)
@@ -111,7 +112,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
     }
 }
 
-/// Checks the limits of provider requests for this order and this buyer.
+/// Checks the limits of provider requests for this order and for this buyer.
 fn within_limits(
     app: &App,
     client: Client,
@@ -139,7 +140,7 @@ fn wrong_state(state: &'static str) -> Refused {
     .into()
 }
 
-/// The server's host name in the request, if it is valid.
+/// Returns the server's host name from the request, if the name is valid.
 fn request_host(headers: &HeaderMap) -> Option<&str> {
     let host = headers.get(HOST)?.to_str().ok()?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);

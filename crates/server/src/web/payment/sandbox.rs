@@ -1,7 +1,7 @@
-//! The sandbox's checkout page: the same bytes for every checkout, its state as JSON, and its
-//! buttons.
+//! The sandbox's checkout page. Every checkout has the same page. The page reads the state of its
+//! checkout as JSON, and its buttons send requests.
 //!
-//! Anyone who knows the address of a checkout may press them, as with a real provider.
+//! Anyone who knows the address of a checkout may press the buttons, as at a real provider.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::web::input::{self, PathNames};
 use crate::web::reply::{Answer, Reply, json};
 use crate::web::router::get;
 
-/// Paths of the sandbox: path, name of the route, handler.
+/// Returns the routes of the sandbox: path, name and handler.
 pub(crate) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("/sandbox/checkout/{session}", "sandbox", get(page)),

@@ -1,5 +1,5 @@
-//! Messages of payment providers: verifies, parses and applies them. The answer is 200 only after
-//! every effect is in the store.
+//! Verifies, parses and applies the messages of payment providers. The answer is 200 only if the
+//! store has every effect of the message.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::web::failure::failed;
 use crate::web::input;
 use crate::web::reply::{Answer, json};
 
-/// `POST /v1/payments/{provider}/webhook`, one address for each provider
+/// `POST /v1/payments/{provider}/webhook`. Each provider has its own address.
 pub(crate) async fn handle_message(
     State(app): State<Arc<App>>,
     request: axum::extract::Request,
@@ -26,8 +26,8 @@ pub(crate) async fn handle_message(
     }
     let headers = request.headers().clone();
     let body = input::body(request, provider.message_bytes_max()).await?;
-    // The sender uses real time, which the store's time equals unless a clock was set or stopped.
-    // The inbox recognizes earlier messages by their ids.
+    // The sender uses real time. The store's time is the same, except after a change of a clock.
+    // The inbox recognises repeated messages by their ids.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.engine.now()) {
         Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),
@@ -41,8 +41,8 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::pass(Point::MessageRead);
-    // It runs in a task of its own: if the provider disconnects, units that are taken for a late
-    // payment are not left behind.
+    // The message is handled in a separate task. So the work completes even if the provider
+    // disconnects. Otherwise units for a late payment could stay taken without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;

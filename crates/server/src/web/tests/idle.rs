@@ -1,5 +1,5 @@
-//! Tests of idle WebSockets: they get events, are read, pinged and closed like active ones, and
-//! everything that belongs to them is released.
+//! Tests idle WebSockets. They get events, input, pings and close frames like active ones. When one
+//! closes, everything that belongs to it is released.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use doorbuster_store::BlockKind;
 use serde_json::Value;
@@ -18,11 +18,11 @@ mod statuses;
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
-/// How long a WebSocket must be quiet in these tests before it becomes idle.
+/// How long a WebSocket must be without activity in these tests before it becomes idle.
 const IDLE_AFTER: Duration = Duration::from_millis(5);
-/// Events in a row, fewer than wake an idle WebSocket.
+/// Events in a row that do not yet make an idle WebSocket active.
 const FEW: u32 = 8;
-/// How often the test yields so that other tasks run.
+/// How often the test lets other tasks run.
 const TURNS: usize = 10;
 
 async fn start(change: impl FnOnce(&mut App)) -> Full {
@@ -42,7 +42,7 @@ async fn wait_for_idle(full: &Full, count: u64) {
     until(&format!("{count} WebSockets are idle"), || idle_sockets(full) == count).await;
 }
 
-/// Waits until there are no readers and no connections.
+/// Waits until no reader and no connection is left.
 async fn expect_no_connection(full: &Full) {
     let metrics = &full.app.metrics;
     let left = || metrics.sockets.get() + metrics.idle_sockets.get() + metrics.connections.get();
@@ -50,19 +50,24 @@ async fn expect_no_connection(full: &Full) {
         .await;
 }
 
-/// Publishes to Anna that her request for this many units was refused.
+/// Publishes that Anna's request for this many units was refused.
 fn publish_refusal(full: &Full, units: u32) {
     publish_refusal_to("anna", full, units);
 }
 
-/// Publishes to this buyer that a request for this many units was refused.
+/// Publishes that this buyer's request for this many units was refused.
 fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let catalogue = full.app.engine.catalogue();
-    let item =
-        catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
+    let item = catalogue
+        .sale("spring")
+        .expect("the sale was created")
+        .item("phone")
+        .expect("the sale was created")
+        .row
+        .id;
     let (buyer, units) =
-        (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("in range"));
+        (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("the number is in range"));
     full.app.engine.hub().publish(EventKind::Refused {
         id,
         item,
@@ -72,8 +77,8 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     });
 }
 
-/// Publishes to Anna that this many requests were refused: the first for one unit, and each later
-/// one for one unit more. Her WebSocket stays idle if it accepts the events.
+/// Publishes that several requests of Anna were refused. The first asks for one unit, and each
+/// later one for one unit more. Her WebSocket stays idle if its socket accepts the events.
 async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
         publish_refusal(full, units);
@@ -92,11 +97,11 @@ async fn let_other_tasks_run() {
 /// Blocks this buyer as an operator would.
 async fn block(full: &Full, buyer: &str) {
     let block = full.app.engine.store().insert_block(BlockKind::Buyer, buyer, None, "", 10).await;
-    assert!(block.expect("the store is there").is_some());
-    full.app.load_blocks().await.expect("the store is there");
+    assert!(block.expect("the store is available").is_some());
+    full.app.load_blocks().await.expect("the store is available");
 }
 
-/// Reads the next frame: its first byte and its content.
+/// Reads the next frame. Returns its first byte and its content.
 async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let reading = async {
         let kind = stream.read_u8().await.expect("a frame");
@@ -108,7 +113,7 @@ async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
         stream.read_exact(&mut held).await.expect("a whole frame");
         (kind, held)
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("a frame in time")
+    tokio::time::timeout(PATIENCE, reading).await.expect("a frame arrives in time")
 }
 
 /// Reads the next event.
@@ -122,7 +127,7 @@ async fn event(stream: &mut TcpStream) -> Value {
     }
 }
 
-/// Skips to the next event about an order, and returns its `units`.
+/// Skips to the next event about an order. Returns its `units`.
 async fn units(stream: &mut TcpStream) -> u64 {
     loop {
         let event = event(stream).await;
@@ -143,7 +148,7 @@ async fn pong(stream: &mut TcpStream) -> Vec<u8> {
     }
 }
 
-/// Reads until the server's close frame, and returns its code.
+/// Reads until the server's close frame. Returns its code.
 async fn close_code(stream: &mut TcpStream) -> u16 {
     loop {
         let (kind, held) = frame(stream).await;
@@ -163,13 +168,13 @@ async fn an_idle_socket_that_answers_pings_stays_open() {
         let pinged = tokio::time::timeout(PATIENCE, pings(&mut there, true, 1))
             .await
             .expect("the socket is pinged");
-        assert_eq!((pinged, idle_sockets(&full)), (1, 1), "it answered while it was idle");
+        assert_eq!((pinged, idle_sockets(&full)), (1, 1), "the socket answered while it was idle");
     }
     publish_refusal(&full, 7);
     assert_eq!(
         (units(&mut there).await, idle_sockets(&full)),
         (7, 1),
-        "it got the event while it was idle"
+        "the socket got the event while it was idle"
     );
     drop(there);
     expect_no_connection(&full).await;
@@ -194,10 +199,10 @@ async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
     for units in 1..=EVENTS {
         publish_refusal(&full, units);
         if units.is_multiple_of(7) {
-            // A connection with input is woken.
-            stream.write_all(&PING).await.expect("it reads");
+            // Input makes a connection active.
+            stream.write_all(&PING).await.expect("the server reads");
         }
-        // Before, while and after the socket becomes idle.
+        // The event comes before, while or after the socket becomes idle.
         tokio::time::sleep(IDLE_AFTER / 5 * (units % 11)).await;
     }
     for expected in 1..=u64::from(EVENTS) {
@@ -222,7 +227,7 @@ async fn events_published_by_several_threads_arrive_in_order() {
             }
         });
     }
-    // How many events of each publisher arrived.
+    // The number of events that arrived from each publisher.
     let mut heard = [0; PUBLISHERS as usize];
     for count in 0..PUBLISHERS * EACH {
         let received = units(&mut stream).await - 1;
@@ -234,7 +239,7 @@ async fn events_published_by_several_threads_arrive_in_order() {
         );
         heard[publisher] += 1;
         if count.is_multiple_of(7) {
-            stream.write_all(&PING).await.expect("it reads");
+            stream.write_all(&PING).await.expect("the server reads");
         }
     }
     publishing.join_all().await;
@@ -252,9 +257,9 @@ async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete(
     for cut in 0..ping.len() {
         wait_for_idle(&full, 1).await;
         if cut > 0 {
-            stream.write_all(&ping[..cut]).await.expect("it reads");
+            stream.write_all(&ping[..cut]).await.expect("the server reads");
             wait_for_idle(&full, 0).await;
-            // The socket is quiet, but it must stay active.
+            // There is no activity on the socket, but it must stay active.
             tokio::time::sleep(10 * IDLE_AFTER).await;
             assert_eq!(
                 idle_sockets(&full),
@@ -262,7 +267,7 @@ async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete(
                 "the socket became idle after {cut} bytes of a frame"
             );
         }
-        stream.write_all(&ping[cut..]).await.expect("it reads");
+        stream.write_all(&ping[cut..]).await.expect("the server reads");
         assert_eq!(pong(&mut stream).await, b"hello", "after {cut} bytes");
     }
     wait_for_idle(&full, 1).await;
@@ -275,7 +280,7 @@ async fn an_idle_socket_that_reads_nothing_is_closed_and_its_events_are_dropped(
     wait_for_idle(&full, 1).await;
     publish_refusals(&full, WAITING as u32).await;
     expect_no_connection(&full).await;
-    // The reason is not that too many events waited.
+    // The socket was closed because it read nothing, not because too many events waited.
     assert_eq!(full.app.engine.hub().dropped(), 0);
     drop(slow);
 }

@@ -1,5 +1,6 @@
-//! Tests of clients that read nothing: event streams, and clients that send requests without end.
-//! The server closes each in time, spends no more memory than buffers on it, and serves others.
+//! Tests clients that read nothing: readers of event streams, and clients that send requests
+//! without end. The server closes each connection in time. Each costs only the memory of its
+//! buffers, and other clients are served.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpSocket;
@@ -11,28 +12,29 @@ use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
 /// How long a client in these tests may read nothing.
 pub(super) const STALL: Duration = Duration::from_millis(200);
-/// Longest wait for a time that a test shortens; the default time is longer.
+/// Longest wait for a timeout that the test shortens. The default timeout is longer.
 const SOON: Duration = Duration::from_secs(15);
-/// Most bytes on the way to a client that reads nothing. The kernel doubles the bound, because it
-/// counts its own overhead; the client's kernel holds some bytes too.
+/// Most bytes that can be on the way to a client that reads nothing. The server's kernel doubles
+/// the buffer for its own overhead. The client's kernel also holds some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// Most memory of a connection, in bytes: its buffers, and the server's other work meanwhile.
+/// Most memory that one connection may cost, in bytes: its buffers and the server's other work in
+/// that time.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
-/// More events than fit into the hub's queue and the connection's buffers.
+/// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 6_000;
-/// Events in a batch, few enough for the hub's queue.
+/// Events of a batch. They fit into the hub's queue.
 const BATCH: usize = 100;
-/// More events than fit into the connection's buffers, and fewer than the hub's queue holds.
+/// More events than the connection's buffers can hold. They fit into the hub's queue.
 pub(super) const WAITING: usize = 1_500;
 
-/// A connection whose client has a very small receive buffer.
+/// Opens a connection whose client has a very small receive buffer.
 pub(super) async fn narrow(full: &Full) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("the size can be set");
-    socket.connect(full.address).await.expect("it listens")
+    socket.connect(full.address).await.expect("the server listens")
 }
 
-/// Reads Anna's event stream line by line, and only when the test calls for it.
+/// Reads Anna's event stream line by line when the test asks for it.
 struct Reader(Lines<BufReader<TcpStream>>);
 
 impl Reader {
@@ -50,7 +52,7 @@ impl Reader {
         let asked = format!(
             "GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
-        stream.write_all(asked.as_bytes()).await.expect("it reads");
+        stream.write_all(asked.as_bytes()).await.expect("the server reads");
         let mut reader = Self(BufReader::new(stream).lines());
         assert_eq!(reader.line().await, "HTTP/1.1 200 OK");
         reader.hear("data: ", 1).await;
@@ -58,12 +60,13 @@ impl Reader {
     }
 
     async fn line(&mut self) -> String {
-        let line =
-            tokio::time::timeout(PATIENCE, self.0.next_line()).await.expect("a line in time");
-        line.expect("no reset").expect("the connection is open")
+        let line = tokio::time::timeout(PATIENCE, self.0.next_line())
+            .await
+            .expect("a line arrives in time");
+        line.expect("the connection is not reset").expect("the connection is open")
     }
 
-    /// Reads until this many lines with this beginning have arrived.
+    /// Reads until this many lines that begin with `begin` have arrived.
     async fn hear(&mut self, begin: &str, times: usize) {
         for _ in 0..times {
             while !self.line().await.starts_with(begin) {}
@@ -71,13 +74,18 @@ impl Reader {
     }
 }
 
-/// Publishes to Anna this many times that a queued request of hers was refused.
+/// Publishes this often that a queued request of Anna was refused.
 fn publish_refusals(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
-    let units = Units::new(1).expect("in range");
+    let units = Units::new(1).expect("the number is in range");
     let catalogue = full.app.engine.catalogue();
-    let item =
-        catalogue.sale("spring").expect("it was made").item("phone").expect("it was made").row.id;
+    let item = catalogue
+        .sale("spring")
+        .expect("the sale was created")
+        .item("phone")
+        .expect("the sale was created")
+        .row
+        .id;
     for _ in 0..times {
         let buyer = BuyerId::new("anna").expect("a buyer");
         full.app.engine.hub().publish(EventKind::Refused {
@@ -103,10 +111,11 @@ pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
-    // The slow client's connection is still open when it reads again.
+    // The slow client's connection must still be open when the client reads again.
     let full = Full::start_with(&[], |app| app.write_stall = REST).await;
     let mut slow = Reader::new(narrow(&full).await).await;
-    let mut quick = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
+    let mut quick =
+        Reader::new(TcpStream::connect(full.address).await.expect("the server listens")).await;
     for _ in 0..EVENTS / BATCH {
         publish_refusals(&full, BATCH);
         quick.hear("data: ", BATCH).await;
@@ -138,7 +147,7 @@ async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropp
     let slow = Reader::new(narrow(&full).await).await;
     publish_refusals(&full, WAITING);
     until("the stream is closed", || full.app.metrics.streams.get() == 0).await;
-    // The reason is not that too many events waited.
+    // The stream was closed because it read nothing, not because too many events waited.
     assert_eq!((full.app.engine.hub().dropped(), full.app.engine.hub().readers()), (0, 0));
     drop(slow);
 }
@@ -147,7 +156,8 @@ async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropp
 async fn a_stream_without_events_gets_pings_that_need_no_answer() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 3 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
-    let mut reader = Reader::new(TcpStream::connect(full.address).await.expect("it listens")).await;
+    let mut reader =
+        Reader::new(TcpStream::connect(full.address).await.expect("the server listens")).await;
     let pings = 2 * ping_policy.pings_max as usize;
     let pinged = tokio::time::timeout(SOON, reader.hear(": ping", pings)).await;
     assert!(pinged.is_ok(), "{pings} pings did not arrive");
@@ -159,11 +169,11 @@ async fn a_stream_without_events_gets_pings_that_need_no_answer() {
 async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(20), pings_max: 3 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
-    let stream = TcpStream::connect(full.address).await.expect("it listens");
+    let stream = TcpStream::connect(full.address).await.expect("the server listens");
     let mut reader = Reader::following(stream, "?sale=spring").await;
-    let spring = full.app.engine.catalogue().sale("spring").cloned().expect("it was made");
+    let spring = full.app.engine.catalogue().sale("spring").cloned().expect("the sale was created");
     let view = full.app.views.sale_view(&full.app.engine, &spring);
-    // The status that every stream begins with.
+    // Every stream begins with a status.
     reader.hear("data: ", 1).await;
     for _ in 0..3 {
         let making = view.hold_render_lock().await;
@@ -175,16 +185,18 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
     }
 }
 
-/// The number of bytes of the answer to this request.
+/// Returns the number of bytes of the answer to this request.
 async fn answer_bytes(full: &Full, request: &str) -> usize {
     let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
-    let read =
-        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
-    read.expect("no reset")
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .expect("the connection ends in time");
+    read.expect("the connection is not reset")
 }
 
-/// Sends this request again and again and reads no answer, until the server ends the connection.
+/// Sends this request again and again without reading an answer, until the server ends the
+/// connection.
 async fn ask_without_end(full: &Full, request: &str) {
     let (mut stream, requests) = (narrow(full).await, request.repeat(100));
     let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
@@ -192,20 +204,21 @@ async fn ask_without_end(full: &Full, request: &str) {
     assert!(ended.is_ok(), "the connection is still open");
 }
 
-/// Requests that were answered so far.
+/// Returns the number of requests that were answered.
 fn answered(full: &Full) -> u64 {
     full.app.metrics.requests.read().map(|(_, _, count)| count).sum()
 }
 
 #[test]
 fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers() {
-    // Everything that the server does for a client happens on this thread, so all of it is counted.
+    // All work of the server for a client runs on this thread, so the test counts all of its
+    // memory.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     // A proxy's connection is never paused, so its answers are sent at once.
     let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];
     let full = runtime.block_on(Full::start_with(&proxies, |app| app.write_stall = STALL));
     let page = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();
-    // The fast path reads a purchase from the connection and answers it.
+    // A purchase takes the fast path.
     let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     for request in [page, purchase] {
         let each = runtime.block_on(answer_bytes(&full, &request));
@@ -217,7 +230,7 @@ fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers
         }));
         let answers = (answered(&full) - before) as usize;
         let line = request.lines().next();
-        // The last answer was begun and only partly sent.
+        // The server wrote only a part of the last answer.
         assert!(
             answers > 0 && (answers - 1) * each < HELD_MAX,
             "{line:?}: {answers} answers of {each} bytes"

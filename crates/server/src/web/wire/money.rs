@@ -1,4 +1,4 @@
-//! Payments, refunds and histories as the contract writes them.
+//! Converts payments, refunds and histories to the types of the contract.
 
 use doorbuster_api::admin::payments::{Payment, PaymentState, Refund, RefundCause, RefundState};
 use doorbuster_api::order::{HistoryEntry, OrderRefund, OrderState};
@@ -8,7 +8,7 @@ use doorbuster_store::StoredEvent;
 
 use super::{amount, state, time};
 
-/// A payment.
+/// Converts a payment.
 pub(crate) fn payment(row: &money::Payment) -> Payment {
     Payment {
         payment: row.id.0.clone(),
@@ -24,7 +24,7 @@ pub(crate) fn payment(row: &money::Payment) -> Payment {
     }
 }
 
-/// A refund.
+/// Converts a refund.
 pub(crate) fn refund(row: &money::Refund) -> Refund {
     Refund {
         refund: row.id.0.clone(),
@@ -51,13 +51,14 @@ pub(crate) fn refund(row: &money::Refund) -> Refund {
     }
 }
 
-/// The same for the buyer.
+/// Converts a refund for its buyer.
 pub(crate) fn order_refund(row: &money::Refund) -> OrderRefund {
     let Refund { refund, amount, state, cause, at, settled_at, .. } = refund(row);
     OrderRefund { refund, amount, state, cause, at, settled_at }
 }
 
-/// The history of an order. A buyer sees neither which operator acted nor the operator's reason.
+/// Converts the history of an order. A buyer sees neither the operator who acted nor the operator's
+/// reason.
 pub(crate) fn history(told: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
     let mut entries: Vec<HistoryEntry> = Vec::with_capacity(told.len());
     for StoredEvent { event, .. } in told {
@@ -67,7 +68,7 @@ pub(crate) fn history(told: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry
                 (OrderState::Reserved, Some(time(order.pay_by)))
             }
             Subject::Order(order) => (state(order.state), Some(time(order.pay_by))),
-            // A payment that is refunded does not change the order.
+            // A refund of a payment leaves the order unchanged.
             _ => (
                 last.map_or(OrderState::Reserved, |last| last.state),
                 last.and_then(|last| last.pay_by),

@@ -1,4 +1,4 @@
-//! Pictures are drawn in advance, so that the opening does not wait for them.
+//! Tests that pictures are drawn in advance, so that the opening of a sale does not wait for them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,21 +8,21 @@ use super::{challenge, metric, open};
 use crate::app::{TestApp, sale};
 use crate::watch::Watch;
 
-/// Longest wait for pictures, which are drawn with pauses, on a slow machine.
+/// Longest wait for pictures. They are drawn with pauses, and the machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// More than are requested at once.
+/// More pictures than one test requests at once.
 const SOME: u64 = 8;
 
-/// A time after all of these tests, and more than ten minutes ahead, so that nothing is drawn for
-/// it.
+/// Returns a time after all of these tests. It is more than ten minutes ahead, so nothing is drawn
+/// for it yet.
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
     let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    doorbuster_api::value::Time::from_millis(i64::try_from(millis).expect("not for a long time"))
+    doorbuster_api::value::Time::from_millis(i64::try_from(millis).expect("the time is far ahead"))
         .to_string()
 }
 
-/// A sale that requires this and opens then.
+/// Schedules a sale with this challenge that opens at `starts_at`.
 async fn scheduled(app: &TestApp, id: &str, challenge: &str, starts_at: &str) {
     let mut sale = sale(id, 100.into(), 10);
     let limits = json!({"buyer": null, "ip": null, "interface": null});
@@ -41,7 +41,7 @@ async fn given(app: &TestApp, kind: &str) -> u64 {
     metric(app, &format!("doorbuster_challenges_total{{kind=\"{kind}\"}}")).await
 }
 
-/// Waits until the number of ready pictures of a kind is right.
+/// Waits until `holds` accepts the number of ready pictures of a kind.
 async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     let begun = Watch::start();
     loop {
@@ -54,8 +54,8 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
     }
 }
 
-/// Requests challenges for several buyers until fewer are ready than before. Pictures that are
-/// drawn on request do not reduce the number.
+/// Requests challenges for several buyers until fewer pictures are ready than before. A picture
+/// that is drawn on request does not reduce the number.
 async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
     let (begun, already) = (Watch::start(), given(app, kind).await);
     for round in 1.. {
@@ -85,13 +85,13 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     let app = TestApp::start().await;
     scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
     scheduled(&app, "near", "image", &soon()).await;
-    // The emptiest pool is filled first: if the other kind were needed, it would be ready by now.
+    // The emptiest pool is filled first. If the other kind were needed, it would be ready by now.
     until_ready(&app, "image", |ready| ready >= SOME).await;
-    assert_eq!(ready(&app, "slider").await, 0, "that sale opens in years");
+    assert_eq!(ready(&app, "slider").await, 0, "the other sale opens only in years");
     assert_eq!(
         (given(&app, "image").await, given(&app, "slider").await),
         (0, 0),
-        "nobody has asked"
+        "no buyer requested a challenge"
     );
     take_ready_challenges(&app, "near", "image").await;
     assert_eq!(phase(&app, "near").await, "scheduled");
@@ -112,13 +112,13 @@ async fn nothing_is_drawn_for_sales_that_ask_for_no_picture_or_are_over() {
     for (kind, other) in [("slider", "image"), ("image", "slider")] {
         open(&app, kind, kind).await;
         until_ready(&app, kind, |ready| ready >= SOME).await;
-        assert_eq!(ready(&app, other).await, 0, "nobody wants any");
+        assert_eq!(ready(&app, other).await, 0, "no sale requires a picture");
         app.step(kind, "close").await;
         until_ready(&app, kind, |ready| ready == 0).await;
     }
     assert_eq!(
         (given(&app, "slider").await, given(&app, "image").await),
         (0, 0),
-        "nobody has asked"
+        "no buyer requested a challenge"
     );
 }

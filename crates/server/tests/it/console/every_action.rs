@@ -1,4 +1,5 @@
-//! Every kind of change by an operator leaves its action, and a call without an effect leaves none.
+//! Tests that every kind of change by an operator is recorded as an action. A call without an
+//! effect records no action.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +38,7 @@ const ACTIONS: [&str; 26] = [
     "stock.adjusted",
 ];
 
-/// Sends a change, which must succeed, and returns its answer.
+/// Sends a change that must succeed, and returns its answer.
 async fn done(app: &TestApp, method: &str, path: &str, body: Option<Value>) -> Value {
     let key = [("Idempotency-Key", "k")];
     let reply = app.admin_with(method, &format!("/v1/admin/{path}"), &key, body).await;
@@ -69,7 +70,7 @@ async fn change_sales_and_orders(app: &TestApp) {
     assert_eq!(send_message(app, "evt_1", &captured("pay_1", &paid, 10)).await.verdict(), "200");
     done(app, "POST", &format!("orders/{paid}/refund"), None).await;
     done(app, "POST", "sales/spring/access-codes", Some(json!({"count": 1}))).await;
-    // Each first character is equally likely, so all of them are revoked.
+    // A code may begin with any of these characters, so revoking all of them revokes every code.
     for first in "0123456789ABCDEFGHJKMNPQRSTVWXYZ".chars() {
         done(app, "DELETE", &format!("sales/spring/access-codes/{first}"), None).await;
     }

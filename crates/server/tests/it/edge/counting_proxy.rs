@@ -1,4 +1,4 @@
-//! A proxy that counts the requests that pass it, and can keep the answers back.
+//! A proxy that counts requests and can keep their answers back.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ pub(super) struct CountingProxy {
 }
 
 impl CountingProxy {
-    /// A proxy before this server. Its clients send one request at a time on a connection.
+    /// Starts a proxy in front of this server. Each of its clients sends one request at a time on a
+    /// connection.
     pub(super) async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -36,7 +37,7 @@ impl CountingProxy {
         Self { address, counts, task }
     }
 
-    /// The requests so far, without the edge's own checks of the node.
+    /// Returns the number of requests so far, without the edge's checks of the node.
     pub(super) fn passed_on(&self) -> usize {
         self.counts.passed_on.load(Ordering::SeqCst)
     }
@@ -45,7 +46,7 @@ impl CountingProxy {
         self.counts.purchases.load(Ordering::SeqCst)
     }
 
-    /// From now on each connection ends when the server answers; or not any more.
+    /// Sets whether each connection ends as soon as the server answers.
     pub(super) fn break_answers(&self, is_broken: bool) {
         self.counts.is_broken.store(is_broken, Ordering::SeqCst);
     }

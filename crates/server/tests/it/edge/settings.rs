@@ -1,4 +1,4 @@
-//! The settings of an edge.
+//! Tests the settings of an edge.
 
 use doorbuster_server::boot::serve_with;
 use doorbuster_server::config::{Flags, load};
@@ -52,9 +52,9 @@ async fn an_edge_without_the_deployments_keys_does_not_start() {
     ];
     let settings = settings.map(|(name, value)| (name.into(), value.into()));
     let settings = load(&Flags::default(), settings).expect("valid settings");
-    let serving = serve_with(settings, |_| panic!("it serves"), std::future::pending());
-    let error = serving.await.expect_err("it has no keys");
+    let serving = serve_with(settings, |_| panic!("the edge started"), std::future::pending());
+    let error = serving.await.expect_err("the edge has no keys");
     assert!(error.is_caused_by_settings(), "exit code 2");
     assert!(error.to_string().contains("auth.id_key"), "{error}");
-    std::fs::remove_file(dir).expect("the file is there");
+    std::fs::remove_file(dir).expect("the file exists");
 }

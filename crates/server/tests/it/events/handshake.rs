@@ -1,14 +1,14 @@
-//! The WebSocket handshake in bytes: which handshakes are accepted, and the answers to other
+//! Tests the WebSocket handshake in bytes: the accepted handshakes, and the answers to other
 //! requests.
 
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// The example of RFC 6455, and its accept key.
+/// The example key of RFC 6455. Its accept value follows.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// The headers of a WebSocket request, as clients send them.
+/// The headers of a WebSocket request as clients send it.
 const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
@@ -16,7 +16,7 @@ const UPGRADE_HEADERS: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", KEY),
 ];
 
-/// The same with one header changed or left out.
+/// Returns the same headers with one of them changed or left out.
 fn headers_except(
     name: &'static str,
     value: Option<&'static str>,
@@ -53,7 +53,11 @@ async fn headers_are_lists_of_words_in_any_case() {
             head.header("connection").is_some_and(|to| to.eq_ignore_ascii_case("upgrade")),
             "{head:?}"
         );
-        assert_eq!(head.header("sec-websocket-protocol"), None, "none was offered");
+        assert_eq!(
+            head.header("sec-websocket-protocol"),
+            None,
+            "the client offered no subprotocol"
+        );
     }
 }
 
@@ -80,7 +84,7 @@ async fn a_request_that_is_not_a_handshake_is_refused() {
         asks("GET", headers, "422 invalid_request").await;
     }
     asks("POST", &UPGRADE_HEADERS, "405 method_not_allowed").await;
-    // The identity is checked first.
+    // The server checks the identity first.
     let nobody = app.call("GET", "/v1/ws", &headers_except("Sec-WebSocket-Key", None), b"").await;
     assert_eq!(nobody.verdict(), "401 unauthenticated");
 }

@@ -1,4 +1,4 @@
-//! Idle WebSocket connections behave for their clients as active connections do.
+//! Tests that idle WebSocket connections behave for clients like active ones.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use super::{Socket, next, open, socket};
 use crate::app::{PATIENCE, TestApp, bearer, sale};
 use crate::watch::Watch;
 
-/// Longer than the time after which a connection becomes idle.
+/// A time after which a connection is idle.
 const A_WHILE: Duration = Duration::from_millis(400);
 
-/// The number of idle connections.
+/// Returns the number of idle connections.
 async fn idle_count(app: &TestApp) -> u64 {
     let page = app.get("/metrics").await.text();
     let number =
         page.lines().find_map(|line| line.strip_prefix("doorbuster_events_websockets_idle "));
-    number.and_then(|number| number.parse().ok()).expect("it is counted")
+    number.and_then(|number| number.parse().ok()).expect("the metric exists")
 }
 
-/// Waits until this many are idle.
+/// Waits until this many connections are idle.
 async fn wait_for_idle(app: &TestApp, count: u64) {
     let begun = Watch::start();
     while idle_count(app).await != count {
@@ -31,10 +31,12 @@ async fn wait_for_idle(app: &TestApp, count: u64) {
     }
 }
 
-/// The next message other than a ping.
+/// Returns the next message that is not a ping.
 async fn message(socket: &mut Socket) -> Option<Message> {
     loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time")?;
+        let message = tokio::time::timeout(PATIENCE, socket.next())
+            .await
+            .expect("a message arrives in time")?;
         match message.expect("a message") {
             Message::Ping(_) => {}
             message => return Some(message),
@@ -42,7 +44,7 @@ async fn message(socket: &mut Socket) -> Option<Message> {
     }
 }
 
-/// Reads until an order event; returns its state.
+/// Reads until an order event. Returns the order's state.
 async fn order(socket: &mut Socket) -> Value {
     loop {
         let mut event = next(socket).await;
@@ -62,7 +64,7 @@ async fn an_idle_connection_receives_order_events_in_order_and_sale_events() {
         wait_for_idle(&app, 2).await;
         let placed = app.buy("anna", &format!("k{round}"), "spring", "phone", 3).await.json();
         assert_eq!(order(&mut anna).await, "reserved");
-        assert_eq!(idle_count(&app).await, 2, "nobody is woken for it");
+        assert_eq!(idle_count(&app).await, 2, "the event makes no connection active");
         let id = placed["id"].as_str().expect("an id");
         assert_eq!(
             app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
@@ -81,7 +83,11 @@ async fn an_idle_connection_receives_order_events_in_order_and_sale_events() {
         }
     }
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
-    assert_eq!(next(&mut bert).await["order"]["buyer"], "bert", "and of nobody else's");
+    assert_eq!(
+        next(&mut bert).await["order"]["buyer"],
+        "bert",
+        "the buyer gets no other buyer's orders"
+    );
 }
 
 #[tokio::test]
@@ -110,25 +116,25 @@ async fn a_frame_from_an_idle_connection_is_answered() {
     let mut anna = socket(&app, "anna", "").await;
     for said in [&[1_u8, 2][..], &[], &[7; 125]] {
         wait_for_idle(&app, 1).await;
-        anna.send(Message::Ping(said.to_vec().into())).await.expect("it is taken");
+        anna.send(Message::Ping(said.to_vec().into())).await.expect("the server takes the message");
         assert_eq!(message(&mut anna).await, Some(Message::Pong(said.to_vec().into())));
     }
     wait_for_idle(&app, 1).await;
-    anna.send(Message::Text("x".repeat(200).into())).await.expect("it is taken");
-    // The answer to the later frame shows that it was read.
-    anna.send(Message::Ping(vec![9].into())).await.expect("it is taken");
+    anna.send(Message::Text("x".repeat(200).into())).await.expect("the server takes the message");
+    // The answer to this later frame shows that the server read the earlier one.
+    anna.send(Message::Ping(vec![9].into())).await.expect("the server takes the message");
     assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![9].into())));
     wait_for_idle(&app, 1).await;
-    anna.send(Message::Close(None)).await.expect("it is taken");
+    anna.send(Message::Close(None)).await.expect("the server takes the message");
     assert_eq!(message(&mut anna).await, Some(Message::Close(None)));
     assert_eq!(message(&mut anna).await, None);
     wait_for_idle(&app, 0).await;
     // A frame that is too long gets the same answer as on an active connection.
     let mut long = socket(&app, "anna", "").await;
     wait_for_idle(&app, 1).await;
-    long.send(Message::Text("x".repeat(5_000).into())).await.expect("it is sent");
+    long.send(Message::Text("x".repeat(5_000).into())).await.expect("the message is sent");
     let Some(Message::Close(Some(frame))) = message(&mut long).await else {
-        panic!("it is closed")
+        panic!("the socket is closed")
     };
     assert_eq!(u16::from(frame.code), 1002);
 }
@@ -137,17 +143,17 @@ async fn a_frame_from_an_idle_connection_is_answered() {
 async fn half_a_frame_is_kept_until_the_rest_arrives() {
     let app = TestApp::start().await;
     let mut anna = socket(&app, "anna", "").await;
-    // The mask is zero.
+    // The mask consists of zeros.
     let ping = [0x89, 0x82, 0, 0, 0, 0, 3, 4];
     for falls_asleep in [false, true] {
         if falls_asleep {
             wait_for_idle(&app, 1).await;
         }
-        anna.get_mut().write_all(&ping[..5]).await.expect("it is taken");
+        anna.get_mut().write_all(&ping[..5]).await.expect("the server takes the message");
         wait_for_idle(&app, 0).await;
         tokio::time::sleep(A_WHILE).await;
-        assert_eq!(idle_count(&app).await, 0, "it waits for the other half");
-        anna.get_mut().write_all(&ping[5..]).await.expect("it is taken");
+        assert_eq!(idle_count(&app).await, 0, "the server waits for the other half");
+        anna.get_mut().write_all(&ping[5..]).await.expect("the server takes the message");
         assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![3, 4].into())));
     }
     wait_for_idle(&app, 1).await;
@@ -162,7 +168,7 @@ async fn an_idle_connection_of_a_blocked_buyer_is_closed_and_counted_once() {
     let body = Some(json!({"kind": "buyer", "value": "anna"}));
     assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
     let Some(Message::Close(Some(frame))) = message(&mut anna).await else {
-        panic!("it is closed")
+        panic!("the socket is closed")
     };
     assert_eq!(u16::from(frame.code), 1008);
     let page = app.get("/metrics").await.text();
@@ -170,7 +176,7 @@ async fn an_idle_connection_of_a_blocked_buyer_is_closed_and_counted_once() {
         page.lines().any(|line| line == "doorbuster_blocked_total{kind=\"buyer\"} 1"),
         "{page}"
     );
-    assert_eq!(idle_count(&app).await, 1, "nobody else was woken");
+    assert_eq!(idle_count(&app).await, 1, "the other connections stay idle");
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(order(&mut bert).await, "reserved");
 }
@@ -198,7 +204,7 @@ async fn an_idle_connection_from_a_blocked_network_is_closed() {
     };
     let Some(Message::Close(Some(frame))) = close else { panic!("{close:?}") };
     assert_eq!(u16::from(frame.code), 1008);
-    assert_eq!(idle_count(&app).await, 1, "nobody else was woken");
+    assert_eq!(idle_count(&app).await, 1, "the other connections stay idle");
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(order(&mut bert).await, "reserved");
 }
@@ -215,11 +221,11 @@ async fn idle_connections_are_notified_of_shutdown() {
     let ended = app.ask_to_stop();
     for socket in &mut sockets {
         let Some(Message::Close(Some(frame))) = message(socket).await else {
-            panic!("it is closed")
+            panic!("the socket is closed")
         };
         assert_eq!(u16::from(frame.code), 1001);
     }
     drop(sockets);
-    ended.await.expect("no panic").expect("a good end");
+    ended.await.expect("the server did not panic").expect("the server stops without an error");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }

@@ -1,4 +1,5 @@
-//! Rate limits shared by nodes, with a private Redis and without it, and blocks set at one node.
+//! Tests rate limits that nodes share, with and without a private Redis. Also tests blocks that one
+//! node sets.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +14,20 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Watch;
 
-/// Requests that a limit admits at once; afterwards it admits one per minute.
+/// Requests that a limit admits at once. After that it admits one per minute.
 const BURST: u32 = 1_000;
 /// The part of such a limit that one request uses.
 const EACH: Duration = Duration::from_secs(60);
-/// The part that all nodes together may admit without sharing.
+/// Requests that all nodes together may admit without reporting them.
 const UNTOLD: u32 = BURST.div_ceil(16);
-/// Requests that come at the same time, half of them to each of two nodes, after earlier ones were
-/// shared.
+/// Requests that come at the same time after earlier ones were shared. Half of them go to each of
+/// two nodes.
 const WAVE: u32 = 20;
-/// Requests that may be admitted before a node gets the shared state: a wave in progress, and a few
-/// more if the state comes late.
+/// Requests that may be admitted before a node gets the shared state. They are a wave in progress,
+/// and a few more if the state arrives late.
 const UNHEARD: u32 = 4 * WAVE;
 
-/// A node of shape `cluster`.
+/// Starts a node of shape `cluster`.
 async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
     let store = address(home, database);
     TestApp::with(&[
@@ -37,7 +38,7 @@ async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
     .await
 }
 
-/// Two nodes with an open, sold-out sale with these limits.
+/// Starts two nodes with an open, sold-out sale that has these limits.
 async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, TestApp) {
     let database = home.database();
     let (first, second) = (node(home, &database, slots).await, node(home, &database, slots).await);
@@ -45,23 +46,23 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let begun = Watch::start();
     while second.buy("winner", "k", "spring", "phone", 1).await.status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "the second knows of the sale");
+        assert!(begun.elapsed() < PATIENCE, "the second node knows of the sale");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     (first, second)
 }
 
-/// Whether the page of metrics has this line. Whole lines are compared, because help texts begin
-/// with the same words.
+/// Returns whether the page of metrics has this line. Whole lines are compared, because help texts
+/// begin with the same words.
 async fn says(app: &TestApp, line: &str) -> bool {
     app.get("/metrics").await.text().lines().any(|said| said == line)
 }
 
-/// Waits until this node knows of the other one.
+/// Waits until this node knows of the other node.
 async fn knows_of_both(app: &TestApp) {
     let begun = Watch::start();
     while !says(app, "doorbuster_nodes 2").await {
-        assert!(begun.elapsed() < PATIENCE, "each node knows of the other");
+        assert!(begun.elapsed() < PATIENCE, "each node knows of the other node");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -71,8 +72,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
     let (first, second) = two_nodes(&home, &slots, limits).await;
-    // One after another, at both nodes in turn: each node knows of the other's request before the
-    // next one.
+    // The requests go to both nodes in turn. Each node knows of the other node's request before the
+    // next one comes.
     let mut let_in = 0;
     for n in 0..30 {
         let app = [&first, &second][n % 2];
@@ -94,19 +95,20 @@ async fn nodes_of_a_cluster_share_a_limit() {
             )
         };
         while policy().await != Some(BURST.into()) {
-            assert!(begun.elapsed() < PATIENCE, "both know of the new limit");
+            assert!(begun.elapsed() < PATIENCE, "both nodes know of the new limit");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    // At both nodes at once, as many as two nodes without sharing would admit. Requests during a
-    // round trip may be too many, and on a busy machine many are; then another buyer tries.
+    // Both nodes get as many requests as two nodes without sharing would admit. Requests during a
+    // round trip may exceed the limit. On a busy machine there may be many, and then the test tries
+    // another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
         assert!(let_in >= BURST, "{let_in}");
         let (more, too_many) = press(&[&first, &second], 2, |_| buyer.into()).await;
         assert_eq!(more, 0);
-        assert_eq!(too_many.expect("all of them").json()["scope"], "buyer");
+        assert_eq!(too_many.expect("the nodes admitted all requests").json()["scope"], "buyer");
         if let_in <= BURST + BURST / 4 {
             break;
         }
@@ -119,15 +121,15 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// The state of the only limit in Redis: how long until it is empty.
+/// Returns the state of the only limit in Redis: the time until it is empty.
 fn told(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
     Duration::from_millis(ahead.max().unwrap_or(0))
 }
 
-/// How many requests of one buyer, from one address, two nodes admit, in waves until a whole wave
-/// is refused. `None`: Redis was unavailable meanwhile.
+/// Returns how many requests of one buyer from one address two nodes admit. The requests come in
+/// waves until a whole wave is refused. `None`: Redis was unavailable for some time.
 async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     let (redis, slots) = Redis::start_on_port();
     let mut limits = json!({"buyer": null, "ip": null, "interface": null});
@@ -171,7 +173,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             );
         }
     }
-    // One request is admitted each minute.
+    // The limit admits one request per minute.
     let back = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs() + 1).expect("a short test");
     println!("{scope}: {let_in} in {waves} waves");
     drop(wires);
@@ -192,8 +194,8 @@ async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
                 break;
             }
         }
-        let let_in = let_in.expect("the Redis is there at one of three times");
-        // Requests of the limited buyer also used a little of the common limit.
+        let let_in = let_in.expect("Redis was available in one of three attempts");
+        // Requests of the limited buyer also used a little of the limit of all buyers.
         assert!(
             (BURST - BURST / 10..=BURST + UNTOLD + UNHEARD).contains(&let_in),
             "{scope}: {let_in}"
@@ -214,7 +216,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
         let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
             assert!(begun.elapsed() < PATIENCE, "{line}");
-            // The node notices it only when a request arrives.
+            // The node notices the failure only when a request arrives.
             app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
             n += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -233,16 +235,16 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
         }
         let_in
     };
-    assert_eq!(count(&first, "anna").await, 6, "half of it");
+    assert_eq!(count(&first, "anna").await, 6, "the node admits half of the limit");
     redis.refuse_writes(false);
     away(&first, "0").await;
     assert_eq!(count(&first, "bert").await, 12);
-    // Redis stays down: no request waits for it, and the node applies the limit alone.
+    // Redis stays down. No request waits for it, and the node applies its own part of the limit.
     drop(redis);
     away(&first, "1").await;
     let begun = Watch::start();
     assert_eq!(count(&first, "carl").await, 6);
-    assert!(begun.elapsed() < Duration::from_secs(5), "no request waits for what is away");
+    assert!(begun.elapsed() < Duration::from_secs(5), "no request waits for Redis");
     for app in [first, second] {
         drop(app);
     }
@@ -258,7 +260,7 @@ async fn a_block_set_at_one_node_applies_at_the_others_within_a_second() {
     first.open_sale("spring", 1.into(), 1).await;
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
-    // The time of the last failed query.
+    // Waits until `/metrics` reports the expected state.
     let until = async |expected: &str| {
         let (begun, mut in_vain) = (Watch::start(), Duration::ZERO);
         loop {

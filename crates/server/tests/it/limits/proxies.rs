@@ -1,4 +1,4 @@
-//! Address blocks behind proxies.
+//! Tests blocks of addresses behind proxies.
 
 use serde_json::json;
 

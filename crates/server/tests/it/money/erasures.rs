@@ -1,4 +1,4 @@
-//! Erasing a buyer, through the API.
+//! Tests the erasure of a buyer through the API.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ async fn erase(app: &TestApp) -> Value {
     told.json()
 }
 
-/// The erased and the retained rows in an erasure's answer.
+/// Returns the erased and the retained rows in an erasure's answer.
 fn summary(erasure: &Value) -> (u64, Vec<(&str, u64)>) {
     let held = erasure["held_back"].as_array().expect("a list").iter();
     let held = held.map(|held| {
@@ -51,11 +51,11 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_ones_are_listed() 
     let other = order(&app, "bert", "cart-1", 1).await;
     send_message(&app, "m2", &captured("pay_2", &other, 10)).await;
 
-    assert_eq!(summary(&erase(&app).await), (0, vec![("not_closed", 3)]), "the sale is on");
+    assert_eq!(summary(&erase(&app).await), (0, vec![("not_closed", 3)]), "the sale is open");
     app.step("spring", "close").await;
     let counted = ask(&app, json!({"buyer": BUYER, "dry_run": true})).await.json();
     assert_eq!((summary(&counted), &counted["dry_run"]), ((2, vec![("unpaid", 1)]), &json!(true)));
-    assert_eq!(orders_of(&app, BUYER).await, 3, "it was only counted");
+    assert_eq!(orders_of(&app, BUYER).await, 3, "the order was only counted, not erased");
     let erased = erase(&app).await;
     assert_eq!(
         (summary(&erased), &erased["erased_as"]),
@@ -64,7 +64,8 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_ones_are_listed() 
     let name = erased["erased_as"].as_str().expect("a name");
     assert!(name.starts_with("erased:") && name.len() == 39, "{name}");
 
-    // An erased buyer cannot read, pay or cancel the orders, even with a known id; an operator can.
+    // An erased buyer cannot read, pay or cancel the orders, even with a known id. An operator
+    // still can.
     for (method, tail) in
         [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")]
     {
@@ -78,14 +79,14 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_ones_are_listed() 
     let mine = app.buyer(BUYER, "GET", "/v1/orders").await.json();
     assert_eq!(mine["orders"][0]["id"], json!(reserved));
 
-    // They are erased later, with the rest.
+    // These orders are erased later, when they have ended.
     let path = format!("/v1/admin/orders/{reserved}/cancel");
     assert_eq!(app.admin("POST", &path, None).await.verdict(), "200");
     assert_eq!(summary(&erase(&app).await), (1, vec![]));
-    assert_eq!(erase(&app).await["other"], json!(0), "repeating it is harmless");
+    assert_eq!(erase(&app).await["other"], json!(0), "a repeated erasure changes nothing");
     assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, "bert").await), (0, 1));
 
-    // Payments and the ledger continue under the replacement name.
+    // Payments and the ledger keep their rows under the replacement name.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{paid}/refund"), None).await.verdict(),
         "200"
@@ -137,10 +138,10 @@ async fn only_an_admin_erases_and_only_a_buyer() {
     assert_eq!(
         app.buyer(name, "GET", "/v1/orders").await.verdict(),
         "401 unauthenticated",
-        "nobody signs in as that"
+        "no token with the replacement name is valid"
     );
 
-    // A block is the operator's own data.
+    // A block is the operator's own data, so an erasure keeps it.
     let blocked =
         app.admin("POST", "/v1/admin/blocks", Some(json!({"kind": "buyer", "value": BUYER}))).await;
     assert_eq!(blocked.verdict(), "201");

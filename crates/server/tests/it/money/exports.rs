@@ -1,4 +1,4 @@
-//! Exports of payments and refunds, the stock ledger, and the reconciliation.
+//! Tests exports of payments and refunds, the stock ledger, and the reconciliation.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{assert_ledger_adds_up, captured, open_sale, order, send_message, start};
 use crate::app::TestApp;
 
-/// An export's lines, with cells by column name. No cell here contains a comma.
+/// Returns an export's lines, with cells by column name. No cell here contains a comma.
 async fn lines(app: &TestApp, list: &str, query: &str) -> Vec<HashMap<String, String>> {
     let reply = app.admin("GET", &format!("/v1/admin/exports/{list}.csv{query}"), None).await;
     assert_eq!(reply.verdict(), "200", "{list}: {}", reply.text());
@@ -16,7 +16,7 @@ async fn lines(app: &TestApp, list: &str, query: &str) -> Vec<HashMap<String, St
     assert!(text.ends_with("\r\n"));
     let mut lines = text.split("\r\n").filter(|line| !line.is_empty());
     let names: Vec<_> =
-        lines.next().expect("a line of names").split(',').map(str::to_owned).collect();
+        lines.next().expect("the export has a header line").split(',').map(str::to_owned).collect();
     lines
         .map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect())
         .collect()
@@ -28,8 +28,8 @@ pub(super) async fn reconciliation(app: &TestApp, query: &str) -> Value {
     reply.json()
 }
 
-/// Orders: one paid, one refunded, one cancelled and paid late, one paid with too little; and a
-/// payment without an order.
+/// Makes one order of each kind: paid, refunded, cancelled and paid late, and paid with too little.
+/// Also makes a payment without an order.
 async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
     open_sale(app, 20.into(), 5, 900).await;
     let adjust = app

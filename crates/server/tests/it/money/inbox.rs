@@ -1,4 +1,5 @@
-//! The inbox for provider messages: signatures, deduplication, and the effect of each message.
+//! Tests the inbox for provider messages: signatures, repeated messages, and the effect of each
+//! message.
 
 use serde_json::json;
 
@@ -32,7 +33,7 @@ async fn a_payment_message_that_repeats_pays_for_its_order_once() {
     assert_eq!(listed, only);
     for (message, body) in [
         ("msg_1", captured("pay_1", &id, 100)),
-        // The same message id with another content, and the same payment under another id.
+        // The same message id with other content, and the same payment with another message id.
         ("msg_1", captured("pay_2", &id, 100)),
         ("msg_2", captured("pay_1", &id, 100)),
         ("msg_3", captured("pay_1", "ord_other", 1)),
@@ -48,7 +49,7 @@ async fn a_payment_message_that_repeats_pays_for_its_order_once() {
     assert_eq!(
         read(&app, &id).await["payments"],
         paid["payments"],
-        "as it was, whatever was told since"
+        "the order did not change with the later messages"
     );
     assert!(refunds(&app, &id).await.is_empty());
     assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
@@ -67,7 +68,7 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         let id = queued.json()["id"].as_str().expect("an id").to_owned();
         let (message, begun) = (captured(&format!("pay_{round}"), &id, 10), Watch::start());
         loop {
-            assert!(begun.elapsed() < PATIENCE, "it is decided in the end");
+            assert!(begun.elapsed() < PATIENCE, "the order is decided in the end");
             let told = send_message(&app, &format!("msg_{round}"), &message).await;
             match told.verdict().as_str() {
                 "503 unavailable" => assert!(told.header("retry-after").is_some()),
@@ -84,7 +85,7 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         }
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(refunds(&app, &id).await.is_empty());
-        // A payment with a nearly equal reference matches no order and is refunded at once.
+        // A payment with a nearly equal order id matches no order and is refunded at once.
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
         let told = send_message(
@@ -119,7 +120,7 @@ async fn a_payment_that_does_not_match_is_refunded_once_and_gives_a_notice() {
         let told = send_message(&app, payment, &body).await;
         assert_eq!(told.json()["outcome"], "refunded", "{payment}");
     }
-    assert_eq!(read(&app, &id).await["state"], "reserved", "nothing was paid");
+    assert_eq!(read(&app, &id).await["state"], "reserved", "the order was not paid");
     assert_eq!(
         send_message(&app, "good", &captured("pay_good", &id, 100)).await.json()["outcome"],
         "paid"
@@ -128,9 +129,11 @@ async fn a_payment_that_does_not_match_is_refunded_once_and_gives_a_notice() {
         send_message(&app, "second", &captured("pay_second", &id, 100)).await.json()["outcome"],
         "refunded"
     );
-    for unknown in
-        [format!("ord_{}", "A".repeat(52)), "ord_nonsense".into(), "no order at all".into()]
-    {
+    for unknown in [
+        format!("ord_{}", "A".repeat(52)),
+        "ord_nonsense".into(),
+        "the payment names no order".into(),
+    ] {
         let payment = format!("pay_{}", unknown.len());
         assert_eq!(
             send_message(&app, &payment, &captured(&payment, &unknown, 7)).await.json()["outcome"],
@@ -153,7 +156,7 @@ async fn a_payment_that_does_not_match_is_refunded_once_and_gives_a_notice() {
     assert_eq!(states, expected);
     assert_eq!(refunds(&app, &id).await.len(), 5);
     let listed = app.admin("GET", "/v1/admin/refunds?limit=3", None).await.json();
-    let next = listed["next_cursor"].as_str().expect("there are more");
+    let next = listed["next_cursor"].as_str().expect("there are more payments");
     let rest =
         app.admin("GET", &format!("/v1/admin/refunds?limit=200&cursor={next}"), None).await.json();
     assert_eq!(rest["refunds"].as_array().map(Vec::len), Some(5));
@@ -226,7 +229,7 @@ async fn an_unsigned_forged_or_stale_message_is_401_and_changes_nothing() {
     assert_eq!(
         send(&app, &good, &body).await.json()["outcome"],
         "paid",
-        "the very message, as it was signed"
+        "the original message is accepted"
     );
 }
 
@@ -299,7 +302,7 @@ async fn a_signed_malformed_message_is_400_and_not_stored() {
     assert_eq!(
         send_message(&app, "msg_1", &extended).await.json()["outcome"],
         "paid",
-        "none of them spent the message's id"
+        "no rejected message used up the message's id"
     );
 }
 
@@ -349,7 +352,7 @@ async fn a_failed_payment_is_recorded_and_may_still_succeed() {
         send_message(&app, "msg_2", &captured("pay_1", &id, 100)).await.json()["outcome"],
         "paid"
     );
-    // Out of order: the failure before the capture is reported last, and changes nothing.
+    // The failure happened before the capture but is reported last. The report changes nothing.
     assert_eq!(send_message(&app, "msg_3", &failed("pay_1")).await.verdict(), "200");
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "captured".into())]);
     assert_eq!(read(&app, &id).await["state"], "paid");

@@ -1,6 +1,6 @@
-//! A real server verifies provider messages signed by the official libraries of Standard Webhooks.
+//! Tests provider messages that the official libraries of Standard Webhooks signed.
 //!
-//! Python and Node are needed: see [`crate::webhooks::official`].
+//! The tests need Python and Node; see [`crate::webhooks::official`].
 
 use std::io::Write;
 use std::process::Stdio;
@@ -15,11 +15,11 @@ use crate::app::TestApp;
 use crate::http::Reply;
 use crate::webhooks::official::Official;
 
-/// Further from the current time than a message's timestamp may be.
+/// A difference in time that is larger than the tolerance.
 const SIX_MINUTES: u64 = 360;
 
-/// Prints the signature of the body on its standard input. Arguments: the secret, the message's id,
-/// and its time in seconds.
+/// A program that prints the signature of the body on its standard input. Its arguments are the
+/// secret, the message's id, and the time in seconds.
 const PYTHON: &str = "
 import sys
 from datetime import datetime, timezone
@@ -43,33 +43,33 @@ console.log(new Webhook(secret).sign(message, new Date(at * 1000), readFileSync(
 /// The library in one language.
 struct Library {
     official: Official,
-    /// The option and the program that signs with the library.
+    /// The option and the program with which the library signs.
     signs: [&'static str; 2],
 }
 
 impl Library {
-    /// A message that is signed with this secret at this time.
+    /// Returns a message that is signed with this secret at this time.
     fn signed(&self, secret: &str, id: &str, at: u64, body: &Value) -> Message {
         let (at, body) = (at.to_string(), body.to_string());
         let mut command = self.official.command();
         command.args(self.signs).args([secret, id, at.as_str()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
-        // A program that ends before it has read the body reports the reason.
-        let _ = child.stdin.take().expect("it is piped").write_all(body.as_bytes());
-        let output = child.wait_with_output().expect("it ends");
+        let mut child = command.spawn().expect("the program starts");
+        // A program that ends before it has read the body reports the reason itself.
+        let _ = child.stdin.take().expect("the output is piped").write_all(body.as_bytes());
+        let output = child.wait_with_output().expect("the program ends");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let signature = String::from_utf8(output.stdout).expect("a signature").trim().to_owned();
         Message { id: id.to_owned(), at, signature, body }
     }
 
-    /// A message that is signed with the provider's secret at the current time.
+    /// Returns a message that is signed with the provider's secret at the current time.
     fn message(&self, id: &str, body: &Value) -> Message {
         self.signed(&secret(KEY), id, now_secs(), body)
     }
 }
 
-/// A message as it is sent.
+/// A message with its headers.
 #[derive(Clone)]
 struct Message {
     id: String,
@@ -88,7 +88,7 @@ impl Message {
         send(app, &headers, &self.body).await
     }
 
-    /// Sends the message to a server that accepts the secret; returns the outcome.
+    /// Sends the message to a server that accepts the secret. Returns the outcome.
     async fn outcome(&self, app: &TestApp) -> String {
         let told = self.send(app).await;
         assert_eq!(told.verdict(), "200", "{}: {}", self.id, told.text());
@@ -96,20 +96,20 @@ impl Message {
     }
 }
 
-/// A captured payment that is reported several times gives one paid order. Any other payment is
-/// refunded once.
+/// Reports a captured payment several times, and gets one paid order. Any other payment is refunded
+/// once.
 async fn a_signed_message_is_accepted_once(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     let mut body = captured("pay_1", &id, 100);
-    // Signatures cover bytes, and some of them are not ASCII.
+    // A signature covers bytes, and some bytes here are not ASCII.
     body["data"]["note"] = json!("für Anna, 谢谢");
     let first = library.message("msg_1", &body);
     assert_eq!(first.outcome(&app).await, "paid");
     assert_eq!(read(&app, &id).await["state"], "paid");
-    assert_eq!(first.outcome(&app).await, "repeated", "the very same");
-    // A provider that received no answer signs the message again, with the time of the new attempt.
+    assert_eq!(first.outcome(&app).await, "repeated", "the same message is sent again");
+    // A provider without an answer signs the message again, with the time of the new attempt.
     let again = library.signed(&secret(KEY), "msg_1", now_secs() + 1, &body);
     assert_ne!(again.signature, first.signature);
     assert_eq!(again.outcome(&app).await, "repeated");
@@ -132,12 +132,12 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     let less = library.message("msg_4", &captured("pay_3", &other, 99));
     assert_eq!(less.outcome(&app).await, "refunded");
     assert_eq!(refunds(&app, &other).await, [("pay_3".into(), "pending".into())]);
-    assert_eq!(read(&app, &other).await["state"], "reserved", "nothing was paid");
+    assert_eq!(read(&app, &other).await["state"], "reserved", "the order was not paid");
     assert_ledger_adds_up(&app).await;
 }
 
-/// A message that the secret's owner did not sign, or not at this time, or with other content, has
-/// no effect.
+/// Checks messages that must have no effect. Someone else signed them, or they were signed at
+/// another time or with other content.
 async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;
@@ -152,7 +152,10 @@ async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
         ("stale", library.signed(&ours, "msg_1", now - SIX_MINUTES, &body)),
         ("early", library.signed(&ours, "msg_1", now + SIX_MINUTES, &body)),
         ("another body", Message { body: captured("pay_1", &id, 1).to_string(), ..good.clone() }),
-        ("a body that says the same", Message { body: format!("{} ", good.body), ..good.clone() }),
+        (
+            "the body has the same content in other bytes",
+            Message { body: format!("{} ", good.body), ..good.clone() },
+        ),
         ("another id", Message { id: "msg_2".into(), ..good.clone() }),
         ("another time", Message { at: (now + 60).to_string(), ..good.clone() }),
         ("no signature", Message { signature: String::new(), ..good.clone() }),
@@ -163,22 +166,25 @@ async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     assert_eq!(send(&app, &[], &good.body).await.verdict(), "401 unauthenticated", "no headers");
     assert_eq!(read(&app, &id).await["state"], "reserved");
     assert!(payments(&app, &id).await.is_empty());
-    // A message has several signatures while a secret is replaced.
+    // While a secret is being replaced, a message has several signatures.
     let both = Message { signature: format!("{} {}", forged.signature, good.signature), ..good };
-    assert_eq!(both.outcome(&app).await, "paid", "none of them spent the message's id");
+    assert_eq!(both.outcome(&app).await, "paid", "no rejected message used up the message's id");
     assert_ledger_adds_up(&app).await;
 }
 
-/// A payment after its order expired buys a remaining unit, and is refunded when none remains.
+/// Checks payments after their order has expired. A payment buys a remaining unit, or it is
+/// refunded when no unit remains.
 async fn a_late_signed_payment_buys_a_remaining_unit(library: &Library) {
     let app = start().await;
     open_sale(&app, 2.into(), 1, BRIEF_SECS).await;
     let (first, second) = (order(&app, "anna", "k", 1).await, order(&app, "bert", "k", 1).await);
     for id in [&first, &second] {
-        until("it expires", async || (read(&app, id).await["state"] == "expired").then_some(()))
-            .await;
+        until("the order expires", async || {
+            (read(&app, id).await["state"] == "expired").then_some(())
+        })
+        .await;
     }
-    // One of the two units is sold to another buyer meanwhile.
+    // Another buyer buys one of the two units in the meantime.
     let sold = until("a unit is for sale", async || {
         let bought = app.buy("carl", "k", "spring", "phone", 1).await;
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())

@@ -1,5 +1,5 @@
-//! Payments with several servers on one store: any server may receive a message, and another node
-//! may hold the units.
+//! Tests payments with several servers on one store. Any server may receive a message, and another
+//! node may have the units.
 
 use super::{
     KEY, assert_ledger_adds_up, captured, open_sale, order, payments, read, refunds, secret,
@@ -26,7 +26,7 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
     let database = home.database();
     let (first, second) = (server(&home, &database).await, server(&home, &database).await);
     open_sale(&first, 10.into(), 10, 900).await;
-    // Two nodes receive the same message at once; one of them handles it.
+    // Two nodes receive the same message at the same time. One of them handles it.
     let id = order(&first, "anna", "k", 2).await;
     let told = captured("pay_1", &id, 20);
     let (here, there) =
@@ -49,7 +49,7 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         let back = second.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
         assert_eq!(back.verdict(), "200", "{}", back.text());
         assert_eq!(refunds(&first, &id).await, [(payment, "pending".into())]);
-        until("its units are there", async || {
+        until("the order's units have returned", async || {
             let stock = first.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
             let free =
                 stock["items"][0]["pool"].as_u64()? + stock["items"][0]["in_slots"].as_u64()?;
@@ -59,7 +59,7 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         })
         .await;
     }
-    // One node opens a checkout; the other shows it, and the buyer can pay at either.
+    // One node opens a checkout, and the other node shows it. The buyer can pay at either node.
     let id = order(&first, "anna", "k2", 1).await;
     let path = format!("/v1/orders/{id}/checkout");
     let (here, there) =
@@ -68,10 +68,10 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
     let url = here.json()["checkout_url"].as_str().expect("an address").to_owned();
     let page = url
         .strip_prefix("http://shop.example")
-        .expect("the name that the request came to")
+        .expect("the checkout is at the host of the request")
         .to_owned();
     assert_eq!(second.call("POST", &format!("{page}/twice"), &[], b"").await.status, 200);
-    until("it is paid once", async || {
+    until("the order is paid once", async || {
         let is_paid = read(&first, &id).await["state"] == "paid";
         (is_paid
             && payments(&second, &id).await.len() == 2

@@ -1,4 +1,4 @@
-//! Orders and payments: refunds by operators, late payments, extensions, and races.
+//! Tests orders and payments: refunds by operators, late payments, extensions, and races.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,7 +36,7 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
         assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "pending".into())]);
     }
     assert_eq!(payments(&app, &id).await, [("pay_1".into(), "refunded".into())]);
-    until("its units are for sale", async || {
+    until("the order's units are for sale", async || {
         (app.buy("bert", "k", "spring", "phone", 10).await.status == 201).then_some(())
     })
     .await;
@@ -53,7 +53,7 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
     assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "noted");
     assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
     assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
-    assert_eq!(app.admin("POST", &path, None).await.verdict(), "200", "still harmless");
+    assert_eq!(app.admin("POST", &path, None).await.verdict(), "200", "a repeat changes nothing");
     assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
     let history = read(&app, &id).await["history"].clone();
     let events: Vec<_> = history
@@ -117,7 +117,7 @@ async fn a_message_about_an_unknown_refund_or_payment_is_ignored_each_time() {
             );
         }
     }
-    // None of these messages used up the message's id.
+    // None of these messages used up a message id.
     send_message(&app, "msg_1", &captured("pay_2", "ord_unknown", 100)).await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_2".into(), "pending".into())]);
 }
@@ -131,8 +131,8 @@ async fn a_late_payment_takes_a_unit_from_the_pool_or_one_recalled_from_a_slot()
         let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
         assert_eq!(cancelled.verdict(), "200");
         if n % 2 == 0 {
-            // The returned units go to the slot, where no buyer holds them.
-            app.until("/v1/admin/sales/spring/stock", "they are in the slot", |stock| {
+            // The returned units go to the slot, where no buyer has them.
+            app.until("/v1/admin/sales/spring/stock", "the units are in the slot", |stock| {
                 stock["items"][0]["pool"] == 0
             })
             .await;
@@ -156,7 +156,7 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{gone}/cancel")).await.verdict(),
         "200"
     );
-    // Another order fills Anna's quota: units remain, but her limit is reached.
+    // Anna's other order uses up her quota. Units remain, but she has reached her limit.
     let other = order(&app, "anna", "k2", 2).await;
     assert_eq!(
         send_message(&app, "msg_1", &captured("pay_1", &gone, 20)).await.json()["outcome"],
@@ -167,12 +167,12 @@ async fn a_late_payment_without_a_unit_or_beyond_the_limit_gets_one_refund() {
         app.buyer("anna", "POST", &format!("/v1/orders/{other}/cancel")).await.verdict(),
         "200"
     );
-    // Other buyers hold all units: the limit allows a purchase, but no units remain.
-    until("both are sold", async || {
+    // Other buyers have all units. Anna is below her limit, but no units remain.
+    until("both units are sold", async || {
         (app.buy("bert", "k", "spring", "phone", 2).await.status < 300).then_some(())
     })
     .await;
-    until("both are sold", async || {
+    until("both units are sold", async || {
         (app.buy("carl", "k", "spring", "phone", 2).await.status < 300).then_some(())
     })
     .await;
@@ -210,7 +210,7 @@ async fn the_payment_window_of_an_unpaid_order_can_be_extended() {
     assert!(after > before, "{after}");
     let millis = |text: &str| Time::parse(text).expect("a time").millis();
     assert_eq!(millis(&after) - millis(&before), 600_000);
-    // The same time again changes nothing. An earlier time and one that is too late are refused.
+    // The same time again changes nothing. A time that is too early or too late is refused.
     assert_eq!(app.admin("POST", &path, Some(json!({"pay_by": after}))).await.verdict(), "200");
     for wrong in [
         json!({}),
@@ -232,7 +232,7 @@ async fn the_payment_window_of_an_unpaid_order_can_be_extended() {
         (&step["event"], &step["why"], &step["pay_by"]),
         (&json!("order.extended"), &json!("the bank is slow"), &json!(after))
     );
-    assert!(detail["history"][2].is_null(), "the repetition is no step: {detail}");
+    assert!(detail["history"][2].is_null(), "the repeated request is not in the history: {detail}");
     send_message(&app, "msg_1", &captured("pay_1", &id, 10)).await;
     assert_eq!(
         app.admin("POST", &path, Some(json!({"secs": 60}))).await.verdict(),
@@ -264,7 +264,8 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
         let state = read(&app, &id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, &id).await.len();
         match (state.as_str(), owed) {
-            // A cancelled order that is then paid late from the pool also counts as paid.
+            // If a payment arrives after the cancellation and takes a unit from the pool, the order
+            // also counts as paid.
             ("paid", 0) => paid += 1,
             ("cancelled", 1) => refunded += 1,
             other => panic!("{other:?}, cancel {}", cancelled.status),
@@ -282,7 +283,7 @@ async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String 
     let pay_by =
         read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    let wait = pay_by + after_ms - i64::try_from(now).expect("not that late");
+    let wait = pay_by + after_ms - i64::try_from(now).expect("the delay is in range");
     tokio::time::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await;
     let (message, twin, rival) = (format!("msg_{n}"), format!("msg_{n}_b"), format!("rival{n}"));
     let told = captured(&format!("pay_{n}"), id, 10);
@@ -307,15 +308,16 @@ async fn of_a_concurrent_payment_and_expiry_exactly_one_takes_effect() {
     open_sale(&app, 24.into(), 1, BRIEF_SECS).await;
     let buyers: Vec<_> = (0..24).map(|n| format!("buyer{n}")).collect();
     let ids = join_all(buyers.iter().map(|buyer| order(&app, buyer, "k", 1))).await;
-    // The first payments arrive before the window ends; the last arrive when other buyers may have
-    // the units.
+    // The first payments arrive before the window ends. The last ones arrive when other buyers may
+    // have the units.
     let came =
         join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
     for (n, (id, came)) in ids.iter().zip(came).enumerate() {
         let state = read(&app, id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, id).await.len();
         let stands = match (came.as_str(), state.as_str(), owed) {
-            // An expired order that is then paid late from the pool also counts as paid.
+            // If a payment arrives after the expiry and takes a unit from the pool, the order also
+            // counts as paid.
             ("paid", "paid", 0) => "captured",
             ("refunded", "expired", 1) => "refunded",
             other => panic!("{n}: {other:?}"),

@@ -1,4 +1,4 @@
-//! Webhook events about payments that were reversed without a request from the shop.
+//! Tests webhook events about payments that were reversed without a request of the shop.
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,9 @@ async fn a_shop_gets_one_event_about_a_payment_that_was_reversed_externally() {
         );
     }
     let heard = shop
-        .until(10, "the dispute", |heard| heard.iter().any(|one| kind(&one.json()) == "disputed"))
+        .until(10, "the event about the dispute arrives", |heard| {
+            heard.iter().any(|one| kind(&one.json()) == "disputed")
+        })
         .await;
     let told: Vec<Value> = heard
         .iter()
@@ -51,9 +53,13 @@ async fn a_shop_gets_one_event_about_a_payment_that_was_reversed_externally() {
     assert_eq!(
         told,
         [expected("returned", 4), expected("disputed", 10)],
-        "each once, in their order"
+        "each event arrives once and in order"
     );
-    assert_eq!(heard[0].event_type(), "order.paid", "behind what happened to the order before");
+    assert_eq!(
+        heard[0].event_type(),
+        "order.paid",
+        "the event comes after the order's earlier events"
+    );
     let history =
         app.admin("GET", &format!("/v1/admin/orders/{id}"), None).await.json()["history"].clone();
     let last = history.as_array().and_then(|all| all.last()).expect("steps");

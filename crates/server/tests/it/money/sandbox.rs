@@ -1,5 +1,5 @@
-//! The sandbox provider: its checkout, its buttons, its messages over HTTP, and status queries when
-//! messages are lost.
+//! Tests the sandbox provider: its checkout, its buttons, its messages over HTTP, and status
+//! queries after messages were lost.
 
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ use super::{
 use crate::app::TestApp;
 use crate::watch::Watch;
 
-/// Opens the order's checkout; returns the path of its page.
+/// Opens the order's checkout. Returns the path of its page.
 async fn checkout(app: &TestApp, buyer: &str, order: &str) -> String {
     let opened = app.buyer(buyer, "POST", &format!("/v1/orders/{order}/checkout")).await;
     assert_eq!(opened.verdict(), "200", "{}", opened.text());
     let url = opened.json()["checkout_url"].as_str().expect("an address").to_owned();
-    url.strip_prefix("http://shop.example").expect("the name that the request came to").to_owned()
+    url.strip_prefix("http://shop.example")
+        .expect("the checkout is at the host of the request")
+        .to_owned()
 }
 
 async fn press(app: &TestApp, page: &str, button: &str) -> (u16, Value) {
@@ -42,7 +44,7 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
     assert_eq!(
         app.buyer("anna", "POST", &path).await.json(),
         first,
-        "the same for as long as it takes money"
+        "the order keeps its checkout while it is open"
     );
     assert_eq!(first["expires_at"], read(&app, &id).await["pay_by"]);
     assert_eq!(app.buyer("bert", "POST", &path).await.verdict(), "404 not_found");
@@ -71,7 +73,7 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
         (again.verdict().as_str(), &again.json()["state"]),
         ("409 wrong_state", &json!("paid"))
     );
-    // An operator refunds the payment, and the sandbox reports the arrival.
+    // An operator refunds the payment, and the sandbox reports that the money arrived.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
@@ -95,13 +97,13 @@ async fn payment_buttons_work_only_in_a_demonstration_or_when_enabled() {
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 1).await;
     let page = checkout(&app, "anna", &id).await;
-    assert_eq!(app.get(&page).await.status, 200, "the page is there");
+    assert_eq!(app.get(&page).await.status, 200, "the page exists");
     for button in ["pay", "twice", "lose", "late", "fail"] {
         assert_ne!(press(&app, &page, button).await.0, 200, "{button}");
     }
     let state = app.get(&format!("{page}/state")).await.json();
     assert_eq!((&state["state"], payments(&app, &id).await.len()), (&json!("open"), 0));
-    // A message signed with the secret counts as a payment.
+    // A message that is signed with the secret counts as a payment.
     assert_eq!(
         send_message(&app, "m1", &captured("pay_1", &id, 10)).await.json()["outcome"],
         "paid"
@@ -116,7 +118,7 @@ async fn a_second_payment_of_an_order_is_refunded() {
     let id = order(&app, "anna", "k", 1).await;
     let page = checkout(&app, "anna", &id).await;
     assert_eq!(press(&app, &page, "twice").await.0, 200);
-    until("the second goes back", async || {
+    until("the second payment is refunded", async || {
         let (paid, back) = (payments(&app, &id).await, refunds(&app, &id).await);
         (paid.len() == 2 && back.len() == 1 && back[0].1 == "settled").then_some(())
     })
@@ -136,13 +138,13 @@ async fn a_failed_payment_leaves_the_checkout_open() {
     let history =
         async || app.buyer("anna", "GET", &format!("/v1/orders/{id}/history")).await.json();
     assert_eq!(state["state"], "open");
-    until("it is written down", async || {
+    until("the failed payment is recorded", async || {
         payments(&app, &id).await.first().is_some_and(|payment| payment.1 == "failed").then_some(())
     })
     .await;
     assert!(
         history().await["payment_failed_at"].is_string(),
-        "its buyer is told that it can be tried again"
+        "the buyer gets an event to try again"
     );
     assert_eq!(press(&app, &page, "pay").await.0, 200);
     becomes(&app, &id, "paid").await;
@@ -156,13 +158,13 @@ async fn a_payment_reversed_externally_leaves_the_order_paid_until_an_operator_r
     for (button, kind) in [("return", "returned"), ("dispute", "disputed")] {
         let id = order(&app, "anna", button, 1).await;
         let page = checkout(&app, "anna", &id).await;
-        assert_ne!(press(&app, &page, button).await.1["state"], kind, "nothing was paid");
+        assert_ne!(press(&app, &page, button).await.1["state"], kind, "the order was not paid");
         assert_eq!(press(&app, &page, "pay").await.0, 200);
         becomes(&app, &id, "paid").await;
         let (status, state) = press(&app, &page, button).await;
         assert_eq!((status, &state["state"]), (200, &json!(kind)));
         assert_eq!(press(&app, &page, button).await.0, 409, "once");
-        let notice = until("it is noticed", async || {
+        let notice = until("the reversal is recorded", async || {
             let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
             audit["notices"]
                 .as_array()
@@ -199,7 +201,7 @@ async fn a_status_query_finds_a_payment_whose_message_was_lost_before_the_units_
     let paid = becomes(&app, &id, "paid").await;
     let events: Vec<_> =
         paid["history"].as_array().expect("a list").iter().map(|step| &step["event"]).collect();
-    assert_eq!(events, ["order.reserved", "order.paid"], "it never expired: {paid}");
+    assert_eq!(events, ["order.reserved", "order.paid"], "the order never expired: {paid}");
     assert_ledger_adds_up(&app).await;
 }
 
@@ -215,7 +217,7 @@ async fn an_open_checkout_is_closed_when_its_order_is_due_and_the_units_return_i
     assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
     let (status, state) = press(&app, &page, "pay").await;
     assert_eq!((status, &state["state"]), (409, &json!("closed")));
-    until("it is for sale", async || {
+    until("the unit is for sale", async || {
         (app.buy("bert", "k", "spring", "phone", 1).await.status == 201).then_some(())
     })
     .await;
@@ -236,7 +238,7 @@ async fn a_late_payment_buys_a_remaining_unit_or_is_refunded() {
     }
     becomes(&app, &first, "expired").await;
     becomes(&app, &second, "expired").await;
-    // One of the two units is sold to another buyer meanwhile.
+    // Another buyer buys one of the two units in the meantime.
     let sold = until("a unit is for sale", async || {
         let bought = app.buy("carl", "k", "spring", "phone", 1).await;
         (bought.status == 201).then(|| bought.json()["id"].as_str().expect("an id").to_owned())
@@ -246,7 +248,7 @@ async fn a_late_payment_buys_a_remaining_unit_or_is_refunded() {
         send_message(&app, "msg_carl", &captured("pay_carl", &sold, 10)).await.json()["outcome"],
         "paid"
     );
-    let ends = until("both are decided", async || {
+    let ends = until("both payments are decided", async || {
         let states = [read(&app, &first).await, read(&app, &second).await]
             .map(|order| order["state"].clone());
         let back = refunds(&app, &first).await.len() + refunds(&app, &second).await.len();
@@ -267,7 +269,7 @@ async fn a_cancelled_order_closes_its_checkout_and_an_extended_one_gets_another(
         app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
         "200"
     );
-    until("it is closed", async || {
+    until("the checkout is closed", async || {
         (app.get(&format!("{page}/state")).await.json()["state"] == "closed").then_some(())
     })
     .await;
@@ -277,7 +279,7 @@ async fn a_cancelled_order_closes_its_checkout_and_an_extended_one_gets_another(
         .admin("POST", &format!("/v1/admin/orders/{id}/extend"), Some(json!({"secs": 600})))
         .await;
     assert_eq!(longer.verdict(), "200", "{}", longer.text());
-    let other = until("the first one is over", async || {
+    let other = until("the first checkout is closed", async || {
         let other = checkout(&app, "anna", &id).await;
         (other != page).then_some(other)
     })
@@ -303,9 +305,9 @@ async fn messages_that_were_not_delivered_are_delivered_after_a_restart() {
         assert_eq!(press(&app, &page, "pay").await.0, 200);
         orders.push(id);
     }
-    // The server restarts immediately: some messages were delivered, and some were not.
+    // The server restarts at once. Some messages were delivered, and some were not.
     let dir = app.stop().await;
-    let app = TestApp::try_start(dir, &settings, false).await.expect("it starts again");
+    let app = TestApp::try_start(dir, &settings, false).await.expect("the server starts again");
     for id in &orders {
         becomes(&app, id, "paid").await;
         assert_eq!(payments(&app, id).await.len(), 1);
@@ -319,7 +321,7 @@ async fn refunds_of_unknown_payments_stay_pending_until_an_operator_settles_them
     open_sale(&app, 10.into(), 10, 900).await;
     send_message(&app, "msg_1", &captured("pay_theirs", "ord_unknown", 5)).await;
     // Waits until the worker has sent the refund request.
-    until("it was asked for", async || {
+    until("the refund was requested", async || {
         let text = app.get("/metrics").await.text();
         text.contains("doorbuster_refunds_total{answer=\"accepted\"} 1").then_some(())
     })

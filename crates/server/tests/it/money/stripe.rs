@@ -1,4 +1,4 @@
-//! Stripe payments against a local stand-in that answers as Stripe does and records the requests.
+//! Tests Stripe payments with a local stand-in that answers as Stripe does.
 
 #[path = "stripe/external_refunds.rs"]
 mod external_refunds;
@@ -47,7 +47,7 @@ async fn start_with(stripe: &StripeStandIn, more: &[(&str, &str)]) -> TestApp {
     TestApp::with(&[&settings[..], more].concat()).await
 }
 
-/// The `Stripe-Signature` of a body, computed here and not by the code under test.
+/// Returns the `Stripe-Signature` of a body. The test computes it without the tested code.
 fn header(body: &str, at: u64, secret: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
     mac.update(format!("{at}.{body}").as_bytes());
@@ -74,8 +74,8 @@ async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, crea
     send(app, &body, &proof).await
 }
 
-/// The marker that the server puts into its sessions. The server has created a session, or tried
-/// to.
+/// Returns the mark that the server puts into its sessions. The server must have created a session
+/// or tried to.
 fn refund_marker(stripe: &StripeStandIn) -> String {
     let [SentRequest { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
         panic!("no session")
@@ -83,13 +83,13 @@ fn refund_marker(stripe: &StripeStandIn) -> String {
     form.iter().find(|(name, _)| name == "metadata[doorbuster]").expect("a mark").1.clone()
 }
 
-/// A paid session as Stripe reports it.
+/// Returns a paid session as Stripe reports it.
 fn paid(stripe: &StripeStandIn, session: &str, order: &str, minor: i64) -> Value {
     json!({"id": session, "metadata": {"order": order, "doorbuster": refund_marker(stripe)}, "object": "checkout.session", "client_reference_id": order, "payment_intent": "pi_1",
            "payment_status": "paid", "status": "complete", "amount_total": minor, "currency": "cny"})
 }
 
-/// Opens the order's checkout; returns its address.
+/// Opens the order's checkout. Returns its address.
 async fn checkout(app: &TestApp, id: &str) -> String {
     let opened = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(opened.verdict(), "200", "{}", opened.text());
@@ -104,9 +104,9 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     let id = order(&app, "anna", "k", 10).await;
     let url = checkout(&app, &id).await;
     assert_eq!(url, "https://checkout.stripe.example/c/pay/cs_test_1");
-    assert_eq!(checkout(&app, &id).await, url, "the same for as long as it takes money");
+    assert_eq!(checkout(&app, &id).await, url, "the order keeps its checkout while it is open");
     let [made]: [SentRequest; 1] =
-        stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("made once");
+        stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("one session");
     let SentRequest { form, key, authorization, .. } = made;
     assert_eq!(authorization, format!("Bearer {KEY}"));
     assert!(key.is_some_and(|key| key.len() <= 255));
@@ -117,7 +117,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!(field("success_url"), Some(back("paid").as_str()));
     assert_eq!(field("cancel_url"), Some(back("left").as_str()));
     let ends: u64 = field("expires_at").expect("an end").parse().expect("seconds");
-    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "as Stripe allows: {ends}");
+    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "Stripe allows {ends}");
 
     let event = paid(&stripe, "cs_test_1", &id, 100);
     let body =
@@ -172,9 +172,9 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
         "noted"
     );
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
-    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once");
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "the refund was requested once");
     let unsigned = app.call("POST", "/v1/payments/sandbox/webhook", &[], b"{}").await;
-    assert_eq!(unsigned.verdict(), "404 not_found", "nobody pays by the sandbox here");
+    assert_eq!(unsigned.verdict(), "404 not_found", "the sandbox is not available with Stripe");
     assert_eq!(app.get("/sandbox/checkout/cs_1").await.verdict(), "404 not_found");
     assert_ledger_adds_up(&app).await;
 }
@@ -184,16 +184,18 @@ async fn stripe_is_queried_before_the_units_of_a_due_order_return() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
-    // An unpaid session: the server closes it, and the units return.
+    // This session is unpaid. The server closes it, and the units return.
     let id = order(&app, "anna", "k1", 1).await;
     checkout(&app, &id).await;
-    until("it expires", async || (read(&app, &id).await["state"] == "expired").then_some(())).await;
+    until("order expired", async || (read(&app, &id).await["state"] == "expired").then_some(()))
+        .await;
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions/cs_test_1/expire").len(), 1);
-    // A paid session whose message was lost.
+    // This session is paid, but its message was lost.
     let id = order(&app, "anna", "k2", 1).await;
     checkout(&app, &id).await;
     stripe.set_session("cs_test_2", paid(&stripe, "cs_test_2", &id, 10));
-    until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
+    until("the order is paid", async || (read(&app, &id).await["state"] == "paid").then_some(()))
+        .await;
     assert_eq!(read(&app, &id).await["history"].as_array().map(Vec::len), Some(2));
     assert_ledger_adds_up(&app).await;
 }
@@ -220,13 +222,13 @@ async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
     assert_eq!(failed["state"], "pending");
     assert!(failed["error"].as_str().is_some_and(|error| error.contains("500")), "{failed}");
     stripe.fail(false);
-    until("it was taken", async || (row().await["error"].is_null()).then_some(())).await;
+    until("the refund was accepted", async || (row().await["error"].is_null()).then_some(())).await;
     let keys: Vec<_> =
         stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
     // Stripe repeats its first answer to a key. The server uses another key only after it has
     // confirmed that no refund exists.
     assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
-    assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "it was looked at first");
+    assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "the server read the refunds first");
 }
 
 #[tokio::test]
@@ -269,7 +271,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         send_message(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(),
         "200"
     );
-    assert_eq!(row().await["state"], "failed", "late news do not undo it");
+    assert_eq!(row().await["state"], "failed", "a late message does not change the dead letter");
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await;
     assert_eq!(dead.json()["dead_letters"].as_array().map(Vec::len), Some(1), "{}", dead.text());
     assert_eq!(dead_refunds(&app).await, 1);
@@ -278,26 +280,26 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     assert_eq!(
         (&shown["id"], &shown["refund"]),
         (&json!(letter), &failed),
-        "with its payment, amount, cause and last error"
+        "the dead letter has the payment, amount, cause and last error"
     );
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
     assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
-    let asked = until("it is asked for anew", async || {
+    let asked = until("the refund is requested again", async || {
         stripe.sent("POST", "/v1/refunds").into_iter().nth(1)
     })
     .await;
     assert_ne!(
         asked.key.as_deref(),
         Some(refund.as_str()),
-        "the old key would hear of the old refund"
+        "the old key would return the old refund"
     );
     stripe.refunds_are("succeeded");
     assert_eq!(
         send_message(&app, "evt_5", "refund.updated", &made("succeeded")).await.json()["outcome"],
         "noted"
     );
-    until("it settles", async || (row().await["state"] == "settled").then_some(())).await;
-    assert_eq!(dead_refunds(&app).await, 0, "it arrived");
+    until("refund settled", async || (row().await["state"] == "settled").then_some(())).await;
+    assert_eq!(dead_refunds(&app).await, 0, "the refund arrived");
     assert_ledger_adds_up(&app).await;
 }
 
@@ -338,7 +340,7 @@ async fn payments_of_other_systems_on_the_same_account_are_ignored() {
     assert_eq!(
         send_message(&app, "evt_s", "checkout.session.completed", &subscription).await.status,
         200,
-        "none of ours to judge"
+        "the payment belongs to another system"
     );
     assert_eq!(
         (payments(&app, &id).await.len(), read(&app, &id).await["state"].clone()),
@@ -374,7 +376,8 @@ async fn a_free_order_is_paid_by_its_session_and_refunded_without_a_request_to_s
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
-    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "there is nothing to ask for");
+    until("refund settled", async || (refunds(&app, &id).await[0].1 == "settled").then_some(()))
+        .await;
+    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "there is no money to request");
     assert_ledger_adds_up(&app).await;
 }

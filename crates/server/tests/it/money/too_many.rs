@@ -1,4 +1,4 @@
-//! A buyer who opens too many checkouts is limited.
+//! Tests the limit for a buyer who opens too many checkouts.
 
 use serde_json::json;
 
@@ -17,19 +17,14 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
         async |id: &str| app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     for _ in 0..2 {
         let told = open(&one).await;
-        assert_eq!(
-            told.verdict(),
-            "200",
-            "the checkout that is there costs nothing: {}",
-            told.text()
-        );
+        assert_eq!(told.verdict(), "200", "an existing checkout uses up no limit: {}", told.text());
         assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
         assert!(
             told.header("ratelimit").is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
             "{told:?}"
         );
     }
-    // An abandoned checkout costs nothing either; it counts for the limits of the sale.
+    // An abandoned checkout also uses up no limit of its own. It counts for the limits of the sale.
     let ended = order(&app, "bert", "k1", 1).await;
     assert_eq!(
         app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(),
@@ -39,7 +34,7 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
     assert_eq!(told.verdict(), "409 wrong_state");
     assert_eq!(told.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
     assert_eq!(told.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
-    // A request without a sale shows the default limits of checkouts.
+    // A request without a sale has the default limits of checkouts.
     let by_default = "\"buyer\";q=60;w=60, \"ip\";q=200000;w=20";
     let nobodys = format!("/v1/orders/{one}/checkout");
     for (told, verdict) in [

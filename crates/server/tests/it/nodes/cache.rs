@@ -1,4 +1,4 @@
-//! The shared cache: the store reads caused by unknown ids, the delay until a new sale is known,
+//! Tests the shared cache: reads of the store for unknown ids, the delay until a new sale is known,
 //! access rights, and operation without Redis.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use super::fixture::{Deployment, SALE, TestNode, phone, until};
 use crate::app::PATIENCE;
 use crate::watch::Watch;
 
-/// Requests with unknown ids.
+/// The number of requests with unknown ids.
 const MISSES: usize = 10_000;
 /// How long a node waits for another node's read.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -28,8 +28,8 @@ fn readings(nodes: &[&TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().catalogue_checks).sum()
 }
 
-/// Sends this many requests for unknown ids to these nodes at once; returns the time and the reads
-/// of the store.
+/// Sends this many requests for unknown ids to these nodes at once. Returns the duration and the
+/// reads of the store.
 async fn misses(nodes: &[&TestNode]) -> (Duration, u64) {
     let before = readings(nodes);
     let began = Instant::now();
@@ -54,18 +54,18 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     let (a, b) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     let (took, read) = misses(&[&a, &b]).await;
     println!("{} misses at two nodes in {took:?}: the store was read {read} times", 2 * MISSES);
-    // One loader for both nodes.
+    // One node reads for both nodes.
     assert!((1..=at_most(took)).contains(&read), "{read} in {took:?}");
     home.redis().end();
-    // The first calls find the connection broken. The last read may have taken so long that none is
-    // due yet.
+    // The first calls find the connection broken. The last read may have taken so long that the
+    // next one is not due yet.
     let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
     while read == 0 {
-        assert!(begun.elapsed() < PATIENCE, "the store is read without the Redis");
+        assert!(begun.elapsed() < PATIENCE, "the store is read without Redis");
         let again = misses(&[&a, &b]).await;
         (took, read) = (took + again.0, read + again.1);
     }
-    println!("the same without the Redis in {took:?}: {read} times");
+    println!("without Redis, the store was read {read} times in {took:?}");
     assert!((1..=2 * at_most(took)).contains(&read), "{read} in {took:?}");
     a.crash();
     b.crash();
@@ -98,21 +98,21 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
     a.open_sale(20, 10, Spread::default()).await;
     let opened = Watch::start();
     b.wait_for_phase(Phase::Open).await;
-    println!("known elsewhere after {:?}", opened.elapsed());
+    println!("the other node knows the sale after {:?}", opened.elapsed());
     assert!(opened.elapsed() < Duration::from_secs(1), "{:?}", opened.elapsed());
     stop.store(true, Ordering::Release);
-    flood.await.expect("no panic");
+    flood.await.expect("the task did not panic");
     assert!(matches!(b.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
     a.stop().await;
     b.stop().await;
 }
 
-/// How often these nodes read all sales from the store.
+/// Returns how often these nodes read all sales from the store.
 fn read_all(nodes: &[TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().read_all).sum()
 }
 
-/// A sale of a shop that has other sales.
+/// Describes a sale of a shop that has other sales.
 fn another(number: usize) -> NewSale {
     NewSale {
         id: format!("other-{number}"),
@@ -145,7 +145,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         }
         let round = read_all(&nodes) - before;
         assert!((1..=4).contains(&round), "{round}");
-        // No node waited so long for another node that it read the store itself.
+        // No node waited so long for another node that it had to read the store itself.
         if begun.elapsed() < PEER_READ_MAX {
             (quick, read) = (quick + 1, read + round);
         }
@@ -155,7 +155,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
          for these"
     );
     assert!(read <= quick + quick / 4, "{read} for {quick}");
-    // Without a change nothing is read.
+    // Without a change, no node reads the store.
     let before = read_all(&nodes);
     for node in &nodes {
         node.engine.refresh_catalogue().await.expect("a store");
@@ -174,7 +174,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         node.engine.refresh_catalogue().await.expect("a store");
         assert!(
             node.engine.catalogue().sale(&format!("other-{CHANGES}")).is_some(),
-            "without the Redis"
+            "the store is read without Redis"
         );
     }
     for node in nodes {
@@ -191,19 +191,19 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
     a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
     b.engine.refresh_catalogue().await.expect("a store");
-    // No request reads it meanwhile.
+    // No request reads the catalogue during this time.
     let looked = b.engine.clone();
     let store = a.engine.store();
     store.delete_sale("other-1", None).await.expect("a store");
     store.create_sale(draft()).await.expect("a store").expect("a free id");
     looked.refresh_catalogue().await.expect("a store");
-    let sale = b.engine.catalogue().sale("other-1").cloned().expect("it is there");
+    let sale = b.engine.catalogue().sale("other-1").cloned().expect("the sale exists");
     assert_eq!(sale.items.len(), 1);
     a.stop().await;
     b.stop().await;
 }
 
-/// The item's values in the hash for the interception tier, and their writer.
+/// Returns the item's published values in Redis, and the number of their writer.
 fn published(home: &Deployment) -> Option<(String, u64)> {
     let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);
     let said = |field| home.redis().ask(&["HGET", key.trim(), field]).trim().to_owned();
@@ -215,19 +215,22 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     let home = Deployment::cluster();
     let first = home.node(Roles::ALL).await;
     first.open_sale(20, 10, Spread::default()).await;
-    until("the numbers are there", async || {
+    until("the numbers are published", async || {
         published(&home).is_some_and(|(text, _)| text == "20 1 0")
     })
     .await;
     let second = home.node(Roles::ALL).await;
     assert!(matches!(first.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
-    until("they follow", async || published(&home).is_some_and(|(text, _)| text == "20 1 3")).await;
-    let (_, fence) = published(&home).expect("they are there");
+    until("the published numbers follow", async || {
+        published(&home).is_some_and(|(text, _)| text == "20 1 3")
+    })
+    .await;
+    let (_, fence) = published(&home).expect("the numbers are published");
     first.crash();
     let began = Instant::now();
     let other = async || published(&home).is_some_and(|(_, now)| now > fence);
     while !other().await {
-        assert!(began.elapsed() < Duration::from_secs(120), "nobody goes on");
+        assert!(began.elapsed() < Duration::from_secs(120), "no node continues to publish");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     second.step(PhaseStep::Pause).await;
@@ -238,24 +241,25 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_of_a_later_writer_are_not_overwritten() {
-    /// Larger than any clock's number for centuries, and exact in scripts.
+    /// A number that is larger than any clock's number for centuries. Scripts can represent it
+    /// exactly.
     const LATER: u64 = 9_000_000_000_000_000;
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(20, 10, Spread::default()).await;
-    until("the numbers are there", async || published(&home).is_some()).await;
+    until("the numbers are published", async || published(&home).is_some()).await;
     let redis = home.redis();
     let key = |ends: String| redis.ask(&["KEYS", &format!("*:{ends}")]).trim().to_owned();
     let (numbers, taken) = (key(format!("status:{SALE}")), key("fence:status".to_owned()));
-    // Permanent, unless another writer replaces it.
+    // The values do not expire, and only another writer can replace them.
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
-    // A refused caller releases the lock and takes it again. After three acquisitions, a refused
-    // caller has held it since.
+    // A refused caller releases the lock and takes it again. After three acquisitions, the test's
+    // values were refused at least once.
     let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
-        assert!(begun.elapsed() < PATIENCE, "the node tries");
+        assert!(begun.elapsed() < PATIENCE, "the node tries to publish");
         let now = redis.ask(&["GET", &taken]);
         times += u32::from(now != last);
         last = now;
@@ -263,7 +267,7 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     }
     assert!(is_there(), "{:?}", published(&home));
     redis.ask(&["DEL", &numbers]);
-    until("the numbers are back", async || {
+    until("the numbers are published again", async || {
         published(&home).is_some_and(|(text, _)| text == "20 1 0")
     })
     .await;
@@ -276,11 +280,14 @@ async fn slots_without_units_are_not_queried() {
     let node = home.node(Roles::ALL).await;
     node.open_sale(3, 10, Spread::default()).await;
     assert!(matches!(node.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
-    until("all is sold", async || node.gauge().counts().in_slots == 0).await;
+    until("all units are sold", async || node.gauge().counts().in_slots == 0).await;
     let before = home.redis().script_calls();
     for _ in 0..1_000 {
         assert_eq!(node.engine.available_units(&node.item()).await, 0);
     }
-    assert!(home.redis().script_calls() - before < 1_000, "the leader's own looks, and no other");
+    assert!(
+        home.redis().script_calls() - before < 1_000,
+        "only the leader's own checks read the slots"
+    );
     node.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Slots whose memory is full: they are drained and continue under the next epoch, and all units
-//! are accounted for.
+//! Tests slots with full memory. They are drained and continue under the next epoch, and the audit
+//! accounts for all units.
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_server::config::Roles;
@@ -17,21 +17,23 @@ async fn sells_on(mut home: Deployment) {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(STOCK, 10, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
-    // One buyer for each unit: more requests than a slot remembers.
+    // Each buyer buys one unit, so there are more requests than a slot remembers.
     let told = sell_out_from(&[&first, &second], STOCK).await;
     is_sold(&first, STOCK, told).await;
     let rolled = async |node: &TestNode| {
-        let closed = node.engine.store().closings().await.expect("the store is there");
+        let closed = node.engine.store().closings().await.expect("the store is available");
         closed
             .iter()
             .find(|(cause, _)| *cause == doorbuster_core::CloseCause::Rolled)
             .map_or(0, |(_, times)| *times)
     };
     assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);
-    assert_eq!(first.audit().await.repairs, 0, "a full memory is no fault");
-    // An order made before a slot changed its epoch is still held.
-    until("the other node knows that all is sold", async || second.gauge().free().free == Some(0))
-        .await;
+    assert_eq!(first.audit().await.repairs, 0, "full memory does not count as a fault");
+    // An order from before a slot changed its epoch is still held.
+    until("the other node knows that all units are sold", async || {
+        second.gauge().free().free == Some(0)
+    })
+    .await;
     for node in [&first, &second] {
         let again = node.buy("late1", "k", 1).await;
         assert!(matches!(again, PurchaseOutcome::Replayed(_)), "{again:?}");
@@ -42,10 +44,14 @@ async fn sells_on(mut home: Deployment) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_slot_that_nodes_share_goes_on_under_the_next_epoch() {
-    tokio::time::timeout(PATIENCE, sells_on(Deployment::cluster())).await.expect("in time");
+    tokio::time::timeout(PATIENCE, sells_on(Deployment::cluster()))
+        .await
+        .expect("the stock is sold in time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_slot_in_a_nodes_memory_goes_on_under_the_next_epoch() {
-    tokio::time::timeout(PATIENCE, sells_on(Deployment::postgres())).await.expect("in time");
+    tokio::time::timeout(PATIENCE, sells_on(Deployment::postgres()))
+        .await
+        .expect("the stock is sold in time");
 }

@@ -1,5 +1,5 @@
-//! A fixture for engines with one event loop each, so that a test can stop one abruptly while the
-//! others continue.
+//! A fixture for engines that each have their own event loop. So a test can stop one engine
+//! abruptly while the others continue.
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::watch::Watch;
 pub(crate) const SALE: &str = "spring";
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Polls until `holds`.
+/// Polls until `holds` returns true.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let began = Watch::start();
     while !holds().await {
@@ -108,13 +108,13 @@ impl Deployment {
         let engine = runtime
             .spawn(Engine::start(options))
             .await
-            .expect("no panic")
-            .expect("the servers are there");
+            .expect("the task did not panic")
+            .expect("the servers are available");
         TestNode { engine, runtime: OnceLock::from(runtime) }
     }
 }
 
-/// Locked rows.
+/// A lock on the rows of a table.
 pub(crate) struct TableLock {
     backend_pid: String,
     locking: std::thread::JoinHandle<Result<String, String>>,
@@ -124,7 +124,10 @@ impl TableLock {
     pub(crate) fn release(self) {
         let end = format!("SELECT pg_terminate_backend({})", self.backend_pid);
         postgres::shared().psql("postgres", &end).expect("the database answers");
-        self.locking.join().expect("no panic").expect_err("its connection was ended");
+        self.locking
+            .join()
+            .expect("the task did not panic")
+            .expect_err("the connection that locks the table was ended");
     }
 }
 
@@ -134,7 +137,7 @@ pub(crate) struct TestNode {
     runtime: OnceLock<Runtime>,
 }
 
-/// An item with this stock.
+/// Describes an item with this stock.
 pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
     NewItem {
         name: "phone".into(),
@@ -151,7 +154,7 @@ pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
     }
 }
 
-/// A node, through its HTTP interface.
+/// A client of a node's HTTP interface.
 #[derive(Clone)]
 pub(crate) struct BuyerClient {
     engine: Arc<Engine>,
@@ -164,7 +167,7 @@ impl BuyerClient {
         let buying = self.handle.spawn(async move {
             let sale = engine.catalogue().sale(SALE).cloned().expect("created");
             let item = sale.items[0].clone();
-            let units = Units::new(units).expect("in range");
+            let units = Units::new(units).expect("the number is in range");
             if let Some(refusal) =
                 engine.refuse_from_memory((&buyer, &key), &sale, &item, units, || None)
             {
@@ -174,13 +177,13 @@ impl BuyerClient {
                 (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
             engine.buy(&Purchase { buyer, key, sale, item, units, wait: WAIT, door: None }).await
         });
-        buying.await.expect("no panic")
+        buying.await.expect("the task did not panic")
     }
 }
 
 impl TestNode {
     pub(crate) fn buyer_client(&self) -> BuyerClient {
-        let handle = self.runtime.get().expect("it lives").handle().clone();
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
         BuyerClient { engine: self.engine.clone(), handle }
     }
 
@@ -196,61 +199,61 @@ impl TestNode {
         self.item().gauge.clone()
     }
 
-    /// Runs something as a job of this node.
+    /// Runs a future as a job of this node.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        let handle = self.runtime.get().expect("it lives").handle().clone();
-        handle.spawn(work).await.expect("no panic")
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
+        handle.spawn(work).await.expect("the task did not panic")
     }
 
-    /// Blocks all jobs of this node for this long, as a stopped process does.
+    /// Blocks all jobs of this node for this long, like a stopped process.
     pub(crate) fn block_runtime(&self, so_long: Duration) -> tokio::task::JoinHandle<()> {
-        let handle = self.runtime.get().expect("it lives").handle().clone();
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
         handle.spawn(async move { std::thread::sleep(so_long) })
     }
 
-    /// The same until the channel gets a message or is closed.
+    /// Blocks all jobs of this node until the channel gets a message or is closed.
     pub(crate) fn block_until_released(
         &self,
     ) -> (std::sync::mpsc::SyncSender<()>, tokio::task::JoinHandle<()>) {
         let (go_on, told) = std::sync::mpsc::sync_channel(1);
-        let handle = self.runtime.get().expect("it lives").handle().clone();
+        let handle = self.runtime.get().expect("the node is running").handle().clone();
         let stands = handle.spawn(async move {
             let _ = told.recv();
         });
         (go_on, stands)
     }
 
-    /// The node's refusal from memory alone.
+    /// Returns the node's refusal from memory alone.
     pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
         let sale = self.engine.catalogue().sale(SALE).cloned().expect("created");
         self.engine.refuse_from_memory(
             (buyer, key),
             &sale,
             &sale.items[0],
-            Units::new(units).expect("in range"),
+            Units::new(units).expect("the number is in range"),
             || None,
         )
     }
 
-    /// Unsettled tickets in the slots that this node reaches.
+    /// Returns the unsettled tickets in the slots that this node reaches.
     pub(crate) async fn queued(&self) -> u64 {
         self.engine.queued(&self.item()).await
     }
 
-    /// Requests that are parked at this node.
+    /// Returns the requests that are parked at this node.
     pub(crate) fn parked(&self) -> usize {
         self.engine.parked().load(Ordering::Acquire)
     }
 
     pub(crate) async fn counts(&self) -> ItemCounts {
-        self.engine.store().counts(None).await.expect("the store is there")[0]
+        self.engine.store().counts(None).await.expect("the store is available")[0]
     }
 
     pub(crate) async fn audit(&self) -> AuditView {
-        self.engine.audit().await.expect("the store is there")
+        self.engine.audit().await.expect("the store is available")
     }
 
     pub(crate) async fn open_sale(&self, stock: u64, limit: u32, spread: Spread) {
@@ -269,14 +272,21 @@ impl TestNode {
             front_door: "{}".into(),
             items: vec![item],
         };
-        self.engine.create_sale(sale).await.expect("the store is there").expect("the id is free");
-        let set =
-            self.engine.set_spread(&self.item(), spread, None).await.expect("the store is there");
+        self.engine
+            .create_sale(sale)
+            .await
+            .expect("the store is available")
+            .expect("the sale's id is free");
+        let set = self
+            .engine
+            .set_spread(&self.item(), spread, None)
+            .await
+            .expect("the store is available");
         assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     }
 
     pub(crate) async fn step(&self, step: PhaseStep) {
-        let outcome = self.engine.step_sale(SALE, step).await.expect("the store is there");
+        let outcome = self.engine.step_sale(SALE, step).await.expect("the store is available");
         assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
     }
 
@@ -284,19 +294,20 @@ impl TestNode {
     pub(crate) async fn wait_for_phase(&self, phase: Phase) {
         let shows =
             async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);
-        until("the other node follows", shows).await;
+        until("the node shows the other node's change", shows).await;
     }
 
     /// Stops cleanly.
     pub(crate) async fn stop(mut self) {
-        let (runtime, engine) = (self.runtime.take().expect("it lives"), self.engine.clone());
-        runtime.spawn(async move { engine.stop().await }).await.expect("no panic");
+        let (runtime, engine) =
+            (self.runtime.take().expect("the node is running"), self.engine.clone());
+        runtime.spawn(async move { engine.stop().await }).await.expect("the task did not panic");
         runtime.shutdown_background();
     }
 
     /// Stops abruptly, as if killed.
     pub(crate) fn crash(mut self) {
-        self.runtime.take().expect("it lives").shutdown_background();
+        self.runtime.take().expect("the node is running").shutdown_background();
     }
 }
 

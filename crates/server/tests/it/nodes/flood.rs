@@ -1,5 +1,5 @@
-//! The cost of an HTTP flood for shared services: unknown ids read the store, and status requests
-//! read the slots.
+//! Tests what an HTTP flood costs the shared services. Requests for unknown ids read the store, and
+//! status requests read the slots.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,27 +20,27 @@ use crate::watch::Watch;
 const CONNECTIONS: usize = 32;
 /// Requests with unknown ids, over two nodes.
 const MISSES: u64 = 10_000;
-/// Time between two reads of the store for unknown ids, on a node or in a cluster; also the
-/// lifetime of the shared negative cache entry.
+/// Time between two reads of the store for unknown ids, on a node or in a cluster. The shared
+/// marker for unknown ids lasts equally long.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 /// How long a node waits for another node's read.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// Sales that are created meanwhile.
+/// Sales that are created during the flood.
 const SALES: u32 = 4;
-/// Reads for an operator's requests, and for the nodes' messages to each other, with each of these
-/// sales.
+/// For each new sale, the reads by an operator's requests and by the nodes' messages to each other.
 const READINGS_A_SALE: u64 = 20;
-/// A request for a sale that was not announced finds it after 20 ms, plus the time of the reads on
-/// a busy machine. That is far less than the ten seconds of a negative cache entry.
+/// A request finds a sale that was not announced after 20 ms, plus the time of the reads on a busy
+/// machine. This bound is far below the ten seconds of the long marker.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
 /// Status requests of each connection.
 const LOOKS: u64 = 150;
 /// The shortest time between two renderings of a status.
 const STATUS_EVERY: Duration = Duration::from_millis(200);
-/// Scripts that one node runs by itself in a second: reading the slots, and publishing counts.
+/// Scripts that one node runs in a second without requests: reading the slots, and publishing
+/// counts.
 const CALLS_A_SECOND: u64 = 40;
 
-/// A node of shape `cluster`, or of shape `postgres` if there are no shared slots.
+/// Starts a node of shape `cluster`, or of shape `postgres` if there are no shared slots.
 async fn node(home: &Cluster, database: &str, slots: Option<&str>) -> TestApp {
     let store = address(home, database);
     let mut settings = vec![("DOORBUSTER_STORE__URL", store.as_str())];
@@ -106,8 +106,8 @@ async fn ask_for_nothing(mut wire: Connection, stop: Arc<AtomicBool>, asked: Arc
     }
 }
 
-/// Creates a sale without a notification to this node. Its polls take the change for its own, so
-/// only a request for the sale finds it.
+/// Creates a sale without a notification to this node. The node's polls take the change for its
+/// own. So only a request for the sale finds it.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;
@@ -115,21 +115,22 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
         0 => app.get(&format!("/v1/sales/{id}")).await.status == 200,
         _ => app.buy("anna", "k", &id, "phone", 1).await.verdict() == "409 not_started",
     };
-    assert!(!is_known().await, "nobody knows a draft");
+    assert!(!is_known().await, "buyers cannot see a draft");
     let announced = format!(
         "BEGIN; UPDATE sale SET phase = 'scheduled', starts_at = 4000000000000 WHERE id = '{id}';
          UPDATE catalogue SET changed = pg_current_xact_id(); COMMIT"
     );
-    home.psql(database, &announced).expect("the sale is there");
+    home.psql(database, &announced).expect("the sale exists");
     let begun = Watch::start();
     while !is_known().await {
         assert!(begun.elapsed() < KNOWN_WITHIN, "{id} is known when it is asked for");
     }
 }
 
-/// Ends the shared negative cache entry early.
+/// Makes the shared marker for unknown ids end early.
 async fn marker_is_short(redis: &Redis) {
-    // In one step, because it may end at any time. 0: there is none.
+    // The script reads and checks in one step, because the marker may end at any time. 0 means that
+    // there is no marker.
     const LIVES: &str = "local found = redis.call('KEYS', '*:catalogue:mark')
         return found[1] and redis.call('PTTL', found[1]) or 0";
     let begun = Watch::start();
@@ -139,12 +140,13 @@ async fn marker_is_short(redis: &Redis) {
             assert!((1..=10).contains(&lives), "{lives} ms");
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "there is a marker");
+        assert!(begun.elapsed() < PATIENCE, "the marker exists");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// Floods two nodes, creates sales meanwhile, and counts all reads of the store and the time.
+/// Floods two nodes and creates sales during the flood. Counts all reads of the store, and measures
+/// the time.
 async fn flood(
     nodes: &[&TestApp; 2],
     (home, database): (&Cluster, &str),
@@ -160,7 +162,7 @@ async fn flood(
     }
     let begun = Watch::start();
     while flood.asked.load(Ordering::Acquire) < MISSES {
-        assert!(begun.elapsed() < 4 * PATIENCE, "they are answered");
+        assert!(begun.elapsed() < 4 * PATIENCE, "the requests are answered");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let asked = flood.asked.clone();
@@ -173,7 +175,7 @@ async fn flood(
     (read, took)
 }
 
-// Once in each of these periods, and for the sales.
+// The store is read once in each of these periods, and for the new sales.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)
@@ -199,7 +201,7 @@ async fn in_a_cluster_one_node_reads_the_store_for_a_flood_of_unknown_ids_at_two
         node(&home, &database, Some(slots.as_str())).await,
     );
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
-    // A node that waited for the other's read without success reads the store itself.
+    // A node reads the store itself if the other node's read took too long.
     let most = at_most(took, MARKER_TTL) + at_most(took, PEER_READ_MAX);
     assert!((1..=most).contains(&read), "{read} in {took:?}");
     first.stop().await;
@@ -236,7 +238,7 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
         "{} looks in {took:?}: {pictures} pictures, {calls} scripts",
         CONNECTIONS as u64 * LOOKS
     );
-    // One at the beginning, and one if the sale was read again.
+    // There is one read at the beginning, and one if the sale was read again.
     let most =
         u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
     assert!((1..=most).contains(&pictures), "{pictures} in {took:?}");

@@ -1,5 +1,5 @@
-//! Two nodes that both act as leader all the time: correctness must not depend on having a single
-//! leader.
+//! Tests two nodes that both act as leader all the time. The result must be correct without a
+//! single leader.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,7 +21,7 @@ async fn two_leaders(home: &mut Deployment, spread: Spread) -> [TestNode; 2] {
     nodes
 }
 
-/// Checks that both took the lead and neither lost it.
+/// Checks that both nodes became leader and neither lost the lead.
 fn both_led(nodes: [&TestNode; 2]) {
     assert_eq!(nodes.map(|node| node.engine.meter().read().leads), [1, 1]);
 }
@@ -41,14 +41,14 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     let early = sell_out(&[&first, &second], STOCK / 2, PATIENCE).await;
     assert!(
         [&first, &second].iter().all(|node| node.engine.meter().read().refills > 0),
-        "both refill"
+        "both leaders refill slots"
     );
-    // Both detect that every slot lost its memory.
+    // Both nodes detect that every slot lost its memory.
     home.redis().flush();
     let told = sell_out_from(&[&first, &second], STOCK - early).await;
     is_sold(&first, STOCK, early + told).await;
     let repairs = first.audit().await.repairs;
-    assert!(repairs >= 1, "slots were begun anew");
+    assert!(repairs >= 1, "slots started again");
     assert!(second.audit().await.findings.is_empty());
     both_led([&first, &second]);
     first.stop().await;
@@ -69,9 +69,9 @@ async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
         bought
     });
     until("the third node sells", async || selling.load(Ordering::Acquire)).await;
-    assert!(matches!(dying.await.expect("no panic"), PurchaseOutcome::Created(_)));
+    assert!(matches!(dying.await.expect("the task did not panic"), PurchaseOutcome::Created(_)));
     third.crash();
-    // Both find the lease lapsed, and sell its units.
+    // Both nodes find that the lease lapsed, and sell the dead node's units.
     let told = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;
     is_sold(&second, STOCK, told + 2).await;
     both_led([&first, &second]);

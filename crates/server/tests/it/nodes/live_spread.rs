@@ -1,5 +1,5 @@
-//! Partitions that change while several nodes sell: nothing is oversold, units add up at every
-//! look, and the last unit is sold.
+//! Tests partitions that change while several nodes sell. No unit is oversold, the units add up at
+//! every check, and the last unit is sold.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,15 +24,15 @@ fn portions(partitions: u32, choose: PartitionChoice) -> Spread {
     Spread { choose, initial: 20, threshold: 5, refill: 10, ..over(partitions) }
 }
 
-/// Sets the spread at one node and waits until exactly its slots are open.
+/// Sets the spread at one node and waits until exactly the slots of the spread are open.
 async fn respread(node: &TestNode, spread: Spread) {
     let (engine, item) = (node.engine.clone(), node.item());
     let set = node.run(async move { engine.set_spread(&item, spread, None).await }).await;
-    let set = set.expect("the store is there");
+    let set = set.expect("the store is available");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     let began = Watch::start();
     loop {
-        let grants = node.engine.store().open_grants().await.expect("the store is there");
+        let grants = node.engine.store().open_grants().await.expect("the store is available");
         let mut open: Vec<u32> = grants.iter().map(|grant| grant.slot.index).collect();
         open.sort_unstable();
         if open == (0..spread.partitions).collect::<Vec<_>>() {
@@ -43,7 +43,7 @@ async fn respread(node: &TestNode, spread: Spread) {
     }
 }
 
-/// Checks that the units add up until the test stops it; returns how often.
+/// Checks repeatedly that the units add up, until the test stops it. Returns how often it checked.
 async fn add_up(node: &TestNode, stop: Arc<AtomicBool>) -> u64 {
     let mut looks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -55,11 +55,11 @@ async fn add_up(node: &TestNode, stop: Arc<AtomicBool>) -> u64 {
     looks
 }
 
-/// Sells everything at two nodes while each of them in turn changes the spread.
+/// Sells all units at two nodes while each node in turn changes the spread.
 async fn sells_out_while_partitions_change(all_lead: bool) {
     let mut home = Deployment::cluster();
     home.all_lead = all_lead;
-    // The second node settles nothing, unless it leads as well.
+    // The second node settles tickets only if it leads as well.
     let roles = if all_lead { Roles::ALL } else { Roles { settle: false, ..Roles::ALL } };
     let (first, second) = (home.node(Roles::ALL).await, home.node(roles).await);
     first.open_sale(STOCK, 10, over(1)).await;
@@ -118,7 +118,7 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
     first.crash();
     let began = Watch::start();
-    while second.engine.store().open_grants().await.expect("the store is there").len() > 2 {
+    while second.engine.store().open_grants().await.expect("the store is available").len() > 2 {
         assert!(began.elapsed() < super::AFTER_LEASE, "the next leader drains the slots");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -133,7 +133,11 @@ async fn a_new_sale_in_a_cluster_gets_two_partitions_for_each_primary() {
     let node = home.node(Roles::ALL).await;
     let first = node.engine.first_spread(1);
     assert_eq!((first.partitions, first.auto), (2, true));
-    assert_eq!(node.engine.first_spread(100).partitions, 1, "many items start with one each");
+    assert_eq!(
+        node.engine.first_spread(100).partitions,
+        1,
+        "many items start with one partition each"
+    );
     node.stop().await;
     let plain = Deployment::postgres();
     let node = plain.node(Roles::ALL).await;

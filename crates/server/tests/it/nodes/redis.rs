@@ -1,10 +1,11 @@
-//! A private Redis on a socket in its own directory. It ends with the test program, however the
-//! program ends.
+//! A private Redis on a socket in its own directory. The server ends when the test program ends,
+//! even after a crash of the program.
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs the server until its own input ends, which it does with the test's process at the latest.
+/// Runs the server until this script's input ends. That happens when the test's process ends, or
+/// earlier.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
 
 pub(crate) struct Redis {
@@ -18,8 +19,8 @@ impl Redis {
         Self::listening(None)
     }
 
-    /// A server that also listens on a port, for programs that get its address by their settings;
-    /// and that address.
+    /// Starts a server that also listens on a port, for programs that get its address from their
+    /// settings. Returns the server and the address.
     pub(crate) fn start_on_port() -> (Self, String) {
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .expect("a free port")
@@ -70,13 +71,13 @@ impl Redis {
         format!("redis+unix://{}", self.dir.join("socket").display())
     }
 
-    /// Deletes everything, in the same process.
+    /// Deletes all data. The server process stays the same.
     pub(crate) fn flush(&self) {
         assert_eq!(self.cli(&["FLUSHALL"]).trim(), "OK");
     }
 
-    /// Refuses every write from now on, as a server without its replicas does; or accepts writes
-    /// again.
+    /// Makes the server refuse or accept writes from now on. A server without its replicas refuses
+    /// writes in the same way.
     pub(crate) fn refuse_writes(&self, refuse: bool) {
         let replicas = if refuse { "1" } else { "0" };
         assert_eq!(self.cli(&["CONFIG", "SET", "min-replicas-to-write", replicas]).trim(), "OK");
@@ -87,19 +88,19 @@ impl Redis {
         self.cli(words)
     }
 
-    /// The number of script calls.
+    /// Returns the number of script calls.
     pub(crate) fn script_calls(&self) -> u64 {
         let said = self.cli(&["INFO", "commandstats"]);
         let calls = said.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
         calls.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
     }
 
-    /// The number of keys that end in this word.
+    /// Returns the number of keys that end in this word.
     pub(crate) fn keys(&self, word: &str) -> usize {
         self.cli(&["KEYS", &format!("*{word}")]).lines().filter(|line| !line.is_empty()).count()
     }
 
-    /// Stops permanently.
+    /// Stops the server permanently.
     pub(crate) fn end(&self) {
         self.cli(&["SHUTDOWN", "NOSAVE", "NOW"]);
     }
@@ -114,7 +115,7 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         drop(self.input.take());
-        // It has cleaned up when it ends.
+        // The script has cleaned up when it ends.
         let _ = self.keeper.wait();
     }
 }

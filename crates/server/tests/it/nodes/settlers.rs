@@ -1,4 +1,4 @@
-//! Each slot has one settler, which changes when nodes come and go.
+//! Tests that each slot has one settler, also when nodes come and go.
 use std::time::Duration;
 
 use doorbuster_core::Spread;
@@ -13,15 +13,16 @@ use crate::watch::Watch;
 const SLOTS: usize = 16;
 /// How long slots may have no settler after a planned stop.
 const AFTER_STOP: Duration = Duration::from_secs(2);
-/// The same after a node was killed.
+/// How long slots may have no settler after a node was killed.
 const AFTER_KILL: Duration = Duration::from_secs(4);
 
-/// For each live node the slots that it settles, as nodes tell each other.
+/// Returns the slots that each live node settles, from the nodes' own descriptions.
 async fn settled(node: &TestNode) -> Vec<Vec<String>> {
-    let rows = node.engine.store().nodes().await.expect("the store is there");
+    let rows = node.engine.store().nodes().await.expect("the store is available");
     let slots = |about: &str| -> Vec<String> {
         let about: Value = serde_json::from_str(about).expect("JSON");
-        serde_json::from_value(about["settles"].clone()).expect("a list of names")
+        serde_json::from_value(about["settles"].clone())
+            .expect("the description has a list of names")
     };
     rows.iter().map(|row| slots(&row.about)).collect()
 }

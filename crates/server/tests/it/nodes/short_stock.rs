@@ -1,5 +1,5 @@
-//! A node that gets another node's message late, or cannot reach it, must not refuse a buyer for
-//! that reason.
+//! Tests that a node does not refuse a buyer because of another node. That node's message may be
+//! late, or that node may be unreachable.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::order::ChangeOutcome;
@@ -14,7 +14,8 @@ use crate::watch::Watch;
 
 /// A request that waits for a second must learn of a change within this time.
 const SOON: Duration = Duration::from_millis(600);
-/// Without a message, a request asks once more when its second is over.
+/// Without a message, a request asks once more at the end of its second. That is not before this
+/// time.
 const LAST: Duration = Duration::from_millis(950);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,7 +26,7 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
     second.wait_for_phase(Phase::Open).await;
     assert!(matches!(second.buy("anna", "k1", 1).await, PurchaseOutcome::Created(_)));
     let PurchaseOutcome::Created(order) = first.buy("bert", "k1", 1).await else {
-        panic!("there are units")
+        panic!("units are available")
     };
     let engine = first.engine.clone();
     let cancelled = first
@@ -34,7 +35,7 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
         })
         .await;
     assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
-    until("the second node knows", async || second.gauge().counts().held == 1).await;
+    until("the second node knows of the limit", async || second.gauge().counts().held == 1).await;
     for n in 2..6 {
         let asked = Watch::start();
         let told = second.buy("anna", &format!("k{n}"), 1).await;
@@ -44,13 +45,13 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
         );
         assert!(
             asked.elapsed() < Duration::from_millis(900),
-            "not after it was parked: {:?}",
+            "the request was not parked: {:?}",
             asked.elapsed()
         );
     }
     assert!(
         matches!(second.buy("bert", "k2", 1).await, PurchaseOutcome::Created(_)),
-        "whose order ended may buy again"
+        "a buyer whose order ended may buy again"
     );
     first.stop().await;
     second.stop().await;
@@ -66,12 +67,12 @@ async fn a_request_that_is_undecided_at_one_node_is_never_sold_out_at_another() 
     second.wait_for_phase(Phase::Open).await;
     let shop = first.buyer_client();
     let waiting = tokio::spawn(async move { shop.buy("anna", "k", 1).await });
-    until("its ticket is issued", async || first.queued().await == 1).await;
+    until("the request's ticket is issued", async || first.queued().await == 1).await;
     let told = second.buy("anna", "k", 1).await;
     assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
     assert!(
         matches!(waiting.await, Ok(PurchaseOutcome::Queued { .. })),
-        "nothing is settled there"
+        "no ticket is settled in this test"
     );
     second.stop().await;
     first.crash();
@@ -86,15 +87,18 @@ async fn a_request_that_is_undecided_at_one_node_is_never_over_the_limit_at_anot
     second.wait_for_phase(Phase::Open).await;
     let (one, other) = (first.buyer_client(), second.buyer_client());
     let waiting = tokio::spawn(async move { one.buy("anna", "k", 1).await });
-    until("its ticket is issued", async || first.queued().await == 1).await;
+    until("the request's ticket is issued", async || first.queued().await == 1).await;
     let beside = tokio::spawn(async move { other.buy("anna", "other", 1).await });
-    until("and another one of hers at the other node", async || second.queued().await == 1).await;
+    until("another request of the buyer is queued at the other node", async || {
+        second.queued().await == 1
+    })
+    .await;
     let told = second.buy("anna", "k", 1).await;
     assert!(matches!(told, PurchaseOutcome::Refused(Refusal::Unavailable { .. })), "{told:?}");
     for undecided in [waiting, beside] {
         assert!(
             matches!(undecided.await, Ok(PurchaseOutcome::Queued { .. })),
-            "nothing is settled"
+            "no ticket is settled"
         );
     }
     first.crash();
@@ -114,7 +118,7 @@ async fn a_sale_is_paused_and_closed_while_its_slots_are_unreachable() {
     assert_eq!(
         (counts.pool, counts.in_slots, counts.held),
         (99, 0, 1),
-        "nothing can be sold from them"
+        "the slots cannot sell any unit"
     );
     second.wait_for_phase(Phase::Paused).await;
     assert!(matches!(second.buy("bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused)));
@@ -148,7 +152,7 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     first.step(PhaseStep::Resume).await;
     second.wait_for_phase(Phase::Open).await;
-    until("it sells again", async || {
+    until("the sale sells again", async || {
         matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Created(_))
     })
     .await;
@@ -162,12 +166,12 @@ async fn a_slot_drops_its_data_of_a_closed_sale_when_possible() {
     let node = home.node(Roles::ALL).await;
     node.open_sale(10, 1, Spread { partitions: 2, ..Spread::default() }).await;
     assert!(matches!(node.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
-    until("all is settled", async || node.queued().await == 0).await;
+    until("all tickets are settled", async || node.queued().await == 0).await;
     home.redis().refuse_writes(true);
     node.step(PhaseStep::Close).await;
-    assert_eq!(home.redis().keys(":requests"), 1, "nothing could be dropped");
+    assert_eq!(home.redis().keys(":requests"), 1, "the unreachable slot could not drop its data");
     home.redis().refuse_writes(false);
-    until("it is dropped", async || {
+    until("the slot's data is deleted", async || {
         home.redis().keys(":requests") + home.redis().keys(":queue") == 0
     })
     .await;
@@ -177,7 +181,7 @@ async fn a_slot_drops_its_data_of_a_closed_sale_when_possible() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() {
     let home = Deployment::cluster();
-    // The second node settles, because the test blocks the first.
+    // The second node settles, because the test blocks the first node.
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
     let second = home.node(Roles::ALL).await;
     first.open_sale(100, 1, Spread::default()).await;
@@ -193,10 +197,10 @@ async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() 
     .await;
     assert!(
         lost.elapsed() < Duration::from_millis(2_300),
-        "not by a new leader: {:?}",
+        "no new leader repaired the slot: {:?}",
         lost.elapsed()
     );
-    stands.await.expect("no panic");
+    stands.await.expect("the task did not panic");
     assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Replayed(_)));
     first.stop().await;
     second.stop().await;
@@ -209,18 +213,20 @@ async fn stale_stock_data_refuses_no_buyer() {
     first.open_sale(1, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     assert!(matches!(first.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
-    until("the second node knows that all is sold", async || second.gauge().free().free == Some(0))
-        .await;
+    until("the second node knows that all units are sold", async || {
+        second.gauge().free().free == Some(0)
+    })
+    .await;
     let told = second.buy("bert", "k", 1).await;
     assert!(matches!(told, PurchaseOutcome::Refused(Refusal::SoldOut(_))), "{told:?}");
     let (go_on, stands) = second.block_until_released();
-    until("what it shows is too old", async || {
+    until("the node's copy is too old", async || {
         matches!(second.refuse_from_memory("bert", "k", 1), Some(Refusal::Unavailable { .. }))
     })
     .await;
     drop(go_on);
-    stands.await.expect("no panic");
-    until("it has looked again", async || {
+    stands.await.expect("the task did not panic");
+    until("the node has read the store again", async || {
         matches!(second.refuse_from_memory("bert", "k", 1), Some(Refusal::SoldOut(_)))
     })
     .await;
@@ -241,12 +247,12 @@ async fn the_slots_of_concurrent_sales_are_counted_before_a_sale_opens() {
         ends_at: ends_at.map(|at| node.engine.now().plus(at)),
         ..row.clone()
     };
-    assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "it does not stand beside itself");
+    assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "a sale does not overlap with itself");
     assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_064);
     assert_eq!(
         node.engine.concurrent_slots(&other(Some(60_000), Some(90_000)), 1_000),
         1_064,
-        "the first has no end"
+        "the first sale has no end"
     );
     node.step(PhaseStep::Close).await;
     assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_000);
@@ -260,7 +266,8 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     first.open_sale(1, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     for (n, node) in [&first, &second, &first, &second].into_iter().enumerate() {
-        // One request: wherever the unit is, it arrives while the request is parked.
+        // The test sends one request. The unit may be in any slot, and it arrives while the request
+        // is parked.
         let told = node.buy(&format!("b{n}"), "k", 1).await;
         let PurchaseOutcome::Created(order) = told else { panic!("{n}: {told:?}") };
         let engine = node.engine.clone();
@@ -279,8 +286,8 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     second.stop().await;
 }
 
-/// A buyer's second request, sent while the first one is undecided at the same node: it gets its
-/// own answer as soon as the first is decided.
+/// Sends a buyer's second request while the first one is undecided at the same node. The second
+/// gets its own answer as soon as the first is decided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
     let home = Deployment::postgres();
@@ -291,27 +298,27 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
         matches!(second.buy("kept", "k", 1).await, PurchaseOutcome::Created(_)),
         "the second node has a share"
     );
-    // If the database was slow, nothing is shown: try again with another buyer.
+    // If the database was slow, the attempt proves nothing, so the test tries another buyer.
     for n in 0.. {
         assert!(n < 20, "the database answers soon");
         let buyer = format!("b{n}");
         let locked = home.lock_table("orders");
         let (shop, of) = (second.buyer_client(), buyer.clone());
         let decided = tokio::spawn(async move { shop.buy(&of, "first", 1).await });
-        until("the first is queued", async || second.queued().await == 1).await;
-        // By the clock that the request uses.
+        until("the first request is queued", async || second.queued().await == 1).await;
+        // The test measures by the same clock as the request.
         let asked = Instant::now();
         let (shop, of) = (second.buyer_client(), buyer.clone());
         let waits =
             tokio::spawn(async move { (shop.buy(&of, "second", 1).await, asked.elapsed()) });
-        until("the second waits, or was answered", async || {
+        until("the second request waits, or it was answered", async || {
             second.parked() == 1 || waits.is_finished()
         })
         .await;
         locked.release();
-        let decided = decided.await.expect("no panic");
+        let decided = decided.await.expect("the task did not panic");
         let decided_after = asked.elapsed();
-        let (heard, after) = waits.await.expect("no panic");
+        let (heard, after) = waits.await.expect("the task did not panic");
         if decided_after < SOON {
             assert!(matches!(decided, PurchaseOutcome::Created(_)), "{decided:?}");
             assert!(
@@ -321,7 +328,7 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
                 ),
                 "{heard:?} after {after:?}"
             );
-            // In the last moment it would have asked in any case.
+            // In the last moment the request asks again in any case.
             if after < LAST {
                 break;
             }
@@ -331,13 +338,13 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
     second.stop().await;
 }
 
-/// A buyer at a node that does not lead, after the opening and before any slot has its first units.
-/// Returns the time until the units arrived, the answer, and its time.
+/// Buys at a node that does not lead, after the opening and before any slot has units. Returns the
+/// time until the units arrived, the answer, and the answer's time.
 async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.make_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
-    // The sale is shown as open before its slots have their grants.
+    // The lock shows the sale as open before its slots have their grants.
     let locked = home.lock_table("slot_grant");
     let engine = first.engine.clone();
     let opened = tokio::spawn(async move { engine.step_sale(SALE, PhaseStep::Open).await });
@@ -345,13 +352,16 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
     let asked = Instant::now();
     let shop = second.buyer_client();
     let waits = tokio::spawn(async move { (shop.buy("anna", "k", 1).await, asked.elapsed()) });
-    until("it waits, or was answered", async || second.parked() == 1 || waits.is_finished()).await;
+    until("the request waits, or it was answered", async || {
+        second.parked() == 1 || waits.is_finished()
+    })
+    .await;
     locked.release();
-    let opened = opened.await.expect("no panic");
+    let opened = opened.await.expect("the task did not panic");
     assert!(matches!(opened, Ok(StepOutcome::Done { .. })), "{opened:?}");
-    until("units are there", async || first.counts().await.in_slots > 0).await;
+    until("the slots have units", async || first.counts().await.in_slots > 0).await;
     let there_after = asked.elapsed();
-    let (heard, after) = waits.await.expect("no panic");
+    let (heard, after) = waits.await.expect("the task did not panic");
     first.stop().await;
     second.stop().await;
     (there_after, heard, after)
@@ -359,9 +369,9 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
-    // If the servers were slow, nothing is shown: try again.
+    // If the servers were slow, the attempt proves nothing, so the test tries again.
     for n in 0.. {
-        assert!(n < 6, "units are heard of only in the last moment");
+        assert!(n < 6, "the request learned of the units only in the last moment");
         let (there_after, heard, after) = bought_before_the_first_units().await;
         if there_after < SOON && after < LAST {
             assert!(

@@ -1,5 +1,4 @@
-//! A pass or an answer counts once, at whichever node it is used, and is not spent when no pass is
-//! issued.
+//! Tests that a pass and an answer count once, at any node, and stay unused if no pass is issued.
 
 use std::time::Duration;
 
@@ -12,38 +11,40 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Watch;
 
-/// Only the limits that this test shows apply to the crowd.
+/// No default limits, so that only the test's own limits apply to the crowd.
 const NO_LIMITS: &str = r#"{"buyer": null, "ip": null, "interface": null}"#;
 
 fn unlimited(mut door: Value) -> Value {
-    door["limits"] = serde_json::from_str(NO_LIMITS).expect("it is JSON");
+    door["limits"] = serde_json::from_str(NO_LIMITS).expect("the text is JSON");
     door
 }
 
-/// A challenge and its answer, as members of a pass request.
+/// Returns a challenge and its answer, as members of a pass request.
 async fn solved(app: &TestApp, buyer: &str) -> Value {
     let bearer = bearer(buyer);
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
     let asked = app.call("POST", "/v1/sales/spring/challenges", &headers, b"{}").await;
     assert_eq!(asked.verdict(), "201", "{}", asked.text());
     let asked = asked.json();
-    let work = doorbuster_challenge::solve_work(&asked["altcha"]).expect("it can be done");
+    let work =
+        doorbuster_challenge::solve_work(&asked["altcha"]).expect("a device can do the work");
     json!({"item": "phone", "challenge": asked["challenge"], "answer": {"altcha": work}})
 }
 
-/// Two nodes of this shape that know an open sale with this front door.
+/// Starts two nodes of this shape that know an open sale with this front door.
 async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     let nodes = [TestApp::with(settings).await, TestApp::with(settings).await];
     nodes[0].open_door("spring", door).await;
     let begun = Watch::start();
     while nodes[1].get("/v1/sales/spring/status").await.json()["phase"] != "open" {
-        assert!(begun.elapsed() < PATIENCE, "the second knows of the sale");
+        assert!(begun.elapsed() < PATIENCE, "the second node knows of the sale");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     nodes
 }
 
-/// How many of a crowd get a pass for this, half of them at each node, at once.
+/// Requests passes for a crowd at the same time, half of them at each node. Returns how many buyers
+/// get a pass.
 async fn let_in(
     nodes: &[TestApp; 2],
     buyer: impl Fn(usize) -> String,
@@ -62,7 +63,7 @@ async fn let_in(
 async fn once_at_two_nodes(settings: &[(&str, &str)]) {
     let nodes = two_nodes(settings, unlimited(json!({"challenge": "pow"}))).await;
     for round in 0..4 {
-        // A pass of one node is valid at the other.
+        // A pass of one node is valid at the other node.
         let body = solved(&nodes[round % 2], "anna").await;
         assert_eq!(let_in(&nodes, |_| "anna".to_owned(), &body, "403 challenge_failed").await, 1);
     }
@@ -73,7 +74,7 @@ async fn once_at_two_nodes(settings: &[(&str, &str)]) {
         while node.ask_pass(&bearer("zoe"), "spring", none.clone()).await.verdict()
             != "403 not_eligible"
         {
-            assert!(begun.elapsed() < PATIENCE, "both know of the new door");
+            assert!(begun.elapsed() < PATIENCE, "both nodes know of the new front door");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -117,13 +118,13 @@ async fn a_rate_limited_pass_request_spends_neither_challenge_nor_code() {
     let mut body = solved(&app, "anna").await;
     body["access_code"] = json!(code);
     let anna = bearer("anna");
-    // Requested without an answer until it was too often.
+    // The test requests passes without an answer until the limit refuses one.
     let mut asked = 0;
     while app.ask_pass(&anna, "spring", json!({"item": "phone"})).await.verdict()
         == "403 not_eligible"
     {
         asked += 1;
-        assert!(asked < 5, "there is a limit");
+        assert!(asked < 5, "the requests reach the limit");
     }
     for _ in 0..3 {
         assert_eq!(app.ask_pass(&anna, "spring", body.clone()).await.verdict(), "429 rate_limited");
@@ -135,7 +136,7 @@ async fn a_rate_limited_pass_request_spends_neither_challenge_nor_code() {
     assert_eq!(
         app.ask_pass(&anna, "spring", body).await.verdict(),
         "403 challenge_failed",
-        "now it is spent"
+        "the challenge is spent now"
     );
 }
 
@@ -154,11 +155,11 @@ async fn the_servers_stored_data_does_not_reveal_a_code() {
     let has = |word: &str| {
         kept.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
     };
-    assert!(has("spring") && has("phone"), "it is looked for where things are kept");
+    assert!(has("spring") && has("phone"), "the test searches the directory with the stored data");
     for code in &codes {
         for word in [code.clone(), code.replace('-', "")] {
             assert!(!has(&word), "{word} can be read");
         }
     }
-    std::fs::remove_dir_all(dir).expect("nobody uses it");
+    std::fs::remove_dir_all(dir).expect("no server uses the database");
 }

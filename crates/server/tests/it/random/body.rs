@@ -1,4 +1,4 @@
-//! Request bodies: an endpoint's example with existing names, and its invalid variants.
+//! Generates request bodies: an endpoint's example with existing names, and invalid variants of it.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::generator::{one_in, pick};
 
-/// A value that no schema allows, or that one barely allows.
+/// Returns a value that no schema allows, or one that is barely allowed.
 fn odd(rng: &mut SmallRng) -> Value {
     match rng.random_range(0..24) {
         0 => Value::Null,
@@ -70,7 +70,7 @@ fn change(rng: &mut SmallRng, value: &mut Value) {
     }
 }
 
-/// Makes a valid body invalid, in its members or its bytes.
+/// Makes a valid body invalid, in its members or in its bytes.
 pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> Vec<u8> {
     for _ in 0..rng.random_range(0..4) {
         change(rng, &mut value);
@@ -107,7 +107,7 @@ pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> V
     bytes
 }
 
-/// Rewrites numbers in ways that JSON allows and the contract does not.
+/// Rewrites numbers in ways that JSON allows but the contract does not.
 fn numbers(rng: &mut SmallRng, text: &str) -> String {
     let odd = *pick(
         rng,
@@ -118,7 +118,7 @@ fn numbers(rng: &mut SmallRng, text: &str) -> String {
     format!("{}{odd}{rest}", &text[..digits])
 }
 
-/// More invalid members than a problem lists.
+/// Returns more invalid members than a problem lists.
 fn members(rng: &mut SmallRng) -> String {
     let many: Vec<String> =
         (0..rng.random_range(200..1_000)).map(|n| format!("\"m{n}\":1")).collect();

@@ -1,8 +1,8 @@
-//! Random requests generated from `/openapi.json` alone: the server never refuses the shape of a
-//! request that the document allows. A table lists what a schema cannot say, with reasons; a
-//! refusal for anything else is a gap in the document.
+//! Sends random requests generated from `/openapi.json` alone. If the document allows a request,
+//! the server must not refuse its shape. A table lists what a schema cannot express, with reasons.
+//! A refusal for any other reason is a gap in the document.
 //!
-//! The same variables as for the requests of the table set the number of requests and the seed.
+//! The variables `DOORBUSTER_RANDOM_REQUESTS` and `DOORBUSTER_RANDOM_SEED` work here too.
 
 use std::collections::BTreeSet;
 
@@ -25,47 +25,43 @@ mod value;
 /// The test opens a new sale and places a new order after this many requests, because random
 /// requests end existing ones.
 const FRESH_SALE_EVERY: usize = 50;
-/// Up to this many operations may have all their bodies refused under a rule below, by chance. The
-/// check applies from [`EACH_FOR_LUCK`] requests of each operation.
+/// For up to this many operations, the rules below may refuse every body by chance. The check needs
+/// at least [`EACH_FOR_LUCK`] requests of each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
 /// An address where no server listens.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
-/// What a schema cannot express: the location of an error, the start of its message, and the
-/// reason. A location is a pointer with `*` for each number, or a parameter after a question mark.
-/// A location that ends in a slash includes everything below it.
+/// The errors that a schema cannot express: the location, the start of the message, and the reason.
+/// A location is a pointer with `*` for each number, or a parameter after a question mark. A
+/// location with a slash at its end includes all locations below it.
 const RULES: [(&str, &str, &str); 18] = [
-    ("?cursor", "is not a cursor that this server issued", "what a cursor seals is the server's"),
-    ("?to", "must be after from", "one parameter is held against another"),
-    ("?from", "at most 3,600 steps", "it depends on the other parameters"),
+    ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
+    ("?to", "must be after from", "two parameters are compared"),
+    ("?from", "at most 3,600 steps", "other parameters decide"),
     (
         "/items/*/id",
         "is the id of an earlier entry",
-        "entries are different in one member, not as a whole",
+        "entries must differ in one member, not as a whole",
     ),
-    ("/items/*/id", "the sale has no such item", "it depends on the sale"),
-    ("/items/*/stock", "is changed by an adjustment", "it depends on the sale"),
+    ("/items/*/id", "the sale has no such item", "the sale decides"),
+    ("/items/*/stock", "is changed by an adjustment", "the sale decides"),
     (
         "/items/*/list_price/currency",
         "must be the currency of the price",
-        "one member is held against another",
+        "two members are compared",
     ),
-    ("/starts_at", "a scheduled sale must have a start", "it depends on the sale's phase"),
-    ("/starts_at", "must be in the future", "it depends on the sale and the clock"),
-    ("/ends_at", "must be after starts_at", "one member is held against another"),
-    ("/front_door/limits/", "is missing, and was not set before", "it depends on the sale"),
-    ("/expires_at", "must be in the future", "it depends on the clock"),
-    ("/value", "must be an address or a network", "no format names networks"),
-    ("/secs", "must be later than the order's pay_by", "it depends on the order and the clock"),
-    ("/pay_by", "must be later than the order's pay_by", "it depends on the order and the clock"),
-    ("/units", "would raise the stock over", "it depends on the item"),
-    (
-        "/initial",
-        "initial, threshold and refill must all be",
-        "three members are held against each other",
-    ),
-    ("/threshold", "threshold must not be above initial", "one member is held against another"),
+    ("/starts_at", "a scheduled sale must have a start", "the sale's phase decides"),
+    ("/starts_at", "must be in the future", "the sale and the clock decide"),
+    ("/ends_at", "must be after starts_at", "two members are compared"),
+    ("/front_door/limits/", "is missing, and was not set before", "the sale decides"),
+    ("/expires_at", "must be in the future", "the clock decides"),
+    ("/value", "must be an address or a network", "no format describes networks"),
+    ("/secs", "must be later than the order's pay_by", "the order and the clock decide"),
+    ("/pay_by", "must be later than the order's pay_by", "the order and the clock decide"),
+    ("/units", "would raise the stock over", "the item decides"),
+    ("/initial", "initial, threshold and refill must all be", "three members are compared"),
+    ("/threshold", "threshold must not be above initial", "two members are compared"),
 ];
 
 /// An operation of the document.
@@ -91,7 +87,7 @@ impl<'a> Operation<'a> {
         self.told["operationId"].as_str().expect("every operation has an id")
     }
 
-    /// The member or parameter that contains the id of the created object.
+    /// Returns the member or parameter with the id of the created object.
     fn makes(self) -> Option<&'static str> {
         match self.id() {
             "create_sale" => Some("sale"),
@@ -109,7 +105,7 @@ impl<'a> Operation<'a> {
 struct OperationCounts<'a> {
     seed: u64,
     good: usize,
-    /// Operations that have accepted no body yet.
+    /// Operations that have not accepted any body yet.
     unread: BTreeSet<&'a str>,
     come_again: Vec<String>,
 }
@@ -137,7 +133,7 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
         let (reply, bytes) = super::exchange(&app, &mut wire, &drawn).await;
         let verdict = match &reply {
             Some(reply) => judge(*operation, &drawn, reply, &document),
-            None => Err("there is no answer".to_owned()),
+            None => Err("the server sent no answer".to_owned()),
         };
         if let Err(wrong) = verdict {
             let shown = |bytes: &[u8]| {
@@ -150,7 +146,7 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
                  {sent}\nheard: {heard:?}"
             );
         }
-        let reply = reply.expect("it was judged");
+        let reply = reply.expect("the answer passed the check");
         tally.count(*operation, &reply);
         record_ids(*operation, &reply, &mut known);
     }
@@ -161,7 +157,7 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
 impl<'a> OperationCounts<'a> {
     fn new(seed: u64, operations: &[Operation<'a>]) -> Self {
         let takers = operations.iter().filter(|one| one.told.get("requestBody").is_some());
-        // The server reads a provider's message only if it is signed.
+        // The server reads a provider's message only if the message is signed.
         let unread =
             takers.map(|one| one.id()).filter(|id| *id != "take_sandbox_message").collect();
         Self { seed, good: 0, unread, come_again: Vec::new() }
@@ -177,8 +173,8 @@ impl<'a> OperationCounts<'a> {
         }
     }
 
-    /// Asserts that enough of the `requests` succeeded, that operations accepted bodies, and that
-    /// few answers were 503. `each` is the number of requests for one operation.
+    /// Asserts three things about `requests`: enough of them succeeded, operations accepted bodies,
+    /// and few answers were 503. `each` is the number of requests for one operation.
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
         println!(
@@ -187,10 +183,10 @@ impl<'a> OperationCounts<'a> {
         );
         assert!(
             *good >= requests / 5,
-            "DOORBUSTER_RANDOM_SEED={seed}: few of them meant anything: {good}"
+            "DOORBUSTER_RANDOM_SEED={seed}: too few requests succeeded: {good}"
         );
         let is_read = each < EACH_FOR_LUCK || unread.len() <= UNLUCKY;
-        assert!(is_read, "DOORBUSTER_RANDOM_SEED={seed}: no body was taken by {unread:?}");
+        assert!(is_read, "DOORBUSTER_RANDOM_SEED={seed}: no body accepted: {unread:?}");
         let per_503 = usize::try_from(REQUESTS_PER_503).expect("a count of requests");
         assert!(
             come_again.len() <= requests / per_503 + SPARE_503,
@@ -201,8 +197,8 @@ impl<'a> OperationCounts<'a> {
     }
 }
 
-/// Creates a sale before its opening, a key and an endpoint. Also returns values for parameters
-/// that random values cannot fill.
+/// Creates a sale before its opening, a key and an endpoint. Returns values for parameters that
+/// random values cannot fill.
 async fn a_world(app: &TestApp) -> KnownIds {
     app.make_sale("draft", 50.into(), 40).await;
     let key =
@@ -217,7 +213,7 @@ async fn a_world(app: &TestApp) -> KnownIds {
         ("sale", words(&["draft"])),
         ("item", words(&["phone"])),
         ("buyer", words(&["anna", "bob"])),
-        // An address that is also a valid buyer id.
+        // This address is also a valid buyer id.
         ("value", words(&["192.0.2.7"])),
         ("url", words(&[NOWHERE])),
         ("key", id(&key)),
@@ -236,7 +232,7 @@ async fn a_fresh_sale(app: &TestApp, id: &str, known: &mut KnownIds) {
     }
 }
 
-/// A request that the document allows, from a caller with the required permission.
+/// Generates a request that the document allows, from a caller with the required permission.
 fn request(
     rng: &mut SmallRng,
     document: &Value,
@@ -257,11 +253,11 @@ fn request(
         let way = pick(rng, ways)
             .as_object()
             .and_then(|way| way.keys().next())
-            .expect("a way has a name");
+            .expect("a security scheme has a name");
         let credentials = match way.as_str() {
             "operator" => format!("Bearer {ADMIN_KEY}"),
             "buyer" => bearer(pick::<&str>(rng, &["anna", "bob"])),
-            other => panic!("nobody presents himself by {other}"),
+            other => panic!("the test does not know the security scheme {other}"),
         };
         drawn.headers.push(("Authorization".into(), credentials));
     }
@@ -301,8 +297,7 @@ fn parameters(
         if parameter["required"] != true && rng.random_bool(0.5) {
             continue;
         }
-        let word =
-            |member: &str| parameter[member].as_str().expect("a parameter has a name and a place");
+        let word = |member: &str| parameter[member].as_str().expect("a name and a location");
         let (name, place) = (word("name"), word("in"));
         let values = Values { document, known, is_header: place == "header" };
         let several = match values.draw(rng, &parameter["schema"], name) {
@@ -317,7 +312,7 @@ fn parameters(
                 }
                 "query" => query.push(format!("{name}={}", encoded(&text))),
                 "header" => drawn.headers.push((name.to_owned(), text)),
-                other => panic!("there is no place {other}"),
+                other => panic!("the test does not know the location {other}"),
             }
         }
     }
@@ -339,7 +334,7 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
-/// Checks whether the server may answer this to a request that the document allows.
+/// Checks whether the server may give this answer to a request that the document allows.
 fn judge(
     operation: Operation<'_>,
     drawn: &GeneratedRequest,
@@ -349,20 +344,20 @@ fn judge(
     super::judge(drawn, reply, document)?;
     match reply.status {
         401 if operation.told.get("security").is_some() => {
-            Err("these credentials are of the right kind".into())
+            Err("the credentials are of the right kind".into())
         }
-        400 | 405 | 406 | 415 => Err("the document allows this".into()),
+        400 | 405 | 406 | 415 => Err("the document allows the request".into()),
         404 if reply.json()["detail"]
             .as_str()
             .is_some_and(|detail| detail.starts_with("there is nothing at")) =>
         {
-            Err("the document has this address".into())
+            Err("the document has the address".into())
         }
         422 => {
             let problem = reply.json();
             let faults = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
             match faults.iter().find(|fault| !is_beyond_schemas(fault)) {
-                Some(fault) => Err(format!("the document says nothing of this: {fault}")),
+                Some(fault) => Err(format!("the document does not describe this error: {fault}")),
                 None => Ok(()),
             }
         }
@@ -370,7 +365,7 @@ fn judge(
     }
 }
 
-/// Whether one of the rules explains an error.
+/// Returns whether one of the rules explains an error.
 fn is_beyond_schemas(fault: &Value) -> bool {
     let word = |member: &str| fault[member].as_str().unwrap_or_default();
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -389,7 +384,7 @@ fn is_beyond_schemas(fault: &Value) -> bool {
 /// Remembers the id of a created object.
 fn record_ids(operation: Operation<'_>, reply: &Reply, known: &mut KnownIds) {
     if let (Some(kind), 201 | 202) = (operation.makes(), reply.status) {
-        let id = reply.json()["id"].as_str().expect("what is made has an id").to_owned();
+        let id = reply.json()["id"].as_str().expect("a created object has an id").to_owned();
         known.entry(kind).or_default().push(id);
     }
 }

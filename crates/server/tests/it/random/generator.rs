@@ -1,4 +1,4 @@
-//! Valid and invalid requests generated from the table of endpoints and from earlier answers.
+//! Generates valid and invalid requests from the table of endpoints and from earlier answers.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method, Param, ParamLocation};
 use doorbuster_api::header::BodyType;
@@ -10,9 +10,9 @@ use super::{body, samples};
 use crate::app::{ADMIN_KEY, bearer};
 use crate::http::Reply;
 
-/// The number of values of each kind to remember from earlier answers.
+/// The number of values of each kind that the generator remembers from earlier answers.
 const KNOWN_MAX: usize = 64;
-/// Endpoints that move units; they are chosen more often.
+/// Endpoints that move units. The generator chooses them more often.
 const BUSY: [&str; 9] = [
     "purchase",
     "purchase",
@@ -32,14 +32,14 @@ pub(crate) struct GeneratedRequest {
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether it uses a new connection.
+    /// Whether the request uses a new connection.
     pub fresh: bool,
-    /// Whether it may be invalid HTTP.
+    /// Whether the request may be invalid HTTP.
     pub is_raw: bool,
 }
 
 impl GeneratedRequest {
-    /// The target without its query.
+    /// Returns the target without its query.
     pub(crate) fn path(&self) -> &str {
         self.target.split_once('?').map_or(&self.target, |(path, _)| path)
     }
@@ -76,7 +76,7 @@ pub(crate) fn pick<'a, T>(rng: &mut SmallRng, from: &'a [T]) -> &'a T {
     &from[rng.random_range(0..from.len())]
 }
 
-/// A known id, or a random word if there is none yet.
+/// Returns a known id, or a random word if no id is known.
 fn pick_known(rng: &mut SmallRng, known: &[String]) -> String {
     if known.is_empty() { "none".into() } else { pick(rng, known).clone() }
 }
@@ -86,7 +86,7 @@ impl RequestGenerator {
         Self { rng: SmallRng::seed_from_u64(seed), known: KnownIds::default(), made: 0 }
     }
 
-    /// The next request. One in three has a valid shape; the others have invalid parts.
+    /// Returns the next request. One in three has a valid shape, and the others have invalid parts.
     pub(crate) fn request(&mut self) -> GeneratedRequest {
         self.made += 1;
         let all: Vec<&Endpoint> = endpoints::all().collect();
@@ -120,7 +120,7 @@ impl RequestGenerator {
         drawn
     }
 
-    /// Whether this part is made invalid.
+    /// Returns whether to make this part invalid.
     fn spoils(&mut self, sound: bool) -> bool {
         !sound && one_in(&mut self.rng, 5)
     }
@@ -161,7 +161,7 @@ impl RequestGenerator {
         match param {
             // The newest sales are more likely to be open.
             Param::PathSale | Param::Sale | Param::Follow if one_in(rng, 2) => {
-                known.sales.last().expect("there are some from the beginning").clone()
+                known.sales.last().expect("the list has values from the beginning").clone()
             }
             Param::PathSale | Param::Sale | Param::Follow => pick_known(rng, &known.sales),
             Param::PathItem | Param::Item => "phone".into(),
@@ -235,7 +235,7 @@ impl RequestGenerator {
             drawn.headers.push((name.into(), value.into()));
         }
         if !sound && one_in(&mut self.rng, 20) && !drawn.headers.is_empty() {
-            // Removes a header or repeats one.
+            // The request gets a header removed or repeated.
             let at = self.rng.random_range(0..drawn.headers.len());
             let header = drawn.headers.remove(at);
             if one_in(&mut self.rng, 2) {
@@ -293,7 +293,7 @@ impl RequestGenerator {
         let spoils = !sound && one_in(&mut self.rng, 2);
         let max = endpoint.body_bytes_max();
         if endpoint.body.is_none() {
-            // An unexpected body.
+            // The request gets an unexpected body.
             if spoils && one_in(&mut self.rng, 6) {
                 drawn.body = body::spoil(&mut self.rng, json!({"sale": "spring"}), max);
             }
@@ -319,9 +319,9 @@ impl RequestGenerator {
         }
     }
 
-    /// The endpoint's own example with existing ids.
+    /// Returns the endpoint's own example with existing ids.
     fn right_body(&mut self, endpoint: &Endpoint) -> Value {
-        let shape = endpoint.body.expect("asked for one that takes a body").json_type;
+        let shape = endpoint.body.expect("the endpoint takes a body").json_type;
         let mut value = shape.example().unwrap_or_else(|| json!({}));
         let sale = self.value(Param::Sale, true);
         let rng = &mut self.rng;
@@ -338,7 +338,7 @@ impl RequestGenerator {
                 value["items"] =
                     json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
-            // No server listens at this address, and no name is resolved.
+            // No server listens at this address, and it has no name to resolve.
             "create_webhook_endpoint" | "change_webhook_endpoint" => {
                 value["url"] = "http://127.0.0.1:1/".into()
             }
@@ -378,7 +378,7 @@ fn keep(known: &mut Vec<String>, word: &str) {
     known.push(word.to_owned());
 }
 
-/// Valid `Content-Type` values for a body.
+/// Returns the valid `Content-Type` values for a body.
 fn right(media: BodyType) -> &'static [&'static str] {
     media.media_types()
 }

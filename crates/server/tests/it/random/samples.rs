@@ -1,9 +1,9 @@
-//! Unusual strings for paths, queries and headers.
+//! Unusual texts for paths, queries and headers.
 
-/// The longest target that the server parses. A longer one is answered as not found.
+/// The longest target that the server parses. The server answers a longer one as not found.
 pub(crate) const TARGET_BYTES: usize = 4 * 1024;
 
-/// Words for a path or a query that are meaningless or hostile.
+/// Meaningless or hostile words for a path or a query.
 pub(crate) const ODD: &[&str] = &[
     "none",
     "a%20b",

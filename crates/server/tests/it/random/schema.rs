@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 /// The longest part of a value that a message shows.
 const SHOWN_CHARS: usize = 200;
 
-/// Success, or the location and description of an error.
+/// Success, or the location and the description of an error.
 type Verdict = Result<(), String>;
 
-/// Validates `value` against `schema`, whose references point into `document`.
+/// Checks `value` against `schema`. References of the schema point into `document`.
 ///
 /// # Panics
 /// On an unknown keyword, because ignoring it could change the meaning.
@@ -20,14 +20,15 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict 
             let holds = |(keyword, wanted): (&String, &Value)| {
                 holds(document, keywords, (keyword.as_str(), wanted), value)
             };
-            // All keywords are checked, so that an unknown one is found even after another fails.
+            // All keywords are checked. So an unknown keyword is found even after another one
+            // fails.
             keywords.iter().map(holds).fold(Ok(()), Result::and)
         }
         other => panic!("not a schema: {other}"),
     }
 }
 
-/// Validates `value` against one keyword of a schema.
+/// Checks `value` against one keyword of a schema.
 fn holds(
     document: &Value,
     schema: &Map<String, Value>,
@@ -56,11 +57,7 @@ fn holds(
         "$ref" => {
             let place =
                 word(wanted).strip_prefix('#').expect("references stay within the document");
-            check(
-                document,
-                document.pointer(place).expect("every reference leads somewhere"),
-                value,
-            )
+            check(document, document.pointer(place).expect("every reference has a target"), value)
         }
         "type" => match wanted {
             Value::Array(kinds) => says(kinds.iter().any(|kind| is(value, word(kind)))),
@@ -114,20 +111,20 @@ fn holds(
         }
         "minItems" => says(value.as_array().is_none_or(|entries| entries.len() >= count(wanted))),
         "maxItems" => says(value.as_array().is_none_or(|entries| entries.len() <= count(wanted))),
-        // The only pattern in answers is that of a currency.
+        // Answers have only one pattern, which is that of a currency.
         "pattern" if wanted == "^[A-Z]{3}$" => {
             let fits =
                 |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
             says(value.as_str().is_none_or(fits))
         }
-        // These only describe and restrict nothing.
+        // These keywords only describe a value and restrict nothing.
         "title" | "description" | "default" | "example" | "examples" | "deprecated" => Ok(()),
         "readOnly" | "writeOnly" | "format" | "discriminator" => Ok(()),
         unknown => panic!("the validator does not know {unknown}: {wanted}"),
     }
 }
 
-/// Whether a value has a type. A whole number is an integer in any notation.
+/// Returns whether a value has a type. A whole number is an integer in any notation.
 fn is(value: &Value, kind: &str) -> bool {
     match kind {
         "null" => value.is_null(),
@@ -161,7 +158,7 @@ fn count(value: &Value) -> usize {
 }
 
 #[test]
-fn a_value_is_held_to_each_keyword() {
+fn each_keyword_of_a_schema_is_checked() {
     let document = json!({"schemas": {"Units": {"type": "integer", "minimum": 1, "maximum": 5}}});
     let check = |schema: Value, right: &[Value], wrong: &[Value]| {
         for value in right {

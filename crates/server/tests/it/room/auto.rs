@@ -1,4 +1,4 @@
-//! A waiting room that opens automatically under load. The threshold is so low that any concurrent
+//! Tests a waiting room that opens automatically. The threshold is so low that any concurrent
 //! requests exceed it.
 
 use std::time::{Duration, Instant};
@@ -11,15 +11,16 @@ use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Reply, request};
 use crate::watch::Watch;
 
-/// The lowest possible setting: four admissions each second, one every 250 ms.
+/// The lowest possible setting: four admissions per second, or one every 250 ms.
 const FEW: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
 /// The interval between two admission rounds, in milliseconds.
 const LOOK_MS: u128 = 250;
-/// The number of buyers who press at once. By default this is not considered a crowd.
+/// The number of buyers who buy at the same time. The default setting does not count so few as a
+/// crowd.
 const CROWD: usize = 200;
 /// The connections that the crowd uses.
 const CONNECTIONS: usize = 8;
-/// Longer than the time from a crowd to the check that detects it.
+/// A time that is long enough to detect a crowd.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Opens a sale with a room that opens automatically. Every purchase requires a pass.
@@ -45,7 +46,7 @@ pub(super) async fn pass(app: &TestApp, buyer: &str) -> String {
     reply.json()["pass"].as_str().expect("a pass").to_owned()
 }
 
-/// The verdict for a buyer who purchases with this pass.
+/// Purchases with this pass and returns the verdict.
 pub(super) async fn order(app: &TestApp, buyer: &str, key: &str, pass: &str) -> String {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     app.buy_with(buyer, key, &[("Purchase-Pass", pass), WAIT_FOR_ORDER], &wanted).await.verdict()
@@ -67,14 +68,14 @@ impl CrowdWithPasses {
         Self(crowd)
     }
 
-    /// The verdicts when all buyers purchase at once, each with this key.
+    /// Purchases for all buyers at the same time, each with this key. Returns the verdicts.
     pub(super) async fn try_to_buy(&self, app: &TestApp, key: &str) -> Vec<String> {
         let parts = self.0.chunks(CROWD.div_ceil(CONNECTIONS));
         join_all(parts.map(|part| press_in_turn(app, part, key))).await.concat()
     }
 
-    /// Repeats the purchases until a buyer is sent to the waiting room. Every verdict before that
-    /// is an order.
+    /// Repeats the purchases until a buyer is sent to the waiting room. Every earlier verdict must
+    /// be an order.
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
         let begun = Watch::start();
         for wave in 0.. {
@@ -89,7 +90,7 @@ impl CrowdWithPasses {
     }
 }
 
-/// The verdicts when these buyers purchase one after another on one connection.
+/// Purchases for these buyers one after another on one connection. Returns the verdicts.
 async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) -> Vec<String> {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     let (mut wire, mut told) = (app.connect().await, Vec::new());
@@ -108,7 +109,7 @@ async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) ->
     told
 }
 
-/// The verdicts when these buyers request passes one after another.
+/// Requests passes for these buyers one after another. Returns the verdicts.
 async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     let mut told = Vec::new();
     for buyer in buyers {
@@ -117,7 +118,7 @@ async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
     told
 }
 
-/// Restarts the server with the lowest admission rate. The new server does not count earlier
+/// Restarts the server with the lowest rate of admissions. The new server does not count earlier
 /// requests.
 async fn let_few_in(app: TestApp) -> TestApp {
     TestApp::try_start(app.stop().await, &[FEW], false).await.expect("the server starts again")
@@ -129,9 +130,13 @@ async fn a_crowd_at_the_button_opens_the_room() {
     let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
     let app = let_few_in(app).await;
     crowd.press_until_the_room_is_open(&app).await;
-    assert_eq!(buy(&app, "b0").await.verdict(), "403 waiting_room", "and leads them to the line");
+    assert_eq!(
+        buy(&app, "b0").await.verdict(),
+        "403 waiting_room",
+        "the room sends the buyers to the queue"
+    );
     assert_eq!(enter(&app, "b0").await.verdict(), "201");
-    until(&app, "b0", "is called in", is("admitted")).await;
+    until(&app, "b0", "the buyer is admitted", is("admitted")).await;
     assert_eq!(buy(&app, "b0").await.verdict(), "201");
 }
 
@@ -166,14 +171,14 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
         if let Some(at) = told.iter().position(|told| told != "201") {
             break &buyers[at];
         }
-        assert!(begun.elapsed() < PATIENCE, "all of them were let in");
+        assert!(begun.elapsed() < PATIENCE, "all buyers got a pass");
     };
     assert_eq!(enter(&app, refused).await.verdict(), "201");
-    until(&app, refused, "is called in", is("admitted")).await;
+    until(&app, refused, "the buyer is admitted", is("admitted")).await;
     assert_eq!(buy(&app, refused).await.verdict(), "201");
 }
 
-/// The number of admitted buyers.
+/// Returns the number of admitted buyers.
 async fn called(app: &TestApp) -> u128 {
     let metrics = app.get("/metrics").await.text();
     let name = "doorbuster_waiting_room_admitted_total{sale=\"spring\"} ";
@@ -193,7 +198,7 @@ async fn the_configured_rate_limits_admissions_per_second() {
     app.step("spring", "open").await;
     loop {
         let called = called(&app).await;
-        // One admission at each check, and the first check may have been due already.
+        // Each check admits one buyer, and the first check may have been due already.
         let most = begun.elapsed().as_millis() / LOOK_MS + 2;
         assert!(called <= most, "{called} were called in {:?}", begun.elapsed());
         if called == LINE {
@@ -211,8 +216,8 @@ async fn an_automatic_room_lets_a_few_buyers_through() {
     sale["front_door"] = json!({"waiting_room": "auto"});
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
     app.step("spring", "open").await;
-    assert_eq!(buy(&app, "anna").await.verdict(), "201", "nobody is in line");
+    assert_eq!(buy(&app, "anna").await.verdict(), "201", "the queue is empty");
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
-    until(&app, "bert", "is called in", is("admitted")).await;
+    until(&app, "bert", "the buyer is admitted", is("admitted")).await;
     assert_eq!(buy(&app, "bert").await.verdict(), "201");
 }

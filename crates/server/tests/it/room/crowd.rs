@@ -1,11 +1,11 @@
-//! One hundred thousand buyers in one waiting room, with measurements.
+//! Measures one hundred thousand buyers in one waiting room.
 
 use std::time::Instant;
 
 use super::{announce, draw, drawn, is, until};
 use crate::app::TestApp;
 
-/// The resident memory of this process in bytes.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages: u64 =
@@ -13,8 +13,8 @@ fn resident() -> u64 {
     pages * 4_096
 }
 
-/// Sends one request for each of these buyers on one connection. Returns the time of each in
-/// microseconds.
+/// Sends one request for each of these buyers on one connection. Returns the duration of each
+/// request in microseconds.
 async fn each(
     app: &TestApp,
     method: &str,
@@ -41,8 +41,8 @@ async fn each(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: 100,000 places on one node"]
-async fn a_hundred_thousand_wait_on_one_node() {
+#[ignore = "a measurement with 100,000 positions on one node"]
+async fn a_hundred_thousand_buyers_wait_on_one_node() {
     const WAITING: usize = 100_000;
     const CONNECTIONS: usize = 200;
     let app = TestApp::start().await;
@@ -63,8 +63,8 @@ async fn a_hundred_thousand_wait_on_one_node() {
     let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
     let first =
         drawn(&seed, &(0..WAITING).map(|n| format!("buyer-{n}")).collect::<Vec<_>>()).remove(0);
-    until(&app, &first, "is called in", is("admitted")).await;
-    println!("drawn and called in after {:?}", begun.elapsed());
+    until(&app, &first, "the buyer is admitted", is("admitted")).await;
+    println!("the draw and the first admissions took {:?}", begun.elapsed());
     let begun = Instant::now();
     let crowd =
         (0..CONNECTIONS).map(|at| each(&app, "GET", (at..20_000).step_by(CONNECTIONS), 200));

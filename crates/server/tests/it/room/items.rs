@@ -1,4 +1,4 @@
-//! The waiting room of a sale with several items treats all items as one stock.
+//! Tests that the waiting room of a sale with several items treats all items as one stock.
 
 use serde_json::json;
 
@@ -17,20 +17,21 @@ async fn a_buyer_of_a_sold_out_item_is_admitted_while_another_item_is_available(
     assert_eq!(made.verdict(), "201", "{}", made.text());
     app.step("spring", "open").await;
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
-    until(&app, "anna", "is called in", is("admitted")).await;
+    until(&app, "anna", "the buyer is admitted", is("admitted")).await;
     assert_eq!(buy(&app, "anna").await.verdict(), "201");
     // The last phone is sold, and two more buyers want one.
     for buyer in ["bert", "carl"] {
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }
-    until(&app, "bert", "is called in, as there is a case", is("admitted")).await;
-    until(&app, "carl", "waits for the same", |place| {
+    until(&app, "bert", "the buyer is admitted, because a case is available", is("admitted")).await;
+    until(&app, "carl", "the next buyer waits", |place| {
         place["state"] == "waiting" && place["position"] == 1
     })
     .await;
     assert_eq!(buy(&app, "bert").await.verdict(), "409 sold_out");
     assert_eq!(buy_item(&app, "bert", "case").await.verdict(), "201");
-    let gone = until(&app, "carl", "is told that nothing is left", is("gone")).await;
+    let gone =
+        until(&app, "carl", "the buyer gets the event that no unit is left", is("gone")).await;
     assert_eq!(gone["position"], 1);
     assert_eq!(buy_item(&app, "carl", "case").await.verdict(), "403 waiting_room");
 }

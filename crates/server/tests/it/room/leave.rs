@@ -1,4 +1,4 @@
-//! Leaving the waiting room: the turn goes to the next buyer.
+//! Tests leaving the waiting room. The turn goes to the next buyer.
 
 use super::{announce, enter, is, look, until};
 use crate::app::TestApp;
@@ -11,7 +11,7 @@ async fn a_buyer_who_leaves_gives_the_turn_to_the_next_one() {
         app.buyer(buyer, "DELETE", "/v1/sales/spring/waiting-room").await.verdict()
     };
     app.step("spring", "open").await;
-    assert_eq!(leave("nobody").await, "204", "there is nothing to leave");
+    assert_eq!(leave("nobody").await, "204", "the buyer has no position to leave");
     for buyer in ["anna", "bert", "carl"] {
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }
@@ -20,11 +20,11 @@ async fn a_buyer_who_leaves_gives_the_turn_to_the_next_one() {
     let look_at_bert = app.buyer("bert", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(look_at_bert.verdict(), "404 not_found");
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
-    assert_eq!(look(&app, "bert").await["position"], 1, "nobody got ahead of Bert meanwhile");
+    assert_eq!(look(&app, "bert").await["position"], 1, "no buyer got ahead of Bert");
     assert_eq!((leave("bert").await, leave("bert").await), ("204".into(), "204".into()));
     assert_eq!(leave("anna").await, "204");
     until(&app, "carl", "is admitted", is("admitted")).await;
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
     let position = look(&app, "anna").await["position"].clone();
-    assert_eq!(position, 1, "a new position behind Carl, who is admitted");
+    assert_eq!(position, 1, "the buyer has a new position behind Carl, who is admitted");
 }

@@ -1,10 +1,11 @@
-//! A node answers requests about known waiting-room positions from memory.
+//! Tests that a node answers requests about known waiting-room positions from memory.
 
 use super::{announce, buy, enter, is, looks, until};
 use crate::app::{TestApp, bearer};
 use crate::http::request;
 
-/// Polls the buyer's entry repeatedly while it is in this state. Returns the number of store reads.
+/// Polls the buyer's position repeatedly while it is in this state. Returns the number of reads of
+/// the store.
 async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
     const TIMES: usize = 200;
     let (before, bearer, mut wire) = (looks(app).await, bearer(buyer), app.connect().await);
@@ -24,13 +25,13 @@ async fn reading_a_known_position_does_not_read_the_store() {
     assert_eq!(enter(&app, "a").await.verdict(), "201");
     assert_eq!(poll(&app, "a", "before").await, 0);
     app.step("spring", "open").await;
-    until(&app, "a", "is called in", is("admitted")).await;
+    until(&app, "a", "the buyer is admitted", is("admitted")).await;
     assert_eq!(enter(&app, "b").await.verdict(), "201");
     for (buyer, state) in [("a", "admitted"), ("b", "waiting")] {
         assert_eq!(poll(&app, buyer, state).await, 0, "{buyer}");
     }
     assert_eq!(buy(&app, "a").await.verdict(), "201");
-    until(&app, "b", "is told", is("gone")).await;
+    until(&app, "b", "the buyer gets an event", is("gone")).await;
     assert_eq!(poll(&app, "b", "gone").await, 0);
 }
 
@@ -42,13 +43,13 @@ async fn a_buyer_who_waits_is_refused_a_pass_from_memory() {
     for buyer in ["a", "b"] {
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }
-    until(&app, "a", "is called in", is("admitted")).await;
+    until(&app, "a", "the buyer is admitted", is("admitted")).await;
     until(&app, "b", "waits", is("waiting")).await;
     let before = looks(&app).await;
     for _ in 0..50 {
         assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");
     }
-    // If the machine stalls, the node reads again.
+    // If the machine pauses, the node reads the store again.
     let after = looks(&app).await;
-    assert!(after - before < 10, "the store was asked {} times", after - before);
+    assert!(after - before < 10, "the store was read {} times", after - before);
 }

@@ -1,4 +1,4 @@
-//! A waiting room with a store that several nodes share.
+//! Tests a waiting room with a store that several nodes share.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::app::{PATIENCE, TestApp};
 use crate::events::{next, socket};
 use crate::postgres::Cluster;
 
-/// A server of shape `postgres` on this database.
+/// Starts a server of shape `postgres` on this database.
 async fn node(home: &Cluster, database: &str) -> TestApp {
     let url = crate::several_servers::address(home, database);
     TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())])
@@ -31,17 +31,17 @@ async fn nodes_share_a_room() {
         assert_eq!(
             enter(there, buyer).await.json(),
             place.json(),
-            "the same place at the other node"
+            "the position is the same at the other node"
         );
     }
     assert_eq!(draw(&nodes[0]).await["commitment"], draw(&nodes[1]).await["commitment"]);
     nodes[1].step("spring", "open").await;
     let begun = Instant::now();
     let seed = loop {
-        // A cache, or the node itself, may still hold the state of a second ago.
+        // A cache or the node itself may still have the state from a second ago.
         match draw(&nodes[0]).await["seed"].as_str() {
             Some(seed) => break seed.to_owned(),
-            None => assert!(begun.elapsed() < PATIENCE, "the first node hears of the opening"),
+            None => assert!(begun.elapsed() < PATIENCE, "the first node knows of the opening"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
@@ -53,7 +53,9 @@ async fn nodes_share_a_room() {
                 3..6 => "waiting",
                 _ => "gone",
             };
-            let place = until(node, buyer, "is told", |place| place["state"] == state).await;
+            let place =
+                until(node, buyer, "the buyer gets an event", |place| place["state"] == state)
+                    .await;
             assert_eq!(
                 place["position"],
                 if at < 3 { Value::Null } else { json!(at - 2) },
@@ -63,14 +65,14 @@ async fn nodes_share_a_room() {
     }
 }
 
-/// Keeps the room open for this many milliseconds from now, as a node does when it detects a crowd.
+/// Keeps the room open for this many milliseconds from now, like a node that detects a crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");
-    assert_eq!(home.psql(database, &held).expect("a table").trim(), "held", "the room is there");
+    assert_eq!(home.psql(database, &held).expect("a table").trim(), "held", "the room exists");
 }
 
-/// Sends purchases with new keys until the verdict is `wanted`. Every verdict before that must be
+/// Sends purchases with new keys until the verdict is `wanted`. Every earlier verdict must be
 /// `before`.
 async fn press_until(app: &TestApp, (buyer, pass): (&str, &str), before: &str, wanted: &str) {
     let (begun, mut tries) = (Instant::now(), 0);
@@ -96,16 +98,16 @@ async fn a_pass_issued_before_the_room_opened_automatically_sends_its_buyer_to_t
     assert_eq!(enter(&app, "dora").await.verdict(), "201");
     hold(&home, &database, 60_000);
     press_until(&app, ("bert", &bert), "201", "403 waiting_room").await;
-    assert_eq!(order(&app, "anna", "k", &anna).await, "200", "an order is an order");
+    assert_eq!(order(&app, "anna", "k", &anna).await, "200", "the earlier order stays");
     assert_eq!(ask(&app, "bert").await.verdict(), "403 waiting_room");
     enter(&app, "bert").await;
-    until(&app, "bert", "is called in", is("admitted")).await;
+    until(&app, "bert", "the buyer is admitted", is("admitted")).await;
     let called = pass(&app, "bert").await;
     assert_eq!(order(&app, "bert", "called", &called).await, "201");
     assert_eq!(
         order(&app, "bert", "again", &bert).await,
         "403 waiting_room",
-        "the other one is as it was"
+        "the other sale did not change"
     );
 }
 
@@ -117,15 +119,14 @@ async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_va
     open_sale(&app, 1_000).await;
     let before = pass(&app, "anna").await;
     assert_eq!(enter(&app, "dora").await.verdict(), "201");
-    until(&app, "dora", "is called in, so that nobody is in line", is("admitted")).await;
+    until(&app, "dora", "the buyer is admitted, and the queue is empty", is("admitted")).await;
     hold(&home, &database, 60_000);
     press_until(&app, ("anna", &before), "201", "403 waiting_room").await;
-    // The room's time has ended. Normally that happens half a minute after the crowd, if no buyer
-    // waits.
+    // The room's time has ended. Normally it ends half a minute after the crowd, if no buyer waits.
     hold(&home, &database, -1_000);
     press_until(&app, ("anna", &before), "403 waiting_room", "201").await;
-    assert_eq!(ask(&app, "carl").await.verdict(), "201", "nobody has to stand in line");
-    assert_eq!(order(&app, "anna", "again", &before).await, "201", "and it stays closed");
+    assert_eq!(ask(&app, "carl").await.verdict(), "201", "no buyer has to wait");
+    assert_eq!(order(&app, "anna", "again", &before).await, "201", "the room stays closed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +136,7 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let (first, second) = (node(&home, &database).await, node(&home, &database).await);
     announce(&first, 2.into(), 1).await;
     let place = enter(&first, "anna").await.json();
-    // This subscription may be how the node learns of the sale.
+    // The node may learn of the sale only from this subscription.
     let mut anna = socket(&second, "anna", "?sale=spring").await;
     assert_eq!(next(&mut anna).await["type"], "status");
     let event = next(&mut anna).await;
@@ -145,12 +146,12 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
         "{event}"
     );
     assert_eq!((&event["place"], &event["state"]), (&place["place"], &json!("before")));
-    // Another buyer enters there after opening a stream here that follows no sale.
+    // Bert opens a stream here that follows no sale, and enters the room at the other node.
     let mut bert = socket(&second, "bert", "").await;
     assert_eq!(enter(&first, "bert").await.verdict(), "201");
     first.step("spring", "open").await;
     for (buyer, events) in [("anna", &mut anna), ("bert", &mut bert)] {
-        let admitted = until(&first, buyer, "is called in", is("admitted")).await;
+        let admitted = until(&first, buyer, "the buyer is admitted", is("admitted")).await;
         told(events, &admitted).await;
     }
 }
@@ -162,9 +163,9 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let app = node(&home, &database).await;
     let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
     let told = crowd.try_to_buy(&app, "k").await;
-    assert!(told.iter().all(|told| told == "201"), "they are not many: {told:?}");
-    // Each of a thousand nodes manages two of the buyers who enter in a second. The other nodes of
-    // this deployment do nothing.
+    assert!(told.iter().all(|told| told == "201"), "the buyers are few: {told:?}");
+    // Each of a thousand nodes has two of the buyers who enter per second. The other nodes of this
+    // deployment do nothing.
     home.psql(
         &database,
         "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60999) n",
@@ -172,7 +173,7 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     .expect("a table");
     let begun = Instant::now();
     while !app.get("/metrics").await.text().lines().any(|line| line == "doorbuster_nodes 1000") {
-        assert!(begun.elapsed() < PATIENCE, "the node knows of the others");
+        assert!(begun.elapsed() < PATIENCE, "the node knows of the other nodes");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     crowd.press_until_the_room_is_open(&app).await;

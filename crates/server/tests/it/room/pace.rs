@@ -1,4 +1,4 @@
-//! The waiting room's time estimates agree with the measured waiting times.
+//! Tests that the waiting room's estimates agree with the measured waiting times.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use super::{announce, buy, enter, is, look, until};
 use crate::app::TestApp;
 use crate::events::{next, socket};
 
-/// The interval between two buyers who buy and cancel.
+/// The interval between two buyers. Each of them buys and cancels.
 const EVERY: Duration = Duration::from_millis(400);
-/// Bound on the whole test.
+/// Longest duration of the whole test.
 const LONGEST: Duration = Duration::from_secs(120);
-/// The tolerance: estimates are whole seconds, and an admitted buyer polls a moment later.
+/// The tolerance. Estimates are whole seconds, and an admitted buyer polls a moment later.
 const SLACK: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,7 +32,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         ticks.tick().await;
         // Each admitted buyer buys and cancels, and then the next is admitted.
         let buyer = format!("b{n}");
-        until(&app, &buyer, "is called in", is("admitted")).await;
+        until(&app, &buyer, "the buyer is admitted", is("admitted")).await;
         let order = buy(&app, &buyer).await;
         assert_eq!(order.verdict(), "201", "{}", order.text());
         let id = order.json()["id"].as_str().expect("an id").to_owned();
@@ -46,11 +46,11 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
             if !place["estimate_secs"].is_null() {
                 assert!(
                     begun.elapsed() > Duration::from_secs(15),
-                    "nothing is said of what was hardly measured: {place}"
+                    "after few measurements there is no estimate: {place}"
                 );
                 told = Some((buyer, Instant::now(), place["estimate_secs"].clone()));
             }
-            assert!(begun.elapsed() < LONGEST, "nothing is said: {place}");
+            assert!(begun.elapsed() < LONGEST, "there is no estimate: {place}");
             continue;
         };
         if look(&app, buyer).await["state"] == "admitted" {
@@ -65,14 +65,14 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         }
         assert!(at.elapsed() < LONGEST, "{buyer} is never called");
     }
-    // The stream reports the same as the page.
+    // The stream reports the same position as the page.
     let last = format!("b{}", 400 - 1);
     assert_eq!(
         look(&app, &last).await["estimate_secs"],
         Value::Null,
-        "nothing is said of what may be gone by then"
+        "there is no estimate if the units may be gone by then"
     );
-    let (buyer, _, _) = told.expect("it was");
+    let (buyer, _, _) = told.expect("the last buyer got an estimate");
     let near: usize = buyer[1..].parse().expect("a number");
     let mut events = socket(&app, &format!("b{}", near + 3), "?sale=spring").await;
     let event = loop {

@@ -1,4 +1,4 @@
-//! Joining a waitlist requires the same checks as a purchase.
+//! Tests that joining a waitlist requires the same checks as a purchase.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     assert_eq!(
         join("b", 1, Some(&pass("c").await)).await.verdict(),
         "403 pass_invalid",
-        "another buyer's"
+        "the pass belongs to another buyer"
     );
     let held = pass("b").await;
     let joined = join("b", 1, Some(&held)).await;
@@ -56,13 +56,13 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     assert_eq!(
         join("b", 1, Some(&held)).await.verdict(),
         "429 rate_limited",
-        "as many as purchases"
+        "joins and purchases share a limit"
     );
     let block = json!({"kind": "buyer", "value": "c", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     assert_eq!(join("c", 1, None).await.verdict(), "403 forbidden");
 
-    // A buyer who is already on the waitlist is not served either.
+    // A buyer who already waits is not served either.
     let block = json!({"kind": "buyer", "value": "b", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     let place = joined.json()["id"].as_str().expect("an id").to_owned();

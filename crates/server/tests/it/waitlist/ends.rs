@@ -1,4 +1,4 @@
-//! The end of a waitlist and of its entries: a waitlist ends with its sale, also across a restart,
+//! Tests how a waitlist and its entries end. A waitlist ends with its sale, even across a restart,
 //! and each entry ends with one event.
 
 use std::collections::BTreeSet;
@@ -21,12 +21,13 @@ const STOCK: &str = "/v1/admin/sales/spring/stock";
 /// The settings of a server that is restarted.
 const SETTINGS: [(&str, &str); 1] = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")];
 
-/// The events of an entry, without repetitions.
+/// Returns the events of an entry, without repetitions.
 fn states_sent(heard: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)> {
     heard.iter().filter(|one| one.order() == id).map(|one| (one.event_type(), one.id())).collect()
 }
 
-/// Does the last steps of a server that dies before it has ended the waitlists of a closed sale.
+/// Changes the database like a server that stops after it closed a sale and before it ended the
+/// waitlists.
 async fn close_behind_its_back(dir: &Path) {
     let at = Millis((now_secs() + 1).cast_signed() * 1_000);
     let store = Store::open_sqlite(SqliteOptions {
@@ -36,13 +37,14 @@ async fn close_behind_its_back(dir: &Path) {
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|_| {}),
     });
-    let store = store.expect("nobody else has it");
+    let store = store.expect("no other process uses the database");
     store.step_sale("spring", PhaseStep::Close).await.expect("writes");
     store.close().await;
 }
 
 async fn nobody_waits(app: &TestApp) -> Value {
-    let found = app.until(STOCK, "the line ends", |found| found["items"][0]["waiting"] == 0).await;
+    let found =
+        app.until(STOCK, "the waitlist ends", |found| found["items"][0]["waiting"] == 0).await;
     assert_eq!(found["items"][0]["kept"], 0, "{found}");
     found["items"][0].clone()
 }
@@ -82,7 +84,7 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
         assert_eq!(
             (&read["state"], &read["code"]),
             (&json!("refused"), &json!("ended")),
-            "from the close on"
+            "the entry has ended since the close"
         );
         over.push(read);
     }
@@ -105,22 +107,24 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
             break;
         }
     }
-    // The returned units are kept for no buyer. Every event of the waitlist came before.
+    // The returned units are kept for no buyer. Every event of the waitlist came earlier.
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));
     let heard = shop
-        .until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first))
+        .until(10, "the event about the cancellation arrives", |heard| {
+            heard.iter().any(|one| one.order() == first)
+        })
         .await;
     for read in &over {
         let id = read["id"].as_str().expect("an id");
-        let mine = heard.iter().find(|one| one.order() == id).expect("told of");
+        let mine = heard.iter().find(|one| one.order() == id).expect("the entry has an event");
         assert_eq!(
             (mine.event_type().as_str(), &mine.json()["data"]["order"]),
             ("order.refused", read),
-            "as it reads"
+            "the event shows the entry as the API does"
         );
-        assert_eq!(states_sent(&heard, id).len(), 1, "once: {heard:?}");
+        assert_eq!(states_sent(&heard, id).len(), 1, "each entry has one event: {heard:?}");
     }
     let (line, begun) = ("doorbuster_waitlist_ended_total{outcome=\"closed\"} 2", Instant::now());
     while !app.get("/metrics").await.text().lines().any(|found| found == line) {
@@ -144,14 +148,16 @@ async fn a_waitlist_left_by_an_ended_sale_ends_at_startup_with_one_event() {
     let both = |heard: &[ReceivedRequest]| {
         places.iter().all(|id| heard.iter().any(|one| one.order() == *id))
     };
-    shop.until(10, "both places", both).await;
+    shop.until(10, "both entries have an event", both).await;
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &SETTINGS, false).await.expect("the server starts again");
     nobody_waits(&app).await;
-    // Every event of the waitlist comes before this one.
+    // Every event of the waitlist comes before this event.
     app.cancel("a", &first).await;
     let heard = shop
-        .until(10, "the cancellation", |heard| heard.iter().any(|one| one.order() == first))
+        .until(10, "the event about the cancellation arrives", |heard| {
+            heard.iter().any(|one| one.order() == first)
+        })
         .await;
     for id in &places {
         let told = states_sent(&heard, id);
@@ -179,23 +185,23 @@ async fn a_waitlist_entry_that_became_an_order_cannot_be_left() {
     for _ in 0..2 {
         assert_eq!(leave("b").await, ("409 wrong_state".into(), json!("reserved")));
     }
-    assert_eq!(app.waiting_entry("b", &b).await["state"], "reserved", "and the order stays");
-    assert_eq!(leave("d").await.0, "204", "not an entry of this buyer");
+    assert_eq!(app.waiting_entry("b", &b).await["state"], "reserved", "the order stays");
+    assert_eq!(leave("d").await.0, "204", "this buyer has no entry");
     app.joined("c").await;
     for _ in 0..2 {
-        assert_eq!(leave("c").await.0, "204", "a place that is given up, and no place");
+        assert_eq!(leave("c").await.0, "204", "the buyer left the waitlist and has no entry");
     }
     app.cancel("b", &b).await;
     assert_eq!(
         leave("b").await,
         ("409 wrong_state".into(), json!("cancelled")),
-        "whatever became of it"
+        "the answer is the same after the order ended"
     );
     app.step("spring", "close").await;
     assert_eq!(
         leave("b").await,
         ("409 wrong_state".into(), json!("cancelled")),
-        "also after the end"
+        "the answer is the same after the sale's end"
     );
     app.is_well().await;
 }

@@ -1,4 +1,4 @@
-//! All nodes share one waitlist.
+//! Tests that all nodes share one waitlist.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::money::{self, captured, send_message};
 use crate::nodes::redis::Redis;
 use crate::postgres::Cluster;
 
-/// A server of shape `postgres` on this database.
+/// Starts a server of shape `postgres` on this database.
 async fn node(home: &Cluster, database: &str) -> TestApp {
     let url = crate::several_servers::address(home, database);
     TestApp::with(&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())])
@@ -28,8 +28,7 @@ async fn all_nodes_share_one_waitlist() {
     for (n, buyer) in ["b", "c", "e", "f"].into_iter().enumerate() {
         let begun = Instant::now();
         let id = loop {
-            // A node may show the unit as free for the moment until it hears that it was sold
-            // elsewhere.
+            // A node may show the unit as free until it learns that another node sold the unit.
             let told = nodes[(n + 1) % 2].join(buyer, "line").await;
             if told.status == 201 {
                 break id(&told.json());
@@ -45,12 +44,12 @@ async fn all_nodes_share_one_waitlist() {
         assert_eq!(
             (&there["state"], &there["ahead"]),
             (&json!("waiting"), &json!(n)),
-            "the same at the other node"
+            "the entry is the same at the other node"
         );
         places.push((buyer, id));
     }
-    // Each served buyer cancels the order at the other node, and the next buyer gets the event
-    // there.
+    // Each served buyer cancels the order at the other node. The next buyer gets the event at that
+    // node.
     let mut held = ("a", first);
     for (n, (buyer, id)) in places.iter().enumerate() {
         let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
@@ -79,7 +78,7 @@ async fn all_nodes_share_one_waitlist() {
     assert_eq!((&row["held"], &row["waiting"], &row["kept"]), (&json!(4), &json!(0), &json!(0)));
 }
 
-/// A server of shape `cluster`.
+/// Starts a server of shape `cluster`.
 async fn in_cluster(home: &Cluster, database: &str, slots: &str) -> TestApp {
     let (url, secret) =
         (crate::several_servers::address(home, database), money::secret(money::KEY));
@@ -92,7 +91,7 @@ async fn in_cluster(home: &Cluster, database: &str, slots: &str) -> TestApp {
     .await
 }
 
-/// Two servers of shape `cluster`: the leader and the other.
+/// Starts two servers of shape `cluster`. Returns the leader first.
 async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     let database = home.database();
     let (one, other) =
@@ -105,7 +104,7 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
         match (leads(&one).await, leads(&other).await) {
             (true, false) => return (one, other),
             (false, true) => return (other, one),
-            _ => assert!(begun.elapsed() < PATIENCE, "one of them leads"),
+            _ => assert!(begun.elapsed() < PATIENCE, "one server is the leader"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -134,7 +133,7 @@ async fn in_a_cluster_an_expired_hold_reaches_the_node_of_the_next_waiting_buyer
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        assert!(begun.elapsed() < PATIENCE, "nobody told b: {event}");
+        assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             assert_eq!(event["order"]["state"], "reserved", "{event}");
             break;
@@ -144,7 +143,7 @@ async fn in_a_cluster_an_expired_hold_reaches_the_node_of_the_next_waiting_buyer
     assert_eq!(
         here.buy("d", "k", "spring", "phone", 1).await.verdict(),
         "409 sold_out",
-        "it was never for sale"
+        "the unit was never for sale"
     );
     leader.is_well().await;
 }
@@ -181,8 +180,8 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        // Other events arrive every second, even if this one is lost.
-        assert!(begun.elapsed() < PATIENCE, "nobody told b: {event}");
+        // Other events arrive every second, even if this event is lost.
+        assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let told = (&event["order"]["state"], &event["order"]["code"]);
             assert_eq!(told, (&json!("refused"), &json!("limit_reached")), "{event}");
@@ -203,7 +202,7 @@ async fn in_a_cluster_a_buyer_still_waiting_at_the_end_is_notified_at_their_own_
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        assert!(begun.elapsed() < PATIENCE, "nobody told b: {event}");
+        assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let told = (&event["order"]["state"], &event["order"]["code"]);
             assert_eq!(told, (&json!("refused"), &json!("ended")), "{event}");
@@ -211,6 +210,6 @@ async fn in_a_cluster_a_buyer_still_waiting_at_the_end_is_notified_at_their_own_
         }
     }
     let over = |found: &serde_json::Value| found["items"][0]["waiting"] == 0;
-    here.until("/v1/admin/sales/spring/stock", "the line ends", over).await;
+    here.until("/v1/admin/sales/spring/stock", "the waitlist ends", over).await;
     leader.is_well().await;
 }

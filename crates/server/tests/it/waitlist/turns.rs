@@ -1,4 +1,4 @@
-//! A large waitlist: each buyer has one entry, and offers follow as quickly as units are returned.
+//! Tests a large waitlist. Each buyer has one entry, and offers follow as fast as units return.
 
 use std::time::{Duration, Instant};
 
@@ -80,13 +80,14 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
     let left = app.waiting_entry("b", &b).await;
     app.cancel("a", &first).await;
     let order = app.becomes("c", &c, "reserved").await;
-    let heard =
-        shop.until(10, "both places", |heard| heard.iter().any(|one| one.order() == c)).await;
+    let heard = shop
+        .until(10, "both entries have an event", |heard| heard.iter().any(|one| one.order() == c))
+        .await;
     let of = |id: &str| {
-        let mine = heard.iter().find(|one| one.order() == id).expect("told of");
+        let mine = heard.iter().find(|one| one.order() == id).expect("the entry has an event");
         (mine.event_type(), mine.json()["data"]["order"].clone())
     };
-    assert_eq!(of(&b), ("order.refused".into(), left), "as it reads");
+    assert_eq!(of(&b), ("order.refused".into(), left), "the event shows the entry as the API does");
     assert_eq!(of(&c), ("order.reserved".into(), order));
     app.cancel("c", &c).await;
     let begun = Instant::now();
@@ -98,18 +99,20 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
         assert!(begun.elapsed() < PATIENCE, "{}", told.text());
     };
     let heard = shop
-        .until(10, "the one who bought", |heard| heard.iter().any(|one| one.order() == d))
+        .until(10, "one entry became a paid order", |heard| {
+            heard.iter().any(|one| one.order() == d)
+        })
         .await;
     let marked = |id: &str| {
         let mine = heard
             .iter()
             .find(|one| one.order() == id && one.event_type() == "order.reserved")
-            .expect("told of");
+            .expect("the entry has an event");
         mine.json()["data"].get("from_waitlist").cloned()
     };
     assert_eq!(
         (marked(&c), marked(&d)),
         (Some(json!(true)), None),
-        "which of them came out of the line"
+        "the events name each entry that ended"
     );
 }

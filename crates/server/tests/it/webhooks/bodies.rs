@@ -1,4 +1,4 @@
-//! The complete bodies of events, compared with what operators see of the same objects.
+//! Tests the complete bodies of events. They must match what operators see of the same objects.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ async fn start() -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// The received messages without their ids.
+/// Returns the received messages without their ids.
 fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
     let bare = |one: &ReceivedRequest| {
         let mut message = one.json();
@@ -28,19 +28,19 @@ fn bare(heard: &[ReceivedRequest]) -> Vec<Value> {
     heard.iter().map(bare).collect()
 }
 
-/// The expected message, without its id, of the type `what`: built from the order as an operator
-/// sees it now.
+/// Returns the expected message of the type `what`, without its id. It is built from the order as
+/// an operator sees it now.
 async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");
     let history = members.remove("history").expect("a history");
-    assert!(members.remove("payments").is_some(), "the rest is the order itself");
+    assert!(members.remove("payments").is_some(), "the other members are those of the order");
     let step = history.as_array().and_then(|steps| steps.last()).expect("a step");
     assert_eq!(step["event"], what, "{history}");
     json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})
 }
 
-/// The row of this payment, or of its refund, in an operator's list.
+/// Returns the row of this payment or of its refund in an operator's list.
 async fn row(app: &TestApp, list: &str, order: &str, payment: &str) -> Value {
     let found = app.admin("GET", &format!("/v1/admin/{list}?order={order}"), None).await.json();
     let rows = found[list].as_array().expect("a list");
@@ -58,7 +58,10 @@ async fn events_about_payments_and_the_last_unit_match_the_operators_view() {
     let (endpoint, key) = add(&app, &shop.url(), json!(["*"])).await;
     let path = format!("/v1/admin/webhook-endpoints/{endpoint}");
     let level = async || {
-        app.until(&path, "it is level", |one| one["waiting"] == 0 && one["failing"] == 0).await
+        app.until(&path, "every event is delivered", |one| {
+            one["waiting"] == 0 && one["failing"] == 0
+        })
+        .await
     };
     let id = order(&app, "anna", "k", 1).await;
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 sold_out");
@@ -67,7 +70,7 @@ async fn events_about_payments_and_the_last_unit_match_the_operators_view() {
     assert_eq!(
         bare(&shop.received()),
         std::slice::from_ref(&reserved),
-        "nothing is left, but what is held may return"
+        "no unit is left, but held units may return"
     );
 
     assert_eq!(
@@ -98,8 +101,12 @@ async fn events_about_payments_and_the_last_unit_match_the_operators_view() {
     heard.iter().for_each(|one| one.verify(&key));
     let (sold_out, of_order): (Vec<_>, Vec<_>) =
         bare(&heard).into_iter().partition(|message| message["type"] == "item.sold_out");
-    assert_eq!(of_order, [reserved, paid, returned, refunded], "in the order in which it happened");
-    assert_eq!(sold_out, [gone], "once, when the last unit was paid for");
+    assert_eq!(
+        of_order,
+        [reserved, paid, returned, refunded],
+        "the events are in the order of the changes"
+    );
+    assert_eq!(sold_out, [gone], "the event comes once, when the last unit is paid");
 }
 
 #[tokio::test]
@@ -115,7 +122,9 @@ async fn events_about_extension_and_expiry_match_the_operators_view_of_that_time
     let extended = last(&app, &id, "order.extended").await;
     assert_ne!(extended["data"]["order"]["pay_by"], reserved["data"]["order"]["pay_by"]);
     let heard = shop
-        .until(30, "its end", |heard| heard.iter().any(|one| one.event_type() == "order.expired"))
+        .until(30, "the event about the expiry arrives", |heard| {
+            heard.iter().any(|one| one.event_type() == "order.expired")
+        })
         .await;
     let expired = last(&app, &id, "order.expired").await;
     assert_eq!([&reserved, &extended, &expired].map(state), ["reserved", "reserved", "expired"]);

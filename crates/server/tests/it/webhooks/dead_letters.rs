@@ -1,5 +1,5 @@
-//! Endpoints that answer 410, and dead letters that an operator retries or discards, one or many at
-//! once.
+//! Tests endpoints that answer 410, and dead letters that an operator retries or discards, one at a
+//! time or many.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ async fn an_endpoint_that_answers_gone_is_disabled_and_receives_every_event_afte
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
     let order = buy(&app, 1).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
-    app.until(&path, "it is disabled", |one| one["enabled"] == false).await;
+    app.until(&path, "the endpoint is disabled", |one| one["enabled"] == false).await;
     assert_eq!(app.count_actions("endpoint.disabled").await, 1);
     let (tried, other) = (shop.received().len(), buy(&app, 2).await);
     cancel(&app, 1, &order).await;
@@ -32,12 +32,12 @@ async fn an_endpoint_that_answers_gone_is_disabled_and_receives_every_event_afte
         json!([])
     );
     is_back.store(true, Ordering::SeqCst);
-    assert_eq!(shop.received().len(), tried, "nobody asks it any more");
+    assert_eq!(shop.received().len(), tried, "the endpoint gets no more requests");
     assert_eq!(app.admin("PATCH", &path, Some(json!({"enabled": true}))).await.verdict(), "200");
     let accepted = |heard: &[ReceivedRequest], order: &str, what: &str| {
         heard.iter().any(|one| one.accepted && one.order() == order && one.event_type() == what)
     };
-    shop.until(30, "all that it missed", |heard| {
+    shop.until(30, "the endpoint gets all missed events", |heard| {
         accepted(heard, &order, "order.reserved")
             && accepted(heard, &order, "order.cancelled")
             && accepted(heard, &other, "order.reserved")
@@ -64,7 +64,7 @@ async fn many_dead_letters_are_retried_or_discarded_at_once() {
         buy(&app, n).await;
     }
     let letters = "/v1/admin/dead-letters?limit=100";
-    app.until(letters, "all are given up", |list| {
+    app.until(letters, "all events are dead letters", |list| {
         list["dead_letters"].as_array().is_some_and(|all| all.len() == 24)
     })
     .await;
@@ -96,14 +96,14 @@ async fn many_dead_letters_are_retried_or_discarded_at_once() {
         let told = ask(&format!("retry?limit=5{cursor}"), json!({"endpoint": first})).await;
         assert_eq!(told.verdict(), "200", "{}", told.text());
         let told = told.json();
-        assert!(told["done"].as_u64() <= Some(5), "bounded: {told}");
+        assert!(told["done"].as_u64() <= Some(5), "the number is bounded: {told}");
         (done, calls) = (done + told["done"].as_u64().expect("a number"), calls + 1);
         let Some(next) = told["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }
     assert_eq!(done, 12);
     assert!((5..=6).contains(&calls), "{calls}");
-    shop.until(30, "it is told after all", |heard| {
+    shop.until(30, "the event is delivered in the end", |heard| {
         heard.iter().filter(|one| one.accepted).count() == 12
     })
     .await;
@@ -132,7 +132,7 @@ async fn a_dead_letter_is_shown_with_the_message_sent_to_its_endpoint() {
         buy(&app, n).await;
     }
     let list = "/v1/admin/dead-letters";
-    app.until(list, "both are given up", |list| {
+    app.until(list, "both events are dead letters", |list| {
         list["dead_letters"].as_array().is_some_and(|all| all.len() == 2)
     })
     .await;
@@ -148,13 +148,13 @@ async fn a_dead_letter_is_shown_with_the_message_sent_to_its_endpoint() {
         assert_eq!(
             parts.remove("message"),
             heard.map(|heard| heard.json()),
-            "what the endpoint heard"
+            "the dead letter has the message that the endpoint got"
         );
         assert_eq!(
             [parts.remove("refund"), parts.remove("request")],
             [Some(json!(null)), Some(json!(null))]
         );
-        assert_eq!(&shown, letter, "and what the list says of it");
+        assert_eq!(&shown, letter, "the list has the same dead letter");
     }
     let id = listed[0]["id"].as_str().expect("an id");
     app.admin("POST", &format!("{list}/{id}/discard"), None).await;
@@ -187,7 +187,7 @@ async fn a_dead_letter_is_discarded_with_a_reason() {
         .await;
     let page = app.admin("GET", &format!("{letters}?limit=1&kind=delivery"), None).await.json();
     assert_eq!(page["dead_letters"][0], list["dead_letters"][0]);
-    let cursor = page["next_cursor"].as_str().expect("there is more");
+    let cursor = page["next_cursor"].as_str().expect("the list has more dead letters");
     let rest = app.admin("GET", &format!("{letters}?limit=1&cursor={cursor}"), None).await.json();
     assert_eq!(rest["dead_letters"][0], list["dead_letters"][1]);
     let discarded = format!("/v1/admin/webhook-endpoints/{id}/deliveries?state=discarded");
@@ -203,7 +203,7 @@ async fn a_dead_letter_is_discarded_with_a_reason() {
     assert_eq!(kept["deliveries"][0]["reason"], "not needed");
     let other = list["dead_letters"][1]["id"].as_str().expect("an id");
     let done = app.admin("POST", &format!("{letters}/{other}/discard"), None).await;
-    assert_eq!(done.json(), json!({"id": other, "state": "discarded"}), "nobody has to say why");
+    assert_eq!(done.json(), json!({"id": other, "state": "discarded"}), "the reason is optional");
     let kept = app.admin("GET", &discarded, None).await.json();
     let reasons =
         kept["deliveries"].as_array().expect("a list").iter().map(|one| one["reason"].clone());

@@ -1,4 +1,4 @@
-//! Delivery to endpoints, and the handling of events when an endpoint misbehaves.
+//! Tests the delivery of events to endpoints, also to endpoints that misbehave.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use super::receiver::{CannedReply, ReceivedRequest, Receiver};
 use super::{add, buy, cancel, start, start_hasty};
 use crate::app::TestApp;
 
-/// The event types that were accepted for one order, each once, in the order of first arrival.
+/// Returns the event types that the endpoint accepted for one order, in the order of arrival. Each
+/// type counts once.
 pub(super) fn event_types(heard: &[ReceivedRequest], order: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let mine =
@@ -20,7 +21,7 @@ pub(super) fn event_types(heard: &[ReceivedRequest], order: &str) -> Vec<String>
     mine.map(ReceivedRequest::event_type).collect()
 }
 
-/// The age in seconds of the oldest event that waits for an endpoint, from the metrics.
+/// Returns the age of the oldest event that waits for an endpoint, in seconds, from the metrics.
 async fn lag(app: &TestApp) -> f64 {
     let metrics = app.get("/metrics").await.text();
     let name = r#"doorbuster_outbox_lag_seconds{kind="webhook"} "#;
@@ -38,7 +39,7 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     let reserved = app.admin("GET", "/v1/admin/orders", None).await.json()["orders"][0].clone();
     cancel(&app, 1, &order).await;
     app.step("spring", "close").await;
-    let heard = shop.until(30, "all of it", |heard| heard.len() >= 4).await;
+    let heard = shop.until(30, "all events arrive", |heard| heard.len() >= 4).await;
     heard.iter().for_each(|one| one.verify(&secret));
     let of = |what: &str| {
         heard.iter().find(|one| one.event_type() == what).unwrap_or_else(|| panic!("{what}")).json()
@@ -48,7 +49,7 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     assert_eq!(
         of("order.reserved")["data"]["order"],
         reserved,
-        "as it was, though it is cancelled by now"
+        "the event shows the order as it was, although it is cancelled now"
     );
     let cancelled = of("order.cancelled");
     assert_eq!(cancelled["data"]["order"]["state"], "cancelled");
@@ -56,11 +57,11 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     assert_eq!(
         heard.iter().map(ReceivedRequest::id).collect::<HashSet<_>>().len(),
         4,
-        "each has an id of its own"
+        "each event has its own id"
     );
     assert_eq!(event_types(&heard, &order), ["order.reserved", "order.cancelled"]);
     // The delivery is recorded a little later.
-    crate::money::until("the metrics say so", async || {
+    crate::money::until("the metrics show the deliveries", async || {
         let metrics = app.get("/metrics").await.text();
         let told =
             metrics.contains(r#"doorbuster_deliveries_total{kind="webhook",outcome="told"} 4"#);
@@ -84,7 +85,7 @@ async fn an_endpoint_receives_only_its_event_types_from_its_creation_on() {
     assert_eq!(
         event_types(&heard, &before),
         ["order.cancelled"],
-        "not what happened before it was added"
+        "events from before the endpoint was added are not sent"
     );
     let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
     assert!(heard.iter().all(|one| one.event_type() == "order.cancelled"));
@@ -106,22 +107,24 @@ async fn a_receiver_that_fails_at_first_receives_every_event_in_order() {
     let holds = |heard: &[ReceivedRequest]| {
         event_types(heard, &orders[0]) == wanted && event_types(heard, &orders[1]) == wanted[..1]
     };
-    let heard = shop.until(60, "all of it", holds).await;
+    let heard = shop.until(60, "all events arrive", holds).await;
     heard.iter().for_each(|one| one.verify(&secret));
     let mut gaps: HashMap<String, Vec<Instant>> = HashMap::new();
     heard.iter().for_each(|one| gaps.entry(one.id()).or_default().push(one.at));
     for tries in gaps.values().filter(|tries| tries.len() > 1) {
         assert!(
             tries[1] - tries[0] >= Duration::from_millis(700),
-            "the first wait is about a second"
+            "the first pause is about a second"
         );
     }
     let first: Vec<_> = heard.iter().filter(|one| one.order() == orders[0]).collect();
-    let cancelled =
-        first.iter().position(|one| one.event_type() == "order.cancelled").expect("it came");
+    let cancelled = first
+        .iter()
+        .position(|one| one.event_type() == "order.cancelled")
+        .expect("the event arrived");
     assert!(
         first[..cancelled].iter().any(|one| one.accepted),
-        "nothing overtakes what was not taken yet"
+        "no event overtakes an event that was not accepted yet"
     );
 }
 
@@ -143,12 +146,13 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
     assert!(!hung.is_empty());
     let path = "/v1/admin/webhook-endpoints";
     let slow_one = |list: &serde_json::Value| list["endpoints"][0]["failing"].as_u64() > Some(0);
-    app.until(path, "what hangs fails in time", slow_one).await;
+    app.until(path, "the delivery to the hanging endpoint fails in time", slow_one).await;
 }
 
 #[tokio::test]
 async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
-    // The timeout is longer than the test. A failed delivery would make room for another one.
+    // The timeout is longer than the test, because a failed delivery would make room for another
+    // one.
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
         ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
@@ -162,19 +166,22 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
         buy(&app, n).await;
     }
     quick.until(30, "twenty", |heard| heard.len() == 20).await;
-    slow.until(30, "as many as may be", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX).await;
-    // The worker polls twice a second, so it would have sent more by then.
+    slow.until(30, "the endpoint gets the maximum number of deliveries", |heard| {
+        heard.len() >= DELIVERIES_IN_FLIGHT_MAX
+    })
+    .await;
+    // The worker polls twice a second. Without the bound, it would have sent more in this time.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let asked = slow.received();
     assert_eq!(asked.len(), DELIVERIES_IN_FLIGHT_MAX);
     let orders: HashSet<_> = asked.iter().map(ReceivedRequest::order).collect();
-    assert_eq!(orders.len(), DELIVERIES_IN_FLIGHT_MAX, "each about another one");
+    assert_eq!(orders.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery is about another event");
 }
 
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // An answer that must arrive in time must not time out because the machine stalls.
+        // If an answer must arrive in time, a pause of the machine must not exceed the timeout.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();
@@ -212,10 +219,11 @@ async fn malformed_answers_cost_little_and_are_not_trusted() {
     check("a closed connection", CannedReply::Drop, false).await;
     check("no answer", CannedReply::Hang, false).await;
     check("a late answer", CannedReply::Late(Duration::from_millis(500)), true).await;
-    check("too late an answer", CannedReply::Late(Duration::from_millis(1_500)), false).await;
+    check("the answer comes too late", CannedReply::Late(Duration::from_millis(1_500)), false)
+        .await;
     check("megabytes", CannedReply::Flood(64 << 20), true).await;
-    check("a body without end", CannedReply::Trickle, true).await;
-    check("an odd status", CannedReply::Status(204), true).await;
+    check("the body does not end", CannedReply::Trickle, true).await;
+    check("the status is unusual", CannedReply::Status(204), true).await;
     check("not found", CannedReply::Status(404), false).await;
 }
 
@@ -232,10 +240,10 @@ async fn oversized_and_endless_answers_are_cut_off_long_before_the_timeout() {
     add(&app, &floods.url(), json!(["order.reserved"])).await;
     add(&app, &trickles.url(), json!(["order.reserved"])).await;
     buy(&app, 1).await;
-    let flood = floods.aborted_bodies("it reads no more").await;
-    // The server reads a few KiB; the rest of the sent bytes is in the buffers of two sockets.
+    let flood = floods.aborted_bodies("the server stops reading").await;
+    // The server reads a few KiB. The other sent bytes are in the buffers of two sockets.
     assert!(flood.bytes < 16 << 20, "{flood:?}");
-    let trickle = trickles.aborted_bodies("it waits no longer").await;
+    let trickle = trickles.aborted_bodies("the server stops waiting").await;
     assert!(trickle.after < Duration::from_secs(20) && trickle.bytes < 10_000, "{trickle:?}");
 }
 
@@ -257,13 +265,13 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
     shop.until(30, "some", |heard| heard.len() >= 8).await;
     cancel(&app, 0, &orders[0]).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
-    let standing = app.until(&path, "what waits", |one| one["waiting"].as_u64() > Some(15)).await;
+    let standing = app.until(&path, "events wait", |one| one["waiting"].as_u64() > Some(15)).await;
     let failing = standing["failing"].as_u64().expect("a number");
-    assert!(failing < 20, "it gathers no rows: {standing}");
+    assert!(failing < 20, "no delivery rows pile up: {standing}");
     assert!(!standing["oldest_waiting_at"].is_null());
-    assert!(lag(&app).await > 0.0, "the oldest has waited for a while");
+    assert!(lag(&app).await > 0.0, "the oldest event has waited for some time");
     let before = shop.received().len();
-    assert!(before < 30, "it is tried with one at a time: {before}");
+    assert!(before < 30, "the server tries one event at a time: {before}");
     let metrics = app.get("/metrics").await.text();
     assert!(
         !metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#),
@@ -276,8 +284,11 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
     };
     let heard = shop.until(120, "everything", all).await;
     assert_eq!(event_types(&heard, &orders[0]), ["order.reserved", "order.cancelled"]);
-    app.until(&path, "it is level again", |one| one["waiting"] == 0 && one["failing"] == 0).await;
-    assert_eq!(lag(&app).await, 0.0, "nothing waits");
+    app.until(&path, "every event is delivered again", |one| {
+        one["waiting"] == 0 && one["failing"] == 0
+    })
+    .await;
+    assert_eq!(lag(&app).await, 0.0, "no event waits");
 }
 
 #[tokio::test]
@@ -298,15 +309,19 @@ async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_
     let order = buy(&app, 1).await;
     cancel(&app, 1, &order).await;
     let heard = shop
-        .until(30, "the later one", |heard| event_types(heard, &order) == ["order.cancelled"])
+        .until(30, "the later event arrives", |heard| {
+            event_types(heard, &order) == ["order.cancelled"]
+        })
         .await;
     assert_eq!(
         heard.iter().filter(|one| one.event_type() == "order.reserved").count(),
         2,
-        "as often as it may be"
+        "the event was tried the maximum number of times"
     );
     let letters = app
-        .until("/v1/admin/dead-letters", "it is listed", |list| list["dead_letters"][0].is_object())
+        .until("/v1/admin/dead-letters", "the dead letter is listed", |list| {
+            list["dead_letters"][0].is_object()
+        })
         .await;
     let letter = &letters["dead_letters"][0];
     assert_eq!(letter["kind"], "delivery");
@@ -316,7 +331,7 @@ async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_
     );
     assert_eq!(
         (&letter["endpoint"], &letter["error"]),
-        (&json!(endpoint), &json!("it answered 400"))
+        (&json!(endpoint), &json!("the endpoint answered 400"))
     );
     assert_eq!(letters["next_cursor"], json!(null));
     let metrics = app.get("/metrics").await.text();
@@ -329,8 +344,11 @@ async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_
     let path = format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id"));
     let retried = app.admin("POST", &format!("{path}/retry"), None).await;
     assert_eq!(retried.json(), json!({"id": letter["id"], "state": "pending"}));
-    shop.until(30, "it is told after all", |heard| event_types(heard, &order).len() == 2).await;
-    app.until("/v1/admin/dead-letters", "nothing is left", |list| {
+    shop.until(30, "the event is delivered in the end", |heard| {
+        event_types(heard, &order).len() == 2
+    })
+    .await;
+    app.until("/v1/admin/dead-letters", "no dead letter is left", |list| {
         list["dead_letters"] == json!([])
     })
     .await;

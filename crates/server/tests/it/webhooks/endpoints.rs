@@ -1,5 +1,5 @@
-//! Managing endpoints: add, change, remove, rotate secrets, send an event again, and invalid
-//! requests.
+//! Tests managing endpoints: adding, changing and removing them, rotating secrets, and sending an
+//! event again. Also tests invalid requests.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ async fn endpoints_are_added_changed_and_removed() {
         (&shown["enabled"], &shown["secrets"]),
         (&json!(true), &json!([{"signs_until": null}]))
     );
-    assert!(!reply.text().contains("whsec_"), "a secret is shown once");
+    assert!(!reply.text().contains("whsec_"), "the secret is shown once");
     assert_eq!(app.admin("GET", PATH, None).await.json()["endpoints"], json!([shown]));
     let patch = json!({"types": ["*"], "enabled": false});
     let changed = app.admin("PATCH", &one, Some(patch)).await;
@@ -39,7 +39,7 @@ async fn endpoints_are_added_changed_and_removed() {
     assert_eq!(
         app.admin("PATCH", &one, Some(json!({}))).await.json()["types"],
         json!(["*"]),
-        "what is left out stays"
+        "members that the patch omits do not change"
     );
     assert_eq!(app.admin("DELETE", &one, None).await.verdict(), "204");
     for (method, path) in [
@@ -144,17 +144,21 @@ async fn an_address_that_became_private_receives_nothing() {
     let shop = Receiver::start().await;
     let app = start().await;
     app.open_sale("spring", 9.into(), 1).await;
-    // Where private addresses are not allowed, an address must begin with `https://`.
+    // If private addresses are not allowed, an address must begin with `https://`.
     let (id, _) = add(&app, &shop.url().replacen("http://", "https://", 1), json!(["*"])).await;
     let dir = app.stop().await;
-    let app = TestApp::try_start(dir, &[], false).await.expect("it starts again, and allows less");
+    let app = TestApp::try_start(dir, &[], false)
+        .await
+        .expect("the server starts again and allows fewer addresses");
     buy(&app, 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let page = app
-        .until(&path, "it failed", |page| page["deliveries"][0]["tries"].as_u64() > Some(0))
+        .until(&path, "the delivery failed", |page| {
+            page["deliveries"][0]["tries"].as_u64() > Some(0)
+        })
         .await;
     let error = page["deliveries"][0]["error"].as_str().expect("why");
-    assert!(error.starts_with("it is a private"), "{error}");
+    assert!(error.starts_with("the address is private"), "{error}");
     assert_eq!(
         (&page["deliveries"][0]["state"], &page["deliveries"][0]["dead_letter"]),
         (&json!("pending"), &json!(null))
@@ -198,8 +202,8 @@ async fn an_operator_can_send_one_event_again() {
     let heard = shop.until(30, "one", |heard| heard.len() == 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let asked = json!({"event": heard[0].id()});
-    // The position may not be stored yet.
-    app.until(&format!("{PATH}/{id}"), "it is level", |one| one["waiting"] == 0).await;
+    // The store may not have the position yet.
+    app.until(&format!("{PATH}/{id}"), "every event is delivered", |one| one["waiting"] == 0).await;
     let reply = app.admin("POST", &path, Some(asked.clone())).await;
     assert_eq!((reply.verdict().as_str(), reply.json()), ("202", asked));
     let heard = shop.until(30, "two", |heard| heard.len() == 2).await;
@@ -215,7 +219,7 @@ async fn an_operator_can_send_one_event_again() {
     assert_eq!(
         app.admin("POST", &path, Some(of(&other))).await.verdict(),
         "404 not_found",
-        "its place was another's"
+        "another event has this position now"
     );
     assert_eq!(app.admin("POST", &path, Some(of("9999"))).await.verdict(), "422 invalid_request");
     assert_eq!(app.count_actions("endpoint.redelivered").await, 1);
@@ -235,8 +239,8 @@ async fn a_disabled_endpoint_receives_the_missed_events_once_it_is_enabled() {
     let other = Receiver::start().await;
     add(&app, &other.url(), json!(["*"])).await;
     buy(&app, 1).await;
-    other.until(30, "the other one hears it", |heard| heard.len() == 1).await;
+    other.until(30, "the other endpoint gets the event", |heard| heard.len() == 1).await;
     assert!(shop.received().is_empty());
     enable(true).await;
-    shop.until(30, "it is told", |heard| heard.len() == 1).await;
+    shop.until(30, "the endpoint gets the event", |heard| heard.len() == 1).await;
 }

@@ -1,7 +1,7 @@
-//! Runs the examples of docs/webhooks.md unchanged with the official libraries, against genuine
-//! deliveries from a real server and against forged ones.
+//! Runs the examples of docs/webhooks.md unchanged with the official libraries. A real server sends
+//! them events, and the test sends forged ones.
 //!
-//! Python and Node are needed: see [`super::official`].
+//! The tests need Python and Node; see [`super::official`].
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -22,16 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const FORGED: [&str; 5] =
     ["garbage", "v1,a,b", "v1,a", "v1,", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="];
 
-/// The first code block in this language in the guide.
+/// Returns the first code block in this language in the guide.
 fn example(language: &str) -> String {
     let guide =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/webhooks.md"))
             .expect("the guide");
     let (_, rest) = guide.split_once(&format!("```{language}\n")).expect("an example");
-    rest.split_once("```").expect("its end").0.to_owned()
+    rest.split_once("```").expect("the code block ends").0.to_owned()
 }
 
-/// A running example; it ends with the test.
+/// A running example. It ends with the test.
 struct Example {
     child: Child,
     _official: Official,
@@ -45,7 +45,7 @@ impl Drop for Example {
 }
 
 /// Runs an example as an endpoint that receives all events. Asserts that it prints each event once,
-/// including events that concern no order.
+/// including events without an order.
 async fn receives_every_event(official: Official, mut command: Command) {
     let app = start().await;
     app.make_sale("spring", 9.into(), 1).await;
@@ -55,8 +55,9 @@ async fn receives_every_event(official: Official, mut command: Command) {
         .port();
     let (_, secret) = add(&app, &format!("http://127.0.0.1:{port}/"), json!(["*"])).await;
     command.env("PORT", port.to_string()).env("WEBHOOK_SECRET", &secret);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
-    let output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the example starts");
+    let output = BufReader::new(child.stdout.take().expect("the output is piped"));
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
     // The thread ends with the example whose output it reads.
@@ -64,8 +65,9 @@ async fn receives_every_event(official: Official, mut command: Command) {
         output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
     });
     let mut heard = async || {
-        let heard = tokio::time::timeout(PATIENCE, lines.recv()).await.expect("it prints in time");
-        heard.expect("it runs")
+        let heard =
+            tokio::time::timeout(PATIENCE, lines.recv()).await.expect("the example prints in time");
+        heard.expect("the example runs")
     };
     app.step("spring", "open").await;
     let opened = heard().await;
@@ -80,7 +82,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     assert!(closed.starts_with("sale.closed ") && closed.contains("spring"), "{closed}");
 }
 
-/// An unsigned message is answered 401, in any form.
+/// Checks that messages without a valid signature are answered 401.
 async fn refuses_forged_messages(port: u16) {
     let time = now_secs().to_string();
     for forged in FORGED {
@@ -96,7 +98,7 @@ async fn refuses_forged_messages(port: u16) {
 async fn the_example_in_python_verifies_real_messages() {
     let Some(python) = Official::of("python3") else { return };
     std::fs::write(python.path().join("receiver.py"), example("python"))
-        .expect("it can be written");
+        .expect("the example can be written to a file");
     let mut command = python.command();
     command.arg("receiver.py").stderr(Stdio::null());
     receives_every_event(python, command).await;
@@ -105,7 +107,8 @@ async fn the_example_in_python_verifies_real_messages() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_in_javascript_verifies_real_messages() {
     let Some(node) = Official::of("node") else { return };
-    std::fs::write(node.path().join("receiver.mjs"), example("js")).expect("it can be written");
+    std::fs::write(node.path().join("receiver.mjs"), example("js"))
+        .expect("the example can be written to a file");
     let mut command = node.command();
     command.arg("receiver.mjs").stderr(Stdio::null());
     receives_every_event(node, command).await;

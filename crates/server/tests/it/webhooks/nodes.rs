@@ -1,5 +1,5 @@
-//! Two nodes that share a store: one delivers to an endpoint, and the other continues when the
-//! first is gone.
+//! Tests two nodes that share a store. One delivers to an endpoint, and the other continues after
+//! the first has stopped.
 
 use std::collections::HashSet;
 
@@ -35,21 +35,26 @@ async fn one_node_delivers_to_an_endpoint_and_the_other_takes_over() {
     let database = home.database();
     let (mut first, second) = (node(&home, &database).await, node(&home, &database).await);
     first.open_sale("spring", 500.into(), 1).await;
-    second.until("/v1/admin/sales/spring", "it is known", |sale| sale["phase"] == "open").await;
+    second
+        .until("/v1/admin/sales/spring", "the endpoint is known", |sale| sale["phase"] == "open")
+        .await;
     let shop = Receiver::start().await;
     let (_, secret) = add(&first, &shop.url(), json!(["*"])).await;
     let mut orders = HashSet::new();
     for n in 0..20 {
         orders.insert(buy(if n % 2 == 0 { &first } else { &second }, n).await);
     }
-    let heard = shop.until(60, "orders of both nodes", |heard| accepted(heard) == orders).await;
+    let heard = shop
+        .until(60, "the endpoint gets the orders of both nodes", |heard| accepted(heard) == orders)
+        .await;
     heard.iter().for_each(|one| one.verify(&secret));
-    assert_eq!(heard.len(), orders.len(), "while nobody fails, each once");
+    assert_eq!(heard.len(), orders.len(), "without a failure, each event arrives once");
     let ended = first.ask_to_stop();
     for n in 20..40 {
         orders.insert(buy(&second, n).await);
     }
-    ended.await.expect("no panic").expect("a good end");
-    shop.until(60, "orders after one node is gone", |heard| accepted(heard) == orders).await;
+    ended.await.expect("the server did not panic").expect("the server stops without an error");
+    shop.until(60, "orders arrive after one node has stopped", |heard| accepted(heard) == orders)
+        .await;
     second.stop().await;
 }

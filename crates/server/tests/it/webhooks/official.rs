@@ -1,8 +1,8 @@
-//! Runs programs that use the official libraries of Standard Webhooks, which are stored beside the
-//! tests.
+//! Runs programs that use the official libraries of Standard Webhooks. The libraries are stored
+//! with the tests.
 //!
-//! A test fails where the library's language is missing; `scripts/setup` installs it. To run
-//! without a language, name it in `DOORBUSTER_WITHOUT`; the test then reports that it did not run.
+//! If a library's language is missing, the test fails; `scripts/setup` installs the languages.
+//! `DOORBUSTER_WITHOUT` names languages to do without. Then the test reports that it did not run.
 
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 /// The directory of the libraries.
 const LIBRARIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vendor/standardwebhooks");
 
-/// Set to `1` where all languages are installed: a skipped check then fails.
+/// If this variable is `1`, all languages are installed, and a skipped check fails.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_LIBRARIES";
 
-/// Reports a skipped check where a person sees it although the test passes.
+/// Reports a skipped check on the terminal, because the test itself passes.
 ///
 /// # Panics
 /// If the environment says that all languages are installed.
@@ -23,8 +23,8 @@ pub(crate) fn not_checked(what: &str) {
     let asked = std::env::var(REQUIRE);
     assert!(!asked.is_ok_and(|asked| asked == "1"), "not checked: {what}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Output of macros is hidden when tests pass, so this writes to the terminal itself. A failed
-    // write is not a failure of the test.
+    // The output of macros is hidden when tests pass. So this code writes to the terminal itself. A
+    // failed write does not fail the test.
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Official {
 }
 
 impl Official {
-    /// `None`: the language is missing, and the environment allows that.
+    /// Returns the language. `None`: it is missing, and the environment allows that.
     pub(crate) fn of(language: &'static str) -> Option<Self> {
         let version = Command::new(language)
             .arg("--version")
@@ -68,12 +68,12 @@ impl Official {
         Some(Self { dir, language })
     }
 
-    /// The directory in which its programs run.
+    /// Returns the directory in which the programs run.
     pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// A program in this language.
+    /// Returns a command that runs a program in this language.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(self.language);
         command.current_dir(&self.dir).env("PYTHONPATH", Path::new(LIBRARIES).join("python"));
@@ -89,7 +89,7 @@ impl Drop for Official {
     }
 }
 
-/// Whether this list names the language.
+/// Returns whether this list names the language.
 fn may_lack(list: &str, language: &str) -> bool {
     list.split(',').any(|named| named.trim() == language)
 }
@@ -101,5 +101,5 @@ fn only_a_language_that_is_named_may_be_missing() {
         !may_lack("", "python3") && !may_lack("node", "python3") && !may_lack("python", "python3")
     );
     let none = std::panic::catch_unwind(|| Official::of("no-language-that-anybody-has").is_none());
-    assert!(none.is_err(), "what is missing is a failure");
+    assert!(none.is_err(), "a missing language fails the test");
 }

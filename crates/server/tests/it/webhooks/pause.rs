@@ -1,4 +1,4 @@
-//! A receiver that asks for a pause gets no delivery until the pause is over.
+//! Tests that a receiver which asks for a pause gets no delivery until the pause is over.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     let shop = Receiver::with(answer).await;
     app.open_sale("spring", 99.into(), 1).await;
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
-    // All of these events are sent to the receiver at once.
+    // All of these events are sent to the receiver at the same time.
     change(&app, &id, json!({"enabled": false})).await;
     let mut orders = Vec::new();
     for n in 0..DELIVERIES_IN_FLIGHT_MAX {
@@ -36,8 +36,10 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     cancel(&app, 0, &orders[0]).await;
     cancel(&app, 1, &orders[1]).await;
     change(&app, &id, json!({"enabled": true})).await;
-    shop.until(30, "as many as may be at once", |heard| heard.len() >= DELIVERIES_IN_FLIGHT_MAX)
-        .await;
+    shop.until(30, "the receiver gets the maximum number of deliveries at once", |heard| {
+        heard.len() >= DELIVERIES_IN_FLIGHT_MAX
+    })
+    .await;
     // New events wait as well.
     orders.push(buy(&app, DELIVERIES_IN_FLIGHT_MAX).await);
     let steps = ["order.reserved", "order.cancelled"];
@@ -48,8 +50,8 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
         shop.until(60, "everything", |heard| (0..orders.len()).all(|n| is_told(heard, n))).await;
     let first: HashSet<_> =
         heard[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
-    assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each about another one");
-    // The server's clock may be adjusted slightly meanwhile.
+    assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery is about another event");
+    // The server's clock may be adjusted slightly during the pause.
     let gap = heard[DELIVERIES_IN_FLIGHT_MAX].at - heard[DELIVERIES_IN_FLIGHT_MAX - 1].at;
     assert!(gap >= Duration::from_millis(1_900), "{gap:?}");
 }
@@ -63,12 +65,12 @@ async fn a_pause_applies_only_to_its_own_address() {
     let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
     let mut orders = vec![buy(&app, 1).await];
     let path = format!("/v1/admin/webhook-endpoints/{id}");
-    app.until(&path, "it was asked to wait", |one| one["failing"] == 1).await;
+    app.until(&path, "the receiver asked for a pause", |one| one["failing"] == 1).await;
     orders.push(buy(&app, 2).await);
     change(&app, &id, json!({"url": other.url()})).await;
     let all = |heard: &[ReceivedRequest]| {
         orders.iter().all(|order| event_types(heard, order) == ["order.reserved"])
     };
-    other.until(30, "what failed and what waited", all).await;
+    other.until(30, "the failed and the waiting events arrive", all).await;
     assert_eq!(shop.received().len(), 1);
 }

@@ -1,5 +1,5 @@
-//! A local receiver: it accepts requests on a port, answers as configured, and records what it
-//! receives.
+//! A local receiver of webhooks. It accepts requests on a port, answers as configured, and records
+//! the requests.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,20 +17,20 @@ use tokio::task::JoinHandle;
 use crate::money::{now_secs, signature};
 use crate::watch::Watch;
 
-/// How a request is answered.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum CannedReply {
-    /// With this status.
+    /// Answers with this status.
     Status(u16),
-    /// With this status and these header lines.
+    /// Answers with this status and these header lines.
     With(u16, String),
-    /// Does not answer; the connection stays open.
+    /// Does not answer. The connection stays open.
     Hang,
-    /// With `200`, after this delay.
+    /// Answers with `200` after this delay.
     Late(Duration),
-    /// With `200` and a body of this many bytes.
+    /// Answers with `200` and a body of this many bytes.
     Flood(usize),
-    /// With `200` and an endless body, one byte at a time.
+    /// Answers with `200` and an endless body, one byte at a time.
     Trickle,
     /// Closes the connection without an answer.
     Drop,
@@ -42,7 +42,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) headers: HashMap<String, String>,
     pub(crate) text: String,
     pub(crate) at: Instant,
-    /// Whether it was answered with 2xx.
+    /// Whether the answer was 2xx.
     pub(crate) accepted: bool,
 }
 
@@ -59,7 +59,7 @@ impl ReceivedRequest {
         self.json()["type"].as_str().expect("a type").to_owned()
     }
 
-    /// The id of the order in the event.
+    /// Returns the id of the order in the event.
     pub(crate) fn order(&self) -> String {
         self.json()["data"]["order"]["id"].as_str().unwrap_or_default().to_owned()
     }
@@ -81,7 +81,7 @@ impl ReceivedRequest {
     }
 }
 
-/// The end of a transfer whose body was too long or too slow for the client.
+/// How a transfer ended because its body was too long or too slow for the client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedBody {
     /// Bytes of the body that the receiver sent.
@@ -110,7 +110,7 @@ impl ReceiverState {
     }
 }
 
-/// A running receiver; it ends when it is dropped.
+/// A running receiver. It ends when it is dropped.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     state: Arc<ReceiverState>,
@@ -150,7 +150,7 @@ impl Receiver {
         self.state.received().clone()
     }
 
-    /// The number of connections so far, with or without requests.
+    /// Returns the number of connections so far, with or without requests.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
@@ -237,7 +237,7 @@ async fn respond(stream: &mut TcpStream, answer: CannedReply, state: &ReceiverSt
     written.is_ok()
 }
 
-/// Writes a body piece by piece until it is complete or the other end has closed the connection.
+/// Writes a body piece by piece, until it is complete or the other end closes the connection.
 /// Returns whether it is complete.
 async fn write_slowly(
     stream: &mut TcpStream,
@@ -257,7 +257,8 @@ async fn write_slowly(
     bytes >= length
 }
 
-/// The next request of a connection. `bytes` holds what was read beyond the previous request.
+/// Returns the next request of a connection. `bytes` has the bytes that were read after the last
+/// request.
 async fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<ReceivedRequest> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -1,5 +1,5 @@
-//! A receiver over HTTPS with its own certificate: delivery succeeds only where the machine trusts
-//! the certificate.
+//! Tests a receiver over HTTPS with its own certificate. A delivery succeeds only if the machine
+//! trusts the certificate.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{add, buy, start};
 
-/// The environment variable with the shop's URL, for the program that trusts the certificate.
+/// The environment variable that gives the shop's URL to the inner test.
 const URL: &str = "SHOP_TLS_URL";
 /// A shop that accepts every POST request and prints its port.
 const SHOP: &str = "
@@ -66,14 +66,14 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
     let mut port = String::new();
     BufReader::new(shop.stdout.take().expect("piped"))
         .read_line(&mut port)
-        .expect("it says where it is");
+        .expect("the shop prints its port");
     let url = format!("https://127.0.0.1:{}/hook", port.trim());
     let this = std::thread::current().name().expect("a test's thread").to_owned();
     let other = this.replace(
         "a_shop_receives_events_over_tls_if_its_certificate_is_trusted",
         "a_server_delivers_to_a_shop_over_tls",
     );
-    // Each check runs in its own process, because trusted certificates are read from the
+    // Each check runs in its own process, because the process reads trusted certificates from the
     // environment.
     let inner = |trusted: &str| {
         let mut inner = Command::new(std::env::current_exe().expect("this program"));
@@ -85,11 +85,11 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
     };
     let (trusts, doubts) = (inner(&certificate), inner("/dev/null"));
     shop.kill().expect("ours");
-    shop.wait().expect("it ended");
+    shop.wait().expect("the shop ended");
     std::fs::remove_dir_all(&dir).expect("ours");
     let said = |out: &std::process::Output| String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(said(&trusts).contains("it was told"), "{}", said(&trusts));
-    assert!(said(&doubts).contains("it failed: no connection"), "{}", said(&doubts));
+    assert!(said(&trusts).contains("the event was delivered"), "{}", said(&trusts));
+    assert!(said(&doubts).contains("the delivery failed: no connection"), "{}", said(&doubts));
 }
 
 #[tokio::test]
@@ -97,21 +97,20 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
 async fn a_server_delivers_to_a_shop_over_tls() {
     let app = start().await;
     app.open_sale("spring", 9.into(), 1).await;
-    let (id, _) = add(
-        &app,
-        &std::env::var(URL).expect("given by the test that starts this one"),
-        json!(["*"]),
-    )
-    .await;
+    let (id, _) =
+        add(&app, &std::env::var(URL).expect("the outer test gives the URL"), json!(["*"])).await;
     buy(&app, 1).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
     let decided =
         |one: &serde_json::Value| one["waiting"] == 0 || one["failing"].as_u64() > Some(0);
-    let one = app.until(&path, "it is told or it failed", decided).await;
+    let one = app.until(&path, "the event is delivered, or the delivery failed", decided).await;
     if one["failing"] == 0 {
-        println!("it was told");
+        println!("the event was delivered");
         return;
     }
     let deliveries = app.admin("GET", &format!("{path}/deliveries"), None).await.json();
-    println!("it failed: {}", deliveries["deliveries"][0]["error"].as_str().unwrap_or_default());
+    println!(
+        "the delivery failed: {}",
+        deliveries["deliveries"][0]["error"].as_str().unwrap_or_default()
+    );
 }

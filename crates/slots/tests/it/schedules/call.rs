@@ -10,14 +10,14 @@ use doorbuster_slots::{DeliveryRef, SlotError, Slots};
 
 use super::SLOT;
 
-/// More tickets than are ever in the queue.
+/// A number above the largest number of tickets in the queue.
 const ALL: usize = 100;
 
 /// A call to the slot.
 #[derive(Clone, Debug)]
 pub(super) enum Call {
     Ticket(TicketRequest),
-    /// Takes one ticket; several are taken in several steps.
+    /// Takes one ticket. To take several tickets, a thread takes several steps.
     Take,
     /// Takes every ticket, after all threads have ended.
     TakeAll,
@@ -33,8 +33,8 @@ pub(super) enum Call {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Ticket(TicketAnswer),
-    /// `None`: the call would wait. That says nothing about the queue while other threads may add
-    /// or take a ticket.
+    /// The ticket, or `None` if the call would wait. While other threads may add or take a ticket,
+    /// `None` says nothing about the queue.
     Taken(Option<Delivery>),
     All(Vec<Delivery>),
     ApplyOutcome(ApplyOutcome),
@@ -52,7 +52,7 @@ pub(super) struct Did {
     pub(super) answered: u64,
 }
 
-/// The answer without waiting; `None`: it would wait.
+/// Returns the answer, or `None` if the call would wait.
 fn at_once<T>(call: impl Future<Output = Result<T, SlotError>>) -> Option<T> {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(shown) => Some(shown.expect("local")),
@@ -65,7 +65,7 @@ pub(super) fn now<T>(call: impl Future<Output = Result<T, SlotError>>) -> T {
 }
 
 impl Call {
-    /// The real slot's answer.
+    /// Makes the call at the real slot, and returns its answer.
     pub(super) fn here(&self, slots: &Slots) -> Answer {
         match self {
             Self::Ticket(request) => Answer::Ticket(now(slots.ticket(SLOT, request))),
@@ -102,7 +102,7 @@ impl Call {
         }
     }
 
-    /// The reference's answer.
+    /// Makes the call at the reference, and returns its answer.
     pub(super) fn there(&self, slot: &mut Slot, key: &IdKey) -> Answer {
         let mut taken = Vec::new();
         match self {
@@ -138,7 +138,7 @@ impl Call {
 }
 
 impl Answer {
-    /// The name of the answer, if the coverage counts it.
+    /// Returns the name of the answer, if the coverage counts it.
     pub(super) fn word(&self) -> String {
         let shown = match self {
             Self::Ticket(answer) => format!("{answer:?}"),

@@ -1,4 +1,5 @@
-//! Checkouts: an order has one, and its units wait for the provider's answer for a bounded time.
+//! Tests checkouts: an order has one, and its units wait for the provider's answer for a bounded
+//! time.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::{EXTEND_MS_MAX, PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{CaptureOutcome, Checkout, CheckoutOutcome};
@@ -54,7 +55,13 @@ async fn record_no_answer(fixture: &Fixture, order: &Order, session: &str) -> bo
 }
 
 async fn asked_at(fixture: &Fixture, order: &Order) -> Option<Millis> {
-    fixture.store.checkout(order.id).await.expect("reads").expect("it is kept").asked_at
+    fixture
+        .store
+        .checkout(order.id)
+        .await
+        .expect("reads")
+        .expect("the order keeps its checkout")
+        .asked_at
 }
 
 async fn next_due(fixture: &Fixture) -> Option<Millis> {
@@ -65,7 +72,7 @@ async fn expire(fixture: &Fixture) -> Vec<TicketId> {
     fixture.store.expire_due(100).await.expect("writes").into_iter().map(|order| order.id).collect()
 }
 
-/// An order keeps its first checkout until it is closed; then it can have another one.
+/// An order keeps its first checkout until that checkout is closed. Then it can have another one.
 pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -79,7 +86,7 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
         "the first one is kept"
     );
     assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(first.clone()));
-    assert!(!close(&fixture, &order, "two").await, "it was not kept");
+    assert!(!close(&fixture, &order, "two").await, "the second checkout was not kept");
     assert!(close(&fixture, &order, "one").await);
     assert!(close(&fixture, &order, "one").await, "a repeated call succeeds");
     let closed = Checkout { open: false, ..first };
@@ -87,7 +94,7 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     let third = checkout(&fixture, order.id, "three");
     assert_eq!(keep(&fixture, &order, "three").await, CheckoutOutcome::Kept(third.clone()));
     assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(third));
-    // Other orders have their own checkouts; an unknown order has none.
+    // Other orders have their own checkouts, and an unknown order has no checkout.
     let other = fixture.reserve(&grant, 2, "bert", 2).await;
     assert!(
         matches!(keep(&fixture, &other, "four").await, CheckoutOutcome::Kept(kept) if kept.session == "four")
@@ -103,8 +110,8 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A hold with an open checkout ends when its provider took no money, or gave no answer for a long
-/// time; other holds do not wait for it.
+/// A hold with an open checkout ends after its provider reported no money, or gave no answer for a
+/// long time. Other holds do not wait for that hold.
 pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -123,7 +130,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(
         fixture.store.expire_due(1).await.expect("writes")[0].id,
         plain.id,
-        "waiting orders do not delay it"
+        "waiting orders do not delay other orders"
     );
     assert_eq!(expire(&fixture).await, [closed.id]);
     assert_eq!(expire(&fixture).await, []);
@@ -143,7 +150,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(to_close(&fixture).await, ["silent"]);
     assert_eq!(expire(&fixture).await, [answered.id]);
     fixture.clock.advance(PROVIDER_GRACE_MS);
-    assert_eq!(expire(&fixture).await, [], "no check was made yet");
+    assert_eq!(expire(&fixture).await, [], "no query was sent yet");
     assert!(record_no_answer(&fixture, silent, "silent").await);
     fixture.clock.advance(PROVIDER_GRACE_MS - 1);
     assert_eq!(expire(&fixture).await, []);
@@ -152,14 +159,14 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(
         to_close(&fixture).await,
         ["silent"],
-        "it may still take money, which would be late"
+        "the checkout may still accept money, which would be late"
     );
     assert_eq!(next_due(&fixture).await, None);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
 }
 
-/// An order waits for its provider for a bounded time after the first unanswered check since it
-/// became due, and never longer than without a check.
+/// An order waits for its provider for a bounded time. The time starts with the first unanswered
+/// query after the order became due. It never ends later than without a query.
 pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -168,20 +175,20 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     assert!(record_no_answer(&fixture, &order, "one").await);
     assert_eq!(asked_at(&fixture, &order).await, None, "the order is not due");
     fixture.clock.advance(300);
-    assert_eq!(to_close(&fixture).await, [""; 0], "its checkout is not due");
+    assert_eq!(to_close(&fixture).await, [""; 0], "the checkout is not due");
     fixture.clock.advance(HOLD_MS);
-    assert!(!record_no_answer(&fixture, &order, "two").await, "its session is another");
+    assert!(!record_no_answer(&fixture, &order, "two").await, "the order has another session");
     assert_eq!(asked_at(&fixture, &order).await, None);
     let first = fixture.clock.now();
     for _ in 0..3 {
         assert!(record_no_answer(&fixture, &order, "one").await);
-        assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first check counts");
-        assert_eq!(to_close(&fixture).await, [""; 0], "each check postpones the next");
+        assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first query counts");
+        assert_eq!(to_close(&fixture).await, [""; 0], "each query postpones the next one");
         assert_eq!(next_due(&fixture).await, Some(first.plus(PROVIDER_GRACE_MS)));
         fixture.clock.advance(300);
         assert_eq!(to_close(&fixture).await, ["one"]);
     }
-    // An extension resets the checks.
+    // An extension clears the failed queries.
     let pay_by = later(&fixture, 5_000);
     let extended = fixture
         .store
@@ -196,10 +203,10 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     assert_eq!(
         next_due(&fixture).await,
         Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "a check never prolongs the wait"
+        "a query never prolongs the wait"
     );
     assert_eq!(expire(&fixture).await, []);
-    // A new session has no checks yet.
+    // The provider was not asked about the new session yet.
     close(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
@@ -213,8 +220,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
 }
 
-/// A page of checkouts is postponed in one transaction, whatever happened to their orders
-/// meanwhile.
+/// A page of checkouts is postponed in one transaction, even if their orders changed meanwhile.
 pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     let grants = [fixture.slot(10, 10, 4).await, fixture.slot(10, 10, 4).await];
     let mut orders = Vec::new();
@@ -228,9 +234,9 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.clock.advance(HOLD_MS);
     assert_eq!(to_close(&fixture).await.len(), 5);
     let now = fixture.clock.now();
-    // An unknown order: the same grant and number with another request.
+    // The id of an unknown order: the same grant and number with another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
-    // In reverse order: the grants are still locked in one order.
+    // The ids are in reverse order, but the grants are locked in one fixed order.
     let mut all: Vec<_> = (0..6)
         .rev()
         .map(|at| put_off(&orders[at], &format!("session-{}", at + 1), 700, at != 4))
@@ -242,7 +248,11 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
         ms: 1,
         no_answer: true,
     });
-    assert_eq!(fixture.store.defer_checkouts(all).await.expect("writes"), 5, "one was closed");
+    assert_eq!(
+        fixture.store.defer_checkouts(all).await.expect("writes"),
+        5,
+        "one of the checkouts was closed"
+    );
     let mut times = Vec::new();
     for order in &orders {
         times.push(asked_at(&fixture, order).await);
@@ -269,8 +279,8 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The checkout of an order that no longer waits for payment is closed; if that fails, it is
-/// postponed.
+/// If an order no longer waits for payment, its checkout is closed. If that fails, it is tried
+/// again later.
 pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();
@@ -298,7 +308,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     assert_eq!(to_close(&fixture).await.len(), 2);
     close(&fixture, &orders[0], "session-1").await;
     close(&fixture, &orders[1], "session-2").await;
-    assert!(!put_off(&orders[1], "session-2").await, "it is closed");
+    assert!(!put_off(&orders[1], "session-2").await, "a closed checkout cannot be postponed");
     assert_eq!(to_close(&fixture).await, [""; 0]);
     // A postponed checkout is due again when its order ends.
     assert!(put_off(&orders[2], "session-3").await);
@@ -334,13 +344,13 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     assert_eq!(
         extend(order.pay_by).await,
         ChangeOutcome::WrongState(extended.clone()),
-        "it is earlier"
+        "the new time is earlier than the old one"
     );
     let too_late = later(&fixture, EXTEND_MS_MAX + 1);
     assert_eq!(
         extend(too_late).await,
         ChangeOutcome::WrongState(extended.clone()),
-        "it is too late"
+        "the new time is too late"
     );
     fixture.clock.advance(HOLD_MS);
     assert_eq!((expire(&fixture).await, to_close(&fixture).await), (vec![], vec![]));
@@ -348,9 +358,9 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     fixture.clock.advance(500);
     assert_eq!(to_close(&fixture).await, ["session"]);
     let ChangeOutcome::Done(_) = extend(later(&fixture, EXTEND_MS_MAX)).await else {
-        panic!("it has not expired")
+        panic!("the order has not expired")
     };
-    assert_eq!(to_close(&fixture).await, [""; 0], "it waits for payment again");
+    assert_eq!(to_close(&fixture).await, [""; 0], "the order waits for payment again");
     assert!(matches!(cancel(&fixture, &order).await, ChangeOutcome::Done(_)));
     let ChangeOutcome::WrongState(ended) = extend(later(&fixture, EXTEND_MS_MAX - 1)).await else {
         panic!("the order has ended")

@@ -1,4 +1,4 @@
-//! Histories: the events of an order, with the state at that time, the actor and the reason.
+//! Tests histories: the events of an order, with the state at that time, the actor and the reason.
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 use doorbuster_core::money::{CaptureOutcome, RefundCause};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -80,7 +80,7 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Changes that did not happen append no event, and no event appears in another order's history.
+/// A change that did not happen appends no event. No event appears in another order's history.
 pub async fn only_real_changes_are_events(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -110,8 +110,8 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
             .collect();
         assert_eq!(events, [(EventType::OrderReserved, Subject::Order(of.clone()))]);
     }
-    // A number that is in use belongs to its order; another ticket with that number appends no
-    // event to that order.
+    // A number that is in use belongs to its order. If another ticket has that number, no event is
+    // appended to that order.
     let reused = fixture.ticket(&grant, 1, "cleo", "k", 1);
     assert!(fixture.settle(&reused).await.order.is_none());
     assert_eq!(history(&fixture, order.id).await.len(), 1);
@@ -119,7 +119,7 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A batch appends an event for each of its orders; settling it again appends none.
+/// A batch appends an event for each of its orders. If it is settled again, it appends none.
 pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     let tickets: Vec<_> =
@@ -142,7 +142,7 @@ pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A sale appends an event when it first opens, and one when it closes.
+/// A sale appends an event at its first opening, and another event at its closing.
 pub async fn a_sale_appends_events_when_it_opens_and_closes(fixture: Fixture) {
     use doorbuster_core::sale::PhaseStep::{Close, Open, Pause, Resume, Schedule};
     fixture

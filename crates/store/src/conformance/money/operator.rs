@@ -1,4 +1,4 @@
-//! Refunds that a person makes at the provider, beside the engine's refunds.
+//! Tests refunds that a person makes at the provider, beside the engine's refunds.
 use doorbuster_core::Millis;
 use doorbuster_core::event::{Attribution, Subject};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
@@ -13,8 +13,8 @@ use crate::contract::{
     DeadLetterContent, DeadLetterId, Dispute, Reversal, ReversalKind, ReversalOutcome,
 };
 
-/// A message about a manual refund does not decide the engine's refund: the provider is checked at
-/// once, and a finished refund is only checked.
+/// A message about a manual refund does not decide the engine's refund. The server asks the
+/// provider at once. If the engine's refund is finished, the server only asks.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -48,11 +48,11 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
-    // A settled refund stays settled, unless the lost refund may be the engine's.
+    // A settled refund stays settled, except if the lost refund may be the engine's.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
-    // A failed refund is checked again, with all of its attempts, and stays failed if every attempt
+    // A failed refund is queried again, with all of its attempts. It stays failed if every attempt
     // fails.
     note(RefundUpdate::Settled).await;
     asks(&send("evt_6", true).await, true);
@@ -71,7 +71,7 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     fixture.check_invariants().await;
 }
 
-/// A discarded refund becomes a dead letter again if a later report shows that it failed again.
+/// A discarded refund becomes a dead letter again if a later report shows that the refund failed.
 pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -94,7 +94,7 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     };
     let show =
         async || fixture.store.dead_letter(DeadLetterId::Refund(id.clone())).await.expect("reads");
-    assert!(show().await.is_none(), "it is still pending");
+    assert!(show().await.is_none(), "the refund is still pending");
     assert_eq!(give_up().await, 1);
     let Some((letter, DeadLetterContent::Refund(refund))) = show().await else {
         panic!("the dead letter contains its refund")
@@ -103,19 +103,19 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     assert_eq!(*refund, refunds(&fixture, for_payment(&order)).await.remove(0));
     assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     assert_eq!(dead().await, 0);
-    assert!(show().await.is_none(), "it was discarded");
+    assert!(show().await.is_none(), "the refund was discarded");
     note(RefundUpdate::Accepted { again_ms: 5 }).await;
-    assert_eq!(give_up().await, 1, "it was accepted after all, and failed");
+    assert_eq!(give_up().await, 1, "the refund was accepted after all, and failed");
     assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
-    assert_eq!(dead().await, 0, "it was discarded");
-    fixture.store.retry_refund(id.clone()).await.expect("writes").expect("it had failed");
-    assert_eq!(give_up().await, 1, "it was retried");
+    assert_eq!(dead().await, 0, "the refund was discarded");
+    fixture.store.retry_refund(id.clone()).await.expect("writes").expect("the refund had failed");
+    assert_eq!(give_up().await, 1, "the refund was retried");
     fixture.check_invariants().await;
 }
 
-/// A provider's answer from before a manual refund failed does not settle the engine's refund: the
-/// provider is checked again.
+/// A provider's answer from before a manual refund failed does not settle the engine's refund. The
+/// server asks the provider again.
 pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -134,7 +134,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
             .expect("writes")
             .expect("a refund")
     };
-    let requested = due().await.expect("it is due");
+    let requested = due().await.expect("the refund is due");
     fixture.clock.advance(1);
     let (provider, event) = (PROVIDER.to_owned(), "evt_2".to_owned());
     let update = fixture.store.settle_refund(
@@ -144,7 +144,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
         RefundUpdate::CheckAgain { lost: true },
     );
     assert_eq!(update.await.expect("writes"), RefundMessageOutcome::Applied);
-    let again = due().await.expect("it is still due");
+    let again = due().await.expect("the refund is still due");
     let back = RefundUpdate::CameBack("the account is closed".to_owned());
     assert_eq!(answer(&requested, back.clone()).await, again, "the answer is older");
     let again = Refund { accepted: true, ..again };
@@ -152,7 +152,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
         assert_eq!(
             answer(&requested, late).await,
             again,
-            "the provider accepted it, and is checked again"
+            "the provider accepted the refund, and is asked again"
         );
     }
     assert_eq!(due().await.as_ref(), Some(&again));
@@ -160,15 +160,15 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     assert_eq!(
         (again.state, again.tries),
         (RefundState::Pending, 1),
-        "the provider refused it once"
+        "the provider refused the refund once"
     );
     let settled = answer(&again, RefundUpdate::Settled).await;
     assert_eq!(settled.state, RefundState::Settled);
     fixture.clock.advance(1);
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
-        assert_eq!(answer(&requested, late).await, settled, "it is settled");
+        assert_eq!(answer(&requested, late).await, settled, "the refund is settled");
     }
-    // Either answer may be the older one, so the provider is checked again.
+    // Either answer may be the older one, so the server asks the provider again.
     let lost = answer(&requested, back).await;
     assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
     assert_eq!(due().await, Some(lost));
@@ -180,8 +180,8 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A refund whose last attempt got no answer, while the provider accepted it, is checked again with
-/// all of its attempts.
+/// The last attempt of a refund got no answer, but the provider accepted it. The server queries the
+/// refund again, with all of its attempts.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -217,7 +217,7 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // Of two concurrent requests, the other one fails for the last time.
+    // One of two concurrent requests succeeds, and the other one fails for the last time.
     let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     accept(requested).await;
@@ -229,8 +229,8 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A message about reversed money is recorded once, and not before its payment. A failed reversal
-/// cancels no other reversal.
+/// A message about reversed money is recorded once, and not before its payment. If one reversal
+/// fails, no other reversal of the payment is cancelled.
 pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     use ReversalKind::{Disputed, Returned};
     use ReversalOutcome::{Known, NoPayment, Noted};
@@ -265,21 +265,21 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     assert_eq!(
         send("evt_1", Disputed, None, true).await,
         Noted,
-        "it was not recorded before its payment"
+        "the message was not recorded before its payment"
     );
-    assert_eq!(send("evt_2", Disputed, None, false).await, Noted, "it was won");
+    assert_eq!(send("evt_2", Disputed, None, false).await, Noted, "the shop won the dispute");
     assert_eq!(send("evt_1", Disputed, None, true).await, Known, "the first message is repeated");
     assert_eq!(stands().await, []);
-    // One part was refunded by hand; the refunds of two other parts failed.
+    // One part was refunded by hand. The refunds of two other parts failed.
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Noted);
     for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
-        assert_eq!(send(event, Returned, Some(minor), false).await, Known, "it was another refund");
+        assert_eq!(send(event, Returned, Some(minor), false).await, Known, "another refund failed");
         assert_eq!(stands().await, [(Returned, 40)]);
     }
     assert_eq!(send("evt_6", Returned, Some(40), false).await, Noted);
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Known);
     assert_eq!(stands().await, []);
-    // Later, smaller reversals are recorded with their amounts; a larger one is added.
+    // Smaller reversals that come later are recorded with their amounts, and a larger one is added.
     for (event, minor) in [("evt_8", 30), ("evt_9", 70)] {
         assert_eq!(send(event, Returned, Some(minor), true).await, Noted);
         assert_eq!(stands().await, [(Returned, minor)]);
@@ -303,8 +303,8 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// Each dispute of a payment is recorded separately, and the provider's newest report wins, in
-/// whatever order the reports arrive.
+/// Each dispute of a payment is recorded separately. The provider's newest report counts, even if
+/// the reports arrive in another order.
 pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     use ReversalOutcome::{Known, Noted};
     let grant = fixture.slot(10, 10, 4).await;
@@ -328,7 +328,7 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
         minors.sort_unstable();
         minors
     };
-    // Three disputes at once, two of them with the same amount; each ends separately.
+    // Three disputes are open at once, and two of them have the same amount. Each ends separately.
     assert_eq!(send(Some(("dp_1", 10)), Some(60), true).await, Noted);
     assert_eq!(send(Some(("dp_2", 11)), Some(40), true).await, Noted);
     assert_eq!(send(Some(("dp_3", 12)), Some(40), true).await, Noted);
@@ -337,17 +337,17 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(stands().await, [40, 40]);
     assert_eq!(send(Some(("dp_2", 20)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [40]);
-    // An old report changes nothing; a newer report does, also after the dispute ended.
+    // An old report changes nothing. A newer report does, also after the dispute ended.
     assert_eq!(send(Some(("dp_1", 15)), Some(60), true).await, Known);
     assert_eq!(stands().await, [40]);
-    assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "lost after all");
+    assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "the dispute is lost");
     assert_eq!(send(Some(("dp_1", 31)), Some(50), true).await, Known, "an equal report");
     assert_eq!(stands().await, [40, 50]);
     assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount");
     assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an older report");
     assert_eq!(stands().await, [40, 55]);
-    // Of two reports of the same time, the end wins, in either order. A dispute whose end arrives
-    // first never counts.
+    // If two reports have the same time, the report of the end counts, in either order. A dispute
+    // whose end arrives first never counts.
     assert_eq!(send(Some(("dp_1", 32)), Some(55), false).await, Noted);
     assert_eq!(send(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {
@@ -355,8 +355,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     }
     assert_eq!(send(Some(("dp_3", 40)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
-    // A dispute without an id or an amount concerns the whole payment, and the report that arrives
-    // last wins.
+    // A dispute without an id or an amount is about the whole payment. The report that arrives last
+    // counts.
     assert_eq!(send(None, None, true).await, Noted);
     assert_eq!(send(None, None, true).await, Known);
     assert_eq!(stands().await, [price(2).minor]);

@@ -1,4 +1,4 @@
-//! Lists of payments and refunds, and the documents of the built-in provider.
+//! Tests lists of payments and refunds, and the documents of the built-in provider.
 use doorbuster_core::ItemId;
 use doorbuster_core::event::{Actor, Attribution, EventType, Subject};
 use doorbuster_core::money::{Capture, Money, PaymentId};
@@ -66,7 +66,8 @@ async fn listed(fixture: &Fixture, query: MoneyQuery) -> (Vec<u64>, Vec<u64>) {
     }
 }
 
-/// A document of the built-in provider is changed only by a caller that knows its current content.
+/// A document of the built-in provider can be changed only by a caller that knows its current
+/// content.
 pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture) {
     let swap = async |key: &str, old: Option<&str>, new: &str| {
         fixture
@@ -77,10 +78,10 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     };
     let get = async |key: &str| fixture.store.sandbox_get(key).await.expect("reads");
     assert_eq!(get("s/1").await, None);
-    assert!(!swap("s/1", Some("a"), "b").await, "there is no document");
+    assert!(!swap("s/1", Some("a"), "b").await, "the document does not exist");
     assert!(swap("s/1", None, "a").await);
-    assert!(!swap("s/1", None, "b").await, "there is a document");
-    assert!(!swap("s/1", Some("c"), "b").await, "its content differs");
+    assert!(!swap("s/1", None, "b").await, "the document exists");
+    assert!(!swap("s/1", Some("c"), "b").await, "the document has other content");
     assert!(swap("s/1", Some("a"), "b").await);
     assert_eq!(get("s/1").await.as_deref(), Some("b"));
     for key in ["s/3", "s/2", "t/1", "r/1", "S/1", "s%"] {
@@ -106,7 +107,7 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     assert_eq!(
         fixture.store.sandbox_delete(old).await.expect("writes"),
         2,
-        "only documents with the given content"
+        "only documents with the given content are deleted"
     );
     assert_eq!(
         (get("s/1").await, list("s/", "", 9).await),
@@ -114,8 +115,8 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     );
 }
 
-/// Reversed money is reported while its payment is captured, or is disputed; the engine's own
-/// refunds are not.
+/// Reversed money is reported while its payment is captured or disputed. The engine's own refunds
+/// are not reported.
 pub async fn reversed_money_is_reported(fixture: Fixture) {
     let grant = fixture.slot(50, 50, 50).await;
     let mut orders = Vec::new();
@@ -168,7 +169,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         .await
         .expect("writes");
     assert!(!record_reversal(make(3, Returned, None, true)).await, "the engine's own refund");
-    assert!(record_reversal(make(2, Disputed, None, false)).await, "it was won");
+    assert!(record_reversal(make(2, Disputed, None, false)).await, "the shop won the dispute");
     fixture
         .store
         .end_order(orders[0].id, EndReason::Refund, Attribution::ENGINE.clone())
@@ -176,8 +177,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         .expect("writes");
     assert_eq!(listed().await, [], "an operator resolved it");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
-    // Each reversal that changed something appended an event, with the order that its payment
-    // named.
+    // Each reversal that changed a row appended an event, with the order that its payment named.
     let mut events = Vec::new();
     for order in &orders {
         for it in fixture.store.history(order.id).await.expect("reads") {

@@ -1,5 +1,5 @@
-//! Concurrent payments, cancellations, expiries and extensions, in thousands of rounds: in every
-//! order of events, each payment is one paid order or one refund.
+//! Tests concurrent payments, cancellations, expiries and extensions, in thousands of rounds. In
+//! every order of events, each payment becomes one paid order or one refund.
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -15,9 +15,9 @@ use crate::store::Store;
 
 pub mod late;
 
-/// Orders of one wave: their changes run concurrently.
+/// The number of orders of one wave, whose changes run concurrently.
 const WAVE: u64 = 50;
-/// Waves of a test.
+/// The number of waves of a test.
 const WAVES: u64 = 40;
 
 /// Orders of one wave, each of two units.
@@ -28,7 +28,8 @@ async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
     resolved.into_iter().filter_map(|r| r.order).collect()
 }
 
-/// A capture as a repeated message of the provider: units in slots do not matter any more.
+/// Captures a payment as a repeated message of the provider does, which is refunded if the pool
+/// lacks units.
 fn pay(store: &Store, report: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
     let store = store.clone();
     tokio::spawn(async move { store.capture(report, true).await.expect("writes") })
@@ -39,7 +40,7 @@ fn end(store: &Store, order: &Order, how: EndReason) -> tokio::task::JoinHandle<
     tokio::spawn(async move { store.end_order(id, how, Attribution::BUYER.clone()).await.is_ok() })
 }
 
-/// The number of paid payments among those for one order, and the causes of the refunds.
+/// Returns how many of the payments for one order paid for it, and the causes of the refunds.
 fn tally(captured: &[CaptureOutcome]) -> (usize, Vec<RefundCause>) {
     let paid = captured.iter().filter(|c| matches!(c, CaptureOutcome::Paid(_))).count();
     let back = captured.iter().filter_map(|c| match c {
@@ -49,8 +50,8 @@ fn tally(captured: &[CaptureOutcome]) -> (usize, Vec<RefundCause>) {
     (paid, back.collect())
 }
 
-/// The states of an order's history. Asserts that each change is permitted and that the last state
-/// is the order's current state.
+/// Returns the states of an order's history. Asserts that each change is permitted and that the
+/// last state is the order's current state.
 fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
     let mut states = Vec::new();
     let mut last = None;
@@ -90,7 +91,7 @@ async fn history(fixture: &Fixture, order: &Order) -> Vec<Event> {
 }
 
 /// Asserts that each payment pays for the order or has one refund. Returns the order's state, and
-/// whether the order is paid although it had ended.
+/// whether the order was paid after its end.
 async fn judge(
     fixture: &Fixture,
     order: &Order,
@@ -131,7 +132,7 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
             };
             let paid = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
             let again = Capture { event: format!("more_{at}_{n}"), ..paid.clone() };
-            // The order of the calls rotates.
+            // Each round starts the calls in another order.
             let order = order.clone();
             let store = fixture.store.clone();
             async move {
@@ -172,8 +173,8 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
     );
 }
 
-/// Two concurrent payments for one order, and an end of it: at most one pays, the others are
-/// refunded once.
+/// Two payments for one order and an end of the order run concurrently. At most one payment pays
+/// for the order, and the others are refunded once.
 pub async fn at_most_one_of_two_concurrent_payments_pays(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();

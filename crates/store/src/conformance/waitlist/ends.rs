@@ -1,5 +1,5 @@
-//! The end of a waitlist: each waiting entry ends once with the sale. Also the order that a buyer's
-//! last entry became.
+//! Tests the end of a waitlist: each waiting entry ends once with its sale. Also tests the search
+//! for the order of a buyer's last entry.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::{Event, Subject};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::contract::WaitlistServed;
 
-/// More events than any test here appends.
+/// A number above the number of events in any test here.
 const EVENTS_MAX: usize = 1_000;
 
 async fn step(fixture: &Fixture, step: PhaseStep) {
@@ -25,7 +25,7 @@ async fn end(fixture: &Fixture, item: ItemId) -> WaitlistEnded {
     fixture.store.end_waitlist(item).await.expect("writes")
 }
 
-/// The entries whose events say that they ended with their sale.
+/// Returns the entries whose events say that they ended with their sale.
 async fn reported(fixture: &Fixture) -> Vec<TicketId> {
     while fixture.store.sequence_events(EVENTS_MAX).await.expect("writes") > 0 {}
     let rows = fixture.store.events_after(0, EVENTS_MAX).await.expect("reads");
@@ -37,8 +37,8 @@ async fn reported(fixture: &Fixture) -> Vec<TicketId> {
     events.filter(Event::is_end_of_waitlist).filter_map(of).collect()
 }
 
-/// An entry that waits when the sale ends gets no unit, and an event says so. No returned units are
-/// kept for the waitlist.
+/// An entry that waits when the sale ends gets no unit, and an event says so. Returned units are no
+/// longer kept for the waitlist.
 pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -77,7 +77,7 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
             .iter()
             .any(|c| c.events && c.counts.iter().any(|c| (c.waiting, c.kept) == (0, 0)))
     );
-    assert_eq!(reported(&fixture).await, [anna.id, bert.id], "one event for each, by turn");
+    assert_eq!(reported(&fixture).await, [anna.id, bert.id], "each entry gets one event, by turn");
     expect_waitlist(&fixture, item, 0, 0).await;
     fixture.expect_units(item, 1, 0, 2, 0).await;
     assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "no entry is left");
@@ -86,7 +86,7 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     assert_eq!(reported(&fixture).await.len(), 2);
 }
 
-/// A long waitlist ends in batches. Each entry ends once, however many nodes run the batches.
+/// A long waitlist ends in batches. Each entry ends once, even if several nodes run the batches.
 pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     const WAIT: u32 = 2 * WAITLIST_BATCH_MAX as u32 + 5;
     let grant = fixture.slot(WAIT.into(), WAIT.into(), WAIT).await;
@@ -103,7 +103,7 @@ pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     expect_waitlist(&fixture, item, u64::from(WAIT) - WAITLIST_BATCH_MAX as u64, 0).await;
     let (one, other) = tokio::join!(end(&fixture, item), end(&fixture, item));
     let all = [first, one, other].map(|ended| ended.places).concat();
-    assert_eq!(all.len(), waiting.len(), "each entry once");
+    assert_eq!(all.len(), waiting.len(), "each entry ends once");
     assert_eq!(all.iter().map(|place| place.id).collect::<BTreeSet<_>>(), waiting);
     assert_eq!(end(&fixture, item).await, WaitlistEnded::default());
     let ids = reported(&fixture).await;
@@ -111,8 +111,8 @@ pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// The order that a buyer's last entry became is found after the entry ended. An entry that waits,
-/// or that ended without an order, has none.
+/// If a buyer's last entry became an order, the order is found. An entry that waits, or that ended
+/// without an order, has no order.
 pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 2).await;
     let item = grant.slot.item;
@@ -133,7 +133,7 @@ pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     assert_eq!(of("holder-2").await, None, "the order is not from the waitlist");
     fixture.store.pay_order(anna.id).await.expect("writes");
     assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));
-    // Anna's second entry, which she leaves, becomes no order.
+    // Anna leaves her second entry, so it becomes no order.
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
         panic!("an entry")
     };

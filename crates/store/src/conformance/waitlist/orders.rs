@@ -1,4 +1,5 @@
-//! Orders from a waitlist behave like other orders; their units go to the next waiting buyer.
+//! Tests that orders from a waitlist behave like other orders. Their units go to the next waiting
+//! buyer.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::WAITLIST_HOLD_MS;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};
@@ -16,7 +17,7 @@ async fn served(fixture: &Fixture, item: doorbuster_core::ItemId) -> Order {
     orders.remove(0)
 }
 
-/// If an item's own payment window is shorter than the waitlist's, it applies.
+/// If an item's payment window is shorter than the waitlist's, the item's window applies.
 pub async fn the_payment_window_of_a_served_order_is_the_shorter_one(fixture: Fixture) {
     let short =
         super::super::NewItem { hold_ms: 60_000, ..new_item("phone", Stock::Counted(1), 1) };
@@ -36,7 +37,8 @@ pub async fn the_payment_window_of_a_served_order_is_the_shorter_one(fixture: Fi
     assert_eq!(order.pay_by, fixture.clock.now().plus(60_000));
 }
 
-/// Cancelled, expired and refunded units go to the next waiting buyer, and paid orders stay paid.
+/// Units of cancelled, expired and refunded orders go to the next waiting buyer. Paid orders stay
+/// paid.
 pub async fn an_order_from_a_waitlist_behaves_like_others(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
@@ -72,8 +74,8 @@ pub async fn an_order_from_a_waitlist_behaves_like_others(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A buyer who was served and did not pay, or who cancelled, cannot join again. A buyer who paid,
-/// or who bought without the waitlist, can.
+/// A served buyer who did not pay, or who cancelled, cannot join again. A buyer who paid, or who
+/// bought without the waitlist, can join.
 pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 4, 1).await;
     let item = grant.slot.item;
@@ -89,7 +91,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     cancel(&fixture, &served[0]).await;
     fixture.clock.advance(WAITLIST_HOLD_MS);
     fixture.store.expire_due(9).await.expect("writes");
-    // The returned units are bought again, so all units are held as before.
+    // The returned units are bought again, so that all units are held as before.
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     fixture.reserve(&grant, 5, "dora", 1).await;
     fixture.reserve(&grant, 6, "emil", 1).await;
@@ -124,8 +126,8 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     expect_waitlist(&fixture, item, 2, 0).await;
 }
 
-/// A buyer whose order an operator cancelled may join again, at the end. An order that the buyer
-/// let expire still prevents the buyer from joining.
+/// A buyer may join again, at the end, after an operator cancelled the buyer's order. After an
+/// order that expired unpaid, the buyer still cannot join.
 pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 2).await;
     let item = grant.slot.item;
@@ -134,7 +136,7 @@ pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixt
     let first = served(&fixture, item).await;
     let operator = Attribution::from_actor(Actor::Operator("key_1".to_owned()));
     fixture.store.end_order(first.id, EndReason::Cancel, operator).await.expect("writes");
-    // The returned units are bought again, so all units are held as before.
+    // The returned units are bought again, so that all units are held as before.
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     let bought = fixture.reserve(&grant, 3, "anna", 1).await;
     cancel(&fixture, &bought).await;
@@ -198,8 +200,8 @@ pub async fn the_units_of_a_waitlist_add_up(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A payment after the window takes a unit of the pool, even a kept one. If the next waiting buyer
-/// has the unit, the payment is refunded.
+/// A payment after the window takes a unit of the pool, even a kept unit. If the next waiting buyer
+/// already has the unit, the payment is refunded.
 pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

@@ -7,7 +7,7 @@ use doorbuster_core::{IdKey, Millis, NodeId, TicketId};
 use super::{Query, value};
 use crate::postgres::row_cache::RowCache;
 
-/// Adds the statement for the digest, if the transaction touched an order.
+/// Adds the statement for the digest, if the transaction created or changed an order.
 pub(super) fn digest(cache: &RowCache, key: &IdKey, now: Millis, queries: &mut Vec<Query>) {
     if cache.touched_orders.is_empty() {
         return;

@@ -8,7 +8,7 @@ use crate::postgres::rows::int;
 
 use super::{Query, value};
 
-/// Events of one transaction keep the order in which they happened.
+/// Writes the events of one transaction in the order in which they happened.
 pub(super) fn events(cache: &RowCache, queries: &mut Vec<Query>) {
     let events = &cache.events;
     if events.is_empty() {
@@ -51,8 +51,8 @@ fn order(event: &Event) -> Option<&Order> {
     }
 }
 
-/// The order that an event concerns, or that its payment named, if it exists. The capture has
-/// locked that order.
+/// Returns the order that an event is about, or that its payment named, if the order exists. The
+/// capture has locked that order.
 fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
     let order = match &event.subject {
         Subject::Order(order) => order,

@@ -1,5 +1,5 @@
-//! Writes provider messages, payments and refunds, a few for each transaction, with one statement
-//! each and in one order. Checkouts are written in sets.
+//! Writes provider messages, payments and refunds. A transaction has only a few, so each has its
+//! own statement, in one order. Checkouts are written together.
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
@@ -8,10 +8,10 @@ use crate::postgres::rows::int;
 
 use super::{Query, value};
 
-/// The statements for all changed money rows.
+/// Returns the statements for all changed money rows.
 ///
-/// A new row must not have appeared meanwhile, or its statement fails and the transaction runs
-/// again: then the rules find the row.
+/// If another transaction inserted a new row first, the statement fails and the transaction runs
+/// again. Then the rules find the row.
 pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
     for ((provider, event), at) in &cache.inbox {
         let sql = "INSERT INTO inbox (provider, event_id, at) VALUES ($1, $2, $3)";
@@ -27,7 +27,7 @@ pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
-    // Another message may name another order, so the columns of a failed payment are written again.
+    // A later message may name another order, so the columns of a failed payment are written again.
     let update = "UPDATE payment SET state = $2, provider = $3, order_id = $4,
                   grant_id = o.grant_id, n = o.n, amount_minor = $5, currency = $6, at = $7
          FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g
@@ -57,7 +57,7 @@ fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
-    // A refund that is requested again is no longer discarded.
+    // A refund that is requested again no longer counts as discarded.
     let update =
         "UPDATE refund SET state = $2, accepted = $3, tries = $4, next_at = $5, error = $6,
                   settled_at = $7,
@@ -92,8 +92,8 @@ fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Writes each checkout with the time that its order waits for the provider. A whole page may be
-/// postponed at once.
+/// Writes each checkout with the time that its order waits for the provider. One statement may
+/// postpone a whole page.
 fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     let dirty = cache.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
     let rows: Vec<(&Checkout, &Order)> =
@@ -142,13 +142,13 @@ fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values: vec![number(&grants), number(&numbers), waits] });
 }
 
-/// When an order's open checkout must be closed.
+/// Returns when an order's open checkout must be closed.
 fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }
 
-/// Sets when open checkouts must be closed at their provider: when their orders no longer wait for
-/// payment, or when the orders are due.
+/// Sets when open checkouts must be closed at their provider: when the order is due, or at once if
+/// it no longer waits for payment.
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(kept) => kept.row.open,
@@ -163,7 +163,7 @@ fn due(cache: &RowCache, queries: &mut Vec<Query>) {
 
 impl Query {
     /// Postpones the closing of checkouts, given their orders and the new times. The caller has
-    /// read the checkouts under their locks.
+    /// locked the orders and read the checkouts.
     pub(in crate::postgres) fn put_off(later: &[(GrantId, TicketN, Millis)]) -> Self {
         let sql = "UPDATE checkout SET due = t.due FROM unnest($1::bigint[], $2::bigint[],
                    $3::bigint[]) AS t (grant_id, n, due)

@@ -9,8 +9,8 @@ pub(in crate::postgres) struct CommitNotice {
     pub(in crate::postgres) events: bool,
 }
 
-/// The suffix behind the writer that means that events were written. A node of the previous version
-/// reads the text as an unknown writer, which still serves as a hint.
+/// The suffix behind the writer, which means that events were written. A node of the previous
+/// version takes the text for an unknown writer, which is still a useful hint.
 const WITH_EVENTS: char = '+';
 
 impl CommitNotice {
@@ -20,7 +20,7 @@ impl CommitNotice {
         text
     }
 
-    /// Parses a notification. A text that cannot be parsed is from another program.
+    /// Parses a notification. If the text cannot be parsed, another program sent it.
     pub(in crate::postgres) fn parse(text: &str) -> Option<Self> {
         let writer = text.strip_suffix(WITH_EVENTS);
         Some(Self { writer: writer.unwrap_or(text).parse().ok()?, events: writer.is_some() })

@@ -1,4 +1,4 @@
-//! Writes waitlist entries: the ended ones, then the new ones, each in one statement.
+//! Writes waitlist entries: first the ended ones, then the new ones, each in one statement.
 use doorbuster_core::WaitlistEntry;
 
 use crate::postgres::row_cache::RowCache;

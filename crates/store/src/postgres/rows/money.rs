@@ -63,7 +63,7 @@ pub(in crate::postgres) fn checkout(row: &Row) -> RowResult<Checkout> {
     checkout_at(row, 0)
 }
 
-/// A checkout whose columns begin at `from`.
+/// Returns a checkout whose columns begin at `from`.
 pub(in crate::postgres) fn checkout_at(row: &Row, from: usize) -> RowResult<Checkout> {
     Ok(Checkout {
         order: ticket(row, from)?,

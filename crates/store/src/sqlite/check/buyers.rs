@@ -1,4 +1,5 @@
-//! Finds the buyers whose orders and quota differ, after the check found that I4 is broken.
+//! Finds the buyers whose orders and quota differ. This runs after the check found that I4 is
+//! broken.
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, params};
@@ -8,7 +9,7 @@ use doorbuster_core::ItemId;
 use super::super::read::Reader;
 use super::{CheckRun, Done, Pacer, counted_order, quota};
 
-/// A buyer's units of an item: of an active order, or of a quota.
+/// A buyer's units of an item, from an active order or from a quota.
 struct BuyerUnits {
     buyer: String,
     item: ItemId,
@@ -26,7 +27,8 @@ fn used(row: &Row<'_>) -> Done<BuyerUnits> {
     Ok(BuyerUnits { buyer: quota.buyer.to_owned(), item: quota.item, units: quota.used })
 }
 
-/// Reads orders and quotas together, buyer by buyer, in the snapshot in which they differ.
+/// Reads orders and quotas together, for one buyer after the other, in the snapshot in which they
+/// differ.
 pub(super) fn report(
     sql: &mut Reader<'_>,
     run: &mut CheckRun,
@@ -45,7 +47,7 @@ pub(super) fn report(
         let order = orders.peek().and_then(|o| o.as_ref().ok()).map(|o| &o.buyer);
         let quota = quotas.peek().and_then(|q| q.as_ref().ok()).map(|q| &q.buyer);
         let buyer = [order, quota].into_iter().flatten().min().cloned();
-        // Units in active orders, and in the quota, by item.
+        // For each item, the units in active orders and the units in the quota.
         let mut both: BTreeMap<ItemId, (u64, u64)> = BTreeMap::new();
         while let Some(order) =
             orders.next_if(|o| o.as_ref().map_or(true, |o| Some(&o.buyer) == buyer.as_ref()))
@@ -64,7 +66,7 @@ pub(super) fn report(
         for (item, (held, used)) in both {
             let limit = limits.get(&item).copied().map_or(0, u64::from);
             if held != used || held > limit {
-                // The log must not contain a buyer's id; the order identifies the buyer.
+                // The log must not contain a buyer's id, so the finding names the order.
                 let sql =
                     "SELECT id FROM orders WHERE buyer = ?1 AND item_id = ?2 ORDER BY seq DESC
                            LIMIT 1";

@@ -1,5 +1,5 @@
-//! I5: each captured payment pays for one paid order, each refunded payment has one refund, and the
-//! amounts agree.
+//! Checks I5: each captured payment pays for one paid order, each refunded payment has one refund,
+//! and the amounts agree.
 use rusqlite::{Row, params};
 
 use doorbuster_core::money::{Money, PaymentId, PaymentState, RefundCause};
@@ -36,7 +36,7 @@ const PAYMENTS: &str =
                                    LEFT JOIN refund r ON r.payment_id = p.id
                     ORDER BY p.seq";
 
-/// An amount, if both columns are present.
+/// Returns an amount, if both columns are present.
 fn money(row: &Row<'_>, at: usize) -> Done<Option<Money>> {
     let (minor, currency): (Option<i64>, Option<String>) = (row.get(at)?, row.get(at + 1)?);
     Ok(minor.zip(currency).map(|(minor, currency)| Money { minor, currency }))
@@ -134,7 +134,7 @@ fn check_payment(seen: &PaymentRow, run: &mut CheckRun) {
     }
 }
 
-/// Orders of an item that a provider's payment paid, without that payment.
+/// Finds orders of an item that a provider's payment paid, but whose payment is missing.
 fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) -> Done<()> {
     let orders = sql.all(
         "SELECT id FROM orders o
@@ -154,7 +154,7 @@ fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) 
     Ok(())
 }
 
-/// Payments that a provider or a buyer caused by mistake, newest first.
+/// Returns payments that a provider or a buyer caused by mistake, newest first.
 pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<RefundNotice>> {
     sql.all(
         concat!(

@@ -1,4 +1,4 @@
-//! A store as an SQL shell shows it.
+//! A SQL shell that shows the content of a store.
 use std::collections::BTreeSet;
 
 use crate::cluster;
@@ -21,13 +21,13 @@ impl Shell {
                 rows.collect::<Result<_, _>>().expect("text")
             }
             Self::Postgres(database) => {
-                let output = cluster::shared().psql(database, sql).expect("a session of its own");
+                let output = cluster::shared().psql(database, sql).expect("psql runs");
                 output.lines().map(str::to_owned).collect()
             }
         }
     }
 
-    /// Every column, as `table.column`.
+    /// Returns every column, as `table.column`.
     pub fn columns(&self) -> Vec<String> {
         self.ask(match self {
             Self::Sqlite(_) => {
@@ -43,7 +43,7 @@ impl Shell {
         })
     }
 
-    /// The columns that contain this text, of whatever type.
+    /// Returns the columns that contain this text, whatever their type is.
     pub fn holding(&self, text: &str) -> BTreeSet<String> {
         let holds = |column: &String| {
             let (table, name) = column.split_once('.').expect("table.column");
@@ -57,11 +57,12 @@ impl Shell {
             format!("SELECT '{column}' WHERE EXISTS (SELECT 1 FROM \"{table}\" WHERE {found})")
         };
         let each: Vec<String> = self.columns().iter().map(holds).collect();
-        assert!(each.len() > 100, "the catalogue was read: {each:?}");
+        assert!(each.len() > 100, "the database's catalogue lists the columns: {each:?}");
         each.chunks(50).flat_map(|some| self.ask(&some.join(" UNION ALL "))).collect()
     }
 
-    /// Makes the database refuse a ticket with this many units; PostgreSQL names the row.
+    /// Makes the database refuse a ticket with this many units. PostgreSQL's error contains the
+    /// row.
     pub fn poison(&self, units: u32) {
         match self {
             Self::Sqlite(dir) => {

@@ -1,4 +1,4 @@
-//! Transactions of money, over any ledger and by the store's methods.
+//! Transactions with money, over any ledger and by the store's methods.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
@@ -14,8 +14,8 @@ use proptest::sample::{Index, select};
 
 use super::text;
 
-/// One transaction. Numbers stand for names from a small range; an index stands for a ticket, which
-/// may be an order.
+/// One transaction. A number stands for a name from a small range. An index stands for a ticket,
+/// which may be an order.
 #[derive(Clone, Debug)]
 pub enum Op {
     Capture { event: u8, payment: u8, how: How, last: bool },
@@ -50,7 +50,7 @@ fn news() -> impl Strategy<Value = RefundUpdate> {
     ]
 }
 
-/// A transaction and its ticket.
+/// Returns a transaction and its ticket.
 pub fn ops() -> impl Strategy<Value = (Index, Op)> {
     let (event, payment) = (|| 0..12_u8, || 0..8_u8);
     let how = select(vec![
@@ -80,7 +80,7 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
     (any::<Index>(), op)
 }
 
-/// The price of a unit.
+/// Returns the price of a unit.
 pub fn price() -> Money {
     Money { minor: 1_999, currency: "EUR".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! An idle node in PostgreSQL: its periodic queries use indexes, however long the tables are.
+//! Tests an idle node in PostgreSQL: its periodic queries use indexes, even if the tables are long.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::watch::Watch;
 
 /// The number of rows of each table. No row is due.
 const ROWS: u64 = 2_000;
-/// The number of pending deliveries among them.
+/// The number of pending deliveries among the rows.
 const PENDING: u64 = 5;
 /// The number of runs of each query.
 const ROUNDS: i64 = 20;
@@ -23,14 +23,15 @@ const INDEXES: [(&str, &str); 4] = [
     ("delivery", "delivery_pending"),
 ];
 
-/// Rows that were read by sequential scans, by table, and the uses of each index.
+/// Selects how many rows of each table were read by sequential scans, and how often each index was
+/// used.
 const READ: &str = "SELECT relname, seq_tup_read FROM pg_stat_user_tables
      UNION ALL SELECT indexrelname, idx_scan FROM pg_stat_user_indexes";
-/// Sessions other than this one.
+/// Counts the sessions other than this one.
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
      WHERE datname = current_database() AND backend_type = 'client backend'
      AND pid <> pg_backend_pid()";
-/// Longest time until the sessions of a closed store end.
+/// The longest time until the sessions of a closed store end.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Inserts orders, checkouts, refunds and deliveries that become due in an hour.
@@ -68,7 +69,7 @@ async fn fill(fixture: &Fixture, database: &str) {
                     {later}, {now}
              FROM generate_series(1, {ROWS}) AS n"
     );
-    // PostgreSQL does this by itself when tables grow.
+    // PostgreSQL runs ANALYZE by itself when tables grow.
     for sql in [sql.as_str(), "ANALYZE"] {
         cluster::shared().psql(database, sql).expect("valid SQL");
     }
@@ -90,7 +91,7 @@ async fn run_queries(fixture: &Fixture) {
     }
 }
 
-/// The reads so far. A session has reported all of its reads when it has ended.
+/// Returns the reads so far. A session reports all of its reads at the latest when it ends.
 async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
     let since = Watch::start();
@@ -115,7 +116,7 @@ async fn queries_of_an_idle_node_use_an_index() {
     fill(&fixture, &database).await;
     fixture.store.close().await;
     let filled = read_so_far(&database).await;
-    // The reads of a store that opens do not count.
+    // The reads while a store opens do not count, so open one before the first count.
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
     let fixture = open_postgres(&url, 3).await;

@@ -1,4 +1,4 @@
-//! Compares the estimates of a waiting room's pace with what happened.
+//! Compares the estimates of a waiting room's pace with the admissions that followed.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{RoomSupply, STEP_ADMISSIONS_MAX};
@@ -8,7 +8,7 @@ fn line(called: u64) -> RoomProgress {
     RoomProgress { entered: 100_000, participants: Some(0), called }
 }
 
-/// A pace after one step that filled the shop.
+/// Returns an estimator after one step that filled the shop.
 fn full() -> PaceEstimator {
     let mut pace = PaceEstimator::new(STEP_ADMISSIONS_MAX);
     (0..100).for_each(|_| pace.note_admission(Millis(1)));
@@ -31,8 +31,8 @@ fn an_estimate_is_the_measured_rate_with_its_uncertainty() {
     let estimate = pace.estimate(1_000).expect("a rate");
     assert!(estimate.from_secs <= 100 && 100 <= estimate.to_secs, "{estimate:?}");
     assert!(estimate.from_secs >= 90 && estimate.to_secs <= 115, "{estimate:?}");
-    assert_eq!(pace.estimate(10_000), None, "beyond the horizon of an estimate");
-    // Admission stops: the old measurements are forgotten, and no estimate is made up.
+    assert_eq!(pace.estimate(10_000), None, "a position beyond the horizon has no estimate");
+    // Admission stops: the room forgets the old measurements and gives no estimate.
     for second in 301..=365 {
         pace.note_progress(Millis(second * 1_000), &line(3_100), None, 1);
     }
@@ -111,9 +111,9 @@ struct Sale {
     seed: u64,
     free: Option<u64>,
     entered: u64,
-    /// One of this many admitted visitors does not buy.
+    /// One in `lost` admitted visitors does not buy.
     lost: u64,
-    /// One of this many orders is returned.
+    /// One in `back` orders is returned.
     back: u64,
 }
 
@@ -125,13 +125,13 @@ const END_MS: i64 = 30 * 60_000;
 type Shown = (u64, i64, WaitEstimate);
 
 impl Sale {
-    /// When each rank was admitted, and the estimates that were shown.
+    /// Returns when each rank was admitted, and the estimates that visitors saw.
     fn play(&self) -> (BTreeMap<u64, i64>, Vec<Shown>) {
         let (mut pace, mut free) = (PaceEstimator::new(STEP_ADMISSIONS_MAX), self.free);
         let mut it =
             RoomProgress { entered: self.entered, participants: Some(self.entered), called: 0 };
         let (mut called_at, mut shown) = (BTreeMap::new(), Vec::new());
-        // Sets of (time, rank): admissions that lapse, purchases, and units that come back.
+        // Sets of (time, rank): admissions that lapse, purchases, and returned units.
         let (mut lapses, mut buys, mut returns) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut out, mut used, mut dice) = (0, BTreeSet::new(), self.seed);
@@ -186,8 +186,8 @@ impl Sale {
     }
 }
 
-/// In 95 % of the cases the visitor is admitted no sooner than in a third of the estimate, and no
-/// later than after three times the estimate. A visitor who is never admitted gets no estimate.
+/// In 95 % of the cases a visitor waits between a third of the estimate and three times the
+/// estimate. A visitor who is never admitted gets no estimate.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 

@@ -1,4 +1,4 @@
-//! The console, used by an operator who knows nothing else.
+//! The console, used by an operator without any other tool.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::windows::fixture::{ServerFixture, Stock};
 /// How old the numbers of the live view may be.
 const FRESH: Duration = Duration::from_secs(3);
 
-/// Types into the control with this label; the second of several is `at` 1.
+/// Types into the control with this label. If several controls have it, `at` chooses one, from 0.
 async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
     let found = format!(
         "[...document.querySelectorAll('label')].filter(l => l.textContent.trim() === {})[{at}]",

@@ -1,31 +1,32 @@
-//! Lines of CSV as RFC 4180 has them, with no cell that a spreadsheet would take for a formula.
+//! Writes CSV as in RFC 4180. A spreadsheet never runs a cell as a formula.
 
 use std::fmt::{Display, Write};
 
-/// Lines, each ended by CR and LF.
+/// CSV lines, each ended by CR and LF.
 #[derive(Debug, Default)]
 pub(super) struct CsvLines {
     text: String,
-    /// Whether the line that is being written has a cell.
+    /// Whether the current line has a cell already.
     begun: bool,
 }
 
 impl CsvLines {
-    /// A line of names.
+    /// Writes a header line of column names.
     pub(super) fn header(&mut self, names: &str) -> &mut Self {
         self.text.push_str(names);
         self.end_line();
         self
     }
 
-    /// A cell of text, which others may have chosen.
+    /// Writes a cell of text from outside, such as a buyer's name.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.next();
-        // What begins like this, a spreadsheet computes; after an apostrophe it shows it.
+        // A spreadsheet runs text that begins with one of these characters. An apostrophe in front
+        // makes the spreadsheet show the text.
         let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
         let apostrophe = if formula { "'" } else { "" };
         if text.contains([',', '"', '\r', '\n']) {
-            // Writing to a text cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(self.text, "\"{apostrophe}{}\"", text.replace('"', "\"\""));
         } else {
             self.text.push_str(apostrophe);
@@ -34,15 +35,16 @@ impl CsvLines {
         self
     }
 
-    /// A cell of ours: a number, a time, a word. A minus before digits is a number to everybody.
+    /// Writes a cell with a value of this program, such as a number or a time. The cell may begin
+    /// with a minus.
     pub(super) fn value(&mut self, value: impl Display) -> &mut Self {
         self.next();
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(self.text, "{value}");
         self
     }
 
-    /// A cell of ours that may be empty.
+    /// Writes a cell with a value of this program, or an empty cell.
     pub(super) fn optional(&mut self, value: Option<impl Display>) -> &mut Self {
         match value {
             Some(value) => self.value(value),
@@ -50,18 +52,17 @@ impl CsvLines {
         }
     }
 
-    /// Ends the line.
     pub(super) fn end_line(&mut self) {
         self.text.push_str("\r\n");
         self.begun = false;
     }
 
-    /// Whether there is none.
+    /// Returns whether no text was written.
     pub(super) fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// The lines.
+    /// Returns the lines.
     pub(super) fn into_text(self) -> String {
         self.text
     }
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_quoted_where_they_must_be_and_formulas_are_shown() {
+    fn cells_are_quoted_and_formulas_become_text() {
         let check = |text: &str, expected: &str| {
             let mut lines = CsvLines::default();
             lines.value(1).text(text).optional(None::<i64>).value(-2).end_line();

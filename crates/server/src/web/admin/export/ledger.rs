@@ -1,8 +1,8 @@
-//! The ledger of units: an item's first total, each change of the total, and each order that took
-//! or returned units. Each line also has the item's units after the change.
+//! The ledger of units. Its lines are an item's first total, each change of the total, and each
+//! order that took or returned units. Each line also has the item's counts after the change.
 //!
-//! The balance of a line is computed only from the lines up to this line. So the last balance shows
-//! whether the rows contain every movement of units.
+//! The counts come only from the lines above them. So the last line shows whether the ledger has
+//! every movement of units.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::engine::EngineError;
 use crate::web::limits::EXPORT_PAGE;
 use crate::web::{App, wire};
 
-/// What an item has.
+/// The counts of one item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Balance {
-    /// None for unlimited stock; so is what is free.
+    /// `None` for unlimited stock.
     total: Option<i64>,
     free: i64,
     held: i64,
@@ -27,13 +27,13 @@ struct Balance {
 }
 
 impl Balance {
-    /// Units of an order leave one hand for another.
+    /// Moves an order's units from one count to another.
     fn move_units(&mut self, before: Option<OrderState>, after: OrderState, units: i64) {
         *self.holder(before) -= units;
         *self.holder(Some(after)) += units;
     }
 
-    /// Who has the units of an order in this state.
+    /// Returns the count that has the units of an order in this state.
     fn holder(&mut self, state: Option<OrderState>) -> &mut i64 {
         match state {
             Some(OrderState::Reserved) => &mut self.held,
@@ -45,7 +45,7 @@ impl Balance {
     }
 }
 
-/// The word for a movement.
+/// Returns the word for a movement.
 fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str {
     match (before, after) {
         (Some(OrderState::Cancelled | OrderState::Expired), OrderState::Paid) => "paid_late",
@@ -53,10 +53,10 @@ fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str 
     }
 }
 
-/// Rows that were read and not written yet.
+/// Rows that were read but are not written yet.
 struct ReadAhead<T> {
     rows: VecDeque<T>,
-    /// Where to read on; `None`: there is no more.
+    /// The position to read from. `None`: all rows were read.
     after: Option<i64>,
 }
 
@@ -72,13 +72,13 @@ impl<T> ReadAhead<T> {
         self.after = page.next;
     }
 
-    /// Where to read on, if nothing is at hand.
+    /// Returns the position to read from, if no row waits to be written.
     fn next_after(&self) -> Option<i64> {
         self.after.filter(|_| self.rows.is_empty())
     }
 }
 
-/// An item, and what it has after the lines that were written.
+/// An item and its counts after the written lines.
 struct ItemAccount {
     item: Arc<ItemState>,
     balance: Balance,
@@ -95,12 +95,12 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Of one sale, or of all.
+    /// Starts a ledger of one sale, or of all sales.
     pub(super) fn for_sale(sale: Option<String>) -> Self {
         Self { sale, ..Self::default() }
     }
 
-    /// The next lines; `None`: that was all.
+    /// Returns the next lines. `None`: the ledger is complete.
     pub(super) async fn next(
         &mut self,
         app: &App,
@@ -109,7 +109,8 @@ impl Ledger {
         let store = app.engine.store();
         if !self.begun {
             self.begun = true;
-            // What was committed up to now is to be in it; it is read by its positions.
+            // The ledger must have everything that is committed now. Events get their positions
+            // first, because the ledger reads events by position.
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
             let openings = store.opening_stocks(self.sale.clone()).await?;
             let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
@@ -149,7 +150,7 @@ impl Ledger {
         }
     }
 
-    /// Writes the older one of the two that come next. False: there is none.
+    /// Writes the older of the two next rows. Returns `false` if there is no row.
     fn write_next(&mut self, lines: &mut CsvLines) -> bool {
         let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
         let is_adjusted = match (adjusted, moved) {
@@ -171,7 +172,7 @@ impl Ledger {
             return true;
         }
         let Some(row) = self.moved.rows.pop_front() else { return false };
-        // A sale that was made while this is written comes with the next one.
+        // A new sale was created after the ledger began. The next export has its lines.
         let Some(account) = self.items.get_mut(&row.item) else { return true };
         let free = account.balance.free;
         account.balance.move_units(row.before, row.after, row.units.cast_signed());
@@ -209,7 +210,7 @@ impl ItemAccount {
     }
 }
 
-/// What a line says beside the balance.
+/// The cells of a line before the counts.
 #[derive(Default)]
 struct LineDetail {
     at: Millis,
@@ -224,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_go_from_hand_to_hand_and_none_is_lost() {
+    fn the_balance_keeps_its_sum_when_units_move() {
         use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
         let mut balance = Balance { total: Some(10), free: 10, ..Balance::default() };
         for (before, after, units, expected) in [

@@ -1,4 +1,4 @@
-//! Exports of more rows than are read at once, while rows are written.
+//! Tests exports of several pages while orders change.
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::purchase::{Purchase, PurchaseOutcome};
 use crate::temp_dir::TempDir;
 use crate::web::tests;
 
-/// Two pages and a bit of a third.
+/// Rows for two full pages and a part of a third page.
 const MANY: usize = 2 * EXPORT_PAGE + 100;
 const STOCK: usize = 9_999;
 
@@ -29,11 +29,11 @@ async fn start(dir: &TempDir) -> Arc<App> {
     tests::app(dir, &settings, STOCK as u64).await
 }
 
-/// Orders of so many buyers, who come at once.
+/// Buys one unit for each of these buyers at the same time.
 async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
     let (sale, item) = {
         let catalogue = app.engine.catalogue();
-        let sale = catalogue.sale("spring").cloned().expect("it is open");
+        let sale = catalogue.sale("spring").cloned().expect("the store opens");
         let item = sale.items[0].clone();
         (sale, item)
     };
@@ -57,19 +57,19 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
     orders.into_iter().map(|order| order.id.to_string()).collect()
 }
 
-/// An export's lines, each as its cells by their names, and the orders that came while it was
-/// written: after each of its first pages a few are bought, and one that was read is given up, as
-/// is one that was not.
+/// Reads an export while orders change. After each of its first pages, a few new orders are placed.
+/// Then one order that was exported already is cancelled, and one that was not. Returns the
+/// export's lines as cells by column name, and the new orders.
 async fn while_rows_are_written(
     app: &Arc<App>,
     which: Export,
     before: &mut Vec<Order>,
 ) -> Vec<HashMap<String, String>> {
-    let reply = export(app.clone(), Some("sale=spring"), which).await.expect("it begins");
-    let ReplyBody::Routed(body) = reply.into_body() else { panic!("it is streamed") };
+    let reply = export(app.clone(), Some("sale=spring"), which).await.expect("the export begins");
+    let ReplyBody::Routed(body) = reply.into_body() else { panic!("the answer is streamed") };
     let (mut pages, mut text, mut count) = (body.into_data_stream(), String::new(), 0);
     while let Some(page) = pages.next().await {
-        text += std::str::from_utf8(&page.expect("it is whole")).expect("text");
+        text += std::str::from_utf8(&page.expect("the CSV has no broken line")).expect("text");
         count += 1;
         if count > 2 {
             continue;
@@ -85,10 +85,10 @@ async fn while_rows_are_written(
         }
         before.extend(crowd(app, next..next + 50).await);
     }
-    assert!(count > 2, "it has pages: {count}");
+    assert!(count > 2, "the export has several pages: {count}");
     let mut lines = text.lines();
     let names: Vec<_> =
-        lines.next().expect("a line of names").split(',').map(str::to_owned).collect();
+        lines.next().expect("the export has a header line").split(',').map(str::to_owned).collect();
     lines
         .map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect())
         .collect()
@@ -101,10 +101,10 @@ async fn every_order_is_exported_once_while_others_come_and_go() {
     let mut orders = crowd(&app, 0..MANY).await;
     let lines = while_rows_are_written(&app, Export::Orders, &mut orders).await;
     let exported: BTreeSet<String> = lines.iter().map(|line| line["id"].clone()).collect();
-    assert_eq!(exported.len(), lines.len(), "none twice");
+    assert_eq!(exported.len(), lines.len(), "no order occurs twice");
     assert!(
         exported == ids(&orders),
-        "none is lost, and those that came before the last page are in it"
+        "no order is lost, and the export has all orders from before its last page"
     );
     app.engine.stop().await;
 }
@@ -121,10 +121,18 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
     };
     let (reserved, cancelled) = (moved("reserved"), moved("cancelled"));
     assert_eq!(lines.len(), 1 + reserved.len() + cancelled.len());
-    assert!(reserved.iter().cloned().collect::<BTreeSet<_>>() == ids(&orders), "none is lost");
-    assert_eq!(reserved.len(), orders.len(), "none twice");
-    assert_eq!(cancelled.iter().collect::<BTreeSet<_>>().len(), cancelled.len(), "none twice");
-    assert_eq!(cancelled.len(), 4, "those that were given up before the last page");
+    assert!(reserved.iter().cloned().collect::<BTreeSet<_>>() == ids(&orders), "no order is lost");
+    assert_eq!(reserved.len(), orders.len(), "no order occurs twice");
+    assert_eq!(
+        cancelled.iter().collect::<BTreeSet<_>>().len(),
+        cancelled.len(),
+        "no order occurs twice"
+    );
+    assert_eq!(
+        cancelled.len(),
+        4,
+        "the ledger has the orders that were cancelled before the last page"
+    );
     let held = orders.len() - cancelled.len();
     let last = lines.last().expect("lines");
     let cell = |name: &str| last[name].parse::<usize>().expect("a number");
@@ -139,18 +147,17 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     crowd(&app, 0..3).await;
     let begun = async |which: Export| {
         let ReplyBody::Routed(body) =
-            export(app.clone(), None, which).await.expect("it begins").into_body()
+            export(app.clone(), None, which).await.expect("the export begins").into_body()
         else {
-            panic!("it is streamed")
+            panic!("the answer is streamed")
         };
         body.into_data_stream()
     };
     let mut whole = begun(Export::Orders).await;
     while let Some(page) = whole.next().await {
-        page.expect("it is whole");
+        page.expect("the CSV has no broken line");
     }
-    // This node has not heard of the sale, and reading again does not help: a sale that it cannot
-    // take in.
+    // The catalogue of this node cannot load the sale, even by reading the store again.
     app.engine.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;
@@ -163,7 +170,7 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     let query = doorbuster_api::query::OrderQuery::for_operator("").expect("no conditions");
     let refused = crate::web::orders::page(&app, &query, None, None)
         .await
-        .expect_err("a list that is not whole");
+        .expect_err("an incomplete list ended without an error");
     assert_eq!(refused.problem.status(), 503);
     app.engine.stop().await;
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/admin/exports/reconciliation`: units and money held against each other, now.
+//! `GET /v1/admin/exports/reconciliation`: compares units and money now, and lists each difference.
 
 use std::sync::Arc;
 
@@ -65,7 +65,8 @@ fn item_view(books: &store::ItemTotals) -> ReconciledItem {
         Stock::Unlimited => None,
     };
     let counted = |units: u64| total.map(|_| units);
-    // Both factors are bounded so that this fits; a store that broke its bounds has differences.
+    // The bounds of both factors keep the product in range. If a stored value exceeds its bound,
+    // the product saturates and the report shows a difference.
     let due = books.price_minor.saturating_mul(i64::try_from(books.paid).unwrap_or(i64::MAX));
     ReconciledItem {
         sale: books.sale.clone(),
@@ -93,12 +94,13 @@ fn sums_view(sums: &store::MoneyTotals) -> MoneySums {
     }
 }
 
-/// Where to read on, for a cursor: of each kind its letter, and its place in hexadecimal digits.
+/// Encodes where the next page begins: for each kind, its letter and its position in hexadecimal
+/// digits.
 fn encode_cursor(more: &[(DifferenceKind, i64)]) -> String {
     more.iter().map(|(kind, place)| format!("{}{place:x}", kind_letter(*kind))).collect()
 }
 
-/// What was written for a cursor; `None`: something else.
+/// Decodes a cursor of `encode_cursor`. `None`: the text is not such a cursor.
 fn decode_cursor(text: &str) -> Option<Vec<(DifferenceKind, i64)>> {
     let is_letter = |c: char| c.is_ascii_uppercase();
     let is_of_us = |c: char| is_letter(c) || c.is_ascii_hexdigit();
@@ -127,7 +129,7 @@ mod tests {
     use doorbuster_api::limits::CURSOR_BYTES_MAX;
 
     #[test]
-    fn a_cursor_leads_back_to_the_place_in_each_kind() {
+    fn a_cursor_decodes_to_its_position_in_each_kind() {
         let all: Vec<_> =
             DifferenceKind::ALL.iter().map(|kind| (*kind, i64::MAX - *kind as i64)).collect();
         for more in [&all[..], &all[2..3], &[(DifferenceKind::Reversed, 0)]] {

@@ -38,7 +38,7 @@ pub(crate) async fn change(
     let if_version = requested_version(&headers, &before)?;
     check_stock(&patch, &before)?;
     check_prices(&app, &patch)?;
-    // The store hands back words alone; what is wrong with the patch is left here for the answer.
+    // The store passes only a text back, so the closure keeps the full problem here for the answer.
     let wrong = Arc::new(Mutex::new(None));
     let told = wrong.clone();
     let apply = Box::new(move |row: &mut SaleRow| {
@@ -61,7 +61,7 @@ pub(crate) async fn change(
     }
 }
 
-/// Stock may be named only as it is; adjustments change it.
+/// Checks that a patch does not change the stock. Only adjustments change the stock.
 fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
     let is =
         |item: &ItemPatch| sale.item(&item.id).map(|item| wire::stock(item.gauge.counts().total));
@@ -78,7 +78,7 @@ fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_request(faults)) }
 }
 
-/// The payment provider has to take what things cost from now on.
+/// Checks that the payment provider accepts the new prices.
 fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
     let prices =
         patch.items.iter().enumerate().filter_map(|(index, item)| Some((index, item.price?)));
@@ -137,7 +137,8 @@ fn changed_time(change: Change<Time>, before: Option<Millis>) -> Option<Millis> 
     change.apply(before.map(wire::time)).map(|time| Millis(time.millis()))
 }
 
-/// Whether something was changed that may change only before the sale opens.
+/// Applies a patch to an item. Returns whether it changes a field that is fixed once the sale
+/// opens.
 fn apply_item(patch: ItemPatch, row: &mut ItemRow, index: usize, faults: &mut Vec<Fault>) -> bool {
     let before = row.clone();
     if let Some(title) = patch.title {

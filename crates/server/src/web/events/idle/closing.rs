@@ -1,5 +1,5 @@
 //! Closes idle connections when the server stops. Each connection gets a close frame. The server
-//! waits for the client's answer as it does for active connections.
+//! then waits for the client's close frame, as for active connections.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -21,7 +21,7 @@ use crate::web::events::websocket::{GOING_AWAY, STOPPING, WebSocketReader};
 use crate::web::guarded_stream::GuardedStream;
 use crate::web::limits::{CLOSE_READ_BYTES, CLOSE_TIMEOUT, IDLE_BATCH_MAX};
 
-/// A connection that got its close frame and has not left yet.
+/// A connection that has received its close frame and is still open.
 struct ClosingConnection {
     stream: TcpStream,
     connection: Arc<Connection>,
@@ -29,13 +29,13 @@ struct ClosingConnection {
 }
 
 impl ClosingConnection {
-    /// Drops the subscription, and with it the events that wait for the reader.
+    /// Drops the subscription and the events that wait for its reader.
     fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
         let WebSocketReader { connection, _present, .. } = reader;
         Self { stream, connection, _present }
     }
 
-    /// Whether the client has left or is leaving. All other input is ignored.
+    /// Returns whether the client has closed or is closing the connection. Ignores all other input.
     fn is_closed(&self) -> bool {
         let mut bytes = [0; CLOSE_READ_BYTES];
         match (&self.stream).read(&mut bytes) {
@@ -46,14 +46,15 @@ impl ClosingConnection {
 }
 
 impl IdleConnections {
-    /// Sends a close frame to every connection, and waits until all clients have left, but no
-    /// longer than until `cut`.
+    /// Sends a close frame to every connection. Waits until all clients have closed, but not after
+    /// `cut`.
     pub(super) async fn close(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
         cut: &CancellationToken,
     ) {
-        // No connection gets a slot any more; one that already has a slot still arrives.
+        // No new connection can reserve a slot now. Connections that reserved a slot before still
+        // arrive.
         newcomers.close();
         while let Some(idle) = newcomers.recv().await {
             self.register(idle);
@@ -73,10 +74,10 @@ impl IdleConnections {
             tokio::select! {
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => drop_closed(&mut closing, &keys),
-                    // Without a working poller the server cannot wait.
+                    // The server needs the poller to wait, so it stops waiting.
                     Err(_) => return,
                 },
-                // Connections that do not leave are dropped.
+                // The time is over, so the remaining connections are dropped.
                 () = sleep_until(late) => return,
                 () = cut.cancelled() => return,
             }
@@ -84,8 +85,8 @@ impl IdleConnections {
         }
     }
 
-    /// Sends a close frame. `None`: the connection is gone, or has a task of its own because its
-    /// socket did not take the frame at once.
+    /// Sends a close frame. `None`: the connection is gone, or it has a task of its own. It gets a
+    /// task if its socket did not accept the whole frame at once.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {
@@ -119,8 +120,7 @@ fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) 
     }
 }
 
-/// Sends the remaining bytes of a close frame in a task of its own, and waits until the client has
-/// left.
+/// Sends the rest of a close frame in a separate task. Then waits until the client has closed.
 fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
     tokio::spawn(async move {
         let ClosingConnection { stream, connection, _present } = closing_connection;

@@ -25,28 +25,29 @@ impl Poller {
         AsyncFd::with_interest(epoll, Interest::READABLE).map(Self)
     }
 
-    /// Adds a connection under this key. Input that arrived earlier also counts.
+    /// Adds a connection under this key. The poller also reports input that arrived before the
+    /// call.
     pub(super) fn add(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         epoll::add(self.0.get_ref(), stream, epoll::EventData::new_u64(key), flags)
             .map_err(io::Error::from)
     }
 
-    /// Removes a connection that was added.
+    /// Removes a connection.
     pub(super) fn remove(&self, stream: &TcpStream) {
-        // The connection was added, so this cannot fail.
+        // Only a connection that was added is removed, so this cannot fail.
         let _ = epoll::delete(self.0.get_ref(), stream);
     }
 
-    /// Waits for input; returns the keys of some connections that have some. Dropping the future
-    /// loses nothing.
+    /// Waits until some connections have input. Returns the keys of some of them. Dropping the
+    /// future loses nothing.
     pub(super) async fn readable_keys(&self) -> io::Result<Vec<u64>> {
         self.0.async_io(Interest::READABLE, readable_keys).await
     }
 }
 
-/// The keys of some connections that have input. An error of the kind `WouldBlock` means that no
-/// connection has input.
+/// Returns the keys of some connections that have input. An error of the kind `WouldBlock` means
+/// that no connection has input.
 fn readable_keys(epoll: &OwnedFd) -> io::Result<Vec<u64>> {
     let mut events: Vec<epoll::Event> = Vec::with_capacity(IDLE_BATCH_MAX);
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,4 +1,4 @@
-//! Slots for idle connections, and the tasks behind them.
+//! Slots for idle connections, and the tasks that serve these connections.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub(crate) struct IdleSlots {
 }
 
 impl IdleSlots {
-    /// Starts the tasks. They run until the server stops or `tasks` is dropped; then their
-    /// connections are dropped. After `cut` they wait for no connection.
+    /// Starts the tasks. They run until the server stops or `tasks` is dropped. Then they close
+    /// their connections, and wait for clients until `cut`.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {
         let workers = Handle::current().metrics().num_workers();
         let mut senders = Vec::new();
@@ -39,15 +39,15 @@ impl IdleSlots {
         Self { senders, next: AtomicUsize::default() }
     }
 
-    /// A free slot of the next open task, if there is one.
+    /// Reserves a free slot in the next task that has one.
     pub(in crate::web::events) fn reserve(&self) -> Option<IdleSlot> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
         self.senders[at].clone().try_reserve_owned().ok()
     }
 }
 
-/// Runs a task for idle connections until the server stops. If it panics, its connections are lost
-/// and may reconnect, and a new task replaces it.
+/// Runs a task for idle connections until the server stops. If the task panics, a new task replaces
+/// it. Its connections close, and their clients may reconnect.
 async fn run_idle_task(
     app: Arc<App>,
     mut newcomers: mpsc::Receiver<Box<IdleConnection>>,

@@ -1,8 +1,8 @@
-//! The bounds of active WebSockets also apply to idle ones.
+//! Tests that the bounds of active WebSockets also apply to idle ones.
 use super::*;
 use crate::web::limits::IDLE_EVENTS_MAX;
 
-/// More events than an idle WebSocket gets in a row, and fewer than may wait for it.
+/// More events than an idle WebSocket gets in a row, but not too many to wait for it.
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
 /// More events than may wait for a reader.
 const TOO_MANY: u32 = 5_000;
@@ -36,7 +36,7 @@ async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
     }
     wait_for_idle(&full, CONNECTIONS as u64).await;
     let ask = async |buyer: &str| {
-        let mut stream = TcpStream::connect(full.address).await.expect("it listens");
+        let mut stream = TcpStream::connect(full.address).await.expect("the server listens");
         let head = answer(&mut stream, websocket(buyer, "").as_bytes()).await;
         (head[9..12].to_owned(), stream)
     };
@@ -45,7 +45,7 @@ async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
         let now = || full.app.metrics.connections.get() as usize;
         until(&format!("{count} connections are open"), || now() == count).await;
     };
-    // The last buyer has one stream, and the first buyer has reached the limit.
+    // The last buyer still has one stream. The first buyer has reached the limit.
     drop(sockets.pop());
     connections_are(CONNECTIONS - 1).await;
     assert_eq!(ask("b0").await.0, "429");

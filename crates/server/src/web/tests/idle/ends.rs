@@ -1,9 +1,10 @@
-//! Tests of how idle WebSockets end: with the server, by operators, and by a fault.
+//! Tests how idle WebSockets end: when the server stops, when an operator blocks the buyer, and
+//! after a fault.
 use doorbuster_core::{GrantId, Millis, Order, OrderState, RequestKey, TicketN};
 
 use super::*;
 
-/// The number of WebSockets in the test with many.
+/// The number of WebSockets in the test with many of them.
 const CROWD: usize = 300;
 
 #[tokio::test]
@@ -50,11 +51,11 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     for stream in &mut crowd {
         assert_eq!(close_code(stream).await, 1001);
     }
-    // Other parts of the server start and end a few tasks.
+    // The server may start and end a few tasks for other work.
     assert!(alive() < before + CROWD / 2, "{} tasks, {before} before", alive());
     assert_eq!(full.app.engine.hub().readers(), 0, "no events wait for the closed sockets");
     for (at, stream) in crowd.iter_mut().enumerate() {
-        // A client that answers too late is disconnected, so errors are ignored.
+        // A client may answer too late and be disconnected, so errors are ignored.
         let _ = match at % 3 {
             0 => stream.write_all(&CLOSE).await,
             // A client may send a pong before it has read the close frame.
@@ -67,7 +68,8 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     until("no task holds the app", || Arc::strong_count(&full.app) == 1).await;
 }
 
-/// A server, and an idle reader that read only a part of its events and reads nothing more.
+/// Starts a server with an idle reader. The reader reads only a part of its events and then nothing
+/// more.
 async fn stuck() -> (Full, TcpStream) {
     let full = start(|app| app.write_stall = REST).await;
     let slow = upgraded(narrow(&full).await, &websocket("anna", "")).await;
@@ -118,11 +120,11 @@ async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
     wait_for_idle(&full, 2).await;
     // The sale's currency is invalid, so rendering its orders panics.
     let made = full.app.engine.create_sale(sale("fall", 1, "none")).await;
-    made.expect("the store is there").expect("the id is free");
-    let fall = full.app.engine.catalogue().sale("fall").cloned().expect("it was made");
+    made.expect("the store is available").expect("the sale's id is free");
+    let fall = full.app.engine.catalogue().sale("fall").cloned().expect("the sale was created");
     let order = Order {
         id: TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id"),
-        item: fall.item("phone").expect("it was made").row.id,
+        item: fall.item("phone").expect("the sale was created").row.id,
         buyer: BuyerId::new("anna").expect("a buyer"),
         key: RequestKey::new("k").expect("a key"),
         units: Units::ONE,

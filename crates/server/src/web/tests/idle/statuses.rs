@@ -1,18 +1,18 @@
-//! Tests of slow rendering of a status: its readers get it, and other readers do not wait.
+//! Tests a status that takes long to render. Its readers get it, and other readers do not wait.
 use super::*;
 use crate::web::sale_views::SaleView;
 
-/// How long a WebSocket must be quiet before it becomes idle, and the time between two pings of an
+/// The time without activity before a WebSocket becomes idle. Also the time between two pings of an
 /// active one.
 const WHILE: Duration = Duration::from_millis(50);
 
-/// The view that renders the sale's status.
+/// Returns the view that renders the sale's status.
 fn view(full: &Full) -> Arc<SaleView> {
-    let sale = full.app.engine.catalogue().sale("spring").cloned().expect("it was made");
+    let sale = full.app.engine.catalogue().sale("spring").cloned().expect("the sale was created");
     full.app.views.sale_view(&full.app.engine, &sale)
 }
 
-/// Publishes a status change to the readers of the sale.
+/// Publishes a change of the status to the readers of the sale.
 fn change(full: &Full) {
     full.app.engine.hub().publish(EventKind::Status("spring".into()));
 }
@@ -20,7 +20,7 @@ fn change(full: &Full) {
 /// Reads until a status arrives.
 async fn status(stream: &mut TcpStream) {
     let reading = async { while event(stream).await["type"] != "status" {} };
-    tokio::time::timeout(PATIENCE, reading).await.expect("a status in time");
+    tokio::time::timeout(PATIENCE, reading).await.expect("a status arrives in time");
 }
 
 #[tokio::test]
@@ -30,15 +30,15 @@ async fn a_status_arrives_whatever_happens_while_it_is_rendered() {
     let mut anna = socket_of(&full, "anna", "?sale=spring").await;
     let view = view(&full);
     for round in 0..3 {
-        anna.write_all(&[0x89, 0x81, 0, 0, 0, 0, round]).await.expect("it reads");
+        anna.write_all(&[0x89, 0x81, 0, 0, 0, 0, round]).await.expect("the server reads");
         // The socket is active now.
         let answered = async { while pong(&mut anna).await != [round] {} };
-        tokio::time::timeout(PATIENCE, answered).await.expect("a pong in time");
+        tokio::time::timeout(PATIENCE, answered).await.expect("a pong arrives in time");
         let making = view.hold_render_lock().await;
         change(&full);
         let_other_tasks_run().await;
-        anna.write_all(&PING).await.expect("it reads");
-        // Long enough for a ping and for the socket to become idle.
+        anna.write_all(&PING).await.expect("the server reads");
+        // The wait is long enough for a ping, and for the socket to become idle.
         tokio::time::sleep(4 * WHILE).await;
         drop(making);
         status(&mut anna).await;
@@ -59,10 +59,10 @@ async fn a_pending_status_delays_no_other_idle_socket() {
     publish_refusal(&full, 3);
     publish_refusal_to("bert", &full, 7);
     assert_eq!((units(&mut bert).await, idle_sockets(&full)), (7, 2), "both sockets stay idle");
-    bert.write_all(&PING).await.expect("it reads");
+    bert.write_all(&PING).await.expect("the server reads");
     pong(&mut bert).await;
     wait_for_idle(&full, 2).await;
-    bert.write_all(&CLOSE).await.expect("it reads");
+    bert.write_all(&CLOSE).await.expect("the server reads");
     assert_eq!(close_code(&mut bert).await, 1001, "the server answers the client's close frame");
     wait_for_idle(&full, 1).await;
     // No event overtakes the waiting status.
@@ -87,12 +87,12 @@ async fn a_socket_woken_while_it_waits_for_a_status_still_gets_it() {
         let making = view.hold_render_lock().await;
         change(&full);
         let_other_tasks_run().await;
-        anna.write_all(&PING).await.expect("it reads");
+        anna.write_all(&PING).await.expect("the server reads");
         wait_for_idle(&full, 0).await;
         drop(making);
     }
     status(&mut anna).await;
-    anna.write_all(&PING).await.expect("it reads");
+    anna.write_all(&PING).await.expect("the server reads");
     pong(&mut anna).await;
     wait_for_idle(&full, 1).await;
 }
@@ -111,8 +111,8 @@ async fn a_socket_that_waits_for_a_status_is_blocked_and_closed_at_a_stop() {
     let_other_tasks_run().await;
     block(&full, "anna").await;
     assert_eq!(close_code(&mut streams[0]).await, 1008);
-    // This socket waits in a task of its own.
-    streams[1].write_all(&PING).await.expect("it reads");
+    // This socket waits in its own task.
+    streams[1].write_all(&PING).await.expect("the server reads");
     wait_for_idle(&full, 1).await;
     full.app.begin_shutdown();
     full.stop.cancel();

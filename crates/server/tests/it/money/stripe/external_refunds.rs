@@ -1,5 +1,5 @@
-//! Refunds and disputes that start in the Stripe account, outside this server, and the rate of
-//! requests to Stripe.
+//! Tests refunds and disputes that start in the Stripe account, outside this server. Also tests the
+//! rate of requests to Stripe.
 use super::*;
 
 async fn notices(app: &TestApp) -> Vec<(String, String)> {
@@ -10,7 +10,7 @@ async fn notices(app: &TestApp) -> Vec<(String, String)> {
     all.map(|notice| (word(notice, "kind"), word(notice, "order"))).collect()
 }
 
-/// An order that is paid with this payment.
+/// Buys an order and pays it with this payment.
 async fn bought(app: &TestApp, stripe: &StripeStandIn, key: &str, payment: &str) -> String {
     let id = order(app, "anna", key, 2).await;
     checkout(app, &id).await;
@@ -44,14 +44,14 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         (read(&app, &id).await["state"].clone(), refunds(&app, &id).await),
         (json!("paid"), vec![])
     );
-    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "nobody asked for it");
-    // The operator's refund finds that the payment is refunded already.
+    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "the shop did not request the refund");
+    // The operator requests a refund, and Stripe answers that the payment is already refunded.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
-    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "asked once, and refused");
+    until("settlement", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "one refused request");
     assert_eq!(notices(&app).await, []);
     // Stripe also reports the refund that this server requested. The report changes nothing.
     assert_eq!(
@@ -61,13 +61,13 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
     assert_eq!(
         send_message(&app, "evt_5", "charge.refunded", &charge("pi_theirs", 20)).await.status,
         200,
-        "no payment of ours"
+        "the payment is not from this server"
     );
     assert_eq!(notices(&app).await, []);
     assert_ledger_adds_up(&app).await;
 }
 
-/// A refund made by hand in the Stripe account.
+/// Returns a refund that was made by hand in the Stripe account.
 fn by_hand(amount: i64, status: &str) -> Value {
     json!({"id": "re_9", "object": "refund", "payment_intent": "pi_1", "amount": amount, "currency": "cny", "status": status, "metadata": {}})
 }
@@ -76,10 +76,10 @@ async fn state(app: &TestApp, id: &str) -> String {
     refunds(app, id).await.pop().map(|(_, state)| state).unwrap_or_default()
 }
 
-/// If a part of a payment was refunded by hand, this server refunds the rest. The refund settles
-/// when the rest has arrived.
+/// Checks a payment after a partial refund by hand. This server refunds the rest, and the
+/// refund settles when the rest has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
-    until("the rest is asked for", async || {
+    until("the server requests the rest", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
     })
     .await;
@@ -89,14 +89,14 @@ async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
             "noted"
         );
     }
-    until("it is looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
+    until("the server reads the refunds", async || stripe.sent("GET", "/v1/refunds").pop()).await;
     assert_eq!(state(app, id).await, "pending", "the rest did not arrive");
     stripe.refunds_are("succeeded");
     assert_eq!(
         send_message(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status,
         200
     );
-    until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
+    until("refund settled", async || (state(app, id).await == "settled").then_some(())).await;
     assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1);
     assert_ledger_adds_up(app).await;
 }
@@ -139,7 +139,7 @@ async fn a_partial_refund_by_hand_does_not_settle_our_pending_refund() {
         assert_eq!(state(&app, &id).await, "pending", "{status}");
     }
     let asked = stripe.sent("POST", "/v1/refunds").len();
-    assert!(asked <= 1, "one request; the other attempts only read: {asked}");
+    assert!(asked <= 1, "there is one request, and the other attempts only read: {asked}");
     stripe.forget();
     stripe.refunded_in_part(8, 20);
     stripe.fail(false);
@@ -157,17 +157,17 @@ async fn a_full_refund_by_hand_that_fails_makes_our_refund_fail() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
+    until("refund settled", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_1", "refund.failed", &by_hand(20, "failed")).await.json()["outcome"],
         "noted"
     );
-    until("an operator is to look", async || (state(&app, &id).await == "failed").then_some(()))
+    until("an operator must act", async || (state(&app, &id).await == "failed").then_some(()))
         .await;
 }
 
-/// This server's refund, as Stripe reports it.
+/// Returns this server's refund as Stripe reports it.
 async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
     let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     json!({"id": "re_1", "object": "refund", "payment_intent": "pi_1", "amount": amount, "currency": "cny", "status": status,
@@ -176,13 +176,12 @@ async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
 
 /// The operator's retry requests exactly the lost part, and all of it arrives.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) {
-    until("an operator is to look", async || (state(app, id).await == "failed").then_some(()))
-        .await;
+    until("an operator must act", async || (state(app, id).await == "failed").then_some(())).await;
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();
     let letter = dead["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
     assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
-    until("the lost part is asked for", async || {
+    until("the server requests the lost part", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 2).then_some(())
     })
     .await;
@@ -201,7 +200,7 @@ async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) 
             .status,
         200
     );
-    until("it settles", async || (state(app, id).await == "settled").then_some(())).await;
+    until("refund settled", async || (state(app, id).await == "settled").then_some(())).await;
     assert_ledger_adds_up(app).await;
 }
 
@@ -216,7 +215,7 @@ async fn a_partial_refund_by_hand_that_fails_after_the_rest_arrived_is_detected(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("the rest is asked for", async || (stripe.amounts() == [12]).then_some(())).await;
+    until("the server requests the rest", async || (stripe.amounts() == [12]).then_some(())).await;
     stripe.refunds_are("succeeded");
     assert_eq!(
         send_message(&app, "evt_1", "refund.updated", &ours(&app, 12, "succeeded").await)
@@ -224,7 +223,7 @@ async fn a_partial_refund_by_hand_that_fails_after_the_rest_arrived_is_detected(
             .status,
         200
     );
-    until("it settles", async || (state(&app, &id).await == "settled").then_some(())).await;
+    until("refund settled", async || (state(&app, &id).await == "settled").then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_2", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"],
@@ -244,7 +243,7 @@ async fn a_partial_refund_by_hand_that_fails_before_the_rest_arrived_is_detected
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("the rest is asked for", async || (stripe.amounts() == [12]).then_some(())).await;
+    until("the server requests the rest", async || (stripe.amounts() == [12]).then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_1", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"],
@@ -276,7 +275,7 @@ async fn a_partial_refund_by_hand_that_fails_before_stripes_answer_is_read_is_de
 }
 
 #[tokio::test]
-async fn a_dispute_is_noticed_until_it_is_won() {
+async fn the_audit_reports_a_dispute_until_the_shop_wins_it() {
     let stripe = StripeStandIn::start().await;
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
@@ -301,7 +300,7 @@ async fn a_dispute_is_noticed_until_it_is_won() {
     );
     let again =
         send_message(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await;
-    assert_eq!(again.json()["outcome"], "repeated", "Stripe sends a message again when it likes");
+    assert_eq!(again.json()["outcome"], "repeated", "a repeated message changes nothing");
     assert_eq!(
         (notices(&app).await, read(&app, &id).await["state"].clone()),
         (vec![], json!("paid"))
@@ -343,7 +342,7 @@ async fn a_dispute_whose_end_arrives_first_is_over() {
         assert_eq!(told.status, 200, "{}", told.text());
     }
     assert_eq!(notices(&app).await, [("disputed".to_owned(), lost)]);
-    // Another dispute of the first payment is a separate dispute.
+    // A second dispute of the same payment is a separate dispute.
     send_message(
         &app,
         "evt_other",
@@ -364,8 +363,8 @@ async fn a_refund_without_a_message_is_found_by_a_status_query() {
     checkout(&app, &id).await;
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
     stripe.refunded_by_hand(20);
-    until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
-    let noticed = until("it is noticed", async || notices(&app).await.pop()).await;
+    until("order paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
+    let noticed = until("reversal recorded", async || notices(&app).await.pop()).await;
     assert_eq!(noticed, ("returned".to_owned(), id));
 }
 
@@ -402,7 +401,7 @@ async fn a_refund_reported_before_its_capture_is_reported_again() {
     assert_eq!(notices(&app).await, [("returned".to_owned(), id)]);
 }
 
-/// The kinds of differences in the reconciliation.
+/// Returns the kinds of differences in the reconciliation.
 async fn differences(app: &TestApp) -> Vec<String> {
     let report = app.admin("GET", "/v1/admin/exports/reconciliation", None).await.json();
     let all = report["differences"].as_array().expect("a list");
@@ -428,8 +427,8 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         app.admin("POST", &format!("/v1/admin/orders/{returned}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (state(&app, &returned).await == "settled").then_some(())).await;
-    assert_eq!(differences(&app).await, [""; 0], "the order says what became of the money");
+    until("settlement", async || (state(&app, &returned).await == "settled").then_some(())).await;
+    assert_eq!(differences(&app).await, [""; 0], "the order shows the refund");
     let dispute = json!({"id": "dp_1", "payment_intent": "pi_2", "amount": 20, "currency": "cny", "status": "lost"});
     assert_eq!(
         send_message(&app, "evt_2", "charge.dispute.closed", &dispute).await.json()["outcome"],
@@ -440,8 +439,8 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         app.admin("POST", &format!("/v1/admin/orders/{disputed}/refund"), None).await.verdict(),
         "200"
     );
-    until("it settles", async || (state(&app, &disputed).await == "settled").then_some(())).await;
-    assert_eq!(differences(&app).await, ["reversed"], "it went back twice");
+    until("settlement", async || (state(&app, &disputed).await == "settled").then_some(())).await;
+    assert_eq!(differences(&app).await, ["reversed"], "the money went back twice");
 }
 
 #[tokio::test]
@@ -461,7 +460,7 @@ async fn requests_to_stripe_for_checkouts_are_rate_limited() {
     let left = limited.header("ratelimit");
     assert!(
         left.is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
-        "of this order, whose buyer may ask for others: {left:?}"
+        "only this order's limit is used up: {left:?}"
     );
     assert!(
         limited
@@ -469,12 +468,12 @@ async fn requests_to_stripe_for_checkouts_are_rate_limited() {
             .is_some_and(|secs| secs.parse::<u32>().is_ok_and(|secs| secs > 0))
     );
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), 10);
-    assert_eq!(ask(&other).await.verdict(), "503 unavailable", "another order's is its own");
+    assert_eq!(ask(&other).await.verdict(), "503 unavailable", "another order has its own limit");
     stripe.fail(false);
     let opened = order(&app, "anna", "m", 1).await;
     let asked = stripe.sent("POST", "/v1/checkout/sessions").len();
     for _ in 0..30 {
-        assert_eq!(ask(&opened).await.verdict(), "200", "what is open costs nobody anything");
+        assert_eq!(ask(&opened).await.verdict(), "200", "an open checkout uses up no limit");
     }
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), asked + 1);
 }

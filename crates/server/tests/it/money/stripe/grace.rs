@@ -1,5 +1,5 @@
-//! How long an expired order waits for the provider's answer: when the provider is down, when it
-//! limits requests, and when many orders expire at once.
+//! Tests how long an expired order waits for the provider's answer. The provider is down, or limits
+//! requests, or many orders expire at once.
 
 use std::time::Duration;
 
@@ -9,13 +9,12 @@ use super::*;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// More orders than the server queries at once, and more than one page contains.
+/// More orders than the server asks about at once, and more than one page contains.
 const MANY: usize = 300;
-/// How long a provider must be silent until a query also counts as failed for checkouts that were
-/// not queried.
+/// How long a provider must be silent until postponed checkouts count as unanswered.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
-/// A server with a database in which the test can advance the time.
+/// A server with a database. The test can move the times in the database.
 struct StripeShop {
     app: TestApp,
     stripe: StripeStandIn,
@@ -37,7 +36,7 @@ impl StripeShop {
         Self { app, stripe, home, database }
     }
 
-    /// Advances the times of orders and checkouts. Locks their grants, as every change does.
+    /// Moves the times of orders and checkouts. Locks their grants, as every change does.
     fn pass(&self, ms: i64) {
         let sql = format!(
             "SELECT id FROM slot_grant ORDER BY id FOR NO KEY UPDATE;
@@ -47,13 +46,13 @@ impl StripeShop {
         self.home.psql(&self.database, &sql).expect("a change");
     }
 
-    /// The number of checkouts that satisfy this condition.
+    /// Returns the number of checkouts that satisfy this condition.
     fn checkouts(&self, condition: &str) -> usize {
         let sql = format!("SELECT count(*) FROM checkout WHERE {condition}");
         self.home.psql(&self.database, &sql).expect("a query").trim().parse().expect("a number")
     }
 
-    /// The number of requests to Stripe that close a session.
+    /// Returns the number of requests to Stripe that close a session.
     fn questions(&self) -> usize {
         self.stripe.all().iter().filter(|sent| sent.path.ends_with("/expire")).count()
     }
@@ -63,7 +62,7 @@ impl StripeShop {
         let path = format!("/v1/checkout/sessions/{session}/expire");
         let asked = || self.stripe.sent("POST", &path).len();
         let before = asked();
-        until("Stripe is asked", async || (asked() >= before + times).then_some(())).await;
+        until("Stripe gets the request", async || (asked() >= before + times).then_some(())).await;
     }
 
     async fn state(&self, order: &str) -> Value {
@@ -86,14 +85,15 @@ async fn a_provider_that_is_down_delays_the_return_for_a_bounded_time() {
     assert_eq!(
         shop.state(&id).await,
         "reserved",
-        "its time is over, and nobody knows whether it was paid"
+        "the window has ended, and the payment is unknown"
     );
-    // First half of the grace period, then the rest.
+    // The first half of the grace period passes, then the rest.
     shop.pass(PROVIDER_GRACE_MS / 2);
     shop.asked_again("cs_test_1", 2).await;
     assert_eq!(shop.state(&id).await, "reserved");
     shop.pass(PROVIDER_GRACE_MS / 2);
-    until("its units return", async || (shop.state(&id).await == "expired").then_some(())).await;
+    until("the order's units return", async || (shop.state(&id).await == "expired").then_some(()))
+        .await;
     assert_ledger_adds_up(&shop.app).await;
     shop.app.stop().await;
 }
@@ -107,17 +107,16 @@ async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
     shop.asked_again("cs_test_1", 2).await;
     shop.pass(2 * PROVIDER_GRACE_MS);
     shop.asked_again("cs_test_1", 2).await;
-    assert_eq!(shop.state(&first).await, "reserved", "Stripe never said anything about it");
+    assert_eq!(shop.state(&first).await, "reserved", "Stripe never answered about the order");
     assert_eq!(
         shop.checkouts("asked_at IS NOT NULL"),
         0,
-        "that it is asked too much begins no grace"
+        "an answer of too many requests starts no grace period"
     );
-    // The order was paid in time, but the message is lost; the final status query finds the
-    // payment.
+    // The order was paid in time, but the message is lost. The last status query finds the payment.
     shop.stripe.set_session("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
     shop.stripe.busy(false);
-    until("it is paid", async || (shop.state(&first).await == "paid").then_some(())).await;
+    until("the order is paid", async || (shop.state(&first).await == "paid").then_some(())).await;
 
     shop.stripe.busy(true);
     let second = order(&shop.app, "anna", "k2", 1).await;
@@ -127,8 +126,10 @@ async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
     shop.asked_again("cs_test_2", 1).await;
     assert_eq!(shop.state(&second).await, "reserved");
     shop.pass(PROVIDER_GRACE_MS);
-    until("its unit returns", async || (shop.state(&second).await == "expired").then_some(()))
-        .await;
+    until("the order's unit returns", async || {
+        (shop.state(&second).await == "expired").then_some(())
+    })
+    .await;
     assert_ledger_adds_up(&shop.app).await;
     shop.app.stop().await;
 }
@@ -144,16 +145,17 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     }
     shop.stripe.fail(true);
     shop.pass(900_000);
-    // A short silence is not enough: until it has lasted long enough, checkouts that were not
-    // queried are only postponed.
+    // A short silence is not enough. Until it has lasted long enough, the server only postpones
+    // checkouts that it does not ask about.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
-    until("all are put off", async || (shop.checkouts(put_off) == MANY).then_some(())).await;
-    assert_ne!(shop.checkouts("asked_at IS NULL"), 0, "the silence is young");
+    until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
+        .await;
+    assert_ne!(shop.checkouts("asked_at IS NULL"), 0, "the silence is still short");
     tokio::time::sleep(BELIEVED_AFTER).await;
     shop.home
         .psql(&shop.database, "UPDATE checkout SET due = 0 WHERE asked_at IS NULL")
         .expect("a change");
-    until("the grace of all begins", async || {
+    until("the grace period of all orders begins", async || {
         (shop.checkouts("asked_at IS NULL") == 0).then_some(())
     })
     .await;

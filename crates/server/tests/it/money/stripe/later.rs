@@ -1,8 +1,8 @@
-//! Delayed payment methods such as bank transfers: the checkout completes before the payment
+//! Tests delayed payment methods such as bank transfers. The checkout completes before the payment
 //! succeeds or fails.
 use super::*;
 
-/// A session that the buyer completed, with its payment in this state.
+/// Returns a session that the buyer completed, with its payment in this state.
 fn completed_payment(stripe: &StripeStandIn, order: &str, payment: &str) -> Value {
     let mut session = paid(stripe, "cs_test_1", order, 20);
     (session["payment_status"], session["payment_intent"]) =
@@ -21,10 +21,10 @@ async fn a_payment_on_its_way_holds_its_order_until_it_failed() {
         stripe.set_session("cs_test_1", completed_payment(&stripe, &id, "processing"));
         let asked =
             async || stripe.sent("GET", "/v1/checkout/sessions/cs_test_1").into_iter().nth(1);
-        until("it is asked again and again", asked).await;
+        until("the server asks Stripe repeatedly", asked).await;
         assert_eq!(read(&app, &id).await["state"], "reserved");
         stripe.set_session("cs_test_1", completed_payment(&stripe, &id, failed));
-        until("its units return", async || {
+        until("the order's units return", async || {
             (read(&app, &id).await["state"] == "expired").then_some(())
         })
         .await;
@@ -47,7 +47,7 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
         send_message(&app, "evt_1", "checkout.session.completed", &session).await.json()["outcome"],
         "ignored"
     );
-    assert_eq!(checkout(&app, &id).await, spent, "it may succeed yet");
+    assert_eq!(checkout(&app, &id).await, spent, "the payment may still succeed");
     stripe.set_session("cs_test_1", completed_payment(&stripe, &id, "requires_payment_method"));
     let failed = "checkout.session.async_payment_failed";
     assert_eq!(send_message(&app, "evt_2", failed, &session).await.json()["outcome"], "noted");
@@ -57,7 +57,7 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
     assert_ne!(other, spent);
     assert_eq!(send_message(&app, "evt_2", failed, &session).await.json()["outcome"], "repeated");
     assert_eq!(send_message(&app, "evt_3", failed, &session).await.status, 200);
-    assert_eq!(checkout(&app, &id).await, other, "that one is not spent");
+    assert_eq!(checkout(&app, &id).await, other, "the other checkout is still usable");
     let mut event = paid(&stripe, "cs_test_2", &id, 20);
     event["payment_intent"] = json!("pi_2");
     assert_eq!(
@@ -77,14 +77,15 @@ async fn without_permission_to_read_payments_a_paid_session_is_still_found() {
     checkout(&app, &id).await;
     stripe.set_session("cs_test_1", completed_payment(&stripe, &id, "requires_payment_method"));
     let asked = async || stripe.sent("GET", "/v1/checkout/sessions/cs_test_1").into_iter().nth(3);
-    until("it is asked again", asked).await;
+    until("the server asks Stripe again", asked).await;
     assert_eq!(
         read(&app, &id).await["state"],
         "reserved",
-        "whether that payment may still succeed is not to be seen"
+        "the key cannot read whether the payment may still succeed"
     );
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
-    until("it is paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
+    until("the order is paid", async || (read(&app, &id).await["state"] == "paid").then_some(()))
+        .await;
     assert_eq!(payments(&app, &id).await, [("pi_1".into(), "captured".into())]);
     assert_ledger_adds_up(&app).await;
 }

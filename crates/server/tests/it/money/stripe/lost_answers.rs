@@ -1,4 +1,4 @@
-//! Lost responses: Stripe carried out a request, but the server did not receive the answer.
+//! Tests lost responses: Stripe carried out a request, but the server did not receive the answer.
 use super::*;
 use crate::money::exports::reconciliation;
 
@@ -19,12 +19,17 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    // The server queries refunds only after a failed attempt.
-    until("Stripe is asked what there is", async || stripe.sent("GET", "/v1/refunds").pop()).await;
+    // The server asks about refunds only after a failed attempt.
+    until("the server asks Stripe which refunds exist", async || {
+        stripe.sent("GET", "/v1/refunds").pop()
+    })
+    .await;
     let row =
         async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
-    let found =
-        until("it is found", async || Some(row().await).filter(|row| row["error"].is_null())).await;
+    let found = until("the refund is found", async || {
+        Some(row().await).filter(|row| row["error"].is_null())
+    })
+    .await;
     assert_eq!((&found["state"], &found["tries"]), (&json!("pending"), &json!(0)), "{found}");
     stripe.refunds_are("succeeded");
     let arrived = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "amount": 20, "currency": "cny",
@@ -36,7 +41,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
     assert_eq!(read(&app, &id).await["state"], "refunded");
     let [asked]: [SentRequest; 1] =
-        stripe.sent("POST", "/v1/refunds").try_into().expect("asked for once");
+        stripe.sent("POST", "/v1/refunds").try_into().expect("the refund was requested once");
     assert_eq!((asked.key.as_deref(), stripe.amounts()), (found["refund"].as_str(), vec![20]));
     let report = reconciliation(&app, "").await;
     let sums = json!([{"currency": "CNY", "captured": 20, "standing": 0, "refunded": 20, "pending": 0, "failed": 0}]);
@@ -45,19 +50,19 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Opens the order's checkout: Stripe creates a session, and its answer is lost.
+/// Opens the order's checkout. Stripe creates a session, but its answer is lost.
 async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     let made = stripe.made();
     stripe.lose_next("POST", SESSIONS);
     let lost = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(lost.verdict(), "503 unavailable", "{}", lost.text());
-    assert_eq!(stripe.made(), made + 1, "Stripe has it");
+    assert_eq!(stripe.made(), made + 1, "Stripe has the session");
     assert_eq!(read(app, id).await["state"], "reserved");
 }
 
-/// An order whose session was lost and requested again within one minute of the server's clock, and
-/// that session. The idempotency key changes each minute: if a minute ends in between, the whole
-/// procedure repeats with another order.
+/// Returns an order and its session. The session's answer was lost, and the server requested it
+/// again within one minute of its clock. The idempotency key changes each minute. If a minute ends
+/// during the procedure, the procedure repeats with another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;
@@ -75,7 +80,7 @@ async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (
             return (id, session);
         }
     }
-    panic!("within a minute it is the same key")
+    panic!("the key is the same within a minute")
 }
 
 #[tokio::test]
@@ -84,10 +89,10 @@ async fn a_repeated_request_returns_the_session_whose_answer_was_lost() {
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
     let (id, session) = asked_again_within_a_minute(&app, &stripe).await;
-    assert_eq!(session, format!("cs_test_{}", stripe.made()), "no other was made");
+    assert_eq!(session, format!("cs_test_{}", stripe.made()), "no second session was created");
     let asked = stripe.sent("POST", SESSIONS).len();
     assert!(checkout(&app, &id).await.ends_with(&session));
-    assert_eq!(stripe.sent("POST", SESSIONS).len(), asked, "it is known now");
+    assert_eq!(stripe.sent("POST", SESSIONS).len(), asked, "the server knows the session now");
     let event = paid(&stripe, &session, &id, 20);
     for (message, outcome) in [("evt_1", "paid"), ("evt_2", "repeated")] {
         assert_eq!(
@@ -108,7 +113,7 @@ async fn of_two_sessions_of_an_order_one_pays_and_the_other_is_refunded_once() {
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 2).await;
     lose_session(&app, &stripe, &id).await;
-    // The stand-in treats the next request as one with the key of another minute.
+    // The stand-in treats the next request as a request with the key of another minute.
     stripe.forget_keys();
     assert!(checkout(&app, &id).await.ends_with("/cs_test_2"));
     for (message, nth, outcome) in
@@ -123,7 +128,7 @@ async fn of_two_sessions_of_an_order_one_pays_and_the_other_is_refunded_once() {
         );
     }
     let asked =
-        until("the second payment goes back", async || stripe.sent("POST", "/v1/refunds").pop())
+        until("the second payment is refunded", async || stripe.sent("POST", "/v1/refunds").pop())
             .await;
     assert_eq!(asked.form[0], ("payment_intent".into(), "pi_2".into()));
     let mut taken = payments(&app, &id).await;

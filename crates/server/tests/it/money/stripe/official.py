@@ -35,7 +35,7 @@ stripe.Refund.create(
 )
 stripe.Refund.list(payment_intent=given["payment"], limit=100)
 
-# Signatures: the library believes the test's, and the server is to believe the library's.
+# The library accepts the test's signatures, and the server must accept the library's signatures.
 stripe.Webhook.construct_event(given["payload"], given["header"], given["secret"], tolerance=300)
 forged = given["header"][:-4] + ("0000" if given["header"][-4:] != "0000" else "1111")
 try:

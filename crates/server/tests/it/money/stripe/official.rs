@@ -1,6 +1,6 @@
-//! Compares requests to Stripe, and Stripe's signatures, with its official Python library. pip
-//! installs the library once, because it is too large to store beside the tests. Where pip has no
-//! network, the test reports what was not checked.
+//! Compares requests to Stripe and Stripe's signatures with Stripe's official Python library. pip
+//! installs the library once, because it is too large to store with the tests. If pip has no
+//! network, the test reports what it did not check.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::webhooks::official::not_checked;
 
-/// A Python with Stripe's official library, installed once for all test runs; `None`: it is not
-/// available here.
+/// Returns a Python with Stripe's official library. The library is installed once for all test
+/// runs. `None`: the library is not available here.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
     let python = dir.join("bin/python");
@@ -63,11 +63,11 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // Every kind of request: closing the session fails and it is read; the refund is requested and
-    // read.
+    // The following requests are of all kinds. Closing the session fails, so the server reads the
+    // session. The server requests the refund and then reads it.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
-    until("the refund was looked at", async || stripe.sent("GET", "/v1/refunds").pop()).await;
+    until("the refund was read", async || stripe.sent("GET", "/v1/refunds").pop()).await;
     let ours = stripe.all();
     let one = |method: &str, path: &str| {
         ours.iter().find(|sent| sent.method == method && sent.path == path).expect(path)
@@ -96,8 +96,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     command.args(["-k", "5", "240"]).arg(python).arg(script).arg(given.to_string());
     let ran = tokio::task::spawn_blocking(move || command.output())
         .await
-        .expect("no panic")
-        .expect("it starts");
+        .expect("the task did not panic")
+        .expect("the program starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     for path in [
         "/v1/checkout/sessions",
@@ -116,7 +116,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             };
             assert_eq!(sorted(our), sorted(their), "{method} {path}");
             assert_eq!(our.authorization, their.authorization, "{method} {path}");
-            // The library generates a key if none is given; closing a session needs no key.
+            // If a request has no key, the library generates one. Closing a session needs no key.
             if our.key.is_some() {
                 assert_eq!(our.key, their.key, "{method} {path}");
             }

@@ -1,4 +1,4 @@
-//! Currencies and prices that Stripe does not accept.
+//! Tests currencies and prices that Stripe does not accept.
 use super::*;
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_currency_stripe_counts_differently_is_refused_and_refused_requests_ar
         (refused.verdict().as_str(), &refused.json()["retryable"]),
         ("409 wrong_state", &json!(false))
     );
-    assert!(refused.header("x-request-id").is_some(), "why is in the log");
+    assert!(refused.header("x-request-id").is_some(), "the log has the reason");
     stripe.refuse_sessions(false);
 }
 

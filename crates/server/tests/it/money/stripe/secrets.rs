@@ -1,4 +1,4 @@
-//! Rotation of a Stripe endpoint's secret: for a while Stripe signs with both secrets.
+//! Tests the replacement of a Stripe endpoint's secret. For a while Stripe signs with both secrets.
 use super::*;
 
 const NEW: &str = "whsec_of_the_endpoint_from_now_on";
@@ -18,7 +18,7 @@ async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
         let kind = "checkout.session.completed";
         json!({"id": event, "object": "event", "type": kind, "created": now, "data": {"object": session}}).to_string()
     };
-    // As Stripe signs while two secrets are valid: one time, and a signature with each.
+    // While two secrets are valid, Stripe sends one time and one signature with each secret.
     let signed = |body: &str, secrets: &[&str]| {
         let proofs: Vec<String> = secrets.iter().map(|secret| header(body, now, secret)).collect();
         proofs.join(",").replace(&format!(",t={now},"), ",")
@@ -28,7 +28,7 @@ async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
         let proof = signed(&body, wrong);
         assert_eq!(send(&app, &body, &proof).await.verdict(), "401 unauthenticated", "{proof}");
     }
-    assert_eq!(read(&app, &id).await["state"], "reserved", "nobody was believed");
+    assert_eq!(read(&app, &id).await["state"], "reserved", "no message was accepted");
     for (event, by, outcome) in [
         ("evt_1", &[SECRET][..], "paid"),
         ("evt_2", &[NEW][..], "repeated"),

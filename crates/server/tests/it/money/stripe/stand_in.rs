@@ -28,25 +28,25 @@ struct State {
     fails: bool,
     /// Whether requests to close sessions are rate limited.
     is_busy: bool,
-    /// The answer to each idempotency key; a repeated key gets the same answer.
+    /// The answer to each idempotency key. A repeated key gets the same answer.
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
-    /// The amount refunded by hand, for every payment.
+    /// The amount of every payment that was refunded by hand.
     by_hand: i64,
-    /// The state of that refund.
+    /// The state of the refund by hand.
     by_hand_status: &'static str,
-    /// The amount of every payment: that of the last session, unless set otherwise.
+    /// The amount of every payment. It is the last session's amount if the test sets no other.
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// Whether the next refund settles at once and the manual refund fails then.
+    /// Whether the next refund settles at once and the refund by hand then fails.
     by_hand_fails_next: bool,
-    /// The method and path of the next request whose answer is lost.
+    /// The method and path of the next request whose answer will be lost.
     loses: Option<(String, String)>,
 }
 
-/// The stand-in; it stops with the test.
+/// The stand-in. It stops with the test.
 pub(super) struct StripeStandIn {
     pub address: String,
     state: Arc<Mutex<State>>,
@@ -62,7 +62,8 @@ impl Drop for StripeStandIn {
 impl StripeStandIn {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let address =
+            format!("http://{}", listener.local_addr().expect("the listener has an address"));
         let state = Arc::new(Mutex::new(State { by_hand_status: "succeeded", ..State::default() }));
         let known = state.clone();
         let task = tokio::spawn(async move {
@@ -74,15 +75,15 @@ impl StripeStandIn {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.state.lock().expect("no panic"))
+        look(&mut self.state.lock().expect("the task did not panic"))
     }
 
-    /// All received requests.
+    /// Returns all received requests.
     pub(super) fn all(&self) -> Vec<SentRequest> {
         self.with(|state| state.sent.clone())
     }
 
-    /// Requests to this path.
+    /// Returns the requests to this path.
     pub(super) fn sent(&self, method: &str, path: &str) -> Vec<SentRequest> {
         self.all().into_iter().filter(|sent| sent.method == method && sent.path == path).collect()
     }
@@ -92,17 +93,17 @@ impl StripeStandIn {
         self.with(|state| state.sessions.insert(id.to_owned(), session));
     }
 
-    /// Whether every request fails.
+    /// Sets whether every request fails.
     pub(super) fn fail(&self, fails: bool) {
         self.with(|state| state.fails = fails);
     }
 
-    /// Makes requests to close sessions rate limited.
+    /// Sets whether requests to close sessions are rate limited.
     pub(super) fn busy(&self, is_busy: bool) {
         self.with(|state| state.is_busy = is_busy);
     }
 
-    /// Whether creating a session fails.
+    /// Sets whether creating a session fails.
     pub(super) fn refuse_sessions(&self, refuses: bool) {
         self.with(|state| state.refuses_sessions = refuses);
     }
@@ -119,12 +120,13 @@ impl StripeStandIn {
         });
     }
 
-    /// From now on every payment is already refunded by hand.
+    /// Makes every payment already refunded by hand from now on.
     pub(super) fn refuse_refunds(&self) {
         self.refunded_by_hand(1);
     }
 
-    /// From now on this much of every payment is already refunded by hand, and no more can be.
+    /// Makes this amount of every payment already refunded by hand from now on. No more can be
+    /// refunded.
     pub(super) fn refunded_by_hand(&self, minor: i64) {
         self.with(|state| (state.refuses_refunds, state.by_hand) = (true, minor));
     }
@@ -134,7 +136,7 @@ impl StripeStandIn {
         self.with(|state| state.by_hand_status = status);
     }
 
-    /// The amounts of this server's refunds, ascending.
+    /// Returns the amounts of this server's refunds, in ascending order.
     pub(super) fn amounts(&self) -> Vec<i64> {
         let amounts = |state: &mut State| {
             state.refunds.values().filter_map(|made| made["amount"].as_i64()).collect()
@@ -144,17 +146,18 @@ impl StripeStandIn {
         all
     }
 
-    /// The next refund settles at once, and the manual refund fails then.
+    /// Makes the next refund settle at once. The refund by hand then fails.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }
 
-    /// The next request like this has its effect, and its answer is lost.
+    /// Makes the answer to the next request with this method and path get lost. The request still
+    /// has its effect.
     pub(super) fn lose_next(&self, method: &str, path: &str) {
         self.with(|state| state.loses = Some((method.to_owned(), path.to_owned())));
     }
 
-    /// The number of created sessions.
+    /// Returns the number of created sessions.
     pub(super) fn made(&self) -> usize {
         self.with(|state| state.made)
     }
@@ -169,7 +172,7 @@ impl StripeStandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on this much of every payment of `paid` is already refunded by hand; a refund
+    /// Makes this amount of every payment of `paid` already refunded by hand from now on. A refund
     /// covers the rest.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
@@ -179,7 +182,7 @@ impl StripeStandIn {
 async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let Some((sent, body)) = read(&mut stream).await else { return };
     let ((status, answer), is_lost) = {
-        let mut state = state.lock().expect("no panic");
+        let mut state = state.lock().expect("the task did not panic");
         let before = sent.key.as_ref().and_then(|key| state.answers.get(key).cloned());
         let answer = before.unwrap_or_else(|| answer(&mut state, &sent));
         if let Some(key) = &sent.key {
@@ -218,7 +221,7 @@ fn answer(state: &mut State, sent: &SentRequest) -> (u16, Value) {
         number("line_items[0][quantity]").zip(number("line_items[0][price_data][unit_amount]"));
     state.paid = price.map_or(state.paid, |(units, each)| units * each);
     if state.fails {
-        return (500, json!({"error": {"type": "api_error", "message": "out of order"}}));
+        return (500, json!({"error": {"type": "api_error", "message": "the stand-in fails"}}));
     }
     let parts: Vec<&str> = sent.path.trim_start_matches('/').split('/').collect();
     if state.is_busy && parts.last() == Some(&"expire") {
@@ -285,7 +288,7 @@ fn answer(state: &mut State, sent: &SentRequest) -> (u16, Value) {
     }
 }
 
-/// A refund of the rest of a payment; failed refunds count as not refunded.
+/// Makes a refund of the rest of a payment. Failed refunds do not count as refunded.
 fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> Value {
     let lives = |status: &str| !matches!(status, "failed" | "canceled");
     let of_it =
@@ -304,7 +307,7 @@ fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> 
                         "amount": state.paid - by_hand - gone, "metadata": {"refund": id}})
 }
 
-/// A session, with its payment as an id or, if requested, as an object.
+/// Returns a session. Its payment is an id or, if requested, an object.
 fn read_session(session: &Value, expand: Option<&str>, by_hand: i64) -> Value {
     let mut session = session.clone();
     let payment = session["payment_intent"].take();

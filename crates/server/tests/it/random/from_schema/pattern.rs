@@ -1,4 +1,4 @@
-//! Generates strings that match the regular expressions used in the document.
+//! Generates strings that match the regular expressions in the document.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -21,13 +21,13 @@ pub(crate) struct Pattern(Vec<Vec<Piece>>);
 struct Piece {
     what: PieceKind,
     least: usize,
-    /// `None`: no upper bound.
+    /// The largest number of repetitions. `None`: there is no upper bound.
     most: Option<usize>,
 }
 
 #[derive(Debug)]
 enum PieceKind {
-    /// One character within these ranges, or outside them.
+    /// One character within these ranges, or one outside them.
     Char { negated: bool, ranges: Vec<(char, char)> },
     /// A choice of sequences.
     Group(Vec<Vec<Piece>>),
@@ -41,22 +41,24 @@ impl Pattern {
     pub(crate) fn parse(text: &str) -> Self {
         let whole = text.strip_prefix('^').and_then(|text| text.strip_suffix('$'));
         let mut rest = whole
-            .unwrap_or_else(|| panic!("this holds for a part of a text: {text}"))
+            .unwrap_or_else(|| panic!("the pattern matches only a part of a text: {text}"))
             .chars()
             .peekable();
         let runs = runs(&mut rest);
-        assert_eq!(rest.next(), None, "this is not understood: {text}");
+        assert_eq!(rest.next(), None, "the test cannot parse the pattern: {text}");
         Self(runs)
     }
 
-    /// The length of the shortest matching text, in characters.
+    /// Returns the length of the shortest matching text, in characters.
     pub(crate) fn shortest(&self) -> usize {
         shortest(&self.0)
     }
 
-    /// A matching text of at most `most` characters. One in eight is as long as allowed.
+    /// Returns a matching text of at most `most` characters. One in eight has the greatest allowed
+    /// length.
     pub(crate) fn draw(&self, rng: &mut SmallRng, most: usize) -> String {
-        let mut spare = most.checked_sub(self.shortest()).expect("some text is short enough");
+        let mut spare =
+            most.checked_sub(self.shortest()).expect("at least one matching text is short enough");
         let is_long = one_in(rng, 8);
         let mut text = String::new();
         fill(rng, &self.0, &mut spare, is_long, &mut text);
@@ -85,7 +87,7 @@ fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
             plain => PieceKind::Char { negated: false, ranges: vec![(plain, plain)] },
         };
         let (least, most) = times(rest);
-        all.last_mut().expect("there is one from the beginning").push(Piece { what, least, most });
+        all.last_mut().expect("a group has a first sequence").push(Piece { what, least, most });
     }
     all
 }
@@ -112,12 +114,12 @@ fn class(rest: &mut Peekable<Chars<'_>>) -> PieceKind {
     }
 }
 
-/// The character that `next` is or begins to escape.
+/// Returns the character that `next` is or begins to escape.
 fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
     if next != '\\' {
         return next;
     }
-    assert_eq!(rest.next(), Some('u'), "characters are spelt by their numbers");
+    assert_eq!(rest.next(), Some('u'), "an escape has the number of a character");
     let digits: String = rest.by_ref().take(4).collect();
     u32::from_str_radix(&digits, 16)
         .ok()
@@ -141,7 +143,7 @@ fn times(rest: &mut Peekable<Chars<'_>>) -> (usize, Option<usize>) {
 }
 
 fn shortest(runs: &[Vec<Piece>]) -> usize {
-    runs.iter().map(|run| shortest_run(run)).min().expect("there is at least one run")
+    runs.iter().map(|run| shortest_run(run)).min().expect("a pattern has at least one sequence")
 }
 
 fn shortest_run(run: &[Piece]) -> usize {
@@ -157,8 +159,8 @@ impl PieceKind {
     }
 }
 
-/// Appends one of the sequences to `text`, at most `spare` characters longer than the shortest
-/// sequence.
+/// Appends one of the sequences to `text`. The appended text is at most `spare` characters longer
+/// than the shortest sequence.
 fn fill(
     rng: &mut SmallRng,
     runs: &[Vec<Piece>],
@@ -168,7 +170,7 @@ fn fill(
 ) {
     let run = pick(rng, runs);
     *spare =
-        spare.checked_sub(shortest_run(run) - shortest(runs)).expect("there is room for every run");
+        spare.checked_sub(shortest_run(run) - shortest(runs)).expect("every sequence has room");
     for piece in run {
         let room = *spare / piece.what.shortest();
         let more = piece.most.map_or(room, |most| room.min(most - piece.least));
@@ -204,7 +206,7 @@ fn a_generated_string_matches_its_pattern() {
         let lengths = || texts.iter().map(|text| text.chars().count());
         assert!(texts.iter().all(|text| fits(text)), "{pattern:?}: {texts:?}");
         assert!(lengths().all(|length| length <= most), "{pattern:?}: {texts:?}");
-        lengths().max().expect("there are some")
+        lengths().max().expect("the document has patterns")
     };
     let is_key = |text: &str| {
         text.strip_prefix("key_").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_graphic()))

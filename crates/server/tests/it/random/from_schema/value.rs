@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::pattern::{CHARS, Pattern};
 use crate::random::generator::{one_in, pick};
 
-/// Known ids, by the names of parameters and members that take them.
+/// Known ids, by the names of the parameters and members that take them.
 pub(crate) type KnownIds = BTreeMap<&'static str, Vec<String>>;
 
 /// Keywords that the generator supports.
@@ -35,26 +35,27 @@ const SUPPORTED_KEYWORDS: [&str; 20] = [
     "anyOf",
     "allOf",
 ];
-/// Keywords that only describe and restrict nothing.
+/// Keywords that only describe a value and restrict nothing.
 const WORDS: [&str; 7] =
     ["title", "description", "default", "example", "examples", "deprecated", "writeOnly"];
-/// The largest additional length of texts without a maximum length.
+/// The largest extra length of a text without a maximum length.
 const FREE_CHARS: usize = 80;
-/// A member that always gets a known value: the server must not send requests to a random address.
+/// A member that always gets a known value. With a random address, the server would send requests
+/// to it.
 const ALWAYS_KNOWN: &str = "url";
 
 /// Generates values.
 #[derive(Debug)]
 pub(crate) struct Values<'a> {
-    /// The document that contains the targets of references.
+    /// The document with the targets of references.
     pub document: &'a Value,
     pub known: &'a KnownIds,
-    /// Whether texts contain only visible ASCII, as in headers, unless their schema says otherwise.
+    /// Whether texts contain only visible ASCII, as in headers. A schema may say otherwise.
     pub is_header: bool,
 }
 
 impl Values<'_> {
-    /// A value of the parameter or member `name`.
+    /// Returns a value of the parameter or member `name`.
     ///
     /// # Panics
     /// On an unknown keyword, because ignoring it could change the meaning.
@@ -62,11 +63,11 @@ impl Values<'_> {
         for keyword in schema.as_object().expect("a schema of a request is an object").keys() {
             let is_known =
                 SUPPORTED_KEYWORDS.contains(&keyword.as_str()) || WORDS.contains(&keyword.as_str());
-            assert!(is_known, "nothing can be drawn by {keyword}: {schema}");
+            assert!(is_known, "the generator does not know {keyword}: {schema}");
         }
         if let Some(place) = schema.get("$ref") {
             let place = word(place).strip_prefix('#').expect("references stay within the document");
-            let schema = self.document.pointer(place).expect("every reference leads somewhere");
+            let schema = self.document.pointer(place).expect("every reference has a target");
             return self.draw(rng, schema, name);
         }
         if let Some(choices) = schema.get("oneOf").or_else(|| schema.get("anyOf")) {
@@ -96,7 +97,7 @@ impl Values<'_> {
             "string" => self.text(rng, schema, name).into(),
             "array" => self.list(rng, schema, name),
             "object" => self.object(rng, schema, name),
-            other => panic!("nothing can be drawn of type {other}: {schema}"),
+            other => panic!("the generator does not know the type {other}: {schema}"),
         }
     }
 
@@ -106,12 +107,12 @@ impl Values<'_> {
             && (name == ALWAYS_KNOWN || !one_in(rng, 4))
         {
             // The newest ids are more likely to be open sales.
-            let newest = known.last().expect("it is not empty");
+            let newest = known.last().expect("the list is not empty");
             return if one_in(rng, 2) { newest.clone() } else { pick(rng, known).clone() };
         }
         match schema.get("format").map(word) {
             Some("date-time") => return instant(rng),
-            Some(other) => panic!("no texts can be drawn of format {other}: {schema}"),
+            Some(other) => panic!("the generator does not know the format {other}: {schema}"),
             None => {}
         }
         let least = count(schema, "minLength").unwrap_or(0);
@@ -154,7 +155,7 @@ impl Values<'_> {
                 drawn.push(entry);
             }
         }
-        assert!(drawn.len() >= least, "too few entries are different: {schema}");
+        assert!(drawn.len() >= least, "the list has too few different entries: {schema}");
         drawn.into()
     }
 
@@ -164,7 +165,7 @@ impl Values<'_> {
         let required = schema.get("required").map_or(&[][..], list);
         assert!(
             required.iter().all(|name| properties.contains_key(word(name))),
-            "what is required is told: {schema}"
+            "every required member has a schema: {schema}"
         );
         let mut drawn = Map::new();
         for (member, inner) in properties {
@@ -200,7 +201,7 @@ fn integer(rng: &mut SmallRng, schema: &Value) -> i64 {
     }
 }
 
-/// A time in RFC 3339 format, usually in the current years.
+/// Returns a time in RFC 3339 format, usually in the present years.
 fn instant(rng: &mut SmallRng) -> String {
     let year = match rng.random_range(0..4) {
         0 => rng.random_range(1..=9_998),
@@ -270,7 +271,7 @@ fn a_generated_value_is_valid_under_its_schema() {
 }
 
 #[test]
-#[should_panic(expected = "nothing can be drawn by multipleOf")]
+#[should_panic(expected = "the generator does not know multipleOf")]
 fn a_keyword_that_the_generator_does_not_support_is_reported() {
     use rand::SeedableRng;
 

@@ -1,5 +1,5 @@
-//! Late payments that compete with other buyers for returned units: each payment is one paid order
-//! or one refund, and no unit is sold twice.
+//! Tests late payments that compete with other buyers for returned units. Each payment becomes one
+//! paid order or one refund, and no unit is sold twice.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use crate::conformance::money::message;
 use crate::conformance::{Fixture, HOLD_MS};
 use crate::store::Store;
 
-/// Waves of the test.
+/// The number of waves of the test.
 const ROUNDS: u64 = 12;
 
 /// The slot of a wave. It gives each unit only once.
@@ -25,7 +25,7 @@ struct Slot {
     units: Mutex<u64>,
     /// The last recall's number.
     recall: AtomicU64,
-    /// Payments for which the pool lacked units.
+    /// The number of payments for which the pool lacked units.
     lacked: AtomicU64,
 }
 
@@ -42,7 +42,7 @@ impl Slot {
         }
     }
 
-    /// Gives up the units that it has, at most this many.
+    /// Gives up at most this many of the slot's units.
     fn give(&self, most: u64) -> u64 {
         let mut units = self.units.lock().expect("no test panics with it");
         let given = most.min(*units);
@@ -54,8 +54,8 @@ impl Slot {
         *self.units.lock().expect("no test panics with it") += units;
     }
 
-    /// Handles a payment as a node does: it recalls the units that the pool lacks, and then the
-    /// pool decides.
+    /// Handles a payment as a node does: it recalls the units that the pool lacks, and then
+    /// captures the payment.
     async fn handle_payment(&self, report: Capture) -> CaptureOutcome {
         let first = self.store.capture(report.clone(), false).await.expect("writes");
         let CaptureOutcome::UnitsMissing { units, .. } = &first else { return first };
@@ -72,8 +72,8 @@ impl Slot {
         self.store.capture(report, true).await.expect("writes")
     }
 
-    /// Refills the slot with up to two returned units from the pool, and buys one unit. False: the
-    /// slot has none.
+    /// Refills the slot with up to two returned units from the pool, and buys one unit. Returns
+    /// false if the slot has no unit.
     async fn buy(&self, ticket: Arc<Ticket>) -> bool {
         self.get(self.store.refill(self.grant.id, 2, Counter::A).await.expect("writes"));
         if self.give(1) == 0 {
@@ -95,8 +95,9 @@ fn expire(store: &Store) -> JoinHandle<bool> {
     tokio::spawn(async move { store.expire_due(3).await.is_ok() })
 }
 
-/// Pays for one order with two reports, ends it, and lets a rival buy, all concurrently and started
-/// in rotating order. Returns the payments' results, and whether the rival bought.
+/// Runs three actions concurrently: two reports pay for one order, the order ends, and a rival
+/// buys. Each round starts them in another order. Returns the payments' results, and whether the
+/// rival bought.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
@@ -123,7 +124,7 @@ async fn fight(
     (order, captured, bought.into_iter().any(|bought| bought))
 }
 
-/// Due orders are paid, cancelled and expired concurrently, and rivals buy returned units: some
+/// Due orders are paid, cancelled and expired concurrently, while rivals buy returned units. Some
 /// payments revive their order, and the others are refunded.
 pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixture) {
     let (mut revived, mut refunded, mut lacked) = (0, 0, 0);
@@ -149,7 +150,7 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
                 (OrderState::Cancelled | OrderState::Expired, 0, [RefundCause::Late]) => {
                     refunded += 1
                 }
-                other => panic!("neither paid nor refunded, or both: {other:?}"),
+                other => panic!("the payment must pay or be refunded, and not both: {other:?}"),
             }
             revived += u64::from(after_all);
             held += u64::from(bought);
@@ -159,7 +160,7 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
         assert_eq!((c.in_slots, c.held, c.paid), (in_slot, held, paid), "in slots, held, paid");
         fixture.check_invariants().await;
         lacked += slot.lacked.load(Ordering::SeqCst);
-        // The rivals' orders expire here: the next wave's expiries find only its own orders.
+        // The rivals' orders expire here, so the next wave finds only its own orders.
         fixture.clock.advance(HOLD_MS);
         let expired = fixture.store.expire_due(WAVE as usize).await.expect("writes");
         assert_eq!(expired.len() as u64, held);

@@ -1,0 +1,56 @@
+//! The statements of a poll. A parameter `::pg_snapshot` is the position of the previous poll.
+use super::super::rows;
+
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(super) const CHANGED: &str =
+    " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
+      OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id
+      AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
+      ORDER BY i.id";
+pub(super) const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2
+                         AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
+pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_digest d
+     WHERE d.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(d.changed,
+     $1::text::pg_snapshot)
+           AND d.changed <> ALL ($3::text[]::xid8[]) AND d.changed > $4::text::xid8
+     ORDER BY d.changed LIMIT $5";
+/// Selects the orders without a digest, which nodes of an earlier version wrote.
+pub(super) const ORDERS_WITHOUT_DIGEST: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
+     WHERE o.writer >= 0 AND o.changed >= $2::text::xid8
+           AND NOT pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
+           AND (o.changed, o.seq) > ($3::text::xid8, $4::bigint)
+     ORDER BY o.changed, o.seq LIMIT $5"
+);
+/// Selects the orders that a digest names and this node needs.
+pub(super) const NEEDED_ORDERS: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    ", o.node, o.changed::text, o.seq, o.writer
+     FROM unnest($1::bigint[], $2::bigint[]) AS t (grant_id, n)
+     JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
+     ORDER BY o.changed, o.seq"
+);
+/// Selects the orders that all snapshots include up to this one, in the order of their last write.
+pub(super) const OLD_ORDERS: &str = concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    ", o.node, o.changed::text, o.seq, o.writer FROM orders o
+     WHERE o.changed >= $2::text::xid8 AND pg_visible_in_snapshot(o.changed, $1::text::pg_snapshot)
+           AND (o.changed, o.seq) > ($2::text::xid8, $3::bigint)
+     ORDER BY o.changed, o.seq LIMIT $4"
+);
+pub(super) const RESOLUTIONS: &str = concat!(
+    "SELECT ",
+    rows::resolution_columns!(),
+    ", r.changed::text FROM resolution r
+     WHERE r.changed >= $2::text::xid8 AND NOT pg_visible_in_snapshot(r.changed,
+     $1::text::pg_snapshot) AND r.writer <> $3
+           AND (r.node = $4 OR r.node IS NULL) AND (r.changed, r.ticket) > ($5::text::xid8,
+           $6::text)
+     ORDER BY r.changed, r.ticket LIMIT $7"
+);
+pub(super) const ORDER: &str =
+    concat!("SELECT ", rows::order_columns!(), " FROM orders o WHERE o.grant_id = $1 AND o.n = $2");
