@@ -54,15 +54,31 @@ impl RoundRunner<'_> {
             let path = format!("/v1/admin/sales/{}/items/{ITEM}/adjustments", self.sale);
             let body = json!({"units": -i64::try_from(units).unwrap_or(i64::MAX),
                               "reason": "sold before the restore"});
-            let key = self.cluster.admin_key();
-            let head = format!("Authorization: Bearer {key}\r\nIdempotency-Key: restored\r\n");
-            let (addr, body) = (self.cluster.addr(), body.to_string());
-            self.repeat(&path, 200, || http::send_request(addr, "POST", &path, &head, &body))?;
+            self.lower_stock(&path, &body.to_string())?;
         }
         self.round.stock -= units;
         let path = format!("/v1/admin/sales/{}/resume", self.sale);
         self.admin_request("POST", &path, "", 200)?;
         Ok(kept)
+    }
+
+    /// Lowers the stock. Units in the slots of a killed node are free only after its lease, so the
+    /// request is repeated until the units are free.
+    fn lower_stock(&self, path: &str, body: &str) -> Result<(), ClusterError> {
+        let (addr, key, begun) = (self.cluster.addr(), self.cluster.admin_key(), Instant::now());
+        let head = format!("Authorization: Bearer {key}\r\nIdempotency-Key: restored\r\n");
+        loop {
+            let reply = http::send_request(addr, "POST", path, &head, body)?;
+            let is_early = matches!(reply.status, 409 | 503) && begun.elapsed() < RECOVERED_WITHIN;
+            match reply.status {
+                200 => return Ok(()),
+                _ if is_early => std::thread::sleep(Duration::from_millis(100)),
+                status => {
+                    let answer = format!("{status} {}", reply.body);
+                    return Err(ClusterError::failed(path, answer));
+                }
+            }
+        }
     }
 
     /// The nodes pause the sale by themselves. Until then nothing may be sold, which the

@@ -305,19 +305,9 @@ impl RoundRunner<'_> {
         body: &str,
         status: u16,
     ) -> Result<http::Reply, ClusterError> {
-        self.repeat(&format!("{method} {path}"), status, || self.cluster.admin(method, path, body))
-    }
-
-    /// Repeats an operator's request while the server is unavailable.
-    pub(super) fn repeat(
-        &self,
-        what: &str,
-        status: u16,
-        send: impl Fn() -> Result<http::Reply, ClusterError>,
-    ) -> Result<http::Reply, ClusterError> {
         let begun = Instant::now();
         loop {
-            let reply = send();
+            let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
                 // The next request of an operator, at any node, must find the row.
@@ -327,7 +317,7 @@ impl RoundRunner<'_> {
                 }
                 Ok(reply) if reply.status != 503 || begun.elapsed() > RECOVERED_WITHIN => {
                     let answer = format!("{} {}", reply.status, reply.body);
-                    return Err(ClusterError::failed(what, answer));
+                    return Err(ClusterError::failed(format!("{method} {path}"), answer));
                 }
                 Err(error) if begun.elapsed() > RECOVERED_WITHIN => return Err(error),
                 _ => std::thread::sleep(Duration::from_millis(100)),
