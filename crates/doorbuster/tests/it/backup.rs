@@ -67,8 +67,8 @@ fn restore(temp_dir: &TempDir, from: &Path, data_dir: &Path, more: &[&str]) -> s
     done.json()
 }
 
-/// Whether the store has the order. A store that lacks the order still knows its id, and shows it as
-/// queued or refused.
+/// Whether the store has the order. A store that lacks the order still knows its id, and shows it
+/// as queued or refused.
 fn has(test_server: &TestServer, token: &str, order: &str) -> bool {
     let (_, body) = test_server.send(token, "GET", &format!("/v1/orders/{order}"), "", "");
     body["state"] == "reserved"
