@@ -2,7 +2,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use doorbuster_core::{Millis, Verdict};
+use doorbuster_core::{Grant, Millis, Verdict};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
 use doorbuster_store::{CommitCopy, Segment, Store, Taken, copy_base, inspect, restore_copy};
 
@@ -83,6 +83,15 @@ async fn a_base_and_the_later_segments_are_the_store() {
     rebuilt.store.close().await;
 }
 
+/// Reserves a unit, and waits until the writer has copied the commit.
+async fn reserve(fixture: &Fixture, copy: &CommitCopy, grant: &Grant, n: u64, buyer: &str) {
+    let before = copy.newest();
+    fixture.reserve(grant, n, buyer, 1).await;
+    while copy.newest() == before {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn after_a_broken_copy_the_store_continues_and_a_new_copy_can_begin() {
     let dir = Dir::new();
@@ -90,13 +99,13 @@ async fn after_a_broken_copy_the_store_continues_and_a_new_copy_can_begin() {
     let grant = fixture.slot(20, 20, 1).await;
     assert!(take(&copy).is_some());
     copy.break_off();
-    fixture.reserve(&grant, 1, "anna", 1).await;
+    reserve(&fixture, &copy, &grant, 1, "anna").await;
     assert_eq!(copy.take(), Taken::Broken);
-    fixture.reserve(&grant, 2, "bob", 1).await;
+    reserve(&fixture, &copy, &grant, 2, "bob").await;
     copy.restart();
     assert_eq!(copy.take(), Taken::Nothing);
     let before = copy.newest();
-    fixture.reserve(&grant, 3, "carl", 1).await;
+    reserve(&fixture, &copy, &grant, 3, "carl").await;
     let segment = take(&copy).expect("a commit");
     assert_eq!(segment.first, before + 1);
     fixture.store.close().await;
