@@ -8,8 +8,9 @@
 //! Pages gather in memory up to [`COPY_BYTES_MAX`]. At the bound they are dropped, and the copy is
 //! broken: it needs a new base. The writer never waits.
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use doorbuster_core::Millis;
 
@@ -19,6 +20,9 @@ mod segment;
 
 pub use segment::{Segment, SegmentError};
 
+/// How often a commit in progress is looked at.
+const COMMIT_POLL: Duration = Duration::from_millis(1);
+
 /// The copies of a store's commits. Clones are the same copies.
 #[derive(Clone, Default)]
 pub struct CommitCopy(Arc<Inner>);
@@ -27,6 +31,8 @@ pub struct CommitCopy(Arc<Inner>);
 struct Inner {
     /// The number of the newest commit, from 1.
     newest: AtomicU64,
+    /// Whether the writer commits, or has not added its commit yet.
+    is_committing: AtomicBool,
     gathered: Mutex<Gathered>,
     progress: Mutex<CopyProgress>,
 }
@@ -98,6 +104,22 @@ impl CommitCopy {
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.0.newest.load(Ordering::Acquire)
+    }
+
+    /// Records that the writer begins a commit, or that it has added the commit.
+    pub(crate) fn set_committing(&self, is_committing: bool) {
+        self.0.is_committing.store(is_committing, Ordering::SeqCst);
+    }
+
+    /// A number that no commit exceeds which a reader can see now. A commit is visible a moment
+    /// before it is added, so this blocks until the commit in progress is added.
+    #[must_use]
+    pub fn newest_visible(&self) -> u64 {
+        let before = self.newest();
+        while self.0.is_committing.load(Ordering::SeqCst) && self.newest() == before {
+            std::thread::sleep(COMMIT_POLL);
+        }
+        self.newest()
     }
 
     /// Takes what was gathered.

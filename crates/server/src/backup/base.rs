@@ -56,15 +56,17 @@ impl BaseMaker {
 
     async fn make_through(&self, part: &Path) -> Result<Base, String> {
         let (before, begun) = (self.copy.newest(), self.clock.now().0);
-        let (dir, to) = (self.data_dir.clone(), part.to_owned());
+        let (dir, to, copy) = (self.data_dir.clone(), part.to_owned(), self.copy.clone());
         let copied = tokio::task::spawn_blocking(move || {
             // A copy that an earlier process left is worthless.
             let _ = std::fs::remove_file(&to);
             copy_base(&dir, &to).map_err(|error| error.to_string())?;
-            hash_file(&to).map_err(|error| error.to_string())
+            let complete = copy.newest_visible();
+            let (hash, bytes) = hash_file(&to).map_err(|error| error.to_string())?;
+            Ok::<_, String>((complete, hash, bytes))
         });
-        let (hash, bytes) = copied.await.map_err(|error| error.to_string())??;
-        let (complete, at) = (self.copy.newest(), self.clock.now());
+        let (complete, hash, bytes) = copied.await.map_err(|error| error.to_string())??;
+        let at = self.clock.now();
         let files = self.files.iter().map(|file| {
             let content = String::from_utf8(file.content.clone());
             content.map(|content| (file.name.clone(), content))

@@ -47,6 +47,11 @@ impl LogReader {
         }
     }
 
+    /// Records that the writer begins a commit, or that it has finished with the commit.
+    pub(super) fn set_committing(&self, is_committing: bool) {
+        self.copy.set_committing(is_committing);
+    }
+
     /// Adds the pages since the last call to the copies; `frames` is the number of valid frames in
     /// the log. An error breaks the copies, and not the store.
     pub(super) fn copy_commit(&mut self, frames: i64, at: Millis) {

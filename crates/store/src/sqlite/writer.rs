@@ -89,9 +89,11 @@ impl Writer {
             let (group, stop) = collect_group(&jobs, weight, run);
             match shared.health() {
                 Ok(()) => {
+                    log_reader.iter().for_each(|reader| reader.set_committing(true));
                     if commit(&mut txn, group, &files, &shared) {
                         after_commit(&mut txn, &mut log_reader, &shared, &checkpoint);
                     }
+                    log_reader.iter().for_each(|reader| reader.set_committing(false));
                 }
                 Err(why) => fail_group(group, &why),
             }

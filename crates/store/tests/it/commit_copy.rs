@@ -47,7 +47,7 @@ async fn a_base_and_the_later_segments_are_the_store() {
             let (copied, settled) = tokio::join!(copied, settled);
             copied.expect("runs").expect("copies");
             assert!(settled.expect("settles").iter().all(|r| r.verdict == Verdict::Reserved));
-            covered = Some((before, copy.newest()));
+            covered = Some((before, copy.newest_visible()));
         } else {
             settled.await.expect("settles");
         }
