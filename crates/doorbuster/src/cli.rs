@@ -36,7 +36,7 @@ pub use demo::DemoArgs;
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
 pub use export::ExportArgs;
 pub use lab::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
-pub use maintenance::{BackupArgs, MigrateArgs, RestoreArgs};
+pub use maintenance::{BackupArgs, MigrateArgs, PassphraseArgs, RestoreArgs};
 pub use operators::{
     ActionsArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs, StatusArgs, WaitlistArgs,
     WaitlistCommand,

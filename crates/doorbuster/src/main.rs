@@ -22,6 +22,7 @@ mod maintenance;
 mod operators;
 mod order;
 mod page;
+mod passphrase;
 mod payment;
 mod print;
 mod sale;

@@ -1,23 +1,30 @@
 //! `backup`, `restore` and `migrate`: maintenance of a store without a server.
 
 use anyhow::Context;
+use doorbuster_server::backup::{self, BackupPlace};
 use doorbuster_server::config::Settings;
-use doorbuster_server::maintenance;
+use doorbuster_server::maintenance::{self, DecryptionError, RestoreFileError, Restored};
 use serde_json::json;
 
 use crate::cli::{BackupArgs, MigrateArgs, RestoreArgs};
 use crate::exit::{Failure, Outcome};
-use crate::{client, config, print};
+use crate::{client, config, passphrase, print};
 
 /// Runs `backup`.
 pub fn backup(args: &BackupArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     expect_embedded(&settings, "copy it")?;
-    maintenance::backup(&settings, &args.file).context("cannot make the backup")?;
+    if !args.encrypt && args.passphrase.passphrase_file.is_some() {
+        return Err(Failure::Settings("--passphrase-file: add --encrypt".to_owned()));
+    }
+    let passphrase = args.encrypt.then(|| passphrase::read_new(&args.passphrase)).transpose()?;
+    maintenance::backup(&settings, &args.file, passphrase.as_ref())
+        .context("cannot make the backup")?;
     print::line(&format!(
-        "{} is copied to {}, with its generated secrets.",
+        "{} is copied to {}, with its generated secrets{}.",
         settings.data_dir.display(),
-        args.file.display()
+        args.file.display(),
+        if args.encrypt { ", and encrypted" } else { "" }
     ))
 }
 
@@ -39,8 +46,7 @@ fn expect_embedded(settings: &Settings, verb: &str) -> Result<(), Failure> {
 pub fn restore(args: &RestoreArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     expect_embedded(&settings, "restore it")?;
-    let restored = maintenance::restore(&settings, &args.file)
-        .context("cannot restore the backup; nothing was written")?;
+    let restored = write_store(args, &settings)?;
     let backup_at = jiff::Timestamp::from_millisecond(restored.backup_at.0)
         .context("the backup names no valid time")?;
     let dir = settings.data_dir.display();
@@ -63,6 +69,34 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     text += "Orders, payments and events after the backup are missing. Compare with the payment \
              provider and\nthe shop's records. Then resume each sale: doorbuster sale resume SALE\n";
     print::text(&text)
+}
+
+/// Restores a file or a continuous backup.
+fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Failure> {
+    const NOTHING: &str = "cannot restore the backup; nothing was written";
+    let text = args.file.to_string_lossy();
+    if args.file.is_dir() || text.contains("://") {
+        let place = BackupPlace::parse(&text);
+        let place = place.map_err(|error| Failure::Settings(format!("{text}: {error}")))?;
+        return client::block_on(async {
+            let restored = backup::restore(&place, &settings.data_dir, args.until).await;
+            Ok(restored.context(NOTHING)?)
+        });
+    }
+    if args.until.is_some() {
+        let text = format!("--until: {text} is one file, which has one state; leave it out");
+        return Err(Failure::Settings(text));
+    }
+    let is_encrypted = maintenance::is_encrypted(&args.file)
+        .with_context(|| format!("cannot read {text}"))
+        .context(NOTHING)?;
+    let passphrase = is_encrypted.then(|| passphrase::read(&args.passphrase)).transpose()?;
+    match maintenance::restore(settings, &args.file, passphrase.as_ref()) {
+        Err(RestoreFileError::Decryption(error @ DecryptionError::WrongPassphrase)) => {
+            Err(Failure::Settings(format!("{text}: {error}; nothing was written")))
+        }
+        restored => Ok(restored.context(NOTHING)?),
+    }
 }
 
 /// Runs `migrate`.

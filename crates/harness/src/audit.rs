@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use doorbuster_api::admin::audit::{Audit, AuditItem};
+use doorbuster_api::report::AnswerLine;
 use doorbuster_api::value::Time;
 use serde::{Deserialize, Serialize};
 
@@ -110,10 +111,7 @@ pub struct AuditReport {
 /// Audits `store`. If `answers` names a file, it also checks every promise in that file. The audit
 /// changes nothing, and the server may run meanwhile.
 pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
-    let snapshot = match store {
-        StoreLocation::Sqlite(path) => sqlite::read(path)?,
-        StoreLocation::Postgres(url) => postgres::read(url)?,
-    };
+    let snapshot = read_snapshot(store)?;
     let mut findings = Findings::new(&snapshot);
     check(&snapshot, &mut findings);
     let answers_checked = match answers {
@@ -121,6 +119,24 @@ pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport,
         None => 0,
     };
     Ok(report(&snapshot, findings, answers_checked))
+}
+
+/// Separates the lines of an answers file whose orders and verdicts the store lacks, as it does
+/// after a restore. Writes the other lines to the file `kept`, and returns the separated ones.
+pub fn split_answers(
+    store: &StoreLocation,
+    answers: &Path,
+    kept: &Path,
+) -> Result<Vec<AnswerLine>, AuditError> {
+    let snapshot = read_snapshot(store)?;
+    answers::split(&snapshot, answers, kept)
+}
+
+fn read_snapshot(store: &StoreLocation) -> Result<Snapshot, AuditError> {
+    match store {
+        StoreLocation::Sqlite(path) => sqlite::read(path),
+        StoreLocation::Postgres(url) => postgres::read(url),
+    }
 }
 
 fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {

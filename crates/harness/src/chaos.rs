@@ -13,6 +13,7 @@
 mod fault;
 mod inject;
 mod limits;
+mod restore;
 mod round;
 mod stock_watcher;
 
@@ -173,6 +174,7 @@ pub fn run(
     (built.next, built.roles) = (plan.next.clone(), plan.roles.clone());
     built.nodes = built.nodes.max(built.roles.len());
     built.standby = faults.iter().any(|fault| fault.needs_standby());
+    built.full_disk = faults.contains(&Fault::PostgresDiskFull);
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
@@ -184,7 +186,7 @@ pub fn run(
             |error| ClusterError::failed(format!("round {number}, {}", fault.name()), error),
         )?;
         report_round(&round);
-        if fault.needs_standby() && fault != Fault::PostgresStandbyAway {
+        if fault.ends_standby() {
             cluster.renew_standby()?;
         }
         rounds.push(round);

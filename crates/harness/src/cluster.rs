@@ -1,12 +1,14 @@
 //! A complete private installation on this machine: PostgreSQL, a Redis Cluster, nodes, and one
-//! address for all nodes. All servers come from Debian's packages. `cluster up`, `demo --shape …`,
-//! chaos and tests use it.
+//! address in front of them. `cluster up`, `demo --shape …`, chaos and tests use it.
 
+mod addresses;
 mod clock;
 mod cluster_dir;
 mod error;
+mod full_disk;
 pub mod http;
 mod installed;
+mod library;
 pub mod limits;
 mod node;
 mod ports;
@@ -33,6 +35,7 @@ pub use proxy::{NetworkCondition, Proxy};
 pub use redis::{Redis, RedisServer, Role};
 pub use rustix::process::Signal;
 
+use addresses::{slots_urls, start_proxy, store_address};
 use process::{Process, ProcessSpec};
 
 /// Returns a free port of this machine, for a server that is about to start.
@@ -83,6 +86,8 @@ pub struct ClusterPlan {
     pub proxies: bool,
     /// Whether the wall clocks of nodes can be set. This needs a C compiler.
     pub clocks: bool,
+    /// Whether the disk of PostgreSQL can become full; needs a C compiler, too.
+    pub full_disk: bool,
     /// Another build of the program. At each upgrade, a node changes to the other build.
     pub next: Option<PathBuf>,
     /// The roles of each node, in order. A node without an entry has all roles.
@@ -106,6 +111,7 @@ impl ClusterPlan {
             ends_with_caller: true,
             proxies: false,
             clocks: false,
+            full_disk: false,
             next: None,
             roles: Vec::new(),
             settings: Vec::new(),
@@ -157,9 +163,9 @@ impl Cluster {
         let cluster_dir = ClusterDir::create(&plan.dir)?;
         let (admin_key, buyer_secret) = (secret(), secret());
         let ends_with_caller = plan.ends_with_caller;
-        let postgres = Postgres::create(&cluster_dir, ends_with_caller)?;
-        let standby =
-            plan.standby.then(|| postgres.create_standby(ends_with_caller)).transpose()?;
+        let disk = plan.full_disk.then(|| full_disk::compile_library(&cluster_dir)).transpose()?;
+        let postgres = Postgres::create_on(&cluster_dir, ends_with_caller, disk.as_deref())?;
+        let standby = plan.standby.then(|| postgres.create_standby(disk.as_deref())).transpose()?;
         let mut redis_proxies = Vec::new();
         let redis = match plan.shape {
             Shape::Postgres => None,
@@ -349,45 +355,6 @@ impl FrontProxy {
         })?;
         Ok(Self::Separate(listen, process))
     }
-}
-
-/// Returns the address of the store for one node, with a proxy before each server if there are
-/// proxies.
-fn store_address(
-    plan: &ClusterPlan,
-    postgres: &Postgres,
-    standby: Option<&Postgres>,
-) -> Result<(String, Vec<Proxy>), ClusterError> {
-    let mut proxies = Vec::new();
-    let mut port = |server: &Postgres| match plan.proxies {
-        true => start_proxy(server.port(), &mut proxies),
-        false => Ok(server.port()),
-    };
-    let first = port(postgres)?;
-    let url = match standby {
-        Some(standby) => postgres.url_of_either([first, port(standby)?]),
-        None => postgres.url(first),
-    };
-    Ok((url, proxies))
-}
-
-/// Starts a proxy before this local port and returns the proxy's port.
-fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
-    let target = SocketAddr::from(([127, 0, 0, 1], port));
-    let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], ports::free()?)), vec![target])?;
-    let port = proxy.addr().port();
-    proxies.push(proxy);
-    Ok(port)
-}
-
-fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
-    let servers = redis.servers().iter().take(redis.shards()).map(RedisServer::addr);
-    let addrs: Vec<SocketAddr> = if proxies.is_empty() {
-        servers.collect()
-    } else {
-        proxies.iter().take(redis.shards()).map(Proxy::addr).collect()
-    };
-    addrs.iter().map(|addr| format!("redis://{addr}")).collect::<Vec<_>>().join(",")
 }
 
 /// Returns a random secret of 64 hexadecimal digits.

@@ -21,12 +21,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
-use parts::{engine_options, publish_keys, stock_location};
+use parts::{continuous_backup, engine_options, publish_keys, stock_location};
 pub use without_http::{DirectAnswer, DirectSale, without_http};
 
 pub use reload::Reloader;
 
 use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
+use crate::backup::{ContinuousBackup, PlaceError};
 use crate::config::{BuyerKeys, Settings, Shape};
 use crate::database::{HistoryFileError, load_history};
 use crate::edge::keys;
@@ -76,6 +77,9 @@ pub enum ServeError {
         /// The operating system's error.
         error: io::Error,
     },
+    /// The target of the continuous backup cannot be used.
+    #[error("backup.to: {0}")]
+    Backup(#[from] PlaceError),
     /// The limit of open files is too low for a server.
     #[error(
         "the limit of open files is {allowed}, too low for a server; raise it (ulimit -n) to at \
@@ -107,7 +111,7 @@ impl ServeError {
     pub fn is_caused_by_settings(&self) -> bool {
         use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
         match self {
-            Self::Keys(_) | Self::DataDir { .. } | Self::History(_) => true,
+            Self::Keys(_) | Self::DataDir { .. } | Self::History(_) | Self::Backup(_) => true,
             Self::Secrets(
                 SecretsError::IdKeyMissing(_)
                 | SecretsError::Writable(_)
@@ -189,7 +193,9 @@ async fn serve_and_reload(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     settings.connections_max = file_limit::raise(settings.connections_max)?;
-    let (engine, secrets, fatal) = start_engine(&settings).await?;
+    let StartedEngine { engine, secrets, fatal, backup } = start_engine(&settings).await?;
+    let backup_stop = CancellationToken::new();
+    let backup = backup.map(|backup| tokio::spawn(backup.run(backup_stop.clone())));
     let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
     let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
@@ -199,6 +205,12 @@ async fn serve_and_reload(
     }
     notify_service_manager(&[NotifyState::Stopping]);
     let stopped = tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await;
+    backup_stop.cancel();
+    if let Some(backup) = backup
+        && backup.await.is_err()
+    {
+        tracing::error!(event = "backup.panicked", "the task of the continuous backup panicked");
+    }
     // The flush blocks until the collector has the last traces. Without tracing, it returns at
     // once.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
@@ -208,11 +220,18 @@ async fn serve_and_reload(
     }
 }
 
-/// Prepares the directory and the secrets, and starts the engine. The receiver gets the reason when
-/// the store fails permanently.
-async fn start_engine(
-    settings: &Settings,
-) -> Result<(Arc<Engine>, Secrets, oneshot::Receiver<String>), ServeError> {
+/// An engine that runs, without connections.
+struct StartedEngine {
+    engine: Arc<Engine>,
+    secrets: Secrets,
+    /// Gets the reason when the store fails permanently.
+    fatal: oneshot::Receiver<String>,
+    /// The continuous backup of an embedded store. Its task does not run yet.
+    backup: Option<ContinuousBackup>,
+}
+
+/// Prepares the directory and the secrets, and starts the engine.
+async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> {
     if let Shape::Embedded = &settings.shape {
         let path = settings.data_dir.clone();
         secrets::create_directory(&path)
@@ -228,10 +247,11 @@ async fn start_engine(
         _ => secrets::load_or_create_all(settings, &history).await?,
     };
     let (failed, fatal) = oneshot::channel();
-    let place = stock_location(settings, &secrets)?;
+    let backup = continuous_backup(settings)?;
+    let place = stock_location(settings, &secrets, backup.as_ref())?;
     let engine =
         Engine::start(engine_options(settings, &secrets, (place, history), failed)).await?;
-    Ok((engine, secrets, fatal))
+    Ok(StartedEngine { engine, secrets, fatal, backup })
 }
 
 /// The parts of a server.

@@ -8,6 +8,7 @@
 //! All faults are reported together. Each report names the setting, its source and the way to fix
 //! it. The server does not start with an invalid setting.
 
+mod backup;
 mod check;
 mod cidr;
 mod fault;
@@ -38,6 +39,7 @@ use doorbuster_api::admin::console::ShownSetting;
 use doorbuster_core::IdKey;
 use secrecy::SecretString;
 
+use crate::backup::BackupPlace;
 use crate::gate::MasterKeys;
 
 /// The text of the default file.
@@ -202,6 +204,15 @@ pub struct ThemeFile {
     pub bytes: Vec<u8>,
 }
 
+/// The continuous backup.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// Where it is kept.
+    pub place: BackupPlace,
+    /// How long every earlier state can be restored.
+    pub kept_for: Duration,
+}
+
 /// Checked settings. Each is in range, and no two contradict each other.
 #[derive(Debug)]
 pub struct Settings {
@@ -219,6 +230,8 @@ pub struct Settings {
     /// one small file there to detect an old primary. An empty path means that there is no
     /// directory.
     pub data_dir: PathBuf,
+    /// The continuous backup of the embedded store.
+    pub backup: Option<BackupSettings>,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<Cidr>,
     /// The shop's name on the pages.

@@ -4,6 +4,7 @@
 pub mod answer_counts;
 pub mod at_limit;
 pub mod auth;
+pub mod backup;
 pub mod boot;
 pub mod cache;
 pub mod catalogue;

@@ -1,14 +1,20 @@
 //! Maintenance of a store without a server. Copies the store, restores a copy, and migrates the
 //! store to this program's schema.
 
-use std::path::Path;
+mod encryption;
+
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use doorbuster_core::IdKey;
+pub use doorbuster_store::Restored;
 use doorbuster_store::{
-    BackupError, OpenError, RestoreError, Restored, SqliteOptions, Store, migrate_postgres,
+    BackupError, OpenError, RestoreError, SqliteOptions, Store, migrate_postgres,
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+
+pub use encryption::{DecryptionError, is_encrypted};
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -24,30 +30,95 @@ pub enum MaintenanceError {
     /// A secret cannot be read.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
+    /// The copy cannot be encrypted.
+    #[error("the backup cannot be encrypted: {0}")]
+    Encryption(std::io::Error),
+}
+
+/// Why a backup was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreFileError {
+    /// The file cannot be decrypted.
+    #[error(transparent)]
+    Decryption(#[from] DecryptionError),
+    /// The backup cannot be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
 }
 
 /// Copies the store of the embedded shape and its generated secrets to `path`, which must not
-/// exist. A server may use the store during the copy. The call blocks.
+/// exist. Encrypts the copy if there is a passphrase. A server may use the store during the copy.
+/// The call blocks.
 ///
 /// # Errors
 ///
 /// If `path` exists, or the file system or the store fails. Then no partial copy is left behind.
-pub fn backup(settings: &Settings, path: &Path) -> Result<(), MaintenanceError> {
-    let files = secrets::backup_files(&settings.data_dir)?;
-    Ok(doorbuster_store::backup(&settings.data_dir, path, Clock::default().now(), &files)?)
+pub fn backup(
+    settings: &Settings,
+    path: &Path,
+    passphrase: Option<&SecretString>,
+) -> Result<(), MaintenanceError> {
+    let (dir, now) = (&settings.data_dir, Clock::default().now());
+    let files = secrets::backup_files(dir)?;
+    let Some(passphrase) = passphrase else {
+        return Ok(doorbuster_store::backup(dir, path, now, &files)?);
+    };
+    if path.exists() {
+        return Err(BackupError::Exists(path.to_owned()).into());
+    }
+    // The data directory has the same content anyway, so the plain copy is written there.
+    let plain = TemporaryFile::beside(dir, "backup");
+    doorbuster_store::backup(dir, &plain.0, now, &files)?;
+    let part = TemporaryFile(with_suffix(path, ".part"));
+    encryption::encrypt(&plain.0, &part.0, passphrase)
+        .and_then(|()| fs::hard_link(&part.0, path))
+        .map_err(MaintenanceError::Encryption)
 }
 
 /// Restores a backup to the data directory, which must not contain a store. Pauses every sale that
-/// could sell. The call blocks.
+/// could sell. An encrypted backup needs the passphrase. The call blocks.
 ///
 /// # Errors
 ///
 /// If `path` is not a backup, the directory contains a store, or the file system fails.
-pub fn restore(settings: &Settings, path: &Path) -> Result<Restored, RestoreError> {
+pub fn restore(
+    settings: &Settings,
+    path: &Path,
+    passphrase: Option<&SecretString>,
+) -> Result<Restored, RestoreFileError> {
     let dir = &settings.data_dir;
     let failed = |error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
-    doorbuster_store::restore(path, dir, Clock::default().now())
+    let now = Clock::default().now();
+    let Some(passphrase) = passphrase else {
+        return Ok(doorbuster_store::restore(path, dir, now)?);
+    };
+    let plain = TemporaryFile::beside(dir, "restore");
+    encryption::decrypt(path, &plain.0, passphrase)?;
+    Ok(doorbuster_store::restore(&plain.0, dir, now)?)
+}
+
+/// A file that is removed at the end.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    /// A name in this directory that no other program uses.
+    fn beside(dir: &Path, name: &str) -> Self {
+        Self(dir.join(format!("{name}.part-{:08x}", rand::random::<u32>())))
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // It may not exist, and the file system itself may have failed.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Migrates the store to this program's schema. Creates the store if it is missing.

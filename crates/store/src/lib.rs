@@ -5,6 +5,7 @@
 //! `conformance` runs the same tests against each of them.
 
 mod actions;
+mod commit_copy;
 pub mod conformance;
 mod contract;
 mod endpoints;
@@ -22,6 +23,7 @@ mod versions;
 mod waitlist;
 
 pub use actions::recorded;
+pub use commit_copy::{CommitCopy, CopyProgress, Segment, SegmentError, Taken};
 pub use contract::{
     ActionQuery, ActionRow, AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend,
     BackupError, BackupFile, Block, BlockKind, BlocksVersion, BuyerFilter, BuyerTraces,
@@ -45,6 +47,8 @@ pub use history_memory::{AskElsewhere, HistoryMemory, Remember};
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
-pub use sqlite::{Failure, Sqlite, SqliteLedger, backup, is_store, restore};
+pub use sqlite::{
+    Failure, Sqlite, SqliteLedger, backup, copy_base, is_store, restore, restore_copy,
+};
 pub use store::{CodeHash, Store, StoreResult};
 pub use versions::{StoreVersions, store_versions};

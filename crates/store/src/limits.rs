@@ -34,6 +34,9 @@ pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// How often an idle writer checks that its files are still in place. A busy writer checks after
 /// each commit.
 pub const FILES_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of changed pages that wait for a continuous backup. At the bound they are dropped, and the
+/// backup needs a new base.
+pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection waits for another process that has locked the file. After that time the
 /// job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);

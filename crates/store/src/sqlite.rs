@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use doorbuster_core::{IdKey, Millis};
 
+use crate::commit_copy::CommitCopy;
 use crate::contract::{OpenError, SqliteOptions, StoreError};
 use crate::limits::{LOG_PAGES_MAX, READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
 use crate::store::StoreResult;
@@ -34,6 +35,7 @@ mod failure;
 mod feed;
 mod history;
 mod ledger;
+mod log_reader;
 mod money;
 mod open;
 mod open_files;
@@ -58,14 +60,15 @@ mod txn;
 mod waitlist;
 mod writer;
 
-pub use backup::backup;
+pub use backup::{backup, copy_base};
 pub use dump::Memory;
 pub use failure::Failure;
 pub use ledger::SqliteLedger;
 pub use open::is_store;
 pub(crate) use open::known_schema;
-pub use restore::restore;
+pub use restore::{restore, restore_copy};
 
+use log_reader::LogReader;
 use open_files::OpenFiles;
 use read::Reader;
 use shared::Shared;
@@ -81,21 +84,33 @@ struct Handle {
     reads: SyncSender<read::Job>,
     /// Disconnects when all readers have ended.
     readers_end: watch::Receiver<()>,
+    /// The copies of commits for a continuous backup, if there is one.
+    copy: Option<CommitCopy>,
     /// Disconnects when the writer has ended and the directory's lock is free.
     writer_ends: watch::Receiver<()>,
 }
 
 impl Sqlite {
-    pub(crate) fn open(options: SqliteOptions) -> Result<Self, OpenError> {
-        Self::open_bounded(options, LOG_PAGES_MAX)
+    pub(crate) fn open(
+        options: SqliteOptions,
+        copy: Option<CommitCopy>,
+    ) -> Result<Self, OpenError> {
+        Self::open_bounded(options, LOG_PAGES_MAX, copy)
     }
 
     /// Opens a store with a given bound for a long log: [`LOG_PAGES_MAX`], or fewer pages in tests.
-    fn open_bounded(options: SqliteOptions, log_pages_max: i64) -> Result<Self, OpenError> {
+    fn open_bounded(
+        options: SqliteOptions,
+        log_pages_max: i64,
+        copy: Option<CommitCopy>,
+    ) -> Result<Self, OpenError> {
         let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
         let lock = open::lock(&dir)?;
         let conn = open::writer(&dir, &lock)?;
         let files = OpenFiles::remember(&dir, &lock)?;
+        let log_reader = copy.clone().map(|copy| LogReader::open(&dir, copy)).transpose();
+        let log_reader =
+            log_reader.map_err(|error| open::failed(&dir.display().to_string(), error))?;
         let (failed, is_checkpointing, closed) = (OnceLock::new(), false.into(), false.into());
         let shared = Arc::new(Shared {
             id_key,
@@ -139,13 +154,14 @@ impl Sqlite {
             checkpointer,
             data,
             files,
+            log_reader,
             lock,
         };
         spawn("store-write", &shared, move || {
             writer.run();
             drop(writer_lives);
         })?;
-        Ok(Self(Arc::new(Handle { shared, writes, reads, readers_end, writer_ends })))
+        Ok(Self(Arc::new(Handle { shared, writes, reads, readers_end, copy, writer_ends })))
     }
 
     /// Returns a store without files. It is closed from the beginning.
@@ -165,12 +181,17 @@ impl Sqlite {
             writes: sync_channel(0).0,
             reads: sync_channel(0).0,
             readers_end: watch::channel(()).1,
+            copy: None,
             writer_ends: watch::channel(()).1,
         }))
     }
 
     pub(crate) fn now(&self) -> Millis {
         (self.0.shared.clock)()
+    }
+
+    pub(crate) fn commit_copy(&self) -> Option<&CommitCopy> {
+        self.0.copy.as_ref()
     }
 
     pub(crate) fn health(&self) -> StoreResult<()> {

@@ -27,6 +27,7 @@ mod blocks;
 mod challenge;
 mod codes;
 mod console;
+mod copies;
 mod erase;
 mod grants;
 mod money;
@@ -57,7 +58,7 @@ impl Store {
     /// Locks the directory, opens or creates the store in it, checks and migrates it. The call
     /// blocks, so use it only at the start of the program.
     pub fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
-        Sqlite::open(options).map(Self::Sqlite)
+        Sqlite::open(options, None).map(Self::Sqlite)
     }
 
     /// Returns the store of a node that has no store. It has a clock and refuses every call.

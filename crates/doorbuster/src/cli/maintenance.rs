@@ -10,17 +10,33 @@ use super::settings::SettingsArgs;
 ///
 /// The copy is consistent, appears only when it is complete, and never replaces a file. Only its
 /// owner can read it. The copy has no secrets that you configured. `doorbuster restore` writes the
-/// copy back. In shapes postgres and cluster, copy the store with PostgreSQL's tools: pg_dump or
+/// copy back. With --encrypt a passphrase protects the file, in the format of age. In shapes
+/// postgres and cluster, copy the store with PostgreSQL's tools: pg_dump or
 /// pg_basebackup.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  doorbuster backup /backups/friday.backup --data-dir /var/lib/doorbuster"
+    after_help = "Examples:\n  doorbuster backup /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster backup /backups/friday.age --data-dir /var/lib/doorbuster --encrypt"
 )]
 pub struct BackupArgs {
     /// The new file; it must not exist yet.
     pub file: PathBuf,
+    /// Encrypt the file with a passphrase.
+    #[arg(long)]
+    pub encrypt: bool,
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     #[command(flatten)]
     pub settings: SettingsArgs,
+}
+
+/// Where the passphrase of a backup comes from: a file, else the environment variable
+/// DOORBUSTER_PASSPHRASE, else the terminal.
+#[derive(Debug, Args)]
+pub struct PassphraseArgs {
+    /// Read the passphrase from the first line of this file [default: the environment variable
+    /// DOORBUSTER_PASSPHRASE, or the terminal].
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// Write a backup to a data directory that contains no store.
@@ -30,11 +46,18 @@ pub struct BackupArgs {
 /// the sales. Only for shape embedded.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  doorbuster restore /backups/friday.backup --data-dir /var/lib/doorbuster"
+    after_help = "Examples:\n  doorbuster restore /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster restore /backups/shop --data-dir /var/lib/doorbuster --until 2026-11-27T20:00:00Z"
 )]
 pub struct RestoreArgs {
-    /// The backup.
+    /// The backup: a file, or the directory or bucket (s3://BUCKET/PREFIX) of a continuous backup.
+    #[arg(value_name = "BACKUP")]
     pub file: PathBuf,
+    /// Restore the state at this time, or the last one before it: only from a continuous backup
+    /// [default: the newest state].
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -1,6 +1,7 @@
 //! The program from outside: real processes, real sockets, and a temporary directory for each test.
 
 mod accounting;
+mod backup;
 mod chaos;
 mod commands;
 mod demo;
@@ -18,6 +19,7 @@ mod pages;
 mod payment;
 mod privacy;
 mod quick_start;
+mod recovery;
 mod reload;
 mod restore;
 mod sales;
@@ -28,6 +30,7 @@ mod soak;
 mod test_server;
 mod traces;
 mod tutorial;
+mod upgrade;
 mod waitlist;
 mod webhooks;
 mod windows;

@@ -43,6 +43,32 @@ pub(super) fn check(
     Ok(0)
 }
 
+/// Writes the lines that the store can confirm to `kept`, and returns the lines with an id that it
+/// does not know.
+pub(super) fn split(
+    snapshot: &Snapshot,
+    path: &Path,
+    kept: &Path,
+) -> Result<Vec<AnswerLine>, AuditError> {
+    let failed = |reason: String| AuditError::Answers { path: path.display().to_string(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let verdicts: HashSet<&str> = snapshot.resolutions.iter().map(|row| &*row.ticket).collect();
+    let (mut known, mut unknown) = (String::new(), Vec::new());
+    for line in text.lines() {
+        let answer: AnswerLine =
+            serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
+        let is_known = |id: &String| snapshot.order(id).is_some() || verdicts.contains(&**id);
+        if answer.id.as_ref().is_none_or(is_known) {
+            known += line;
+            known.push('\n');
+        } else {
+            unknown.push(answer);
+        }
+    }
+    std::fs::write(kept, known).map_err(|error| failed(error.to_string()))?;
+    Ok(unknown)
+}
+
 struct AnswerAuditor<'a> {
     snapshot: &'a Snapshot,
     items: HashMap<(&'a str, &'a str), i64>,

@@ -29,6 +29,10 @@ pub enum Fault {
     PostgresOldPrimaryReturns,
     /// The standby that confirms commits is stopped for a while.
     PostgresStandbyAway,
+    /// The disk of PostgreSQL is full for a while.
+    PostgresDiskFull,
+    /// All nodes and PostgreSQL are stopped, and PostgreSQL returns as a backup had it.
+    Restore,
     /// A Redis primary is killed, and its replica takes over.
     RedisPrimaryKill,
     /// A Redis primary is stopped until its replica has taken over. Then it continues.
@@ -56,7 +60,7 @@ pub enum Fault {
 }
 
 /// Every fault with its name and its description.
-const TABLE: [(Fault, &str, &str); 23] = [
+const TABLE: [(Fault, &str, &str); 25] = [
     (Fault::NoFault, "calm", "no fault"),
     (Fault::NodeKill, "node-kill", "a node is killed and started again"),
     (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
@@ -76,6 +80,8 @@ const TABLE: [(Fault, &str, &str); 23] = [
         "after a failover the old primary starts again",
     ),
     (Fault::PostgresStandbyAway, "postgres-standby-away", "the synchronous standby is stopped"),
+    (Fault::PostgresDiskFull, "postgres-disk-full", "the disk of PostgreSQL is full for a while"),
+    (Fault::Restore, "restore", "PostgreSQL is restored from a backup that was made while selling"),
     (Fault::RedisPrimaryKill, "redis-primary-kill", "a primary is killed, its replica takes over"),
     (
         Fault::RedisPrimaryPause,
@@ -134,6 +140,12 @@ impl Fault {
         matches!(self, PostgresFailover | PostgresOldPrimaryReturns | PostgresStandbyAway)
     }
 
+    /// Whether the standby of PostgreSQL, if there is one, follows no primary afterwards.
+    pub fn ends_standby(self) -> bool {
+        use Fault::{PostgresFailover, PostgresOldPrimaryReturns, Restore};
+        matches!(self, PostgresFailover | PostgresOldPrimaryReturns | Restore)
+    }
+
     /// Returns whether slots may be lost and replaced because of the fault.
     pub fn may_cost_a_slot(self) -> bool {
         !matches!(
@@ -161,7 +173,7 @@ mod tests {
             assert_eq!(Fault::parse(name), Some(*fault));
             assert_eq!((fault.name(), *fault as usize), (*name, index));
         }
-        assert_eq!(Fault::all_for(Shape::Postgres).len(), 11);
+        assert_eq!(Fault::all_for(Shape::Postgres).len(), 13);
         assert_eq!(Fault::all_for(Shape::Cluster).len(), TABLE.len());
     }
 }

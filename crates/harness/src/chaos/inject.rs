@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::Fault;
-use super::limits::{CLOCK_STEP_MS, HANG, NETWORK_DELAY, OUTAGE, SNAPSHOT_AGE, TAKEOVER_WITHIN};
+use super::limits::{
+    CLOCK_STEP_MS, DISK_FULL, HANG, NETWORK_DELAY, OUTAGE, SNAPSHOT_AGE, TAKEOVER_WITHIN,
+};
+use super::{Fault, restore};
 use crate::cluster::{
     Cluster, ClusterError, NetworkCondition, Node, Postgres, Redis, Role, Signal,
 };
@@ -69,8 +71,32 @@ pub(super) fn inject(
             standby.start()?;
             Ok(format!("away for {} ms", pause.as_millis()))
         }
+        Fault::PostgresDiskFull => fill_disk(cluster, rng),
+        Fault::Restore => restore::restore(cluster, rng),
         _ => redis(cluster, fault, rng),
     }
+}
+
+/// Fills the disk of PostgreSQL for a while. PostgreSQL refuses single transactions then. If it
+/// needs a new file for its log, it ends, and an operator starts it when there is space.
+fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
+    let postgres = &mut cluster.postgres;
+    let (pause, before) = (random_duration(rng, DISK_FULL), postgres.disk_full_reports());
+    let needs_file = rng.random_bool(0.5);
+    postgres.set_disk_full(true)?;
+    if needs_file {
+        // The switch itself may fail, because the disk is full.
+        let _ = postgres.sql("SELECT pg_switch_wal()");
+    }
+    std::thread::sleep(pause);
+    postgres.set_disk_full(false)?;
+    let reports = postgres.disk_full_reports() - before;
+    let ended = postgres.recover()?;
+    if reports == 0 {
+        return Err(ClusterError::failed("filling the disk", "PostgreSQL did not notice"));
+    }
+    let how = if ended { ", PostgreSQL ended and was started again" } else { "" };
+    Ok(format!("full for {} ms, {reports} errors{how}", pause.as_millis()))
 }
 
 /// Crashes the primary and promotes its standby after a pause. The old primary may then return with
@@ -331,6 +357,6 @@ fn condition(slow: bool, rng: &mut SmallRng) -> (NetworkCondition, String) {
 }
 
 /// Returns a random duration in this range.
-fn random_duration(rng: &mut SmallRng, (from, to): (Duration, Duration)) -> Duration {
+pub(super) fn random_duration(rng: &mut SmallRng, (from, to): (Duration, Duration)) -> Duration {
     rng.random_range(from..=to)
 }

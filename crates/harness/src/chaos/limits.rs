@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// New buyers per second. The rate is low enough that the fault happens during the run.
 pub(super) const ARRIVALS_PER_SEC: f64 = 250.0;
+/// The same for the fault `restore`: sales must last until the backup is complete and longer.
+pub(super) const ARRIVALS_PER_SEC_SLOW: f64 = 60.0;
 /// The number of keep-alive connections of the load run.
 pub(super) const CONNECTIONS: usize = 64;
 /// The range of units in a request, which is also the limit for each buyer.
@@ -20,6 +22,9 @@ pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Durat
 /// How long a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(3));
+/// How long a disk is full; long enough that a file must grow.
+pub(super) const DISK_FULL: (Duration, Duration) =
+    (Duration::from_millis(800), Duration::from_secs(3));
 /// How much a slow network delays each chunk.
 pub(super) const NETWORK_DELAY: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_millis(200));

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::inject::{inject, reset_command_stats};
 use super::limits::{
-    ARRIVALS_PER_SEC, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS, PROPAGATED_WITHIN,
-    RECOVERED_WITHIN, SOLD_OUT_WITHIN, STOCK_PART, UNITS_PER_BUYER,
+    ARRIVALS_PER_SEC, ARRIVALS_PER_SEC_SLOW, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX, PARTITIONS,
+    PROPAGATED_WITHIN, RECOVERED_WITHIN, SOLD_OUT_WITHIN, STOCK_PART, UNITS_PER_BUYER,
 };
 use super::stock_watcher::{StockTotals, StockWatcher};
 use super::{Fault, RoundReport};
@@ -21,19 +21,19 @@ use crate::cluster::{Cluster, ClusterError, Shape, http};
 use crate::load::{self, LoadPlan, LoadReport};
 
 /// The item of every sale.
-const ITEM: &str = "phone";
+pub(super) const ITEM: &str = "phone";
 
 /// A round in progress.
 pub(super) struct RoundRunner<'a> {
-    cluster: &'a mut Cluster,
+    pub(super) cluster: &'a mut Cluster,
     secret: Vec<u8>,
-    sale: String,
+    pub(super) sale: String,
     units: u32,
     buyers: u32,
     seed: u64,
     /// How many answers came from a node that did not see a row that another node had just written.
     stale_answers: Cell<u32>,
-    round: RoundReport,
+    pub(super) round: RoundReport,
 }
 
 /// Runs one round. An error means that the harness could not continue.
@@ -66,7 +66,8 @@ pub(super) fn run_round(
     let before = runner.repairs()?;
     runner.open(stock, rng)?;
     reset_command_stats(runner.cluster)?;
-    if matches!(fault, Fault::PostgresCrash | Fault::PostgresOldPrimaryReturns) {
+    let crashes = [Fault::PostgresCrash, Fault::PostgresOldPrimaryReturns, Fault::PostgresDiskFull];
+    if crashes.contains(&fault) {
         runner.cluster.postgres.sync()?;
     }
     runner.run_load_with_fault(rng)?;
@@ -108,9 +109,13 @@ impl RoundRunner<'_> {
     fn run_load_with_fault(&mut self, rng: &mut SmallRng) -> Result<(), ClusterError> {
         let watch = StockWatcher::start(self.cluster.addr(), self.cluster.admin_key(), &self.sale)?;
         let mut plan = self.plan("storm", self.buyers, self.units, self.seed);
-        plan.rate = Some(ARRIVALS_PER_SEC);
-        let file = self.answers("storm");
-        let length = f64::from(self.buyers) / ARRIVALS_PER_SEC;
+        let rate = match self.round.fault {
+            Fault::Restore => ARRIVALS_PER_SEC_SLOW,
+            _ => ARRIVALS_PER_SEC,
+        };
+        plan.rate = Some(rate);
+        let mut file = self.answers("storm");
+        let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
         // The load runs in another thread, because this thread must restart the servers. A server
         // ends with the thread that started it.
@@ -124,6 +129,9 @@ impl RoundRunner<'_> {
         self.round.fault_detail = fault_detail?;
         self.round.polls = polls;
         self.round.findings.extend(wrong.into_iter().map(|what| format!("stock: {what}")));
+        if self.round.fault == Fault::Restore {
+            file = self.accept_restore(&file)?;
+        }
         self.record_and_audit(report, &file, false)
     }
 
@@ -195,6 +203,10 @@ impl RoundRunner<'_> {
     fn finish(&mut self, before: u64) -> Result<(), ClusterError> {
         let stock = self.stock()?;
         self.round.sold = stock.sold;
+        if stock.total != self.round.stock {
+            let (total, expected) = (stock.total, self.round.stock);
+            self.round.findings.push(format!("the stock is {total} and not {expected}"));
+        }
         if stock.sold != stock.total {
             self.round.findings.push(format!("{} of {} units are sold", stock.sold, stock.total));
         }
@@ -286,7 +298,7 @@ impl RoundRunner<'_> {
     }
 
     /// Sends an operator's request, and repeats it while the server is unavailable.
-    fn admin_request(
+    pub(super) fn admin_request(
         &self,
         method: &str,
         path: &str,

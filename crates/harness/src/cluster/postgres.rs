@@ -1,5 +1,7 @@
 //! A private PostgreSQL from Debian's packages, on its own port.
 
+mod disasters;
+
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,6 +10,7 @@ use rustix::process::Signal;
 
 use super::cluster_dir::ClusterDir;
 use super::error::{ClusterError, OrFailed};
+use super::full_disk::FullDisk;
 use super::limits::{POLL_EVERY, READY_WITHIN};
 use super::ports;
 use super::process::{Process, ProcessSpec, run};
@@ -31,13 +34,24 @@ pub struct Postgres {
     password: String,
     start: ProcessSpec,
     process: Option<Process>,
+    disk: Option<FullDisk>,
 }
 
 impl Postgres {
     /// Creates a database in the directory and starts the server.
     pub fn create(cluster_dir: &ClusterDir, ends_with_caller: bool) -> Result<Self, ClusterError> {
+        Self::create_on(cluster_dir, ends_with_caller, None)
+    }
+
+    /// The same with a disk that can become full, if `library` is the library for that.
+    pub(super) fn create_on(
+        cluster_dir: &ClusterDir,
+        ends_with_caller: bool,
+        library: Option<&Path>,
+    ) -> Result<Self, ClusterError> {
         let password = super::secret();
         let mut postgres = Self::prepare(cluster_dir, "postgres", password, ends_with_caller)?;
+        postgres.use_disk(library)?;
         let secret = cluster_dir.write_private("postgres/password", &postgres.password)?;
         postgres.give(&secret)?;
         let secret = secret.display().to_string();
@@ -61,8 +75,26 @@ impl Postgres {
     }
 
     /// Creates a server without starting it. [`Postgres::follow`] starts it later, as a standby.
-    pub(super) fn create_standby(&self, ends_with_caller: bool) -> Result<Self, ClusterError> {
-        Self::prepare(&self.cluster_dir, "postgres-2", self.password.clone(), ends_with_caller)
+    pub(super) fn create_standby(&self, library: Option<&Path>) -> Result<Self, ClusterError> {
+        let (password, ends_with_caller) = (self.password.clone(), self.start.ends_with_caller);
+        let mut standby =
+            Self::prepare(&self.cluster_dir, "postgres-2", password, ends_with_caller)?;
+        standby.use_disk(library)?;
+        Ok(standby)
+    }
+
+    fn use_disk(&mut self, library: Option<&Path>) -> Result<(), ClusterError> {
+        let Some(library) = library else { return Ok(()) };
+        let disk = FullDisk::create(library, &self.dir().join("disk"))?;
+        self.give(disk.file())?;
+        self.start.environment.extend(disk.environment().iter().cloned());
+        self.disk = Some(disk);
+        Ok(())
+    }
+
+    /// The directory of the server.
+    fn dir(&self) -> PathBuf {
+        self.cluster_dir.path().join(&self.start.name)
     }
 
     /// Chooses the directory, the port and the settings of a server.
@@ -105,7 +137,8 @@ impl Postgres {
             ends_with_caller,
         };
         let cluster_dir = cluster_dir.clone();
-        let postgres = Self { cluster_dir, bin_dir, data, port, password, start, process: None };
+        let postgres =
+            Self { cluster_dir, bin_dir, data, port, password, start, process: None, disk: None };
         postgres.give(&dir)?;
         Ok(postgres)
     }
@@ -125,9 +158,16 @@ impl Postgres {
         if Path::new(&self.data).exists() {
             std::fs::remove_dir_all(&self.data).or_failed(|| format!("deleting {}", self.data))?;
         }
+        // The standby finds its primary by these settings.
+        self.copy_of(primary, &self.data, &["-R"])?;
+        self.start()
+    }
+
+    /// Copies the data of a running server to a new directory.
+    fn copy_of(&self, from: &Self, to: &str, words: &[&str]) -> Result<(), ClusterError> {
         let program = self.bin_dir.join("pg_basebackup").display().to_string();
-        let port = primary.port.to_string();
-        let words = [
+        let port = from.port.to_string();
+        let fixed = [
             &program,
             "-h",
             "127.0.0.1",
@@ -136,8 +176,7 @@ impl Postgres {
             "-U",
             DATABASE,
             "-D",
-            &self.data,
-            "-R",
+            to,
             "-X",
             "stream",
             "-c",
@@ -145,9 +184,8 @@ impl Postgres {
             "--no-sync",
         ];
         let user = as_user(self.start.user.as_deref());
-        let words: Vec<String> = user.iter().copied().chain(words).map(str::to_owned).collect();
-        run(&words, &[("PGPASSWORD", &primary.password)])?;
-        self.start()
+        let words = user.iter().chain(&fixed).chain(words).map(|&word| word.to_owned());
+        run(&words.collect::<Vec<String>>(), &[("PGPASSWORD", &from.password)]).map(drop)
     }
 
     /// Makes commits wait for the standby, and waits until it is connected.
@@ -240,6 +278,12 @@ impl Postgres {
     /// Runs SQL in the program's database and returns the rows as text.
     pub fn sql(&self, sql: &str) -> Result<String, ClusterError> {
         self.psql(DATABASE, &["-v", "ON_ERROR_STOP=1", "-c", sql])
+    }
+
+    /// Runs a file of SQL in the program's database.
+    pub fn load(&self, file: &Path) -> Result<(), ClusterError> {
+        let file = file.display().to_string();
+        self.psql(DATABASE, &["-v", "ON_ERROR_STOP=1", "-f", &file]).map(drop)
     }
 
     fn psql(&self, database: &str, words: &[&str]) -> Result<String, ClusterError> {

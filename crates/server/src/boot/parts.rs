@@ -3,17 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use doorbuster_core::NodeId;
-use doorbuster_store::HistoryMemory;
+use doorbuster_store::{CommitCopy, HistoryMemory};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::ServerParts;
+use super::{ServeError, ServerParts};
+use crate::backup::{BackupTarget, ContinuousBackup};
 use crate::clock::Clock;
-use crate::config::{Settings, Shape};
+use crate::config::{BackupSettings, Settings, Shape};
 use crate::edge::EdgeNode;
 use crate::edge::keys::SealedKeys;
 use crate::engine::{DatabaseOptions, EngineError, EngineOptions, StockLocation, expose_urls};
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 
 /// Keeps the deployment's keys for edges in the shared Redis until `stop`, if the shape has one.
 pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
@@ -29,9 +30,15 @@ pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToke
 pub(super) fn stock_location(
     settings: &Settings,
     secrets: &Secrets,
+    backup: Option<&ContinuousBackup>,
 ) -> Result<StockLocation, EngineError> {
     Ok(match &settings.shape {
-        Shape::Embedded => StockLocation::Directory(settings.data_dir.clone()),
+        Shape::Embedded => match backup {
+            Some(backup) => {
+                StockLocation::CopiedDirectory(settings.data_dir.clone(), backup.copy.clone())
+            }
+            None => StockLocation::Directory(settings.data_dir.clone()),
+        },
         Shape::Postgres { store } => StockLocation::Postgres(store.clone()),
         Shape::Cluster { store, slots, wait_replicas } => StockLocation::Cluster {
             store: store.clone(),
@@ -43,6 +50,21 @@ pub(super) fn stock_location(
             StockLocation::Edge(EdgeNode::new(upstreams, &urls, &secrets.id_key)?)
         }
     })
+}
+
+/// The continuous backup, by the settings.
+pub(super) fn continuous_backup(
+    settings: &Settings,
+) -> Result<Option<ContinuousBackup>, ServeError> {
+    let Some(BackupSettings { place, kept_for }) = &settings.backup else { return Ok(None) };
+    Ok(Some(ContinuousBackup {
+        copy: CommitCopy::default(),
+        target: BackupTarget::create(place)?,
+        data_dir: settings.data_dir.clone(),
+        files: secrets::backup_files(&settings.data_dir)?,
+        kept_for: *kept_for,
+        clock: Clock::default(),
+    }))
 }
 
 /// Returns the options of the engine.

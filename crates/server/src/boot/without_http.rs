@@ -76,7 +76,7 @@ pub async fn without_http<T>(
     (sale, item): (&str, &str),
     work: impl AsyncFnOnce(Arc<DirectSale>) -> T,
 ) -> Result<Option<T>, ServeError> {
-    let (engine, _secrets, _fatal) = start_engine(settings).await?;
+    let engine = start_engine(settings).await?.engine;
     let found = {
         let catalogue = engine.catalogue();
         let sale = catalogue.sale(sale).cloned();

@@ -43,6 +43,7 @@ pub(super) fn check(
     let listen = listen(&mut read);
     let workers = read.integer("workers", 1..=1024).map_or_else(available_cores, to_size);
     let data_dir = data_dir(&mut read, environment, shape.as_ref());
+    let backup = super::backup::backup(&mut read, shape.as_ref(), data_dir.as_deref());
     let trusted_proxies = trusted_proxies(&mut read);
     let shop = shop(&mut read);
     let page_origin = origin(&mut read, "page.origin");
@@ -73,6 +74,7 @@ pub(super) fn check(
             listen: listen?,
             workers,
             data_dir: data_dir?,
+            backup,
             trusted_proxies,
             shop: shop?,
             page_origin,

@@ -24,19 +24,22 @@ impl Setting {
 pub const ENV_PREFIX: &str = "DOORBUSTER_";
 
 /// Names in the environment that only the command-line client uses.
-pub const COMMAND_LINE_NAMES: [&str; 2] = ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_KEY"];
+pub const COMMAND_LINE_NAMES: [&str; 3] =
+    ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_KEY", "DOORBUSTER_PASSPHRASE"];
 
 /// The suffix of a path that names the file of a secret.
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.
-pub const SETTINGS: [Setting; 60] = [
+pub const SETTINGS: [Setting; 62] = [
     plain("shape"),
     plain("listen"),
     plain("workers"),
     plain("roles"),
     plain("data_dir"),
     live("trusted_proxies"),
+    plain("backup.to"),
+    plain("backup.keep_hours"),
     live("page.shop"),
     plain("page.origin"),
     plain("page.url"),

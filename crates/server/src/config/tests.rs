@@ -106,6 +106,18 @@ fn check(name: &str, value: &str, setting: &str, word: &str) {
 }
 
 #[test]
+fn a_backup_needs_a_known_place_outside_of_the_data_directory() {
+    check("DOORBUSTER_BACKUP__TO", "gs://bucket", "backup.to", "s3://BUCKET/PREFIX");
+    check(
+        "DOORBUSTER_BACKUP__TO",
+        "/home/someone/.local/share/doorbuster/b",
+        "backup.to",
+        "inside",
+    );
+    check("DOORBUSTER_BACKUP__KEEP_HOURS", "0", "backup.keep_hours", "1 to 8760");
+}
+
+#[test]
 fn an_invalid_environment_variable_is_named_in_the_error() {
     check("DOORBUSTER_LISTEN", "nowhere", "listen", "127.0.0.1:8080");
     check("DOORBUSTER_LISTEN", "", "listen", "127.0.0.1:8080");

@@ -8,7 +8,9 @@ use arc_swap::ArcSwap;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{CloseCause, IdKey, ItemId, NodeId};
 use doorbuster_slots::{Locks, RedisOptions, Shared, Slots};
-use doorbuster_store::{CommitSink, HistoryMemory, PostgresOptions, SqliteOptions, Store};
+use doorbuster_store::{
+    CommitCopy, CommitSink, HistoryMemory, PostgresOptions, SqliteOptions, Store,
+};
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
@@ -46,6 +48,8 @@ const HOLDERS_PAGE: usize = 10_000;
 pub enum StockLocation {
     /// This process decides, and its data is in this directory.
     Directory(PathBuf),
+    /// The same, and each commit is copied for a continuous backup.
+    CopiedDirectory(PathBuf, CommitCopy),
     /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
     /// This process decides nothing. An edge refuses from memory and passes other requests to
@@ -226,15 +230,21 @@ async fn open(
     let memory = node_memory.clone();
     let sink: CommitSink = Arc::new(move |committed| memory.publish(committed));
     match &options.place {
-        StockLocation::Directory(dir) => {
+        StockLocation::Directory(dir) | StockLocation::CopiedDirectory(dir, _) => {
             let clock = options.clock.clone();
-            let store = Store::open_sqlite(SqliteOptions {
+            let opened = SqliteOptions {
                 dir: dir.clone(),
                 id_key: options.id_key.clone(),
                 clock: Arc::new(move || clock.now()),
                 sink,
                 on_fatal: options.on_fatal.clone(),
-            })?;
+            };
+            let store = match &options.place {
+                StockLocation::CopiedDirectory(_, copy) => {
+                    Store::open_copied_sqlite(opened, copy.clone())?
+                }
+                _ => Store::open_sqlite(opened)?,
+            };
             Ok((store, Slots::local(options.id_key.clone(), options.bounds), Layout::SingleNode))
         }
         StockLocation::Edge(edge) => {

@@ -18,6 +18,7 @@ use super::reply::{Answer, Reply, ReplyBody, json};
 use crate::database::SYNCHRONOUS_STANDBY_MISSING;
 use crate::edge::{EDGE_HEADER, TIME_HEADER};
 
+mod backup;
 mod database;
 mod edge;
 mod log;

@@ -1,5 +1,7 @@
 //! Opens every connection to the database. A connection is used only if its database has the newest
 //! history that this deployment has used.
+mod refusal;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -28,6 +30,8 @@ type Done<T> = Result<T, Failure>;
 const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";
 /// No host passed the last inspection.
 const NO_HOST: usize = usize::MAX;
+/// How often a session is opened again because another node changed the history meanwhile.
+const REGISTER_TRIES: usize = 3;
 
 /// A message to the owner of a session.
 pub(super) enum SessionMessage {
@@ -174,6 +178,21 @@ impl Connector {
         options: &str,
         listener: Option<Arc<SessionListener>>,
     ) -> Done<Session> {
+        for _ in 0..REGISTER_TRIES {
+            if let Some(session) = self.try_newest(options, listener.clone()).await? {
+                return Ok(session);
+            }
+        }
+        Err(Failure::NoConnection("other nodes keep changing the database's history".to_owned()))
+    }
+
+    /// The same. `None`: another node registered a change of the history meanwhile, so its row must
+    /// be read.
+    async fn try_newest(
+        &self,
+        options: &str,
+        listener: Option<Arc<SessionListener>>,
+    ) -> Done<Option<Session>> {
         let inspected = self.inspect_all(options, listener);
         let ((mut opened, mut failures), ()) =
             tokio::join!(inspected, self.0.memory.ask_elsewhere());
@@ -181,11 +200,12 @@ impl Connector {
         while let Some(newest) = opened.pop() {
             let host = newest.host;
             match self.accept(newest).await {
-                Ok(session) => {
+                Ok(Some(session)) => {
                     self.0.used.store(true, Ordering::Release);
                     self.0.current.store(host, Ordering::Release);
-                    return Ok(session);
+                    return Ok(Some(session));
                 }
+                Ok(None) => return Ok(None),
                 // A refusal is more useful to the operator than the failures of the other hosts.
                 Err(refused @ Failure::Refused(_)) => failures.insert(0, (host, refused)),
                 Err(failure) => failures.push((host, failure)),
@@ -227,8 +247,9 @@ impl Connector {
         }
     }
 
-    /// Decides about a database, and registers a change of its history before its first use.
-    async fn accept(&self, opened: Opened) -> Done<Session> {
+    /// Decides about a database, and registers a change of its history before its first use. `None`:
+    /// another node registered it first.
+    async fn accept(&self, opened: Opened) -> Done<Option<Session>> {
         let Opened { host, session: (client, driver), found } = opened;
         let known = self.0.memory.known_for(found.deployment.as_deref());
         match decide(known.as_ref(), &found.seen) {
@@ -238,7 +259,7 @@ impl Connector {
             DatabaseDecision::Register(_) if self.0.purpose == ConnectorUse::Read => {}
             DatabaseDecision::Register(_) => {
                 let client = self.register(client, known, &found).await?;
-                return Ok((client, driver));
+                return Ok(client.map(|client| (client, driver)));
             }
             DatabaseDecision::Accept => {
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
@@ -248,7 +269,7 @@ impl Connector {
                 self.learn(&found, found.seen.newest());
             }
         }
-        Ok((client, driver))
+        Ok(Some((client, driver)))
     }
 
     /// Registers a change in a separate task. The caller may stop waiting, and an interrupted
@@ -258,16 +279,14 @@ impl Connector {
         client: Client,
         known: Option<DatabaseHistory>,
         found: &Inspected,
-    ) -> Done<Client> {
+    ) -> Done<Option<Client>> {
         let (connector, found) = (self.clone(), found.clone());
         let registered = tokio::spawn(async move {
             let was_synchronous = connector.0.was_synchronous.load(Ordering::Acquire);
             let pauses = |change| !(change == HistoryChange::Promoted && was_synchronous);
             let register = inspect_database::register(&client, known.as_ref(), pauses);
             let row = timeout(PG_ANSWER_WAIT, register).await.unwrap_or(Err(Failure::TimedOut))?;
-            let Some((change, row)) = row else {
-                return Err(Failure::NoConnection("another node registered it".to_owned()));
-            };
+            let Some((change, row)) = row else { return Ok(None) };
             tracing::warn!(
                 fence = row.fence,
                 timeline = row.timeline,
@@ -277,7 +296,7 @@ impl Connector {
                 "the database has a new primary or a new cluster; recorded it in its history"
             );
             connector.learn(&found, Some(&row));
-            Ok(client)
+            Ok(Some(client))
         });
         registered.await.unwrap_or_else(|error| Err(Failure::Panicked(error.to_string())))
     }
@@ -286,42 +305,6 @@ impl Connector {
         if let Some((deployment, row)) = found.deployment.as_ref().zip(row) {
             self.0.memory.learn(deployment, row);
         }
-    }
-
-    fn refusal(&self, host: usize, found: &Inspected, known: Option<DatabaseHistory>) -> Failure {
-        let name = &self.0.hosts[host].name;
-        let (seen_fence, timeline) = (found.seen.age_key().0, found.seen.timeline);
-        let known = known.map_or((0, 0), |known| (known.fence, known.timeline));
-        let (what, advice) = match seen_fence < known.0 || timeline < known.1 {
-            true => (
-                "an older history",
-                "this database is probably the old primary: stop it, or rejoin it as a standby",
-            ),
-            false => (
-                "another history",
-                "this database accepted commits without the current primary: stop it, or rejoin \
-                 it as a standby",
-            ),
-        };
-        Failure::Refused(format!(
-            "the database at {name} has {what} (fence {seen_fence}, timeline {timeline}) than the \
-             one this deployment has committed to (fence {}, timeline {}); {advice}",
-            known.0, known.1
-        ))
-    }
-
-    /// Combines the failures of all hosts into one.
-    fn combine(&self, mut failures: Vec<(usize, Failure)>) -> Failure {
-        if failures.len() == 1 {
-            return failures.remove(0).1;
-        }
-        let is_refused = failures.iter().any(|(_, f)| matches!(f, Failure::Refused(_)));
-        let texts = failures.iter().map(|(host, failure)| match failure {
-            Failure::Refused(text) => text.clone(),
-            failure => format!("{}: {failure}", self.0.hosts[*host].name),
-        });
-        let text = texts.collect::<Vec<_>>().join("; ");
-        if is_refused { Failure::Refused(text) } else { Failure::NoConnection(text) }
     }
 
     /// Connects to one host and inspects its database.

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
 
 use doorbuster_core::Millis;
@@ -15,7 +16,7 @@ use doorbuster_core::Millis;
 use crate::contract::{BackupError, BackupFile};
 use crate::limits::LOCK_WAIT;
 
-use super::open::{create_private, data_path};
+use super::open::{self, create_private, data_path};
 
 /// The id of a backup in the file's header ("DbrB").
 pub(super) const BACKUP_ID: i64 = 1_147_302_466;
@@ -40,6 +41,21 @@ pub fn backup(
         let _ = fs::remove_file(&part);
     }
     copied
+}
+
+/// Copies the store of a directory, page by page, to the new file `path`: the base of a continuous
+/// backup. The store may be in use.
+pub fn copy_base(dir: &Path, path: &Path) -> Result<(), BackupError> {
+    let source = open::reader(dir).map_err(failed)?;
+    create_private(path).map_err(failed)?;
+    let mut target = Connection::open(path).map_err(failed)?;
+    let copied = Backup::new(&source, &mut target).and_then(|backup| backup.step(-1));
+    match copied.map_err(failed)? {
+        StepResult::Done => {}
+        _ => return Err(failed("the store was busy")),
+    }
+    target.close().map_err(|(_, error)| failed(error))?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(failed)
 }
 
 /// Returns the temporary name of the copy, unique to this backup.

@@ -33,6 +33,33 @@ const FILE_MODE: u32 = 0o600;
 /// - The file system failed.
 pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, RestoreError> {
     let (backup_at, files) = read_backup(file)?;
+    write(Source { file, is_backup: true, at: backup_at, files }, dir, now)
+}
+
+/// The same for a plain copy of the store's file, as it was at `at`, with the files beside it.
+///
+/// # Errors
+///
+/// Like [`restore`].
+pub fn restore_copy(
+    file: &Path,
+    (at, files): (Millis, Vec<BackupFile>),
+    dir: &Path,
+    now: Millis,
+) -> Result<Restored, RestoreError> {
+    write(Source { file, is_backup: false, at, files }, dir, now)
+}
+
+/// What to restore.
+struct Source<'a> {
+    file: &'a Path,
+    /// Whether the file has the tables of a backup.
+    is_backup: bool,
+    at: Millis,
+    files: Vec<BackupFile>,
+}
+
+fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, RestoreError> {
     let lock = open::lock(dir)?;
     let path = data_path(dir);
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
@@ -41,7 +68,11 @@ pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, Restore
     if is_occupied {
         return Err(RestoreError::Occupied(dir.to_owned()));
     }
-    for kept in &files {
+    for kept in &source.files {
+        if kept.name.is_empty() || !kept.name.bytes().all(is_plain) {
+            // A name with a path in it would be written outside the directory.
+            return Err(RestoreError::NotABackup(source.file.to_owned()));
+        }
         let there = dir.join(&kept.name);
         match fs::read(&there) {
             Ok(content) if content.trim_ascii() == kept.content.trim_ascii() => {}
@@ -51,8 +82,8 @@ pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, Restore
         }
     }
     let part = with_suffix(&path, ".part");
-    let restored = write_store(file, &part, backup_at, now)
-        .and_then(|paused| write_files(dir, &files).map(|()| paused));
+    let restored = write_store(&source, &part, now)
+        .and_then(|paused| write_files(dir, &source.files).map(|()| paused));
     let paused = restored.inspect_err(|_| {
         // The removal may fail, because the file system itself may have failed.
         let _ = fs::remove_file(&part);
@@ -61,8 +92,8 @@ pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, Restore
     fs::rename(&part, &path).map_err(|error| failed(&path, error))?;
     open::write_lock_text(&lock).map_err(|error| failed(&lock_path(dir), error))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| failed(dir, error))?;
-    let files = files.into_iter().map(|file| file.name).collect();
-    Ok(Restored { backup_at, paused, files })
+    let files = source.files.into_iter().map(|file| file.name).collect();
+    Ok(Restored { backup_at: source.at, paused, files })
 }
 
 fn failed(path: &Path, error: impl std::fmt::Display) -> RestoreError {
@@ -87,13 +118,7 @@ fn read_backup(file: &Path) -> Result<(Millis, Vec<BackupFile>), RestoreError> {
             .collect::<rusqlite::Result<Vec<_>>>()?;
         Ok::<_, rusqlite::Error>((Millis(made_at), files))
     };
-    let (made_at, files) = read().map_err(|error| failed(file, error))?;
-    // A name that contains a path would be written outside the directory.
-    let plain = |name: &str| !name.is_empty() && name.bytes().all(is_plain);
-    match files.iter().all(|file| plain(&file.name)) {
-        true => Ok((made_at, files)),
-        false => Err(RestoreError::NotABackup(file.to_owned())),
-    }
+    read().map_err(|error| failed(file, error))
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -103,39 +128,40 @@ fn is_plain(byte: u8) -> bool {
 /// Writes the store to `part`. It has the backup's tables with this program's schema, and its sales
 /// are paused.
 fn write_store(
-    file: &Path,
+    source: &Source<'_>,
     part: &Path,
-    backup_at: Millis,
     now: Millis,
 ) -> Result<Vec<PausedSale>, RestoreError> {
+    let file = source.file;
     let _ = fs::remove_file(part);
     let copy = create_private(part).and_then(|()| {
         let mut to = File::options().write(true).open(part)?;
         io::copy(&mut File::open(file)?, &mut to)
     });
     copy.map_err(|error| failed(part, error))?;
-    let paused = edit(part, file, backup_at, now)?;
+    let paused = edit(part, source, now)?;
     File::open(part).and_then(|file| file.sync_all()).map_err(|error| failed(part, error))?;
     Ok(paused)
 }
 
-fn edit(
-    part: &Path,
-    file: &Path,
-    backup_at: Millis,
-    now: Millis,
-) -> Result<Vec<PausedSale>, RestoreError> {
-    let fault = |error: rusqlite::Error| failed(file, error);
+fn edit(part: &Path, source: &Source<'_>, now: Millis) -> Result<Vec<PausedSale>, RestoreError> {
+    let fault = |error: rusqlite::Error| failed(source.file, error);
     let mut conn = Connection::open(part).map_err(fault)?;
-    conn.execute_batch(&format!(
-        "PRAGMA journal_mode = MEMORY; PRAGMA foreign_keys = ON;
-         BEGIN; DROP TABLE backup; DROP TABLE backup_file;
-         PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
-    ))
+    // A plain copy is in WAL mode, which only the mode DELETE ends.
+    conn.execute_batch(
+        "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = MEMORY; PRAGMA foreign_keys = ON;",
+    )
     .map_err(fault)?;
-    open::check(&conn, file)?;
+    if source.is_backup {
+        conn.execute_batch(&format!(
+            "BEGIN; DROP TABLE backup; DROP TABLE backup_file;
+             PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
+        ))
+        .map_err(fault)?;
+    }
+    open::check(&conn, source.file)?;
     open::migrate(&mut conn)?;
-    let paused = pause_sales(&mut conn, backup_at, now).map_err(fault)?;
+    let paused = pause_sales(&mut conn, source.at, now).map_err(fault)?;
     conn.execute_batch("VACUUM").map_err(fault)?;
     conn.close().map_err(|(_, error)| fault(error))?;
     Ok(paused)

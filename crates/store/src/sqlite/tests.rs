@@ -42,7 +42,7 @@ impl Fixture {
             }),
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
-        let store = Sqlite::open_bounded(options, LONG).expect("opens");
+        let store = Sqlite::open_bounded(options, LONG, None).expect("opens");
         let shell = Connection::open(open::data_path(&dir)).expect("the store's file");
         Self { store, dir, published, shell }
     }

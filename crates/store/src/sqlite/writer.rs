@@ -19,6 +19,7 @@ use crate::limits::{
 };
 
 use super::failure::Failure;
+use super::log_reader::LogReader;
 use super::open_files::OpenFiles;
 use super::shared::Shared;
 use super::statements::Statements;
@@ -57,6 +58,8 @@ pub(super) struct Writer {
     pub(super) data: Arc<File>,
     /// The files that must stay in place.
     pub(super) files: OpenFiles,
+    /// Reads each commit for a continuous backup, if there is one.
+    pub(super) log_reader: Option<LogReader>,
     /// The lock on the directory. It is released after everything else has ended.
     pub(super) lock: File,
 }
@@ -64,14 +67,34 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs until the writer is stopped or every handle is dropped.
     pub(super) fn run(self) {
-        let Self { conn, jobs, shared, checkpoint, checkpointer, data, files, lock } = self;
+        let Self {
+            conn,
+            jobs,
+            shared,
+            checkpoint,
+            checkpointer,
+            data,
+            files,
+            mut log_reader,
+            lock,
+        } = self;
         let ends = WriterGuard(Arc::clone(&shared));
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         let mut txn = Txn::new(Statements::new(&conn));
+        if let Some(reader) = &mut log_reader {
+            // An error shows at the first commit.
+            reader.skip(txn.log_pages().map_or(0, |(pages, _)| pages));
+        }
         while let Some((weight, run)) = next_job(&jobs, &mut txn, &files, &shared) {
             let (group, stop) = collect_group(&jobs, weight, run);
             match shared.health() {
-                Ok(()) => commit(&mut txn, group, &files, &shared, &checkpoint),
+                Ok(()) => {
+                    log_reader.iter().for_each(|reader| reader.set_committing(true));
+                    if commit(&mut txn, group, &files, &shared) {
+                        after_commit(&mut txn, &mut log_reader, &shared, &checkpoint);
+                    }
+                    log_reader.iter().for_each(|reader| reader.set_committing(false));
+                }
                 Err(why) => fail_group(group, &why),
             }
             if stop {
@@ -90,22 +113,7 @@ impl Writer {
         if checkpointer.join().is_err() {
             tracing::warn!(event = "store.checkpoint_panicked", "the checkpoint thread panicked");
         }
-        if shared.health().is_ok()
-            && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        {
-            tracing::warn!(
-                %error,
-                event = "store.checkpoint_failed",
-                "failed to checkpoint the log at shutdown; the log is kept"
-            );
-        }
-        if let Err((_, error)) = conn.close() {
-            tracing::warn!(
-                %error,
-                event = "store.close_failed",
-                "failed to close the store's file; the next start recovers it"
-            );
-        }
+        close(conn, &shared);
         drop(data);
         drop(ends);
         // Closing the file is not enough. Another thread may have just forked a child, which shares
@@ -117,6 +125,26 @@ impl Writer {
                 "failed to unlock the data directory"
             );
         }
+    }
+}
+
+/// Checkpoints the log and closes the connection.
+fn close(conn: Connection, shared: &Shared) {
+    if shared.health().is_ok()
+        && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    {
+        tracing::warn!(
+            %error,
+            event = "store.checkpoint_failed",
+            "failed to checkpoint the log at shutdown; the log is kept"
+        );
+    }
+    if let Err((_, error)) = conn.close() {
+        tracing::warn!(
+            %error,
+            event = "store.close_failed",
+            "failed to close the store's file; the next start recovers it"
+        );
     }
 }
 
@@ -192,15 +220,11 @@ fn fail_group(group: Vec<Run>, why: &StoreError) {
     }
 }
 
-fn commit(
-    txn: &mut Txn<'_>,
-    group: Vec<Run>,
-    files: &OpenFiles,
-    shared: &Shared,
-    checkpoint: &SyncSender<()>,
-) {
+/// Commits a group and answers its callers. True: the commit is published.
+fn commit(txn: &mut Txn<'_>, group: Vec<Run>, files: &OpenFiles, shared: &Shared) -> bool {
     if let Err(failure) = txn.begin() {
-        return fail_group(group, &shared.store_error(failure));
+        fail_group(group, &shared.store_error(failure));
+        return false;
     }
     let mut replies = Vec::with_capacity(group.len());
     let mut group = group.into_iter();
@@ -229,19 +253,29 @@ fn commit(
         Ok(committed) => {
             (shared.sink)(&committed);
             replies.into_iter().for_each(|reply| reply(Ok(())));
-            limit_log(txn, shared, checkpoint);
+            true
         }
         Err(why) => {
             replies.into_iter().for_each(|reply| reply(Err(why.clone())));
             fail_group(group.collect(), &why);
+            false
         }
     }
 }
 
-/// Keeps the write-ahead log short. Usually the checkpoint thread copies the pages. The writer
-/// copies the last pages itself, because the log restarts only when no page is left.
-fn limit_log(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>) {
+/// Copies the commit for a continuous backup, and keeps the write-ahead log short. Usually the
+/// checkpoint thread copies the pages. The writer copies the last pages itself, because the log
+/// restarts only when no page is left.
+fn after_commit(
+    txn: &mut Txn<'_>,
+    log_reader: &mut Option<LogReader>,
+    shared: &Shared,
+    checkpoint: &SyncSender<()>,
+) {
     let tended = txn.log_pages().and_then(|(pages, carried)| {
+        if let Some(reader) = log_reader {
+            reader.copy_commit(pages, (shared.clock)());
+        }
         if pages < CHECKPOINT_PAGES || pages == carried {
             return Ok(());
         }

@@ -261,3 +261,38 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
     other.store.close().await;
     fixture.store.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_commit_that_a_crash_made_visible_is_not_told_before_the_standby_has_it() {
+    let pair = Pair::start().await;
+    tokio::task::block_in_place(|| pair.make_synchronous());
+    let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
+    let grant = open_sale(&fixture).await;
+    tokio::task::block_in_place(|| pair.standby.stop());
+    let ticket = fixture.ticket(&grant, 1, "buyer", "k", 1);
+    let (buyer, key) = (ticket.buyer.clone(), ticket.key.clone());
+    let order = || fixture.store.order_of(buyer.clone(), key.clone());
+    let settling = tokio::spawn({
+        let store = fixture.store.clone();
+        async move { settle(&store, &[ticket]).await }
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let orders = "SELECT count(*) FROM orders";
+    tokio::task::block_in_place(|| {
+        wait_until("the commit waits", || {
+            pair.primary.psql(&pair.database, waits).expect("reads").trim() != "0"
+        });
+        pair.primary.crash();
+        pair.primary.restart();
+        let seen = pair.primary.psql(&pair.database, orders).expect("reads");
+        assert_eq!(seen.trim(), "1", "the restart made the commit visible");
+    });
+    let told = tokio::time::timeout(Duration::from_secs(3), order()).await;
+    assert!(!matches!(told, Ok(Ok(_))), "the standby lacks the order: {told:?}");
+    assert!(!settling.is_finished());
+    tokio::task::block_in_place(|| pair.standby.restart());
+    assert_eq!(settling.await.expect("settles").len(), 1);
+    let told = order().await.expect("reads");
+    assert!(told.is_some(), "the order is told now");
+    fixture.store.close().await;
+}

@@ -5,6 +5,7 @@ mod again;
 mod ahead;
 mod audit;
 mod challenge;
+mod commit_copy;
 mod conformance;
 mod disk;
 mod erase;

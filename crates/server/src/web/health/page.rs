@@ -27,6 +27,7 @@ pub(super) async fn text(app: &App) -> String {
     super::outbox::show(app, &mut text).await;
     engine(app, &mut text).await;
     super::database::show(app, &mut text);
+    super::backup::show(app, &mut text);
     super::edge::show(app, &mut text);
     super::slots::show(app, &mut text);
     super::log::show(&mut text);

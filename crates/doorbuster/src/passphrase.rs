@@ -1,0 +1,99 @@
+//! Reads the passphrase of a backup: from a file, the environment, or a terminal. It is never an
+//! argument, because other users of the machine can list the arguments of every process.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::cli::PassphraseArgs;
+use crate::exit::Failure;
+
+/// The environment variable.
+const VARIABLE: &str = "DOORBUSTER_PASSPHRASE";
+/// Fewer characters are refused, because a short passphrase can be guessed.
+const CHARACTERS_MIN: usize = 12;
+
+/// Reads the passphrase of an existing backup.
+///
+/// # Errors
+///
+/// If no source has it.
+pub fn read(args: &PassphraseArgs) -> Result<SecretString, Failure> {
+    match given(args)? {
+        Some(passphrase) => Ok(passphrase),
+        None => ask("Passphrase of the backup: "),
+    }
+}
+
+/// Reads the passphrase of a new backup. A terminal asks twice.
+///
+/// # Errors
+///
+/// If no source has it, it is too short, or the two answers differ.
+pub fn read_new(args: &PassphraseArgs) -> Result<SecretString, Failure> {
+    let passphrase = match given(args)? {
+        Some(passphrase) => passphrase,
+        None => {
+            let first = ask("New passphrase of the backup: ")?;
+            let second = ask("The same again: ")?;
+            if first.expose_secret() != second.expose_secret() {
+                return Err(Failure::Settings("the two passphrases differ".to_owned()));
+            }
+            first
+        }
+    };
+    match passphrase.expose_secret().chars().count() < CHARACTERS_MIN {
+        true => Err(Failure::Settings(format!(
+            "the passphrase is too short; use at least {CHARACTERS_MIN} characters"
+        ))),
+        false => Ok(passphrase),
+    }
+}
+
+/// The passphrase from the file or the environment.
+fn given(args: &PassphraseArgs) -> Result<Option<SecretString>, Failure> {
+    let text = match &args.passphrase_file {
+        Some(file) => {
+            let failed = |error| {
+                Failure::Settings(format!("--passphrase-file: {}: {error}", file.display()))
+            };
+            Some(std::fs::read_to_string(file).map_err(failed)?)
+        }
+        None => std::env::var(VARIABLE).ok(),
+    };
+    let Some(text) = text else { return Ok(None) };
+    match text.lines().next().unwrap_or_default() {
+        "" => Err(Failure::Settings("the passphrase is empty".to_owned())),
+        line => Ok(Some(line.into())),
+    }
+}
+
+/// Asks a person at the terminal, who does not see what they type.
+fn ask(question: &str) -> Result<SecretString, Failure> {
+    let input = io::stdin();
+    if !input.is_terminal() {
+        return Err(Failure::Settings(format!(
+            "a passphrase is needed: write it to a file and add --passphrase-file FILE, or set \
+             {VARIABLE}"
+        )));
+    }
+    eprint!("{question}");
+    // A closed terminal gives no answer below.
+    let _ = io::stderr().flush();
+    let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
+    let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;
+    let mut hidden = shown.clone();
+    hidden.local_modes -= LocalModes::ECHO;
+    tcsetattr(&input, OptionalActions::Flush, &hidden).map_err(|error| failed(error.into()))?;
+    let mut line = String::new();
+    let read = input.lock().read_line(&mut line);
+    let restored = tcsetattr(&input, OptionalActions::Now, &shown);
+    eprintln!();
+    read.map_err(failed)?;
+    restored.map_err(|error| failed(error.into()))?;
+    match line.trim_end_matches(['\r', '\n']) {
+        "" => Err(Failure::Settings("the passphrase is empty".to_owned())),
+        line => Ok(line.into()),
+    }
+}

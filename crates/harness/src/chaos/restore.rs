@@ -1,0 +1,100 @@
+//! The fault `restore`: PostgreSQL is lost while it sells, and returns as a backup had it. Orders
+//! after the backup are missing, so the sale must be paused. The operator, played by this file,
+//! lowers the stock by the missing orders and resumes the sale, as the how-to says.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use serde_json::json;
+
+use super::inject::random_duration;
+use super::limits::{OUTAGE, RECOVERED_WITHIN};
+use super::round::{ITEM, RoundRunner};
+use crate::audit::{self, StoreLocation};
+use crate::cluster::{Cluster, ClusterError, Node, http};
+
+/// Copies the database, lets sales continue, stops everything, and starts it with the copy.
+pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
+    let ids = "SELECT id FROM orders";
+    let before: HashSet<String> = cluster.postgres.sql(ids)?.lines().map(str::to_owned).collect();
+    let copy = cluster.postgres.back_up("copy")?;
+    let sold_for = random_duration(rng, OUTAGE);
+    std::thread::sleep(sold_for);
+    cluster.nodes.iter_mut().try_for_each(Node::kill)?;
+    cluster.postgres.crash()?;
+    cluster.postgres.restore(&copy)?;
+    let after: HashSet<String> = cluster.postgres.sql(ids)?.lines().map(str::to_owned).collect();
+    if let Some(lacks) = before.difference(&after).next() {
+        let what = format!("order {lacks} was there before the backup");
+        return Err(ClusterError::failed("restoring PostgreSQL", what));
+    }
+    cluster.nodes.iter_mut().try_for_each(Node::start)?;
+    cluster.nodes.iter_mut().try_for_each(Node::wait_until_ready)?;
+    Ok(format!("sold for {} ms after the backup", sold_for.as_millis()))
+}
+
+impl RoundRunner<'_> {
+    /// Waits until the sale is paused, lowers the stock by the units of the missing orders, and
+    /// resumes the sale. Returns a file with the answers that the store can still confirm.
+    pub(super) fn accept_restore(&mut self, answers: &Path) -> Result<PathBuf, ClusterError> {
+        self.wait_until_paused()?;
+        let store = StoreLocation::parse(&self.cluster.store_url()).and_then(|store| {
+            let kept = answers.with_extension("kept.jsonl");
+            let missing = audit::split_answers(&store, answers, &kept)?;
+            Ok((kept, missing))
+        });
+        let (kept, missing) =
+            store.map_err(|error| ClusterError::failed("reading the answers", error))?;
+        let orders = missing.iter().filter(|line| line.state.as_deref() != Some("refused"));
+        let units: u64 = orders.map(|line| u64::from(line.units)).sum();
+        self.round.fault_detail += &format!(", {units} units of missing orders");
+        if units > 0 {
+            let path = format!("/v1/admin/sales/{}/items/{ITEM}/adjustments", self.sale);
+            let body = json!({"units": -i64::try_from(units).unwrap_or(i64::MAX),
+                              "reason": "sold before the restore"});
+            self.lower_stock(&path, &body.to_string())?;
+        }
+        self.round.stock -= units;
+        let path = format!("/v1/admin/sales/{}/resume", self.sale);
+        self.admin_request("POST", &path, "", 200)?;
+        Ok(kept)
+    }
+
+    /// Lowers the stock. Units in the slots of a killed node are free only after its lease, so the
+    /// request is repeated until the units are free.
+    fn lower_stock(&self, path: &str, body: &str) -> Result<(), ClusterError> {
+        let (addr, key, begun) = (self.cluster.addr(), self.cluster.admin_key(), Instant::now());
+        let head = format!("Authorization: Bearer {key}\r\nIdempotency-Key: restored\r\n");
+        loop {
+            let reply = http::send_request(addr, "POST", path, &head, body)?;
+            let is_early = matches!(reply.status, 409 | 503) && begun.elapsed() < RECOVERED_WITHIN;
+            match reply.status {
+                200 => return Ok(()),
+                _ if is_early => std::thread::sleep(Duration::from_millis(100)),
+                status => {
+                    let answer = format!("{status} {}", reply.body);
+                    return Err(ClusterError::failed(path, answer));
+                }
+            }
+        }
+    }
+
+    /// The nodes pause the sale by themselves. Until then nothing may be sold, which the
+    /// adjustment and the final audit show.
+    fn wait_until_paused(&self) -> Result<(), ClusterError> {
+        let (begun, path) = (Instant::now(), format!("/v1/admin/sales/{}", self.sale));
+        loop {
+            let sale = self.admin_request("GET", &path, "", 200)?.json();
+            if sale["phase"] == json!("paused") {
+                return Ok(());
+            }
+            if begun.elapsed() > RECOVERED_WITHIN {
+                let what = format!("the sale is {} after a restore", sale["phase"]);
+                return Err(ClusterError::failed("waiting for the pause", what));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The addresses that nodes get for PostgreSQL and Redis, with proxies in between if the plan asks
+//! for them.
+
+use std::net::SocketAddr;
+
+use super::{ClusterError, ClusterPlan, Postgres, Proxy, Redis, RedisServer, ports};
+
+/// Returns the address of the store for one node, with a proxy before each server if there are
+/// proxies.
+pub(super) fn store_address(
+    plan: &ClusterPlan,
+    postgres: &Postgres,
+    standby: Option<&Postgres>,
+) -> Result<(String, Vec<Proxy>), ClusterError> {
+    let mut proxies = Vec::new();
+    let mut port = |server: &Postgres| match plan.proxies {
+        true => start_proxy(server.port(), &mut proxies),
+        false => Ok(server.port()),
+    };
+    let first = port(postgres)?;
+    let url = match standby {
+        Some(standby) => postgres.url_of_either([first, port(standby)?]),
+        None => postgres.url(first),
+    };
+    Ok((url, proxies))
+}
+
+/// Starts a proxy before this local port and returns the proxy's port.
+pub(super) fn start_proxy(port: u16, proxies: &mut Vec<Proxy>) -> Result<u16, ClusterError> {
+    let target = SocketAddr::from(([127, 0, 0, 1], port));
+    let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], ports::free()?)), vec![target])?;
+    let port = proxy.addr().port();
+    proxies.push(proxy);
+    Ok(port)
+}
+
+/// Returns the addresses of the slots' servers, or of the proxies before them.
+pub(super) fn slots_urls(redis: &Redis, proxies: &[Proxy]) -> String {
+    let servers = redis.servers().iter().take(redis.shards()).map(RedisServer::addr);
+    let addrs: Vec<SocketAddr> = if proxies.is_empty() {
+        servers.collect()
+    } else {
+        proxies.iter().take(redis.shards()).map(Proxy::addr).collect()
+    };
+    addrs.iter().map(|addr| format!("redis://{addr}")).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,44 @@
+//! The disk of a PostgreSQL server, which can become full while the server runs. Writes inside a
+//! file succeed then; a write that makes a file longer fails with "no space left on device".
+
+use std::path::{Path, PathBuf};
+
+use super::cluster_dir::ClusterDir;
+use super::error::ClusterError;
+use super::library::{self, LibraryNumber};
+
+/// Compiles the library that makes disks full; an error without a C compiler.
+pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
+    library::compile(cluster_dir, "full_disk", include_str!("full_disk.c"))
+}
+
+/// The disk of one server.
+#[derive(Debug)]
+pub(super) struct FullDisk {
+    is_full: LibraryNumber,
+    file: PathBuf,
+    environment: [(String, String); 2],
+}
+
+impl FullDisk {
+    /// Creates a disk with free space.
+    pub fn create(library: &Path, file: &Path) -> Result<Self, ClusterError> {
+        let (is_full, environment) = LibraryNumber::create(library, "LAB_FULL_DISK", file)?;
+        Ok(Self { is_full, file: file.to_owned(), environment })
+    }
+
+    /// The file that the server reads.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The environment variables that make a server use the disk.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// Fills the disk, or frees space.
+    pub fn set_full(&self, is_full: bool) -> Result<(), ClusterError> {
+        self.is_full.set(i64::from(is_full))
+    }
+}

@@ -1,0 +1,50 @@
+//! Small libraries in C that are loaded before the C library of a server, to change one thing that
+//! the server sees while it runs: its clock, or the space on its disk. Each reads a number from a
+//! file, which this program writes.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::cluster_dir::{ClusterDir, write_private};
+use super::error::{ClusterError, OrFailed};
+use super::process::{find, run};
+
+/// Compiles a library; an error without a C compiler.
+pub(super) fn compile(
+    cluster_dir: &ClusterDir,
+    name: &str,
+    source: &str,
+) -> Result<PathBuf, ClusterError> {
+    let source = cluster_dir.write_private(&format!("log/{name}.c"), source)?;
+    let library = source.with_extension("so");
+    let cc = find("cc")?.display().to_string();
+    let (from, to) = (source.display().to_string(), library.display().to_string());
+    run(&[&cc, "-shared", "-fPIC", "-O1", "-o", &to, &from, "-ldl"].map(str::to_owned), &[])?;
+    Ok(library)
+}
+
+/// The number that a library reads.
+#[derive(Debug)]
+pub(super) struct LibraryNumber(File);
+
+impl LibraryNumber {
+    /// Creates the file with the number 0, and the environment variables that load the library.
+    pub fn create(
+        library: &Path,
+        variable: &str,
+        file: &Path,
+    ) -> Result<(Self, [(String, String); 2]), ClusterError> {
+        write_private(file, "")?;
+        let opened = File::options().write(true).open(file);
+        let number = Self(opened.or_failed(|| format!("creating {}", file.display()))?);
+        number.set(0)?;
+        let preload = ("LD_PRELOAD".to_owned(), library.display().to_string());
+        Ok((number, [preload, (variable.to_owned(), file.display().to_string())]))
+    }
+
+    /// Writes the number.
+    pub fn set(&self, number: i64) -> Result<(), ClusterError> {
+        self.0.write_all_at(&number.to_ne_bytes(), 0).or_failed(|| "writing a number".into())
+    }
+}

@@ -1,0 +1,73 @@
+//! A disk that is full, and a database that is replaced by a backup.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Postgres;
+use crate::cluster::error::{ClusterError, OrFailed};
+use crate::cluster::limits::{POLL_EVERY, READY_WITHIN};
+use crate::cluster::process::Process;
+
+impl Postgres {
+    /// Fills the disk of the server, or frees space; an error without such a disk.
+    pub fn set_disk_full(&self, is_full: bool) -> Result<(), ClusterError> {
+        let no_disk = || ClusterError::failed("filling the disk", "it cannot become full");
+        self.disk.as_ref().ok_or_else(no_disk)?.set_full(is_full)
+    }
+
+    /// How often the server reported that its disk was full.
+    pub fn disk_full_reports(&self) -> usize {
+        let log = std::fs::read(self.cluster_dir.log_file(&self.start.name)).unwrap_or_default();
+        String::from_utf8_lossy(&log).matches("No space left on device").count()
+    }
+
+    /// Waits until the server accepts connections, and starts it if it ended. True: it ended.
+    pub fn recover(&mut self) -> Result<bool, ClusterError> {
+        let begun = Instant::now();
+        while begun.elapsed() < READY_WITHIN {
+            if !self.process.as_mut().is_some_and(Process::is_running) {
+                return self.start().map(|()| true);
+            }
+            if self.psql("postgres", &["-c", "SELECT 1"]).is_ok() {
+                return Ok(false);
+            }
+            std::thread::sleep(POLL_EVERY);
+        }
+        Err(ClusterError::failed("waiting for PostgreSQL", "it did not recover"))
+    }
+
+    /// Copies the running server's data into a new directory of this name, for
+    /// [`Postgres::restore`].
+    pub fn back_up(&self, name: &str) -> Result<PathBuf, ClusterError> {
+        let copy = self.dir().join(name);
+        self.copy_of(self, &copy.display().to_string(), &[])?;
+        Ok(copy)
+    }
+
+    /// Replaces the data of the stopped server by a copy that [`Postgres::back_up`] made, and
+    /// starts it on a new timeline. Its commits wait for no standby.
+    pub fn restore(&mut self, copy: &Path) -> Result<(), ClusterError> {
+        let what = || format!("restoring {}", copy.display());
+        std::fs::remove_dir_all(&self.data).or_failed(what)?;
+        std::fs::rename(copy, &self.data).or_failed(what)?;
+        let data = Path::new(&self.data);
+        // The copy has all the log that it needs, so nothing is archived.
+        for (name, text) in
+            [("recovery.signal", ""), ("postgresql.auto.conf", "restore_command = 'false'\n")]
+        {
+            let file = data.join(name);
+            std::fs::write(&file, text).or_failed(what)?;
+            self.give(&file)?;
+        }
+        self.start()?;
+        let recovering = "SELECT pg_is_in_recovery()";
+        let begun = Instant::now();
+        while self.psql("postgres", &["-c", recovering])?.trim() != "f" {
+            if begun.elapsed() > READY_WITHIN {
+                return Err(ClusterError::failed(what(), "the recovery did not end"));
+            }
+            std::thread::sleep(POLL_EVERY);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! The names of the objects of a continuous backup.
+//!
+//! | name | content |
+//! |---|---|
+//! | `GENERATION/base-NUMBER.sqlite` | a copy of the store's file |
+//! | `GENERATION/base-NUMBER.json` | what the copy contains, its checksum, and the secrets; written last |
+//! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from FIRST on, until TIME |
+//!
+//! A generation is called by the time of its begin and a random number. All numbers have leading
+//! zeros, so that names sort by them.
+
+use std::fmt;
+
+use doorbuster_core::Millis;
+
+/// A generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Generation(String);
+
+impl Generation {
+    /// A new one, which begins now.
+    pub(super) fn new(now: Millis) -> Self {
+        Self(format!("{:013}-{:08x}", now.0, rand::random::<u32>()))
+    }
+
+    /// When it began.
+    pub(super) fn begun(&self) -> Millis {
+        Millis(self.0.split('-').next().and_then(|at| at.parse().ok()).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An object, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ObjectName {
+    /// The description of a base, by the base's number.
+    Base(u64),
+    /// The file of a base.
+    BaseFile(u64),
+    /// A segment, by its first commit and the time of its last one.
+    Segment(u64, Millis),
+}
+
+/// Parses a name; `None` for the objects of other programs.
+pub(super) fn parse(name: &str) -> Option<(Generation, ObjectName)> {
+    let (generation, object) = name.split_once('/')?;
+    let (begun, random) = generation.split_once('-')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(begun) || random.len() != 8 {
+        return None;
+    }
+    let number = |text: &str| text.parse().ok().filter(|_| is_number(text));
+    let object = if let Some(base) = object.strip_prefix("base-") {
+        match base.split_once('.')? {
+            (base, "json") => ObjectName::Base(number(base)?),
+            (base, "sqlite") => ObjectName::BaseFile(number(base)?),
+            _ => return None,
+        }
+    } else {
+        let (first, at) = object.strip_prefix("segment-")?.split_once('-')?;
+        ObjectName::Segment(number(first)?, Millis(at.parse().ok()?))
+    };
+    Some((Generation(generation.to_owned()), object))
+}
+
+/// The name of a segment.
+pub(super) fn segment(generation: &Generation, first: u64, at: Millis) -> String {
+    format!("{generation}/segment-{first:012}-{:013}", at.0)
+}
+
+/// The name of a base's description.
+pub(super) fn base(generation: &Generation, number: u64) -> String {
+    format!("{generation}/base-{number:012}.json")
+}
+
+/// The name of a base's file.
+pub(super) fn base_file(generation: &Generation, number: u64) -> String {
+    format!("{generation}/base-{number:012}.sqlite")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let generation = Generation::new(Millis(1_795_000_000_123));
+        let at = Millis(1_795_000_000_456);
+        let objects = [
+            (segment(&generation, 7, at), ObjectName::Segment(7, at)),
+            (base(&generation, 3), ObjectName::Base(3)),
+            (base_file(&generation, 3), ObjectName::BaseFile(3)),
+        ];
+        for (name, object) in objects {
+            assert_eq!(parse(&name), Some((generation.clone(), object)), "{name}");
+        }
+        for other in ["", "a", "1795000000123/base-1.json", "x-00000000/base-1.json"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+        assert_eq!(generation.begun(), Millis(1_795_000_000_123));
+    }
+}

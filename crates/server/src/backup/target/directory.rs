@@ -1,0 +1,126 @@
+//! A directory as the target: each object is a file.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::TargetError;
+
+/// The end of the name of a file that is not complete.
+const PART: &str = ".part";
+
+/// A directory.
+#[derive(Clone)]
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    /// Creates the directory if it is missing; only this user may read it.
+    pub(super) fn create(path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    pub(super) fn open(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
+        self.write(name, move |file| file.write_all(&bytes)).await
+    }
+
+    pub(super) async fn put_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+        let mut from = File::open(file)?;
+        self.write(name, move |file| io::copy(&mut from, file).map(drop)).await
+    }
+
+    pub(super) async fn get(&self, name: &str) -> Result<Bytes, TargetError> {
+        let path = self.0.join(name);
+        blocking(move || fs::read(path).map(Bytes::from)).await
+    }
+
+    pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
+        let (from, to) = (self.0.join(name), file.to_owned());
+        blocking(move || {
+            let mut to = new_file(&to)?;
+            io::copy(&mut File::open(from)?, &mut to).map(drop)
+        })
+        .await
+    }
+
+    pub(super) async fn delete(&self, name: &str) -> Result<(), TargetError> {
+        let path = self.0.join(name);
+        blocking(move || {
+            fs::remove_file(&path)?;
+            // The directory of a generation goes with its last object.
+            if let Some(parent) = path.parent() {
+                let _ = fs::remove_dir(parent);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
+        let root = self.0.clone();
+        blocking(move || {
+            let mut names = Vec::new();
+            for generation in fs::read_dir(root)? {
+                let generation = generation?;
+                if !generation.file_type()?.is_dir() {
+                    continue;
+                }
+                let before = generation.file_name().to_string_lossy().into_owned();
+                for object in fs::read_dir(generation.path())? {
+                    let name = object?.file_name().to_string_lossy().into_owned();
+                    if !name.ends_with(PART) {
+                        names.push(format!("{before}/{name}"));
+                    }
+                }
+            }
+            Ok(names)
+        })
+        .await
+    }
+
+    /// Writes a file under another name, syncs it, and renames it.
+    async fn write(
+        &self,
+        name: &str,
+        content: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), TargetError> {
+        let (root, path) = (self.0.clone(), self.0.join(name));
+        blocking(move || {
+            let Some(parent) = path.parent() else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            // The directory itself is not created again: a disk that is not mounted must not be
+            // replaced by an empty directory.
+            if !parent.exists() {
+                DirBuilder::new().mode(0o700).create(parent)?;
+                File::open(&root)?.sync_all()?;
+            }
+            let mut part = path.clone().into_os_string();
+            part.push(PART);
+            let mut file = new_file(Path::new(&part))?;
+            content(&mut file)?;
+            file.sync_all()?;
+            fs::rename(&part, &path)?;
+            File::open(parent)?.sync_all()
+        })
+        .await
+    }
+}
+
+/// Opens an empty file that only this user may read.
+fn new_file(path: &Path) -> io::Result<File> {
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, TargetError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(io::Error::other)??)
+}

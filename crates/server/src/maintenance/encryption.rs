@@ -1,0 +1,130 @@
+//! Encryption of backups with a passphrase, in the format of age (age-encryption.org/v1).
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use age::{DecryptError, Decryptor, Encryptor, scrypt};
+use secrecy::{ExposeSecret, SecretString};
+
+/// The beginning of every encrypted file.
+const HEADER: &[u8] = b"age-encryption.org/v1";
+/// The cost of trying one passphrase: 2^18 steps, about a second.
+const WORK_FACTOR: u8 = 18;
+/// The highest cost that is accepted from a file.
+const WORK_FACTOR_MAX: u8 = 22;
+
+/// Why a file was not decrypted.
+#[derive(Debug, thiserror::Error)]
+pub enum DecryptionError {
+    /// The passphrase is not the one of the file.
+    #[error("the passphrase is wrong")]
+    WrongPassphrase,
+    /// The file was changed or is incomplete.
+    #[error("the encrypted backup is damaged or incomplete: {0}")]
+    Damaged(String),
+    /// The file system failed.
+    #[error(transparent)]
+    File(#[from] io::Error),
+}
+
+/// Whether a file is encrypted.
+///
+/// # Errors
+///
+/// The file system's error.
+pub fn is_encrypted(path: &Path) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    File::open(path)?.take(HEADER.len() as u64).read_to_end(&mut begin)?;
+    Ok(begin == HEADER)
+}
+
+/// Writes the encrypted content of `from` to the new file `to`, which only this user may read.
+pub(super) fn encrypt(from: &Path, to: &Path, passphrase: &SecretString) -> io::Result<()> {
+    let mut recipient = scrypt::Recipient::new(passphrase.expose_secret().to_owned().into());
+    recipient.set_work_factor(WORK_FACTOR);
+    let encryptor = Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient));
+    let file = new_file(to)?;
+    let mut output = encryptor.map_err(io::Error::other)?.wrap_output(file)?;
+    io::copy(&mut File::open(from)?, &mut output)?;
+    output.finish()?.sync_all()
+}
+
+/// Writes the decrypted content of `from` to the new file `to`, which only this user may read.
+pub(super) fn decrypt(
+    from: &Path,
+    to: &Path,
+    passphrase: &SecretString,
+) -> Result<(), DecryptionError> {
+    let mut identity = scrypt::Identity::new(passphrase.expose_secret().to_owned().into());
+    identity.set_max_work_factor(WORK_FACTOR_MAX);
+    let decryptor = Decryptor::new(File::open(from)?).map_err(error)?;
+    let opened = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity));
+    let mut content = opened.map_err(error)?;
+    let mut file = new_file(to)?;
+    let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
+    copied.inspect_err(|_| {
+        // Best effort: the file system itself may have failed.
+        let _ = fs::remove_file(to);
+    })
+}
+
+/// Copies the content. An error while reading means that the file was changed or cut off.
+fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError> {
+    let mut part = vec![0; 64 * 1024];
+    loop {
+        match content
+            .read(&mut part)
+            .map_err(|error| DecryptionError::Damaged(error.to_string()))?
+        {
+            0 => return Ok(()),
+            read => file.write_all(&part[..read])?,
+        }
+    }
+}
+
+fn error(error: DecryptError) -> DecryptionError {
+    match error {
+        // The header is authenticated by a key that only the passphrase gives.
+        DecryptError::DecryptionFailed
+        | DecryptError::KeyDecryptionFailed
+        | DecryptError::NoMatchingKeys => DecryptionError::WrongPassphrase,
+        DecryptError::Io(error) => DecryptionError::File(error),
+        other => DecryptionError::Damaged(other.to_string()),
+    }
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::temp_dir::TempDir;
+
+    #[test]
+    fn a_changed_or_shorter_file_is_not_decrypted() {
+        let dir = TempDir::new();
+        let path = |name: &str| dir.path().join(name);
+        let passphrase = SecretString::from("correct horse");
+        fs::write(path("plain"), vec![7; 200_000]).expect("writable");
+        encrypt(&path("plain"), &path("encrypted"), &passphrase).expect("it is encrypted");
+        assert!(is_encrypted(&path("encrypted")).expect("readable"));
+        assert!(!is_encrypted(&path("plain")).expect("readable"));
+        decrypt(&path("encrypted"), &path("again"), &passphrase).expect("it is decrypted");
+        assert_eq!(fs::read(path("again")).expect("readable"), vec![7; 200_000]);
+        let encrypted = fs::read(path("encrypted")).expect("readable");
+        let mut changed = encrypted.clone();
+        changed[150_000] ^= 1;
+        for (name, bytes) in [("changed", &changed[..]), ("shorter", &encrypted[..150_000])] {
+            fs::write(path(name), bytes).expect("writable");
+            let failed = decrypt(&path(name), &path("other"), &passphrase);
+            assert!(matches!(failed, Err(DecryptionError::Damaged(_))), "{name}: {failed:?}");
+            assert!(!path("other").exists(), "{name}");
+        }
+        let wrong = decrypt(&path("encrypted"), &path("other"), &SecretString::from("other"));
+        assert!(matches!(wrong, Err(DecryptionError::WrongPassphrase)), "{wrong:?}");
+    }
+}

@@ -1,0 +1,165 @@
+//! A segment: the pages that some commits changed, as bytes with a checksum.
+//!
+//! Little-endian: `DbrSeg1\n`, the first and the last commit (8 bytes each), the time of the last
+//! one (8), the size of a page (4), the pages of the store (4), the number of pages here (4), the
+//! pages, each with its number (4), and the BLAKE3 hash of all this (32).
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use doorbuster_core::Millis;
+
+const MAGIC: &[u8; 8] = b"DbrSeg1\n";
+const HEAD_BYTES: usize = 44;
+const HASH_BYTES: usize = 32;
+/// The sizes that SQLite allows.
+const PAGE_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
+
+/// The pages that some commits changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The number of the first of these commits.
+    pub first: u64,
+    /// The number of the last one.
+    pub last: u64,
+    /// The time of the last one.
+    pub at: Millis,
+    /// Bytes of a page.
+    pub page_size: u32,
+    /// Pages of the store's file after the last commit.
+    pub pages_in_store: u32,
+    /// The pages, each with its number from 1.
+    pub pages: Vec<(u32, Box<[u8]>)>,
+}
+
+/// Why bytes are not a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentError {
+    /// The checksum or the length is wrong.
+    #[error("the segment is damaged or incomplete")]
+    Damaged,
+    /// A newer program wrote it.
+    #[error("the segment has a format that this program does not know")]
+    UnknownFormat,
+}
+
+impl Segment {
+    /// The bytes to keep.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let page = 4 + self.page_size as usize;
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.pages.len() * page + HASH_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&self.first.to_le_bytes());
+        bytes.extend_from_slice(&self.last.to_le_bytes());
+        bytes.extend_from_slice(&self.at.0.to_le_bytes());
+        let count = u32::try_from(self.pages.len()).unwrap_or(u32::MAX);
+        for number in [self.page_size, self.pages_in_store, count] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for (number, content) in &self.pages {
+            bytes.extend_from_slice(&number.to_le_bytes());
+            bytes.extend_from_slice(content);
+        }
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
+        bytes
+    }
+
+    /// Reads such bytes.
+    ///
+    /// # Errors
+    ///
+    /// If they were changed, cut off, or written by a newer program.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SegmentError> {
+        if bytes.len() < HEAD_BYTES + HASH_BYTES {
+            return Err(SegmentError::Damaged);
+        }
+        if !bytes.starts_with(MAGIC) {
+            return Err(SegmentError::UnknownFormat);
+        }
+        let (body, hash) = bytes.split_at(bytes.len() - HASH_BYTES);
+        if blake3::hash(body).as_bytes() != hash {
+            return Err(SegmentError::Damaged);
+        }
+        let long = |at: usize| {
+            let mut value = [0; 8];
+            value.copy_from_slice(&body[at..at + 8]);
+            u64::from_le_bytes(value)
+        };
+        let (page_size, pages_in_store) = (word(&body[32..]), word(&body[36..]));
+        let (content, one) = (&body[HEAD_BYTES..], 4 + page_size as usize);
+        let is_whole = PAGE_SIZES.contains(&page_size)
+            && content.len() / one == word(&body[40..]) as usize
+            && content.len() % one == 0;
+        if !is_whole {
+            return Err(SegmentError::Damaged);
+        }
+        let pages = content.chunks_exact(one).map(|page| (word(page), page[4..].into()));
+        Ok(Self {
+            first: long(8),
+            last: long(16),
+            at: Millis(long(24) as i64),
+            page_size,
+            pages_in_store,
+            pages: pages.collect(),
+        })
+    }
+
+    /// Writes the pages into a copy of the store's file, which then is as after the last commit.
+    ///
+    /// # Errors
+    ///
+    /// The file system's error.
+    pub fn apply(&self, store: &File) -> io::Result<()> {
+        let bytes = |pages: u32| u64::from(pages) * u64::from(self.page_size);
+        for (number, content) in &self.pages {
+            let before = number.checked_sub(1).ok_or(io::ErrorKind::InvalidData)?;
+            store.write_all_at(content, bytes(before))?;
+        }
+        store.set_len(bytes(self.pages_in_store))
+    }
+}
+
+/// The number at the beginning of at least four bytes.
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment() -> Segment {
+        let page = |byte| vec![byte; 512].into_boxed_slice();
+        Segment {
+            first: 3,
+            last: 5,
+            at: Millis(1_795_000_000_123),
+            page_size: 512,
+            pages_in_store: 7,
+            pages: vec![(1, page(1)), (7, page(9))],
+        }
+    }
+
+    #[test]
+    fn a_segment_is_read_as_it_was_written() {
+        assert_eq!(Segment::decode(&segment().encode()), Ok(segment()));
+    }
+
+    #[test]
+    fn a_changed_or_shorter_segment_is_refused() {
+        let bytes = segment().encode();
+        for at in [8, 20, 43, 44, 600, bytes.len() - 1] {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert_eq!(Segment::decode(&changed), Err(SegmentError::Damaged), "byte {at}");
+        }
+        for length in [0, 43, 100, bytes.len() - 1] {
+            assert_eq!(Segment::decode(&bytes[..length]), Err(SegmentError::Damaged), "{length}");
+        }
+        let mut newer = bytes;
+        newer[6] = b'2';
+        assert_eq!(Segment::decode(&newer), Err(SegmentError::UnknownFormat));
+    }
+}

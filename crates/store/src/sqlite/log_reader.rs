@@ -1,0 +1,117 @@
+//! Reads the pages of each commit from the write-ahead log, for a continuous backup.
+//!
+//! The writer's thread reads them after its commit and before its next transaction. Only a
+//! transaction of the writer restarts the log, so no page of a commit is overwritten before it was
+//! read. The log's file stays the same while the store is open.
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use doorbuster_core::Millis;
+
+use crate::commit_copy::{CommitCopy, LogPages};
+
+use super::open::{data_path, with_suffix};
+
+/// Bytes of the log's header.
+const HEADER: usize = 32;
+/// Bytes before each page in the log.
+const FRAME_HEADER: usize = 24;
+/// The two numbers in the header that change whenever the log restarts.
+const SALTS: std::ops::Range<usize> = 16..24;
+
+/// Reads the log behind the writer.
+pub(super) struct LogReader {
+    log: File,
+    copy: CommitCopy,
+    salts: [u8; 8],
+    /// Frames that were read.
+    frames: i64,
+}
+
+impl LogReader {
+    /// Opens the log of the store in this directory.
+    pub(super) fn open(dir: &Path, copy: CommitCopy) -> io::Result<Self> {
+        let real = std::fs::canonicalize(data_path(dir))?;
+        let log = File::open(with_suffix(&real, "-wal"))?;
+        Ok(Self { log, copy, salts: [0; 8], frames: 0 })
+    }
+
+    /// Skips what the log contains now.
+    pub(super) fn skip(&mut self, frames: i64) {
+        self.frames = frames;
+        // A log without a header is read from its beginning.
+        if let Ok((salts, _)) = self.header() {
+            self.salts = salts;
+        }
+    }
+
+    /// Records that the writer begins a commit, or that it has finished with the commit.
+    pub(super) fn set_committing(&self, is_committing: bool) {
+        self.copy.set_committing(is_committing);
+    }
+
+    /// Adds the pages since the last call to the copies; `frames` is the number of valid frames in
+    /// the log. An error breaks the copies, and not the store.
+    pub(super) fn copy_commit(&mut self, frames: i64, at: Millis) {
+        match self.read(frames) {
+            Ok(Some(pages)) => self.copy.add(pages, at),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    event = "backup.log_unreadable",
+                    "failed to read the store's log for the backup; a new base follows"
+                );
+                self.copy.break_off();
+                self.skip(frames);
+            }
+        }
+    }
+
+    fn read(&mut self, frames: i64) -> io::Result<Option<LogPages>> {
+        if frames == 0 {
+            return Ok(None);
+        }
+        let (salts, page_size) = self.header()?;
+        if salts != self.salts {
+            (self.salts, self.frames) = (salts, 0);
+        }
+        let missing = usize::try_from(frames - self.frames).map_err(io::Error::other)?;
+        if missing == 0 {
+            return Ok(None);
+        }
+        let one = FRAME_HEADER + page_size as usize;
+        let before = usize::try_from(self.frames).map_err(io::Error::other)?;
+        let mut bytes = vec![0; missing * one];
+        self.log.read_exact_at(&mut bytes, (HEADER + before * one) as u64)?;
+        let mut read = LogPages { page_size, pages_in_store: 0, pages: Vec::new() };
+        for frame in bytes.chunks_exact(one) {
+            if frame[8..16] != self.salts {
+                return Err(io::Error::other("a frame belongs to an earlier log"));
+            }
+            // The last frame of a commit has the size of the store.
+            read.pages_in_store = word(&frame[4..]);
+            read.pages.push((word(frame), frame[FRAME_HEADER..].into()));
+        }
+        if read.pages_in_store == 0 {
+            return Err(io::Error::other("the last frame does not end a commit"));
+        }
+        self.frames = frames;
+        Ok(Some(read))
+    }
+
+    fn header(&self) -> io::Result<([u8; 8], u32)> {
+        let mut header = [0; HEADER];
+        self.log.read_exact_at(&mut header, 0)?;
+        let mut salts = [0; 8];
+        salts.copy_from_slice(&header[SALTS]);
+        Ok((salts, word(&header[8..])))
+    }
+}
+
+/// The big-endian number at the beginning of at least four bytes.
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}

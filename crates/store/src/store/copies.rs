@@ -1,0 +1,22 @@
+//! The copies of commits, which only SQLite has.
+use crate::commit_copy::CommitCopy;
+use crate::contract::{OpenError, SqliteOptions};
+use crate::sqlite::Sqlite;
+
+use super::Store;
+
+impl Store {
+    /// [`Store::open_sqlite`] that copies each commit for a continuous backup.
+    pub fn open_copied_sqlite(options: SqliteOptions, copy: CommitCopy) -> Result<Self, OpenError> {
+        Sqlite::open(options, Some(copy)).map(Self::Sqlite)
+    }
+
+    /// The copies of commits for a continuous backup, if there is one.
+    #[must_use]
+    pub fn commit_copy(&self) -> Option<&CommitCopy> {
+        match self {
+            Self::Sqlite(store) => store.commit_copy(),
+            Self::Postgres(_) => None,
+        }
+    }
+}

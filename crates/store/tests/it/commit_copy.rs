@@ -1,0 +1,112 @@
+//! Copies of commits for a continuous backup: a base and the later segments are the store.
+use std::fs::File;
+use std::path::Path;
+
+use doorbuster_core::{Grant, Millis, Verdict};
+use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
+use doorbuster_store::{CommitCopy, Segment, Store, Taken, copy_base, inspect, restore_copy};
+
+use crate::fixture::{Dir, open, options};
+
+/// Tickets; enough for several checkpoints and restarts of the log.
+const TICKETS: u64 = 24_000;
+const AT_ONCE: usize = 40;
+
+fn open_copied(dir: &Path) -> (Fixture, CommitCopy) {
+    let (clock, commits) = (Clock::new(), CommitLog::default());
+    let copy = CommitCopy::default();
+    let options = options(dir, &clock, &commits).0;
+    let store = Store::open_copied_sqlite(options, copy.clone()).expect("opens");
+    (Fixture { store, clock, commits }, copy)
+}
+
+fn take(copy: &CommitCopy) -> Option<Segment> {
+    match copy.take() {
+        Taken::Segment(segment) => Some(segment),
+        Taken::Nothing => None,
+        Taken::Broken => panic!("the copy is broken"),
+    }
+}
+
+#[tokio::test]
+async fn a_base_and_the_later_segments_are_the_store() {
+    let (dir, elsewhere, restored) = (Dir::new(), Dir::new(), Dir::new());
+    let (fixture, copy) = open_copied(dir.path());
+    let grant = fixture.slot(TICKETS, TICKETS, 1).await;
+    let tickets: Vec<_> =
+        (1..=TICKETS).map(|n| fixture.ticket(&grant, n, &format!("b-{n}"), "k", 1)).collect();
+    let (base, mut segments) = (elsewhere.path().join("base"), Vec::new());
+    let mut covered = None;
+    let wal = dir.path().join("doorbuster.sqlite3-wal");
+    for (turn, batch) in tickets.chunks(AT_ONCE).enumerate() {
+        let settled = fixture.store.settle(batch.to_vec());
+        if turn == 100 {
+            // The base is copied while the store commits.
+            let (from, to, before) = (dir.path().to_owned(), base.clone(), copy.newest());
+            let copied = tokio::task::spawn_blocking(move || copy_base(&from, &to));
+            let (copied, settled) = tokio::join!(copied, settled);
+            copied.expect("runs").expect("copies");
+            assert!(settled.expect("settles").iter().all(|r| r.verdict == Verdict::Reserved));
+            covered = Some((before, copy.newest_visible()));
+        } else {
+            settled.await.expect("settles");
+        }
+        // Segments of one commit and of several.
+        if turn % 7 == 0 {
+            segments.extend(take(&copy));
+        }
+    }
+    let log_pages = std::fs::metadata(&wal).expect("it exists").len() / 4_096;
+    let orders = inspect::dump(&fixture.store).await.expect("reads").orders;
+    // The writer copies a commit after it answered. Once the store is closed, all are copied.
+    fixture.store.close().await;
+    segments.extend(take(&copy));
+    let pages: usize = segments.iter().map(|segment| segment.pages.len()).sum();
+    assert!(pages as u64 > log_pages, "the log restarted: {pages} pages, {log_pages} in the log");
+
+    let (before, complete) = covered.expect("a base");
+    let file = File::options().write(true).open(&base).expect("the base");
+    let mut newest = before;
+    for segment in segments.iter().filter(|segment| segment.last > before) {
+        assert!(segment.first <= newest + 1, "no commit is missing");
+        let again = Segment::decode(&segment.encode()).expect("the same");
+        again.apply(&file).expect("it is written");
+        newest = segment.last;
+    }
+    assert!(newest >= complete && newest == copy.newest());
+    drop(file);
+    restore_copy(&base, (Millis(1), Vec::new()), restored.path(), Millis(2)).expect("restores");
+    let rebuilt = open(restored.path());
+    rebuilt.check_invariants().await;
+    assert_eq!(rebuilt.counts(grant.slot.item).await.held, TICKETS);
+    assert_eq!(inspect::dump(&rebuilt.store).await.expect("reads").orders, orders);
+    rebuilt.store.close().await;
+}
+
+/// Reserves a unit, and waits until the writer has copied the commit.
+async fn reserve(fixture: &Fixture, copy: &CommitCopy, grant: &Grant, n: u64, buyer: &str) {
+    let before = copy.newest();
+    fixture.reserve(grant, n, buyer, 1).await;
+    while copy.newest() == before {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_broken_copy_the_store_continues_and_a_new_copy_can_begin() {
+    let dir = Dir::new();
+    let (fixture, copy) = open_copied(dir.path());
+    let grant = fixture.slot(20, 20, 1).await;
+    assert!(take(&copy).is_some());
+    copy.break_off();
+    reserve(&fixture, &copy, &grant, 1, "anna").await;
+    assert_eq!(copy.take(), Taken::Broken);
+    reserve(&fixture, &copy, &grant, 2, "bob").await;
+    copy.restart();
+    assert_eq!(copy.take(), Taken::Nothing);
+    let before = copy.newest();
+    reserve(&fixture, &copy, &grant, 3, "carl").await;
+    let segment = take(&copy).expect("a commit");
+    assert_eq!(segment.first, before + 1);
+    fixture.store.close().await;
+}
