@@ -14,9 +14,10 @@ use crate::config::{LogFormat, LogSettings};
 
 pub(crate) use counts::event_counts;
 
-/// Broker clients with their logs off, because they log whole returned messages with buyers' ids.
-/// The server logs the clients' errors itself.
-const SILENT: [&str; 2] = ["lapin", "async_nats"];
+/// Parts with their logs off. Broker clients log whole returned messages with buyers' ids. The pool
+/// of connections logs each broken connection, which is many lines in an outage. The server logs
+/// the errors of all of them itself.
+const SILENT: [&str; 3] = ["lapin", "async_nats", "deadpool"];
 
 /// Changes the levels of a running log.
 #[derive(Debug)]
