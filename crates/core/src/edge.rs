@@ -11,10 +11,10 @@
 //! The rules of an edge:
 //!
 //! 1. It uses entries only with all requests that the head counts ([`Follower::receive`]). So if a
-//!   count says "sold out", the edge knows every request whose order is in that count.
+//!    count says "sold out", the edge knows every request whose order is in that count.
 //! 2. It never goes back in time, and it ignores a generation that is not complete.
 //! 3. It refuses no request if its copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]) or lacks
-//!   requests.
+//!    requests.
 //! 4. It knows at once each request that got an order through this edge.
 //! 5. It passes every other request on to a node, which decides by the same rules.
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //!
 //! 1. **Grant**: the store moves units from an item's pool to a slot ([`stock`]).
 //! 2. **Ticket**: a slot deducts units for one request, atomically ([`slot`]). A ticket is not yet
-//!   an order.
+//!    an order.
 //! 3. **Settle**: a settler resolves each ticket exactly once, as consumed or returned
-//!   ([`settle`]).
+//!    ([`settle`]).
 //!
 //! The division of stock among slots affects efficiency, not safety. [`partition`], [`refill`],
 //! [`tail`] and [`lease`] decide the division from readings that may be old.

@@ -115,9 +115,9 @@ fn parse_parent(value: &[u8]) -> Option<SpanContext> {
         text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     let is_whole = version != "00" || parts.next().is_none();
-    if !(is_hex(version, 2) && version != "ff" && is_whole)
-        || !(is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2))
-    {
+    let is_known_version = is_hex(version, 2) && version != "ff" && is_whole;
+    let has_ids = is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2);
+    if !is_known_version || !has_ids {
         return None;
     }
     let flags = u8::from_str_radix(flags, 16).ok()? & SAMPLED;

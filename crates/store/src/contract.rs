@@ -203,6 +203,7 @@ pub enum PatchOutcome {
 
 /// The result of changing an item's spread.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one exists for each change by an operator")]
 pub enum SpreadOutcome {
     /// The item's sale after the change.
     Done(SaleRow),
@@ -229,6 +230,7 @@ pub enum DeleteOutcome {
 
 /// The result of a phase change.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one exists for each change by an operator")]
 pub enum StepOutcome {
     /// The sale has the requested phase. `changed` is false if it had the phase before.
     Done {

@@ -19,7 +19,7 @@ const SALES_MAX: &str = "200";
 /// Completes the id of a sale, with its title as help.
 pub fn sales() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
-        let ids = known_sales().into_iter().map(|sale| (sale.id, sale.title));
+        let ids = known_sales().into_iter().map(|sale| (sale.id, sale.title.fallback().to_owned()));
         candidates(typed, ids)
     })
 }
@@ -32,7 +32,7 @@ pub fn items() -> ArgValueCompleter {
         let is_one_named = sales.iter().any(|sale| is_named(&sale));
         let shown = sales.iter().filter(|sale| !is_one_named || is_named(sale));
         let items = shown.flat_map(|sale| sale.items.clone());
-        candidates(typed, items.map(|item| (item.id, item.title)))
+        candidates(typed, items.map(|item| (item.id, item.title.fallback().to_owned())))
     })
 }
 

@@ -222,9 +222,14 @@ fn an_encrypted_backup_needs_its_passphrase() {
     };
     let stderr = backup(&|_| {}).stderr_of_failure(2);
     assert!(stderr.contains("--passphrase-file"), "{stderr}");
-    let short = backup(&|command| drop(command.env("DOORBUSTER_PASSPHRASE", "short")));
+    let short = backup(&|command| {
+        command.env("DOORBUSTER_PASSPHRASE", "short");
+    });
     assert!(short.stderr_of_failure(2).contains("too short"));
-    backup(&|command| drop(command.arg("--passphrase-file").arg(&key))).stdout_of_success();
+    let backed_up = backup(&|command| {
+        command.arg("--passphrase-file").arg(&key);
+    });
+    backed_up.stdout_of_success();
     let bytes = fs::read(&file).expect("it exists");
     assert!(bytes.starts_with(b"age-encryption.org/v1"));
     assert!(!bytes.windows(6).any(|part| part == b"SQLite"), "the content is not readable");

@@ -32,9 +32,9 @@ static WAITING: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 
 /// The layer that keeps lines of the level `info` and above, if the environment names a collector.
 /// `silent` are the parts whose lines may contain buyers' ids.
-pub(crate) fn layer<S: Subscriber>(silent: &[&str]) -> Option<Box<dyn Layer<S> + Send + Sync>>
+pub(crate) fn layer<S>(silent: &[&str]) -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
-    S: for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
     LOGS.address()?;
     let ours = Targets::new().with_default(LevelFilter::INFO);

@@ -61,12 +61,14 @@ struct RenderedSale {
     event: u64,
 }
 
+/// A sale's page, with the sale's version and the generation of the settings on it.
+type RenderedPage = (Arc<SaleState>, u64, Arc<AssetFile>);
+
 /// The state that the server keeps for one sale.
 #[derive(Debug)]
 pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
-    /// The sale's page, with the version of the sale and the generation of the settings on it.
-    page: Mutex<Option<(Arc<SaleState>, u64, Arc<AssetFile>)>>,
+    page: Mutex<Option<RenderedPage>>,
     /// Locked while the views are rendered. Other requests get the previous views, or wait.
     making: tokio::sync::Mutex<()>,
     /// The latencies of the sale's purchases.

@@ -21,12 +21,14 @@ use crate::http::Reply;
 const CLIENT: &str = "door:buster";
 const SECRET: &str = "a:secret";
 
+/// The query of the browser's visit, and the claims of the person who signed in.
+type Visit = (Vec<(String, String)>, Value);
+
 /// What the issuer knows.
 struct Issuer {
     address: String,
     key: Ed25519KeyPair,
-    /// The query of the browser's visit, and the claims of the person who signed in there.
-    visit: Mutex<Option<(Vec<(String, String)>, Value)>>,
+    visit: Mutex<Option<Visit>>,
 }
 
 /// A running issuer; it stops with the test.
