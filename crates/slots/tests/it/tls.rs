@@ -48,7 +48,7 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
     let inner = |trusted: &str| {
         let program = std::env::current_exe().expect("this program");
         let mut inner = Command::new(program);
-        inner.args(["--exact", "it::tls::a_program_that_trusts_the_certificate", "--ignored"]);
+        inner.args(["--exact", "tls::a_program_that_trusts_the_certificate", "--ignored"]);
         inner.env("SSL_CERT_FILE", trusted).env(URL, format!("rediss://127.0.0.1:{port}"));
         inner.output().expect("this program")
     };

@@ -78,7 +78,7 @@ async fn create_by_form(tab: &Tab<'_>) {
     fill(tab, "Picture", 0, "no address").await;
     press(tab, "Create the draft").await;
     shows(tab, "must be an https address or a path").await;
-    let title = "document.querySelectorAll('.field input')[1].value";
+    let title = "document.querySelectorAll('.field :is(input, textarea)')[1].value";
     assert_eq!(tab.eval(title).await, "Spring drop", "what was typed is kept");
     fill(tab, "Picture", 0, "").await;
     press(tab, "Create the draft").await;
