@@ -18,7 +18,7 @@ use crate::limits::ORDER_CONNECTIONS;
 use crate::server::NewSale;
 use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
-use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableScript};
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableRequestScript};
 
 mod store_server;
 
@@ -279,7 +279,8 @@ impl BackgroundLoad {
                     template(&self.buyers, "open", 1, ""),
                     first,
                 );
-                let run = load(RATES[0]).run(&mut StoppableScript { script: &mut script, over });
+                let run =
+                    load(RATES[0]).run(&mut StoppableRequestScript { script: &mut script, over });
                 self.bought.store(script.next_buyer(), Ordering::Release);
                 run
             });
@@ -288,10 +289,10 @@ impl BackgroundLoad {
                     &self.refused,
                     template(&self.refused, "gone", 1, ""),
                 );
-                load(RATES[1]).run(&mut StoppableScript { script: &mut script, over })
+                load(RATES[1]).run(&mut StoppableRequestScript { script: &mut script, over })
             });
             let reading = scope.spawn(|| {
-                load(RATES[2]).run(&mut StoppableScript {
+                load(RATES[2]).run(&mut StoppableRequestScript {
                     script: &mut RepeatedRequest::get("/v1/sales/held/status"),
                     over,
                 })

@@ -15,7 +15,7 @@ use crate::figure::{Figure, Target, median};
 use crate::limits::ORDER_CONNECTIONS;
 use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
-use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableScript};
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, StoppableRequestScript};
 
 const MEASURED: &str = "p99 of an admitted buyer's order, ten times too many buyers join";
 const SALE: &str = "spring";
@@ -94,7 +94,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let over = AtomicBool::new(false);
     let mut script =
         WithPass::each_once(&inside, &passes, sale_server::template(&inside, SALE, 1, ""), 0);
-    let before = orders.run(&mut StoppableScript { script: &mut script, over: &over })?;
+    let before = orders.run(&mut StoppableRequestScript { script: &mut script, over: &over })?;
     let waiting = || sale_server.server().metric("doorbuster_waiting_room_waiting", SALE);
     ensure!(waiting()? == 0, "the room opened although few buyers arrived");
     let (meanwhile, joined) = std::thread::scope(|scope| {
@@ -106,7 +106,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
         });
         // This load runs until the crowd has its last answers.
         let long = Load { time: time + Duration::from_secs(30), ..orders };
-        let meanwhile = long.run(&mut StoppableScript { script: &mut script, over: &over });
+        let meanwhile = long.run(&mut StoppableRequestScript { script: &mut script, over: &over });
         (meanwhile, joined.join().expect("the generator does not panic"))
     });
     let (meanwhile, joined) = (meanwhile?, joined?);

@@ -15,7 +15,7 @@ use crate::value::SlotKey;
 
 /// The next step for a slot that is no longer in its item's spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaveStep {
+pub enum SlotDrainStep {
     /// Stop the slot, so that it issues no more tickets.
     Stop,
     /// Recall these units to the pool at once, so that the other slots sell them while tickets
@@ -39,28 +39,28 @@ pub fn leave_step(
     view: Option<&SlotView>,
     is_recalled: bool,
     is_overdue: bool,
-) -> LeaveStep {
+) -> SlotDrainStep {
     if !enforces(Rule::LeaveCloses) {
-        return LeaveStep::Wait;
+        return SlotDrainStep::Wait;
     }
     if is_overdue || !enforces(Rule::LeaveDrains) {
-        return LeaveStep::Close;
+        return SlotDrainStep::Close;
     }
     let own = view.filter(|view| view.grant == grant.id && view.epoch == grant.epoch);
     let Some(view) = own else {
         // A grant that its slot has not accepted has no tickets.
-        return if grant.acked { LeaveStep::Wait } else { LeaveStep::Close };
+        return if grant.acked { SlotDrainStep::Wait } else { SlotDrainStep::Close };
     };
     if !view.stopped {
-        return LeaveStep::Stop;
+        return SlotDrainStep::Stop;
     }
     if is_drained(grant, view) {
-        return LeaveStep::Close;
+        return SlotDrainStep::Close;
     }
     if grant.counted && view.available > 0 && !is_recalled && enforces(Rule::LeaveRecalls) {
-        return LeaveStep::Recall(view.available);
+        return SlotDrainStep::Recall(view.available);
     }
-    LeaveStep::Wait
+    SlotDrainStep::Wait
 }
 
 /// Returns whether every ticket of a stopped slot is settled under this grant.
@@ -247,30 +247,30 @@ mod tests {
         let step = |view: &SlotView, resolved, recalled| {
             leave_step(&grant(resolved, true), Some(view), recalled, false)
         };
-        assert_eq!(step(&view(10, 6, 2, false), 4, false), LeaveStep::Stop);
-        assert_eq!(step(&view(10, 6, 2, true), 4, false), LeaveStep::Recall(10));
-        assert_eq!(step(&view(10, 6, 2, true), 4, true), LeaveStep::Wait);
-        assert_eq!(step(&view(0, 6, 2, true), 4, false), LeaveStep::Wait);
+        assert_eq!(step(&view(10, 6, 2, false), 4, false), SlotDrainStep::Stop);
+        assert_eq!(step(&view(10, 6, 2, true), 4, false), SlotDrainStep::Recall(10));
+        assert_eq!(step(&view(10, 6, 2, true), 4, true), SlotDrainStep::Wait);
+        assert_eq!(step(&view(0, 6, 2, true), 4, false), SlotDrainStep::Wait);
         assert_eq!(
             step(&view(0, 6, 0, true), 5, false),
-            LeaveStep::Wait,
+            SlotDrainStep::Wait,
             "the grant was read too early, so the slot must wait"
         );
-        assert_eq!(step(&view(0, 6, 0, true), 6, false), LeaveStep::Close);
+        assert_eq!(step(&view(0, 6, 0, true), 6, false), SlotDrainStep::Close);
         assert_eq!(
             step(&view(9, 6, 0, true), 6, false),
-            LeaveStep::Close,
+            SlotDrainStep::Close,
             "closing returns the remaining units to the pool"
         );
     }
 
     #[test]
     fn a_slot_that_does_not_answer_is_closed_when_its_drain_is_overdue() {
-        assert_eq!(leave_step(&grant(4, true), None, false, false), LeaveStep::Wait);
-        assert_eq!(leave_step(&grant(4, true), None, false, true), LeaveStep::Close);
-        assert_eq!(leave_step(&grant(0, false), None, false, false), LeaveStep::Close);
+        assert_eq!(leave_step(&grant(4, true), None, false, false), SlotDrainStep::Wait);
+        assert_eq!(leave_step(&grant(4, true), None, false, true), SlotDrainStep::Close);
+        assert_eq!(leave_step(&grant(0, false), None, false, false), SlotDrainStep::Close);
         let foreign = SlotView { epoch: Epoch(1), ..view(3, 6, 0, true) };
-        assert_eq!(leave_step(&grant(6, true), Some(&foreign), false, false), LeaveStep::Wait);
+        assert_eq!(leave_step(&grant(6, true), Some(&foreign), false, false), SlotDrainStep::Wait);
     }
 
     fn shares(units: &[u64], new_from: usize) -> Vec<SlotShare> {

@@ -8,7 +8,7 @@ use anyhow::Context;
 use comfy_table::Cell;
 use doorbuster_lab::headline::HeadlineReport;
 use doorbuster_lab::incident::IncidentReport;
-use doorbuster_lab::run::{Done, Options};
+use doorbuster_lab::run::{Options, RunProgress};
 use doorbuster_lab::{RunReport, headline, incident, registry, report, run as lab_run, worker};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -112,7 +112,7 @@ fn options(args: &LabRunArgs) -> Result<Options, Failure> {
 }
 
 /// Shows each result and the estimated remaining time.
-fn progress(shown: bool) -> impl FnMut(Done<'_>) {
+fn progress(shown: bool) -> impl FnMut(RunProgress<'_>) {
     let target = match shown && std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
         false => ProgressDrawTarget::hidden(),

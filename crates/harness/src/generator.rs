@@ -93,14 +93,14 @@ impl Load {
 
 /// A script that ends when a flag is set.
 #[derive(Debug)]
-pub struct StoppableScript<'a, S> {
+pub struct StoppableRequestScript<'a, S> {
     /// The script.
     pub script: &'a mut S,
     /// The flag.
     pub over: &'a AtomicBool,
 }
 
-impl<S: Script> Script for StoppableScript<'_, S> {
+impl<S: Script> Script for StoppableRequestScript<'_, S> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         !self.over.load(Ordering::Acquire) && self.script.next(out)
     }

@@ -101,7 +101,7 @@ impl Claim {
 
 /// The description of a strategy in the list and the report.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Info {
+pub struct StrategyInfo {
     /// Its id, which does not change.
     pub id: &'static str,
     /// The place of its stock.
@@ -119,20 +119,20 @@ pub struct Info {
 
 /// A strategy that the lab can run.
 #[derive(Clone, Copy)]
-pub struct Entry {
+pub struct StrategyEntry {
     /// The strategy's description.
-    pub info: Info,
+    pub info: StrategyInfo,
     /// The text of its file, which the report quotes.
     pub text: &'static str,
     /// Its script, if it has one.
     pub lua: Option<&'static str>,
     /// How the lab creates the strategy.
-    pub make: Make,
+    pub make: StrategySource,
 }
 
 /// How the lab creates a strategy.
 #[derive(Clone, Copy)]
-pub enum Make {
+pub enum StrategySource {
     /// A worker creates the strategy from the clients of the shared servers.
     Strategy(fn(&Backends) -> Box<dyn Strategy>),
     /// The product in this shape is the strategy.

@@ -23,7 +23,7 @@ pub use target::{SERIES, Target};
 
 /// The buyers of one run.
 #[derive(Debug, Clone)]
-pub struct Crowd {
+pub struct BuyerLoad {
     /// The number of buyers.
     pub buyers: i64,
     /// Units that each buyer requests.
@@ -96,7 +96,7 @@ pub fn order_of_arrival(buyers: i64, seed: u64) -> Vec<i64> {
 /// Sends the buyers' requests, on a thread of its own. The connections are divided among these
 /// servers.
 pub async fn send(
-    crowd: Crowd,
+    crowd: BuyerLoad,
     target: Target,
     servers: Vec<SocketAddr>,
     progress: Arc<Progress>,
@@ -105,7 +105,7 @@ pub async fn send(
 }
 
 fn send_blocking(
-    crowd: &Crowd,
+    crowd: &BuyerLoad,
     target: Target,
     addrs: Vec<SocketAddr>,
     progress: Arc<Progress>,

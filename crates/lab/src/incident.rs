@@ -18,13 +18,13 @@ pub use journal::{Event, Journal, LOCK_MS};
 
 use crate::backends::Backends;
 use crate::checker;
-use crate::contract::{Answer, Make};
-use crate::driver::{self, BuyerRecord, Crowd, LastAnswer, Progress};
+use crate::contract::{Answer, StrategySource};
+use crate::driver::{self, BuyerLoad, BuyerRecord, LastAnswer, Progress};
 use crate::limits::RUN_WITHIN;
 use crate::product::{Product, Shape};
 use crate::registry;
 use crate::servers::{Servers, WorkDir};
-use journal::{SharedJournal, WithRenewal};
+use journal::{LockRenewal, SharedJournal};
 
 /// Bottles on sale.
 const STOCK: i64 = 100;
@@ -133,11 +133,11 @@ struct Sale {
 /// Sells with the shop's servers and one of the lab's strategies.
 async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
     let (file, renewal) = match id {
-        RENEWED => ("redis-lock", WithRenewal::Yes),
-        other => (other, WithRenewal::No),
+        RENEWED => ("redis-lock", LockRenewal::Yes),
+        other => (other, LockRenewal::No),
     };
     let entry = registry::find(file).context("the variant is a strategy")?;
-    let Make::Strategy(make) = entry.make else { anyhow::bail!("{id} has no worker") };
+    let StrategySource::Strategy(make) = entry.make else { anyhow::bail!("{id} has no worker") };
     let backends = Backends::new(&servers.addresses(false, 8))?;
     make(&backends).prepare(STOCK).await?;
     let shared = Arc::new(SharedJournal::new(renewal));
@@ -182,7 +182,8 @@ async fn sell_with_product(program: &Path, seed: u64) -> Result<Sale> {
     let mut product = Product::start(program, Shape::Embedded, false).await?;
     let target = product.open_sale(STOCK, 1)?;
     let level = ACTORS.len();
-    let crowd = Crowd { buyers: BUYERS, units: 1, level, seed, arrivals: None, within: RUN_WITHIN };
+    let crowd =
+        BuyerLoad { buyers: BUYERS, units: 1, level, seed, arrivals: None, within: RUN_WITHIN };
     let progress = Arc::new(Progress::default());
     let answers = driver::send(crowd, target.clone(), product.addrs(), progress).await?;
     let orders = product.orders(&target)?;

@@ -1,7 +1,7 @@
 //! Every strategy, in the order of the list and the report.
 
-pub use crate::contract::Entry;
-use crate::contract::{Claim, Family, Info, Make};
+pub use crate::contract::StrategyEntry;
+use crate::contract::{Claim, Family, StrategyInfo, StrategySource};
 use crate::product::Shape;
 use crate::strategies::{
     check_then_update, combined, conditional_update, lock_and_cache, optimistic_version,
@@ -12,7 +12,7 @@ use crate::strategies::{
 };
 
 /// All strategies.
-pub static ENTRIES: [Entry; 24] = [
+pub static ENTRIES: [StrategyEntry; 24] = [
     unsafe_update::ENTRY,
     check_then_update::ENTRY,
     pessimistic_lock::ENTRY,
@@ -59,14 +59,20 @@ const fn product(
     title: &'static str,
     suits: &'static str,
     shape: Shape,
-) -> Entry {
+) -> StrategyEntry {
     let (family, claim) = (Family::Doorbuster, Claim::Safe);
-    let info = Info { id, family, title, claim, source: "this product; docs/protocol.md", suits };
-    Entry { info, text: include_str!("product.rs"), lua: None, make: Make::Product(shape) }
+    let info =
+        StrategyInfo { id, family, title, claim, source: "this product; docs/protocol.md", suits };
+    StrategyEntry {
+        info,
+        text: include_str!("product.rs"),
+        lua: None,
+        make: StrategySource::Product(shape),
+    }
 }
 
 /// Returns the strategy with this id.
 #[must_use]
-pub fn find(id: &str) -> Option<&'static Entry> {
+pub fn find(id: &str) -> Option<&'static StrategyEntry> {
     ENTRIES.iter().find(|entry| entry.info.id == id)
 }

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::checker::Findings;
-use crate::contract::{Claim, Entry};
+use crate::contract::{Claim, StrategyEntry};
 use crate::driver::{Answers, LastAnswer};
 use crate::fault::Fault;
 
@@ -182,7 +182,7 @@ impl RunReport {
 impl RunResult {
     /// Combines the driver's measurements with the checker's findings.
     pub(crate) fn new(
-        entry: &Entry,
+        entry: &StrategyEntry,
         (level, faults, seed): (usize, Fault, u64),
         stock: i64,
         answers: &Answers,

@@ -13,9 +13,9 @@ use doorbuster_harness::cluster::http;
 
 use crate::backends::Backends;
 use crate::checker;
-use crate::contract::{Entry, Make, Order, Strategy};
+use crate::contract::{Order, Strategy, StrategyEntry, StrategySource};
 use crate::direct;
-use crate::driver::{self, Crowd, Progress, Target};
+use crate::driver::{self, BuyerLoad, Progress, Target};
 use crate::fault::{self, Fault};
 use crate::limits::{ARRIVALS_WITH_FAULT, DRAIN_WITHIN, RUN_WITHIN};
 use crate::product::{Product, Shape};
@@ -50,7 +50,7 @@ pub struct Options {
 
 /// The progress of the runs, for a progress bar.
 #[derive(Debug, Clone, Copy)]
-pub struct Done<'a> {
+pub struct RunProgress<'a> {
     /// The number of finished runs.
     pub runs: usize,
     /// The number of all runs.
@@ -96,13 +96,13 @@ impl System<'_> {
 }
 
 /// Runs everything. The servers end with the calling thread.
-pub fn run(options: &Options, mut done: impl FnMut(Done<'_>)) -> Result<RunReport> {
+pub fn run(options: &Options, mut done: impl FnMut(RunProgress<'_>)) -> Result<RunReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let begun = Instant::now();
     let work_dir = WorkDir::create()?;
     let mut servers = Servers::start(&work_dir)?;
     let machine = Machine::read(servers.versions()?);
-    let entries: Vec<&Entry> =
+    let entries: Vec<&StrategyEntry> =
         options.strategies.iter().filter_map(|id| crate::registry::find(id)).collect();
     let mut estimate = Estimate::new(options, entries.len());
     let of = estimate.runs_left();
@@ -114,7 +114,7 @@ pub fn run(options: &Options, mut done: impl FnMut(Done<'_>)) -> Result<RunRepor
                 estimate.count(&result);
                 results.push(result);
                 let latest = results.last().expect("one was added");
-                done(Done { runs: results.len(), of, left: estimate.left(), latest });
+                done(RunProgress { runs: results.len(), of, left: estimate.left(), latest });
             }))?;
         }
     }
@@ -135,7 +135,7 @@ pub fn run(options: &Options, mut done: impl FnMut(Done<'_>)) -> Result<RunRepor
 /// One strategy with one fault.
 struct OneStrategy<'a> {
     options: &'a Options,
-    entry: &'a Entry,
+    entry: &'a StrategyEntry,
     fault: Fault,
 }
 
@@ -153,12 +153,12 @@ impl OneStrategy<'_> {
         mut done: impl FnMut(RunResult),
     ) -> Result<()> {
         match self.entry.make {
-            Make::Strategy(make) => {
+            StrategySource::Strategy(make) => {
                 for (level, seed) in self.runs() {
                     done(self.run_workers(servers, make, (level, seed)).await?);
                 }
             }
-            Make::Product(shape) => {
+            StrategySource::Product(shape) => {
                 let slow = self.fault == Fault::Slow;
                 let mut product = Product::start(&self.options.program, shape, slow).await?;
                 if shape == Shape::Embedded && self.fault == Fault::None {
@@ -234,7 +234,7 @@ impl OneStrategy<'_> {
         system: &mut System<'_>,
     ) -> Result<driver::Answers> {
         let orders = (self.options.stock / self.options.units).max(1);
-        let mut crowd = Crowd {
+        let mut crowd = BuyerLoad {
             buyers: self.options.buyers,
             units: self.options.units,
             level,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::backends::{Addresses, Backends};
-use crate::contract::{Answer, Make, Strategy};
+use crate::contract::{Answer, Strategy, StrategySource};
 use crate::registry;
 
 /// Pause of the background work after an error.
@@ -54,7 +54,9 @@ pub fn run() -> Result<()> {
 
 async fn serve(spec: &WorkerSpec) -> Result<()> {
     let entry = registry::find(&spec.strategy).context("unknown strategy")?;
-    let Make::Strategy(make) = entry.make else { bail!("{} has no worker", spec.strategy) };
+    let StrategySource::Strategy(make) = entry.make else {
+        bail!("{} has no worker", spec.strategy)
+    };
     let strategy: Arc<dyn Strategy> = make(&Backends::new(&spec.addresses)?).into();
     let listener = TcpListener::bind(("127.0.0.1", spec.port)).await?;
     tokio::spawn(run_background(Arc::clone(&strategy), spec.leads));

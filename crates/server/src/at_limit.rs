@@ -17,7 +17,7 @@ const BUYERS_MAX: usize = 65_536;
 
 /// The buyers who have reached the limit of one item.
 #[derive(Debug, Default)]
-pub struct AtLimit {
+pub struct BuyersAtLimit {
     count: AtomicUsize,
     state: Mutex<AtLimitState>,
 }
@@ -31,7 +31,7 @@ struct AtLimitState {
     used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
 }
 
-impl AtLimit {
+impl BuyersAtLimit {
     fn lock(&self) -> MutexGuard<'_, AtLimitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn a_buyer_at_the_limit_is_known_until_an_order_ends() {
-        let (at_limit, two) = (AtLimit::default(), Units::new(2).expect("the number is in range"));
+        let (at_limit, two) =
+            (BuyersAtLimit::default(), Units::new(2).expect("the number is in range"));
         assert_eq!(at_limit.refuses(7, Units::ONE, 3, 0, NOW), None, "unknown buyer");
         at_limit.learn(7, 2, 4);
         assert_eq!(at_limit.refuses(7, two, 3, 4, NOW), Some(2));
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn at_the_bound_all_buyers_are_forgotten() {
-        let at_limit = AtLimit::default();
+        let at_limit = BuyersAtLimit::default();
         (0..BUYERS_MAX as u64 + 5).for_each(|buyer| at_limit.learn(buyer, 1, 0));
         assert_eq!(at_limit.lock().used.len(), 5);
     }

@@ -19,7 +19,7 @@ pub use operators::{CONFIGURED_KEY, Operator, Operators, role_of_row, role_to_st
 
 /// The reason why authentication failed, as a text for people. It contains no secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum AuthenticationError {
     /// The request has no token or key.
     Missing,
     /// The token or key is invalid.

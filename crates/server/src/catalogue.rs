@@ -18,8 +18,8 @@ use doorbuster_store::{ItemCounts, SaleRow};
 use crate::answer_counts::AnswerCounts;
 use crate::gate::waiting_room::Arrivals;
 use crate::gate::{LimitRules, Route, SaleLimitState};
-use crate::gauge::Gauge;
-use crate::layout::Layout;
+use crate::gauge::ItemGauge;
+use crate::layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
 
@@ -218,7 +218,13 @@ impl Catalogue {
 
     /// Puts a new or changed sale into the catalogue. Known items and sales keep their gauges and
     /// flags. `counts` are for new items.
-    pub fn put_sale(&mut self, row: SaleRow, counts: &[ItemCounts], key: &IdKey, layout: Layout) {
+    pub fn put_sale(
+        &mut self,
+        row: SaleRow,
+        counts: &[ItemCounts],
+        key: &IdKey,
+        layout: SlotLayout,
+    ) {
         let id: Arc<str> = row.id.as_str().into();
         let before = self.sales.get(&id).cloned();
         let flags = before.map_or_else(Arc::default, |b| b.flags.clone());
@@ -229,7 +235,7 @@ impl Catalogue {
                 let known = self.items.get(&item.id);
                 let gauge = match known {
                     Some(known) => known.gauge.clone(),
-                    None => Arc::new(Gauge::new(*counts.iter().find(|c| c.item == item.id)?)),
+                    None => Arc::new(ItemGauge::new(*counts.iter().find(|c| c.item == item.id)?)),
                 };
                 let work = known.map(|k| k.work.clone()).unwrap_or_default();
                 let slots = layout.slots(item.id, &item.spread);

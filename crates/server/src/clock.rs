@@ -22,14 +22,14 @@ const HEAL_MAX_MS: i64 = 60_000;
 const PULL_MAX_MS: i64 = 20;
 
 /// Milliseconds since the epoch by the machine's wall clock.
-pub type Wall = Arc<dyn Fn() -> i64 + Send + Sync>;
+pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// A clock that does not jump. Cloning and reading it cost little.
 #[derive(Clone)]
 pub struct Clock(Arc<ClockState>);
 
 struct ClockState {
-    wall: Wall,
+    wall: WallClock,
     started: Instant,
     base: i64,
     offset: AtomicI64,
@@ -55,7 +55,7 @@ impl Clock {
     /// Creates a clock over this wall clock. It reads the wall clock now and at each
     /// [`Clock::discipline`].
     #[must_use]
-    pub fn with_wall(wall: Wall) -> Self {
+    pub fn with_wall(wall: WallClock) -> Self {
         let base = wall();
         let (offset, alarm) = (AtomicI64::new(0), AtomicBool::new(false));
         Self(Arc::new(ClockState { wall, started: Instant::now(), base, offset, alarm }))

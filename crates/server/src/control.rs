@@ -55,7 +55,7 @@ enum WakeReason {
 
 /// The signals that wake the jobs.
 #[derive(Debug, Default)]
-pub struct Control {
+pub struct JobSignals {
     items: Mutex<HashMap<ItemId, WakeReason>>,
     sales: Mutex<HashSet<Arc<str>>>,
     items_changed: Notify,
@@ -84,7 +84,7 @@ pub struct Control {
     leads: AtomicBool,
 }
 
-impl Control {
+impl JobSignals {
     /// Wakes the reconciliation of an item. The item's pool or feed has rows for a slot, or a
     /// parked request needs units.
     pub fn wake(&self, item: ItemId) {

@@ -18,7 +18,7 @@ use doorbuster_core::{IdKey, Millis};
 use doorbuster_slots::{Shared, SlotError};
 
 pub(crate) use follow::FeedCounts;
-pub(crate) use sightings::{AboutEdge, EDGE_HEADER, EdgeSightings};
+pub(crate) use sightings::{EDGE_HEADER, EdgeDescription, EdgeSightings};
 pub(crate) use upstreams::{PassFailure, TIME_HEADER, Upstreams};
 
 use crate::clock::Clock;
@@ -108,7 +108,7 @@ impl EdgeNode {
         // Until a node has answered, the store's time is unknown.
         self.freshness.load().clock?;
         let now = self.now().0;
-        let about = AboutEdge {
+        let about = EdgeDescription {
             node: node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: now - self.own_time(),

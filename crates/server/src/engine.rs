@@ -28,16 +28,16 @@ use crate::cache::Cache;
 use crate::catalogue::{Catalogue, ItemState};
 use crate::clock::Clock;
 use crate::config::Roles;
-use crate::control::{CatalogueCheck, Control};
+use crate::control::{CatalogueCheck, JobSignals};
 use crate::database::{DatabaseState, STORE_STALLED};
 use crate::edge::EdgeNode;
 use crate::holders::Holders;
-use crate::layout::Layout;
+use crate::layout::SlotLayout;
 use crate::meter::EngineMeter;
 use crate::metrics::Gauge;
 use crate::notify::Hub;
 use crate::outages::Outages;
-use crate::waiters::Waiters;
+use crate::waiters::VerdictWaiters;
 use node_memory::NodeMemory;
 use refusals::Refusals;
 use settlers::SettlerWatch;
@@ -89,7 +89,7 @@ pub struct Engine {
     edge: Option<Arc<EdgeNode>>,
     node: NodeId,
     always_leads: bool,
-    layout: Layout,
+    layout: SlotLayout,
     node_count: Arc<NodeCount>,
     roles: Roles,
     settlers: SettlerWatch,
@@ -109,12 +109,12 @@ pub struct Engine {
     stop: CancellationToken,
     tasks: TaskTracker,
     /// This node's description for other nodes. It is set once the node serves requests.
-    about: OnceLock<AboutNode>,
+    about: OnceLock<NodeDescription>,
 }
 
 /// A node's description of itself for other nodes.
 #[derive(Debug)]
-pub(crate) struct AboutNode {
+pub(crate) struct NodeDescription {
     /// When the node started, by its own clock.
     pub(crate) started_at: Millis,
     /// The node's open connections.
@@ -123,7 +123,7 @@ pub(crate) struct AboutNode {
 
 impl Engine {
     /// Sets this node's description for other nodes.
-    pub(crate) fn describe(&self, about: AboutNode) {
+    pub(crate) fn describe(&self, about: NodeDescription) {
         // A second description of the same process would be equal, so it is dropped.
         drop(self.about.set(about));
     }
@@ -286,7 +286,7 @@ impl Engine {
 
     /// Returns where the slots are.
     #[must_use]
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> SlotLayout {
         self.layout
     }
 
@@ -361,7 +361,7 @@ impl Engine {
 
     /// Returns the requests that wait for a verdict.
     #[must_use]
-    pub fn waiters(&self) -> &Waiters {
+    pub fn waiters(&self) -> &VerdictWaiters {
         &self.node_memory.waiters
     }
 
@@ -371,7 +371,7 @@ impl Engine {
         self.stopping.load(Ordering::Acquire)
     }
 
-    pub(crate) fn control(&self) -> &Control {
+    pub(crate) fn control(&self) -> &JobSignals {
         &self.node_memory.control
     }
 

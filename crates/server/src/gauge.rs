@@ -13,7 +13,7 @@ const UNLIMITED: u64 = u32::MAX as u64;
 
 /// An item's counts at the last commit.
 #[derive(Debug)]
-pub struct Gauge {
+pub struct ItemGauge {
     /// The upper half has the units that may come back: held units, and units kept for the
     /// waitlist. The lower half has the free units.
     packed: AtomicU64,
@@ -26,7 +26,7 @@ pub struct Gauge {
     progress: Notify,
 }
 
-impl Gauge {
+impl ItemGauge {
     /// Creates a gauge with these counts.
     #[must_use]
     pub fn new(counts: ItemCounts) -> Self {
@@ -79,7 +79,7 @@ impl Gauge {
         }
     }
 
-    /// Records that a request for this many units is about to wait for [`Gauge::progress`].
+    /// Records that a request for this many units is about to wait for [`ItemGauge::progress`].
     /// Afterwards the request reads the counts once more.
     pub fn note_parked(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
@@ -155,7 +155,7 @@ mod tests {
             paid: 88,
             waiting: 0,
         };
-        let gauge = Gauge::new(counts);
+        let gauge = ItemGauge::new(counts);
         assert_eq!(gauge.free(), FreeUnits { free: Some(7), reserved: 5 });
         gauge.publish(ItemCounts { kept: 2, waiting: 2, ..counts });
         assert_eq!(

@@ -4,7 +4,7 @@ use doorbuster_core::{ItemId, NodeId, SlotKey, Spread};
 
 /// Where the slots of every item are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum SlotLayout {
     /// The slots are in this process's memory. No other process reaches them.
     SingleNode,
     /// Each node that serves buyers has one slot in its memory. `None`: this node serves no buyers.
@@ -15,7 +15,7 @@ pub enum Layout {
     Edge,
 }
 
-impl Layout {
+impl SlotLayout {
     /// Returns the slots that serve requests on this node.
     #[must_use]
     pub fn slots(self, item: ItemId, spread: &Spread) -> Box<[SlotKey]> {

@@ -3,7 +3,7 @@
 //! An entry exists before its ticket is issued and until its verdict is delivered. So if there is
 //! no entry, the store knows the verdict. A ticket that was lost with its slot gets no verdict.
 //! Once such a ticket cannot become an order and no request waits for it, its entry is
-//! [forgotten](Waiters::forget_overdue).
+//! [forgotten](VerdictWaiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -69,17 +69,17 @@ impl WaiterEntry {
 
 /// Waiting requests by their tickets' tokens.
 #[derive(Debug)]
-pub struct Waiters {
+pub struct VerdictWaiters {
     shards: Vec<Mutex<HashMap<Token, WaiterEntry, foldhash::fast::FixedState>>>,
 }
 
-impl Default for Waiters {
+impl Default for VerdictWaiters {
     fn default() -> Self {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 }
 
-impl Waiters {
+impl VerdictWaiters {
     fn with_shard<T>(
         &self,
         token: Token,
@@ -163,7 +163,7 @@ impl Waiters {
 #[must_use]
 #[derive(Debug)]
 pub struct WaiterGuard<'a> {
-    waiters: &'a Waiters,
+    waiters: &'a VerdictWaiters,
     token: Option<Token>,
 }
 
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_entry_ends_with_a_request_that_stops_before_its_ticket_is_issued() {
-        let waiters = Waiters::default();
+        let waiters = VerdictWaiters::default();
         let (listener, entry) = waiters.register(Token(1), info(10));
         drop((listener, entry));
         assert!(waiters.join(Token(1)).is_none());
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_lost_ticket_is_forgotten_after_its_decide_by_if_no_request_waits() {
-        let waiters = Waiters::default();
+        let waiters = VerdictWaiters::default();
         let keep = |token, decide_by| {
             let (listener, entry) = waiters.register(Token(token), info(decide_by));
             entry.keep();

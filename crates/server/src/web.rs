@@ -68,7 +68,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Buyers, JwksError, Oidc, Operators};
 use crate::config::Settings;
 use crate::edge::EdgeSightings;
-use crate::engine::{AboutNode, Engine};
+use crate::engine::{Engine, NodeDescription};
 use crate::gate::{Gate, MasterKeys};
 use crate::metrics::Metrics;
 use crate::outbox::{AddressGuard, Outbox};
@@ -163,7 +163,7 @@ impl App {
     ) -> Arc<Self> {
         let payments = Payments::new(engine.clone(), settings, webhook_secrets);
         let metrics = Metrics::default();
-        engine.describe(AboutNode {
+        engine.describe(NodeDescription {
             started_at: engine.now(),
             connections: metrics.connections.clone(),
         });

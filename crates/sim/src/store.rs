@@ -133,7 +133,7 @@ pub struct PhaseRow {
 
 /// A request that holds an order.
 #[derive(Clone, Copy, Debug)]
-pub struct Winner {
+pub struct OrderHolder {
     /// The low 64 bits of the request's hash.
     pub half: u64,
     /// The transaction that created the order.
@@ -156,7 +156,7 @@ pub struct SimStore {
     /// The commit that closed each grant.
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
     /// The requests that hold an order, in the order of the commits.
-    winners: Vec<Winner>,
+    winners: Vec<OrderHolder>,
     /// The number of the running transaction. A transaction gets its number when it begins.
     /// Transactions may commit in any order.
     pub xid: u64,
@@ -274,7 +274,7 @@ impl SimStore {
     fn note_winner(&mut self, order: &Order) {
         let half = self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits();
         if self.winners.iter().all(|w| w.half != half) {
-            self.winners.push(Winner { half, xid: self.xid, version: self.version });
+            self.winners.push(OrderHolder { half, xid: self.xid, version: self.version });
         }
     }
 
@@ -320,7 +320,7 @@ impl SimStore {
 
     /// Returns the requests that hold an order, in the order of the commits.
     #[must_use]
-    pub fn winners(&self) -> &[Winner] {
+    pub fn winners(&self) -> &[OrderHolder] {
         &self.winners
     }
 

@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 
 use self::batcher::RedisSettings;
 use self::failure::{RedisFailure, unexpected_reply};
-use self::inbox::Inbox;
+use self::inbox::TicketBuffer;
 use self::keys::Keys;
 use self::limits::{ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_ROWS_MAX};
 use self::live_consumers::LiveConsumers;
@@ -73,7 +73,7 @@ struct Shared {
     id_key: IdKey,
     consumer: String,
     routes: Arc<Routes>,
-    inbox: Arc<Inbox>,
+    inbox: Arc<TicketBuffer>,
     watch: Arc<ServerWatch>,
     readers: Mutex<HashMap<SlotKey, QueueReader>>,
     live: Arc<LiveConsumers>,

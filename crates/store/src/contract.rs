@@ -359,7 +359,7 @@ pub struct OrderPage {
 
 /// A ticket that could not be settled. The engine no longer retries it, and has returned its units.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadTicket {
+pub struct DeadLetterTicket {
     /// The ticket's id.
     pub ticket: TicketId,
     /// The failure.

@@ -13,7 +13,7 @@ use doorbuster_core::history::DatabaseHistory;
 /// used.
 pub type Remember = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
 /// Asks Redis and other nodes for the newest history that they remember.
-pub type AskElsewhere =
+pub type AskPeersForHistory =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<DatabaseHistory>> + Send>> + Send + Sync>;
 
 /// The histories that this process knows. Clones are cheap and share one memory.
@@ -28,7 +28,7 @@ struct Inner {
     state: Mutex<State>,
     changes: watch::Sender<i64>,
     remember: OnceLock<Remember>,
-    elsewhere: OnceLock<AskElsewhere>,
+    elsewhere: OnceLock<AskPeersForHistory>,
 }
 
 #[derive(Default)]
@@ -56,7 +56,7 @@ impl HistoryMemory {
     }
 
     /// Sets the function that asks Redis and other nodes. Only the first call has an effect.
-    pub fn set_elsewhere(&self, ask: AskElsewhere) {
+    pub fn set_elsewhere(&self, ask: AskPeersForHistory) {
         let _ = self.0.elsewhere.set(ask);
     }
 

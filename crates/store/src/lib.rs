@@ -29,7 +29,7 @@ pub use contract::{
     BackupError, BackupFile, Block, BlockKind, BlocksVersion, BuyerFilter, BuyerTraces,
     CODE_PREFIX_CHARS, CatalogueRows, Check, CheckoutDeferral, CodeCounts, CodeSelection,
     CodesOutcome, CommitSink, Committed, Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId,
-    DeadLetterKind, DeadLetterOutcome, DeadTicket, DeleteOutcome, Delivery, DeliveryQuery,
+    DeadLetterKind, DeadLetterOutcome, DeadLetterTicket, DeleteOutcome, Delivery, DeliveryQuery,
     DeliveryState, Difference, DifferenceKind, Dispute, Endpoint, EndpointChange, EndpointKind,
     EndpointSecret, EndpointStatus, EnterOutcome, Erased, EventRead, FieldChange, Finding,
     GrantTransfers, Hash, HistoryCause, HistoryReaction, ItemCounts, ItemRow, ItemTotals,
@@ -43,7 +43,7 @@ pub use contract::{
     StoreServer, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition,
     WaitlistServed,
 };
-pub use history_memory::{AskElsewhere, HistoryMemory, Remember};
+pub use history_memory::{AskPeersForHistory, HistoryMemory, Remember};
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };

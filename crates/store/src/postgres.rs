@@ -71,7 +71,7 @@ pub use secret::{shared_secret, stored_secret};
 
 use clock::Clock;
 use connector::{Connector, ConnectorUse};
-use shared::{CommitMessage, Parts, Shared};
+use shared::{CommitMessage, Shared, SharedParts};
 
 /// A store in PostgreSQL. Clones are cheap.
 #[derive(Clone)]
@@ -109,7 +109,7 @@ impl Postgres {
             (connect::writers(&connector, PG_WRITERS)?, connect::readers(&connector, PG_READERS)?);
         let (commits, received) = mpsc::channel(PG_COMMITS_MAX);
         let clock = Clock::new(clock);
-        let parts = Parts {
+        let parts = SharedParts {
             id_key,
             node,
             clock,

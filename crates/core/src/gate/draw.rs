@@ -26,7 +26,7 @@ pub struct Seed([u8; BYTES]);
 
 /// A participant's lot: smaller lots are admitted first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lot([u8; BYTES]);
+pub struct DrawLot([u8; BYTES]);
 
 impl Seed {
     /// Creates a seed from 32 random bytes.
@@ -55,11 +55,11 @@ impl Seed {
 
     /// Returns the lot of this buyer.
     #[must_use]
-    pub fn lot(&self, buyer: &str) -> Lot {
+    pub fn lot(&self, buyer: &str) -> DrawLot {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.update(buyer.as_bytes());
-        Lot(mac.finalize().into_bytes().into())
+        DrawLot(mac.finalize().into_bytes().into())
     }
 }
 
@@ -70,7 +70,7 @@ impl fmt::Debug for Seed {
     }
 }
 
-impl Lot {
+impl DrawLot {
     /// Restores a lot from stored bytes.
     #[must_use]
     pub fn new(bytes: [u8; BYTES]) -> Self {
@@ -84,7 +84,7 @@ impl Lot {
     }
 }
 
-impl fmt::Debug for Lot {
+impl fmt::Debug for DrawLot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex(&self.0[..8]))
     }
@@ -96,7 +96,7 @@ pub fn drawn_order<'a>(
     seed: &Seed,
     participants: impl IntoIterator<Item = &'a str>,
 ) -> Vec<&'a str> {
-    let mut drawn: Vec<(Lot, &str)> =
+    let mut drawn: Vec<(DrawLot, &str)> =
         participants.into_iter().map(|buyer| (seed.lot(buyer), buyer)).collect();
     drawn.sort_unstable();
     drawn.into_iter().map(|(_, buyer)| buyer).collect()

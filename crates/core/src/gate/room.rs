@@ -60,7 +60,7 @@ pub struct RoomProgress {
 
 /// The result of joining the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum AddedVisitor {
     /// The visitor takes part in the draw, as the n-th visitor.
     InDraw(u64),
     /// The visitor gets this rank.
@@ -78,14 +78,14 @@ impl RoomProgress {
 
     /// Adds a visitor who has no rank, or whose admission has lapsed. Returns `None` if the room is
     /// full.
-    pub fn add_visitor(&mut self) -> Option<Arrival> {
+    pub fn add_visitor(&mut self) -> Option<AddedVisitor> {
         if self.entered >= VISITORS_MAX {
             return None;
         }
         self.entered += 1;
         Some(match self.participants {
-            None => Arrival::InDraw(self.entered),
-            Some(_) => Arrival::Ranked(self.entered),
+            None => AddedVisitor::InDraw(self.entered),
+            Some(_) => AddedVisitor::Ranked(self.entered),
         })
     }
 
@@ -163,7 +163,7 @@ pub struct QueuePosition {
 
 /// The result of entering the room for a buyer who has a row in the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Return {
+pub enum ReentryOutcome {
     /// The position is unchanged.
     Unchanged,
     /// The buyer left before the room called the rank, and gets the same position again.
@@ -209,14 +209,14 @@ impl QueuePosition {
 
     /// Returns the result of entering again.
     #[must_use]
-    pub fn enter_again(&self, progress: &RoomProgress, now: Millis) -> Return {
+    pub fn enter_again(&self, progress: &RoomProgress, now: Millis) -> ReentryOutcome {
         match self.until {
-            None => Return::Unchanged,
-            Some(until) if now < until => Return::Unchanged,
+            None => ReentryOutcome::Unchanged,
+            Some(until) if now < until => ReentryOutcome::Unchanged,
             Some(LEFT) if self.rank.is_none_or(|rank| progress.called < rank) => {
-                Return::SamePosition
+                ReentryOutcome::SamePosition
             }
-            Some(_) => Return::NewRank,
+            Some(_) => ReentryOutcome::NewRank,
         }
     }
 

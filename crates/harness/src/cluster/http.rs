@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::error::{ClusterError, OrFailed};
+use super::error::{ClusterError, ClusterErrorContext};
 use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN, REPLY_BYTES_MAX};
 
 /// An HTTP answer.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Cluster;
 use super::cluster_dir::ClusterDir;
-use super::error::{ClusterError, OrFailed};
+use super::error::{ClusterError, ClusterErrorContext};
 use super::process::Process;
 
 /// The file that describes the installation.

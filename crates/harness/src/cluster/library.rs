@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::cluster_dir::{ClusterDir, write_private};
-use super::error::{ClusterError, OrFailed};
+use super::error::{ClusterError, ClusterErrorContext};
 use super::process::{find, run};
 
 /// Compiles a library; an error without a C compiler.

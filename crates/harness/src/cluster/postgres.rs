@@ -9,7 +9,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use super::cluster_dir::ClusterDir;
-use super::error::{ClusterError, OrFailed};
+use super::error::{ClusterError, ClusterErrorContext};
 use super::full_disk::FullDisk;
 use super::limits::{POLL_EVERY, READY_WITHIN};
 use super::ports;

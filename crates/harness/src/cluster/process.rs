@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cluster_dir::{ClusterDir, write_private};
-use super::error::{ClusterError, OrFailed};
+use super::error::{ClusterError, ClusterErrorContext};
 use super::limits::{LOG_SHOWN_BYTES, POLL_EVERY, STOP_WITHIN};
 
 /// How to start a server.

@@ -15,7 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
-use super::error::{ClusterError, OrFailed};
+use super::error::{ClusterError, ClusterErrorContext};
 use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 
 /// Which of ten connections is slow with [`NetworkCondition::SlowOneInTen`]. It is not the first

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::error::{ClusterError, OrFailed};
+use super::error::{ClusterError, ClusterErrorContext};
 use super::limits::{ANSWER_WITHIN, CONNECT_WITHIN};
 
 /// The size of the longest answer in bytes. A longer answer is an error.

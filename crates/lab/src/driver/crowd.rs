@@ -10,7 +10,9 @@ use doorbuster_harness::generator::event_loop::{Fault, Next, Progress as Read, S
 use doorbuster_harness::generator::http::answer_parts;
 
 use super::target::Requests;
-use super::{Answers, BuyerRecord, Crowd, LastAnswer, Progress, Reply, Target, order_of_arrival};
+use super::{
+    Answers, BuyerLoad, BuyerRecord, LastAnswer, Progress, Reply, Target, order_of_arrival,
+};
 use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
 
 /// The pauses before a repeated request. They double from the first to the longest.
@@ -28,7 +30,7 @@ pub(super) struct PendingBuyer {
 
 /// The state of all buyers of a run.
 pub(super) struct CrowdSource<'a> {
-    crowd: &'a Crowd,
+    crowd: &'a BuyerLoad,
     target: Target,
     requests: Requests,
     order: Vec<i64>,
@@ -45,7 +47,7 @@ pub(super) struct CrowdSource<'a> {
 
 impl<'a> CrowdSource<'a> {
     pub(super) fn new(
-        crowd: &'a Crowd,
+        crowd: &'a BuyerLoad,
         target: Target,
         requests: Requests,
         progress: Arc<Progress>,

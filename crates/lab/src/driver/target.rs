@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 
-use super::{Crowd, LastAnswer};
+use super::{BuyerLoad, LastAnswer};
 
 /// The series of the product's buyers, which their names begin with.
 pub const SERIES: &str = "buyer";
@@ -59,7 +59,7 @@ impl Requests {
 
 impl Target {
     /// The requests of these buyers.
-    pub(super) fn requests(&self, crowd: &Crowd) -> Result<Requests> {
+    pub(super) fn requests(&self, crowd: &BuyerLoad) -> Result<Requests> {
         let Self::Product { sale, secret } = self else {
             return Ok(Requests::Workers(crowd.units));
         };

@@ -38,7 +38,7 @@ pub struct Event {
 
 /// Whether a timer renews the lock while its holder works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WithRenewal {
+pub enum LockRenewal {
     /// The timer renews the lock after every third of the lock's time.
     Yes,
     /// The lock is never renewed.
@@ -58,7 +58,7 @@ struct Actor {
 
 /// The journal of all actors.
 pub struct SharedJournal {
-    renewal: WithRenewal,
+    renewal: LockRenewal,
     start: Instant,
     written: Mutex<Written>,
 }
@@ -81,7 +81,7 @@ impl Drop for Renewal {
 
 impl SharedJournal {
     /// Returns an empty journal.
-    pub fn new(renewal: WithRenewal) -> Self {
+    pub fn new(renewal: LockRenewal) -> Self {
         let written = Written { events: Vec::new(), holder: None, left_out: 0 };
         Self { renewal, start: Instant::now(), written: Mutex::new(written) }
     }
@@ -203,7 +203,7 @@ impl Journal {
         lock_ms: u64,
     ) -> Option<Renewal> {
         let actor = self.0.as_ref()?;
-        if actor.shared.renewal == WithRenewal::No {
+        if actor.shared.renewal == LockRenewal::No {
             return None;
         }
         let (redis, token) = (redis.clone(), token.to_owned());

@@ -5,7 +5,7 @@ mod overview;
 use std::fmt::Write;
 
 use super::{drawing, number, source, summary};
-use crate::contract::{Claim, Make};
+use crate::contract::{Claim, StrategySource};
 use crate::incident::IncidentReport;
 use crate::registry;
 use crate::result::{RunReport, RunResult, Verdict};
@@ -207,7 +207,7 @@ fn ways(run: &RunReport) -> String {
             Claim::SafeWithoutFaults => "It promises not to break while nothing fails.",
         };
         let _ = write!(text, "<p class=\"soft\">{promise} Suits: {}.</p>", escape(info.suits));
-        if matches!(entry.make, Make::Strategy(_)) {
+        if matches!(entry.make, StrategySource::Strategy(_)) {
             for paragraph in source::paragraphs(entry.text) {
                 let _ = write!(text, "<p>{}</p>", escape(&paragraph));
             }

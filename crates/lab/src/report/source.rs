@@ -36,12 +36,14 @@ pub fn essence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Make;
+    use crate::contract::StrategySource;
     use crate::registry::ENTRIES;
 
     #[test]
     fn every_strategy_has_the_four_header_sections_and_a_take_function() {
-        for entry in ENTRIES.iter().filter(|entry| matches!(entry.make, Make::Strategy(_))) {
+        for entry in
+            ENTRIES.iter().filter(|entry| matches!(entry.make, StrategySource::Strategy(_)))
+        {
             let (id, header) = (entry.info.id, paragraphs(entry.text));
             for start in
                 ["How it works:", "Where it comes from:", "When it holds:", "How it breaks:"]

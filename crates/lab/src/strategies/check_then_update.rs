@@ -9,11 +9,13 @@
 //! same time, more units are sold twice.
 
 use crate::backends::{Backends, execute, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "check-then-update",
         family: Family::Database,
         title: "Check, then update",
@@ -23,7 +25,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("check_then_update.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(CheckThenUpdate(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(CheckThenUpdate(backends.clone()))),
 };
 
 const TABLES: &str = "

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "combined",
         family: Family::Combined,
         title: "Cache, lock, version and queue",
@@ -28,7 +30,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("combined.rs"),
     lua: Some(include_str!("redis_lock.lua")),
-    make: Make::Strategy(|backends| Box::new(Combined(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(Combined(backends.clone()))),
 };
 
 /// How long the lock lasts, how often a waiting process tries again, and for how long it tries.

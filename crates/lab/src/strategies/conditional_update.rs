@@ -9,11 +9,13 @@
 //! limit the speed to some thousand orders per second.
 
 use crate::backends::{Backends, execute, is_duplicate};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "conditional-update",
         family: Family::Database,
         title: "Conditional update",
@@ -23,7 +25,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("conditional_update.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(ConditionalUpdate(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(ConditionalUpdate(backends.clone()))),
 };
 
 const TABLES: &str = "

@@ -12,11 +12,13 @@
 use redis::{cmd, pipe};
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "lock-and-cache",
         family: Family::Combined,
         title: "Row lock with a cache",
@@ -26,7 +28,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("lock_and_cache.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(LockAndCache(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(LockAndCache(backends.clone()))),
 };
 
 const TABLES: &str = "

@@ -10,11 +10,13 @@
 //! A buyer without attempts left gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "optimistic-version",
         family: Family::Database,
         title: "Optimistic version",
@@ -24,7 +26,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("optimistic_version.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(OptimisticVersion(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(OptimisticVersion(backends.clone()))),
 };
 
 /// The number of attempts before the buyer gets the answer "try again".

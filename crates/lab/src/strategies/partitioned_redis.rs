@@ -13,11 +13,13 @@
 use redis::{Script, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "partitioned-redis",
         family: Family::Redis,
         title: "Stock spread over partitions",
@@ -27,7 +29,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("partitioned_redis.rs"),
     lua: Some(include_str!("partitioned_redis.lua")),
-    make: Make::Strategy(|backends| Box::new(PartitionedRedis(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(PartitionedRedis(backends.clone()))),
 };
 
 /// The number of partitions.

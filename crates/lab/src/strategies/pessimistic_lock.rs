@@ -8,11 +8,13 @@
 //! for all earlier buyers. Each of them takes four round trips and a commit.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "pessimistic-lock",
         family: Family::Database,
         title: "Pessimistic row lock",
@@ -22,7 +24,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("pessimistic_lock.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(PessimisticLock(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(PessimisticLock(backends.clone()))),
 };
 
 const TABLES: &str = "

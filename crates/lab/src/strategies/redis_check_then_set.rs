@@ -10,11 +10,13 @@
 use redis::{cmd, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-check-then-set",
         family: Family::Redis,
         title: "Redis: get, then set",
@@ -24,7 +26,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_check_then_set.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(RedisCheckThenSet(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(RedisCheckThenSet(backends.clone()))),
 };
 
 struct RedisCheckThenSet(Backends);

@@ -12,11 +12,13 @@
 use redis::cmd;
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-incrby",
         family: Family::Redis,
         title: "Redis: INCRBY with undo",
@@ -26,7 +28,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_incrby.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(RedisIncrby(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(RedisIncrby(backends.clone()))),
 };
 
 struct RedisIncrby(Backends);

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, execute, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-lock",
         family: Family::Redis,
         title: "Redis lock: owner and script",
@@ -29,7 +31,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_lock.rs"),
     lua: Some(include_str!("redis_lock.lua")),
-    make: Make::Strategy(|backends| Box::new(RedisLock(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(RedisLock(backends.clone()))),
 };
 
 /// How long the lock lasts, in milliseconds.

@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-lock-fenced",
         family: Family::Redis,
         title: "Redis lock with fencing token",
@@ -30,7 +32,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_lock_fenced.rs"),
     lua: Some(include_str!("redis_lock_fenced.lua")),
-    make: Make::Strategy(|backends| Box::new(RedisLockFenced(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(RedisLockFenced(backends.clone()))),
 };
 
 /// How long the lock lasts, in milliseconds.

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use redis::cmd;
 
 use crate::backends::{Backends, execute, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-lock-unsafe",
         family: Family::Redis,
         title: "Redis lock: SETNX + EXPIRE",
@@ -28,7 +30,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_lock_unsafe.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(RedisLockUnsafe(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(RedisLockUnsafe(backends.clone()))),
 };
 
 /// How long the lock lasts, in milliseconds.

@@ -11,11 +11,13 @@
 use redis::{Script, cmd, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-lua",
         family: Family::Redis,
         title: "Redis Lua script",
@@ -25,7 +27,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_lua.rs"),
     lua: Some(include_str!("redis_lua.lua")),
-    make: Make::Strategy(|backends| Box::new(RedisLua(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(RedisLua(backends.clone()))),
 };
 
 const BOOK: &str = include_str!("redis_lua.lua");

@@ -14,11 +14,13 @@ use std::time::Duration;
 use redis::{Script, pipe};
 
 use crate::backends::{Backends, execute, query, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-lua-outbox",
         family: Family::Combined,
         title: "Redis script and send table",
@@ -28,7 +30,9 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_lua_outbox.rs"),
     lua: Some(include_str!("redis_lua_outbox.lua")),
-    make: Make::Strategy(|backends| Box::new(RedisLuaOutbox { backends: backends.clone() })),
+    make: StrategySource::Strategy(|backends| {
+        Box::new(RedisLuaOutbox { backends: backends.clone() })
+    }),
 };
 
 const BOOK: &str = include_str!("redis_lua_outbox.lua");

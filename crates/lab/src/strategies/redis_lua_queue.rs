@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute, parse_order};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-lua-queue",
         family: Family::Combined,
         title: "Redis script, list and consumer",
@@ -26,7 +28,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_lua_queue.rs"),
     lua: Some(include_str!("redis_lua_queue.lua")),
-    make: Make::Strategy(|backends| {
+    make: StrategySource::Strategy(|backends| {
         Box::new(RedisLuaQueue { backends: backends.clone(), popped: AtomicU64::new(0) })
     }),
 };

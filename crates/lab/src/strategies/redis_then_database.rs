@@ -14,11 +14,13 @@ use redis::{Script, pipe};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::backends::{Backends, execute};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "redis-then-database",
         family: Family::Combined,
         title: "Redis first, database later",
@@ -28,7 +30,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("redis_then_database.rs"),
     lua: Some(include_str!("redis_then_database.lua")),
-    make: Make::Strategy(|backends| Box::new(RedisThenDatabase::new(backends))),
+    make: StrategySource::Strategy(|backends| Box::new(RedisThenDatabase::new(backends))),
 };
 
 const BOOK: &str = include_str!("redis_then_database.lua");

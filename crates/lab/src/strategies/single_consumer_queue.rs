@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 use redis::{cmd, pipe};
 
 use crate::backends::{Backends, execute, parse_order, query, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "single-consumer-queue",
         family: Family::Queue,
         title: "Queue with one consumer",
@@ -28,7 +30,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("single_consumer_queue.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(SingleConsumerQueue(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(SingleConsumerQueue(backends.clone()))),
 };
 
 /// How often a request polls for its answer.

@@ -12,11 +12,13 @@
 use std::time::{Duration, Instant};
 
 use crate::backends::{Backends, execute, query, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "staging-table",
         family: Family::Queue,
         title: "Staging table, one worker",
@@ -26,7 +28,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("staging_table.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(StagingTable(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(StagingTable(backends.clone()))),
 };
 
 /// How often a buyer polls for the decision, and how often the worker polls for new requests.

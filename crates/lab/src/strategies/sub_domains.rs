@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute, parse_order};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "sub-domains",
         family: Family::Combined,
         title: "Partitions with sub-domains",
@@ -30,7 +32,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("sub_domains.rs"),
     lua: Some(include_str!("sub_domains.lua")),
-    make: Make::Strategy(|backends| Box::new(SubDomains { backends: backends.clone() })),
+    make: StrategySource::Strategy(|backends| Box::new(SubDomains { backends: backends.clone() })),
 };
 
 const PARTITIONS: i64 = 2;

@@ -9,11 +9,13 @@
 //! will be free again, and gets the answer "try again". A million units are a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "unit-rows",
         family: Family::Database,
         title: "One row for each unit",
@@ -23,7 +25,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("unit_rows.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(UnitRows(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(UnitRows(backends.clone()))),
 };
 
 const TABLES: &str = "

@@ -8,11 +8,13 @@
 //! order. This happens even without concurrency.
 
 use crate::backends::{Backends, execute};
-use crate::contract::{Answer, Claim, Entry, Family, Info, Make, Order, Step, Strategy};
+use crate::contract::{
+    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
+};
 
 /// The entry for the list and the report.
-pub const ENTRY: Entry = Entry {
-    info: Info {
+pub const ENTRY: StrategyEntry = StrategyEntry {
+    info: StrategyInfo {
         id: "unsafe-update",
         family: Family::Database,
         title: "Blind update",
@@ -22,7 +24,7 @@ pub const ENTRY: Entry = Entry {
     },
     text: include_str!("unsafe_update.rs"),
     lua: None,
-    make: Make::Strategy(|backends| Box::new(UnsafeUpdate(backends.clone()))),
+    make: StrategySource::Strategy(|backends| Box::new(UnsafeUpdate(backends.clone()))),
 };
 
 const TABLES: &str = "

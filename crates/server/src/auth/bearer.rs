@@ -1,6 +1,6 @@
 //! Parses the `Authorization` header.
 
-use super::Denied;
+use super::AuthenticationError;
 
 /// Longest token or key that is read, in bytes. A longer one is invalid.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
@@ -10,22 +10,26 @@ pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 ///
 /// # Errors
 /// When the header is missing, repeated, or has another form.
-pub fn bearer<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, Denied> {
+pub fn bearer<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<&'a str, AuthenticationError> {
     let mut values = values.into_iter();
-    let value = values.next().ok_or(Denied::Missing)?;
+    let value = values.next().ok_or(AuthenticationError::Missing)?;
     if values.next().is_some() {
-        return Err(Denied::Bad("Authorization is sent more than once"));
+        return Err(AuthenticationError::Bad("Authorization is sent more than once"));
     }
     let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii());
-    let text = text.ok_or(Denied::Bad("Authorization is not ASCII"))?;
+    let text = text.ok_or(AuthenticationError::Bad("Authorization is not ASCII"))?;
     let token = match text.split_at_checked(7) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_ascii(),
-        _ => return Err(Denied::Bad("Authorization is not of the form: Bearer TOKEN")),
+        _ => {
+            return Err(AuthenticationError::Bad("Authorization is not of the form: Bearer TOKEN"));
+        }
     };
     match token.len() {
-        0 => Err(Denied::Missing),
+        0 => Err(AuthenticationError::Missing),
         1..=TOKEN_BYTES_MAX => Ok(token),
-        _ => Err(Denied::Bad("the token or key is too long")),
+        _ => Err(AuthenticationError::Bad("the token or key is too long")),
     }
 }
 
@@ -44,19 +48,19 @@ pub fn buyer_token<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     cookies: impl IntoIterator<Item = &'a [u8]>,
     may_change: bool,
-) -> Result<&'a str, Denied> {
+) -> Result<&'a str, AuthenticationError> {
     let denied = match bearer(authorization) {
-        Err(Denied::Missing) => Denied::Missing,
+        Err(AuthenticationError::Missing) => AuthenticationError::Missing,
         other => return other,
     };
     let Some(token) = cookie(cookies, BUYER_COOKIE) else { return Err(denied) };
     match (may_change, token.len()) {
         (_, 0) => Err(denied),
-        (false, _) => {
-            Err(Denied::Bad("with the cookie of a page, send the header X-Doorbuster-Page: 1"))
-        }
+        (false, _) => Err(AuthenticationError::Bad(
+            "with the cookie of a page, send the header X-Doorbuster-Page: 1",
+        )),
         (true, 1..=TOKEN_BYTES_MAX) => Ok(token),
-        (true, _) => Err(Denied::Bad("the token is too long")),
+        (true, _) => Err(AuthenticationError::Bad("the token is too long")),
     }
 }
 
@@ -85,7 +89,7 @@ mod tests {
                 may_change,
             )
             .map(str::to_owned)
-            .map_err(|denied| matches!(denied, Denied::Missing))
+            .map_err(|denied| matches!(denied, AuthenticationError::Missing))
         };
         let cookie = ["a=1; doorbuster_buyer=a.b.c; b=2"];
         assert_eq!(check(&[], &cookie, true), Ok("a.b.c".to_owned()));
@@ -100,7 +104,7 @@ mod tests {
     fn exactly_one_bearer_token_is_accepted() {
         let check = |values: &[&str], expected: Result<&str, bool>| {
             let found = bearer(values.iter().map(|value| value.as_bytes()))
-                .map_err(|denied| denied == Denied::Missing);
+                .map_err(|denied| denied == AuthenticationError::Missing);
             assert_eq!(found, expected, "{values:?}");
         };
         check(&["Bearer abc"], Ok("abc"));

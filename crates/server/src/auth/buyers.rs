@@ -4,7 +4,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Denied;
+use super::AuthenticationError;
 use super::claims::{ExpectedClaims, VerifiedBuyer};
 use super::hs256::Hs256;
 use super::jwks::{Jwks, JwksSource, REFRESH_EVERY};
@@ -60,12 +60,12 @@ impl Buyers {
     }
 
     /// Returns the buyer that `token` names, according to the loaded keys. After
-    /// [`Denied::Unknown`], call [`Buyers::check_with_fresh_keys`].
+    /// [`AuthenticationError::Unknown`], call [`Buyers::check_with_fresh_keys`].
     ///
     /// # Errors
     ///
     /// Why the token was rejected.
-    pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, Denied> {
+    pub fn check(&self, token: &str, now_secs: i64) -> Result<VerifiedBuyer, AuthenticationError> {
         match &self.by {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
             TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
@@ -75,12 +75,12 @@ impl Buyers {
     /// Reads the public keys again, and then checks a token whose key was unknown.
     ///
     /// # Errors
-    /// Why the token was rejected; [`Denied::Unknown`] when no keys can be loaded.
+    /// Why the token was rejected; [`AuthenticationError::Unknown`] when no keys can be loaded.
     pub async fn check_with_fresh_keys(
         &self,
         token: &str,
         now_secs: i64,
-    ) -> Result<VerifiedBuyer, Denied> {
+    ) -> Result<VerifiedBuyer, AuthenticationError> {
         let TokenVerifier::Keys(keys) = &self.by else { return self.check(token, now_secs) };
         if let Err(error) = keys.refresh().await {
             tracing::warn!(
@@ -90,8 +90,8 @@ impl Buyers {
             );
         }
         match keys.check(token, &self.expected, now_secs) {
-            Err(Denied::Unknown) if !keys.is_empty() => {
-                Err(Denied::Bad("the token is signed with an unknown key"))
+            Err(AuthenticationError::Unknown) if !keys.is_empty() => {
+                Err(AuthenticationError::Bad("the token is signed with an unknown key"))
             }
             verdict => verdict,
         }

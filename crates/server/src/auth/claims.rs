@@ -9,7 +9,7 @@ use doorbuster_core::BuyerId;
 use doorbuster_core::gate::pass::Membership;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-use super::Denied;
+use super::AuthenticationError;
 
 /// Tolerated difference between the shop's clock and this one, in seconds.
 pub(in crate::auth) const LEEWAY_SECS: i64 = 30;
@@ -123,13 +123,13 @@ impl Claims<'_> {
         json: &[u8],
         expected: &ExpectedClaims,
         now_secs: i64,
-    ) -> Result<VerifiedBuyer, Denied> {
+    ) -> Result<VerifiedBuyer, AuthenticationError> {
         // Without this check, the deserialiser would also accept a list with the same number of
         // values.
         let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
             Some(claims) => claims.verify_claims(expected, now_secs),
-            None => Err(Denied::Bad(
+            None => Err(AuthenticationError::Bad(
                 "the token's claims are invalid; sub (a string) and exp (a number) are required",
             )),
         }
@@ -139,15 +139,15 @@ impl Claims<'_> {
         &self,
         expected: &ExpectedClaims,
         now_secs: i64,
-    ) -> Result<VerifiedBuyer, Denied> {
+    ) -> Result<VerifiedBuyer, AuthenticationError> {
         if self.exp.0.saturating_add(LEEWAY_SECS) < now_secs {
-            return Err(Denied::Bad("the token has expired"));
+            return Err(AuthenticationError::Bad("the token has expired"));
         }
         if self.nbf.is_some_and(|nbf| nbf.0 > now_secs.saturating_add(LEEWAY_SECS)) {
-            return Err(Denied::Bad("the token is not valid yet"));
+            return Err(AuthenticationError::Bad("the token is not valid yet"));
         }
         if expected.issuer.is_some() && self.iss.as_deref() != expected.issuer.as_deref() {
-            return Err(Denied::Bad("the token is from another issuer"));
+            return Err(AuthenticationError::Bad("the token is from another issuer"));
         }
         if let Some(wanted) = &expected.audience {
             let named = match &self.aud {
@@ -156,11 +156,11 @@ impl Claims<'_> {
                 None => false,
             };
             if !named {
-                return Err(Denied::Bad("the token is for another audience"));
+                return Err(AuthenticationError::Bad("the token is for another audience"));
             }
         }
         let name = BuyerName::new(&self.sub)
-            .ok_or(Denied::Bad("the token's sub is not a valid buyer name"))?;
+            .ok_or(AuthenticationError::Bad("the token's sub is not a valid buyer name"))?;
         let standing =
             Membership { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
         Ok(VerifiedBuyer { name, standing, expires_secs: self.exp.0 })
@@ -177,7 +177,9 @@ mod tests {
             let found = Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 1_000);
             match (&found, expected) {
                 (Ok(shopper), Ok(wanted)) => assert_eq!(shopper.name.as_str(), wanted, "{json}"),
-                (Err(Denied::Bad(why)), Err(word)) => assert!(why.contains(word), "{json}: {why}"),
+                (Err(AuthenticationError::Bad(why)), Err(word)) => {
+                    assert!(why.contains(word), "{json}: {why}")
+                }
                 _ => panic!("{json}: {found:?}"),
             }
         };

@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::Denied;
+use super::AuthenticationError;
 use super::bearer::TOKEN_BYTES_MAX;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
@@ -53,8 +53,9 @@ impl Hs256 {
         token: &str,
         expected: &ExpectedClaims,
         now_secs: i64,
-    ) -> Result<VerifiedBuyer, Denied> {
-        const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
+    ) -> Result<VerifiedBuyer, AuthenticationError> {
+        const SHAPE: AuthenticationError =
+            AuthenticationError::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
         if !USUAL_HEADERS.contains(&header) {
@@ -63,10 +64,10 @@ impl Hs256 {
         let mut mac = [0; SIGNATURE_BYTES];
         match URL_SAFE_NO_PAD.decode_slice(signature, &mut mac) {
             Ok(SIGNATURE_BYTES) => {}
-            _ => return Err(Denied::Bad("the token's signature is not valid")),
+            _ => return Err(AuthenticationError::Bad("the token's signature is not valid")),
         }
         let verdict = self.key.clone().chain_update(message).verify_slice(&mac);
-        verdict.map_err(|_| Denied::Bad("the token's signature is not valid"))?;
+        verdict.map_err(|_| AuthenticationError::Bad("the token's signature is not valid"))?;
         let mut small = [0; CLAIMS_SMALL];
         let mut large = [0; 0].to_vec();
         let room = match claims.len() {
@@ -82,17 +83,17 @@ impl Hs256 {
 }
 
 #[cold]
-fn check_header(header: &str) -> Result<(), Denied> {
+fn check_header(header: &str) -> Result<(), AuthenticationError> {
     let json = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
     let object = json.trim_ascii_start().starts_with(b"{").then_some(&json);
     let header = object.and_then(|json| serde_json::from_slice::<TokenHeader<'_>>(json).ok());
     match header {
         Some(TokenHeader { alg, crit: None }) if alg == "HS256" => Ok(()),
         Some(TokenHeader { crit: Some(_), .. }) => {
-            Err(Denied::Bad("the token requires an unknown extension"))
+            Err(AuthenticationError::Bad("the token requires an unknown extension"))
         }
-        Some(_) => Err(Denied::Bad("the token is not signed with HS256")),
-        None => Err(Denied::Bad("the token's header cannot be read")),
+        Some(_) => Err(AuthenticationError::Bad("the token is not signed with HS256")),
+        None => Err(AuthenticationError::Bad("the token's header cannot be read")),
     }
 }
 
@@ -117,7 +118,7 @@ mod tests {
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 
-    fn check(token: &str) -> Result<VerifiedBuyer, Denied> {
+    fn check(token: &str) -> Result<VerifiedBuyer, AuthenticationError> {
         Hs256::new(SECRET).check(token, &ExpectedClaims::default(), 1_000)
     }
 
@@ -152,7 +153,7 @@ mod tests {
             "a.b.c".to_owned(),
         ];
         for token in &bad {
-            assert!(matches!(check(token), Err(Denied::Bad(_))), "{token}");
+            assert!(matches!(check(token), Err(AuthenticationError::Bad(_))), "{token}");
         }
     }
 

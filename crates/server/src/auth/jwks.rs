@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Denied;
+use super::AuthenticationError;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 use crate::outgoing::OutgoingClient;
 
@@ -86,32 +86,37 @@ impl Jwks {
     }
 
     /// Returns the buyer that `token` names, if its signature and claims are valid.
-    /// [`Denied::Unknown`] means that the set does not have the token's key.
+    /// [`AuthenticationError::Unknown`] means that the set does not have the token's key.
     pub(super) fn check(
         &self,
         token: &str,
         expected: &ExpectedClaims,
         now_secs: i64,
-    ) -> Result<VerifiedBuyer, Denied> {
+    ) -> Result<VerifiedBuyer, AuthenticationError> {
         Claims::verify(&self.signed_claims(token)?, expected, now_secs)
     }
 
     /// The claims of a token as JSON, if its signature is valid. The caller checks the claims.
-    pub(super) fn signed_claims(&self, token: &str) -> Result<Vec<u8>, Denied> {
-        const SHAPE: Denied = Denied::Bad("the token is not three parts of base64url");
+    pub(super) fn signed_claims(&self, token: &str) -> Result<Vec<u8>, AuthenticationError> {
+        const SHAPE: AuthenticationError =
+            AuthenticationError::Bad("the token is not three parts of base64url");
         let (message, signature) = token.rsplit_once('.').ok_or(SHAPE)?;
         let (header, claims) = message.split_once('.').ok_or(SHAPE)?;
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| SHAPE)?;
         let header: TokenHeader = serde_json::from_slice(&header)
-            .map_err(|_| Denied::Bad("the token's header cannot be read"))?;
+            .map_err(|_| AuthenticationError::Bad("the token's header cannot be read"))?;
         if header.crit.is_some() {
-            return Err(Denied::Bad("the token requires an unknown extension"));
+            return Err(AuthenticationError::Bad("the token requires an unknown extension"));
         }
         let algorithm = match header.alg.as_str() {
             "RS256" => Algorithm::RS256,
             "ES256" => Algorithm::ES256,
             "EdDSA" => Algorithm::EdDSA,
-            _ => return Err(Denied::Bad("the token is not signed with RS256, ES256 or EdDSA")),
+            _ => {
+                return Err(AuthenticationError::Bad(
+                    "the token is not signed with RS256, ES256 or EdDSA",
+                ));
+            }
         };
         let keys = self.keys.load();
         let mut fitting = keys
@@ -121,14 +126,14 @@ impl Jwks {
             })
             .peekable();
         if fitting.peek().is_none() {
-            return Err(Denied::Unknown);
+            return Err(AuthenticationError::Unknown);
         }
         let holds = fitting.any(|key| {
             jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm)
                 .is_ok_and(|holds| holds)
         });
         if !holds {
-            return Err(Denied::Bad("the token's signature is not valid"));
+            return Err(AuthenticationError::Bad("the token's signature is not valid"));
         }
         URL_SAFE_NO_PAD.decode(claims).map_err(|_| SHAPE)
     }

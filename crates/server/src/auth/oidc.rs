@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Denied;
+use super::AuthenticationError;
 use super::jwks::{Jwks, JwksSource};
 use crate::config::OidcSettings;
 pub(crate) use claims::SignedIn;
@@ -169,7 +169,7 @@ impl Oidc {
         let token = self.exchange(&issuer.configuration, &answer.code, attempt).await?;
         let claims = match issuer.keys.signed_claims(&token) {
             // The issuer may have new keys.
-            Err(Denied::Unknown) => {
+            Err(AuthenticationError::Unknown) => {
                 issuer
                     .keys
                     .refresh()
@@ -181,8 +181,10 @@ impl Oidc {
         };
         let claims = claims.map_err(|denied| {
             OidcError::Invalid(match denied {
-                Denied::Bad(why) => why,
-                Denied::Missing | Denied::Unknown => "no key of the issuer signed the token",
+                AuthenticationError::Bad(why) => why,
+                AuthenticationError::Missing | AuthenticationError::Unknown => {
+                    "no key of the issuer signed the token"
+                }
             })
         })?;
         claims::check(&claims, &self.settings, &attempt.nonce, now_secs)

@@ -10,7 +10,7 @@ use doorbuster_store::{AdminKey, AdminRole};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use super::Denied;
+use super::AuthenticationError;
 
 /// The id of the key in the settings, for the audit log.
 pub const CONFIGURED_KEY: &str = "configured";
@@ -65,16 +65,16 @@ impl Operators {
     /// Returns the operator with this key. Compares every hash, each in constant time.
     ///
     /// # Errors
-    /// [`Denied::Bad`] when no operator has this key.
-    pub fn check(&self, key: &str) -> Result<Operator, Denied> {
+    /// [`AuthenticationError::Bad`] when no operator has this key.
+    pub fn check(&self, key: &str) -> Result<Operator, AuthenticationError> {
         self.check_hash(&Self::hash(key))
     }
 
     /// Returns the operator with this hash of a key. Compares every hash, each in constant time.
     ///
     /// # Errors
-    /// [`Denied::Bad`] when no operator's key has this hash.
-    pub fn check_hash(&self, hash: &[u8; 32]) -> Result<Operator, Denied> {
+    /// [`AuthenticationError::Bad`] when no operator's key has this hash.
+    pub fn check_hash(&self, hash: &[u8; 32]) -> Result<Operator, AuthenticationError> {
         let made = self.made.load();
         let mut found = None;
         for known in std::iter::once(&self.configured).chain(made.iter()) {
@@ -82,7 +82,7 @@ impl Operators {
                 found = Some(&known.operator);
             }
         }
-        found.cloned().ok_or(Denied::Bad("this is not an operator's key"))
+        found.cloned().ok_or(AuthenticationError::Bad("this is not an operator's key"))
     }
 }
 

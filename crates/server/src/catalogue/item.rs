@@ -11,9 +11,9 @@ use doorbuster_core::{PartitionChoice, SlotKey, Spread};
 use doorbuster_store::ItemRow;
 
 use super::LeavingSlots;
-use crate::at_limit::AtLimit;
-use crate::gauge::Gauge;
-use crate::layout::Layout;
+use crate::at_limit::BuyersAtLimit;
+use crate::gauge::ItemGauge;
+use crate::layout::SlotLayout;
 use crate::purchase::OpenGrants;
 use crate::unit_demand::DemandQueue;
 
@@ -25,7 +25,7 @@ pub struct ItemState {
     /// The item's row.
     pub row: ItemRow,
     /// The item's counts.
-    pub gauge: Arc<Gauge>,
+    pub gauge: Arc<ItemGauge>,
     /// The slots that serve this node's requests. The list is empty on a node that serves no
     /// buyers.
     pub slots: Box<[SlotKey]>,
@@ -47,7 +47,7 @@ pub struct ItemWork {
     /// The units that the item's parked requests lack.
     pub unit_demand: DemandQueue,
     /// Buyers who have reached the limit.
-    pub at_limit: AtLimit,
+    pub at_limit: BuyersAtLimit,
     /// The open grants at the last read. Requests that wait for a verdict use them.
     pub open_grants: Mutex<OpenGrants>,
     /// Locked while the open grants are read.
@@ -113,7 +113,7 @@ impl ItemState {
     /// Returns whether units or tickets of the item can be in a slot other than the request's own
     /// slot.
     #[must_use]
-    pub fn has_other_slots(&self, layout: Layout) -> bool {
+    pub fn has_other_slots(&self, layout: SlotLayout) -> bool {
         layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
     }
 

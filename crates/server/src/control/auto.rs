@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
-use crate::layout::Layout;
+use crate::layout::SlotLayout;
 use crate::outages;
 
 /// Time between two checks.
@@ -36,7 +36,7 @@ struct Observed {
 
 /// Checks the items until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    if engine.layout() != Layout::Shared {
+    if engine.layout() != SlotLayout::Shared {
         return std::future::pending().await;
     }
     let (mut observed, began) = (HashMap::new(), Instant::now());
@@ -135,7 +135,7 @@ impl Engine {
     /// Returns the number of partitions with which each of this many new items starts.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
-        if self.layout() != Layout::Shared {
+        if self.layout() != SlotLayout::Shared {
             return 1;
         }
         let wanted = respread::automatic_partitions(self.slots().evidence().servers.len());
@@ -150,7 +150,7 @@ impl Engine {
     pub fn first_spread(&self, items: usize) -> Spread {
         Spread {
             partitions: self.automatic_partitions(items),
-            auto: self.layout() == Layout::Shared,
+            auto: self.layout() == SlotLayout::Shared,
             ..Spread::default()
         }
     }

@@ -9,7 +9,7 @@ use doorbuster_store::{
 };
 use tokio::sync::MutexGuard;
 
-use super::Control;
+use super::JobSignals;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{Engine, EngineError};
 
@@ -17,7 +17,7 @@ use crate::engine::{Engine, EngineError};
 /// catalogue, for changes by other nodes.
 pub(super) struct SaleLock<'a> {
     alone: Option<MutexGuard<'a, ()>>,
-    control: &'a Control,
+    control: &'a JobSignals,
 }
 
 impl Drop for SaleLock<'_> {

@@ -5,7 +5,7 @@
 //! leader continues from the store's rows.
 use std::time::Duration;
 
-use doorbuster_core::respread::{self, LeaveStep, SlotShare};
+use doorbuster_core::respread::{self, SlotDrainStep, SlotShare};
 use doorbuster_core::{CloseCause, Grant, ItemId, Recall, RecallId, RecallTarget};
 
 use crate::catalogue::ItemState;
@@ -70,18 +70,18 @@ async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
         let is_recalled = view.is_some() && finish_recalls(engine, &now).await?;
         let is_overdue = item.work.leaving.age(slot) > DRAIN_MAX;
         match respread::leave_step(&now, view.as_ref(), is_recalled, is_overdue) {
-            LeaveStep::Stop => {
+            SlotDrainStep::Stop => {
                 if engine.slots().stop(slot, true).await.is_err() {
                     return Ok(false);
                 }
             }
-            LeaveStep::Recall(units) => {
+            SlotDrainStep::Recall(units) => {
                 let id = RecallId(rand::random::<u64>() >> 1);
                 let target = RecallTarget::Pool;
                 engine.store().begin_recall(id, now.id, target, units).await?;
             }
-            LeaveStep::Wait => return Ok(false),
-            LeaveStep::Close => {
+            SlotDrainStep::Wait => return Ok(false),
+            SlotDrainStep::Close => {
                 engine.store().close_grant(now.id, CloseCause::Rolled).await?;
                 tracing::info!(
                     slot = engine.catalogue().slot_name(slot),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use doorbuster_api::health::DatabaseFence;
 use doorbuster_core::history::DatabaseHistory;
 use doorbuster_slots::{ScriptReply, Shared};
-use doorbuster_store::{AskElsewhere, HistoryMemory};
+use doorbuster_store::{AskPeersForHistory, HistoryMemory};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
@@ -29,7 +29,7 @@ pub(crate) fn other_places(
     memory: &HistoryMemory,
     shared: Option<Shared>,
     peers: Vec<String>,
-) -> AskElsewhere {
+) -> AskPeersForHistory {
     let (memory, peers) = (memory.clone(), Arc::new(peers));
     let http = reqwest::Client::builder()
         .timeout(ANSWER_WAIT)

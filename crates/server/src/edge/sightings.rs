@@ -21,7 +21,7 @@ pub(crate) const ALIVE_MS: i64 = 10_000;
 
 /// An edge's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AboutEdge {
+pub(crate) struct EdgeDescription {
     /// The edge's random id.
     pub(crate) node: String,
     /// The version of the edge's program.
@@ -34,7 +34,7 @@ pub(crate) struct AboutEdge {
     pub(crate) connections: u64,
 }
 
-impl AboutEdge {
+impl EdgeDescription {
     /// Encodes the description as a value of the header.
     pub(crate) fn seal(&self, key: &IdKey) -> Vec<u8> {
         let text = serde_json::to_string(self).expect("texts and numbers serialise");
@@ -59,7 +59,7 @@ pub(crate) struct EdgeSightings(Mutex<HashMap<String, Instant>>);
 impl EdgeSightings {
     /// Records the edge that sent this header, in the background.
     pub(crate) fn record(&self, engine: &Arc<Engine>, value: &[u8]) {
-        let Some(about) = AboutEdge::open(engine.id_key(), value) else { return };
+        let Some(about) = EdgeDescription::open(engine.id_key(), value) else { return };
         if engine.shared().is_none() || !about.lives(engine.now()) || !self.is_due(&about.node) {
             return;
         }
@@ -89,13 +89,13 @@ impl EdgeSightings {
 impl Engine {
     /// Returns the edges that are alive, with their ids. The result is empty if Redis does not
     /// answer.
-    pub(crate) async fn live_edges(&self) -> Vec<AboutEdge> {
+    pub(crate) async fn live_edges(&self) -> Vec<EdgeDescription> {
         let Some(shared) = self.shared() else { return Vec::new() };
         let now = self.now();
         let found = shared.edges().await.unwrap_or_default();
-        let mut edges: Vec<AboutEdge> = found
+        let mut edges: Vec<EdgeDescription> = found
             .iter()
-            .filter_map(|value| AboutEdge::open(self.id_key(), value))
+            .filter_map(|value| EdgeDescription::open(self.id_key(), value))
             .filter(|about| about.lives(now))
             .collect();
         edges.sort_by(|one, other| one.node.cmp(&other.node));
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn an_edge_is_recorded_only_with_a_proof_and_only_while_it_lives() {
         let (key, other) = (IdKey::new([5; 32]), IdKey::new([6; 32]));
-        let about = AboutEdge {
+        let about = EdgeDescription {
             node: "e1".to_owned(),
             version: "1".to_owned(),
             started_at: 1,
@@ -118,8 +118,8 @@ mod tests {
             connections: 3,
         };
         let sealed = about.seal(&key);
-        assert_eq!(AboutEdge::open(&key, &sealed), Some(about.clone()));
-        assert_eq!(AboutEdge::open(&other, &sealed), None);
+        assert_eq!(EdgeDescription::open(&key, &sealed), Some(about.clone()));
+        assert_eq!(EdgeDescription::open(&other, &sealed), None);
         assert!(
             about.lives(Millis(50_000 + ALIVE_MS - 1)) && !about.lives(Millis(50_000 + ALIVE_MS))
         );

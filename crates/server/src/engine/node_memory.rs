@@ -8,11 +8,11 @@ use doorbuster_core::{IdKey, ItemId, Verdict};
 use doorbuster_store::Committed;
 
 use crate::catalogue::Catalogue;
-use crate::control::Control;
+use crate::control::JobSignals;
 use crate::failpoint::{self, Point};
 use crate::holders::Holders;
 use crate::notify::{EventKind, Hub};
-use crate::waiters::{Delivery, TicketInfo, Waiters};
+use crate::waiters::{Delivery, TicketInfo, VerdictWaiters};
 
 /// The memory into which commits are published. Only the store's own thread writes it.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(super) struct NodeMemory {
     pub(super) catalogue: ArcSwap<Catalogue>,
     pub(super) holders: Holders,
     pub(super) hub: Hub,
-    pub(super) control: Control,
-    pub(super) waiters: Waiters,
+    pub(super) control: JobSignals,
+    pub(super) waiters: VerdictWaiters,
     pub(super) key: IdKey,
 }
 

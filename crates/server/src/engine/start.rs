@@ -24,16 +24,16 @@ use super::{Engine, EngineError, Jobs};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Roles;
-use crate::control::{self, Control};
+use crate::control::{self, JobSignals};
 use crate::database::{DatabaseState, other_places};
 use crate::edge::EdgeNode;
 use crate::holders::Holders;
-use crate::layout::Layout;
+use crate::layout::SlotLayout;
 use crate::meter::EngineMeter;
 use crate::notify::Hub;
 use crate::outages::Outages;
 use crate::settle;
-use crate::waiters::Waiters;
+use crate::waiters::VerdictWaiters;
 
 /// Settlers in each node. With one settler, tickets that arrive during a commit form the next
 /// batch, so batches are as large as possible. Measured with two and three settlers, commits were
@@ -111,8 +111,8 @@ impl Engine {
             catalogue: ArcSwap::default(),
             holders: Holders::default(),
             hub: Hub::new(options.clock.now()),
-            control: Control::default(),
-            waiters: Waiters::default(),
+            control: JobSignals::default(),
+            waiters: VerdictWaiters::default(),
             key: options.id_key.clone(),
         });
         let on_fatal = options.on_fatal.clone();
@@ -226,7 +226,7 @@ impl Engine {
 async fn open(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
-) -> Result<(Store, Slots, Layout), EngineError> {
+) -> Result<(Store, Slots, SlotLayout), EngineError> {
     let memory = node_memory.clone();
     let sink: CommitSink = Arc::new(move |committed| memory.publish(committed));
     match &options.place {
@@ -245,14 +245,18 @@ async fn open(
                 }
                 _ => Store::open_sqlite(opened)?,
             };
-            Ok((store, Slots::local(options.id_key.clone(), options.bounds), Layout::SingleNode))
+            Ok((
+                store,
+                Slots::local(options.id_key.clone(), options.bounds),
+                SlotLayout::SingleNode,
+            ))
         }
         StockLocation::Edge(edge) => {
             let edge = edge.clone();
             Ok((
                 Store::absent(options.id_key.clone(), Arc::new(move || edge.now())),
                 Slots::local(options.id_key.clone(), options.bounds),
-                Layout::Edge,
+                SlotLayout::Edge,
             ))
         }
         StockLocation::Postgres(url) => {
@@ -260,13 +264,13 @@ async fn open(
             Ok((
                 store,
                 Slots::local(options.id_key.clone(), options.bounds),
-                Layout::PerNode(options.roles.api.then_some(options.node)),
+                SlotLayout::PerNode(options.roles.api.then_some(options.node)),
             ))
         }
         StockLocation::Cluster { store, slots, wait_replicas } => {
             let shared = Shared::new(&expose_urls(slots), &key_prefix(options))?;
             let store = open_postgres(options, node_memory, store, Some(shared), sink).await?;
-            Ok((store, open_redis(options, slots, *wait_replicas).await?, Layout::Shared))
+            Ok((store, open_redis(options, slots, *wait_replicas).await?, SlotLayout::Shared))
         }
     }
 }

@@ -6,7 +6,7 @@ use doorbuster_core::refusal::SoldOut;
 use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use tokio::time::{Instant, timeout};
 
-use super::park::ParkedPlaces;
+use super::park::ParkedResources;
 use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAILABLE};
 use crate::engine::Engine;
 use crate::waiters::TicketInfo;
@@ -47,7 +47,7 @@ impl Engine {
         &self,
         purchase: &Purchase,
         request: &TicketRequest,
-        (mut context, places): (AttemptContext, &mut ParkedPlaces<'_>),
+        (mut context, places): (AttemptContext, &mut ParkedResources<'_>),
         mut is_short: bool,
     ) -> PurchaseOutcome {
         if is_short {
@@ -90,7 +90,7 @@ impl Engine {
         purchase: &Purchase,
         request: &TicketRequest,
         context: &mut AttemptContext,
-        places: &mut ParkedPlaces<'_>,
+        places: &mut ParkedResources<'_>,
     ) -> Attempt {
         let mut budget = SlotQueryBudget::default();
         for slot in self.current_item(purchase).every_slot(request) {

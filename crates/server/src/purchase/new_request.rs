@@ -6,7 +6,7 @@ use doorbuster_core::{SlotKey, Token};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::park::{Deadlines, ItemSignals, ParkedPlaces, is_served};
+use super::park::{Deadlines, ItemSignals, ParkedResources, is_served};
 use super::{Attempt, AttemptContext, OVERLOADED, Purchase, PurchaseOutcome, UNAVAILABLE};
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
@@ -27,7 +27,7 @@ impl Engine {
         }
         let item = &purchase.item;
         let mut until = Deadlines::from_now(purchase.wait);
-        let mut places = ParkedPlaces::default();
+        let mut places = ParkedResources::default();
         let mut was_retried = false;
         let mut undecided = 0;
         let mut waits = 0;
@@ -106,7 +106,7 @@ impl Engine {
         purchase: &'a Purchase,
         request: &TicketRequest,
         context: &mut AttemptContext,
-        places: &mut ParkedPlaces<'a>,
+        places: &mut ParkedResources<'a>,
     ) -> Attempt {
         // The spread may have changed since the first attempt.
         let item = match places.is_parked() {

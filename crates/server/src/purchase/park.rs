@@ -78,12 +78,12 @@ pub(super) struct VerdictWait {
 
 /// The resources of a request that waits for another attempt.
 #[derive(Default)]
-pub(super) struct ParkedPlaces<'a> {
+pub(super) struct ParkedResources<'a> {
     parked: Option<ParkedPermit<'a>>,
     demand: Option<UnitDemandEntry<'a>>,
 }
 
-impl<'a> ParkedPlaces<'a> {
+impl<'a> ParkedResources<'a> {
     /// Parks the request. If the request lacks units, also adds it to the item's demand. Returns
     /// `false` if too many requests are parked.
     pub(super) fn reserve(

@@ -19,7 +19,9 @@ pub(crate) use super::client::Client;
 use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::Refused;
-use crate::auth::{BuyerName, Denied, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token};
+use crate::auth::{
+    AuthenticationError, BuyerName, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token,
+};
 
 /// Shortest time between two reads of the operators' keys from the store.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
@@ -88,16 +90,16 @@ pub(crate) enum Requester {
 
 impl App {
     /// Returns the problem for a failed authentication.
-    pub(crate) fn denied_problem(&self, denied: Denied) -> Problem {
+    pub(crate) fn denied_problem(&self, denied: AuthenticationError) -> Problem {
         match denied {
-            Denied::Missing => {
+            AuthenticationError::Missing => {
                 Problem::unauthenticated("send Authorization: Bearer, and the token or key")
             }
-            Denied::Bad(why) => {
+            AuthenticationError::Bad(why) => {
                 self.metrics.denied.add_one();
                 Problem::unauthenticated(why)
             }
-            Denied::Unknown => {
+            AuthenticationError::Unknown => {
                 Problem::unavailable("the keys that verify tokens are unavailable", RETRY_SECS)
             }
         }
@@ -117,7 +119,7 @@ impl App {
     pub(crate) async fn buyer_of_token(&self, token: &str) -> Result<VerifiedBuyer, Problem> {
         let now_secs = self.engine.now().0.div_euclid(1_000);
         let checked = match self.buyers.check(token, now_secs) {
-            Err(Denied::Unknown) => {
+            Err(AuthenticationError::Unknown) => {
                 Box::pin(self.buyers.check_with_fresh_keys(token, now_secs)).await
             }
             checked => checked,
@@ -135,7 +137,7 @@ impl App {
             || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
         let checked = match check() {
             // Another node may have created the key just now.
-            Err(Denied::Bad(_)) if self.refresh_operator_keys().await => check(),
+            Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => check(),
             checked => checked,
         };
         let operator = checked.map_err(|denied| self.denied_problem(denied))?;
@@ -191,7 +193,7 @@ pub(crate) fn check_role(operator: &Operator, wanted: Role) -> Result<(), Proble
 }
 
 /// Returns the token of a buyer's request.
-fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, Denied> {
+fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, AuthenticationError> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let has_header = headers.get(PAGE_HEADER).is_some_and(|value| value == "1");
     let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);

@@ -30,7 +30,7 @@ use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 use super::reply::{Answer, Reply, json, problem};
 use super::router::not_served;
 use super::{App, identity, input, wire};
-use crate::auth::{Denied, VerifiedBuyer};
+use crate::auth::{AuthenticationError, VerifiedBuyer};
 use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{
     DoorCheck, PresentedPass, RateLimitExceeded, RateLimitStatus, Route, check_entry,
@@ -71,7 +71,7 @@ pub(crate) enum MissingFact {
 /// The facts that this node looked up for a request.
 #[derive(Default)]
 pub(crate) struct LearnedFacts {
-    shopper: Option<Result<VerifiedBuyer, Denied>>,
+    shopper: Option<Result<VerifiedBuyer, AuthenticationError>>,
     is_caught_up: bool,
 }
 
@@ -219,8 +219,8 @@ pub(super) fn parse_purchase(
     let token = match headers.token.and_then(check) {
         Ok(shopper) => Some(shopper),
         // A pass names its buyer, so no token is needed.
-        Err(Denied::Missing) if headers.pass != PresentedPass::Missing => None,
-        Err(Denied::Unknown) if facts.shopper.is_none() => {
+        Err(AuthenticationError::Missing) if headers.pass != PresentedPass::Missing => None,
+        Err(AuthenticationError::Unknown) if facts.shopper.is_none() => {
             return Ok(CheckedPurchase::NeedsFact(MissingFact::Key(
                 headers.token.unwrap_or_default().to_owned(),
             )));

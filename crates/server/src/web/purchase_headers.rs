@@ -6,7 +6,7 @@ use doorbuster_api::header::{BodyType, Prefer, accepts, idempotency_key};
 use doorbuster_api::problem::Fault;
 
 use super::client::{self, Client};
-use crate::auth::{Denied, PAGE_HEADER, buyer_token};
+use crate::auth::{AuthenticationError, PAGE_HEADER, buyer_token};
 use crate::config::Cidr;
 use crate::gate::PresentedPass;
 
@@ -58,7 +58,7 @@ pub(crate) struct PurchaseHeaders<'a> {
     /// The request's key.
     pub key: Result<&'a str, Fault>,
     /// The buyer's token.
-    pub token: Result<&'a str, Denied>,
+    pub token: Result<&'a str, AuthenticationError>,
     /// The purchase pass.
     pub pass: PresentedPass<'a>,
     /// How long to wait for the verdict.

@@ -34,7 +34,7 @@ const PENDING_MAX: usize = 1_024;
 
 /// The numbers of one node in one step, as they are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Point {
+pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
@@ -52,7 +52,7 @@ pub(crate) struct Point {
     pub waiting: u64,
 }
 
-impl Point {
+impl StepCounts {
     /// Adds a later step. The queue and the waiting room keep their largest numbers.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
@@ -103,7 +103,7 @@ struct SaleProgress {
     /// The counters at the last recorded second.
     last: RateSample,
     /// The last recorded units, queue and waiting room.
-    levels: Point,
+    levels: StepCounts,
     /// The last recorded second.
     second: Millis,
 }
@@ -174,7 +174,7 @@ impl App {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
             },
-            levels: Point::default(),
+            levels: StepCounts::default(),
             second: second.plus(-1_000),
         });
         if !is_next(progress.second, second) {
@@ -182,18 +182,18 @@ impl App {
             return;
         }
         let rooms = self.gate.room.counts();
-        let levels = Point {
+        let levels = StepCounts {
             items: sale.items.iter().map(|item| (item.row.name.clone(), units(item))).collect(),
             queue_depth,
             waiting: rooms.iter().find(|r| *r.sale == *sale.row.id).map_or(0, |r| r.waiting),
-            ..Point::default()
+            ..StepCounts::default()
         };
         let answers = new_answers(&progress.last, &sample);
         if answers.is_empty() && levels == progress.levels {
             return;
         }
         let latencies = sample.latencies.since(&progress.last.latencies).filled().collect();
-        let point = Point { answers, latencies, ..levels.clone() };
+        let point = StepCounts { answers, latencies, ..levels.clone() };
         *progress = SaleProgress { last: sample, levels, second };
         let mut pending = self.series.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.len() >= PENDING_MAX {
@@ -268,14 +268,14 @@ impl App {
 
 /// Returns the minutes of each node. The seconds must be in the order of time.
 fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
-    let mut minutes: BTreeMap<(Millis, NodeId), Point> = BTreeMap::new();
+    let mut minutes: BTreeMap<(Millis, NodeId), StepCounts> = BTreeMap::new();
     for second in seconds {
         let minute = start_of(second.at, PointStep::Minute);
         let sum = minutes.entry((minute, second.node)).or_default();
-        sum.append(&Point::parse(&second.point));
+        sum.append(&StepCounts::parse(&second.point));
     }
     let sale = seconds.first().map(|second| second.sale.clone()).unwrap_or_default();
-    let row = |((at, node), point): ((Millis, NodeId), Point)| SalePoint {
+    let row = |((at, node), point): ((Millis, NodeId), StepCounts)| SalePoint {
         sale: sale.clone(),
         step: PointStep::Minute,
         at,
@@ -324,8 +324,8 @@ fn start_of(at: Millis, step: PointStep) -> Millis {
 mod tests {
     use super::*;
 
-    fn point(answers: &[(&str, u64)], latencies: &[(usize, u64)], held: u64) -> Point {
-        Point {
+    fn point(answers: &[(&str, u64)], latencies: &[(usize, u64)], held: u64) -> StepCounts {
+        StepCounts {
             answers: answers.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect(),
             latencies: latencies.to_vec(),
             items: BTreeMap::from([("phone".to_owned(), [10 - held, held, 0])]),
@@ -339,7 +339,7 @@ mod tests {
         let mut sum = point(&[("reserved", 2), ("sold_out", 5)], &[(3, 7)], 2);
         sum.add_node(&point(&[("sold_out", 1)], &[(3, 1), (4, 1)], 2));
         let all = point(&[("reserved", 2), ("sold_out", 6)], &[(3, 8), (4, 1)], 2);
-        assert_eq!(sum, Point { queue_depth: 4, ..all });
+        assert_eq!(sum, StepCounts { queue_depth: 4, ..all });
         assert_eq!(sum.histogram().count(), 9);
     }
 
@@ -347,14 +347,14 @@ mod tests {
     fn a_stored_point_is_read_again() {
         let stored = point(&[("reserved", 2)], &[(3, 7)], 2);
         let text = serde_json::to_string(&stored).expect("plain data");
-        assert_eq!(Point::parse(&text), stored);
-        assert_eq!(Point::parse("{}"), Point::default());
-        assert_eq!(Point::parse("not JSON"), Point::default());
+        assert_eq!(StepCounts::parse(&text), stored);
+        assert_eq!(StepCounts::parse("{}"), StepCounts::default());
+        assert_eq!(StepCounts::parse("not JSON"), StepCounts::default());
     }
 
     #[test]
     fn a_minute_has_the_counts_of_its_seconds_and_their_largest_queue() {
-        let second = |at: i64, node, point: &Point| SalePoint {
+        let second = |at: i64, node, point: &StepCounts| SalePoint {
             sale: "spring".to_owned(),
             step: PointStep::Second,
             at: Millis(at),
@@ -371,8 +371,8 @@ mod tests {
         let keys: Vec<_> = minutes.iter().map(|row| (row.at.0, row.node.0, row.step)).collect();
         let minute = PointStep::Minute;
         assert_eq!(keys, [(60_000, 1, minute), (60_000, 2, minute), (120_000, 1, minute)]);
-        let first = Point { queue_depth: 2, ..point(&[("reserved", 3)], &[(3, 3)], 1) };
-        assert_eq!(Point::parse(&minutes[0].point), first);
+        let first = StepCounts { queue_depth: 2, ..point(&[("reserved", 3)], &[(3, 3)], 1) };
+        assert_eq!(StepCounts::parse(&minutes[0].point), first);
         assert_eq!(minutes_of(&[]), []);
     }
 

@@ -27,7 +27,7 @@ use super::identity::{Client, OperatorIdentity};
 use super::input;
 use super::reply::{Answer, Refused, Reply, empty, json};
 use super::{App, wire};
-use crate::auth::{CONFIGURED_KEY, Denied, Operator, Operators, role_of_row};
+use crate::auth::{AuthenticationError, CONFIGURED_KEY, Operator, Operators, role_of_row};
 
 /// The name of the cookie.
 const SESSION_COOKIE: &str = "doorbuster_session";
@@ -36,7 +36,7 @@ const CONSOLE_HEADER: &str = "x-doorbuster-console";
 /// How long a session lasts.
 const SESSION_SECS: i64 = 8 * 3_600;
 /// The session does not exist or has expired.
-const ENDED: Denied = Denied::Bad("the session has ended; sign in again");
+const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
 /// Random bytes in the cookie.
 const COOKIE_BYTES: usize = 32;
 /// Wrong keys that one address may send in a minute.
@@ -259,10 +259,10 @@ impl App {
         Ok(operator)
     }
 
-    async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, Denied> {
+    async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, AuthenticationError> {
         match self.operators.check_hash(&hash) {
             // Another node may have created the key just now.
-            Err(Denied::Bad(_)) if self.refresh_operator_keys().await => {
+            Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => {
                 self.operators.check_hash(&hash)
             }
             checked => checked,

@@ -1,6 +1,6 @@
 //! Checks counters, portions, partitions and leases. It checks single steps and decisions against a
 //! second formulation of the rules.
-use doorbuster_core::respread::{LeaveStep, SlotShare};
+use doorbuster_core::respread::{SlotDrainStep, SlotShare};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
 use doorbuster_core::{Counter, FeedRow, Grant, ItemId, Millis, SlotKey, Spread};
@@ -167,7 +167,7 @@ impl Checker {
         grant: &Grant,
         view: Option<&SlotView>,
         is_recalled: bool,
-        step: LeaveStep,
+        step: SlotDrainStep,
     ) {
         let Some(view) = view.filter(|v| v.grant == grant.id && v.epoch == grant.epoch) else {
             return;
@@ -175,7 +175,7 @@ impl Checker {
         let of_grant = self.issued.iter().filter(|(_, ticket)| ticket.grant == grant.id);
         let seen = of_grant.filter(|(id, _)| id.parts().is_some_and(|p| p.n <= view.n));
         let undecided = seen.filter(|(id, _)| store.verdict(id).is_none()).count();
-        let closes = step == LeaveStep::Close;
+        let closes = step == SlotDrainStep::Close;
         if closes {
             self.count_case("left the spread");
         }
@@ -184,7 +184,7 @@ impl Checker {
             format!("{grant:?} is closed with {undecided} undecided tickets: {view:?}")
         });
         let withheld = view.stopped && grant.counted && view.available > 0 && !is_recalled;
-        let idle = step == LeaveStep::Wait;
+        let idle = step == SlotDrainStep::Wait;
         self.check(!(withheld && idle && undecided > 0), "withheld", || {
             format!("{} units wait for {undecided} tickets in {grant:?}", view.available)
         });

@@ -1,6 +1,6 @@
 //! Simulates partitions that change while the sale runs. An operator sets their number. A leader
 //! drains the slots that left the spread, and gives new slots their part.
-use doorbuster_core::respread::{self, LeaveStep, SlotShare};
+use doorbuster_core::respread::{self, SlotDrainStep, SlotShare};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{CloseCause, ItemId};
@@ -114,10 +114,10 @@ impl World {
         let step = respread::leave_step(&grant, view, is_recalled, false);
         self.checker.leaves_spread(&self.store, &grant, view, is_recalled, step);
         match step {
-            LeaveStep::Stop => self.send(Message::Stop { slot, stopped: true }),
-            LeaveStep::Recall(units) => self.begin_recall(leader, slot, units, None),
-            LeaveStep::Wait => {}
-            LeaveStep::Close => {
+            SlotDrainStep::Stop => self.send(Message::Stop { slot, stopped: true }),
+            SlotDrainStep::Recall(units) => self.begin_recall(leader, slot, units, None),
+            SlotDrainStep::Wait => {}
+            SlotDrainStep::Close => {
                 let tx = Tx::Close(grant.id, CloseCause::Rolled);
                 self.send(Message::Commit { leader, tx });
             }

@@ -13,7 +13,7 @@ use crate::Taken;
 
 /// The tickets that were read and not taken.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(super) struct TicketBuffer {
     queued: Mutex<Tickets>,
     arrived: Notify,
     room: Notify,
@@ -29,7 +29,7 @@ fn ticket_key(taken: &Taken) -> (SlotKey, u64, Token) {
     (taken.slot, taken.delivery.at, taken.delivery.ticket.token)
 }
 
-impl Inbox {
+impl TicketBuffer {
     fn queued(&self) -> MutexGuard<'_, Tickets> {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }

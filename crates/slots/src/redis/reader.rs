@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::codec::{self, array, text};
 use super::failure::{RedisFailure, check_reply};
-use super::inbox::Inbox;
+use super::inbox::TicketBuffer;
 use super::keys::{GROUP, Keys};
 use super::limits::{CLAIM_EVERY, CLAIM_IDLE, READ_BLOCK, READ_MAX, READ_PAUSE, RESPONSE_MAX};
 use super::live_consumers::LiveConsumers;
@@ -29,7 +29,7 @@ pub(super) struct Reader {
     pub(super) keys: Keys,
     pub(super) consumer: String,
     pub(super) routes: Arc<Routes>,
-    pub(super) inbox: Arc<Inbox>,
+    pub(super) inbox: Arc<TicketBuffer>,
     pub(super) live: Arc<LiveConsumers>,
     /// Cancelled when this node no longer reads the slot.
     pub(super) ends: CancellationToken,

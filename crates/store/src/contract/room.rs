@@ -1,5 +1,5 @@
 //! Rows of waiting rooms. The rules are in [`doorbuster_core::gate::room`].
-use doorbuster_core::gate::draw::{Lot, Seed};
+use doorbuster_core::gate::draw::{DrawLot, Seed};
 use doorbuster_core::gate::room::{QueuePosition, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
@@ -22,7 +22,7 @@ pub struct RoomVisitor {
     /// The buyer.
     pub buyer: BuyerId,
     /// The lot of a buyer who entered before the opening.
-    pub lot: Option<Lot>,
+    pub lot: Option<DrawLot>,
     /// The rank, after it is stored. A buyer in the draw gets the stored rank at admission. Before
     /// that, the rank is the position of the lot among all lots.
     pub rank: Option<u64>,

@@ -9,7 +9,7 @@ use doorbuster_core::order::{self, ChangeOutcome, EndReason};
 use doorbuster_core::{GrantId, ItemId, Millis, Order, OrderState, TicketId, TicketN};
 
 use super::calls::{order_before, record_order};
-use crate::contract::{DeadTicket, OrderPage, OrderQuery};
+use crate::contract::{DeadLetterTicket, OrderPage, OrderQuery};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
 
@@ -145,10 +145,10 @@ impl Postgres {
         Ok((requests, next))
     }
 
-    pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
+    pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
         let sql = "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1";
         self.all(sql, &[&as_limit(limit)], |row| {
-            Ok(DeadTicket {
+            Ok(DeadLetterTicket {
                 ticket: rows::ticket(row, 0)?,
                 reason: row.try_get(1)?,
                 at: Millis(row.try_get(2)?),

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
-use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply};
+use doorbuster_core::gate::draw::{DrawLot, Seed};
+use doorbuster_core::gate::room::{AddedVisitor, LEFT, ReentryOutcome, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
 use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
@@ -90,7 +90,7 @@ fn room(row: &Row) -> Done<WaitingRoom> {
 fn visitor(row: &Row) -> Done<RoomVisitor> {
     Ok(RoomVisitor {
         buyer: rows::parse_text(row, 0, "buyer", BuyerId::new)?,
-        lot: bytes(row, 1)?.map(Lot::new),
+        lot: bytes(row, 1)?.map(DrawLot::new),
         rank: if_number(row, 2)?,
         until: match rows::time(row, 4)? {
             Some(_) => Some(LEFT),
@@ -173,17 +173,17 @@ fn enter(
     for buyer in buyers {
         if let Some(known) = known.get_mut(buyer) {
             match known.place(None).enter_again(&room.line, now) {
-                Return::Unchanged => {
+                ReentryOutcome::Unchanged => {
                     entered.push(EnterOutcome::Known(known.clone()));
                     continue;
                 }
-                Return::SamePosition => {
+                ReentryOutcome::SamePosition => {
                     known.until = None;
                     put_until(ledger, sale, buyer, None)?;
                     entered.push(EnterOutcome::New(known.clone()));
                     continue;
                 }
-                Return::NewRank => {}
+                ReentryOutcome::NewRank => {}
             }
         }
         let Some(entry) = room.line.add_visitor() else {
@@ -191,8 +191,8 @@ fn enter(
             continue;
         };
         let (lot, rank) = match entry {
-            Arrival::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
-            Arrival::Ranked(rank) => (None, Some(rank)),
+            AddedVisitor::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
+            AddedVisitor::Ranked(rank) => (None, Some(rank)),
         };
         new_buyers.push(buyer.as_str());
         lots.push(lot.map(|lot| lot.bytes().to_vec()));
@@ -300,15 +300,15 @@ impl Postgres {
     pub(crate) async fn drawn_after(
         &self,
         sale: &str,
-        after: Option<Lot>,
+        after: Option<DrawLot>,
         limit: usize,
-    ) -> StoreResult<Vec<(Lot, BuyerId)>> {
+    ) -> StoreResult<Vec<(DrawLot, BuyerId)>> {
         let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
         let sql = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = $1 AND lot > $2
                    ORDER BY lot LIMIT $3";
         self.all(sql, &[&sale, &after, &as_limit(limit)], |row| {
             let lot = bytes(row, 0)?.ok_or_else(|| rows::bad_row("lot"))?;
-            Ok((Lot::new(lot), rows::parse_text(row, 1, "buyer", BuyerId::new)?))
+            Ok((DrawLot::new(lot), rows::parse_text(row, 1, "buyer", BuyerId::new)?))
         })
         .await
     }

@@ -72,7 +72,7 @@ pub(super) struct Shared {
     refreshes_apart_us: AtomicU64,
 }
 
-pub(super) struct Parts {
+pub(super) struct SharedParts {
     pub(super) id_key: IdKey,
     pub(super) node: NodeId,
     pub(super) clock: Clock,
@@ -86,8 +86,8 @@ pub(super) struct Parts {
 }
 
 impl Shared {
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts {
+    pub(super) fn new(parts: SharedParts) -> Self {
+        let SharedParts {
             id_key,
             node,
             clock,

@@ -13,9 +13,9 @@ use doorbuster_core::{
 
 use crate::actions;
 use crate::contract::{
-    ActionQuery, ActionRow, AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeadTicket,
-    DeleteOutcome, GrantTransfers, ItemCounts, NewSale, OpenError, OrderPage, OrderQuery,
-    PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome, StoreHistoryRow,
+    ActionQuery, ActionRow, AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check,
+    DeadLetterTicket, DeleteOutcome, GrantTransfers, ItemCounts, NewSale, OpenError, OrderPage,
+    OrderQuery, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome, StoreHistoryRow,
 };
 use crate::history::check_key;
 use crate::limits::HISTORY_ROWS_MAX;
@@ -272,7 +272,7 @@ impl Sqlite {
         self.read(move |sql| orders::request_hashes_of(sql, &key, &items, after, limit)).await
     }
 
-    pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
+    pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
         self.read(move |sql| orders::dead_tickets(sql, limit)).await
     }
 

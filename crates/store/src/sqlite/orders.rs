@@ -10,7 +10,7 @@ use doorbuster_core::{
     BuyerId, GrantId, IdKey, ItemId, Ledger, Millis, Order, OrderState, Ticket, TicketId, Verdict,
 };
 
-use crate::contract::{DeadTicket, OrderPage, OrderQuery};
+use crate::contract::{DeadLetterTicket, OrderPage, OrderQuery};
 use crate::events::actor_text;
 use crate::limits::PAGE_ROWS_MAX;
 
@@ -161,12 +161,12 @@ pub(super) fn first_unpaid(
 }
 
 /// Returns at most `limit` dead letters, newest first.
-pub(super) fn dead_tickets(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadTicket>> {
+pub(super) fn dead_tickets(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadLetterTicket>> {
     sql.all(
         "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT ?1",
         params![as_limit(limit)],
         |row| {
-            Ok(DeadTicket {
+            Ok(DeadLetterTicket {
                 ticket: rows::ticket(row, 0)?,
                 reason: row.get(1)?,
                 at: Millis(row.get(2)?),

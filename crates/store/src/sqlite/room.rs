@@ -4,8 +4,8 @@ mod keep;
 
 use rusqlite::{Row, params};
 
-use doorbuster_core::gate::draw::{Lot, Seed};
-use doorbuster_core::gate::room::{Arrival, LEFT, Return, RoomProgress, RoomSupply};
+use doorbuster_core::gate::draw::{DrawLot, Seed};
+use doorbuster_core::gate::room::{AddedVisitor, LEFT, ReentryOutcome, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
 use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
@@ -50,7 +50,7 @@ fn room(row: &Row<'_>) -> Done<WaitingRoom> {
 fn visitor(row: &Row<'_>) -> Done<RoomVisitor> {
     Ok(RoomVisitor {
         buyer: buyer(row, 0)?,
-        lot: row.get::<_, Option<[u8; 32]>>(1)?.map(Lot::new),
+        lot: row.get::<_, Option<[u8; 32]>>(1)?.map(DrawLot::new),
         rank: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
         until: match row.get::<_, Option<i64>>(4)? {
             Some(_) => Some(LEFT),
@@ -129,16 +129,16 @@ fn enter(
     for buyer in buyers {
         if let Some(known) = ledger.sql.one(VISITOR, params![sale, buyer.as_str()], visitor)? {
             match known.place(None).enter_again(&room.line, now) {
-                Return::Unchanged => {
+                ReentryOutcome::Unchanged => {
                     entered.push(EnterOutcome::Known(known));
                     continue;
                 }
-                Return::SamePosition => {
+                ReentryOutcome::SamePosition => {
                     put_until(&mut ledger.sql, sale, buyer, None, now)?;
                     entered.push(EnterOutcome::New(RoomVisitor { until: None, ..known }));
                     continue;
                 }
-                Return::NewRank => {}
+                ReentryOutcome::NewRank => {}
             }
         }
         let Some(entry) = room.line.add_visitor() else {
@@ -146,8 +146,8 @@ fn enter(
             continue;
         };
         let (lot, rank) = match entry {
-            Arrival::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
-            Arrival::Ranked(rank) => (None, Some(rank)),
+            AddedVisitor::InDraw(_) => (Some(room.seed.lot(buyer.as_str())), None),
+            AddedVisitor::Ranked(rank) => (None, Some(rank)),
         };
         // A buyer who took part in the draw stays in the list of the draw.
         ledger.sql.run(
@@ -155,7 +155,7 @@ fn enter(
              VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET entered_at = excluded.entered_at, rank = excluded.rank,
              called_at = NULL, admitted_until = NULL, left_at = NULL",
-            params![sale, buyer.as_str(), lot.as_ref().map(Lot::bytes), now.0, rank.map(int)],
+            params![sale, buyer.as_str(), lot.as_ref().map(DrawLot::bytes), now.0, rank.map(int)],
         )?;
         entered.push(EnterOutcome::New(RoomVisitor {
             buyer: buyer.clone(),
@@ -283,16 +283,16 @@ impl Sqlite {
     pub(crate) async fn drawn_after(
         &self,
         sale: &str,
-        after: Option<Lot>,
+        after: Option<DrawLot>,
         limit: usize,
-    ) -> StoreResult<Vec<(Lot, BuyerId)>> {
+    ) -> StoreResult<Vec<(DrawLot, BuyerId)>> {
         const SQL: &str = "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = ?1
                            AND lot > ?2 ORDER BY lot LIMIT ?3";
         let (sale, limit) = (sale.to_owned(), i64::try_from(limit).unwrap_or(i64::MAX));
         self.read(move |sql| {
             let after = after.as_ref().map_or(&[][..], |lot| lot.bytes());
             sql.all(SQL, params![sale, after, limit], |row| {
-                Ok((Lot::new(row.get(0)?), buyer(row, 1)?))
+                Ok((DrawLot::new(row.get(0)?), buyer(row, 1)?))
             })
         })
         .await

@@ -6,7 +6,7 @@ use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::Resolved;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts};
 
-use crate::contract::{DeadTicket, OrderPage, OrderQuery};
+use crate::contract::{DeadLetterTicket, OrderPage, OrderQuery};
 
 use super::{Store, StoreResult};
 
@@ -138,7 +138,7 @@ impl Store {
     }
 
     /// Returns at most `limit` dead letters, newest first.
-    pub async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadTicket>> {
+    pub async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
         match self {
             Self::Sqlite(s) => s.dead_tickets(limit).await,
             Self::Postgres(s) => Box::pin(s.dead_tickets(limit)).await,

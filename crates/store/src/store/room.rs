@@ -1,6 +1,6 @@
 //! Waiting rooms: positions, the draw, and admission.
 use doorbuster_core::BuyerId;
-use doorbuster_core::gate::draw::{Lot, Seed};
+use doorbuster_core::gate::draw::{DrawLot, Seed};
 use doorbuster_core::gate::room::RoomSupply;
 
 use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
@@ -91,9 +91,9 @@ impl Store {
     pub async fn drawn_after(
         &self,
         sale: &str,
-        after: Option<Lot>,
+        after: Option<DrawLot>,
         limit: usize,
-    ) -> StoreResult<Vec<(Lot, BuyerId)>> {
+    ) -> StoreResult<Vec<(DrawLot, BuyerId)>> {
         match self {
             Self::Sqlite(s) => s.drawn_after(sale, after, limit).await,
             Self::Postgres(s) => Box::pin(s.drawn_after(sale, after, limit)).await,

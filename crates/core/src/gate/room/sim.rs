@@ -70,17 +70,17 @@ impl World {
         if let Some(row) = self.rows.get_mut(buyer) {
             let position = QueuePosition { rank: row.rank, until: row.until };
             match position.enter_again(&self.line, self.now) {
-                Return::Unchanged => return,
-                Return::SamePosition => {
+                ReentryOutcome::Unchanged => return,
+                ReentryOutcome::SamePosition => {
                     row.until = None;
                     return;
                 }
-                Return::NewRank => {}
+                ReentryOutcome::NewRank => {}
             }
         }
         let rank = match self.line.add_visitor().expect("the room is not full") {
-            Arrival::InDraw(_) => None,
-            Arrival::Ranked(rank) => Some(rank),
+            AddedVisitor::InDraw(_) => None,
+            AddedVisitor::Ranked(rank) => Some(rank),
         };
         let early = self.rows.get(buyer).map_or(rank.is_none(), |row| row.early);
         self.rows

@@ -10,10 +10,10 @@ fn ranks_continue_after_the_participants_of_the_draw() {
     let mut it = RoomProgress::default();
     assert_eq!(
         (it.add_visitor(), it.add_visitor()),
-        (Some(Arrival::InDraw(1)), Some(Arrival::InDraw(2)))
+        (Some(AddedVisitor::InDraw(1)), Some(AddedVisitor::InDraw(2)))
     );
     assert!(it.close_draw() && !it.close_draw());
-    assert_eq!(it.add_visitor(), Some(Arrival::Ranked(3)));
+    assert_eq!(it.add_visitor(), Some(AddedVisitor::Ranked(3)));
     assert_eq!(it, line(3, Some(2), 0));
     assert_eq!((it.admit(2), it.admit(9), it.admit(1)), ((0, 2), (2, 3), (3, 3)));
     let mut full = line(VISITORS_MAX, None, 0);
@@ -82,16 +82,20 @@ fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
     assert_eq!(left, QueuePosition { rank: Some(3), until: Some(LEFT) });
     assert_eq!(left.leave(now), None, "the visitor has left already");
     assert_eq!(left.status(&line(3, Some(0), 2), None, now), VisitorStatus::Lapsed);
-    assert_eq!(left.enter_again(&line(3, Some(0), 2), now), Return::SamePosition);
+    assert_eq!(left.enter_again(&line(3, Some(0), 2), now), ReentryOutcome::SamePosition);
     assert_eq!((left.call_until(until), waits.call_until(until)), (LEFT, until));
-    assert_eq!(left.enter_again(&line(3, Some(0), 3), now), Return::NewRank, "the rank was called");
+    assert_eq!(
+        left.enter_again(&line(3, Some(0), 3), now),
+        ReentryOutcome::NewRank,
+        "the rank was called"
+    );
     let drawn = QueuePosition { rank: None, until: Some(LEFT) };
-    assert_eq!(drawn.enter_again(&line(3, None, 0), now), Return::SamePosition);
+    assert_eq!(drawn.enter_again(&line(3, None, 0), now), ReentryOutcome::SamePosition);
     let admitted = QueuePosition { rank: Some(3), until: Some(until) };
     let gone = admitted.leave(now).expect("an admitted visitor can leave");
     assert_eq!(gone.until, Some(now), "the admission ends at once");
-    assert_eq!(gone.enter_again(&line(3, Some(0), 3), now), Return::NewRank);
-    assert_eq!(admitted.enter_again(&line(3, Some(0), 3), now), Return::Unchanged);
+    assert_eq!(gone.enter_again(&line(3, Some(0), 3), now), ReentryOutcome::NewRank);
+    assert_eq!(admitted.enter_again(&line(3, Some(0), 3), now), ReentryOutcome::Unchanged);
     assert_eq!(admitted.leave(until), None, "the admission has lapsed");
 }
 

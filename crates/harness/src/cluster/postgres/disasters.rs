@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Postgres;
-use crate::cluster::error::{ClusterError, OrFailed};
+use crate::cluster::error::{ClusterError, ClusterErrorContext};
 use crate::cluster::limits::{POLL_EVERY, READY_WITHIN};
 use crate::cluster::process::Process;
 

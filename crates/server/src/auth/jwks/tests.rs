@@ -95,7 +95,7 @@ async fn each_kind_of_key_accepts_only_its_own_tokens() {
         );
         assert!(matches!(
             check(&format!("{}AAAA", &token[..token.len() - 4])),
-            Err(Denied::Bad(_))
+            Err(AuthenticationError::Bad(_))
         ));
     }
     let secret = aws_lc_rs::hmac::Key::new(
@@ -109,14 +109,14 @@ async fn each_kind_of_key_accepts_only_its_own_tokens() {
         signed("ES256", Some("ec"), |message| shop.ed(message)),
         signed("ES384", Some("ec"), |message| shop.ec(message)),
     ] {
-        assert!(matches!(check(&token), Err(Denied::Bad(_))), "{token}");
+        assert!(matches!(check(&token), Err(AuthenticationError::Bad(_))), "{token}");
     }
     for token in [
         signed("ES256", Some("other"), |message| shop.ec(message)),
         signed("RS256", Some("ec"), |message| shop.rsa(message)),
         signed("RS256", Some("enc"), |message| shop.rsa(message)),
     ] {
-        assert_eq!(check(&token), Err(Denied::Unknown), "{token}");
+        assert_eq!(check(&token), Err(AuthenticationError::Unknown), "{token}");
     }
 }
 
@@ -128,11 +128,11 @@ async fn an_unknown_key_causes_a_read_of_the_set_at_a_bounded_rate() {
     let jwks = of_file(&scratch, &set).await;
     let token = signed("EdDSA", Some("ed"), |message| shop.ed(message));
     let expected = ExpectedClaims::default();
-    assert_eq!(jwks.check(&token, &expected, 0), Err(Denied::Unknown));
+    assert_eq!(jwks.check(&token, &expected, 0), Err(AuthenticationError::Unknown));
     std::fs::write(scratch.path().join("jwks.json"), json!({"keys": [ed]}).to_string())
         .expect("writable");
     jwks.refresh().await.expect("the set is not read again so soon");
-    assert_eq!(jwks.check(&token, &expected, 0), Err(Denied::Unknown));
+    assert_eq!(jwks.check(&token, &expected, 0), Err(AuthenticationError::Unknown));
     jwks.refresh_at(Instant::now() + REFRESH_AT_MOST_EVERY).await.expect("a set");
     assert!(jwks.check(&token, &expected, 0).is_ok());
 }

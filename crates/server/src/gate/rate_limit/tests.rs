@@ -11,7 +11,7 @@ use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 use super::{Caller, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter, Route};
 use crate::catalogue::{Catalogue, SaleState};
 use crate::engine::NodeCount;
-use crate::layout::Layout;
+use crate::layout::SlotLayout;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -58,7 +58,7 @@ fn sale(id: &str, limits: &str) -> Arc<SaleState> {
         items: vec![item],
     };
     let mut catalogue = Catalogue::default();
-    catalogue.put_sale(row, &[counts], &IdKey::new([7; 32]), Layout::SingleNode);
+    catalogue.put_sale(row, &[counts], &IdKey::new([7; 32]), SlotLayout::SingleNode);
     catalogue.sale(id).expect("just put").clone()
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use doorbuster_core::gate::draw::Lot;
+use doorbuster_core::gate::draw::DrawLot;
 use doorbuster_core::gate::room::{
     LEFT, PaceEstimator, QueuePosition, RoomProgress, VisitorStatus, WaitEstimate,
 };
@@ -24,7 +24,7 @@ struct RoomMemory {
     /// read, their lots are set.
     places: HashMap<BuyerId, QueuePosition>,
     /// The lots of all visitors in the draw, in order. `None`: the lots were not read yet.
-    lots: Option<Box<[Lot]>>,
+    lots: Option<Box<[DrawLot]>>,
     /// The rank up to which this node knows all admissions.
     heard: Option<u64>,
     pace: PaceEstimator,
@@ -137,7 +137,7 @@ impl WaitingRoomState {
             && state.room.as_ref().is_some_and(|room| room.line.participants.is_some())
     }
 
-    pub(super) fn set_lots(&self, lots: Vec<Lot>) {
+    pub(super) fn set_lots(&self, lots: Vec<DrawLot>) {
         self.lock().lots = Some(lots.into());
     }
 

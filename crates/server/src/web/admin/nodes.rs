@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::edge::AboutEdge;
+use crate::edge::EdgeDescription;
 use crate::edge::sightings::ALIVE_MS;
 use crate::web::failure::failed;
 use crate::web::reply::{Answer, json};
@@ -63,7 +63,7 @@ fn node_of_row(row: &NodeRow) -> Node {
     node_view(&row.node.to_string(), &row.about, Some(row.lease_until), row.leader)
 }
 
-fn node_of_edge(edge: AboutEdge) -> Node {
+fn node_of_edge(edge: EdgeDescription) -> Node {
     Node {
         node: edge.node,
         roles: vec!["edge".to_owned()],

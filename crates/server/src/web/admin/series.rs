@@ -17,7 +17,7 @@ use crate::answer_counts::Answer as Kind;
 use crate::web::failure::failed;
 use crate::web::input::PathNames;
 use crate::web::reply::{Answer, json};
-use crate::web::series::Point;
+use crate::web::series::StepCounts;
 use crate::web::{App, wire};
 
 /// Without `from`, the series covers this much time before `to`.
@@ -59,7 +59,7 @@ pub(crate) async fn get(
         let open: Vec<SalePoint> = seconds.into_iter().filter(is_open).collect();
         rows.extend(open);
     }
-    let nodes = rows.iter().map(|row| (row.at, Point::parse(&row.point)));
+    let nodes = rows.iter().map(|row| (row.at, StepCounts::parse(&row.point)));
     let points = add_up(nodes, length);
     let points = points.iter().map(|(at, point)| point_view(*at, point)).collect();
     let (from, to) = (wire::time(from), wire::time(to));
@@ -67,12 +67,15 @@ pub(crate) async fn get(
 }
 
 /// Sums the points of all nodes at each time. Then sums the times within each step of `length`.
-fn add_up(nodes: impl Iterator<Item = (Millis, Point)>, length: i64) -> BTreeMap<Millis, Point> {
-    let mut times: BTreeMap<Millis, Point> = BTreeMap::new();
+fn add_up(
+    nodes: impl Iterator<Item = (Millis, StepCounts)>,
+    length: i64,
+) -> BTreeMap<Millis, StepCounts> {
+    let mut times: BTreeMap<Millis, StepCounts> = BTreeMap::new();
     for (at, point) in nodes {
         times.entry(at).or_default().add_node(&point);
     }
-    let mut steps: BTreeMap<Millis, Point> = BTreeMap::new();
+    let mut steps: BTreeMap<Millis, StepCounts> = BTreeMap::new();
     for (at, point) in times {
         let at = Millis(at.0.div_euclid(length) * length);
         steps.entry(at).or_default().append(&point);
@@ -80,7 +83,7 @@ fn add_up(nodes: impl Iterator<Item = (Millis, Point)>, length: i64) -> BTreeMap
     steps
 }
 
-fn point_view(at: Millis, point: &Point) -> SeriesPoint {
+fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
     let latencies = point.histogram();
     let is_refusal =
         |kind: &str| Kind::ALL.iter().any(|known| known.as_str() == kind && known.is_refusal());

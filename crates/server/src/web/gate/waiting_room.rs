@@ -8,7 +8,7 @@ use doorbuster_api::event::Event;
 use doorbuster_api::gate::{Draw, EstimateSecs, PlaceState, WaitingPlace};
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_core::gate::draw::{ALGORITHM, Lot};
+use doorbuster_core::gate::draw::{ALGORITHM, DrawLot};
 use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Phase};
 use doorbuster_store::WaitingRoom;
@@ -96,7 +96,7 @@ pub(crate) async fn draw(State(app): State<Arc<App>>, PathNames([sale]): PathNam
 }
 
 /// Where an export continues: the rank of the next line, and the lot of the last line.
-struct ExportPosition(u64, Option<Lot>);
+struct ExportPosition(u64, Option<DrawLot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
 pub(crate) async fn export(State(app): State<Arc<App>>, PathNames([sale]): PathNames<1>) -> Answer {
@@ -138,7 +138,7 @@ pub(crate) async fn export(State(app): State<Arc<App>>, PathNames([sale]): PathN
 
 /// Writes the participants of one page, from rank `first` on. The first page begins with the header
 /// line.
-fn export_lines(first: u64, page: &[(Lot, BuyerId)]) -> Bytes {
+fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
     let mut lines = String::new();
     if first == 1 {
         lines.push_str("rank,buyer\r\n");
