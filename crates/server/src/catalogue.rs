@@ -18,7 +18,7 @@ use doorbuster_store::{ItemCounts, SaleRow};
 use crate::answer_counts::AnswerCounts;
 use crate::gate::waiting_room::Arrivals;
 use crate::gate::{LimitRules, Route, SaleLimitState};
-use crate::gauge::ItemGauge;
+use crate::item_gauge::ItemGauge;
 use crate::layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;

@@ -3,7 +3,7 @@
 
 mod adjust;
 mod audit;
-mod auto;
+mod auto_partitions;
 mod drain;
 mod edge_feed;
 mod evidence;
@@ -207,7 +207,7 @@ pub(crate) fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
         jobs.start("expiry", expiry::run(engine.clone()));
         jobs.start("waitlist", waitlist::run(engine.clone()));
         jobs.start("retire", retire::run(engine.clone()));
-        jobs.start("auto_partitions", auto::run(engine.clone()));
+        jobs.start("auto_partitions", auto_partitions::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
     }
 }

@@ -2,10 +2,10 @@
 //! and HTTP side.
 
 pub mod answer_counts;
-pub mod at_limit;
 pub mod auth;
 pub mod backup;
 pub mod boot;
+pub mod buyers_at_limit;
 pub mod cache;
 pub mod catalogue;
 pub mod clock;
@@ -16,8 +16,8 @@ pub mod edge;
 pub mod engine;
 pub mod failpoint;
 pub mod gate;
-pub mod gauge;
 pub mod holders;
+pub mod item_gauge;
 pub mod layout;
 pub mod log;
 pub mod maintenance;

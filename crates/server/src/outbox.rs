@@ -24,7 +24,7 @@ mod broker;
 mod cleanup;
 mod log;
 mod metrics;
-mod sink;
+mod receiver;
 mod webhook;
 mod worker;
 
@@ -50,7 +50,7 @@ pub(crate) use body::{event_id, visible_event_id};
 pub(crate) use broker::display_address as shown_address;
 use broker::{BrokerGuard, Brokers};
 pub(crate) use metrics::{AttemptOutcome, DeliveryMetrics};
-use sink::Message;
+use receiver::Message;
 use webhook::Webhooks;
 pub(crate) use webhook::guarded_client;
 

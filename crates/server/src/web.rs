@@ -7,6 +7,7 @@ mod buyer_session;
 mod cacheable;
 mod client;
 mod connection;
+mod console_session;
 mod cursor;
 mod dispatch;
 mod docs;
@@ -40,7 +41,6 @@ mod router;
 mod sale_views;
 mod sales;
 mod series;
-mod session;
 mod shell;
 mod sign_in;
 mod unread_body;
@@ -75,6 +75,7 @@ use crate::outbox::{AddressGuard, Outbox};
 use crate::payment::Payments;
 use crate::push::WebPush;
 use assets::AssetFile;
+use console_session::WrongKeys;
 use failure::FailureLogLimiter;
 use limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use live::LiveSettings;
@@ -84,7 +85,6 @@ use pages::GuestSignIn;
 use refusals::Refusals;
 use sale_views::SaleViews;
 use series::SeriesRecorder;
-use session::WrongKeys;
 
 /// The state that all requests share.
 pub struct App {

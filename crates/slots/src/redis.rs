@@ -9,7 +9,6 @@ mod codec;
 pub(crate) mod failure;
 mod find_request;
 mod health;
-mod inbox;
 mod keys;
 mod limits;
 mod link;
@@ -19,6 +18,7 @@ mod reader;
 mod release;
 mod routes;
 mod script;
+mod ticket_buffer;
 mod watch;
 
 use std::collections::HashMap;
@@ -34,13 +34,13 @@ use tokio::task::JoinSet;
 
 use self::batcher::RedisSettings;
 use self::failure::{RedisFailure, unexpected_reply};
-use self::inbox::TicketBuffer;
 use self::keys::Keys;
 use self::limits::{ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_ROWS_MAX};
 use self::live_consumers::LiveConsumers;
 use self::reader::QueueReader;
 use self::routes::Routes;
 use self::script::{Script, ScriptForm};
+use self::ticket_buffer::TicketBuffer;
 use self::watch::ServerWatch;
 use crate::{LossEvidence, SlotError};
 

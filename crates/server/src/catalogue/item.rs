@@ -11,8 +11,8 @@ use doorbuster_core::{PartitionChoice, SlotKey, Spread};
 use doorbuster_store::ItemRow;
 
 use super::LeavingSlots;
-use crate::at_limit::BuyersAtLimit;
-use crate::gauge::ItemGauge;
+use crate::buyers_at_limit::BuyersAtLimit;
+use crate::item_gauge::ItemGauge;
 use crate::layout::SlotLayout;
 use crate::purchase::OpenGrants;
 use crate::unit_demand::DemandQueue;

@@ -12,7 +12,7 @@ use doorbuster_core::outbox::ordering_key;
 use doorbuster_core::{IdKey, Millis, Units};
 use doorbuster_store::StoredEvent;
 
-use super::sink::Message;
+use super::receiver::Message;
 use crate::catalogue::Catalogue;
 use crate::web::order_links::order_link;
 use crate::web::wire;

@@ -10,7 +10,7 @@ use doorbuster_store::{Endpoint, EndpointKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::sink::{DeliveryError, Message};
+use super::receiver::{DeliveryError, Message};
 use crate::config::BrokerHost;
 
 /// The CloudEvents `source` if the deployment does not know its own URL.

@@ -11,7 +11,7 @@ use reqwest::Response;
 use reqwest::redirect::Policy;
 
 use super::address_guard::{AddressGuard, check};
-use super::sink::{DeliveryError, Message};
+use super::receiver::{DeliveryError, Message};
 use crate::outgoing::OutgoingClient;
 use crate::signing::{self, SigningKey};
 

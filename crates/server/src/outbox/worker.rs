@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::log;
 use super::metrics::AttemptOutcome;
-use super::sink::DeliveryError;
+use super::receiver::DeliveryError;
 use super::{Outbox, POLL_EVERY};
 use crate::failpoint::{self, Point};
 

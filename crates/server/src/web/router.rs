@@ -23,8 +23,8 @@ use super::identity::{
 use super::rate_limits::LimitedRequest;
 use super::reply::Refused;
 use super::{
-    App, admin, buyer_session, docs, events, gate, health, order_links, orders, pages, payment,
-    purchase_handler, push, sales, session, waitlist,
+    App, admin, buyer_session, console_session, docs, events, gate, health, order_links, orders,
+    pages, payment, purchase_handler, push, sales, waitlist,
 };
 use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
@@ -166,9 +166,9 @@ fn operator_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<A
 fn console_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>> {
     match endpoint.id {
         "get_spread" => on(filter, admin::spread::get),
-        "create_session" => on(filter, session::create),
-        "get_session" => on(filter, session::get),
-        "delete_session" => on(filter, session::delete),
+        "create_session" => on(filter, console_session::create),
+        "get_session" => on(filter, console_session::get),
+        "delete_session" => on(filter, console_session::delete),
         "list_actions" => on(filter, admin::actions::list),
         "admit_visitors" => on(filter, admin::admissions::admit),
         "list_nodes" => on(filter, admin::nodes::list),

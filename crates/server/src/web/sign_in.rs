@@ -11,11 +11,11 @@ use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::App;
+use super::console_session::{NewSessionFor, cookie_of, secure};
 use super::dispatch::request_id;
 use super::identity::Client;
 use super::reply::{Answer, Reply, empty};
 use super::router::get;
-use super::session::{NewSessionFor, cookie_of, secure};
 use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn, role_to_store};
 
 /// The cookie of an attempt. The issuer sends the browser back from another site, so it is lax.

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::codec::{self, array, text};
 use super::failure::{RedisFailure, check_reply};
-use super::inbox::TicketBuffer;
 use super::keys::{GROUP, Keys};
 use super::limits::{CLAIM_EVERY, CLAIM_IDLE, READ_BLOCK, READ_MAX, READ_PAUSE, RESPONSE_MAX};
 use super::live_consumers::LiveConsumers;
 use super::routes::Routes;
+use super::ticket_buffer::TicketBuffer;
 use crate::Taken;
 
 /// Reads one slot's queue into the inbox.

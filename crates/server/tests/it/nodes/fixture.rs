@@ -12,7 +12,7 @@ use doorbuster_server::clock::Clock;
 use doorbuster_server::config::Roles;
 use doorbuster_server::control::AuditView;
 use doorbuster_server::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
-use doorbuster_server::gauge::ItemGauge;
+use doorbuster_server::item_gauge::ItemGauge;
 use doorbuster_server::purchase::{Purchase, PurchaseOutcome, Refusal};
 use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
 use tokio::runtime::{Builder, Runtime};
