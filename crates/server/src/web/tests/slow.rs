@@ -21,7 +21,7 @@ const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
 /// that time.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
-const EVENTS: usize = 6_000;
+const EVENTS: usize = 12_000;
 /// Events of a batch. They fit into the hub's queue.
 const BATCH: usize = 100;
 /// More events than the connection's buffers can hold. They fit into the hub's queue.
