@@ -23,7 +23,7 @@ export const text = (key, values = {}) =>
 /* Languages that are written from right to left. */
 const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
 /** A text of the shop for this page, as [words, language]: in the page's language, else in English,
-    else in the first language of the alphabet. The language of a plain string is not known: null. */
+    else in the first language of the alphabet. A plain string has no known language: null. */
 export function chosen(words) {
   if (typeof words === 'string' || !words) return [words ?? '', null];
   const languages = Object.keys(words).sort(),

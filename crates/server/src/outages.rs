@@ -139,7 +139,7 @@ impl Outages {
         self.absorbs(error, REQUEST) && is_known
     }
 
-    /// Logs what is due.
+    /// Logs the summary of each outage whose time has come.
     fn check(&self, is_store_available: bool) {
         self.check_slots();
         let mut failures = self.lock(Away::Store);

@@ -101,7 +101,7 @@ impl Webhooks {
     }
 }
 
-/// Returns a client that connects only to addresses that the guard allows, and follows no redirects.
+/// Returns a client that follows no redirects and connects only to addresses that the guard allows.
 pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> OutgoingClient {
     let resolver = std::sync::Arc::new(guard);
     let builder = move || {

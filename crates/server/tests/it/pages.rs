@@ -208,7 +208,7 @@ async fn the_pages_script_contains_the_owners_configuration() {
     assert_eq!(
         told,
         json!({"shop": "The \"Shop\"", "sign_in_url": "https://shop.example/in?a=1&b=2", "guest": false, "sandbox": true, "api": null,
-               "shop_url": null, "next_steps": null, "time_zone": null})
+               "shop_url": null, "next_steps": null, "push_key": null, "time_zone": null})
     );
 }
 

@@ -104,8 +104,15 @@ impl Values<'_> {
         }
     }
 
+    /// Returns the known values of this name. The endpoint of a push subscription is an address, and
+    /// only shares its name with the ids of webhook endpoints.
+    fn known_values(&self, schema: &Value, name: &str) -> Option<&Vec<String>> {
+        let is_address = name == "endpoint" && schema.get("pattern").is_some();
+        self.known.get(name).filter(|known| !known.is_empty() && !is_address)
+    }
+
     fn text(&self, rng: &mut SmallRng, schema: &Value, name: &str) -> String {
-        if let Some(known) = self.known.get(name).filter(|known| !known.is_empty())
+        if let Some(known) = self.known_values(schema, name)
             && count(schema, "maxLength") != Some(0)
             && (name == ALWAYS_KNOWN || !one_in(rng, 4))
         {
