@@ -104,7 +104,7 @@ impl Values<'_> {
         }
     }
 
-    /// Returns the known values of this name. The endpoint of a push subscription is an address, and
+    /// Returns the known values of this name. The endpoint of a push subscription is an address. It
     /// only shares its name with the ids of webhook endpoints.
     fn known_values(&self, schema: &Value, name: &str) -> Option<&Vec<String>> {
         let is_address = name == "endpoint" && schema.get("pattern").is_some();
