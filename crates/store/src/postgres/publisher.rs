@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use doorbuster_core::Order;
+use doorbuster_core::pacing::REFRESHES_APART_MIN;
 
 use crate::contract::{Committed, OpenError};
 use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_BACK, PG_POLL_EVERY, PG_POLL_WAIT};
@@ -81,7 +82,10 @@ impl Publisher {
         let mut looked = Instant::now();
         loop {
             let apart = self.shared.refreshes_apart();
-            let due = (looked + if self.old.is_some() { apart } else { PG_POLL_EVERY }).into();
+            // Refusals wait for the backlog, so it is read without the pause between nodes.
+            let has_backlog = self.old.is_some();
+            let next = if has_backlog { REFRESHES_APART_MIN } else { PG_POLL_EVERY };
+            let due = (looked + next).into();
             let first = tokio::select! {
                 biased;
                 commits = self.commits.recv() => commits,
