@@ -214,7 +214,8 @@ impl Engine {
             found.is_complete &= self.ask_nodes(hash, since, &mut found.refusals).await?;
         }
         found.refusals.retain(|(_, noted)| noted.at >= since);
-        found.refusals.sort_by_key(|(_, noted)| std::cmp::Reverse(noted.at));
+        // Two nodes may refuse in the same millisecond. Every node gives the same order.
+        found.refusals.sort_by_key(|(node, noted)| (std::cmp::Reverse(noted.at), *node));
         Ok(found)
     }
 

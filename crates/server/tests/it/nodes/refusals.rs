@@ -30,9 +30,10 @@ async fn a_buyers_refusals_come_from_all_nodes_and_lack_those_of_a_node_that_end
     first.open_sale("spring", 1.into(), 1).await;
     let open = |list: &Value| list["phase"] == "open";
     second.until("/v1/admin/sales/spring", "it is open", open).await;
-    first.buy("ann", "k", "spring", "phone", 1).await;
+    let bought = first.buy_retrying("ann", "k", "spring").await;
+    assert_eq!(bought.status, 201, "{}", bought.text());
     let sold_out = async |app: &TestApp, key: &str| {
-        let reply = app.buy("bob", key, "spring", "phone", 1).await;
+        let reply = app.buy_retrying("bob", key, "spring").await;
         assert_eq!(reply.verdict(), "409 sold_out", "{}", reply.text());
     };
     sold_out(&first, "k1").await;
