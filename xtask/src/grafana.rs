@@ -70,12 +70,11 @@ fn metric_groups(guide: &str) -> Vec<Group> {
 
 /// Parses the metric of a row: name, labels and meaning.
 fn metric(line: &str) -> Option<Metric> {
-    let mut cells = line.strip_prefix("| `")?.split(" | ");
-    let name = cells.next()?.strip_suffix('`')?.to_owned();
-    let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    let labels = words(cells.next()?);
-    let meaning = cells.collect::<Vec<_>>().join(" | ");
-    Some(Metric { name, labels, meaning: meaning.trim_end_matches(" |").to_owned() })
+    let mut cells = line.strip_prefix('|')?.strip_suffix('|')?.splitn(3, '|').map(str::trim);
+    let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?.to_owned();
+    let in_code = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let labels = in_code(cells.next()?);
+    Some(Metric { name, labels, meaning: cells.next()?.to_owned() })
 }
 
 fn dashboard(groups: &[Group]) -> Value {
@@ -159,6 +158,16 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn a_row_has_a_name_labels_and_a_meaning() {
+        let plain = metric("| `up` | | `0` after a failure (histogram) |").expect("a row");
+        assert_eq!((plain.name.as_str(), plain.labels.len()), ("up", 0));
+        assert_eq!(plain.meaning, "`0` after a failure (histogram)");
+        let labelled = metric("| `requests` | `route`, `status` | requests |").expect("a row");
+        assert_eq!(labelled.labels, ["route", "status"]);
+        assert!(metric("| metric | labels | meaning |").is_none());
+    }
 
     #[test]
     fn the_dashboard_matches_the_guide() {

@@ -65,7 +65,7 @@ impl Bucket {
         loop {
             let read = tokio::task::spawn_blocking(move || {
                 let mut part = Vec::with_capacity(PART_BYTES);
-                let read = file.by_ref().take(PART_BYTES as u64).read_to_end(&mut part);
+                let read = Read::take(&mut file, PART_BYTES as u64).read_to_end(&mut part);
                 read.map(|_| (file, part))
             });
             let part = match read.await.map_err(io::Error::other).and_then(|read| read) {
