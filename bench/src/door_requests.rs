@@ -3,7 +3,7 @@ use anyhow::{Context, Result};
 
 use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::AnswerReader;
-use doorbuster_harness::generator::{AnswerKind, Script};
+use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
 /// A script that sends one request for each buyer, in turn.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl<'a> DoorRequests<'a> {
     }
 }
 
-impl Script for DoorRequests<'_> {
+impl RequestScript for DoorRequests<'_> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         if self.next == self.end {
             return false;

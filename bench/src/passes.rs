@@ -10,7 +10,7 @@ use doorbuster_core::gate::pass::{Membership, PassKey, PassTerms, period};
 
 use doorbuster_harness::generator::buyers::{Buyers, Template};
 use doorbuster_harness::generator::http::AnswerReader;
-use doorbuster_harness::generator::{AnswerKind, Script};
+use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
 /// The master key of servers under test.
 pub const MASTER_KEY: [u8; 32] = [0x5a; 32];
@@ -111,7 +111,7 @@ impl<'a> WithPass<'a> {
     }
 }
 
-impl Script for WithPass<'_> {
+impl RequestScript for WithPass<'_> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         if self.next == self.buyers.count() {
             if !self.round_and_round {

@@ -1,7 +1,7 @@
 //! A script for Redis's protocol, which sends one `EVALSHA` after another.
 use anyhow::{Context, Result, bail};
 
-use doorbuster_harness::generator::{AnswerKind, Script};
+use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
 /// A script that sends the same command repeatedly. An integer above 0 is an acceptance, and 0 is
 /// "sold out".
@@ -28,7 +28,7 @@ pub fn command(words: &[&str]) -> Vec<u8> {
     bytes
 }
 
-impl Script for Evalsha {
+impl RequestScript for Evalsha {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(&self.request);
         true

@@ -15,7 +15,7 @@ use crate::limits::{ORDER_CONNECTIONS, SOCKETS, WAITING, WARM_ORDERS};
 use crate::sockets;
 use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
-use doorbuster_harness::generator::{AnswerKind, Script};
+use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
 mod tab;
 mod waiting_room;
@@ -153,7 +153,7 @@ fn has_answer(stream: &TcpStream) -> bool {
     stream.set_nonblocking(false).is_err() || !blocked
 }
 
-fn read_answer(stream: &mut TcpStream, script: &mut impl Script) -> Result<AnswerKind> {
+fn read_answer(stream: &mut TcpStream, script: &mut impl RequestScript) -> Result<AnswerKind> {
     let mut inbox = vec![0; 16 * 1024];
     let mut filled = 0;
     loop {

@@ -14,7 +14,7 @@ use crate::passes::{PassKind, Passes, WithPass};
 use crate::server::NewSale;
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
-use doorbuster_harness::generator::{AnswerKind, RunResult, Script};
+use doorbuster_harness::generator::{AnswerKind, RequestScript, RunResult};
 
 /// The target for the total cost. The total includes the kernel's work for an answer, which is the
 /// larger part.
@@ -215,7 +215,7 @@ fn refusal(
 /// Checks that the first request is refused with this code.
 fn check_code(
     sale_server: &mut SaleServer,
-    script: &mut impl Script,
+    script: &mut impl RequestScript,
     way: &RefusalCase,
 ) -> Result<()> {
     if way.status == 429 {
@@ -286,7 +286,7 @@ fn open(config: &BenchConfig, crowd: &RefusedCrowd) -> Result<SaleServer> {
 pub(super) fn cost(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
-    script: &mut impl Script,
+    script: &mut impl RequestScript,
 ) -> Result<(f64, RunResult)> {
     let before = sale_server.server().process().cpu_time()?;
     let run = sale_server

@@ -11,7 +11,7 @@ use crate::server::{BUYER_SECRET, NewSale, Server};
 use crate::temp_dir::TempDir;
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::Purchases;
-use doorbuster_harness::generator::{AnswerKind, Load, Pace, RunResult, Script};
+use doorbuster_harness::generator::{AnswerKind, Load, Pace, RequestScript, RunResult};
 
 /// The only item of every sale.
 pub const ITEM: &str = "item";
@@ -95,7 +95,11 @@ impl SaleServer {
     ///
     /// # Errors
     /// Fails if a request did not become an order.
-    pub fn take_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<RunResult> {
+    pub fn take_orders(
+        &mut self,
+        load: &Load,
+        script: &mut impl RequestScript,
+    ) -> Result<RunResult> {
         let run = self.take_some_orders(load, script)?;
         run.only(&[AnswerKind::Accepted])?;
         Ok(run)
@@ -104,7 +108,11 @@ impl SaleServer {
     /// Runs a script. Any number of its requests may become orders.
     ///
     /// # Errors Fails if a request fails.
-    pub fn take_some_orders(&mut self, load: &Load, script: &mut impl Script) -> Result<RunResult> {
+    pub fn take_some_orders(
+        &mut self,
+        load: &Load,
+        script: &mut impl RequestScript,
+    ) -> Result<RunResult> {
         let run = load.run(script)?;
         self.orders += run.count(AnswerKind::Accepted);
         self.queued += run.count(AnswerKind::Queued);

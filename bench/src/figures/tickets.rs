@@ -67,7 +67,7 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
             );
         }
         let taken = slots.take(BATCH).await?;
-        let done = |taken: &doorbuster_slots::Taken| DeliveryRef {
+        let done = |taken: &doorbuster_slots::DequeuedTicket| DeliveryRef {
             slot: taken.slot,
             at: taken.delivery.at,
             token: taken.delivery.ticket.token,

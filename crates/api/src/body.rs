@@ -3,14 +3,14 @@
 //! A body that is not UTF-8 JSON, or not an object, is `400 malformed_request`; any other fault is
 //! `422 invalid_request`. Deep nesting uses no stack, because only expected members are parsed.
 
-mod change;
 mod json;
+mod member_patch;
 mod object;
 mod purchase;
 pub(crate) mod read;
 pub(crate) mod text;
 
-pub use change::Change;
+pub use member_patch::MemberPatch;
 pub(crate) use object::{Faults, Object};
 pub use purchase::Purchase;
 pub use text::TextPatch;

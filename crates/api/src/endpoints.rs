@@ -72,7 +72,7 @@ pub enum Auth {
 
 /// The group of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chapter {
+pub enum EndpointGroup {
     /// Endpoints for buyers.
     Buying,
     /// Endpoints for operators.
@@ -81,8 +81,8 @@ pub enum Chapter {
     Service,
 }
 
-impl Chapter {
-    /// The chapter's name, as the OpenAPI document tags it.
+impl EndpointGroup {
+    /// The group's name, as the OpenAPI document tags it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -110,8 +110,8 @@ pub struct Endpoint {
     pub path: &'static str,
     /// A stable name, which is the OpenAPI document's `operationId`.
     pub id: &'static str,
-    /// The endpoint's chapter.
-    pub chapter: Chapter,
+    /// The endpoint's group.
+    pub group: EndpointGroup,
     /// Who may call the endpoint.
     pub auth: Auth,
     /// What the endpoint does, in one line.
@@ -163,9 +163,9 @@ impl Endpoint {
     /// Largest body in bytes.
     #[must_use]
     pub const fn body_bytes_max(&self) -> usize {
-        match self.chapter {
-            Chapter::Operating => ADMIN_BODY_BYTES_MAX,
-            Chapter::Buying | Chapter::Service => BODY_BYTES_MAX,
+        match self.group {
+            EndpointGroup::Operating => ADMIN_BODY_BYTES_MAX,
+            EndpointGroup::Buying | EndpointGroup::Service => BODY_BYTES_MAX,
         }
     }
 
@@ -181,7 +181,7 @@ impl Endpoint {
 
     /// Whether `code` follows from the shape of this endpoint.
     fn implies(&self, code: Code) -> bool {
-        let api = self.chapter != Chapter::Service;
+        let api = self.group != EndpointGroup::Service;
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));
         match code {
             Code::MethodNotAllowed => true,

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::gate::{EstimateSecs, PlaceState};
+use crate::gate::{EstimateSecs, WaitingRoomPositionState};
 use crate::order::AnyOrder;
 use crate::sale::Status;
 use crate::value::Time;
@@ -49,7 +49,7 @@ pub enum Event {
         /// The id of the buyer's entry in the waiting room.
         place: String,
         /// The entry's state.
-        state: PlaceState,
+        state: WaitingRoomPositionState,
         /// The number of entries that are admitted before it, plus 1.
         position: Option<u64>,
         /// The expected time until the entry is admitted.

@@ -6,7 +6,7 @@ mod room;
 
 pub use challenge::{Challenge, ChallengeRequest};
 pub use pass::{ChallengeAnswer, NewPass, Pass};
-pub use room::{Draw, EstimateSecs, PlaceState, WaitingPlace};
+pub use room::{Draw, EstimateSecs, WaitingRoomPosition, WaitingRoomPositionState};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -40,7 +40,7 @@ pub enum ChallengeKind {
 /// Whether a sale has a waiting room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Room {
+pub enum WaitingRoomMode {
     /// No waiting room.
     #[default]
     Off,
@@ -92,7 +92,7 @@ impl ChallengeKind {
     }
 }
 
-impl Room {
+impl WaitingRoomMode {
     /// Every value.
     pub const ALL: [Self; 3] = [Self::Off, Self::Auto, Self::Always];
 
@@ -127,6 +127,6 @@ mod tests {
         }
         RequirementMode::ALL.into_iter().for_each(|word| check(word, word.as_str()));
         ChallengeKind::ALL.into_iter().for_each(|word| check(word, word.as_str()));
-        Room::ALL.into_iter().for_each(|word| check(word, word.as_str()));
+        WaitingRoomMode::ALL.into_iter().for_each(|word| check(word, word.as_str()));
     }
 }

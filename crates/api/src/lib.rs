@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod buyer_session;
 pub mod endpoints;
 pub mod event;
 pub mod gate;
@@ -23,5 +24,4 @@ pub mod push;
 pub mod query;
 pub mod report;
 pub mod sale;
-pub mod session;
 pub mod value;

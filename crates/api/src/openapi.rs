@@ -10,7 +10,7 @@ use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, OpenApiVersion,
 };
 
-use crate::endpoints::{self, Chapter, Method};
+use crate::endpoints::{self, EndpointGroup, Method};
 use crate::problem::Code;
 
 /// Names of the security schemes.
@@ -36,9 +36,9 @@ pub fn openapi(version: &str) -> OpenApi {
         .paths(paths())
         .components(Some(components()))
         .tags(Some([
-            tag(Chapter::Buying, "Endpoints for buyers."),
-            tag(Chapter::Operating, "Endpoints for operators."),
-            tag(Chapter::Service, "Endpoints for load balancers, monitoring and developers."),
+            tag(EndpointGroup::Buying, "Endpoints for buyers."),
+            tag(EndpointGroup::Operating, "Endpoints for operators."),
+            tag(EndpointGroup::Service, "Endpoints for load balancers, monitoring and developers."),
         ]))
         .build()
 }
@@ -59,8 +59,8 @@ fn description() -> String {
     text
 }
 
-fn tag(chapter: Chapter, description: &str) -> utoipa::openapi::Tag {
-    TagBuilder::new().name(chapter.as_str()).description(Some(description)).build()
+fn tag(group: EndpointGroup, description: &str) -> utoipa::openapi::Tag {
+    TagBuilder::new().name(group.as_str()).description(Some(description)).build()
 }
 
 fn paths() -> PathsBuilder {

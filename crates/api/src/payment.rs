@@ -68,7 +68,7 @@ pub struct PaymentEventData {
 /// What the server did with a provider's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum PaymentEventOutcome {
     /// The order is paid.
     Paid,
     /// The payment pays for no order, and its money goes back.
@@ -81,7 +81,7 @@ pub enum Outcome {
     Ignored,
 }
 
-impl Outcome {
+impl PaymentEventOutcome {
     /// Every outcome.
     pub const ALL: [Self; 5] =
         [Self::Paid, Self::Refunded, Self::Noted, Self::Repeated, Self::Ignored];
@@ -102,7 +102,7 @@ impl Outcome {
 /// The response to a provider's verified message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"outcome": "paid"})))]
-pub struct Taken {
+pub struct PaymentEventResult {
     /// What the server did with the message.
-    pub outcome: Outcome,
+    pub outcome: PaymentEventOutcome,
 }

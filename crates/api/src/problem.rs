@@ -11,7 +11,7 @@ mod members;
 pub use body::ProblemBody;
 pub use code::Code;
 pub use fault::{Fault, FaultLocation};
-pub use members::{Requirement, Scope};
+pub use members::{RateLimitScope, Requirement};
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ enum ExtraMembers {
     OpensAt(Option<Time>),
     State { state: Cow<'static, str>, free: Option<u64> },
     Requirement(Requirement),
-    Scope(Scope),
+    RateLimitScope(RateLimitScope),
     Errors(Vec<Fault>),
     NotReady { reasons: Vec<Cow<'static, str>>, facts: Box<ReadinessFacts> },
 }
@@ -328,11 +328,11 @@ impl Problem {
 
     /// `429`: too many requests.
     #[must_use]
-    pub fn rate_limited(scope: Scope, retry_after: u32) -> Self {
+    pub fn rate_limited(scope: RateLimitScope, retry_after: u32) -> Self {
         Self::with_retry_after(
             Code::RateLimited,
             "too many requests",
-            ExtraMembers::Scope(scope),
+            ExtraMembers::RateLimitScope(scope),
             retry_after,
         )
     }

@@ -8,7 +8,7 @@ pub use console::{ActionQuery, SeriesQuery, parse_page};
 
 use pairs::Pairs;
 
-use crate::admin::dead_letters::DeadKind;
+use crate::admin::dead_letters::DeadLetterKind;
 use crate::admin::webhooks::DeliveryState;
 use crate::limits::{
     CURSOR_BYTES_MAX, EVENT_SALES_MAX, ORDER_TEXT_CHARS_MAX, PAGE_DEFAULT, PAGE_MAX,
@@ -72,7 +72,7 @@ impl DeliveryQuery {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterQuery {
     /// Only dead letters of this kind.
-    pub kind: Option<DeadKind>,
+    pub kind: Option<DeadLetterKind>,
     /// The page.
     pub page: Page,
 }
@@ -85,7 +85,7 @@ impl DeadLetterQuery {
     pub fn for_operator(query: &str) -> Result<Self, Problem> {
         let mut pairs = Pairs::parse(query);
         let kind =
-            pairs.single_value("kind", "must be delivery, refund or ticket", DeadKind::parse);
+            pairs.single_value("kind", "must be delivery, refund or ticket", DeadLetterKind::parse);
         let page = page(&mut pairs);
         pairs.into_result(Self { kind, page })
     }

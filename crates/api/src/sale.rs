@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::admin::front_door::FrontDoor;
-use crate::gate::{ChallengeKind, RequirementMode, Room};
+use crate::gate::{ChallengeKind, RequirementMode, WaitingRoomMode};
 use crate::value::{Money, Text, Time};
 
 /// Phase of a sale. Buyers never see a draft.
@@ -156,7 +156,7 @@ pub struct StatusFrontDoor {
     /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,
     /// Whether there is a waiting room.
-    pub waiting_room: Room,
+    pub waiting_room: WaitingRoomMode,
     /// Whether only members may buy.
     pub members_only: bool,
     /// Lowest level of a buyer who may buy.

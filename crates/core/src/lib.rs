@@ -9,7 +9,7 @@
 //!    ([`settle`]).
 //!
 //! The division of stock among slots affects efficiency, not safety. [`partition`], [`refill`],
-//! [`tail`] and [`lease`] decide the division from readings that may be old.
+//! [`gather`] and [`lapsed_grants`] decide the division from readings that may be old.
 //!
 //! Time, ids and rows come in as arguments, and decisions go out as values. The store's
 //! transactions are functions over a [`Ledger`], so the simulator tests the same code that runs in
@@ -17,18 +17,18 @@
 #![forbid(unsafe_code)]
 
 pub mod assignment;
+pub mod database_history;
 pub mod digest;
 pub mod edge;
 pub mod event;
 pub mod gate;
+pub mod gather;
 #[cfg(test)]
 mod golden;
-pub mod history;
 mod id;
-pub mod lease;
+pub mod lapsed_grants;
 mod ledger;
 pub mod limits;
-pub mod loss;
 pub mod model;
 pub mod money;
 pub mod order;
@@ -38,18 +38,18 @@ pub mod partition;
 mod queue;
 pub mod recall;
 pub mod refill;
-pub mod refusal;
 pub mod respread;
 pub mod rows;
 pub mod rules;
 pub mod sale;
 pub mod settle;
 #[cfg(test)]
-mod skew;
+mod skewed_demand_tests;
 pub mod slot;
+pub mod slot_loss;
+pub mod sold_out;
 mod spread;
 pub mod stock;
-pub mod tail;
 mod ticket;
 mod value;
 pub mod waitlist;

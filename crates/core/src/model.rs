@@ -40,7 +40,7 @@ pub struct Model {
     /// Recalls by id.
     pub recalls: BTreeMap<RecallId, Recall>,
     /// Waitlist entries, by item and turn.
-    pub places: BTreeMap<(ItemId, TicketN), WaitlistEntry>,
+    pub waitlist: BTreeMap<(ItemId, TicketN), WaitlistEntry>,
     /// Events, in order.
     pub events: Vec<Event>,
     /// Prices of one unit.
@@ -215,7 +215,7 @@ impl Ledger for Model {
     }
 
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Infallible> {
-        Ok(self.places.values().find(|p| p.id == *id).cloned())
+        Ok(self.waitlist.values().find(|p| p.id == *id).cloned())
     }
 
     fn waitlist_entry_of(
@@ -232,11 +232,11 @@ impl Ledger for Model {
         limit: usize,
     ) -> Result<Vec<WaitlistEntry>, Infallible> {
         let waits = |p: &&WaitlistEntry| p.item == item && p.state == WaitlistState::Waiting;
-        Ok(self.places.values().filter(waits).take(limit).cloned().collect())
+        Ok(self.waitlist.values().filter(waits).take(limit).cloned().collect())
     }
 
     fn put_waitlist_entry(&mut self, entry: &WaitlistEntry) -> Result<(), Infallible> {
-        self.places.insert((entry.item, entry.n), entry.clone());
+        self.waitlist.insert((entry.item, entry.n), entry.clone());
         Ok(())
     }
 

@@ -108,7 +108,7 @@ impl DeliveryQueue {
             advancing_to: None,
             breaker: Breaker::default(),
         };
-        queue.know(rows);
+        queue.replace_rows(rows);
         queue
     }
 
@@ -120,7 +120,7 @@ impl DeliveryQueue {
 
     /// Returns how many more events the queue can take.
     #[must_use]
-    pub fn room(&self) -> usize {
+    pub fn free_capacity(&self) -> usize {
         self.bounds.window.saturating_sub(self.window.len())
     }
 
@@ -152,7 +152,7 @@ impl DeliveryQueue {
     /// Takes the current rows of the store. An operator may have added rows, discarded rows, or
     /// requested an immediate retry with all tries. Such a request ends a pause of the endpoint.
     /// Call this only while the store has every [`RowChange`].
-    pub fn know(&mut self, rows: Vec<PendingDelivery>) {
+    pub fn replace_rows(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
@@ -182,7 +182,7 @@ impl DeliveryQueue {
 
     /// Clears failures, refusals and pauses of the old address, because the endpoint has a new
     /// address.
-    pub fn moved(&mut self, now: Millis) {
+    pub fn reset_for_new_address(&mut self, now: Millis) {
         self.breaker = Breaker::default();
         self.refused.clear();
         for fresh in self.window.values_mut() {
@@ -238,7 +238,7 @@ impl DeliveryQueue {
     /// Returns when [`DeliveryQueue::next`] may have an event without further input, or `None` if
     /// it never will.
     #[must_use]
-    pub fn due(&self) -> Option<Millis> {
+    pub fn next_due_at(&self) -> Option<Millis> {
         if self.breaker.is_open() {
             let has_some =
                 || self.rows_ready().next().is_some() || self.next_new_event(0).is_some();
@@ -256,9 +256,9 @@ impl DeliveryQueue {
 
     /// Returns how far the position can move: past delivered events, failed events, and events that
     /// wait behind a failed one. The store must record the move. Then the caller calls
-    /// [`DeliveryQueue::gone`]. If the store does not record it, the caller must build the queue
-    /// anew.
-    pub fn go(&mut self) -> Option<PositionAdvance> {
+    /// [`DeliveryQueue::confirm_advance`]. If the store does not record it, the caller must build
+    /// the queue anew.
+    pub fn next_advance(&mut self) -> Option<PositionAdvance> {
         if self.advancing_to.is_some() {
             return None;
         }
@@ -303,7 +303,7 @@ impl DeliveryQueue {
     }
 
     /// Confirms that the store has recorded the last [`PositionAdvance`].
-    pub fn gone(&mut self) {
+    pub fn confirm_advance(&mut self) {
         if let Some(to) = self.advancing_to.take() {
             self.position = to;
             self.rows.retain(|_, row| !row.parcel.dead);

@@ -11,12 +11,12 @@ use crate::value::Units;
 
 const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "a partition is a bit of the registry");
 
-/// The partitions that have units or may get some, with one bit for each. Requests go only to these
-/// partitions.
+/// The registry: the partitions that have units or may get some, with one bit for each. Requests
+/// go only to these partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Registry(u64);
+pub struct AvailablePartitions(u64);
 
-impl Registry {
+impl AvailablePartitions {
     /// Returns all of this many partitions (at most [`PARTITIONS_MAX`]).
     #[must_use]
     pub fn all(partitions: u32) -> Self {
@@ -73,7 +73,7 @@ impl Registry {
 }
 
 /// Returns the units of a grant that are not settled, or 0 without an open grant. This is the input
-/// of [`Registry::from_units`] and [`second_try`].
+/// of [`AvailablePartitions::from_units`] and [`second_try`].
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)
@@ -97,7 +97,12 @@ pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
 /// Returns the first partition for a request: its home, or the next one that is listed. Returns
 /// `None` if no partition is listed.
 #[must_use]
-pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u64) -> Option<u32> {
+pub fn first_try(
+    spread: &Spread,
+    registry: AvailablePartitions,
+    buyer_hash: u64,
+    number: u64,
+) -> Option<u32> {
     let home = home(spread, buyer_hash, number);
     let next = registry.from(home).next();
     if enforces(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
@@ -111,7 +116,7 @@ pub fn first_try(spread: &Spread, registry: Registry, buyer_hash: u64, number: u
 /// partition turns away do not all go to the same other partition.
 #[must_use]
 pub fn second_try(
-    registry: Registry,
+    registry: AvailablePartitions,
     first: u32,
     units: Units,
     seen: impl Fn(u32) -> u64,
@@ -137,7 +142,9 @@ pub fn last_tries(
     number: u64,
 ) -> impl Iterator<Item = u32> + use<> {
     let all = if enforces(Rule::LastTryEverywhere) { spread.partitions.max(1) as usize } else { 1 };
-    Registry::all(spread.partitions.max(1)).from(home(spread, buyer_hash, number)).take(all)
+    AvailablePartitions::all(spread.partitions.max(1))
+        .from(home(spread, buyer_hash, number))
+        .take(all)
 }
 
 #[cfg(test)]
@@ -150,25 +157,32 @@ mod tests {
 
     #[test]
     fn a_partition_leaves_when_all_is_settled_and_the_pool_is_empty() {
-        assert_eq!(Registry::from_units(0, [3, 0, 1]).from(0).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(Registry::from_units(1, [3, 0, 1]), Registry::all(3));
-        assert!(Registry::from_units(0, [0, 0, 0]).is_empty());
-        assert_eq!(Registry::from_units(0, [1; 64]), Registry::all(64));
         assert_eq!(
-            (Registry::all(64).len(), Registry::all(1).len(), Registry::all(0).len()),
+            AvailablePartitions::from_units(0, [3, 0, 1]).from(0).collect::<Vec<_>>(),
+            [0, 2]
+        );
+        assert_eq!(AvailablePartitions::from_units(1, [3, 0, 1]), AvailablePartitions::all(3));
+        assert!(AvailablePartitions::from_units(0, [0, 0, 0]).is_empty());
+        assert_eq!(AvailablePartitions::from_units(0, [1; 64]), AvailablePartitions::all(64));
+        assert_eq!(
+            (
+                AvailablePartitions::all(64).len(),
+                AvailablePartitions::all(1).len(),
+                AvailablePartitions::all(0).len()
+            ),
             (64, 1, 0)
         );
-        assert!(!Registry::all(64).has(64));
-        assert_eq!(Registry::all(64).within(3), Registry::all(3));
+        assert!(!AvailablePartitions::all(64).has(64));
+        assert_eq!(AvailablePartitions::all(64).within(3), AvailablePartitions::all(3));
     }
 
     #[test]
     fn a_request_goes_to_its_home_or_the_next_listed_partition() {
         let in_turn = spread(4, PartitionChoice::RoundRobin);
-        let listed = Registry::from_units(0, [0, 1, 0, 1]);
+        let listed = AvailablePartitions::from_units(0, [0, 1, 0, 1]);
         let tries: Vec<_> = (0..5).map(|n| first_try(&in_turn, listed, 9, n)).collect();
         assert_eq!(tries, [Some(1), Some(1), Some(3), Some(3), Some(1)]);
-        assert_eq!(first_try(&in_turn, Registry::default(), 9, 0), None);
+        assert_eq!(first_try(&in_turn, AvailablePartitions::default(), 9, 0), None);
         let by_buyer = spread(4, PartitionChoice::Buyer);
         let quarters = [0, 1 << 62, 1 << 63, u64::MAX].map(|hash| home(&by_buyer, hash, 7));
         assert_eq!(quarters, [0, 1, 2, 3]);
@@ -200,12 +214,13 @@ mod tests {
     fn a_second_try_goes_to_the_fullest_other_partition_that_has_enough() {
         let seen = [9, 4, 6, 6];
         let units = |n| Units::new(n).expect("in range");
-        let try_for =
-            |first, n| second_try(Registry::all(4), first, units(n), |i| seen[i as usize]);
+        let try_for = |first, n| {
+            second_try(AvailablePartitions::all(4), first, units(n), |i| seen[i as usize])
+        };
         assert_eq!(try_for(1, 1), Some(0));
         assert_eq!(try_for(0, 5), Some(2));
         assert_eq!(try_for(2, 7), Some(0));
         assert_eq!(try_for(0, 7), None);
-        assert_eq!(second_try(Registry::all(1), 0, units(1), |_| 9), None);
+        assert_eq!(second_try(AvailablePartitions::all(1), 0, units(1), |_| 9), None);
     }
 }

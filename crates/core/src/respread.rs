@@ -34,7 +34,7 @@ pub enum SlotDrainStep {
 /// that a recall from this grant is pending. `is_overdue` says that the drain has reached its time
 /// limit.
 #[must_use]
-pub fn leave_step(
+pub fn slot_drain_step(
     grant: &Grant,
     view: Option<&SlotView>,
     is_recalled: bool,
@@ -168,7 +168,7 @@ impl AutoWidth {
     /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
     /// are the units that the item can still sell, `None` for unlimited stock. `least` is the
     /// largest request. `now_ms` may be of any clock that does not go back.
-    pub fn look(
+    pub fn observe_load(
         &mut self,
         partitions: u32,
         busiest: u64,
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_slot_that_leaves_is_stopped_emptied_and_closed_after_its_last_ticket() {
         let step = |view: &SlotView, resolved, recalled| {
-            leave_step(&grant(resolved, true), Some(view), recalled, false)
+            slot_drain_step(&grant(resolved, true), Some(view), recalled, false)
         };
         assert_eq!(step(&view(10, 6, 2, false), 4, false), SlotDrainStep::Stop);
         assert_eq!(step(&view(10, 6, 2, true), 4, false), SlotDrainStep::Recall(10));
@@ -266,11 +266,14 @@ mod tests {
 
     #[test]
     fn a_slot_that_does_not_answer_is_closed_when_its_drain_is_overdue() {
-        assert_eq!(leave_step(&grant(4, true), None, false, false), SlotDrainStep::Wait);
-        assert_eq!(leave_step(&grant(4, true), None, false, true), SlotDrainStep::Close);
-        assert_eq!(leave_step(&grant(0, false), None, false, false), SlotDrainStep::Close);
+        assert_eq!(slot_drain_step(&grant(4, true), None, false, false), SlotDrainStep::Wait);
+        assert_eq!(slot_drain_step(&grant(4, true), None, false, true), SlotDrainStep::Close);
+        assert_eq!(slot_drain_step(&grant(0, false), None, false, false), SlotDrainStep::Close);
         let foreign = SlotView { epoch: Epoch(1), ..view(3, 6, 0, true) };
-        assert_eq!(leave_step(&grant(6, true), Some(&foreign), false, false), SlotDrainStep::Wait);
+        assert_eq!(
+            slot_drain_step(&grant(6, true), Some(&foreign), false, false),
+            SlotDrainStep::Wait
+        );
     }
 
     fn shares(units: &[u64], new_from: usize) -> Vec<SlotShare> {
@@ -318,7 +321,9 @@ mod tests {
         let mut width = 2;
         let mut changes = Vec::new();
         for second in 0..60 {
-            if let Some(wider) = auto.look(width, HOT_TICKETS_PER_SEC, (None, 1), second * 1_000) {
+            if let Some(wider) =
+                auto.observe_load(width, HOT_TICKETS_PER_SEC, (None, 1), second * 1_000)
+            {
                 width = wider;
                 changes.push((second, width));
             }
@@ -331,13 +336,17 @@ mod tests {
         let mut auto = AutoWidth::default();
         for second in 0..100 {
             let load = HOT_TICKETS_PER_SEC * u64::from(second % 3 != 2);
-            assert_eq!(auto.look(4, load, (None, 1), second * 1_000), None, "short peaks");
+            assert_eq!(auto.observe_load(4, load, (None, 1), second * 1_000), None, "short peaks");
         }
         let mut auto = AutoWidth::default();
         for second in 0..100 {
             let few = (Some(79), 10);
-            assert_eq!(auto.look(4, 1_000_000, few, second * 1_000), None, "few units");
-            assert_eq!(auto.look(64, 1_000_000, (None, 1), second * 1_000), None, "the most");
+            assert_eq!(auto.observe_load(4, 1_000_000, few, second * 1_000), None, "few units");
+            assert_eq!(
+                auto.observe_load(64, 1_000_000, (None, 1), second * 1_000),
+                None,
+                "the most"
+            );
         }
     }
 

@@ -13,7 +13,7 @@ use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 
 /// A ticket's verdict, for the buyer's node after the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved {
+pub struct TicketVerdict {
     /// The ticket's id.
     pub id: TicketId,
     /// Its verdict.
@@ -30,7 +30,7 @@ pub fn settle<L: Ledger>(
     key: &IdKey,
     ticket: &Ticket,
     now: Millis,
-) -> Result<Resolved, L::Error> {
+) -> Result<TicketVerdict, L::Error> {
     let id = key.id_of(ticket);
     let input = SettleInput {
         id,
@@ -83,7 +83,7 @@ pub fn force_verdict<L: Ledger>(
     parts: &TicketParts,
     buyer: &BuyerId,
     now: Millis,
-) -> Result<Option<Resolved>, L::Error> {
+) -> Result<Option<TicketVerdict>, L::Error> {
     let grant = ledger.grant(parts.grant)?;
     let item = grant.as_ref().map_or(ItemId(0), |g| g.slot.item);
     let mut input =
@@ -108,7 +108,7 @@ pub fn force_verdict<L: Ledger>(
     };
     if !enforces(Rule::FirstCommitWins) {
         let verdict = Verdict::Unavailable;
-        return Ok(Some(Resolved { id, verdict, order: None, fresh: false }));
+        return Ok(Some(TicketVerdict { id, verdict, order: None, fresh: false }));
     }
     let key_of_order = existing.as_ref().map(|o| o.key.clone());
     input.key = key_of_order.as_ref();
@@ -133,7 +133,7 @@ struct SettleInput<'a> {
 fn earlier_verdict<L: Ledger>(
     ledger: &mut L,
     input: &SettleInput<'_>,
-) -> Result<Option<Resolved>, L::Error> {
+) -> Result<Option<TicketVerdict>, L::Error> {
     if !enforces(Rule::TicketOnce) {
         return Ok(None);
     }
@@ -147,7 +147,7 @@ fn earlier_verdict<L: Ledger>(
         Verdict::Order(id) => ledger.order(&id)?,
         _ => None,
     };
-    Ok(Some(Resolved { id: input.id, verdict: resolution.verdict, order, fresh: false }))
+    Ok(Some(TicketVerdict { id: input.id, verdict: resolution.verdict, order, fresh: false }))
 }
 
 /// A ticket that this transaction resolves.
@@ -198,7 +198,7 @@ impl Settlement<'_> {
         ticket: &Ticket,
         now: Millis,
         hold_ms: i64,
-    ) -> Result<Resolved, L::Error> {
+    ) -> Result<TicketVerdict, L::Error> {
         self.count_resolved();
         let order = Order {
             id: self.input.id,
@@ -220,7 +220,12 @@ impl Settlement<'_> {
             grant.settled += self.input.units;
             ledger.put_grant(grant)?;
         }
-        Ok(Resolved { id: order.id, verdict: Verdict::Reserved, order: Some(order), fresh: true })
+        Ok(TicketVerdict {
+            id: order.id,
+            verdict: Verdict::Reserved,
+            order: Some(order),
+            fresh: true,
+        })
     }
 
     /// Returns the ticket's units. Only the grant's state decides whether the slot gets a credit,
@@ -230,7 +235,7 @@ impl Settlement<'_> {
         ledger: &mut L,
         verdict: Verdict,
         order: Option<Order>,
-    ) -> Result<Resolved, L::Error> {
+    ) -> Result<TicketVerdict, L::Error> {
         self.count_resolved();
         let SettleInput { id, n, buyer, key, units, now, .. } = self.input;
         if let Some(mut grant) = self.input.grant {
@@ -269,6 +274,6 @@ impl Settlement<'_> {
             })?;
             ledger.put_grant(&grant)?;
         }
-        Ok(Resolved { id, verdict, order, fresh: true })
+        Ok(TicketVerdict { id, verdict, order, fresh: true })
     }
 }

@@ -82,7 +82,7 @@ pub struct WaitlistServed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitlistEnded {
     /// Entries that ended, by turn.
-    pub places: Vec<WaitlistEntry>,
+    pub entries: Vec<WaitlistEntry>,
     /// Whether entries are left. If so, end the waitlist again.
     pub more: bool,
 }
@@ -322,7 +322,7 @@ pub fn end_with_sale<L: Ledger>(
     for mut entry in first {
         end_entry(ledger, &mut waitlist, &mut item, &mut entry, WaitlistState::PassedOver, now)?;
         record_unserved(ledger, &waitlist, &entry, Verdict::Unavailable, now)?;
-        ended.places.push(entry);
+        ended.entries.push(entry);
     }
     ended.more = item.waiting > 0;
     ledger.put_item(&item)?;

@@ -1,20 +1,21 @@
 //! The arguments and help texts of every command.
 
-mod accounting;
 mod audit;
 mod block;
 mod cluster;
 mod complete;
+mod csv;
 mod dead_letter;
 mod demo;
 mod draw;
-mod export;
 mod lab;
 mod maintenance;
 mod operators;
 mod order;
 mod page;
+mod page_export;
 mod payment;
+mod reconcile;
 mod sale;
 mod sale_edit;
 mod serve;
@@ -27,14 +28,13 @@ mod webhook;
 
 use clap::{Parser, Subcommand};
 
-pub use accounting::{CsvArgs, ReconcileArgs};
 pub use audit::AuditArgs;
 pub use block::{AddBlockArgs, BlockArgs, BlockCommand};
 pub use cluster::{ClusterArgs, ClusterCommand, UpArgs};
+pub use csv::CsvArgs;
 pub use dead_letter::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
 pub use demo::DemoArgs;
 pub use draw::{DrawArgs, DrawCommand, VerifyArgs};
-pub use export::ExportArgs;
 pub use lab::{HeadlineArgs, IncidentArgs, LabArgs, LabCommand, LabRunArgs};
 pub use maintenance::{BackupArgs, MigrateArgs, PassphraseArgs, RestoreArgs};
 pub use operators::{
@@ -45,7 +45,9 @@ pub use order::{
     EraseArgs, MoneyQuery, OrderArgs, OrderCommand, OrderQuery, OrderSelection, PayByArgs,
 };
 pub use page::{PageArgs, PageCommand};
+pub use page_export::ExportArgs;
 pub use payment::{PaymentArgs, PaymentCommand, TriggerArgs};
+pub use reconcile::ReconcileArgs;
 pub use sale::{
     AdjustArgs, AdmitArgs, CreateArgs, SaleArgs, SaleCommand, SeriesArgs, SetArgs, SpreadArgs,
 };

@@ -2,8 +2,9 @@
 
 use comfy_table::Cell;
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetterDetail, DeadLetterList, DeadLetterSelection, DeadRequest, Discard,
-    ManySeenTo, SeenTo, SeenToState,
+    BulkDeadLetterResolution, DeadLetterDetail, DeadLetterKind, DeadLetterList,
+    DeadLetterResolution, DeadLetterResolutionState, DeadLetterSelection, Discard,
+    UndecidedRequest,
 };
 
 use crate::cli::{DeadLetterArgs, DeadLetterCommand, SelectionArgs};
@@ -63,7 +64,7 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
 
 /// Retries or discards many dead letters, one page per request, and prints the progress.
 async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -> Outcome {
-    let mut sum = ManySeenTo { done: 0, skipped: 0, next_cursor: None };
+    let mut sum = BulkDeadLetterResolution { done: 0, skipped: 0, next_cursor: None };
     let what = if which.reason.is_some() { "discarded" } else { "retried" };
     loop {
         let mut pairs = vec![("limit", PAGE_LIMIT)];
@@ -74,14 +75,18 @@ async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -
                 which,
             )
             .await;
-        let page: ManySeenTo = match result {
+        let page: BulkDeadLetterResolution = match result {
             Ok(answer) => answer.read()?,
             Err(refused) => {
-                return client.print_result(Err(refused), |_: &ManySeenTo| String::new());
+                return client
+                    .print_result(Err(refused), |_: &BulkDeadLetterResolution| String::new());
             }
         };
-        sum =
-            ManySeenTo { done: sum.done + page.done, skipped: sum.skipped + page.skipped, ..page };
+        sum = BulkDeadLetterResolution {
+            done: sum.done + page.done,
+            skipped: sum.skipped + page.skipped,
+            ..page
+        };
         if sum.next_cursor.is_none() {
             break;
         }
@@ -100,10 +105,10 @@ async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -
     print::line(&format!("{} are {what}.{skipped}", table::grouped(sum.done.into())))
 }
 
-fn resolution_text(done: &SeenTo) -> String {
+fn resolution_text(done: &DeadLetterResolution) -> String {
     match done.state {
-        SeenToState::Pending => format!("{} is retried.\n", done.id),
-        SeenToState::Discarded => format!("{} is discarded.\n", done.id),
+        DeadLetterResolutionState::Pending => format!("{} is retried.\n", done.id),
+        DeadLetterResolutionState::Discarded => format!("{} is discarded.\n", done.id),
     }
 }
 
@@ -169,13 +174,13 @@ fn show(detail: &DeadLetterDetail) -> String {
             ["provider", &refund.provider],
         ]);
     }
-    if let Some(DeadRequest { sale, item, buyer, units }) = &detail.request {
+    if let Some(UndecidedRequest { sale, item, buyer, units }) = &detail.request {
         let request = format!("{} of {item} in {sale}", table::units((*units).into()));
         rows.add_rows([["requested", request.as_str()], ["by", buyer]]);
     }
     let message = match &detail.message {
         Some(message) => format!("{message:#}\n"),
-        None if letter.kind == DeadKind::Delivery => {
+        None if letter.kind == DeadLetterKind::Delivery => {
             "The message is not available: the event was deleted or cannot be read.\n".into()
         }
         None => String::new(),

@@ -6,9 +6,9 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use comfy_table::Cell;
-use doorbuster_lab::headline::HeadlineReport;
-use doorbuster_lab::incident::IncidentReport;
-use doorbuster_lab::run::{Options, RunProgress};
+use doorbuster_lab::headline::{HeadlineOptions, HeadlineReport};
+use doorbuster_lab::incident::{IncidentOptions, IncidentReport};
+use doorbuster_lab::run::{RunOptions, RunProgress};
 use doorbuster_lab::{RunReport, headline, incident, registry, report, run as lab_run, worker};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -66,16 +66,16 @@ fn compare(args: &LabRunArgs) -> Outcome {
 }
 
 /// The incident report, if the run includes the unsafe lock.
-fn shown_incident(options: &Options) -> anyhow::Result<Option<IncidentReport>> {
+fn shown_incident(options: &RunOptions) -> anyhow::Result<Option<IncidentReport>> {
     if !options.strategies.contains(&"redis-lock-unsafe") {
         return Ok(None);
     }
     let (program, seed) = (options.program.clone(), options.seed);
     let variants = vec!["redis-lock-unsafe", "redis-lock-fenced"];
-    incident::run(&incident::Options { program, variants, seed }).map(Some)
+    incident::run(&IncidentOptions { program, variants, seed }).map(Some)
 }
 
-fn options(args: &LabRunArgs) -> Result<Options, Failure> {
+fn options(args: &LabRunArgs) -> Result<RunOptions, Failure> {
     let mut strategies = Vec::new();
     for &id in &args.strategies {
         let all = registry::ENTRIES.iter().map(|entry| entry.info.id);
@@ -97,7 +97,7 @@ fn options(args: &LabRunArgs) -> Result<Options, Failure> {
         levels.join(","),
         words.join(",")
     );
-    Ok(Options {
+    Ok(RunOptions {
         program: std::env::current_exe().context("cannot find this program")?,
         strategies,
         buyers: args.buyers,
@@ -186,7 +186,7 @@ fn report_text(report: &RunReport) -> String {
 
 fn show_incident(args: &IncidentArgs) -> Outcome {
     let all = incident::VARIANTS.iter().map(|(name, _)| *name);
-    let options = incident::Options {
+    let options = IncidentOptions {
         program: std::env::current_exe().context("cannot find this program")?,
         variants: all.filter(|name| args.variant == ALL || args.variant == *name).collect(),
         seed: args.seed,
@@ -200,7 +200,7 @@ fn show_incident(args: &IncidentArgs) -> Outcome {
     } else {
         print::text(&incident_text(&report))?;
     }
-    Ok(CommandResult::new(report.is_as_told()))
+    Ok(CommandResult::new(report.is_as_expected()))
 }
 
 /// The number of events that the report shows for each variant.
@@ -210,7 +210,7 @@ fn incident_text(report: &IncidentReport) -> String {
     let mut text = String::new();
     for variant in &report.variants {
         text += &format!("{}\n  {}\n", variant.strategy, variant.shows);
-        for event in variant.story(EVENTS_SHOWN) {
+        for event in variant.failure_excerpt(EVENTS_SHOWN) {
             text += &format!("  {:>6} ms  {:<10} {}\n", event.at_ms, event.actor, event.event);
         }
         text += &format!(
@@ -222,7 +222,7 @@ fn incident_text(report: &IncidentReport) -> String {
 }
 
 fn show_headline(args: &HeadlineArgs) -> Outcome {
-    let options = headline::Options {
+    let options = HeadlineOptions {
         program: std::env::current_exe().context("cannot find this program")?,
         rate: args.rate,
         secs: args.secs,

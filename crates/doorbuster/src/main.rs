@@ -3,7 +3,6 @@
 //! Exit codes: 0, success; 1, the command was refused, failed or found a problem; 2, the usage or
 //! the settings are wrong.
 
-mod accounting;
 mod audit;
 mod block;
 mod cli;
@@ -11,20 +10,22 @@ mod client;
 mod cluster;
 mod config;
 mod confirm;
+mod csv;
 mod dead_letter;
 mod demo;
 mod draw;
 mod exit;
-mod export;
 mod lab;
 mod logs;
 mod maintenance;
 mod operators;
 mod order;
 mod page;
+mod page_export;
 mod passphrase;
 mod payment;
 mod print;
+mod reconcile;
 mod sale;
 mod serve;
 mod signals;
@@ -76,9 +77,9 @@ fn run(command: Command) -> Outcome {
         Command::Webhook(args) => webhook::run(args),
         Command::DeadLetter(args) => dead_letter::run(args),
         Command::Draw(args) => draw::run(&args),
-        Command::Csv(args) => accounting::csv(&args),
-        Command::Reconcile(args) => accounting::reconcile(&args),
-        Command::Export(args) => export::run(&args),
+        Command::Csv(args) => csv::run(&args),
+        Command::Reconcile(args) => reconcile::run(&args),
+        Command::Export(args) => page_export::run(&args),
         Command::Backup(args) => maintenance::backup(&args),
         Command::Restore(args) => maintenance::restore(&args),
         Command::Migrate(args) => maintenance::migrate(&args),

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::Context;
-use doorbuster_api::payment::Taken;
+use doorbuster_api::payment::PaymentEventResult;
 use doorbuster_server::secrets::{self, SecretsError};
 use doorbuster_server::signing::{self, SigningKey};
 use secrecy::ExposeSecret;
@@ -68,10 +68,16 @@ async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
     ];
     let path = Path::new(&["v1", "payments", "sandbox", "webhook"]);
     let result = client.post_signed(path, headers, body).await;
-    client.print_result(result, |taken: &Taken| sentence(taken, args, &payment, &amount))
+    client
+        .print_result(result, |taken: &PaymentEventResult| sentence(taken, args, &payment, &amount))
 }
 
-fn sentence(taken: &Taken, args: &TriggerArgs, payment: &str, amount: &Value) -> String {
+fn sentence(
+    taken: &PaymentEventResult,
+    args: &TriggerArgs,
+    payment: &str,
+    amount: &Value,
+) -> String {
     let amount = serde_json::from_value(amount.clone())
         .map_or_else(|_| amount.to_string(), |amount| table::money(&amount));
     let outcome = json!(taken)["outcome"].as_str().unwrap_or_default().to_owned();

@@ -1,8 +1,8 @@
 //! `sale`: creates, shows and runs sales over the admin API.
 
+mod commands;
 mod edit;
 mod show;
-mod watch;
 
 use std::io::Read;
 use std::path::Path as FilePath;
@@ -35,16 +35,16 @@ pub fn run(args: SaleArgs) -> Outcome {
                 let result = client.get(Path::new(&["v1", "admin", "sales", &sale, "slots"])).await;
                 client.print_result(result, show::slots)
             }
-            SaleCommand::Stats(of) => watch::stats(&client, &of.sale).await,
-            SaleCommand::Series(args) => watch::series(&client, &args).await,
-            SaleCommand::Spread(of) => watch::spread(&client, &of).await,
-            SaleCommand::Check(of) => watch::check(&client, &of.sale).await,
+            SaleCommand::Stats(of) => commands::stats(&client, &of.sale).await,
+            SaleCommand::Series(args) => commands::series(&client, &args).await,
+            SaleCommand::Spread(of) => commands::spread(&client, &of).await,
+            SaleCommand::Check(of) => commands::check(&client, &of.sale).await,
             SaleCommand::Unschedule(to) => change_phase(&client, &to.sale, "unschedule").await,
             SaleCommand::Delete(to) => {
                 confirm(to.yes, &format!("the draft {} is deleted", to.sale))?;
-                watch::delete(&client, &to.sale).await
+                commands::delete(&client, &to.sale).await
             }
-            SaleCommand::Set(args) => watch::set(&client, &args).await,
+            SaleCommand::Set(args) => commands::set(&client, &args).await,
             SaleCommand::Schedule(to) => change_phase(&client, &to.sale, "schedule").await,
             SaleCommand::Open(to) => change_phase(&client, &to.sale, "open").await,
             SaleCommand::Pause(to) => change_phase(&client, &to.sale, "pause").await,
@@ -57,7 +57,7 @@ pub fn run(args: SaleArgs) -> Outcome {
             SaleCommand::Admit(args) => {
                 let question = format!("{} visitors may buy at once", args.visitors);
                 confirm(args.yes, &question)?;
-                watch::admit(&client, &args).await
+                commands::admit(&client, &args).await
             }
             SaleCommand::Edit(args) => edit::edit(&client, &args).await,
             SaleCommand::Codes(args) => edit::codes(&client, &args).await,

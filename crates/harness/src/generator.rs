@@ -1,8 +1,8 @@
 //! The load generator: threads that each drive many connections with one epoll.
 //!
-//! [`event_loop`] is the part that all callers share. [`Load`] measures a [`Script`] of prebuilt
-//! requests, for the benchmarks and the lab's headline. `load` follows each buyer of a crowd to the
-//! final answer, for `storm`, the demo and chaos. The lab's driver has its own source.
+//! [`event_loop`] is the part that all callers share. [`Load`] measures a [`RequestScript`] of
+//! prebuilt requests, for the benchmarks and the lab's headline. `load` follows each buyer of a
+//! crowd to the final answer, for `storm`, the demo and chaos. The lab's driver has its own source.
 //!
 //! The generator's own processor time is part of a measurement, so that a reader sees which side
 //! was the bottleneck.
@@ -53,7 +53,7 @@ pub struct Load {
 }
 
 /// The requests to send, and the parser of their answers.
-pub trait Script: Send {
+pub trait RequestScript: Send {
     /// Writes the next request into `out`, which is empty. Returns false if there is no further
     /// request.
     fn next(&mut self, out: &mut Vec<u8>) -> bool;
@@ -69,7 +69,7 @@ impl Load {
     /// outstanding answers.
     ///
     /// # Errors Fails if no connection can be made, or an answer does not follow the protocol.
-    pub fn run(&self, script: &mut impl Script) -> Result<RunResult> {
+    pub fn run(&self, script: &mut impl RequestScript) -> Result<RunResult> {
         self.run_at(&[self.addr], script)
     }
 
@@ -77,7 +77,11 @@ impl Load {
     /// in turn.
     ///
     /// # Errors Fails if no connection can be made, or an answer does not follow the protocol.
-    pub fn run_at(&self, addrs: &[SocketAddr], script: &mut impl Script) -> Result<RunResult> {
+    pub fn run_at(
+        &self,
+        addrs: &[SocketAddr],
+        script: &mut impl RequestScript,
+    ) -> Result<RunResult> {
         std::thread::scope(|scope| {
             let generator = scope.spawn(|| {
                 if let Some(core) = self.core {
@@ -100,7 +104,7 @@ pub struct StoppableRequestScript<'a, S> {
     pub over: &'a AtomicBool,
 }
 
-impl<S: Script> Script for StoppableRequestScript<'_, S> {
+impl<S: RequestScript> RequestScript for StoppableRequestScript<'_, S> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         !self.over.load(Ordering::Acquire) && self.script.next(out)
     }

@@ -30,7 +30,7 @@ pub struct Findings {
 
 /// Compares each buyer's last answer with the orders at the end. `orders` is in the order in which
 /// the rows were written.
-pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
+pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     let (mut sold, mut first_beyond) = (0, None);
     for order in orders {
@@ -42,9 +42,9 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
                 Some(format!("buyer {buyer} got {units}, which made {sold} sold of {stock}"));
         }
     }
-    let promised: BTreeMap<i64, i64> = told
+    let promised: BTreeMap<i64, i64> = records
         .iter()
-        .filter(|record| record.told == LastAnswer::Sold)
+        .filter(|record| record.last_answer == LastAnswer::Sold)
         .map(|record| (record.buyer, record.units))
         .collect();
     let lost: BTreeSet<i64> = promised
@@ -56,7 +56,7 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
         of_buyer.iter().filter(|(_, had)| had.len() > 1).map(|(buyer, _)| *buyer).collect();
     let duplicate_orders: usize = duplicated.iter().map(|buyer| of_buyer[buyer].len() - 1).sum();
     let untold_orders = of_buyer.keys().filter(|buyer| !promised.contains_key(buyer)).count();
-    let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, told));
+    let (oversold, unsold) = ((sold - stock).max(0), unsold(stock, sold, records));
     let lost_orders = count(lost.len());
     let verdict = match (oversold, duplicate_orders, lost_orders, unsold) {
         (1.., ..) => Verdict::Oversold,
@@ -73,9 +73,9 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
         Verdict::Lost => lost
             .first()
             .map(|buyer| format!("buyer {buyer} was told \"sold\" and has no such order")),
-        Verdict::Undersold => told
+        Verdict::Undersold => records
             .iter()
-            .find(|record| record.told != LastAnswer::Sold)
+            .find(|record| record.last_answer != LastAnswer::Sold)
             .map(|record| format!("buyer {} got nothing while {unsold} were left", record.buyer)),
         Verdict::Held => None,
     };
@@ -93,10 +93,10 @@ pub fn judge(stock: i64, told: &[BuyerRecord], orders: &[Order]) -> Findings {
 
 /// Returns the units that could have been sold to buyers who got none. If fewer units are left than
 /// a buyer requested, they cannot be sold to that buyer.
-fn unsold(stock: i64, sold: i64, told: &[BuyerRecord]) -> i64 {
+fn unsold(stock: i64, sold: i64, records: &[BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;
-    for record in told.iter().filter(|record| record.told != LastAnswer::Sold) {
+    for record in records.iter().filter(|record| record.last_answer != LastAnswer::Sold) {
         if record.units <= left {
             left -= record.units;
             unsold += record.units;

@@ -142,7 +142,7 @@ pub(crate) async fn measure(
     let records = answers.records.iter().map(|record| BuyerRecord {
         buyer: record.buyer,
         units,
-        told: match record.sold {
+        last_answer: match record.sold {
             Some(true) => LastAnswer::Sold,
             Some(false) => LastAnswer::SoldOut,
             None => LastAnswer::NoAnswer,

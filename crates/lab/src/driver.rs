@@ -58,7 +58,7 @@ pub struct BuyerRecord {
     /// The requested units.
     pub units: i64,
     /// The last answer.
-    pub told: LastAnswer,
+    pub last_answer: LastAnswer,
     /// The time from the first request to the last answer.
     pub latency: Duration,
     /// Answers that were errors, plus requests without an answer.

@@ -30,7 +30,7 @@ const REACHED: f64 = 0.98;
 
 /// The options of a run.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct HeadlineOptions {
     /// The program that the product runs. It is this program.
     pub program: PathBuf,
     /// The rate of requests, in requests per second.
@@ -92,7 +92,7 @@ pub struct HeadlineReport {
 }
 
 /// Runs the sale. The server ends with the calling thread.
-pub fn run(options: &Options) -> Result<HeadlineReport> {
+pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let start = Product::start(&options.program, Shape::Embedded, false);
     let mut product = runtime.block_on(start)?;
@@ -136,7 +136,7 @@ pub fn run(options: &Options) -> Result<HeadlineReport> {
     })
 }
 
-fn send(options: &Options, product: &Product, target: &Target) -> Result<LoadResult> {
+fn send(options: &HeadlineOptions, product: &Product, target: &Target) -> Result<LoadResult> {
     let Target::Product { sale, .. } = target else { anyhow::bail!("not a sale of the product") };
     // The number is a little above the mean number of arrivals.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;

@@ -83,7 +83,7 @@ pub struct IncidentReport {
 
 /// The options of an incident.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct IncidentOptions {
     /// The program that the product runs. It is this program.
     pub program: PathBuf,
     /// The ids of the variants.
@@ -99,7 +99,7 @@ pub fn variant(id: &str) -> Option<&'static str> {
 }
 
 /// Runs the variants one after another. The servers end with the calling thread.
-pub fn run(options: &Options) -> Result<IncidentReport> {
+pub fn run(options: &IncidentOptions) -> Result<IncidentReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let work_dir = WorkDir::create()?;
     let servers = Servers::start(&work_dir)?;
@@ -111,7 +111,7 @@ pub fn run(options: &Options) -> Result<IncidentReport> {
         } else {
             runtime.block_on(sell_with(&servers, id, options.seed))?
         };
-        let found = checker::judge(STOCK, &sale.records, &sale.orders);
+        let found = checker::check_answers(STOCK, &sale.records, &sale.orders);
         variants.push(Variant {
             strategy: id.to_owned(),
             shows,
@@ -155,16 +155,16 @@ async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
                 if buyer > BUYERS {
                     return Ok(records);
                 }
-                let told = loop {
+                let last_answer = loop {
                     match strategy.take(buyer, 1).await? {
                         Answer::Sold => break LastAnswer::Sold,
                         Answer::SoldOut => break LastAnswer::SoldOut,
                         Answer::Busy => {}
                     }
                 };
-                journal.told(buyer, told);
+                journal.record_answer(buyer, last_answer);
                 let latency = Duration::ZERO;
-                records.push(BuyerRecord { buyer, units: 1, told, latency, errors: 0 });
+                records.push(BuyerRecord { buyer, units: 1, last_answer, latency, errors: 0 });
             }
         });
     }
@@ -174,7 +174,7 @@ async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
         records.extend(done?);
     }
     let orders = make(&backends).orders().await?;
-    Ok(Sale { records, orders, timeline: shared.story() })
+    Ok(Sale { records, orders, timeline: shared.events() })
 }
 
 /// Sells to the same buyers with the product.
@@ -199,7 +199,7 @@ impl IncidentReport {
     /// Returns whether the incident happened as described: the unsafe lock oversold, and the safe
     /// variants did not.
     #[must_use]
-    pub fn is_as_told(&self) -> bool {
+    pub fn is_as_expected(&self) -> bool {
         self.variants.iter().all(|variant| match variant.strategy.as_str() {
             "redis-lock-unsafe" => variant.oversold > 0,
             // These locks may oversell, because they can end during the work or with the process.
@@ -213,7 +213,7 @@ impl Variant {
     /// Returns the part of the timeline that shows the failure. It begins shortly before the first
     /// work that takes longer than the lock.
     #[must_use]
-    pub fn story(&self, events: usize) -> &[Event] {
+    pub fn failure_excerpt(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.event.starts_with("waits"));
         let from = turn.map_or(0, |turn| turn.saturating_sub(4));
         let to = (from + events).min(self.timeline.len());

@@ -189,14 +189,14 @@ impl RunResult {
         findings: Findings,
     ) -> Self {
         let info = entry.info;
-        let mut told: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         for record in &answers.records {
-            let word = match record.told {
+            let word = match record.last_answer {
                 LastAnswer::Sold => "sold",
                 LastAnswer::SoldOut => "sold_out",
                 LastAnswer::NoAnswer => "no_answer",
             };
-            *told.entry(word).or_default() += 1;
+            *counts.entry(word).or_default() += 1;
         }
         Self {
             strategy: info.id.to_owned(),
@@ -205,7 +205,7 @@ impl RunResult {
             seed,
             throughput_per_second: throughput(answers),
             latency_ms: latencies(answers),
-            answers: told,
+            answers: counts,
             stock,
             sold: findings.sold,
             oversold: findings.oversold,

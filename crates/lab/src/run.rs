@@ -25,7 +25,7 @@ use estimate::Estimate;
 
 /// The options of the runs.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct RunOptions {
     /// The program that the workers and the product run. It is this program.
     pub program: PathBuf,
     /// The ids of the strategies.
@@ -96,7 +96,7 @@ impl System<'_> {
 }
 
 /// Runs everything. The servers end with the calling thread.
-pub fn run(options: &Options, mut done: impl FnMut(RunProgress<'_>)) -> Result<RunReport> {
+pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Result<RunReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let begun = Instant::now();
     let work_dir = WorkDir::create()?;
@@ -134,7 +134,7 @@ pub fn run(options: &Options, mut done: impl FnMut(RunProgress<'_>)) -> Result<R
 
 /// One strategy with one fault.
 struct OneStrategy<'a> {
-    options: &'a Options,
+    options: &'a RunOptions,
     entry: &'a StrategyEntry,
     fault: Fault,
 }
@@ -190,7 +190,8 @@ impl OneStrategy<'_> {
             let Target::Product { sale, .. } = &target else { continue };
             let crowd = (self.options.buyers, units, level, seed);
             let answers = direct::measure(&product, sale, crowd).await?;
-            let findings = checker::judge(stock, &answers.records, &product.orders(&target)?);
+            let findings =
+                checker::check_answers(stock, &answers.records, &product.orders(&target)?);
             result.without_http = Some(WithoutHttp::new(&answers, &findings));
             done(result);
         }
@@ -214,7 +215,7 @@ impl OneStrategy<'_> {
         drop(workers);
         // Open new connections, because Redis may have been restarted.
         let strategy = make(&Backends::new(&servers.addresses(false, 2))?);
-        Ok(self.judge(run, &answers, &strategy.orders().await?))
+        Ok(self.check_answers(run, &answers, &strategy.orders().await?))
     }
 
     async fn run_product(&self, product: &mut Product, run: (usize, u64)) -> Result<RunResult> {
@@ -222,7 +223,7 @@ impl OneStrategy<'_> {
         let addrs = product.addrs();
         let mut system = System::Product(product);
         let answers = self.sell(run, target.clone(), addrs, &mut system).await?;
-        Ok(self.judge(run, &answers, &product.orders(&target)?))
+        Ok(self.check_answers(run, &answers, &product.orders(&target)?))
     }
 
     /// Sends the buyers, and injects the fault.
@@ -256,14 +257,14 @@ impl OneStrategy<'_> {
         crowd.await?
     }
 
-    fn judge(
+    fn check_answers(
         &self,
         (level, seed): (usize, u64),
         answers: &driver::Answers,
         orders: &[Order],
     ) -> RunResult {
         let stock = self.options.stock;
-        let findings = checker::judge(stock, &answers.records, orders);
+        let findings = checker::check_answers(stock, &answers.records, orders);
         RunResult::new(self.entry, (level, self.fault, seed), stock, answers, findings)
     }
 }

@@ -5,9 +5,9 @@ macro_rules! answers {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// The kind of answer to a purchase request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Answer { $($(#[$doc])* $name,)* }
+        pub enum AnswerKind { $($(#[$doc])* $name,)* }
 
-        impl Answer {
+        impl AnswerKind {
             /// Every kind.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
@@ -59,7 +59,7 @@ answers! {
     Unavailable = "unavailable",
 }
 
-impl Answer {
+impl AnswerKind {
     /// Returns whether the buyer got nothing and has nothing to wait for.
     #[must_use]
     pub fn is_refusal(self) -> bool {
@@ -69,17 +69,17 @@ impl Answer {
 
 /// One counter for each kind of answer.
 #[derive(Debug, Default)]
-pub struct AnswerCounts([AtomicU64; Answer::ALL.len()]);
+pub struct AnswerCounts([AtomicU64; AnswerKind::ALL.len()]);
 
 impl AnswerCounts {
     /// Counts one answer.
-    pub fn count(&self, answer: Answer) {
+    pub fn count(&self, answer: AnswerKind) {
         self.0[answer as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the number of answers of this kind so far.
     #[must_use]
-    pub fn get(&self, answer: Answer) -> u64 {
+    pub fn get(&self, answer: AnswerKind) -> u64 {
         self.0[answer as usize].load(Ordering::Relaxed)
     }
 }

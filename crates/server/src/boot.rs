@@ -248,9 +248,9 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
     };
     let (failed, fatal) = oneshot::channel();
     let backup = continuous_backup(settings)?;
-    let place = stock_location(settings, &secrets, backup.as_ref())?;
+    let location = stock_location(settings, &secrets, backup.as_ref())?;
     let engine =
-        Engine::start(engine_options(settings, &secrets, (place, history), failed)).await?;
+        Engine::start(engine_options(settings, &secrets, (location, history), failed)).await?;
     Ok(StartedEngine { engine, secrets, fatal, backup })
 }
 

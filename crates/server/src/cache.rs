@@ -15,7 +15,7 @@ mod numbers;
 
 use std::time::Duration;
 
-use doorbuster_slots::{LockGuard, Locks, Shared, SlotError};
+use doorbuster_slots::{LockGuard, Locks, SharedRedis, SlotError};
 use doorbuster_store::{CatalogueRows, StoreError};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -40,7 +40,7 @@ const NAME: &str = "catalogue";
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     /// The shared Redis and its locks, if nodes share one.
-    shared: Option<(Shared, Locks)>,
+    shared: Option<(SharedRedis, Locks)>,
     /// Locked during a read of the store. The value has the start of the last read and its
     /// duration.
     last_check: Mutex<Option<(Instant, Duration)>>,
@@ -57,7 +57,7 @@ trait SharedRead {
     async fn find_copy(
         &self,
         engine: &Engine,
-        shared: &Shared,
+        shared: &SharedRedis,
     ) -> Result<CopyLookup<Self::Output>, SlotError>;
 }
 
@@ -80,7 +80,7 @@ impl SharedRead for MarkerRead {
     async fn find_copy(
         &self,
         engine: &Engine,
-        shared: &Shared,
+        shared: &SharedRedis,
     ) -> Result<CopyLookup<()>, SlotError> {
         let marker = shared.get(&key(shared)).await?;
         Ok(match marker {
@@ -105,19 +105,19 @@ impl SharedRead for CatalogueRead<'_> {
     async fn find_copy(
         &self,
         engine: &Engine,
-        shared: &Shared,
+        shared: &SharedRedis,
     ) -> Result<CopyLookup<CatalogueRows>, SlotError> {
         copy::get(shared, engine.id_key(), self.version).await
     }
 }
 
 impl Cache {
-    pub(crate) fn new(shared: Option<(Shared, Locks)>) -> Self {
+    pub(crate) fn new(shared: Option<(SharedRedis, Locks)>) -> Self {
         Self { shared, last_check: Mutex::default() }
     }
 
     /// Returns the shared Redis and its locks.
-    pub(crate) fn shared(&self) -> Option<(&Shared, &Locks)> {
+    pub(crate) fn shared(&self) -> Option<(&SharedRedis, &Locks)> {
         self.shared.as_ref().map(|(shared, locks)| (shared, locks))
     }
 
@@ -176,7 +176,7 @@ impl Cache {
 }
 
 async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
-    engine.meter().read_all();
+    engine.meter().count_full_read();
     engine.store().catalogue().await
 }
 
@@ -193,7 +193,7 @@ enum ReadTurn<T> {
 /// that cannot reach the shared Redis reads for itself.
 async fn read_once<W: SharedRead>(
     engine: &Engine,
-    (shared, locks): (&Shared, &Locks),
+    (shared, locks): (&SharedRedis, &Locks),
     shared_read: &W,
 ) -> ReadTurn<W::Output> {
     let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
@@ -214,7 +214,7 @@ async fn read_once<W: SharedRead>(
     }
 }
 
-fn key(shared: &Shared) -> String {
+fn key(shared: &SharedRedis) -> String {
     shared.key(NAME, "mark")
 }
 

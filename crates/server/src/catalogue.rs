@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use doorbuster_api::admin::front_door::FrontDoor;
-use doorbuster_api::gate::Room;
+use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, SlotKey};
 use doorbuster_store::{ItemCounts, SaleRow};
 
@@ -19,7 +19,7 @@ use crate::answer_counts::AnswerCounts;
 use crate::gate::waiting_room::Arrivals;
 use crate::gate::{LimitRules, Route, SaleLimitState};
 use crate::item_gauge::ItemGauge;
-use crate::layout::SlotLayout;
+use crate::slot_layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
 
@@ -84,14 +84,14 @@ impl SaleState {
     /// Returns whether the automatic waiting room is open.
     #[must_use]
     pub fn is_held(&self, now: Millis) -> bool {
-        self.front_door.waiting_room == Room::Auto
+        self.front_door.waiting_room == WaitingRoomMode::Auto
             && now.0 < self.flags.room_open_until.load(Ordering::Relaxed)
     }
 
     /// Returns whether a waiting room is open. If one is, visitors without an admission must wait.
     #[must_use]
     pub fn has_open_room(&self, now: Millis) -> bool {
-        self.front_door.waiting_room == Room::Always || self.is_held(now)
+        self.front_door.waiting_room == WaitingRoomMode::Always || self.is_held(now)
     }
 
     /// Returns the version under which pages request the status.
@@ -136,7 +136,7 @@ impl SaleState {
     /// Returns whether the sale's slots have units. They do from its scheduling to its close,
     /// except while it is paused.
     #[must_use]
-    pub fn is_warm(&self) -> bool {
+    pub fn has_open_slots(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)
     }
 }

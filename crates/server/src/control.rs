@@ -6,8 +6,9 @@ mod audit;
 mod auto_partitions;
 mod drain;
 mod edge_feed;
-mod evidence;
 mod expiry;
+mod gather;
+mod grant_check;
 mod late_payment;
 mod leases;
 mod phases;
@@ -21,7 +22,6 @@ mod retire;
 mod sales;
 mod spread;
 mod status;
-mod tail;
 mod waitlist;
 mod wakeups;
 mod watch;
@@ -68,7 +68,7 @@ pub struct JobSignals {
     waitlists_changed: Notify,
     /// Tickets that another node refused and that no request on this node waits for. They may be
     /// waitlist entries that ended.
-    foreign_refusals: waitlist::Refused,
+    foreign_refusals: waitlist::ForeignRefusals,
     /// Notified when a sale may have opened. Then other nodes may recall units from this node's
     /// slots.
     sale_opened: Notify,
@@ -167,7 +167,7 @@ impl JobSignals {
     }
 
     /// Wakes all jobs that depend on a sale's times or phase.
-    pub fn sale_retimed(&self) {
+    pub fn wake_timed_jobs(&self) {
         self.times_changed.notify_one();
         self.queues_changed.notify_one();
         self.sale_opened.notify_one();

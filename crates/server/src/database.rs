@@ -9,7 +9,7 @@ mod watch;
 
 use std::sync::{Mutex, PoisonError};
 
-use doorbuster_core::history::DatabaseHistory;
+use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_store::{HistoryMemory, Replication};
 
 pub(crate) use commit_check::{CommitCheck, STORE_STALLED, SYNCHRONOUS_STANDBY_MISSING};

@@ -15,7 +15,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use doorbuster_core::edge::{ClockReading, FeedHead, is_fresh};
 use doorbuster_core::{IdKey, Millis};
-use doorbuster_slots::{Shared, SlotError};
+use doorbuster_slots::{SharedRedis, SlotError};
 
 pub(crate) use follow::FeedCounts;
 pub(crate) use sightings::{EDGE_HEADER, EdgeDescription, EdgeSightings};
@@ -60,7 +60,7 @@ pub struct EdgeNode {
     /// This edge's description of itself for nodes.
     about: OnceLock<AboutSelf>,
     /// The Redis servers that may have the feed.
-    servers: Vec<Shared>,
+    servers: Vec<SharedRedis>,
 }
 
 impl fmt::Debug for EdgeNode {
@@ -81,7 +81,7 @@ impl EdgeNode {
         urls: &[String],
         id_key: &IdKey,
     ) -> Result<Arc<Self>, SlotError> {
-        let servers = Shared::one_per_server(urls, &redis_prefix(id_key))?;
+        let servers = SharedRedis::one_per_server(urls, &redis_prefix(id_key))?;
         Ok(Arc::new(Self {
             servers,
             upstreams: Upstreams::new(upstreams),

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use arc_swap::Guard;
 use doorbuster_core::{IdKey, ItemId, Millis, NodeId};
-use doorbuster_slots::{Shared, SlotError, Slots};
+use doorbuster_slots::{SharedRedis, SlotError, Slots};
 use doorbuster_store::{ItemCounts, OpenError, SaleRow, Store, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -32,11 +32,11 @@ use crate::control::{CatalogueCheck, JobSignals};
 use crate::database::{DatabaseState, STORE_STALLED};
 use crate::edge::EdgeNode;
 use crate::holders::Holders;
-use crate::layout::SlotLayout;
 use crate::meter::EngineMeter;
 use crate::metrics::Gauge;
 use crate::notify::Hub;
 use crate::outages::Outages;
+use crate::slot_layout::SlotLayout;
 use crate::waiters::VerdictWaiters;
 use node_memory::NodeMemory;
 use refusals::Refusals;
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// Returns this node's description of itself as JSON.
-    pub(crate) fn about_node(&self) -> String {
+    pub(crate) fn node_description(&self) -> String {
         let about = self.about.get();
         serde_json::json!({
             "roles": self.roles.names(),
@@ -147,10 +147,10 @@ impl Engine {
         .to_string()
     }
 
-    pub(crate) fn warm_items(&self) -> Vec<Arc<ItemState>> {
+    pub(crate) fn items_with_open_slots(&self) -> Vec<Arc<ItemState>> {
         self.catalogue()
             .sales()
-            .filter(|s| s.is_warm())
+            .filter(|s| s.has_open_slots())
             .flat_map(|s| s.items.iter().cloned())
             .collect()
     }
@@ -217,7 +217,7 @@ impl Engine {
 
     /// Returns the Redis for data that nodes share and may lose. `None`: this shape has no Redis.
     #[must_use]
-    pub fn shared(&self) -> Option<&Shared> {
+    pub fn shared(&self) -> Option<&SharedRedis> {
         self.cache.shared().map(|(shared, _)| shared)
     }
 

@@ -8,7 +8,7 @@
 
 /// A failpoint, named after the step before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
+pub enum Failpoint {
     /// A batch of tickets was taken from its slots. The store has none of these tickets.
     SettleTaken,
     /// A commit changed orders. This node has not learned of the commit.
@@ -83,7 +83,7 @@ pub enum Point {
 mod armed {
     /// Does nothing.
     #[inline(always)]
-    pub(crate) fn pass(_: super::Point) {}
+    pub(crate) fn pass(_: super::Failpoint) {}
 
     /// Returns `false`: no setting arms a point in this build.
     pub(crate) fn is_setting(_: &str) -> bool {
@@ -98,13 +98,13 @@ mod armed {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    use super::Point;
+    use super::Failpoint;
 
     /// The setting that arms a point. Its value is the point's name, a colon, and the number of the
     /// pass that kills.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
-    impl Point {
+    impl Failpoint {
         /// Every point, in the order of the enum.
         pub const ALL: [Self; 34] = [
             Self::SettleTaken,
@@ -162,14 +162,14 @@ mod armed {
     }
 
     struct Armed {
-        point: Point,
+        point: Failpoint,
         passings: AtomicU64,
     }
 
     static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
         let text = std::env::var(SETTING).ok()?;
         let (name, passing) = text.split_once(':').unwrap_or((&text, "1"));
-        let armed = Point::parse(name).zip(passing.parse().ok().filter(|passing| *passing > 0));
+        let armed = Failpoint::parse(name).zip(passing.parse().ok().filter(|passing| *passing > 0));
         let Some((point, passing)) = armed else {
             // If an unknown point were ignored, its test would pass without a kill.
             eprintln!(
@@ -181,7 +181,7 @@ mod armed {
     });
 
     /// Kills the process here if the setting arms this pass of this point.
-    pub(crate) fn pass(point: Point) {
+    pub(crate) fn pass(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point
             && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
@@ -202,13 +202,13 @@ mod armed {
 
     #[cfg(test)]
     mod tests {
-        use super::Point;
+        use super::Failpoint;
 
         #[test]
         fn each_point_is_found_by_its_exact_name() {
-            assert_eq!(Point::SandboxRefundAnnounced.name(), "sandbox_refund_announced");
-            for (at, point) in Point::ALL.into_iter().enumerate() {
-                assert_eq!(Point::parse(&point.name()), Some(point));
+            assert_eq!(Failpoint::SandboxRefundAnnounced.name(), "sandbox_refund_announced");
+            for (at, point) in Failpoint::ALL.into_iter().enumerate() {
+                assert_eq!(Failpoint::parse(&point.name()), Some(point));
                 assert_eq!(point as usize, at, "each point appears once, in the order of the enum");
             }
         }

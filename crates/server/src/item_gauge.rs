@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::Stock;
-use doorbuster_core::refusal::FreeUnits;
+use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_store::ItemCounts;
 use tokio::sync::Notify;
 

@@ -18,7 +18,6 @@ pub mod failpoint;
 pub mod gate;
 pub mod holders;
 pub mod item_gauge;
-pub mod layout;
 pub mod log;
 pub mod maintenance;
 pub mod meter;
@@ -36,6 +35,7 @@ mod refusal_memory;
 pub mod secrets;
 mod settle;
 pub mod signing;
+pub mod slot_layout;
 #[cfg(feature = "otel")]
 mod trace;
 #[cfg(not(feature = "otel"))]

@@ -72,7 +72,7 @@ pub struct MeterReading {
 
 impl EngineMeter {
     /// Counts a settled batch of this many tickets.
-    pub fn settle_batch(&self, tickets: usize) {
+    pub fn count_settled_batch(&self, tickets: usize) {
         let i = BATCH_BOUNDS.iter().position(|&b| tickets <= b).unwrap_or(BATCH_BOUNDS.len() - 1);
         self.batches[i].fetch_add(1, Ordering::Relaxed);
         self.tickets.fetch_add(tickets as u64, Ordering::Relaxed);
@@ -90,69 +90,69 @@ impl EngineMeter {
     }
 
     /// Counts a refill of this many units.
-    pub fn refill(&self, units: u64) {
+    pub fn count_refill(&self, units: u64) {
         self.refills.fetch_add(1, Ordering::Relaxed);
         self.refilled_units.fetch_add(units, Ordering::Relaxed);
     }
 
     /// Counts expired orders.
-    pub fn expire(&self, orders: usize) {
+    pub fn count_expired_orders(&self, orders: usize) {
         self.expired.fetch_add(orders as u64, Ordering::Relaxed);
     }
 
     /// Counts served and passed-over waitlist entries.
-    pub fn serve_waitlist(&self, served: usize, passed_over: usize) {
+    pub fn count_waitlist_served(&self, served: usize, passed_over: usize) {
         self.waitlist_served.fetch_add(served as u64, Ordering::Relaxed);
         self.waitlist_passed_over.fetch_add(passed_over as u64, Ordering::Relaxed);
     }
 
     /// Counts waitlist entries that ended with their sale.
-    pub fn end_waitlist(&self, places: usize) {
-        self.waitlist_closed.fetch_add(places as u64, Ordering::Relaxed);
+    pub fn count_waitlist_ended(&self, entries: usize) {
+        self.waitlist_closed.fetch_add(entries as u64, Ordering::Relaxed);
     }
 
     /// Counts a finished recall.
-    pub fn recall(&self) {
+    pub fn count_recall(&self) {
         self.recalls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts findings of the continuous audit.
-    pub fn find(&self, findings: usize) {
+    pub fn count_findings(&self, findings: usize) {
         self.findings.fetch_add(findings as u64, Ordering::Relaxed);
     }
 
     /// Counts a change of this node's leadership.
-    pub fn lead(&self) {
+    pub fn count_leader_change(&self) {
         self.leads.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a lapse of this node's lease.
-    pub fn lapse(&self) {
+    pub fn count_lease_lapse(&self) {
         self.lapses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a request that gets a new ticket because its first ticket's grant was closed.
-    pub fn ask_again(&self) {
+    pub fn count_new_ticket_request(&self) {
         self.retried.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a sale that was read again.
-    pub fn reload(&self) {
+    pub fn count_sale_reload(&self) {
         self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a read of all sales.
-    pub fn read_all(&self) {
+    pub fn count_full_read(&self) {
         self.read_all.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a check of the store for a newer catalogue.
-    pub fn look(&self) {
+    pub fn count_catalogue_check(&self) {
         self.catalogue_checks.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a rendered sale view.
-    pub fn picture(&self) {
+    pub fn count_view_render(&self) {
         self.view_renders.fetch_add(1, Ordering::Relaxed);
     }
 

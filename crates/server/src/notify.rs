@@ -68,7 +68,7 @@ pub enum EventKind {
     /// The queue of a sale's waiting room moved forward.
     Room(Arc<str>),
     /// A visitor was admitted from a sale's waiting room.
-    Place {
+    Position {
         /// The sale.
         sale: Arc<str>,
         /// The buyer.
@@ -91,7 +91,7 @@ impl EventKind {
         match self {
             Self::Order(order) => Some(&order.buyer),
             Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => Some(buyer),
-            Self::Status(_) | Self::Room(_) | Self::Place { .. } => None,
+            Self::Status(_) | Self::Room(_) | Self::Position { .. } => None,
         }
     }
 
@@ -102,7 +102,7 @@ impl EventKind {
                 size_of::<Order>() + order.buyer.as_str().len() + order.key.as_str().len()
             }
             Self::Refused { buyer, .. } | Self::WaitlistEnded { buyer, .. } => buyer.as_str().len(),
-            Self::Place { sale, buyer } => sale.len() + buyer.as_str().len(),
+            Self::Position { sale, buyer } => sale.len() + buyer.as_str().len(),
             Self::Status(sale) | Self::Room(sale) => sale.len(),
         };
         size_of::<HubEvent>() + size_of::<Self>() + content
@@ -243,7 +243,7 @@ impl Hub {
             EventKind::Order(order) => readers.buyers.get(&order.buyer),
             EventKind::Refused { buyer, .. }
             | EventKind::WaitlistEnded { buyer, .. }
-            | EventKind::Place { buyer, .. } => readers.buyers.get(buyer),
+            | EventKind::Position { buyer, .. } => readers.buyers.get(buyer),
             EventKind::Status(sale) | EventKind::Room(sale) => readers.sales.get(sale),
         };
         let boxes: Vec<_> = followers.into_iter().flat_map(|followers| followers.all()).collect();

@@ -42,7 +42,7 @@ use tokio::time::Instant;
 
 use crate::config::Settings;
 use crate::engine::Engine;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
 pub(crate) use address_guard::{AddressGuard, check as check_address};
@@ -194,7 +194,7 @@ impl Outbox {
             }
             match self.assign_positions().await {
                 Ok(()) => {
-                    failpoint::pass(Point::OutboxSequenced);
+                    failpoint::pass(Failpoint::OutboxSequenced);
                     self.new_events.send_modify(|new_events| *new_events += 1);
                 }
                 Err(error) => {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Phase, RequestKey, SlotKey, TicketId, TicketParts, Token, Units, Verdict,
@@ -193,7 +193,7 @@ impl Engine {
         purchase: &Purchase,
         request: &TicketRequest,
         answered: &(SlotKey, TicketAnswer),
-        (verdict, entry): (oneshot::Receiver<Resolved>, WaiterGuard<'_>),
+        (verdict, entry): (oneshot::Receiver<TicketVerdict>, WaiterGuard<'_>),
         context: &AttemptContext,
     ) -> Attempt {
         let TicketAnswer::Issued(ticket) = &answered.1 else {
@@ -288,7 +288,7 @@ impl Engine {
         &self,
         purchase: &Purchase,
         ticket: &IssuedTicket,
-        verdict: oneshot::Receiver<Resolved>,
+        verdict: oneshot::Receiver<TicketVerdict>,
         verdict_wait: VerdictWait,
     ) -> Attempt {
         // A request with no time to wait is queued, even if the settler is quick.
@@ -318,7 +318,7 @@ impl Engine {
     async fn answer_verdict(
         &self,
         purchase: &Purchase,
-        resolved: Resolved,
+        resolved: TicketVerdict,
         mine: bool,
     ) -> PurchaseOutcome {
         match (resolved.verdict, resolved.order) {

@@ -240,7 +240,7 @@ fn text_of(
 ) -> Option<(PushText, String)> {
     match event {
         EventKind::Order(order) => reserved(engine, order, now),
-        EventKind::Place { sale, buyer } => turn(engine, gate, sale, buyer),
+        EventKind::Position { sale, buyer } => turn(engine, gate, sale, buyer),
         EventKind::Refused { .. }
         | EventKind::WaitlistEnded { .. }
         | EventKind::Status(_)
@@ -267,7 +267,7 @@ fn turn(engine: &Engine, gate: &Gate, sale: &str, buyer: &BuyerId) -> Option<(Pu
     let catalogue = engine.catalogue();
     let sale = catalogue.sale(sale)?;
     let shown = gate.room.cached_position(engine, sale, buyer)?;
-    let VisitorStatus::Admitted(until) = shown.told else { return None };
+    let VisitorStatus::Admitted(until) = shown.status else { return None };
     let text = PushText {
         kind: "turn",
         title: page_document::sale_title(&sale.row).fallback().to_owned(),

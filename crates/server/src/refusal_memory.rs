@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use doorbuster_core::{IdKey, ItemId, Millis};
 use foldhash::fast::FixedState;
 
-use crate::answer_counts::Answer;
+use crate::answer_counts::AnswerKind;
 
 /// Sets of entries.
 const SETS: usize = 8_192;
@@ -47,7 +47,7 @@ pub(crate) struct RefusalMemory {
 pub(crate) struct NotedRefusal {
     pub(crate) at: Millis,
     pub(crate) item: ItemId,
-    pub(crate) answer: Answer,
+    pub(crate) answer: AnswerKind,
 }
 
 impl RefusalMemory {
@@ -92,14 +92,14 @@ impl RefusalMemory {
             Some(NotedRefusal {
                 at: Millis((packed >> 8).cast_signed()),
                 item: ItemId(entry.item.load(Ordering::Relaxed).cast_signed()),
-                answer: *Answer::ALL.get((packed & 0xFF) as usize)?,
+                answer: *AnswerKind::ALL.get((packed & 0xFF) as usize)?,
             })
         };
         let mut found: Vec<NotedRefusal> =
             set.entries.iter().filter(of_buyer).filter_map(read).collect();
         found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
         let is_complete = set.noted.load(Ordering::Relaxed) <= ENTRIES as u64
-            && found.iter().all(|refusal| refusal.answer != Answer::Queued);
+            && found.iter().all(|refusal| refusal.answer != AnswerKind::Queued);
         found.retain(|refusal| refusal.answer.is_refusal());
         (found, is_complete)
     }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn refusal(at: i64) -> NotedRefusal {
-        NotedRefusal { at: Millis(at), item: ItemId(7), answer: Answer::SoldOut }
+        NotedRefusal { at: Millis(at), item: ItemId(7), answer: AnswerKind::SoldOut }
     }
 
     #[test]
@@ -122,9 +122,9 @@ mod tests {
         let memory = RefusalMemory::new(&IdKey::new([7; 32]));
         assert_eq!(memory.of_buyer(1), (Vec::new(), true));
         memory.note(1, refusal(5));
-        memory.note(1, NotedRefusal { answer: Answer::RateLimited, ..refusal(9) });
+        memory.note(1, NotedRefusal { answer: AnswerKind::RateLimited, ..refusal(9) });
         memory.note(2, refusal(6));
-        let limited = NotedRefusal { answer: Answer::RateLimited, ..refusal(9) };
+        let limited = NotedRefusal { answer: AnswerKind::RateLimited, ..refusal(9) };
         assert_eq!(memory.of_buyer(1), (vec![limited, refusal(5)], true));
         assert_eq!(memory.of_buyer(2), (vec![refusal(6)], true));
     }
@@ -133,7 +133,7 @@ mod tests {
     fn a_queued_request_makes_the_memory_incomplete() {
         let memory = RefusalMemory::new(&IdKey::new([7; 32]));
         memory.note(1, refusal(5));
-        memory.note(1, NotedRefusal { answer: Answer::Queued, ..refusal(9) });
+        memory.note(1, NotedRefusal { answer: AnswerKind::Queued, ..refusal(9) });
         assert_eq!(memory.of_buyer(1), (vec![refusal(5)], false));
     }
 

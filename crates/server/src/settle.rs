@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::pacing::linger;
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{Ticket, Verdict};
-use doorbuster_slots::{DeliveryRef, Taken};
+use doorbuster_slots::{DeliveryRef, DequeuedTicket};
 use doorbuster_store::StoreError;
 
 use crate::engine::Engine;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::notify::EventKind;
 use crate::outages;
 use crate::trace;
@@ -41,7 +41,7 @@ pub async fn run(engine: Arc<Engine>) {
                 continue;
             }
         };
-        engine.meter().settle_batch(taken.len());
+        engine.meter().count_settled_batch(taken.len());
         let began = Instant::now();
         if !trace::trace_batch(taken.len(), settle(&engine, &taken)).await {
             return;
@@ -55,8 +55,8 @@ pub async fn run(engine: Arc<Engine>) {
 
 /// Settles one batch. Retries until the store is reachable. Returns `false` if the store failed
 /// permanently.
-async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
-    failpoint::pass(Point::SettleTaken);
+async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
+    failpoint::pass(Failpoint::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
     let resolved = loop {
         let began = Instant::now();
@@ -78,7 +78,7 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
             }
         }
     };
-    failpoint::pass(Point::SettleCommitted);
+    failpoint::pass(Failpoint::SettleCommitted);
     let done: Vec<DeliveryRef> = taken
         .iter()
         .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
@@ -91,7 +91,7 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
             "failed to acknowledge settled tickets; their slots deliver them again"
         );
     }
-    failpoint::pass(Point::SettleAcknowledged);
+    failpoint::pass(Failpoint::SettleAcknowledged);
     for (ticket, resolved) in tickets.iter().zip(resolved) {
         deliver(engine, ticket, resolved);
     }
@@ -99,7 +99,7 @@ async fn settle(engine: &Arc<Engine>, taken: &[Taken]) -> bool {
     true
 }
 
-fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: Resolved) {
+fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
     let refused = !matches!(resolved.verdict, Verdict::Reserved);
     if refused {
         engine.control().wake(ticket.item);

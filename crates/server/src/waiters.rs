@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::{BuyerId, ItemId, Millis, Token, Units};
 use tokio::sync::oneshot;
@@ -45,8 +45,8 @@ impl TicketInfo {
 #[derive(Debug)]
 struct WaiterEntry {
     info: TicketInfo,
-    first: Option<oneshot::Sender<Resolved>>,
-    others: Vec<oneshot::Sender<Resolved>>,
+    first: Option<oneshot::Sender<TicketVerdict>>,
+    others: Vec<oneshot::Sender<TicketVerdict>>,
 }
 
 /// The result of delivering a verdict.
@@ -62,7 +62,7 @@ pub enum Delivery {
 
 impl WaiterEntry {
     fn has_listener(&self) -> bool {
-        let listens = |listener: &oneshot::Sender<Resolved>| !listener.is_closed();
+        let listens = |listener: &oneshot::Sender<TicketVerdict>| !listener.is_closed();
         self.first.as_ref().is_some_and(listens) || self.others.iter().any(listens)
     }
 }
@@ -95,7 +95,7 @@ impl VerdictWaiters {
         &self,
         token: Token,
         info: TicketInfo,
-    ) -> (oneshot::Receiver<Resolved>, WaiterGuard<'_>) {
+    ) -> (oneshot::Receiver<TicketVerdict>, WaiterGuard<'_>) {
         let (tx, rx) = oneshot::channel();
         self.with_shard(token, |map| {
             map.insert(token, WaiterEntry { info, first: Some(tx), others: Vec::new() })
@@ -106,7 +106,7 @@ impl VerdictWaiters {
     /// Adds another request that waits for a ticket's verdict, if the verdict was not delivered
     /// yet.
     #[must_use]
-    pub fn join(&self, token: Token) -> Option<oneshot::Receiver<Resolved>> {
+    pub fn join(&self, token: Token) -> Option<oneshot::Receiver<TicketVerdict>> {
         self.with_shard(token, |map| {
             let entry = map.get_mut(&token)?;
             let (tx, rx) = oneshot::channel();
@@ -123,7 +123,7 @@ impl VerdictWaiters {
     }
 
     /// Delivers a verdict to all waiting requests.
-    pub fn deliver(&self, token: Token, resolved: Resolved) -> Delivery {
+    pub fn deliver(&self, token: Token, resolved: TicketVerdict) -> Delivery {
         let Some(entry) = self.with_shard(token, |map| map.remove(&token)) else {
             return Delivery::Unknown;
         };

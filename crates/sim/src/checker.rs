@@ -4,7 +4,7 @@ mod answers;
 mod checkouts;
 mod events;
 mod money;
-mod rest;
+mod quiescence;
 mod rows;
 mod spread;
 mod waitlist;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{Refund, RefundId};
-use doorbuster_core::refusal::SoldOut;
+use doorbuster_core::sold_out::SoldOut;
 use doorbuster_core::{
     BuyerId, GrantId, ItemId, Millis, OrderState, Phase, RecallId, RequestKey, Seq, TicketId,
     TicketN, Units, Verdict,

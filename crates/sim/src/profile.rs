@@ -105,7 +105,7 @@ struct Weights {
     leases: u64,
     faults: u64,
     money: u64,
-    telling: u64,
+    deliveries: u64,
     line: u64,
     respread: u64,
 }
@@ -130,7 +130,7 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
         leases: 1,
         faults: 0,
         money: 1,
-        telling: 1,
+        deliveries: 1,
         line: 0,
         respread: 0,
     };
@@ -139,7 +139,7 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
             Weights { money: 34, endings: 5, time: 5, lose: 5, recalls: 2, phases: 0, ..base }
         }
         Profile::Telling => {
-            Weights { telling: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base }
+            Weights { deliveries: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base }
         }
         Profile::Waitlist => Weights {
             line: 36,
@@ -192,7 +192,7 @@ fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
         leases: some(2),
         faults: some(2),
         money: some(4),
-        telling: some(4),
+        deliveries: some(4),
         line: some(6),
         respread: some(6),
         ..base
@@ -240,7 +240,7 @@ fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
         (w.leases, faults::leases),
         (w.faults, faults::fault),
         (w.money, money::money),
-        (w.telling, money::telling),
+        (w.deliveries, money::delivery_op),
         (w.line, waitlist::waitlist),
         (w.respread, faults::respread),
     ];

@@ -30,7 +30,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::op::{Case, Op};
 use crate::profile;
-use crate::store::{Done, Tx};
+use crate::store::{Tx, TxResult};
 use crate::world::{NAMES, RecordedCall, World};
 
 pub use slots::compare_slots;
@@ -42,7 +42,7 @@ pub struct RecordedRun {
     /// The rows before the first transaction.
     pub before: Model,
     /// The transactions with their results.
-    pub trace: Vec<(Tx, Done)>,
+    pub trace: Vec<(Tx, TxResult)>,
     /// The keys of its slots.
     pub slot_keys: Vec<SlotKey>,
     /// The calls to the slots with their replies.

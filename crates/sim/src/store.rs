@@ -1,4 +1,4 @@
-//! The simulated store. Every change is one [`Tx`] with one result ([`Done`]), so that the same
+//! The simulated store. Every change is one [`Tx`] with one result ([`TxResult`]), so that the same
 //! transactions can run against a real store for comparison.
 pub mod rules;
 
@@ -12,10 +12,10 @@ use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Refund, RefundId, RefundUpdate,
 };
 use doorbuster_core::order::{ChangeOutcome, EndReason};
-use doorbuster_core::refusal::FreeUnits;
 use doorbuster_core::rows::{OrderState, RecallTarget, Verdict};
 use doorbuster_core::rules::{Rule, enforces};
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::stock::AdjustResult;
 use doorbuster_core::waitlist::{
     JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded, WaitlistServed,
@@ -85,7 +85,7 @@ pub enum Tx {
 
 /// The result of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Done {
+pub enum TxResult {
     /// The result of [`Tx::Open`].
     Opened(Option<Grant>),
     /// No result.
@@ -97,9 +97,9 @@ pub enum Done {
     /// The result of [`Tx::Adjust`].
     AdjustResult(AdjustResult),
     /// The result of [`Tx::Settle`].
-    Settled(Vec<Resolved>),
+    Settled(Vec<TicketVerdict>),
     /// The result of [`Tx::Force`].
-    Forced(Option<Resolved>),
+    Forced(Option<TicketVerdict>),
     /// The result of [`Tx::End`] and [`Tx::Extend`].
     Ended(ChangeOutcome),
     /// The result of [`Tx::Capture`].
@@ -162,7 +162,7 @@ pub struct SimStore {
     pub xid: u64,
     key: IdKey,
     /// Every transaction of the rules with its result, if the run is recorded.
-    pub trace: Option<Vec<(Tx, Done)>>,
+    pub trace: Option<Vec<(Tx, TxResult)>>,
 }
 
 fn unwrap_infallible<T>(result: Result<T, Infallible>) -> T {
@@ -195,16 +195,16 @@ impl SimStore {
     }
 
     /// Runs one transaction and commits it.
-    pub fn commit(&mut self, tx: Tx) -> Done {
+    pub fn commit(&mut self, tx: Tx) -> TxResult {
         self.version += 1;
         let done = match &tx {
             Tx::Intend(item, phase) => {
                 if let Some(row) = self.phases.get_mut(item) {
                     row.intent = Some((*phase, self.version));
                 }
-                Done::Nothing
+                TxResult::Nothing
             }
-            Tx::Show(item, intent) if !self.show_phase(*item, *intent) => Done::Closed(false),
+            Tx::Show(item, intent) if !self.show_phase(*item, *intent) => TxResult::Closed(false),
             _ => self.run_rules(&tx),
         };
         let closes = matches!(
@@ -224,7 +224,7 @@ impl SimStore {
         done
     }
 
-    fn run_rules(&mut self, tx: &Tx) -> Done {
+    fn run_rules(&mut self, tx: &Tx) -> TxResult {
         let done = unwrap_infallible(rules::run(&mut self.model, &self.key, tx));
         let events = self.model.events.len();
         self.writer_xids.resize(events.max(self.writer_xids.len()), self.xid);
@@ -232,13 +232,13 @@ impl SimStore {
             trace.push((tx.clone(), done.clone()));
         }
         match (tx, &done) {
-            (Tx::Show(..), _) => return Done::Closed(true),
-            (Tx::Settle(..), Done::Settled(all)) => {
+            (Tx::Show(..), _) => return TxResult::Closed(true),
+            (Tx::Settle(..), TxResult::Settled(all)) => {
                 all.iter()
                     .filter_map(|resolved| resolved.order.as_ref())
                     .for_each(|order| self.note_winner(order));
             }
-            (Tx::Serve(..), Done::Served(served)) => {
+            (Tx::Serve(..), TxResult::Served(served)) => {
                 served.orders.iter().for_each(|order| self.note_winner(order))
             }
             _ => {}

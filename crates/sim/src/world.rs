@@ -8,18 +8,18 @@ mod buyer;
 mod control;
 mod delivery;
 mod faults;
-mod flight;
+mod in_flight;
 mod lease;
 mod loss;
 mod money;
-mod money_rest;
+mod money_quiescence;
 mod node;
 mod phase;
 mod probe;
 pub(crate) mod provider;
+mod quiescence;
 mod refill;
 mod respread;
-mod rest;
 mod route;
 mod settler;
 mod slot_call;
@@ -39,10 +39,10 @@ use doorbuster_core::{
 use crate::checker::{Checker, Finding, RowsBefore};
 use crate::op::{Op, Setup};
 use crate::rng::mix;
-use crate::store::{Done, SimStore, Tx};
+use crate::store::{SimStore, Tx, TxResult};
 pub(crate) use answer::id_of as answer_id;
 use delivery::Deliveries;
-use flight::Message;
+use in_flight::Message;
 use money::WaitingCapture;
 use node::{Attempt, Node};
 use provider::Provider;
@@ -222,7 +222,7 @@ impl World {
                 return self.checker.finding.take();
             }
         }
-        self.bring_to_rest();
+        self.quiesce();
         self.checker.finding.take()
     }
 
@@ -326,7 +326,7 @@ impl World {
     }
 
     /// Runs one transaction and checks it.
-    pub(crate) fn commit(&mut self, tx: Tx) -> Done {
+    pub(crate) fn commit(&mut self, tx: Tx) -> TxResult {
         if !matches!(tx, Tx::Settle(..)) {
             self.xids += 1;
             self.store.xid = self.xids;

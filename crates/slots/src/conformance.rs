@@ -14,7 +14,7 @@ use doorbuster_core::{
     Seq, SlotKey, Ticket, Token, Units,
 };
 
-use crate::{DeliveryRef, Slots, Taken};
+use crate::{DeliveryRef, DequeuedTicket, Slots};
 
 /// The id key with which a backend under test must be opened.
 #[must_use]
@@ -77,7 +77,7 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
 }
 
 /// Takes tickets. They arrive in the order of issue, but may need several takes.
-async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
+async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
         let more = tokio::time::timeout(TAKE_MAX, slots.take(wanted - taken.len())).await;
@@ -258,8 +258,11 @@ pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     }
     let first = take(&slots, 3).await;
     assert_eq!(first.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 2, 3]);
-    let done =
-        |t: &Taken| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token };
+    let done = |t: &DequeuedTicket| DeliveryRef {
+        slot: t.slot,
+        at: t.delivery.at,
+        token: t.delivery.ticket.token,
+    };
     let wrong = DeliveryRef { token: Token(u64::MAX), ..done(&first[0]) };
     slots.acknowledge(&[wrong, done(&first[1])]).await.expect("reachable");
     assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 3);

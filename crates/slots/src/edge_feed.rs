@@ -4,7 +4,7 @@
 use doorbuster_core::edge::FeedPosition;
 
 use crate::SlotError;
-use crate::shared::{ScriptReply, Shared};
+use crate::shared::{ScriptReply, SharedRedis};
 
 const BEGIN: &str = include_str!("edge_feed/begin.lua");
 const WRITE: &str = include_str!("edge_feed/write.lua");
@@ -65,7 +65,7 @@ pub struct FeedEntry {
     pub content: Vec<u8>,
 }
 
-impl Shared {
+impl SharedRedis {
     fn feed_keys(&self) -> Vec<String> {
         ["head", "requests", "entries", "order"].map(|name| self.key("feed", name)).to_vec()
     }

@@ -23,7 +23,7 @@ pub use edge_feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, 
 pub use limit::LimitCharge;
 pub use local::Local;
 pub use lock::{LockGuard, Locks};
-pub use shared::{ScriptReply, Shared};
+pub use shared::{ScriptReply, SharedRedis};
 
 /// The error if a slot could not be called, or its answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub struct SlotError {
 
 /// A ticket as a settler takes it.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct DequeuedTicket {
     /// The slot of the queue.
     pub slot: SlotKey,
     /// The position and the ticket.
@@ -218,7 +218,7 @@ impl Slots {
     /// in their queues until [`Slots::acknowledge`]. Dropping the future loses nothing.
     ///
     /// # Errors Fails if the queues cannot be reached.
-    pub async fn take(&self, at_most: usize) -> Result<Vec<Taken>, SlotError> {
+    pub async fn take(&self, at_most: usize) -> Result<Vec<DequeuedTicket>, SlotError> {
         match self {
             Self::Local(local) => Ok(local.take(at_most).await),
             Self::Redis(redis) => Ok(redis.take(at_most).await),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::SlotError;
-use crate::shared::{ScriptReply, Shared};
+use crate::shared::{ScriptReply, SharedRedis};
 
 const CHARGE_SCRIPT: &str = include_str!("limit.lua");
 
@@ -18,7 +18,7 @@ pub struct LimitCharge {
     pub burst_us: u64,
 }
 
-impl Shared {
+impl SharedRedis {
     /// Charges all of these in one round trip. Returns how far each limit is ahead of the present
     /// over all nodes, in microseconds of its rate.
     ///

@@ -14,7 +14,7 @@ use doorbuster_core::slot::{
 use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, RecallId, SlotKey};
 use tokio::sync::Notify;
 
-use crate::{DeliveryRef, Taken};
+use crate::{DeliveryRef, DequeuedTicket};
 
 /// The largest number of feed rows that are applied under one lock of a slot. Requests wait for
 /// that lock, so the number bounds their delay.
@@ -114,7 +114,7 @@ impl Local {
         self.with_slot(slot, RecallOutcome::Refused, |s| s.recall(id, grant, epoch, units))
     }
 
-    pub(crate) async fn take(&self, at_most: usize) -> Vec<Taken> {
+    pub(crate) async fn take(&self, at_most: usize) -> Vec<DequeuedTicket> {
         loop {
             let taken = self.take_now(at_most);
             if !taken.is_empty() {
@@ -124,7 +124,7 @@ impl Local {
         }
     }
 
-    fn take_now(&self, at_most: usize) -> Vec<Taken> {
+    fn take_now(&self, at_most: usize) -> Vec<DequeuedTicket> {
         let mut taken = Vec::new();
         let mut deliveries = Vec::new();
         while taken.len() < at_most {
@@ -138,7 +138,7 @@ impl Local {
                 s.take(at_most - taken.len(), &mut deliveries);
                 s.waiting() > 0
             };
-            taken.extend(deliveries.drain(..).map(|delivery| Taken { slot, delivery }));
+            taken.extend(deliveries.drain(..).map(|delivery| DequeuedTicket { slot, delivery }));
             if more {
                 self.mark_ready(slot, &local);
             }

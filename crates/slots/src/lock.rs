@@ -22,7 +22,7 @@ use tokio::time::Instant;
 pub use guard::LockGuard;
 use server::LockServer;
 
-use crate::{Shared, SlotError};
+use crate::{SharedRedis, SlotError};
 
 /// The time until a lock expires without a renewal. Other nodes wait that long after the holder
 /// stopped.
@@ -54,14 +54,14 @@ impl Locks {
     /// server is not used, because it could only add failures.
     ///
     /// # Errors Fails if there is no server.
-    pub fn new(servers: Vec<Shared>) -> Result<Self, SlotError> {
+    pub fn new(servers: Vec<SharedRedis>) -> Result<Self, SlotError> {
         Self::with_lease(servers, LEASE)
     }
 
     /// Returns locks like [`Self::new`], with this lease.
     ///
     /// # Errors Fails if there is no server.
-    pub fn with_lease(servers: Vec<Shared>, lease: Duration) -> Result<Self, SlotError> {
+    pub fn with_lease(servers: Vec<SharedRedis>, lease: Duration) -> Result<Self, SlotError> {
         Self::with_servers(
             servers.into_iter().map(LockServer::Redis).collect(),
             lease,

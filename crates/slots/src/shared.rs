@@ -95,7 +95,7 @@ impl ScriptReply {
 
 /// The handle of the shared server. Clones share the connection.
 #[derive(Clone)]
-pub struct Shared(Arc<Inner>);
+pub struct SharedRedis(Arc<Inner>);
 
 struct Inner {
     prefix: String,
@@ -114,14 +114,14 @@ struct CurrentServer {
     down_until: Option<Instant>,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for SharedRedis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The URLs are not printed, because they contain passwords.
-        f.debug_struct("Shared").field("prefix", &self.0.prefix).finish_non_exhaustive()
+        f.debug_struct("SharedRedis").field("prefix", &self.0.prefix).finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl SharedRedis {
     /// Returns a handle of the first of these servers that can be reached. It sends nothing, so an
     /// unreachable server does not prevent a start.
     ///

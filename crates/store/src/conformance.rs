@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{
     BuyerId, Grant, GrantId, IdKey, ItemId, Millis, NodeId, Order, RequestKey, SlotKey, Spread,
     Stock, Ticket, TicketId, TicketN, Token, Units,
@@ -212,7 +212,7 @@ impl Fixture {
     }
 
     /// Settles one ticket.
-    pub async fn settle(&self, ticket: &Arc<Ticket>) -> Resolved {
+    pub async fn settle(&self, ticket: &Arc<Ticket>) -> TicketVerdict {
         let resolved = self.store.settle(vec![Arc::clone(ticket)]).await.expect("settles");
         resolved.into_iter().next().expect("one answer for one ticket")
     }

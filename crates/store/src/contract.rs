@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use doorbuster_core::digest::OrderDigest;
 use doorbuster_core::sale::Phase;
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
 
 mod action;
@@ -47,9 +47,9 @@ pub use open::{
     BackupError, BackupFile, OpenError, PostgresOptions, RestoreError, Restored, SqliteOptions,
 };
 pub use outbox::{
-    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
-    Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange, EndpointKind, EndpointSecret,
-    EndpointStatus, NewEndpoint, OutboxPage, Redelivery, Rotation,
+    DeadLetter, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
+    DeadLetterOutcome, Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange,
+    EndpointKind, EndpointSecret, EndpointStatus, NewEndpoint, OutboxPage, Redelivery, Rotation,
 };
 pub use reconciliation::{
     Difference, DifferenceKind, ItemTotals, LedgerPage, MoneyTotals, OpeningStock, OrderTransition,
@@ -314,7 +314,7 @@ pub struct Committed {
     /// store.
     pub digests: Vec<OrderDigest>,
     /// Verdicts of this node's tickets that another node settled. Empty in an embedded store.
-    pub verdicts: Vec<(Token, Resolved)>,
+    pub verdicts: Vec<(Token, TicketVerdict)>,
     /// Whether another node changed sales or the descriptions of items. If so, read the catalogue
     /// again.
     pub sales: bool,

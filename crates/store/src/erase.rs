@@ -188,10 +188,10 @@ pub(crate) struct ErasableOrder {
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,
-    pub(crate) dead_tickets: Vec<(i64, String)>,
+    pub(crate) dead_letter_tickets: Vec<(i64, String)>,
     pub(crate) waitlist: Vec<(i64, i64, String)>,
     pub(crate) events: Vec<i64>,
-    pub(crate) places: Vec<(String, [u8; 32])>,
+    pub(crate) visitors: Vec<(String, [u8; 32])>,
     pub(crate) codes: Vec<(String, Vec<u8>)>,
 }
 

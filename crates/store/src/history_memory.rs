@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use doorbuster_core::history::DatabaseHistory;
+use doorbuster_core::database_history::DatabaseHistory;
 
 /// Stores a history that this node has learned, for its next start. Called before the database is
 /// used.
@@ -28,7 +28,7 @@ struct Inner {
     state: Mutex<State>,
     changes: watch::Sender<i64>,
     remember: OnceLock<Remember>,
-    elsewhere: OnceLock<AskPeersForHistory>,
+    ask_peers: OnceLock<AskPeersForHistory>,
 }
 
 #[derive(Default)]
@@ -56,8 +56,8 @@ impl HistoryMemory {
     }
 
     /// Sets the function that asks Redis and other nodes. Only the first call has an effect.
-    pub fn set_elsewhere(&self, ask: AskPeersForHistory) {
-        let _ = self.0.elsewhere.set(ask);
+    pub fn set_ask_peers(&self, ask: AskPeersForHistory) {
+        let _ = self.0.ask_peers.set(ask);
     }
 
     /// Returns the newest known history of this process's deployment.
@@ -90,7 +90,7 @@ impl HistoryMemory {
 
     /// Returns the known history for a database that belongs to this deployment. A process that
     /// does not know its deployment yet uses the database's deployment.
-    pub(crate) fn known_for(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
+    pub(crate) fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);
         state.known_to(deployment).cloned()
@@ -117,8 +117,8 @@ impl HistoryMemory {
     }
 
     /// Asks Redis and other nodes, and learns their histories.
-    pub async fn ask_elsewhere(&self) {
-        let Some(ask) = self.0.elsewhere.get() else { return };
+    pub async fn ask_peers(&self) {
+        let Some(ask) = self.0.ask_peers.get() else { return };
         for history in ask().await {
             self.learn_from_peer(history);
         }

@@ -1,9 +1,9 @@
 //! The store in PostgreSQL, which any number of nodes share.
 //!
-//! A transaction runs the rules' functions over a [`PostgresLedger`] (`run`). A batch of tickets
-//! takes two round trips (`settle`). One task (`publisher`) publishes the commits of this node and
-//! of other nodes. Several nodes may write at the same time. Rows are locked in one order (see the
-//! schema), and a transaction that loses a conflict runs again.
+//! A transaction runs the rules' functions over a [`PostgresLedger`] (`transaction`). A batch of
+//! tickets takes two round trips (`settle`). One task (`publisher`) publishes the commits of this
+//! node and of other nodes. Several nodes may write at the same time. Rows are locked in one order
+//! (see the schema), and a transaction that loses a conflict runs again.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ mod codes;
 mod connect;
 mod connector;
 mod console;
-mod dead;
+mod dead_letters;
 mod dump;
 mod erase;
 mod events;
@@ -54,13 +54,13 @@ mod reversals;
 mod room;
 mod row_cache;
 mod rows;
-mod run;
 mod sales;
 mod secret;
 mod settle;
 mod shared;
 mod snapshot;
 mod standbys;
+mod transaction;
 mod waitlist;
 
 pub use connect::check_address;

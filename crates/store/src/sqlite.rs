@@ -27,7 +27,7 @@ mod check;
 mod checkouts;
 mod codes;
 mod console;
-mod dead;
+mod dead_letters;
 mod dump;
 mod erase;
 mod events;
@@ -80,8 +80,8 @@ pub struct Sqlite(Arc<Handle>);
 
 struct Handle {
     shared: Arc<Shared>,
-    writes: SyncSender<writer::Job>,
-    reads: SyncSender<read::Job>,
+    writes: SyncSender<writer::WriteJob>,
+    reads: SyncSender<read::ReadJob>,
     /// Disconnects when all readers have ended.
     readers_end: watch::Receiver<()>,
     /// The copies of commits for a continuous backup, if there is one.
@@ -205,8 +205,8 @@ impl Sqlite {
         // The queues may be full, and the runtime must not block while this waits for room. A
         // failed send means that the thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
-            (0..READERS).for_each(|_| drop(reads.send(read::Job::Stop)));
-            drop(writes.send(writer::Job::Stop));
+            (0..READERS).for_each(|_| drop(reads.send(read::ReadJob::Stop)));
+            drop(writes.send(writer::WriteJob::Stop));
         });
         let _ = stopped.await;
         // The receiver only waits until the sender is dropped, so an error is the expected signal.
@@ -223,7 +223,7 @@ impl Sqlite {
         let (await_reply, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
         // If the caller has stopped waiting, the answer is dropped.
-        let run: writer::Run = Box::new(move |txn| {
+        let run: writer::WriteCall = Box::new(move |txn| {
             let result = txn.and_then(|txn| match work(txn) {
                 Err(failure) if failure.is_fatal() => Err(shared.store_error(failure)),
                 result => Ok(result.map_err(StoreError::from)),
@@ -238,7 +238,7 @@ impl Sqlite {
                 }
             }
         });
-        self.submit(&self.0.writes, writer::Job::Write { weight, run })?;
+        self.submit(&self.0.writes, writer::WriteJob::Write { weight, run })?;
         self.await_reply(answered).await
     }
 
@@ -249,13 +249,13 @@ impl Sqlite {
     ) -> StoreResult<T> {
         let (await_reply, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
-        let run: read::Run = Box::new(move |reader| {
+        let run: read::ReadCall = Box::new(move |reader| {
             let _ = await_reply
                 .send(reader.and_then(|reader| {
                     work(reader).map_err(|failure| shared.store_error(failure))
                 }));
         });
-        self.submit(&self.0.reads, read::Job::Read(run))?;
+        self.submit(&self.0.reads, read::ReadJob::Read(run))?;
         self.await_reply(answered).await
     }
 

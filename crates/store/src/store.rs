@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::history::DatabaseHistory;
+use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Spread};
 

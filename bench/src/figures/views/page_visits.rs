@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use doorbuster_harness::generator::http::AnswerReader;
-use doorbuster_harness::generator::{AnswerKind, Script};
+use doorbuster_harness::generator::{AnswerKind, RequestScript};
 
 /// How long a visitor stays after the page has loaded, or after the opening.
 const STAYS: Duration = Duration::from_secs(30);
@@ -189,7 +189,7 @@ fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n\r\n").into_bytes()
 }
 
-impl Script for PageVisits {
+impl RequestScript for PageVisits {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         let now = Instant::now();
         if self.open_pages.peek().is_some_and(|visitor| visitor.0.due <= now)

@@ -195,7 +195,7 @@ pub struct BuyerRefusal {
 
 /// A buyer's orders, waitlist entries and refusals in a sale.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct BuyerStory {
+pub struct BuyerHistory {
     /// The buyer's orders, newest first, at most 200.
     pub orders: Vec<Order>,
     /// The buyer's waitlist entries.

@@ -15,7 +15,7 @@ use crate::value::Time;
 /// The kind of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum DeadKind {
+pub enum DeadLetterKind {
     /// An event that an endpoint did not accept.
     Delivery,
     /// A refund that a payment provider did not make.
@@ -25,7 +25,7 @@ pub enum DeadKind {
     Ticket,
 }
 
-impl DeadKind {
+impl DeadLetterKind {
     /// Every kind, in the order in which they are listed.
     pub const ALL: [Self; 3] = [Self::Delivery, Self::Refund, Self::Ticket];
 
@@ -56,7 +56,7 @@ pub struct DeadLetter {
     /// The id: `dlv_…` for a delivery, the refund's id, or the ticket's id.
     pub id: String,
     /// The kind.
-    pub kind: DeadKind,
+    pub kind: DeadLetterKind,
     /// The order, item or sale of the dead letter.
     pub about: String,
     /// The last error.
@@ -99,12 +99,12 @@ pub struct DeadLetterDetail {
     pub refund: Option<Refund>,
     /// The request that could not be decided.
     #[schema(required = true)]
-    pub request: Option<DeadRequest>,
+    pub request: Option<UndecidedRequest>,
 }
 
 /// A request that could not be decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct DeadRequest {
+pub struct UndecidedRequest {
     /// The sale.
     pub sale: String,
     /// The requested item.
@@ -258,7 +258,7 @@ impl DeadLetterSelection {
 /// The result of resolving many dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"done": 98, "skipped": 2, "next_cursor": null})))]
-pub struct ManySeenTo {
+pub struct BulkDeadLetterResolution {
     /// Dead letters that are being retried or were discarded.
     pub done: u32,
     /// Dead letters that did not change: their events were deleted, the endpoint's queue is full,
@@ -272,17 +272,17 @@ pub struct ManySeenTo {
 /// The result of resolving one dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"id": "dlv_7", "state": "pending"})))]
-pub struct SeenTo {
+pub struct DeadLetterResolution {
     /// The dead letter's id.
     pub id: String,
     /// `pending`: the server retries the dead letter. `discarded`: an operator discarded it.
-    pub state: SeenToState,
+    pub state: DeadLetterResolutionState,
 }
 
 /// The new state of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum SeenToState {
+pub enum DeadLetterResolutionState {
     /// The server retries the dead letter.
     Pending,
     /// An operator discarded the dead letter.

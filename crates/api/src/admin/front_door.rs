@@ -4,8 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::body::{Change, Faults, Object, read};
-use crate::gate::{ChallengeKind, RequirementMode, Room};
+use crate::body::{Faults, MemberPatch, Object, read};
+use crate::gate::{ChallengeKind, RequirementMode, WaitingRoomMode};
 use crate::limits::{LIMIT_MAX, POW_EFFORT_DEFAULT, POW_EFFORT_MAX, POW_EFFORT_MIN};
 use crate::problem::{Fault, FaultLocation, Problem};
 
@@ -31,7 +31,7 @@ pub struct FrontDoor {
     /// Whether access codes are required.
     pub access_codes: RequirementMode,
     /// Whether there is a waiting room.
-    pub waiting_room: Room,
+    pub waiting_room: WaitingRoomMode,
     /// The rate limits.
     pub limits: Limits,
 }
@@ -102,7 +102,7 @@ impl FrontDoor {
         members_only: true,
         min_level: u8::MAX,
         access_codes: RequirementMode::Required,
-        waiting_room: Room::Off,
+        waiting_room: WaitingRoomMode::Off,
         limits: Limits {
             buyer: LimitSetting::Default,
             ip: LimitSetting::Default,
@@ -167,23 +167,23 @@ impl<'de> Deserialize<'de> for LimitSetting {
 /// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrontDoorPatch {
-    pass: Change<RequirementMode>,
-    challenge: Change<ChallengeKind>,
-    pow_effort: Change<PowEffort>,
-    members_only: Change<bool>,
-    min_level: Change<u8>,
-    access_codes: Change<RequirementMode>,
-    waiting_room: Change<Room>,
-    limits: Change<LimitsPatch>,
+    pass: MemberPatch<RequirementMode>,
+    challenge: MemberPatch<ChallengeKind>,
+    pow_effort: MemberPatch<PowEffort>,
+    members_only: MemberPatch<bool>,
+    min_level: MemberPatch<u8>,
+    access_codes: MemberPatch<RequirementMode>,
+    waiting_room: MemberPatch<WaitingRoomMode>,
+    limits: MemberPatch<LimitsPatch>,
 }
 
 /// Changes to limits. In this patch `null` does not restore a default. It means that there is no
 /// limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
-    buyer: Change<LimitPatch>,
-    ip: Change<LimitPatch>,
-    interface: Change<LimitPatch>,
+    buyer: MemberPatch<LimitPatch>,
+    ip: MemberPatch<LimitPatch>,
+    interface: MemberPatch<LimitPatch>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,9 +199,9 @@ impl FrontDoorPatch {
     /// `422` when only one half of a limit is given and the limit was not set before.
     pub fn apply(&self, before: FrontDoor) -> Result<FrontDoor, Problem> {
         let limits = match self.limits {
-            Change::Keep => before.limits,
-            Change::Clear => Limits::default(),
-            Change::Set(patch) => Limits {
+            MemberPatch::Keep => before.limits,
+            MemberPatch::Clear => Limits::default(),
+            MemberPatch::Set(patch) => Limits {
                 buyer: limit("buyer", patch.buyer, before.limits.buyer)?,
                 ip: limit("ip", patch.ip, before.limits.ip)?,
                 interface: limit("interface", patch.interface, before.limits.interface)?,
@@ -220,23 +220,23 @@ impl FrontDoorPatch {
     }
 }
 
-fn apply_change<T: Default>(change: Change<T>, before: T) -> T {
+fn apply_change<T: Default>(change: MemberPatch<T>, before: T) -> T {
     match change {
-        Change::Keep => before,
-        Change::Clear => T::default(),
-        Change::Set(value) => value,
+        MemberPatch::Keep => before,
+        MemberPatch::Clear => T::default(),
+        MemberPatch::Set(value) => value,
     }
 }
 
 fn limit(
     name: &str,
-    change: Change<LimitPatch>,
+    change: MemberPatch<LimitPatch>,
     before: LimitSetting,
 ) -> Result<LimitSetting, Problem> {
     let patch = match change {
-        Change::Keep => return Ok(before),
-        Change::Clear => return Ok(LimitSetting::None),
-        Change::Set(patch) => patch,
+        MemberPatch::Keep => return Ok(before),
+        MemberPatch::Clear => return Ok(LimitSetting::None),
+        MemberPatch::Set(patch) => patch,
     };
     let known = match before {
         LimitSetting::Some(known) => Some(known),
@@ -279,7 +279,7 @@ pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option
     let members_only = door.optional("members_only", false, read::boolean);
     let min_level = door.optional("min_level", 0, level);
     let access_codes = door.optional("access_codes", RequirementMode::Off, off_or_required);
-    let waiting_room = door.optional("waiting_room", Room::Off, room);
+    let waiting_room = door.optional("waiting_room", WaitingRoomMode::Off, room);
     let limits = door.optional("limits", Limits::default(), limits);
     Some(FrontDoor {
         pass: pass?,
@@ -333,10 +333,14 @@ fn challenge(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Chall
     ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word)
 }
 
-fn room(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Room> {
-    const WORDS: [&str; 3] = [Room::Off.as_str(), Room::Auto.as_str(), Room::Always.as_str()];
+fn room(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<WaitingRoomMode> {
+    const WORDS: [&str; 3] = [
+        WaitingRoomMode::Off.as_str(),
+        WaitingRoomMode::Auto.as_str(),
+        WaitingRoomMode::Always.as_str(),
+    ];
     let word = read::one_of(&WORDS)(raw, pointer, faults)?;
-    Room::ALL.into_iter().find(|room| room.as_str() == word)
+    WaitingRoomMode::ALL.into_iter().find(|room| room.as_str() == word)
 }
 
 fn pow_effort(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<PowEffort> {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::front_door::{self, FrontDoorPatch};
 use super::new_sale::check_order;
-use crate::body::{self, Change, Faults, Object, TextPatch, read, text};
+use crate::body::{self, Faults, MemberPatch, Object, TextPatch, read, text};
 use crate::limits::{
     HOLD_SECS_DEFAULT, HOLD_SECS_MAX, LIMIT_PER_BUYER_DEFAULT, LIMIT_PER_BUYER_MAX,
 };
@@ -28,16 +28,16 @@ pub struct SalePatch {
     pub title: Option<TextPatch>,
     /// When the sale opens.
     #[schema(value_type = Option<Time>, required = false)]
-    pub starts_at: Change<Time>,
+    pub starts_at: MemberPatch<Time>,
     /// When the sale closes; after `starts_at`.
     #[schema(value_type = Option<Time>, required = false)]
-    pub ends_at: Change<Time>,
+    pub ends_at: MemberPatch<Time>,
     /// Changes to items, identified by their ids. Other items do not change.
     #[schema(min_items = 1, max_items = 100, required = false)]
     pub items: Vec<ItemPatch>,
     /// The front door, merged member by member; `null` turns every check off.
     #[schema(schema_with = super::schema::front_door_patch, required = false)]
-    pub front_door: Change<FrontDoorPatch>,
+    pub front_door: MemberPatch<FrontDoorPatch>,
 }
 
 /// Changes to the item with this `id`.
@@ -55,7 +55,7 @@ pub struct ItemPatch {
     pub description: Option<TextPatch>,
     /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
-    pub image: Change<String>,
+    pub image: MemberPatch<String>,
     /// Further pictures, in place of the present ones; `null` removes them.
     #[schema(schema_with = super::schema::nullable_gallery, required = false)]
     pub gallery: Option<Vec<Picture>>,
@@ -67,7 +67,7 @@ pub struct ItemPatch {
     pub price: Option<Money>,
     /// A price for comparison; may change before the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
-    pub list_price: Change<Money>,
+    pub list_price: MemberPatch<Money>,
     /// Most units that one buyer may have; may change before the sale opens; `null` is the default,
     /// 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
@@ -102,7 +102,11 @@ impl SalePatch {
             let items =
                 sale.optional("items", Vec::new(), read::items(item, |item: &ItemPatch| &item.id));
             let front_door = sale.patched("front_door", front_door::read_patch);
-            check_order(sale, starts_at.and_then(Change::set), ends_at.and_then(Change::set));
+            check_order(
+                sale,
+                starts_at.and_then(MemberPatch::set),
+                ends_at.and_then(MemberPatch::set),
+            );
             Some(Self {
                 title: title?,
                 starts_at: starts_at?,

@@ -14,7 +14,7 @@ use crate::problem::Problem;
 /// How the partition of a request is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Choose {
+pub enum PartitionChoice {
     /// The hash of the buyer's id chooses the partition.
     #[default]
     Buyer,
@@ -24,7 +24,7 @@ pub enum Choose {
     RoundRobin,
 }
 
-impl Choose {
+impl PartitionChoice {
     const WORDS: &'static [&'static str] = &["buyer", "random", "round_robin"];
 
     /// The choice with this name.
@@ -117,7 +117,7 @@ pub struct Spread {
     pub partitions: Partitions,
     /// How a request's partition is chosen.
     #[schema(required = false)]
-    pub choose: Choose,
+    pub choose: PartitionChoice,
     /// The number of units that a slot gets first.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub initial: u64,
@@ -138,12 +138,12 @@ impl Spread {
         body::object(bytes, &["partitions", "choose", "initial", "threshold", "refill"], |body| {
             let most = i64::from(STOCK_MAX);
             let partitions = body.required("partitions", partitions);
-            let choose = body.optional("choose", "buyer", read::one_of(Choose::WORDS));
+            let choose = body.optional("choose", "buyer", read::one_of(PartitionChoice::WORDS));
             let [initial, threshold, refill] = ["initial", "threshold", "refill"]
                 .map(|name| body.optional(name, 0, read::integer(0..=most)).map(i64::unsigned_abs));
             Some(Self {
                 partitions: partitions?,
-                choose: Choose::parse(choose?)?,
+                choose: PartitionChoice::parse(choose?)?,
                 initial: initial?,
                 threshold: threshold?,
                 refill: refill?,

@@ -6,7 +6,7 @@ use super::new_sale::NewSale;
 use super::sale_patch::{ItemPatch, SalePatch};
 use super::stock::Adjustment;
 use super::webhooks::NewWebhookEndpoint;
-use crate::body::{Change, TextPatch};
+use crate::body::{MemberPatch, TextPatch};
 use crate::gate::RequirementMode;
 use crate::problem::Problem;
 use crate::value::{Currency, Money, Stock, Time};
@@ -269,7 +269,7 @@ fn a_patch_of_a_front_door_merges_member_by_member() {
     let patched = |door: &str| {
         let patch =
             SalePatch::from_json(format!(r#"{{"front_door":{door}}}"#).as_bytes()).expect(door);
-        let Change::Set(patch) = patch.front_door else { panic!("{door}") };
+        let MemberPatch::Set(patch) = patch.front_door else { panic!("{door}") };
         patch.apply(before)
     };
     let check =
@@ -299,9 +299,9 @@ fn a_patch_distinguishes_absent_null_and_value() {
         r#"{"title":"New","starts_at":null,"ends_at":"2026-11-20T10:00:00Z","front_door":null}"#,
     );
     assert_eq!(patch.title, Some(TextPatch::Plain("New".into())));
-    assert_eq!(patch.starts_at, Change::Clear);
-    assert_eq!(patch.ends_at, Change::Set(Time::from_millis(1_795_168_800_000)));
-    assert_eq!(patch.front_door, Change::Clear);
+    assert_eq!(patch.starts_at, MemberPatch::Clear);
+    assert_eq!(patch.ends_at, MemberPatch::Set(Time::from_millis(1_795_168_800_000)));
+    assert_eq!(patch.front_door, MemberPatch::Clear);
     assert_eq!(patch.starts_at.apply(Some(Time::from_millis(0))), None);
 
     let patch = read(
@@ -316,7 +316,7 @@ fn a_patch_distinguishes_absent_null_and_value() {
         price: Some(price),
         limit_per_buyer: Some(1),
         description: Some(TextPatch::Plain(String::new())),
-        image: Change::Clear,
+        image: MemberPatch::Clear,
         ..ItemPatch::default()
     };
     assert_eq!(patch.items, [expected]);

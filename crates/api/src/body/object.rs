@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::change::Change;
 use super::json::{self, JsonKind};
+use super::member_patch::MemberPatch;
 use crate::limits::FAULTS_MAX;
 use crate::problem::{Fault, FaultLocation, Problem};
 
@@ -127,11 +127,11 @@ impl<'a, 'f> Object<'a, 'f> {
         &mut self,
         name: &'static str,
         reader: impl MemberReader<'a, T>,
-    ) -> Option<Change<T>> {
+    ) -> Option<MemberPatch<T>> {
         match self.find(name) {
-            None => Some(Change::Keep),
-            Some(value) if JsonKind::from_raw(value) == JsonKind::Null => Some(Change::Clear),
-            Some(value) => self.read(name, value, reader).map(Change::Set),
+            None => Some(MemberPatch::Keep),
+            Some(value) if JsonKind::from_raw(value) == JsonKind::Null => Some(MemberPatch::Clear),
+            Some(value) => self.read(name, value, reader).map(MemberPatch::Set),
         }
     }
 

@@ -2,22 +2,22 @@
 
 use super::response::{NOT_MODIFIED, json, ok};
 use super::{
-    Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, ResponseHeader,
+    Auth, Body, Content, Endpoint, EndpointGroup, JsonType, Method, Param, ResponseHeader,
     SuccessResponse,
 };
 use crate::body::Purchase;
+use crate::buyer_session::BuyerSession;
 use crate::event::Event;
 use crate::header::BodyType;
 use crate::order::{AnyOrder, Order, OrderList, QueuedOrder};
 use crate::problem::Code;
 use crate::sale::{Sale, SaleList, Status};
-use crate::session::BuyerSession;
 
 pub(super) const BUYER_ENDPOINT: Endpoint = Endpoint {
     method: Method::Get,
     path: "",
     id: "",
-    chapter: Chapter::Buying,
+    group: EndpointGroup::Buying,
     auth: Auth::Buyer,
     summary: "",
     description: "",

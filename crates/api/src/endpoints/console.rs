@@ -3,9 +3,11 @@
 
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::ok;
-use super::{Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
+use super::{
+    Auth, Body, Content, Endpoint, EndpointGroup, JsonType, Method, Param, SuccessResponse,
+};
 use crate::admin::console::{
-    ActionList, Admissions, BuyerStory, CheckReport, NewAdmissions, NewSession, NodeList,
+    ActionList, Admissions, BuyerHistory, CheckReport, NewAdmissions, NewSession, NodeList,
     RevokedCodes, Series, Session, SettingList, WaitlistList,
 };
 use crate::admin::spread::Spread;
@@ -17,7 +19,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         method: Method::Post,
         path: "/v1/admin/session",
         id: "create_session",
-        chapter: Chapter::Operating,
+        group: EndpointGroup::Operating,
         auth: Auth::Public,
         summary: "Sign in at the console",
         description: "Exchanges an operator's key for a cookie that lasts 8 hours. With the cookie, every request except \
@@ -79,10 +81,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         path: "/v1/admin/sales/{sale}/buyers/{buyer}",
-        id: "get_buyer_story",
+        id: "get_buyer_history",
         summary: "Read a buyer's orders, waitlist entries and refusals in a sale",
         description: "The refusals are recent ones from the memory of all nodes, so an answer may take two seconds.",
-        responses: &[ok::<BuyerStory>("Orders, waitlist entries and refusals.")],
+        responses: &[ok::<BuyerHistory>("Orders, waitlist entries and refusals.")],
         ..VIEWER_ENDPOINT
     },
     Endpoint {

@@ -2,7 +2,7 @@
 
 use super::response::{json, ok};
 use super::{
-    Auth, Body, Chapter, Content, Endpoint, JsonType, Method, Param, ResponseHeader,
+    Auth, Body, Content, Endpoint, EndpointGroup, JsonType, Method, Param, ResponseHeader,
     SuccessResponse,
 };
 use crate::admin::audit::Audit;
@@ -24,7 +24,7 @@ pub(super) const VIEWER_ENDPOINT: Endpoint = Endpoint {
     method: Method::Get,
     path: "",
     id: "",
-    chapter: Chapter::Operating,
+    group: EndpointGroup::Operating,
     auth: Auth::Operator(Role::Viewer),
     summary: "",
     description: "",

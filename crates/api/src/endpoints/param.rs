@@ -4,7 +4,7 @@ use utoipa::openapi::{
     ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, SchemaFormat, Type,
 };
 
-use crate::admin::dead_letters::DeadKind;
+use crate::admin::dead_letters::DeadLetterKind;
 use crate::admin::webhooks::DeliveryState;
 use crate::header::{IDEMPOTENCY_KEY, KEY_PATTERN, ORDER_KEY, PURCHASE_PASS};
 use crate::limits::{
@@ -77,7 +77,7 @@ pub enum Param {
     /// Query: only deliveries in this state.
     DeliveryState,
     /// Query: only dead letters of this kind.
-    DeadKind,
+    DeadLetterKind,
     /// Query: only sales in this phase.
     Phase,
     /// Query: the cursor of the requested page.
@@ -141,7 +141,7 @@ impl Param {
             Self::Step => "step",
             Self::PathBuyer | Self::Buyer => "buyer",
             Self::State | Self::DeliveryState => "state",
-            Self::DeadKind => "kind",
+            Self::DeadLetterKind => "kind",
             Self::Phase => "phase",
             Self::Cursor => "cursor",
             Self::Limit => "limit",
@@ -221,7 +221,7 @@ impl Param {
             Self::Order => "Only objects of this order, as the payment named it.",
             Self::State => "Only orders in this state.",
             Self::DeliveryState => "Only deliveries in this state.",
-            Self::DeadKind => "Only dead letters of this kind.",
+            Self::DeadLetterKind => "Only dead letters of this kind.",
             Self::Phase => "Only sales in this phase.",
             Self::Cursor => "The `next_cursor` of the page before.",
             Self::Limit => "The largest number of entries to return.",
@@ -273,7 +273,7 @@ impl Param {
             Self::Step => 1.into(),
             Self::State => "reserved".into(),
             Self::DeliveryState => "pending".into(),
-            Self::DeadKind => "delivery".into(),
+            Self::DeadLetterKind => "delivery".into(),
             Self::Phase => "open".into(),
             Self::Cursor => "b3JkXzE".into(),
             Self::Limit => PAGE_DEFAULT.into(),
@@ -344,7 +344,9 @@ impl Param {
             Self::DeliveryState => {
                 text().enum_values(Some(DeliveryState::ALL.map(DeliveryState::as_str))).into()
             }
-            Self::DeadKind => text().enum_values(Some(DeadKind::ALL.map(DeadKind::as_str))).into(),
+            Self::DeadLetterKind => {
+                text().enum_values(Some(DeadLetterKind::ALL.map(DeadLetterKind::as_str))).into()
+            }
             Self::State => text().enum_values(Some(OrderState::ALL.map(OrderState::as_str))).into(),
             Self::Phase => text().enum_values(Some(Phase::ALL.map(Phase::as_str))).into(),
             Self::Cursor => {

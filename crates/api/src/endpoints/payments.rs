@@ -3,19 +3,19 @@
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::ok;
-use super::{Auth, Body, Chapter, Endpoint, JsonType, Method, Param};
+use super::{Auth, Body, Endpoint, EndpointGroup, JsonType, Method, Param};
 use crate::admin::payments::{Extension, PaymentList, Reason, RefundList};
 use crate::header::BodyType;
 use crate::order::{History, Order};
-use crate::payment::{Checkout, OrderLink, PaymentEvent, Taken};
+use crate::payment::{Checkout, OrderLink, PaymentEvent, PaymentEventResult};
 use crate::problem::Code;
 
 /// An endpoint for a provider's messages, which only their signature authenticates.
 const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     method: Method::Post,
-    chapter: Chapter::Service,
+    group: EndpointGroup::Service,
     auth: Auth::Public,
-    responses: &[ok::<Taken>(
+    responses: &[ok::<PaymentEventResult>(
         "The message was handled now or before, or has no effect. The provider need not send it again.",
     )],
     ..BUYER_ENDPOINT

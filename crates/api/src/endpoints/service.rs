@@ -2,7 +2,9 @@
 //! documentation.
 
 use super::response::{NOT_MODIFIED, ok};
-use super::{Auth, Chapter, Content, Endpoint, Method, Param, ResponseHeader, SuccessResponse};
+use super::{
+    Auth, Content, Endpoint, EndpointGroup, Method, Param, ResponseHeader, SuccessResponse,
+};
 use crate::health::Health;
 use crate::problem::Code;
 
@@ -10,7 +12,7 @@ const SERVICE_ENDPOINT: Endpoint = Endpoint {
     method: Method::Get,
     path: "",
     id: "",
-    chapter: Chapter::Service,
+    group: EndpointGroup::Service,
     auth: Auth::Public,
     summary: "",
     description: "",

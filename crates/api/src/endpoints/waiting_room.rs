@@ -4,7 +4,7 @@ use super::buyers::BUYER_ENDPOINT;
 use super::operators::VIEWER_ENDPOINT;
 use super::response::{json, ok};
 use super::{Auth, Content, Endpoint, Method, ResponseHeader, SuccessResponse};
-use crate::gate::{Draw, WaitingPlace};
+use crate::gate::{Draw, WaitingRoomPosition};
 use crate::problem::Code;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -18,8 +18,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             buyer who did not use an admission in time gets a new entry at the end. `404` if the \
             sale has no waiting room.",
         responses: &[
-            ok::<WaitingPlace>("The buyer's existing entry."),
-            SuccessResponse::new(201, json::<WaitingPlace>(), "A new entry."),
+            ok::<WaitingRoomPosition>("The buyer's existing entry."),
+            SuccessResponse::new(201, json::<WaitingRoomPosition>(), "A new entry."),
         ],
         codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
         ..BUYER_ENDPOINT
@@ -30,7 +30,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Read the buyer's own entry in a sale's waiting room",
         description: "The server answers from memory, so a client may poll every few seconds; events \
             report changes sooner. `404` if the buyer has no entry or the admission has expired.",
-        responses: &[ok::<WaitingPlace>("The entry's present state.")],
+        responses: &[ok::<WaitingRoomPosition>("The entry's present state.")],
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
     },

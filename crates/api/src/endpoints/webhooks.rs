@@ -4,7 +4,8 @@ use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::{json, ok};
 use super::{Auth, Body, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
 use crate::admin::dead_letters::{
-    BulkDiscardBody, BulkRetryBody, DeadLetterDetail, DeadLetterList, Discard, ManySeenTo, SeenTo,
+    BulkDeadLetterResolution, BulkDiscardBody, BulkRetryBody, DeadLetterDetail, DeadLetterList,
+    DeadLetterResolution, Discard,
 };
 use crate::admin::keys::Role;
 use crate::admin::webhooks::{
@@ -122,7 +123,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "List unresolved dead letters",
         description: "Lists events that an endpoint did not accept, refunds that a provider did not \
             make, and tickets that could not be settled: in this order, the newest of each kind first.",
-        params: &[Param::DeadKind, Param::Cursor, Param::Limit],
+        params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
         responses: &[ok::<DeadLetterList>("A page of dead letters.")],
         ..VIEWER_ENDPOINT
     },
@@ -141,7 +142,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Retry a dead letter",
         description: "The server starts again with the first attempt. A ticket cannot be retried, because its \
             units were returned and its buyer got the refusal.",
-        responses: &[ok::<SeenTo>("The server retries the dead letter.")],
+        responses: &[ok::<DeadLetterResolution>("The server retries the dead letter.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
@@ -153,7 +154,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         description: "The dead letter leaves the list, and the server keeps the reason. Without a body the reason is `none given`.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Discard>() }),
         may_lack_body: true,
-        responses: &[ok::<SeenTo>("The dead letter is discarded.")],
+        responses: &[ok::<DeadLetterResolution>("The dead letter is discarded.")],
         ..OPERATOR_ENDPOINT
     },
     Endpoint {
@@ -163,12 +164,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         summary: "Retry many dead letters",
         description: "Retries the dead letters of one endpoint, or all, newest first. One call handles at \
             most `limit`; `next_cursor` continues from there.",
-        params: &[Param::DeadKind, Param::Cursor, Param::Limit],
+        params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<BulkRetryBody>(),
         }),
-        responses: &[ok::<ManySeenTo>("The number of retried dead letters.")],
+        responses: &[ok::<BulkDeadLetterResolution>("The number of retried dead letters.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
     },
@@ -178,12 +179,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "discard_dead_letters",
         summary: "Discard many dead letters",
         description: "Discards the dead letters of one endpoint, or all. The server stores `reason` with each.",
-        params: &[Param::DeadKind, Param::Cursor, Param::Limit],
+        params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<BulkDiscardBody>(),
         }),
-        responses: &[ok::<ManySeenTo>("The number of discarded dead letters.")],
+        responses: &[ok::<BulkDeadLetterResolution>("The number of discarded dead letters.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
     },

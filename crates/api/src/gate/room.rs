@@ -8,7 +8,7 @@ use crate::value::Time;
 /// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum PlaceState {
+pub enum WaitingRoomPositionState {
     /// The sale has not opened; the entry takes part in the draw.
     Before,
     /// The entry waits to be admitted.
@@ -36,11 +36,11 @@ pub struct EstimateSecs {
     "place": "plc_d2hhdCBhIHBsYWNlISE", "state": "waiting", "position": 118,
     "estimate_secs": {"from": 95, "to": 140}, "admitted_until": null
 })))]
-pub struct WaitingPlace {
+pub struct WaitingRoomPosition {
     /// The entry's id; the same for every request of this buyer.
     pub place: String,
     /// The entry's state.
-    pub state: PlaceState,
+    pub state: WaitingRoomPositionState,
     /// The number of entries that are admitted before it, plus 1. `null` before the draw, after the
     /// admission, and after the end of the sale.
     pub position: Option<u64>,

@@ -21,7 +21,7 @@ pub(super) fn operation(endpoint: &Endpoint) -> Operation {
         endpoint.path_params().chain(endpoint.params.iter().copied()).map(parameter).collect();
     let operation = OperationBuilder::new()
         .operation_id(Some(endpoint.id))
-        .tag(endpoint.chapter.as_str())
+        .tag(endpoint.group.as_str())
         .summary(Some(endpoint.summary))
         .description(description(endpoint))
         .parameters((!parameters.is_empty()).then_some(parameters))

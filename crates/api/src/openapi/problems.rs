@@ -10,7 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::operation::header;
 use crate::endpoints::ResponseHeader;
 use crate::problem::{
-    Code, Fault, FaultLocation, MEDIA_TYPE, Problem, ProblemBody, Requirement, Scope,
+    Code, Fault, FaultLocation, MEDIA_TYPE, Problem, ProblemBody, RateLimitScope, Requirement,
 };
 use crate::value::Time;
 
@@ -148,7 +148,7 @@ pub(super) fn sample_problem(code: Code) -> Problem {
             "must be a whole number from 1 to 1000000, not a string",
         )]),
         Code::IdempotencyKeyReused => Problem::idempotency_key_reused(),
-        Code::RateLimited => Problem::rate_limited(Scope::Buyer, 1),
+        Code::RateLimited => Problem::rate_limited(RateLimitScope::Buyer, 1),
         Code::Overloaded => Problem::overloaded(1),
         Code::Unavailable => {
             Problem::unavailable("the store is unavailable; send the same request again", 1)

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::{Code, ExtraMembers, Fault, Problem, Requirement, Scope};
+use super::{Code, ExtraMembers, Fault, Problem, RateLimitScope, Requirement};
 use crate::health::DatabaseFence;
 use crate::value::Time;
 
@@ -62,7 +62,7 @@ pub struct ProblemBody<'a> {
     pub free: Option<u64>,
     /// `rate_limited`: the scope of the exceeded limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<Scope>,
+    pub scope: Option<RateLimitScope>,
     /// `not_eligible`: the requirement that the buyer does not meet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requirement: Option<Requirement>,
@@ -129,7 +129,7 @@ impl Problem {
                 body.state = Some(Cow::Borrowed(state));
                 body.free = *free;
             }
-            ExtraMembers::Scope(scope) => body.scope = Some(*scope),
+            ExtraMembers::RateLimitScope(scope) => body.scope = Some(*scope),
             ExtraMembers::Requirement(requirement) => body.requirement = Some(*requirement),
             ExtraMembers::Errors(faults) => body.errors = Cow::Borrowed(faults),
             ExtraMembers::NotReady { reasons, facts } => {

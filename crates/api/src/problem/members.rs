@@ -18,7 +18,7 @@ pub enum Requirement {
 /// The scope of an exceeded rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Scope {
+pub enum RateLimitScope {
     /// The requests of this buyer.
     Buyer,
     /// The requests from this address.
@@ -27,7 +27,7 @@ pub enum Scope {
     Interface,
 }
 
-impl Scope {
+impl RateLimitScope {
     /// The scope's name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -32,7 +32,7 @@ fn each_code_has_its_members() {
         r#"{"type":"/docs#wrong_state","title":"Wrong state","status":409,"code":"wrong_state","detail":"only free units can be removed from the stock, not held or paid units","retryable":false,"state":"open","free":3}"#,
     );
     check(
-        &Problem::rate_limited(Scope::Buyer, 2),
+        &Problem::rate_limited(RateLimitScope::Buyer, 2),
         r#"{"type":"/docs#rate_limited","title":"Too many requests","status":429,"code":"rate_limited","detail":"too many requests","retryable":true,"scope":"buyer"}"#,
     );
     check(
@@ -72,7 +72,7 @@ fn exactly_the_codes_with_retry_after_have_the_header() {
     check(Problem::overloaded(1));
     check(Problem::unavailable("the store is unavailable", 1));
     check(Problem::not_ready(Vec::new(), ReadinessFacts::default(), 1));
-    check(Problem::rate_limited(Scope::Ip, 1));
+    check(Problem::rate_limited(RateLimitScope::Ip, 1));
     check(Problem::sold_out(false, 0));
     check(Problem::internal());
 }

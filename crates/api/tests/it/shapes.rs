@@ -5,11 +5,11 @@ use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::audit::Audit;
 use doorbuster_api::admin::blocks::{Block, NewBlock};
 use doorbuster_api::admin::console::{
-    ActionList, Admissions, BuyerStory, CheckReport, NewAdmissions, NodeList, RevokedCodes, Series,
-    Session, SettingList,
+    ActionList, Admissions, BuyerHistory, CheckReport, NewAdmissions, NodeList, RevokedCodes,
+    Series, Session, SettingList,
 };
 use doorbuster_api::admin::dead_letters::{
-    DeadLetter, DeadLetterDetail, Discard, ManySeenTo, SeenTo,
+    BulkDeadLetterResolution, DeadLetter, DeadLetterDetail, DeadLetterResolution, Discard,
 };
 use doorbuster_api::admin::erasures::{Erasure, NewErasure};
 use doorbuster_api::admin::export::Reconciliation;
@@ -27,16 +27,16 @@ use doorbuster_api::admin::webhooks::{
     WebhookEndpoint,
 };
 use doorbuster_api::body::Purchase;
+use doorbuster_api::buyer_session::BuyerSession;
 use doorbuster_api::event::Event;
-use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingPlace};
+use doorbuster_api::gate::{Challenge, ChallengeRequest, Draw, NewPass, Pass, WaitingRoomPosition};
 use doorbuster_api::health::Health;
 use doorbuster_api::order::{AnyOrder, History, Order, QueuedOrder, RefusedOrder, WaitingOrder};
-use doorbuster_api::payment::{Checkout, OrderLink, PaymentEvent, Taken};
+use doorbuster_api::payment::{Checkout, OrderLink, PaymentEvent, PaymentEventResult};
 use doorbuster_api::problem::{Problem, ProblemBody};
 use doorbuster_api::push::NewPushSubscription;
 use doorbuster_api::report::{AnswerLine, DemoReport};
 use doorbuster_api::sale::{Sale, Status};
-use doorbuster_api::session::BuyerSession;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -105,7 +105,7 @@ fn every_example_is_read_and_written_unchanged_by_its_type() {
             "Sale" => check::<Sale>(json),
             "Status" => check::<Status>(json),
             "Event" => check::<Event>(json),
-            "WaitingPlace" => check::<WaitingPlace>(json),
+            "WaitingRoomPosition" => check::<WaitingRoomPosition>(json),
             "Draw" => check::<Draw>(json),
             "AdminSale" => check::<AdminSale>(json),
             "StockRow" => check::<StockRow>(json),
@@ -135,7 +135,7 @@ fn every_example_is_read_and_written_unchanged_by_its_type() {
             "Payment" => check::<Payment>(json),
             "Refund" => check::<Refund>(json),
             "PaymentEvent" => check::<PaymentEvent>(json),
-            "Taken" => check::<Taken>(json),
+            "PaymentEventResult" => check::<PaymentEventResult>(json),
             "Reason" => check_request(Reason::from_json, json),
             "Extension" => {
                 check_request(|bytes| Extension::from_json(bytes).map(|read| read.1), json)
@@ -157,8 +157,8 @@ fn operating(shape: &str, json: &str) {
         "DeadLetter" => check::<DeadLetter>(json),
         "DeadLetterDetail" => check::<DeadLetterDetail>(json),
         "Discard" => check_request(Discard::from_json, json),
-        "ManySeenTo" => check::<ManySeenTo>(json),
-        "SeenTo" => check::<SeenTo>(json),
+        "BulkDeadLetterResolution" => check::<BulkDeadLetterResolution>(json),
+        "DeadLetterResolution" => check::<DeadLetterResolution>(json),
         "NewBlock" => check_request(NewBlock::from_json, json),
         "Block" => check::<Block>(json),
         "NewErasure" => check_request(NewErasure::from_json, json),
@@ -168,7 +168,7 @@ fn operating(shape: &str, json: &str) {
         "ActionList" => check::<ActionList>(json),
         "NodeList" => check::<NodeList>(json),
         "Series" => check::<Series>(json),
-        "BuyerStory" => check::<BuyerStory>(json),
+        "BuyerHistory" => check::<BuyerHistory>(json),
         "CheckReport" => check::<CheckReport>(json),
         "NewAdmissions" => check_request(NewAdmissions::from_json, json),
         "Admissions" => check::<Admissions>(json),

@@ -22,13 +22,13 @@ const COMMITMENT_PREFIX: &str = "sha256:";
 
 /// The seed of a draw; a secret until the sale opens.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Seed([u8; BYTES]);
+pub struct DrawSeed([u8; BYTES]);
 
 /// A participant's lot: smaller lots are admitted first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DrawLot([u8; BYTES]);
 
-impl Seed {
+impl DrawSeed {
     /// Creates a seed from 32 random bytes.
     #[must_use]
     pub fn new(random: [u8; BYTES]) -> Self {
@@ -64,9 +64,9 @@ impl Seed {
 }
 
 /// Does not print the seed, which may still be secret.
-impl fmt::Debug for Seed {
+impl fmt::Debug for DrawSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Seed").field(&self.commitment()).finish()
+        f.debug_tuple("DrawSeed").field(&self.commitment()).finish()
     }
 }
 
@@ -93,7 +93,7 @@ impl fmt::Debug for DrawLot {
 /// Returns the participants in the order in which they are admitted.
 #[must_use]
 pub fn drawn_order<'a>(
-    seed: &Seed,
+    seed: &DrawSeed,
     participants: impl IntoIterator<Item = &'a str>,
 ) -> Vec<&'a str> {
     let mut drawn: Vec<(DrawLot, &str)> =
@@ -119,7 +119,7 @@ mod tests {
     /// the order of a published draw.
     #[test]
     fn a_draw_matches_the_published_example() {
-        let seed = Seed::new(std::array::from_fn(|at| u8::try_from(at).expect("below 32")));
+        let seed = DrawSeed::new(std::array::from_fn(|at| u8::try_from(at).expect("below 32")));
         assert_eq!(seed.text(), "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
         assert_eq!(
             seed.commitment(),
@@ -134,12 +134,12 @@ mod tests {
 
     #[test]
     fn the_order_of_arrival_does_not_affect_the_draw() {
-        let seed = Seed::new([7; 32]);
+        let seed = DrawSeed::new([7; 32]);
         let names: Vec<String> = (0..1_000).map(|n| format!("buyer-{n}")).collect();
         let forth = drawn_order(&seed, names.iter().map(String::as_str));
         let back = drawn_order(&seed, names.iter().rev().map(String::as_str));
         assert_eq!(forth, back);
-        let other = drawn_order(&Seed::new([8; 32]), names.iter().map(String::as_str));
+        let other = drawn_order(&DrawSeed::new([8; 32]), names.iter().map(String::as_str));
         assert_ne!(forth, other);
         // A fair draw puts about half of the first 500 arrivals into the first half of the order.
         let first: usize = forth[..500]
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn debug_output_does_not_show_the_seed() {
-        let shown = format!("{:?}", Seed::new([0xab; 32]));
+        let shown = format!("{:?}", DrawSeed::new([0xab; 32]));
         assert!(shown.contains("sha256:") && !shown.contains("abab"), "{shown}");
     }
 }

@@ -44,17 +44,17 @@ fn events_of_one_order_are_sent_in_turn_and_other_orders_in_parallel() {
     let mut queue = queue(&["a", "a", "b", "c", "d"]);
     assert_eq!(sent(&mut queue, AT), [1, 3, 4], "three at once, one event per order");
     assert_eq!(queue.done(3, SendOutcome::Delivered, AT, 0), None);
-    assert_eq!(queue.go(), None, "the first event is still in delivery");
+    assert_eq!(queue.next_advance(), None, "the first event is still in delivery");
     assert_eq!(sent(&mut queue, AT), [5]);
     assert_eq!(queue.done(1, SendOutcome::Delivered, AT, 0), None);
-    assert_eq!(queue.go(), Some(PositionAdvance { from: 0, to: 1, failed: vec![] }));
-    assert_eq!(queue.go(), None, "the store has not taken the last advance");
+    assert_eq!(queue.next_advance(), Some(PositionAdvance { from: 0, to: 1, failed: vec![] }));
+    assert_eq!(queue.next_advance(), None, "the store has not taken the last advance");
     assert_eq!(sent(&mut queue, AT), [2]);
     for at in [2, 4, 5] {
         queue.done(at, SendOutcome::Delivered, AT, 0);
     }
-    queue.gone();
-    assert_eq!(queue.go(), Some(PositionAdvance { from: 1, to: 5, failed: vec![] }));
+    queue.confirm_advance();
+    assert_eq!(queue.next_advance(), Some(PositionAdvance { from: 1, to: 5, failed: vec![] }));
 }
 
 #[test]
@@ -63,18 +63,18 @@ fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
     assert_eq!(sent(&mut queue, AT), [1, 3]);
     queue.done(1, failed(), AT, 0);
     queue.done(3, SendOutcome::Delivered, AT, 0);
-    let progress = queue.go().expect("every event is delivered or failed");
+    let progress = queue.next_advance().expect("every event is delivered or failed");
     assert_eq!(
         (progress.to, progress.failed.len()),
         (3, 2),
         "the failed event and the one behind it have rows"
     );
     assert_eq!((progress.failed[0].tries, progress.failed[1].tries), (1, 0));
-    queue.gone();
+    queue.confirm_advance();
     let mut now = AT;
     for (tries, wait) in [(2, 750), (3, 1_500)] {
         assert_eq!(queue.next(now), None);
-        assert_eq!(queue.due(), Some(now.plus(wait)));
+        assert_eq!(queue.next_due_at(), Some(now.plus(wait)));
         now = now.plus(wait);
         assert_eq!(sent(&mut queue, now), [1], "alone");
         let note = queue.done(1, failed(), now, 0);
@@ -100,15 +100,15 @@ fn no_event_is_due_while_every_delivery_place_is_taken() {
         ..blocked_delivery(at, &format!("o-{at}").into())
     });
     let mut queue = DeliveryQueue::new(bounds(), 4, rows.collect());
-    assert_eq!(queue.due(), Some(AT));
+    assert_eq!(queue.next_due_at(), Some(AT));
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
     assert_eq!(
-        queue.due(),
+        queue.next_due_at(),
         None,
         "the driver must not poll while every allowed delivery is in progress"
     );
     assert_eq!(queue.done(2, SendOutcome::Delivered, AT, 0), Some(RowChange::Delivered(2)));
-    assert_eq!(queue.due(), Some(AT));
+    assert_eq!(queue.next_due_at(), Some(AT));
 }
 
 #[test]
@@ -119,10 +119,10 @@ fn an_event_that_is_always_refused_does_not_stop_other_events() {
     for _ in 0..50 {
         assert_eq!(sent(&mut queue, now), [1]);
         queue.done(1, failed(), now, 0);
-        queue.go();
-        queue.gone();
+        queue.next_advance();
+        queue.confirm_advance();
         assert!(!queue.is_open());
-        now = queue.due().expect("the event is tried again");
+        now = queue.next_due_at().expect("the event is tried again");
     }
 }
 
@@ -137,7 +137,7 @@ fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
     let (mut now, mut delivered, mut dead) = (AT, 0, 0);
     // The endpoint refuses far more events than may be pending, and accepts the last one.
     for _ in 0..200 {
-        while queue.room() > 0 && queue.read_after() < 40 {
+        while queue.free_capacity() > 0 && queue.read_after() < 40 {
             let at = queue.read_after() + 1;
             queue.read(at, &format!("order-{at}"), true);
         }
@@ -151,8 +151,8 @@ fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
             ));
             assert!(!queue.is_open(), "an endpoint that answers is up");
         }
-        queue.go();
-        queue.gone();
+        queue.next_advance();
+        queue.confirm_advance();
         now = now.plus(1_000);
     }
     assert_eq!((delivered, dead, queue.waiting()), (1, 39, 0));
@@ -178,10 +178,10 @@ fn an_event_refused_during_a_deployment_is_delivered_soon_after() {
                 dead += u32::from(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead));
                 delivered.extend((!is_away).then_some(at));
             }
-            queue.go();
-            queue.gone();
+            queue.next_advance();
+            queue.confirm_advance();
             assert!(now.0 - AT.0 < away_ms + 80_000 || !arrives, "delivered late: {now:?}");
-            now = queue.due().unwrap_or(now).max(now);
+            now = queue.next_due_at().unwrap_or(now).max(now);
         }
         assert_eq!((delivered.contains(&1), dead == 0), (arrives, arrives), "{away_ms}");
         assert_eq!(delivered[0], 3, "other orders' events are not delayed");
@@ -210,10 +210,10 @@ fn an_event_that_cannot_be_rendered_is_dead_at_once_and_does_not_count_against_t
             assert_eq!(queue.done(at, outcome, AT, 0), None);
         }
     }
-    let progress = queue.go().expect("the event is decided");
+    let progress = queue.next_advance().expect("the event is decided");
     assert!(!queue.is_open() && progress.failed.len() == 9, "{progress:?}");
     assert!(progress.failed[..8].iter().all(|parcel| parcel.dead) && !progress.failed[8].dead);
-    queue.gone();
+    queue.confirm_advance();
     assert_eq!(sent(&mut queue, AT), [9], "the event behind a dead one is sent");
 }
 
@@ -228,18 +228,18 @@ fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
         let outcome = if at < 9 { later() } else { SendOutcome::Delivered };
         assert_eq!(queue.done(at, outcome, AT, 0), None);
     }
-    let progress = queue.go().expect("the event is decided");
+    let progress = queue.next_advance().expect("the event is decided");
     assert!(!queue.is_open() && progress.to == 10, "{progress:?}");
     assert!(progress.failed.iter().all(|parcel| !parcel.dead && parcel.tries == 0), "{progress:?}");
     assert_eq!(progress.failed.len(), 9, "{progress:?}");
-    queue.gone();
+    queue.confirm_advance();
     // The newer program takes over the rows and sends them in order.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { at_once: 20, ..bounds() },
         progress.to,
         progress.failed,
     );
-    let now = queue.due().expect("the events are tried again");
+    let now = queue.next_due_at().expect("the events are tried again");
     assert!(now > AT && now < AT.plus(10_000), "{now:?}");
     let now = now.plus(1_000);
     let sent_now = sent(&mut queue, now);
@@ -270,9 +270,9 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
             )));
         }
         assert!(!queue.is_open(), "the endpoint was not contacted");
-        queue.go();
-        queue.gone();
-        let due = queue.due().expect("the events are tried again");
+        queue.next_advance();
+        queue.confirm_advance();
+        let due = queue.next_due_at().expect("the events are tried again");
         pauses.push(due.0 - now.0);
         now = due;
     }
@@ -300,11 +300,11 @@ fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
     sent(&mut queue, AT)
         .into_iter()
         .for_each(|at| assert_eq!(queue.done(at, outcome(at), AT, 0), None));
-    assert!(queue.is_open() && queue.go().is_some_and(|progress| progress.to == 8));
-    queue.gone();
+    assert!(queue.is_open() && queue.next_advance().is_some_and(|progress| progress.to == 8));
+    queue.confirm_advance();
     let (mut now, mut probes, mut tries) = (AT, 0, [0; 9]);
     while now < AT.plus(3_600_000) {
-        now = queue.due().expect("an event is left to try").max(now);
+        now = queue.next_due_at().expect("an event is left to try").max(now);
         for at in sent(&mut queue, now) {
             probes += usize::from(at <= 5);
             if let Some(RowChange::Pending(parcel)) = queue.done(at, outcome(at), now, 0) {
@@ -326,11 +326,11 @@ fn an_endpoint_that_is_down_and_has_no_events_is_not_tried() {
     while let Some(at) = queue.next(AT) {
         queue.done(at, failed(), AT, 0);
     }
-    queue.go();
-    queue.gone();
-    assert!(queue.is_open() && queue.due().is_some());
-    queue.know(Vec::new());
-    assert_eq!(queue.due(), None, "an operator discarded the events");
+    queue.next_advance();
+    queue.confirm_advance();
+    assert!(queue.is_open() && queue.next_due_at().is_some());
+    queue.replace_rows(Vec::new());
+    assert_eq!(queue.next_due_at(), None, "an operator discarded the events");
 }
 
 #[test]
@@ -339,9 +339,9 @@ fn an_endpoint_that_is_gone_loses_no_event_and_no_try_is_counted() {
     assert_eq!(sent(&mut queue, AT), [1, 3]);
     queue.done(1, failed(), AT, 0);
     queue.done(3, SendOutcome::Gone, AT, 0);
-    let progress = queue.go().expect("the failed event gets a row");
+    let progress = queue.next_advance().expect("the failed event gets a row");
     assert_eq!((progress.to, progress.failed.len()), (2, 2), "the third event has no row");
-    queue.gone();
+    queue.confirm_advance();
     let later = AT.plus(10_000);
     assert_eq!(sent(&mut queue, later), [1, 3]);
     assert_eq!(queue.done(1, SendOutcome::Gone, later, 0), None);
@@ -358,11 +358,11 @@ fn a_refusal_after_other_failures_counts_as_the_first_and_shows_that_the_endpoin
         for at in sent(&mut queue, now) {
             queue.done(at, failed(), now, 0);
         }
-        queue.go();
-        queue.gone();
+        queue.next_advance();
+        queue.confirm_advance();
         now = now.plus(1);
     }
-    now = queue.due().expect("an event is tried again");
+    now = queue.next_due_at().expect("an event is tried again");
     let tried = sent(&mut queue, now);
     let note = queue.done(tried[0], refused(), now, 0);
     assert!(!queue.is_open());
@@ -383,7 +383,7 @@ fn an_operators_retry_is_sent_at_once_with_all_tries() {
         vec![row(14, AT.plus(8_000_000))],
     );
     assert_eq!(queue.next(AT), None);
-    queue.know(vec![row(0, AT)]);
+    queue.replace_rows(vec![row(0, AT)]);
     assert_eq!(sent(&mut queue, AT), [1]);
     let note = queue.done(1, failed(), AT, 0);
     assert!(
@@ -399,14 +399,14 @@ fn events_behind_a_given_up_event_wait_until_the_store_has_recorded_that() {
     queue.read(2, "a", true);
     assert_eq!(sent(&mut queue, AT), [1]);
     queue.done(1, failed(), AT, 0);
-    let progress = queue.go().expect("the event is decided");
+    let progress = queue.next_advance().expect("the event is decided");
     assert!(progress.failed[0].dead && !progress.failed[1].dead);
     assert_eq!(
         queue.next(AT),
         None,
         "a driver that restarts from the store would send the first event again"
     );
-    queue.gone();
+    queue.confirm_advance();
     assert_eq!(sent(&mut queue, AT), [2]);
 }
 
@@ -419,26 +419,26 @@ fn an_endpoint_with_too_many_pending_rows_gets_no_new_events() {
     });
     let mut queue = DeliveryQueue::new(bounds(), 10, rows.collect());
     (11..=18).for_each(|at| queue.read(at, "x", true));
-    assert_eq!(queue.room(), 0);
+    assert_eq!(queue.free_capacity(), 0);
     assert_eq!(sent(&mut queue, AT), [11]);
     queue.done(11, failed(), AT, 0);
-    assert_eq!(queue.go(), None, "no further row is allowed");
+    assert_eq!(queue.next_advance(), None, "no further row is allowed");
     assert_eq!(
         sent(&mut queue, AT.plus(50_000)),
         [] as [i64; 0],
         "a failed event without a row is not sent again"
     );
-    queue.know(vec![]);
-    assert!(queue.go().is_some(), "an operator discarded the rows");
+    queue.replace_rows(vec![]);
+    assert!(queue.next_advance().is_some(), "an operator discarded the rows");
 }
 
 #[test]
 fn an_event_that_an_operator_adds_is_sent_before_later_events_of_its_key() {
     let mut queue = queue(&["a", "b"]);
     let position = 0;
-    queue.know(vec![blocked_delivery(position, &"a".into())]);
+    queue.replace_rows(vec![blocked_delivery(position, &"a".into())]);
     assert_eq!(sent(&mut queue, AT), [position, 2]);
-    queue.know(vec![]);
+    queue.replace_rows(vec![]);
     assert_eq!(
         queue.done(position, SendOutcome::Delivered, AT, 0),
         Some(RowChange::Delivered(position)),

@@ -287,8 +287,8 @@ fn a_waitlist_ends_with_its_sale_and_not_before() {
     let mut ended = Vec::new();
     for more in [true, false] {
         let some = unwrap_infallible(end_with_sale(&mut model, ITEM, 1, NOW));
-        assert_eq!((some.places.len(), some.more), (1, more));
-        ended.extend(some.places.iter().map(|entry| (entry.id, entry.state)));
+        assert_eq!((some.entries.len(), some.more), (1, more));
+        ended.extend(some.entries.iter().map(|entry| (entry.id, entry.state)));
     }
     assert_eq!(ended, [(anna.id, WaitlistState::PassedOver), (bert.id, WaitlistState::PassedOver)]);
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use doorbuster_api::admin::spread::{Choose, Partitions};
+use doorbuster_api::admin::spread::{PartitionChoice, Partitions};
 use doorbuster_api::limits::{ADMISSIONS_MAX, PAGE_DEFAULT};
 use doorbuster_api::sale::Phase;
 use doorbuster_api::value::{Currency, Time};
@@ -144,7 +144,7 @@ pub struct SpreadArgs {
     pub partitions: Option<Partitions>,
     /// How a request gets its slot: buyer, random or round_robin.
     #[arg(long, value_name = "HOW", value_parser = values::choose)]
-    pub choose: Option<Choose>,
+    pub choose: Option<PartitionChoice>,
     /// Units that a new slot gets first; with 0 the slots get all units at once.
     #[arg(long, value_name = "UNITS")]
     pub initial: Option<u64>,

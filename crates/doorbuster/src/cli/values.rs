@@ -7,7 +7,7 @@ use clap::builder::RangedI64ValueParser;
 use doorbuster_api::admin::export::Export;
 use doorbuster_api::admin::keys::Role;
 use doorbuster_api::admin::new_sale::NewItem;
-use doorbuster_api::admin::spread::{Choose, Partitions};
+use doorbuster_api::admin::spread::{PartitionChoice, Partitions};
 use doorbuster_api::limits;
 use doorbuster_api::order::OrderState;
 use doorbuster_api::sale::Phase;
@@ -38,8 +38,8 @@ pub fn partitions(text: &str) -> Parsed<Partitions> {
 }
 
 /// How a request gets its slot.
-pub fn choose(text: &str) -> Parsed<Choose> {
-    Choose::parse(text).ok_or_else(|| "must be buyer, random or round_robin".into())
+pub fn choose(text: &str) -> Parsed<PartitionChoice> {
+    PartitionChoice::parse(text).ok_or_else(|| "must be buyer, random or round_robin".into())
 }
 
 /// A role.

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::windows::client::{Reply, Wire, request};
-use super::windows::fixture::ServerFixture;
+use super::crash_windows::client::{PurchaseSpec, Reply, Wire, request, signed_in};
+use super::crash_windows::fixture::ServerFixture;
 use crate::test_server::program;
 
 /// The configuration from the guide, with this test's paths.
@@ -213,17 +213,12 @@ async fn a_cache_answers_nearly_every_page_view() {
     assert!((1..=most).contains(&arrived), "{arrived} of {requests} in {took:?}, more than {most}");
 
     // Purchases are never cached, so each purchase reaches the server.
-    let sold = cdn
-        .wire()
-        .await
-        .ask(&super::windows::client::PurchaseSpec::new("anna", "k", "spring", 1).bytes())
-        .await;
+    let sold = cdn.wire().await.ask(&PurchaseSpec::new("anna", "k", "spring", 1).bytes()).await;
     assert_eq!(sold.expect("an answer").verdict(), "201");
-    let own = super::windows::client::signed_in("anna");
+    let own = signed_in("anna");
     let orders = get(&mut cdn.wire().await, "/v1/orders", &own).await;
     assert_eq!(orders.json()["orders"].as_array().map(Vec::len), Some(1), "{orders}");
-    let bert =
-        get(&mut cdn.wire().await, "/v1/orders", &super::windows::client::signed_in("bert")).await;
+    let bert = get(&mut cdn.wire().await, "/v1/orders", &signed_in("bert")).await;
     assert_eq!(bert.json()["orders"].as_array().map(Vec::len), Some(0), "{bert}");
 }
 
@@ -358,7 +353,7 @@ async fn a_page_may_buy_only_from_the_configured_origin() {
         );
     }
     // On the fast path, on the general server, for a refusal, and for public answers.
-    let spec = super::windows::client::PurchaseSpec::new("anna", "k", "spring", 1);
+    let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
     for bytes in [
         spec.with(&from),

@@ -24,12 +24,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use doorbuster_harness::cluster::{ClusterDir, Postgres};
-use doorbuster_server::failpoint::{Point, SETTING};
+use doorbuster_server::failpoint::{Failpoint, SETTING};
 use serde_json::json;
 
+use crate::crash_windows::fixture::ServerFixture;
 use crate::kill::number;
 use crate::test_server::TempDir;
-use crate::windows::fixture::ServerFixture;
 use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
@@ -54,27 +54,27 @@ const LATE: Duration = Duration::from_secs(40);
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
 /// Points that involve another node, or a store in another process. Each takes as long as a sale
 /// with two nodes: 25 seconds if five run at the same time.
-const SHARED: [Point; 14] = [
-    Point::Committed,
-    Point::SettleCommitted,
-    Point::CheckoutAsked,
-    Point::MessageTaken,
-    Point::RefundAsked,
-    Point::ReconcileCaptured,
-    Point::ReconcileClosed,
-    Point::ExpiryDone,
-    Point::OrderRefunded,
-    Point::OutboxSequenced,
-    Point::OutboxSent,
-    Point::OutboxNoted,
-    Point::OutboxAdvanced,
-    Point::OutboxDead,
+const SHARED: [Failpoint; 14] = [
+    Failpoint::Committed,
+    Failpoint::SettleCommitted,
+    Failpoint::CheckoutAsked,
+    Failpoint::MessageTaken,
+    Failpoint::RefundAsked,
+    Failpoint::ReconcileCaptured,
+    Failpoint::ReconcileClosed,
+    Failpoint::ExpiryDone,
+    Failpoint::OrderRefunded,
+    Failpoint::OutboxSequenced,
+    Failpoint::OutboxSent,
+    Failpoint::OutboxNoted,
+    Failpoint::OutboxAdvanced,
+    Failpoint::OutboxDead,
 ];
 
 /// The points that run on PostgreSQL.
-fn shared() -> Vec<Point> {
+fn shared() -> Vec<Failpoint> {
     match std::env::var(EVERY_SHARED).as_deref() {
-        Ok("all") => Point::ALL.to_vec(),
+        Ok("all") => Failpoint::ALL.to_vec(),
         Ok(other) => panic!("{EVERY_SHARED} is `all` or nothing, and not {other:?}"),
         Err(_) => SHARED.to_vec(),
     }
@@ -82,7 +82,7 @@ fn shared() -> Vec<Point> {
 
 #[test]
 fn a_server_may_die_between_any_two_steps() {
-    kill_at_each(&Point::ALL, AT_ONCE, |_| StoreAccess::Directory);
+    kill_at_each(&Failpoint::ALL, AT_ONCE, |_| StoreAccess::Directory);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
 
 /// Kills a server once at each of these points in each round, several at a time.
 fn kill_at_each(
-    points: &[Point],
+    points: &[Failpoint],
     at_once: usize,
     store_access: impl Fn(&str) -> StoreAccess + Sync,
 ) {
@@ -117,13 +117,13 @@ fn kill_at_each(
 
 /// Calls `dies` once for each of these points in each round, several at a time; it returns whether
 /// a server was killed at that pass.
-fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
+fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
-    let is_wanted = |point: &Point| {
+    let is_wanted = |point: &Failpoint| {
         only.as_ref().is_none_or(|only| only.split(',').any(|name| name == point.name()))
     };
-    let mut waiting: Vec<(Point, u64)> = (1..=rounds)
+    let mut waiting: Vec<(Failpoint, u64)> = (1..=rounds)
         .flat_map(|round| points.iter().copied().filter(is_wanted).map(move |point| (point, round)))
         .collect();
     waiting.reverse();
@@ -164,7 +164,7 @@ fn in_each_round(points: &[Point], at_once: usize, dies: impl Fn(&str, u64) -> b
     assert!(wrong.is_empty(), "faults after a kill at {}", wrong.join(", "));
 }
 
-fn next(waiting: &Mutex<Vec<(Point, u64)>>) -> Option<(Point, u64)> {
+fn next(waiting: &Mutex<Vec<(Failpoint, u64)>>) -> Option<(Failpoint, u64)> {
     waiting.lock().expect("no thread panics with the lock").pop()
 }
 

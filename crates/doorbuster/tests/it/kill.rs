@@ -13,10 +13,10 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::windows::client::PurchaseSpec;
-use crate::windows::faults::MachineFaults;
-use crate::windows::purchase_log::AllowedEvents;
-use crate::windows::random_load::{self, RandomLoad};
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::faults::MachineFaults;
+use crate::crash_windows::purchase_log::AllowedEvents;
+use crate::crash_windows::random_load::{self, RandomLoad};
 use judge::Judge;
 
 /// Units that each buyer may hold.

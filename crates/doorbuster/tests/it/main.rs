@@ -4,6 +4,7 @@ mod accounting;
 mod backup;
 mod chaos;
 mod commands;
+mod crash_windows;
 mod demo;
 mod draw;
 mod export;
@@ -33,6 +34,5 @@ mod tutorial;
 mod upgrade;
 mod waitlist;
 mod webhooks;
-mod windows;
 
 use doorbuster_testkit::{nats_server, proxy, sealed, watch};

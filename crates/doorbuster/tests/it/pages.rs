@@ -5,15 +5,15 @@ mod buying;
 mod cdn;
 mod check;
 mod driver;
-mod elsewhere;
 mod flaky_proxy;
+mod layout_shift;
 mod live;
+mod other_origin;
 mod passes;
 mod paying;
 mod polling;
 mod product;
 mod room;
-mod stable;
 mod tab;
 mod visitors;
 mod waitlist;
@@ -24,9 +24,9 @@ use doorbuster_server::auth::{NewToken, token};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::crash_windows::client::SECRET;
+use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::TempDir;
-use crate::windows::client::SECRET;
-use crate::windows::fixture::ServerFixture;
 
 /// The purchase button.
 const BUY: &str = "#buy";

@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::accounting::storm;
+use crate::crash_windows::client::{PurchaseSpec, Reply, request, signed_in};
+use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{KEY, TempDir, TestServer, program, run};
-use crate::windows::client::{PurchaseSpec, Reply, request, signed_in};
-use crate::windows::fixture::ServerFixture;
 
 /// The prefix of every buyer id and every request key of the test.
 const NAME: &str = "anna-rosa";

@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::crash_windows::client::{PurchaseSpec, Wire, request};
+use crate::crash_windows::fixture::{ServerFixture, operator};
 use crate::kill::number;
 use crate::test_server::{KEY, TempDir, program, run};
-use crate::windows::client::{PurchaseSpec, Wire, request};
-use crate::windows::fixture::{ServerFixture, operator};
 
 /// Longest time for all deliveries after the last start, with failed attempts, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);

@@ -25,7 +25,7 @@ impl ClusterDir {
     /// Opens the directory without a check of its content.
     pub fn open(path: &Path) -> Result<Self, ClusterError> {
         let absolute =
-            std::path::absolute(path).or_failed(|| format!("finding {}", path.display()))?;
+            std::path::absolute(path).with_operation(|| format!("finding {}", path.display()))?;
         Ok(Self(absolute))
     }
 
@@ -63,7 +63,7 @@ impl ClusterDir {
 pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ClusterError> {
     let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .or_failed(|| format!("writing {}", path.display()))
+        .with_operation(|| format!("writing {}", path.display()))
 }
 
 fn create_dir(path: &Path, mode: u32) -> Result<(), ClusterError> {
@@ -71,5 +71,5 @@ fn create_dir(path: &Path, mode: u32) -> Result<(), ClusterError> {
     // The umask restricts the mode of a new directory, so the mode is set again.
     let made =
         made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
-    made.or_failed(|| format!("creating {}", path.display()))
+    made.with_operation(|| format!("creating {}", path.display()))
 }

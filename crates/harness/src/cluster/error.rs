@@ -29,11 +29,11 @@ impl ClusterError {
 /// Adds the operation to the error of a system call.
 pub(super) trait ClusterErrorContext<T> {
     /// Returns the value, or an error that names the operation.
-    fn or_failed(self, what: impl FnOnce() -> String) -> Result<T, ClusterError>;
+    fn with_operation(self, what: impl FnOnce() -> String) -> Result<T, ClusterError>;
 }
 
 impl<T, E: ToString> ClusterErrorContext<T> for Result<T, E> {
-    fn or_failed(self, what: impl FnOnce() -> String) -> Result<T, ClusterError> {
+    fn with_operation(self, what: impl FnOnce() -> String) -> Result<T, ClusterError> {
         self.map_err(|error| ClusterError::failed(what(), error))
     }
 }

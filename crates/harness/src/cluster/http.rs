@@ -31,17 +31,17 @@ pub fn send_request(
     body: &str,
 ) -> Result<Reply, ClusterError> {
     let what = || format!("{method} {path} at {addr}");
-    let mut stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).or_failed(what)?;
+    let mut stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).with_operation(what)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).with_operation(what)?;
     let length = body.len();
     let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: \
          close\r\n{lines}{json}Content-Length: {length}\r\n\r\n{body}"
     );
-    stream.write_all(request.as_bytes()).or_failed(what)?;
+    stream.write_all(request.as_bytes()).with_operation(what)?;
     let mut text = String::new();
-    stream.take(REPLY_BYTES_MAX).read_to_string(&mut text).or_failed(what)?;
+    stream.take(REPLY_BYTES_MAX).read_to_string(&mut text).with_operation(what)?;
     let parts = text.split_once("\r\n\r\n");
     let status = parts.and_then(|(head, _)| head.split(' ').nth(1)?.parse().ok());
     match (status, parts) {

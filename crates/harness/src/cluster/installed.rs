@@ -78,7 +78,7 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
         parts,
     };
     let text = serde_json::to_string_pretty(&installed)
-        .or_failed(|| "recording the installation".into())?;
+        .with_operation(|| "recording the installation".into())?;
     cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
 }
 
@@ -93,7 +93,7 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ClusterError::failed(what(), error)),
     };
-    let mut installed: InstalledCluster = serde_json::from_str(&text).or_failed(what)?;
+    let mut installed: InstalledCluster = serde_json::from_str(&text).with_operation(what)?;
     let mut running = HashMap::new();
     for mut process in Process::from_pid_files(&cluster_dir)? {
         if process.is_running() {
@@ -129,13 +129,13 @@ pub fn remove(dir: &Path) -> Result<(), ClusterError> {
     let what = || format!("removing the installation in {}", cluster_dir.path().display());
     let Ok(entries) = std::fs::read_dir(cluster_dir.path()) else { return Ok(()) };
     for entry in entries {
-        let path = entry.or_failed(what)?.path();
+        let path = entry.with_operation(what)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_server_dir = ["node-", "redis-"].iter().any(|part| name.starts_with(part));
         if path.is_dir() && (is_server_dir || matches!(name, "run" | "log" | "postgres")) {
-            std::fs::remove_dir_all(&path).or_failed(what)?;
+            std::fs::remove_dir_all(&path).with_operation(what)?;
         } else if matches!(name, INFO_FILE | "admin_key" | "buyer_secret") {
-            std::fs::remove_file(&path).or_failed(what)?;
+            std::fs::remove_file(&path).with_operation(what)?;
         }
     }
     // The directory stays if it contains other files.

@@ -37,7 +37,7 @@ impl LibraryNumber {
     ) -> Result<(Self, [(String, String); 2]), ClusterError> {
         write_private(file, "")?;
         let opened = File::options().write(true).open(file);
-        let number = Self(opened.or_failed(|| format!("creating {}", file.display()))?);
+        let number = Self(opened.with_operation(|| format!("creating {}", file.display()))?);
         number.set(0)?;
         let preload = ("LD_PRELOAD".to_owned(), library.display().to_string());
         Ok((number, [preload, (variable.to_owned(), file.display().to_string())]))
@@ -45,6 +45,6 @@ impl LibraryNumber {
 
     /// Writes the number.
     pub fn set(&self, number: i64) -> Result<(), ClusterError> {
-        self.0.write_all_at(&number.to_ne_bytes(), 0).or_failed(|| "writing a number".into())
+        self.0.write_all_at(&number.to_ne_bytes(), 0).with_operation(|| "writing a number".into())
     }
 }

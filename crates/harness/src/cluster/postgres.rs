@@ -147,8 +147,8 @@ impl Postgres {
     fn give(&self, path: &Path) -> Result<(), ClusterError> {
         let Some(user) = &self.start.user else { return Ok(()) };
         let id = run(&["id", "-u", user].map(str::to_owned), &[])?;
-        let id: u32 = id.trim().parse().or_failed(|| format!("finding the user {user}"))?;
-        chown(path, Some(id), None).or_failed(|| "giving PostgreSQL its directory".into())
+        let id: u32 = id.trim().parse().with_operation(|| format!("finding the user {user}"))?;
+        chown(path, Some(id), None).with_operation(|| "giving PostgreSQL its directory".into())
     }
 
     /// Makes this server a new standby of `primary`: deletes its data, copies the primary's data,
@@ -156,7 +156,8 @@ impl Postgres {
     pub fn follow(&mut self, primary: &Self) -> Result<(), ClusterError> {
         self.stop()?;
         if Path::new(&self.data).exists() {
-            std::fs::remove_dir_all(&self.data).or_failed(|| format!("deleting {}", self.data))?;
+            std::fs::remove_dir_all(&self.data)
+                .with_operation(|| format!("deleting {}", self.data))?;
         }
         // The standby finds its primary by these settings.
         self.copy_of(primary, &self.data, &["-R"])?;

@@ -46,8 +46,8 @@ impl Process {
     pub fn start(cluster_dir: &ClusterDir, start: &ProcessSpec) -> Result<Self, ClusterError> {
         let what = || format!("starting {}", start.name);
         let log = cluster_dir.log_file(&start.name);
-        let stdout = File::options().create(true).append(true).open(&log).or_failed(what)?;
-        let stderr = stdout.try_clone().or_failed(what)?;
+        let stdout = File::options().create(true).append(true).open(&log).with_operation(what)?;
+        let stderr = stdout.try_clone().with_operation(what)?;
         let mut words: Vec<String> = Vec::new();
         if start.ends_with_caller || start.user.is_some() {
             words.push("setpriv".into());
@@ -73,12 +73,12 @@ impl Process {
         // The server has its own process group, so it gets no signals from the terminal. The caller
         // gets the signals and stops the servers in order.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.spawn().or_failed(what)?;
+        let child = command.spawn().with_operation(what)?;
         let pid = i32::try_from(child.id())
             .ok()
             .and_then(Pid::from_raw)
             .ok_or("the process has no id")
-            .or_failed(what)?;
+            .with_operation(what)?;
         let start_ticks = start_ticks(pid).unwrap_or(0);
         let file = cluster_dir.pid_dir().join(format!("{}.pid", start.name));
         write_private(&file, &format!("{} {start_ticks}\n", pid.as_raw_nonzero()))?;
@@ -99,14 +99,15 @@ impl Process {
         let mut found = Vec::new();
         let Ok(entries) = std::fs::read_dir(cluster_dir.pid_dir()) else { return Ok(found) };
         for entry in entries {
-            let file =
-                entry.or_failed(|| format!("reading {}", cluster_dir.pid_dir().display()))?.path();
+            let file = entry
+                .with_operation(|| format!("reading {}", cluster_dir.pid_dir().display()))?
+                .path();
             let Some(name) = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".pid"))
             else {
                 continue;
             };
             let text = std::fs::read_to_string(&file)
-                .or_failed(|| format!("reading {}", file.display()))?;
+                .with_operation(|| format!("reading {}", file.display()))?;
             let mut numbers = text.split_whitespace();
             let pid = numbers.next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
             let start_ticks = numbers.next().and_then(|start_ticks| start_ticks.parse().ok());
@@ -155,7 +156,8 @@ impl Process {
     /// Sends a signal to the process, if it runs.
     pub fn signal(&mut self, signal: Signal) -> Result<(), ClusterError> {
         if self.is_running() {
-            kill_process(self.pid, signal).or_failed(|| format!("signalling {}", self.name))?;
+            kill_process(self.pid, signal)
+                .with_operation(|| format!("signalling {}", self.name))?;
         }
         Ok(())
     }
@@ -202,7 +204,8 @@ impl Process {
                 format!("the process did not end within {} s", STOP_WITHIN.as_secs()),
             ));
         }
-        let status = self.child.as_mut().map(Child::wait).transpose().or_failed(|| what.clone())?;
+        let status =
+            self.child.as_mut().map(Child::wait).transpose().with_operation(|| what.clone())?;
         if status.is_some_and(|status| !status.success()) {
             return Err(ClusterError::failed(
                 what,
@@ -290,7 +293,7 @@ pub(super) fn run(words: &[String], environment: &[(&str, &str)]) -> Result<Stri
         .current_dir("/")
         .stdin(Stdio::null())
         .envs(environment.iter().copied());
-    let output = command.output().or_failed(what)?;
+    let output = command.output().with_operation(what)?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

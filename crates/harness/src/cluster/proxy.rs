@@ -50,13 +50,15 @@ impl Proxy {
     /// Listens at `listen` and forwards to `targets` in turn.
     pub fn start(listen: SocketAddr, targets: Vec<SocketAddr>) -> Result<Self, ClusterError> {
         let what = || format!("listening at {listen}");
-        let listener = std::net::TcpListener::bind(listen).or_failed(what)?;
-        listener.set_nonblocking(true).or_failed(what)?;
-        let addr = listener.local_addr().or_failed(what)?;
+        let listener = std::net::TcpListener::bind(listen).with_operation(what)?;
+        listener.set_nonblocking(true).with_operation(what)?;
+        let addr = listener.local_addr().with_operation(what)?;
         let (condition, changes) = watch::channel(NetworkCondition::Normal);
         let (end, ended) = oneshot::channel::<()>();
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().or_failed(what)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .with_operation(what)?;
         let serve = move || {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -67,7 +69,7 @@ impl Proxy {
             });
         };
         let thread =
-            std::thread::Builder::new().name("proxy".into()).spawn(serve).or_failed(what)?;
+            std::thread::Builder::new().name("proxy".into()).spawn(serve).with_operation(what)?;
         Ok(Self { addr, condition, end: Some(end), thread: Some(thread) })
     }
 

@@ -14,15 +14,15 @@ const BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// line.
 pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, ClusterError> {
     let what = || format!("sending {} to Redis at {addr}", words.join(" "));
-    let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).or_failed(what)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN)).or_failed(what)?;
+    let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).with_operation(what)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).with_operation(what)?;
     let mut wire = BufReader::new(stream);
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
     }
-    wire.get_mut().write_all(&bytes).or_failed(what)?;
-    read(&mut wire).or_failed(what)
+    wire.get_mut().write_all(&bytes).with_operation(what)?;
+    read(&mut wire).with_operation(what)
 }
 
 fn read(wire: &mut BufReader<TcpStream>) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! Drives a [`Script`] at a [`Pace`], and measures its answers.
+//! Drives a [`RequestScript`] at a [`Pace`], and measures its answers.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::event_loop::{EventLoop, Fault, LoopOptions, Next, Progress, Source};
-use super::{Load, Pace, RunResult, Script, cores};
+use super::{Load, Pace, RequestScript, RunResult, cores};
 
 /// The longest wait for answers after the end of a round. Later answers count as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ struct Measurement<'a, S> {
 pub(super) fn run(
     load: &Load,
     addrs: &[SocketAddr],
-    script: &mut impl Script,
+    script: &mut impl RequestScript,
 ) -> Result<RunResult> {
     let now = Instant::now();
     let mut measurement = Measurement {
@@ -88,7 +88,7 @@ pub(super) fn run(
     Ok(run)
 }
 
-impl<S: Script> Measurement<'_, S> {
+impl<S: RequestScript> Measurement<'_, S> {
     fn start(&mut self, now: Instant, load: &Load) {
         self.opens_at = now + load.warm_up;
         self.closes_at = self.opens_at + load.time;
@@ -125,7 +125,7 @@ impl<S: Script> Measurement<'_, S> {
     }
 }
 
-impl<S: Script> Source for Measurement<'_, S> {
+impl<S: RequestScript> Source for Measurement<'_, S> {
     /// When the request was due.
     type Request = Instant;
 

@@ -2,7 +2,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::buyers::{Buyers, Template};
-use super::{AnswerKind, Script};
+use super::{AnswerKind, RequestScript};
 
 /// The positions of the parts of a complete answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl RepeatedRequest {
     }
 }
 
-impl Script for RepeatedRequest {
+impl RequestScript for RepeatedRequest {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(&self.request);
         true
@@ -174,7 +174,7 @@ impl<'a> Purchases<'a> {
     }
 }
 
-impl Script for Purchases<'_> {
+impl RequestScript for Purchases<'_> {
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         if self.next == self.end {
             if !self.round_and_round {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 
-fn told(buyer: i64, told: LastAnswer) -> BuyerRecord {
-    BuyerRecord { buyer, units: 2, told, latency: Duration::ZERO, errors: 0 }
+fn record(buyer: i64, last_answer: LastAnswer) -> BuyerRecord {
+    BuyerRecord { buyer, units: 2, last_answer, latency: Duration::ZERO, errors: 0 }
 }
 
 fn order(buyer: i64) -> Order {
@@ -16,18 +16,21 @@ fn order(buyer: i64) -> Order {
 /// Returns a sale of four units, two for each buyer. Buyers 1 and 2 got their units, and buyer 3
 /// was refused.
 fn sound() -> (Vec<BuyerRecord>, Vec<Order>) {
-    let records =
-        vec![told(1, LastAnswer::Sold), told(2, LastAnswer::Sold), told(3, LastAnswer::SoldOut)];
+    let records = vec![
+        record(1, LastAnswer::Sold),
+        record(2, LastAnswer::Sold),
+        record(3, LastAnswer::SoldOut),
+    ];
     (records, vec![order(1), order(2)])
 }
 
 #[test]
 fn a_correct_sale_gets_the_verdict_held() {
     let (records, orders) = sound();
-    let found = judge(4, &records, &orders);
+    let found = check_answers(4, &records, &orders);
     assert_eq!((found.verdict, found.sold, found.offender), (Verdict::Held, 4, None));
     assert_eq!(
-        judge(5, &records, &orders).verdict,
+        check_answers(5, &records, &orders).verdict,
         Verdict::Held,
         "one unit is too few for any buyer"
     );
@@ -36,9 +39,9 @@ fn a_correct_sale_gets_the_verdict_held() {
 #[test]
 fn an_order_beyond_the_stock_is_oversold() {
     let (mut records, mut orders) = sound();
-    records[2].told = LastAnswer::Sold;
+    records[2].last_answer = LastAnswer::Sold;
     orders.push(order(3));
-    let found = judge(4, &records, &orders);
+    let found = check_answers(4, &records, &orders);
     assert_eq!((found.verdict, found.oversold), (Verdict::Oversold, 2));
     assert!(found.offender.is_some_and(|text| text.contains("buyer 3")));
 }
@@ -46,16 +49,16 @@ fn an_order_beyond_the_stock_is_oversold() {
 #[test]
 fn a_second_order_of_a_buyer_is_a_duplicate() {
     let (records, orders) = sound();
-    let found = judge(9, &records, &[orders[0], orders[1], order(2)]);
+    let found = check_answers(9, &records, &[orders[0], orders[1], order(2)]);
     assert_eq!((found.verdict, found.duplicate_orders), (Verdict::Duplicated, 1));
 }
 
 #[test]
 fn a_promise_without_an_order_is_lost() {
     let (records, orders) = sound();
-    let found = judge(4, &records, &orders[..1]);
+    let found = check_answers(4, &records, &orders[..1]);
     assert_eq!((found.verdict, found.lost_orders), (Verdict::Lost, 1));
-    let found = judge(4, &records, &[order(1), Order { buyer: 2, units: 1 }]);
+    let found = check_answers(4, &records, &[order(1), Order { buyer: 2, units: 1 }]);
     assert_eq!(
         (found.verdict, found.lost_orders),
         (Verdict::Lost, 1),
@@ -66,12 +69,12 @@ fn a_promise_without_an_order_is_lost() {
 #[test]
 fn units_that_a_refused_buyer_could_have_had_are_unsold() {
     let (mut records, orders) = sound();
-    records[1].told = LastAnswer::SoldOut;
-    let found = judge(4, &records, &orders[..1]);
+    records[1].last_answer = LastAnswer::SoldOut;
+    let found = check_answers(4, &records, &orders[..1]);
     assert_eq!((found.verdict, found.unsold), (Verdict::Undersold, 2));
-    records.retain(|record| record.told == LastAnswer::Sold);
+    records.retain(|record| record.last_answer == LastAnswer::Sold);
     assert_eq!(
-        judge(4, &records, &orders[..1]).verdict,
+        check_answers(4, &records, &orders[..1]).verdict,
         Verdict::Held,
         "no other buyer wanted units"
     );
@@ -80,7 +83,7 @@ fn units_that_a_refused_buyer_could_have_had_are_unsold() {
 #[test]
 fn an_order_whose_buyer_got_no_answer_is_counted() {
     let (mut records, orders) = sound();
-    records[0].told = LastAnswer::NoAnswer;
-    let found = judge(4, &records, &orders);
+    records[0].last_answer = LastAnswer::NoAnswer;
+    let found = check_answers(4, &records, &orders);
     assert_eq!((found.verdict, found.untold_orders), (Verdict::Held, 1));
 }

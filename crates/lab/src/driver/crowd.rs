@@ -117,15 +117,15 @@ impl<'a> CrowdSource<'a> {
         }
     }
 
-    fn end(&mut self, buyer: PendingBuyer, told: LastAnswer, now: Instant) {
+    fn end(&mut self, buyer: PendingBuyer, last_answer: LastAnswer, now: Instant) {
         self.open -= 1;
         self.last_answer = now;
-        self.progress.sold.fetch_add(u64::from(told == LastAnswer::Sold), Ordering::Relaxed);
+        self.progress.sold.fetch_add(u64::from(last_answer == LastAnswer::Sold), Ordering::Relaxed);
         self.progress.answered.fetch_add(1, Ordering::Relaxed);
         self.answers.records.push(BuyerRecord {
             buyer: self.order[buyer.index],
             units: self.crowd.units,
-            told,
+            last_answer,
             latency: now.saturating_duration_since(buyer.begun),
             errors: buyer.errors,
         });
@@ -170,7 +170,7 @@ impl Source for CrowdSource<'_> {
             }
         };
         match self.target.read(parts.status, &bytes[parts.body_at..parts.end]) {
-            Reply::Final(told) => self.end(buyer, told, now),
+            Reply::Final(last_answer) => self.end(buyer, last_answer, now),
             Reply::Busy => self.repeat(buyer, now),
             Reply::Error(text) => {
                 self.repeat_after_error(buyer, text, now);

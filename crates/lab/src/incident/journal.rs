@@ -87,7 +87,7 @@ impl SharedJournal {
     }
 
     /// Returns the events so far.
-    pub fn story(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<Event> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let mut events = written.events.clone();
         if written.left_out > 0 {
@@ -186,10 +186,10 @@ impl Journal {
     }
 
     /// Records a buyer's answer.
-    pub fn told(&self, buyer: i64, told: LastAnswer) {
+    pub fn record_answer(&self, buyer: i64, answer: LastAnswer) {
         let is_lock_story =
             self.0.as_ref().is_some_and(|actor| actor.works.load(Ordering::Relaxed) > 0);
-        if told == LastAnswer::Sold && !is_lock_story {
+        if answer == LastAnswer::Sold && !is_lock_story {
             self.note(|| format!("sells a bottle to buyer {buyer}"));
         }
     }

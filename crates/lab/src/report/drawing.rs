@@ -15,7 +15,7 @@ const LANE: f64 = 56.0;
 
 /// Returns the drawing, with the list of events below it.
 pub fn render(variant: &Variant) -> String {
-    let story = variant.story(EVENTS_DRAWN);
+    let story = variant.failure_excerpt(EVENTS_DRAWN);
     let mut actors: Vec<&str> = story.iter().map(|event| event.actor.as_str()).collect();
     actors.sort_unstable();
     actors.dedup();

@@ -41,14 +41,14 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 
 /// Returns the page of an incident.
 pub fn render_incident(incident: &IncidentReport) -> String {
-    let told = incident.is_as_told();
-    let head = if told {
+    let as_expected = incident.is_as_expected();
+    let head = if as_expected {
         "The incident happened as described."
     } else {
         "The incident did not happen as described."
     };
     let text = "A lock that ends before the work, reproduced from a seed, and the safer ways.";
-    let main = verdict(told, head, text) + &incident_section(incident);
+    let main = verdict(as_expected, head, text) + &incident_section(incident);
     page("Lab incident", &main, "")
 }
 
@@ -215,7 +215,7 @@ fn ways(run: &RunReport) -> String {
                 text,
                 "<pre tabindex=\"0\" aria-label=\"Code of {}\"><code>{}</code></pre>",
                 info.id,
-                escape(&source::essence(entry.text))
+                escape(&source::main_function(entry.text))
             );
         }
         if let Some(lua) = entry.lua {

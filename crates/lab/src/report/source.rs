@@ -20,17 +20,17 @@ pub fn paragraphs(text: &str) -> Vec<String> {
 }
 
 /// Returns the function `take`, without the indentation of its `impl`.
-pub fn essence(text: &str) -> String {
+pub fn main_function(text: &str) -> String {
     let lines = text.lines().skip_while(|line| !line.starts_with("    fn take("));
-    let mut essence = String::new();
+    let mut main_function = String::new();
     for line in lines {
-        essence.push_str(line.strip_prefix("    ").unwrap_or(line));
-        essence.push('\n');
+        main_function.push_str(line.strip_prefix("    ").unwrap_or(line));
+        main_function.push('\n');
         if line == "    }" {
             break;
         }
     }
-    essence
+    main_function
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
             {
                 assert!(header.iter().any(|text| text.starts_with(start)), "{id}: {start}");
             }
-            assert!(essence(entry.text).ends_with("}\n"), "{id} needs a function take");
+            assert!(main_function(entry.text).ends_with("}\n"), "{id} needs a function take");
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Options;
+use super::RunOptions;
 use crate::fault::Fault;
 use crate::limits::{ARRIVALS_WITH_FAULT, RUN_WITHIN};
 use crate::result::RunResult;
@@ -31,7 +31,7 @@ pub(super) struct Estimate {
 
 impl Estimate {
     /// All runs of these options remain.
-    pub(super) fn new(options: &Options, strategies: usize) -> Self {
+    pub(super) fn new(options: &RunOptions, strategies: usize) -> Self {
         let mut runs: BTreeMap<(usize, Fault), Runs> = BTreeMap::new();
         for &fault in &options.faults {
             for &level in &options.levels {

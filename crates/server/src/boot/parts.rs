@@ -71,12 +71,12 @@ pub(super) fn continuous_backup(
 pub(super) fn engine_options(
     settings: &Settings,
     secrets: &Secrets,
-    (place, history): (StockLocation, HistoryMemory),
+    (location, history): (StockLocation, HistoryMemory),
     failed: oneshot::Sender<String>,
 ) -> EngineOptions {
     let failed = Mutex::new(Some(failed));
     EngineOptions {
-        place,
+        location,
         roles: settings.roles,
         id_key: secrets.id_key.clone(),
         clock: Clock::default(),

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, Spread};
-use doorbuster_slots::{Shared, SlotError};
+use doorbuster_slots::{SharedRedis, SlotError};
 use doorbuster_store::{CatalogueRows, ItemRow, SaleRow};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ const TOO_LONG: &[u8] = b"-";
 
 /// Returns the copy of this version, if it exists.
 pub(super) async fn get(
-    shared: &Shared,
+    shared: &SharedRedis,
     key: &IdKey,
     version: &str,
 ) -> Result<CopyLookup<CatalogueRows>, SlotError> {
@@ -45,19 +45,19 @@ pub(super) struct CatalogueCopy {
 }
 
 impl CatalogueCopy {
-    pub(super) fn from_row(shared: &Shared, key: &IdKey, rows: &CatalogueRows) -> Self {
+    pub(super) fn from_row(shared: &SharedRedis, key: &IdKey, rows: &CatalogueRows) -> Self {
         let bytes = encode(key, rows).unwrap_or_else(|| TOO_LONG.to_vec());
         Self { name: copy_key(shared, key, &rows.version), bytes }
     }
 
     /// Writes the copy. If this fails, the other nodes read the store.
-    pub(super) async fn publish(self, shared: &Shared) {
+    pub(super) async fn publish(self, shared: &SharedRedis) {
         drop(shared.set(&self.name, &self.bytes, COPY_TTL).await);
     }
 }
 
 /// Returns the key of a copy. Other databases and formats have other keys.
-fn copy_key(shared: &Shared, key: &IdKey, version: &str) -> String {
+fn copy_key(shared: &SharedRedis, key: &IdKey, version: &str) -> String {
     let stamp = format!("sales:{:032x}", key.request_hash(FORMAT, version).0);
     shared.key(NAME, &stamp)
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use doorbuster_core::partition::{self, Registry};
+use doorbuster_core::partition::{self, AvailablePartitions};
 use doorbuster_core::respread;
 use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::{PartitionChoice, SlotKey, Spread};
@@ -13,8 +13,8 @@ use doorbuster_store::ItemRow;
 use super::LeavingSlots;
 use crate::buyers_at_limit::BuyersAtLimit;
 use crate::item_gauge::ItemGauge;
-use crate::layout::SlotLayout;
 use crate::purchase::OpenGrants;
+use crate::slot_layout::SlotLayout;
 use crate::unit_demand::DemandQueue;
 
 /// An item as purchase requests use it.
@@ -136,7 +136,7 @@ impl ItemState {
 #[derive(Clone, Debug, Default)]
 pub struct SlotUnits {
     /// The slots that have units or may get some.
-    pub registry: Registry,
+    pub registry: AvailablePartitions,
     /// The units that each slot can issue tickets for.
     pub units: Vec<u64>,
 }

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 
-use super::{reconcile, tail};
+use super::{gather, reconcile};
 
 /// How long a lowering waits until tickets in flight are settled.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -146,9 +146,9 @@ impl Engine {
             let begun =
                 self.store().begin_recall(id, grant.id, RecallTarget::Pool, lacks.min(has)).await?;
             let Some(recall_to_pool) = begun else { continue };
-            failpoint::pass(Point::RecallBegun);
+            failpoint::pass(Failpoint::RecallBegun);
             let taken = if is_here {
-                tail::carry_out_recall(self, &grant, &recall_to_pool).await?.unwrap_or(0)
+                gather::carry_out_recall(self, &grant, &recall_to_pool).await?.unwrap_or(0)
             } else {
                 0
             };

@@ -86,7 +86,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         }
         let started = Instant::now();
         match engine.audit().await {
-            Ok(view) => engine.act_on(&view).await,
+            Ok(view) => engine.handle_findings(&view).await,
             Err(error) => outages::warn!(
                 engine.outages(),
                 error,
@@ -115,8 +115,8 @@ async fn wait_for_rush_end(settled: impl Fn() -> u64) {
 impl Engine {
     /// Raises the alarm and pauses the sales of the findings. A finding without a sale pauses every
     /// open sale.
-    pub(crate) async fn act_on(&self, view: &AuditView) {
-        self.meter().find(view.findings.len());
+    pub(crate) async fn handle_findings(&self, view: &AuditView) {
+        self.meter().count_findings(view.findings.len());
         for finding in &view.findings {
             let (sale, item) =
                 finding.item.as_ref().map(|(sale, item)| (sale.as_str(), item.as_str())).unzip();

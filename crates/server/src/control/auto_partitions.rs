@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
-use crate::layout::SlotLayout;
 use crate::outages;
+use crate::slot_layout::SlotLayout;
 
 /// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -90,7 +90,8 @@ async fn look(
     let spread = item.row.spread;
     let (free, least) = (item.gauge.free().free, u64::from(item.row.limit));
     let now_ms = (now - began).as_millis() as i64;
-    let Some(partitions) = seen.width.look(spread.partitions, busiest, (free, least), now_ms)
+    let Some(partitions) =
+        seen.width.observe_load(spread.partitions, busiest, (free, least), now_ms)
     else {
         return Ok(());
     };

@@ -199,7 +199,7 @@ impl Engine {
     /// slots issue tickets again.
     pub(super) async fn reconcile_after_step(&self, id: &str) -> Result<(), EngineError> {
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
-        if sale.is_warm() {
+        if sale.has_open_slots() {
             reconcile::reconcile_all(self, &sale.items).await;
         }
         if sale.row.phase == doorbuster_core::Phase::Closed {

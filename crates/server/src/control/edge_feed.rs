@@ -11,7 +11,7 @@ use std::time::Duration;
 use doorbuster_core::edge::{FeedHead, FeedPosition};
 use doorbuster_core::{IdKey, Phase};
 use doorbuster_slots::{
-    FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, LockGuard, Shared, SlotError,
+    FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, LockGuard, SharedRedis, SlotError,
 };
 use doorbuster_store::BlocksVersion;
 use tokio::time::Instant;
@@ -63,7 +63,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// Writes one generation after another while this node has the lock.
 async fn write_while_held(
     engine: &Engine,
-    shared: &Shared,
+    shared: &SharedRedis,
     guard: &LockGuard,
 ) -> Result<(), SlotError> {
     let mut edges_seen: Option<Instant> = None;
@@ -110,7 +110,7 @@ async fn write_while_held(
 /// One generation of the feed, up to this node's last write.
 struct FeedWriter<'a> {
     engine: &'a Engine,
-    shared: &'a Shared,
+    shared: &'a SharedRedis,
     key: IdKey,
     at: FeedPosition,
     head: FeedHead,
@@ -123,7 +123,7 @@ struct FeedWriter<'a> {
 }
 
 impl<'a> FeedWriter<'a> {
-    fn new(engine: &'a Engine, shared: &'a Shared, generation: u64) -> Self {
+    fn new(engine: &'a Engine, shared: &'a SharedRedis, generation: u64) -> Self {
         Self {
             engine,
             shared,

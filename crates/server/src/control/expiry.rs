@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::engine::Engine;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
 /// The largest and the smallest number of orders in one transaction, if enough orders are due.
@@ -81,7 +81,7 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
     let mut began = Instant::now();
     loop {
         while more && under_way.len() < ahead {
-            failpoint::pass(Point::ExpiryDue);
+            failpoint::pass(Failpoint::ExpiryDue);
             let asked = *batch;
             under_way.push(async move { (asked, engine.store().expire_due(asked).await) });
         }
@@ -89,8 +89,8 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> Duration {
         match expired {
             Ok(expired) if expired.is_empty() => (more, wait) = (false, wait.max(SLEEP_MIN)),
             Ok(expired) => {
-                failpoint::pass(Point::ExpiryDone);
-                engine.meter().expire(expired.len());
+                failpoint::pass(Failpoint::ExpiryDone);
+                engine.meter().count_expired_orders(expired.len());
                 more &= expired.len() >= asked && !is_resting(engine);
                 *batch = next(*batch, began.elapsed(), time);
             }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::reconcile;
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
 /// How long a late payment waits for units that may still return. After that it gets units from the
@@ -25,7 +25,7 @@ impl Engine {
     pub async fn capture(&self, payment: Capture) -> Result<CaptureOutcome, EngineError> {
         let first = self.store().capture(payment.clone(), false).await?;
         let CaptureOutcome::UnitsMissing { order, .. } = &first else { return Ok(first) };
-        failpoint::pass(Point::LateLacks);
+        failpoint::pass(Failpoint::LateLacks);
         if self.catalogue().item_by_id(order.item).is_none() {
             self.refresh_catalogue().await?;
         }
@@ -35,7 +35,7 @@ impl Engine {
         };
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_with_recall(item, payment).await;
-        failpoint::pass(Point::LateCaptured);
+        failpoint::pass(Failpoint::LateCaptured);
         // Recalled units that are not needed go back to the slots. A slot must also learn that the
         // buyer uses the quota again.
         if let Err(error) = reconcile::reconcile_locked(self, item).await {
@@ -80,7 +80,7 @@ impl Engine {
                     return Ok(self.store().capture(payment, true).await?);
                 }
             };
-            failpoint::pass(Point::LateGathered);
+            failpoint::pass(Failpoint::LateGathered);
             if moved == 0 {
                 // Tickets in flight have the missing units, or another node delivers units. Each
                 // ticket becomes an order, or its units return.

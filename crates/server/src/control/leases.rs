@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::{CloseCause, NodeId, lease, pacing};
+use doorbuster_core::lapsed_grants::lapsed_grants;
+use doorbuster_core::{CloseCause, NodeId, pacing};
 use tokio::time::Instant;
 
 use crate::config::Roles;
@@ -40,7 +41,7 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
         match renewed {
             Ok(()) => {
                 if asked.duration_since(last) > Duration::from_millis(LEASE_MS.unsigned_abs()) {
-                    lapsed_grants(&engine, asked.duration_since(last));
+                    handle_own_lapse(&engine, asked.duration_since(last));
                 }
                 last = asked;
             }
@@ -63,15 +64,15 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
 
 /// Wakes the checks of all slots that this node reaches. Its lease lapsed, so other nodes may have
 /// closed its grants.
-fn lapsed_grants(engine: &Engine, away: Duration) {
+fn handle_own_lapse(engine: &Engine, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
         event = "node.lease_lapsed",
         "this node's lease lapsed; its slots start a new epoch if other nodes took their units"
     );
-    engine.meter().lapse();
+    engine.meter().count_lease_lapse();
     engine.control().suspect_loss();
-    for item in engine.warm_items() {
+    for item in engine.items_with_open_slots() {
         engine.control().wake(item.row.id);
     }
 }
@@ -85,7 +86,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
         control.reconciles_on_commit.store(true, Ordering::Release);
         return Ok(());
     }
-    engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.about_node()).await?;
+    engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.node_description()).await?;
     let has_lead =
         roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
     let leads = has_lead || engine.always_leads();
@@ -96,7 +97,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
             event = "node.leadership_changed",
             "leadership changed"
         );
-        engine.meter().lead();
+        engine.meter().count_leader_change();
     }
     control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
     // The grants are read before the live nodes, because a node gets its lease before it opens a
@@ -111,9 +112,12 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     let has_answers = engine.answer_questions(&nodes);
     if engine.observe_settlers(&nodes) || has_answers {
         // Others see at once what this node settles now, and what it answers.
-        engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.about_node()).await?;
+        engine
+            .store()
+            .renew_node_lease(engine.node(), LEASE_MS, &engine.node_description())
+            .await?;
     }
-    for grant in lease::lapsed_grants(&grants, &live, engine.node()) {
+    for grant in lapsed_grants(&grants, &live, engine.node()) {
         if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
             tracing::warn!(
                 slot = engine.catalogue().slot_name(grant.slot),

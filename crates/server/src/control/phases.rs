@@ -58,7 +58,7 @@ async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -
         );
         tokio::time::sleep(RETRY).await;
     }
-    engine.control().sale_retimed();
+    engine.control().wake_timed_jobs();
     sale.row.id.clone()
 }
 

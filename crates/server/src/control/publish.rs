@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::{Millis, Phase};
-use doorbuster_slots::{LockGuard, Shared, SlotError};
+use doorbuster_slots::{LockGuard, SharedRedis, SlotError};
 use doorbuster_store::SaleRow;
 use tokio::time::Instant;
 
@@ -52,7 +52,11 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 /// Publishes while this node has the lock.
-async fn publish(engine: &Engine, shared: &Shared, guard: &LockGuard) -> Result<(), SlotError> {
+async fn publish(
+    engine: &Engine,
+    shared: &SharedRedis,
+    guard: &LockGuard,
+) -> Result<(), SlotError> {
     let mut written: HashMap<Arc<str>, (Vec<String>, Instant)> = HashMap::new();
     while guard.is_held() {
         let sales = by_urgency(engine);
@@ -60,7 +64,7 @@ async fn publish(engine: &Engine, shared: &Shared, guard: &LockGuard) -> Result<
         for sale in sales {
             let is_due = |at: &Instant| at.elapsed() >= REWRITE_EVERY;
             let before = written.get(sale.row.id.as_str());
-            if !sale.is_warm() && before.is_some_and(|(_, at)| !is_due(at)) {
+            if !sale.has_open_slots() && before.is_some_and(|(_, at)| !is_due(at)) {
                 continue;
             }
             let fields = fields(engine, &sale).await;

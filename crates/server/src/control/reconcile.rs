@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::partition::Registry;
+use doorbuster_core::partition::AvailablePartitions;
 use doorbuster_core::slot::{ApplyOutcome, GrantTerms, SlotView};
 use doorbuster_core::{CloseCause, Grant, GrantId, Recall, RecallTarget, SlotKey};
 use futures_util::StreamExt;
@@ -20,8 +20,8 @@ use crate::engine::{Engine, EngineError};
 use crate::outages;
 
 use super::WakeReason;
+use super::gather::{self, ItemSnapshot};
 use super::refill::{self, POOL_REST_MS, Portions};
-use super::tail::{self, ItemSnapshot};
 
 /// Most feed rows in one read and one call to a slot.
 const FEED_BATCH_MAX: usize = 1_000;
@@ -132,7 +132,7 @@ async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
 /// Like [`reconcile`], for a caller that has the item's lock.
 pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Result<(), EngineError> {
     let Some(sale) = engine.catalogue().sale(&item.sale).cloned() else { return Ok(()) };
-    if !sale.is_warm() {
+    if !sale.has_open_slots() {
         return Ok(());
     }
     // The count of ended orders is read before the grants. So the grants' feeds contain all of
@@ -153,7 +153,7 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
         feed_all(engine, &mut open_slots, true).await?;
     }
     let snapshot = ItemSnapshot { grants: &grants, pending: &pending, gave_away: done.gave_away };
-    if tail::gather(engine, item, &open_slots, snapshot).await? {
+    if gather::gather(engine, item, &open_slots, snapshot).await? {
         feed_all(engine, &mut open_slots, true).await?;
     }
     for open_slot in open_slots.iter().filter(|open_slot| open_slot.is_current) {
@@ -175,11 +175,11 @@ fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     let in_flight =
         |open_slot: &OpenSlot| open_slot.view.available + open_slot.view.unacknowledged as u64;
     let registry = match counted {
-        true => Registry::from_units(
+        true => AvailablePartitions::from_units(
             pool,
             item.slots.iter().map(|slot| find(slot).map_or(0, in_flight)),
         ),
-        false => Registry::all(item.slots.len() as u32),
+        false => AvailablePartitions::all(item.slots.len() as u32),
     };
     let units = item
         .slots
@@ -275,7 +275,7 @@ async fn finish_recalls(
     for recall in pending.drain(..) {
         let from = open_slots.iter().find(|open_slot| open_slot.grant.id == recall.grant);
         let taken = match from {
-            Some(from) => tail::carry_out_recall(engine, &from.grant, &recall).await?,
+            Some(from) => gather::carry_out_recall(engine, &from.grant, &recall).await?,
             None => None,
         };
         let is_here = match recall.target {

@@ -108,7 +108,7 @@ pub(super) async fn refill_slot(
     let given = engine.store().refill(open_slot.grant.id, part.units, part.counter).await?;
     if given > 0 {
         tracing::debug!(slot = %open_slot.grant.slot, units = given, counter = part.counter.as_str(), "refilled");
-        engine.meter().refill(given);
+        engine.meter().count_refill(given);
     }
     Ok(given > 0)
 }

@@ -42,7 +42,7 @@ pub(crate) struct CatalogueCheck {
 /// Loads the changes that other nodes made since this version. Returns the version that this node
 /// has completely afterwards.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
-    engine.meter().look();
+    engine.meter().count_catalogue_check();
     // The catalogue is saved before the store is read. A sale that another task adds in between may
     // be newer than the row that was read.
     let known = engine.catalogue().clone();
@@ -103,7 +103,7 @@ async fn reload_one(
             engine.control().reload();
             return Ok(false);
         }
-        engine.meter().reload();
+        engine.meter().count_sale_reload();
     }
     if let Some(before) = before {
         for (item, old) in engine.catalogue().sale(&id).into_iter().flat_map(|now| {
@@ -128,7 +128,7 @@ async fn follow_step(engine: &Engine, id: &str) -> Result<(), EngineError> {
         engine.control().drains_changed.notify_one();
     }
     for item in &sale.items {
-        if sale.is_warm() {
+        if sale.has_open_slots() {
             engine.control().wake_by_commit(item.row.id);
         } else if sale.row.phase == Phase::Closed && engine.layout().is_node_local() {
             for &slot in &item.slots {

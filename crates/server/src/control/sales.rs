@@ -230,7 +230,7 @@ impl Engine {
             self.read_counts(items).await?;
         }
         self.control().status_changed(&id);
-        self.control().sale_retimed();
+        self.control().wake_timed_jobs();
         Ok(true)
     }
 }

@@ -11,8 +11,8 @@ use doorbuster_core::{CloseCause, Grant, ItemId, Recall, RecallId, RecallTarget}
 use crate::catalogue::ItemState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
+use super::gather::carry_out_recall;
 use super::reconcile::OpenSlot;
-use super::tail::carry_out_recall;
 
 /// Most steps for one slot in one round: the slot is stopped, emptied and closed.
 const STEPS_MAX: usize = 4;
@@ -69,7 +69,7 @@ async fn drain_slot(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
         };
         let is_recalled = view.is_some() && finish_recalls(engine, &now).await?;
         let is_overdue = item.work.leaving.age(slot) > DRAIN_MAX;
-        match respread::leave_step(&now, view.as_ref(), is_recalled, is_overdue) {
+        match respread::slot_drain_step(&now, view.as_ref(), is_recalled, is_overdue) {
             SlotDrainStep::Stop => {
                 if engine.slots().stop(slot, true).await.is_err() {
                     return Ok(false);

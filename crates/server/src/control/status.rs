@@ -52,7 +52,7 @@ struct StatusDigest(u64, Vec<(bool, bool)>);
 impl StatusDigest {
     fn from_sale(sale: &SaleState) -> Self {
         let state =
-            |free: doorbuster_core::refusal::FreeUnits| (free.free == Some(0), free.reserved == 0);
+            |free: doorbuster_core::sold_out::FreeUnits| (free.free == Some(0), free.reserved == 0);
         Self(sale.state_version, sale.items.iter().map(|item| state(item.gauge.free())).collect())
     }
 }

@@ -28,12 +28,12 @@ const REFUSED_MAX: usize = 1_000;
 /// Tickets that another node refused. This node still has to check whether they are waitlist
 /// entries.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+pub(super) struct ForeignRefusals {
     ids: Mutex<Vec<TicketId>>,
     arrived: Notify,
 }
 
-impl Refused {
+impl ForeignRefusals {
     pub(super) fn push(&self, id: TicketId) {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         if ids.len() < REFUSED_MAX {
@@ -55,9 +55,9 @@ pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
         engine.control().foreign_refusals.arrived.notified().await;
         for id in engine.control().foreign_refusals.take() {
             let notified = async {
-                match engine.store().waitlist_position(id).await?.map(|found| found.place) {
-                    Some(place) if place.state == WaitlistState::PassedOver => {
-                        notify_entry(&engine, place).await
+                match engine.store().waitlist_position(id).await?.map(|found| found.entry) {
+                    Some(entry) if entry.state == WaitlistState::PassedOver => {
+                        notify_entry(&engine, entry).await
                     }
                     // The buyer left the waitlist, so no notification is needed.
                     _ => Ok(()),
@@ -129,38 +129,38 @@ fn work(sale: &SaleState, item: &ItemState) -> Option<WaitlistWork> {
 
 async fn serve_entries(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
     let served = engine.store().serve_waitlist(item.row.id).await?;
-    engine.meter().serve_waitlist(served.orders.len(), served.passed_over.len());
-    for place in served.passed_over {
-        notify_entry(engine, place).await?;
+    engine.meter().count_waitlist_served(served.orders.len(), served.passed_over.len());
+    for entry in served.passed_over {
+        notify_entry(engine, entry).await?;
     }
     Ok(served.more)
 }
 
 async fn end_entries(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
     let ended = engine.store().end_waitlist(item.row.id).await?;
-    engine.meter().end_waitlist(ended.places.len());
-    ended.places.into_iter().for_each(|place| notify_entry_ended(engine, place));
+    engine.meter().count_waitlist_ended(ended.entries.len());
+    ended.entries.into_iter().for_each(|entry| notify_entry_ended(engine, entry));
     Ok(ended.more)
 }
 
-fn notify_entry_ended(engine: &Engine, place: WaitlistEntry) {
-    let WaitlistEntry { id, item, buyer, .. } = place;
+fn notify_entry_ended(engine: &Engine, entry: WaitlistEntry) {
+    let WaitlistEntry { id, item, buyer, .. } = entry;
     engine.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
 /// Notifies a passed-over buyer, if this node may have the buyer's connection. Orders are published
 /// as usual.
-async fn notify_entry(engine: &Engine, place: WaitlistEntry) -> Result<(), EngineError> {
+async fn notify_entry(engine: &Engine, entry: WaitlistEntry) -> Result<(), EngineError> {
     if !engine.hub().may_have_readers() {
         return Ok(());
     }
-    let Some(resolved) = engine.store().verdict(place.id).await? else { return Ok(()) };
+    let Some(resolved) = engine.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
         // A served entry can be refused only because of the limit.
-        (None, Verdict::Unavailable) => notify_entry_ended(engine, place),
+        (None, Verdict::Unavailable) => notify_entry_ended(engine, entry),
         (None, verdict) => {
-            let WaitlistEntry { id, item, buyer, .. } = place;
+            let WaitlistEntry { id, item, buyer, .. } = entry;
             engine.hub().publish(EventKind::Refused {
                 id,
                 item,

@@ -15,7 +15,7 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 use crate::outages;
 
-use super::evidence::evidence;
+use super::grant_check::check_grant;
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two checks, even with many signals.
@@ -98,7 +98,7 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
     let Some(item) = catalogue.item_by_id(grant.slot.item) else { return Ok(()) };
     let is_leaving = !engine.layout().has_slot(&item.row.spread, grant.slot.index);
     if is_leaving {
-        match catalogue.sale(&item.sale).is_some_and(|sale| sale.is_warm()) {
+        match catalogue.sale(&item.sale).is_some_and(|sale| sale.has_open_slots()) {
             true if engine.control().leads() => engine.control().wake(item.row.id),
             true => {}
             false => return close_leftover(engine, item, grant).await,
@@ -108,7 +108,7 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
     if !is_watched || !(engine.watches_slots() || is_suspected) {
         return Ok(());
     }
-    let Some(cause) = evidence(engine, item, grant).await? else { return Ok(()) };
+    let Some(cause) = check_grant(engine, item, grant).await? else { return Ok(()) };
     let _guard = item.work.reconciling.lock().await;
     if engine.store().close_grant(grant.id, cause).await? {
         tracing::error!(
@@ -147,7 +147,7 @@ async fn close_leftover(
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.catalogue().clone();
     if engine.watches_slots() {
-        for sale in catalogue.sales().filter(|s| s.is_warm() && !s.is_draining()) {
+        for sale in catalogue.sales().filter(|s| s.has_open_slots() && !s.is_draining()) {
             for item in &sale.items {
                 if item.gauge.open_pool() > 0 {
                     engine.control().wake_by_pool(item.row.id);

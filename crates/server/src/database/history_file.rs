@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use doorbuster_core::history::DatabaseHistory;
+use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_store::HistoryMemory;
 use serde::{Deserialize, Serialize};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_api::health::DatabaseFence;
-use doorbuster_core::history::DatabaseHistory;
-use doorbuster_slots::{ScriptReply, Shared};
+use doorbuster_core::database_history::DatabaseHistory;
+use doorbuster_slots::{ScriptReply, SharedRedis};
 use doorbuster_store::{AskPeersForHistory, HistoryMemory};
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ struct PeerAnswer {
 /// that this node knows.
 pub(crate) fn other_places(
     memory: &HistoryMemory,
-    shared: Option<Shared>,
+    shared: Option<SharedRedis>,
     peers: Vec<String>,
 ) -> AskPeersForHistory {
     let (memory, peers) = (memory.clone(), Arc::new(peers));
@@ -56,7 +56,10 @@ pub(crate) fn other_places(
     })
 }
 
-async fn ask_redis(shared: &Shared, known: Option<&DatabaseHistory>) -> Option<DatabaseHistory> {
+async fn ask_redis(
+    shared: &SharedRedis,
+    known: Option<&DatabaseHistory>,
+) -> Option<DatabaseHistory> {
     let arguments = match known {
         Some(known) => [known.fence.to_string(), known.token.clone(), known.timeline.to_string()],
         None => ["0".to_owned(), String::new(), "0".to_owned()],

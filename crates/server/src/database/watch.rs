@@ -45,7 +45,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 }
             }
         }
-        engine.database().memory.ask_elsewhere().await;
+        engine.database().memory.ask_peers().await;
         let found = match timeout(LOOK_MAX, engine.store().replication()).await {
             Ok(Ok(found)) => found,
             // The log already says that the database is unreachable.

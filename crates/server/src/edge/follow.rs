@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::edge::{FeedRead, FeedStep, Follower};
-use doorbuster_slots::{FeedPart, Shared};
+use doorbuster_slots::{FeedPart, SharedRedis};
 use doorbuster_store::{ItemCounts, SaleRow};
 use tokio::time::Instant;
 
@@ -35,7 +35,12 @@ pub(crate) struct FeedCounts {
 }
 
 /// Follows the feed until the future is dropped.
-pub(crate) async fn run(engine: &Engine, blocks: &Blocks, edge: &EdgeNode, servers: &[Shared]) {
+pub(crate) async fn run(
+    engine: &Engine,
+    blocks: &Blocks,
+    edge: &EdgeNode,
+    servers: &[SharedRedis],
+) {
     let mut feed = FeedReader {
         engine,
         blocks,
@@ -72,7 +77,7 @@ struct FeedReader<'a> {
 impl FeedReader<'_> {
     /// Reads the next part of the feed. `None`: the server has no feed of this format, or it does
     /// not answer.
-    async fn read(&mut self, server: &Shared) -> Option<FeedStep> {
+    async fn read(&mut self, server: &SharedRedis) -> Option<FeedStep> {
         let part = server.read_feed(self.at.position()).await.ok()??;
         let head = records::parse_head(self.engine.id_key(), part.generation, &part.head)?;
         let entries = self.entries(&part)?;

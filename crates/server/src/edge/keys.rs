@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use doorbuster_core::IdKey;
-use doorbuster_slots::Shared;
+use doorbuster_slots::SharedRedis;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -53,7 +53,7 @@ impl SealedKeys {
     }
 
     /// Writes the keys now, and again at intervals until the future is dropped.
-    pub(crate) async fn publish(&self, shared: &Shared) {
+    pub(crate) async fn publish(&self, shared: &SharedRedis) {
         loop {
             for (name, sealed) in &self.0 {
                 // If the write fails, the next round tries again.
@@ -154,7 +154,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
     if openers.is_empty() {
         return Err(missing("the settings lack keys, and no secret opens those of the nodes"));
     }
-    let servers = Shared::one_per_server(urls, "doorbuster")
+    let servers = SharedRedis::one_per_server(urls, "doorbuster")
         .map_err(|error| SecretsError::EdgeKeys(error.to_string()))?;
     let until = Instant::now() + WAIT_MAX;
     loop {

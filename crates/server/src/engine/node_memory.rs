@@ -9,7 +9,7 @@ use doorbuster_store::Committed;
 
 use crate::catalogue::Catalogue;
 use crate::control::JobSignals;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::holders::Holders;
 use crate::notify::{EventKind, Hub};
 use crate::waiters::{Delivery, TicketInfo, VerdictWaiters};
@@ -31,7 +31,7 @@ impl NodeMemory {
     /// for, and the hints last. The same order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
-            failpoint::pass(Point::Committed);
+            failpoint::pass(Failpoint::Committed);
         }
         let catalogue = self.catalogue.load();
         let mut woken: Option<ItemId> = None;

@@ -44,7 +44,7 @@ pub enum OrderLookup {
         /// The item.
         item: Arc<ItemState>,
         /// The entry.
-        place: WaitlistEntry,
+        entry: WaitlistEntry,
         /// The number of entries before this one.
         ahead: u64,
     },
@@ -53,14 +53,14 @@ pub enum OrderLookup {
         /// The item.
         item: Arc<ItemState>,
         /// The entry.
-        place: WaitlistEntry,
+        entry: WaitlistEntry,
     },
     /// The id belongs to a waitlist entry that ended with its sale.
     Ended {
         /// The item.
         item: Arc<ItemState>,
         /// The entry.
-        place: WaitlistEntry,
+        entry: WaitlistEntry,
     },
     /// The id is unknown or belongs to another buyer.
     NotFound,
@@ -104,7 +104,7 @@ impl Engine {
             && let Some(buyer) = buyer
             && self.now() > parts.decide_by
         {
-            resolved = self.store.force(id, parts, buyer.clone()).await?;
+            resolved = self.store.force_verdict(id, parts, buyer.clone()).await?;
             if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
                 return Ok(OrderLookup::Order(order));
             }

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Engine;
-use crate::answer_counts::Answer;
+use crate::answer_counts::AnswerKind;
 use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
 use crate::refusal_memory::{NotedRefusal, RefusalMemory};
@@ -174,12 +174,12 @@ impl Engine {
         sale: &SaleState,
         item: &ItemState,
         buyer: &str,
-        answer: Answer,
+        answer: AnswerKind,
         now: Millis,
     ) {
         sale.flags.answer_counts.count(answer);
         // A queued request may be refused later, and this memory does not see that.
-        if answer.is_refusal() || answer == Answer::Queued {
+        if answer.is_refusal() || answer == AnswerKind::Queued {
             let refusal = NotedRefusal { at: now, item: item.row.id, answer };
             let memory = &self.refusals.memory;
             memory.note(memory.hash(buyer), refusal);
@@ -280,7 +280,7 @@ impl Engine {
         if *released {
             return Ok(false);
         }
-        self.store.renew_node_lease(self.node, LEASE_MS, &self.about_node()).await?;
+        self.store.renew_node_lease(self.node, LEASE_MS, &self.node_description()).await?;
         Ok(true)
     }
 }
@@ -294,7 +294,7 @@ struct AllNodes {
 
 /// A refusal that another node remembers. `None`: this version does not know the answer.
 fn noted((at, item, answer): (i64, i64, String)) -> Option<NotedRefusal> {
-    let answer = *Answer::ALL.iter().find(|known| known.as_str() == answer)?;
+    let answer = *AnswerKind::ALL.iter().find(|known| known.as_str() == answer)?;
     Some(NotedRefusal { at: Millis(at), item: ItemId(item), answer })
 }
 
@@ -315,7 +315,7 @@ mod tests {
     fn a_node_answers_a_question_once_and_forgets_it_with_the_question() {
         let (asking, asked) = (refusals(1), refusals(1));
         let buyer = asking.memory.hash("ann");
-        let noted = NotedRefusal { at: Millis(5), item: ItemId(7), answer: Answer::SoldOut };
+        let noted = NotedRefusal { at: Millis(5), item: ItemId(7), answer: AnswerKind::SoldOut };
         asked.memory.note(buyer, noted);
         let question = AskedQuestion::new(&asking, buyer);
         assert!(asked.answer(NodeId(2), &[row(1, &asking), row(2, &asked)]));

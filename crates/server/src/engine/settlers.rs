@@ -96,7 +96,7 @@ impl Engine {
             self.layout.is_node_local() || self.settlers.settlers().is_assigned(self.node, *slot)
         };
         let mut names = Vec::new();
-        for item in self.warm_items() {
+        for item in self.items_with_open_slots() {
             let mine = item.slots.iter().filter(|slot| is_mine(slot));
             names.extend(
                 mine.map(|slot| self.layout.name(&item.sale, &item.row.name, *slot, self.node)),

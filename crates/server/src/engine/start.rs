@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{CloseCause, IdKey, ItemId, NodeId};
-use doorbuster_slots::{Locks, RedisOptions, Shared, Slots};
+use doorbuster_slots::{Locks, RedisOptions, SharedRedis, Slots};
 use doorbuster_store::{
     CommitCopy, CommitSink, HistoryMemory, PostgresOptions, SqliteOptions, Store,
 };
@@ -28,11 +28,11 @@ use crate::control::{self, JobSignals};
 use crate::database::{DatabaseState, other_places};
 use crate::edge::EdgeNode;
 use crate::holders::Holders;
-use crate::layout::SlotLayout;
 use crate::meter::EngineMeter;
 use crate::notify::Hub;
 use crate::outages::Outages;
 use crate::settle;
+use crate::slot_layout::SlotLayout;
 use crate::waiters::VerdictWaiters;
 
 /// Settlers in each node. With one settler, tickets that arrive during a commit form the next
@@ -78,7 +78,7 @@ pub struct DatabaseOptions {
 /// The options of an engine.
 pub struct EngineOptions {
     /// The parts that decide and store stock.
-    pub place: StockLocation,
+    pub location: StockLocation,
     /// The roles of this process.
     pub roles: Roles,
     /// The deployment's key for ids.
@@ -129,7 +129,7 @@ impl Engine {
             cache,
             clock: options.clock,
             database: DatabaseState::new(options.database.history),
-            edge: match &options.place {
+            edge: match &options.location {
                 StockLocation::Edge(edge) => Some(edge.clone()),
                 _ => None,
             },
@@ -191,7 +191,7 @@ impl Engine {
             self.serve();
         }
         if self.watches_slots() {
-            control::reconcile_all(self, &self.warm_items()).await;
+            control::reconcile_all(self, &self.items_with_open_slots()).await;
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ async fn open(
 ) -> Result<(Store, Slots, SlotLayout), EngineError> {
     let memory = node_memory.clone();
     let sink: CommitSink = Arc::new(move |committed| memory.publish(committed));
-    match &options.place {
+    match &options.location {
         StockLocation::Directory(dir) | StockLocation::CopiedDirectory(dir, _) => {
             let clock = options.clock.clone();
             let opened = SqliteOptions {
@@ -239,7 +239,7 @@ async fn open(
                 sink,
                 on_fatal: options.on_fatal.clone(),
             };
-            let store = match &options.place {
+            let store = match &options.location {
                 StockLocation::CopiedDirectory(_, copy) => {
                     Store::open_copied_sqlite(opened, copy.clone())?
                 }
@@ -268,7 +268,7 @@ async fn open(
             ))
         }
         StockLocation::Cluster { store, slots, wait_replicas } => {
-            let shared = Shared::new(&expose_urls(slots), &key_prefix(options))?;
+            let shared = SharedRedis::new(&expose_urls(slots), &key_prefix(options))?;
             let store = open_postgres(options, node_memory, store, Some(shared), sink).await?;
             Ok((store, open_redis(options, slots, *wait_replicas).await?, SlotLayout::Shared))
         }
@@ -279,12 +279,12 @@ async fn open_postgres(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
     url: &SecretString,
-    shared: Option<Shared>,
+    shared: Option<SharedRedis>,
     sink: CommitSink,
 ) -> Result<Store, EngineError> {
     let DatabaseOptions { history, peers } = &options.database;
     let hub = node_memory.hub.clone();
-    history.set_elsewhere(other_places(history, shared, peers.clone()));
+    history.set_ask_peers(other_places(history, shared, peers.clone()));
     let store = Store::open_postgres(PostgresOptions {
         url: url.expose_secret().to_owned(),
         id_key: options.id_key.clone(),
@@ -303,15 +303,15 @@ async fn open_postgres(
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,
-) -> Result<Option<(Shared, Locks)>, EngineError> {
-    let StockLocation::Cluster { slots: urls, .. } = &options.place else { return Ok(None) };
+) -> Result<Option<(SharedRedis, Locks)>, EngineError> {
+    let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), key_prefix(options));
-    let shared = Shared::new(&urls, &prefix)?;
+    let shared = SharedRedis::new(&urls, &prefix)?;
     // Independent servers decide by majority. A cluster counts as one server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {
-        Shared::one_per_server(&urls, &prefix)?
+        SharedRedis::one_per_server(&urls, &prefix)?
     };
     Ok(Some((shared, Locks::new(places)?)))
 }

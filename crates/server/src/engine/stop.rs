@@ -31,7 +31,7 @@ impl Engine {
             // Other nodes continue to sell from these slots.
             return;
         }
-        for item in self.warm_items() {
+        for item in self.items_with_open_slots() {
             // Reconciliation checks `stopping` under this lock before it starts the slots again.
             let _guard = item.work.reconciling.lock().await;
             for slot in item.reached_slots() {
@@ -107,7 +107,7 @@ impl Engine {
     }
 
     fn own_slots(&self) -> Vec<SlotKey> {
-        self.warm_items().iter().flat_map(|item| item.reached_slots()).collect()
+        self.items_with_open_slots().iter().flat_map(|item| item.reached_slots()).collect()
     }
 
     /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot

@@ -43,7 +43,7 @@ async fn engine_bounded(
     bounds: SlotBounds,
 ) -> Arc<Engine> {
     Engine::start(EngineOptions {
-        place: StockLocation::Directory(dir.path().to_owned()),
+        location: StockLocation::Directory(dir.path().to_owned()),
         roles,
         id_key: IdKey::new([3; 32]),
         clock,
@@ -379,11 +379,11 @@ async fn a_finding_without_an_item_pauses_every_open_sale() {
         detail: "orders name an unknown grant".into(),
     };
     let mut view = engine.audit().await.expect("the store is available");
-    engine.act_on(&view).await;
+    engine.handle_findings(&view).await;
     let phase = || engine.catalogue().sale("spring").expect("the sale was created").row.phase;
     assert_eq!(phase(), Phase::Open, "the audit has no finding");
     view.findings.push(finding);
-    engine.act_on(&view).await;
+    engine.handle_findings(&view).await;
     assert_eq!(phase(), Phase::Paused);
     engine.stop().await;
 }

@@ -114,7 +114,7 @@ impl Engine {
             // A buyer who already waits gets the existing entry.
             let read = self.buyer_waitlist_position(id, buyer).await?;
             return match read {
-                Some(Some(found)) => self.join_result(found.place.id, buyer, false).await,
+                Some(Some(found)) => self.join_result(found.entry.id, buyer, false).await,
                 Some(None) => Ok(JoinResult::Refused(why)),
                 None => Ok(JoinResult::Refused(JoinRefusal::Busy)),
             };
@@ -163,7 +163,7 @@ impl Engine {
         else {
             return Ok(None);
         };
-        Ok(Some(read?.filter(|found| found.place.state == WaitlistState::Waiting)))
+        Ok(Some(read?.filter(|found| found.entry.state == WaitlistState::Waiting)))
     }
 
     /// Ends the entry with which a buyer waits, if there is one. `is_over` means that the sale has
@@ -181,11 +181,11 @@ impl Engine {
         let Some(found) = self.buyer_waitlist_position(item, buyer).await? else {
             return Ok(LeaveResult::Busy);
         };
-        if let Some(WaitlistPosition { place, .. }) = found {
+        if let Some(WaitlistPosition { entry, .. }) = found {
             if is_over {
                 return Ok(LeaveResult::Done);
             }
-            match self.store.leave_waitlist(place.id).await? {
+            match self.store.leave_waitlist(entry.id).await? {
                 LeaveOutcome::Already(WaitlistEntry { state: WaitlistState::Served, .. }) => {}
                 LeaveOutcome::Done(_) | LeaveOutcome::Already(_) | LeaveOutcome::NotFound => {
                     return Ok(LeaveResult::Done);
@@ -214,7 +214,7 @@ impl Engine {
             sales.flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0)
         {
             if let Some(found) = self.store.waitlist_position_of(item.row.id, buyer).await? {
-                self.store.leave_waitlist(found.place.id).await?;
+                self.store.leave_waitlist(found.entry.id).await?;
             }
         }
         Ok(())
@@ -227,18 +227,18 @@ impl Engine {
         item: ItemId,
         buyer: Option<&BuyerId>,
     ) -> Result<OrderLookup, EngineError> {
-        let Some(WaitlistPosition { place, ahead }) = self.store.waitlist_position(id).await?
+        let Some(WaitlistPosition { entry, ahead }) = self.store.waitlist_position(id).await?
         else {
             return Ok(OrderLookup::NotFound);
         };
-        if buyer.is_some_and(|buyer| place.buyer != *buyer) {
+        if buyer.is_some_and(|buyer| entry.buyer != *buyer) {
             // The entry belongs to another buyer.
             return Ok(OrderLookup::NotFound);
         }
         let Some(item) = self.find_item(item).await? else { return Ok(OrderLookup::NotFound) };
-        Ok(match place.state {
-            WaitlistState::Waiting => OrderLookup::Waiting { item, place, ahead },
-            WaitlistState::Left => OrderLookup::Left { item, place },
+        Ok(match entry.state {
+            WaitlistState::Waiting => OrderLookup::Waiting { item, entry, ahead },
+            WaitlistState::Left => OrderLookup::Left { item, entry },
             // The entry may have been served at this very moment.
             WaitlistState::Served | WaitlistState::PassedOver => {
                 match self.store.verdict(id).await? {
@@ -246,7 +246,7 @@ impl Engine {
                         Some(order) => OrderLookup::Order(order),
                         // A served entry can be refused only because of the limit.
                         None if resolved.verdict == Verdict::Unavailable => {
-                            OrderLookup::Ended { item, place }
+                            OrderLookup::Ended { item, entry }
                         }
                         None => OrderLookup::Refused {
                             item,

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use doorbuster_api::problem::Scope;
+use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::IdKey;
 use doorbuster_core::gate::distinct_buyers::DistinctBuyers;
 use doorbuster_core::gate::gcra::{self, RateDecision, RateLimit};
@@ -92,7 +92,7 @@ pub(crate) struct Caller<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateLimitExceeded {
     /// The limit that refused the request.
-    pub scope: Scope,
+    pub scope: RateLimitScope,
     /// Seconds after which the limit would accept the request.
     pub retry_after_secs: u32,
     /// The caller's status.
@@ -117,7 +117,7 @@ struct SaleWide {
 
 impl SaleLimitState {
     /// Returns the number of refused requests.
-    pub(crate) fn refused(&self, route: Route, scope: Scope) -> u64 {
+    pub(crate) fn refused(&self, route: Route, scope: RateLimitScope) -> u64 {
         self.refused[route as usize][scope as usize].load(Ordering::Relaxed)
     }
 }
@@ -165,38 +165,38 @@ impl RateLimiter {
     ) -> Result<RateLimitStatus, RateLimitExceeded> {
         let mut status = RateLimitStatus::default();
         let mut used = None;
-        if let Some(pace) = self.pace(route, sale, Scope::Buyer) {
-            let key = self.hash(route, sale, Scope::Buyer, caller.buyer.as_bytes());
+        if let Some(pace) = self.pace(route, sale, RateLimitScope::Buyer) {
+            let key = self.hash(route, sale, RateLimitScope::Buyer, caller.buyer.as_bytes());
             let cost = pace.cost(1);
             let turn =
                 self.table.with_cell(key, now, |cell| self.charge_cell(cell, pace, now, cost, key));
-            status.record(Scope::Buyer, pace, state_of(turn), now);
-            check_turn(turn, Scope::Buyer, status)
-                .inspect_err(|_| sale.count_refusal(route, Scope::Buyer))?;
+            status.record(RateLimitScope::Buyer, pace, state_of(turn), now);
+            check_turn(turn, RateLimitScope::Buyer, status)
+                .inspect_err(|_| sale.count_refusal(route, RateLimitScope::Buyer))?;
             used = Some((pace, key, cost));
         }
         let mut used_here = None;
-        if let Some(pace) = self.pace(route, sale, Scope::Ip) {
-            let address = self.hash(route, sale, Scope::Ip, &network(caller.address));
+        if let Some(pace) = self.pace(route, sale, RateLimitScope::Ip) {
+            let address = self.hash(route, sale, RateLimitScope::Ip, &network(caller.address));
             let cost = pace.cost(self.address_budgets(caller, now));
             let turn = self
                 .table
                 .with_cell(address, now, |cell| self.charge_cell(cell, pace, now, cost, address));
-            status.record(Scope::Ip, pace, state_of(turn), now);
-            if let Err(mut limited) = check_turn(turn, Scope::Ip, status) {
-                self.release(used, &mut limited.status, Scope::Buyer, now);
-                sale.count_refusal(route, Scope::Ip);
+            status.record(RateLimitScope::Ip, pace, state_of(turn), now);
+            if let Err(mut limited) = check_turn(turn, RateLimitScope::Ip, status) {
+                self.release(used, &mut limited.status, RateLimitScope::Buyer, now);
+                sale.count_refusal(route, RateLimitScope::Ip);
                 return Err(limited);
             }
             used_here = Some((pace, address, cost));
         }
-        if let Some(pace) = self.pace(route, sale, Scope::Interface) {
+        if let Some(pace) = self.pace(route, sale, RateLimitScope::Interface) {
             let turn = self.charge_sale_wide(route, sale, pace, now);
-            status.record(Scope::Interface, pace, state_of(turn), now);
-            if let Err(mut limited) = check_turn(turn, Scope::Interface, status) {
-                self.release(used, &mut limited.status, Scope::Buyer, now);
-                self.release(used_here, &mut limited.status, Scope::Ip, now);
-                sale.count_refusal(route, Scope::Interface);
+            status.record(RateLimitScope::Interface, pace, state_of(turn), now);
+            if let Err(mut limited) = check_turn(turn, RateLimitScope::Interface, status) {
+                self.release(used, &mut limited.status, RateLimitScope::Buyer, now);
+                self.release(used_here, &mut limited.status, RateLimitScope::Ip, now);
+                sale.count_refusal(route, RateLimitScope::Interface);
                 return Err(limited);
             }
         }
@@ -217,7 +217,7 @@ impl RateLimiter {
     ) -> Result<(), RateLimitExceeded> {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
         // No buyer's name has a control character, so this text cannot have the hash of a buyer.
-        let key = self.hash(route, sale, Scope::Buyer, format!("\u{1}{thing}").as_bytes());
+        let key = self.hash(route, sale, RateLimitScope::Buyer, format!("\u{1}{thing}").as_bytes());
         let pace = self
             .sharing
             .as_ref()
@@ -225,9 +225,9 @@ impl RateLimiter {
         let turn = self
             .table
             .with_cell(key, now, |cell| self.charge_cell(cell, pace, now, pace.cost(1), key));
-        status.record(Scope::Buyer, pace, state_of(turn), now);
-        check_turn(turn, Scope::Buyer, status)
-            .inspect_err(|_| sale.count_refusal(route, Scope::Buyer))
+        status.record(RateLimitScope::Buyer, pace, state_of(turn), now);
+        check_turn(turn, RateLimitScope::Buyer, status)
+            .inspect_err(|_| sale.count_refusal(route, RateLimitScope::Buyer))
     }
 
     /// Returns a caller's status without counting a request.
@@ -241,10 +241,11 @@ impl RateLimiter {
         let known = |key| self.table.with_existing(key, |cell| cell.state).unwrap_or(0);
         for scope in SCOPES {
             let Some(pace) = self.pace(route, sale, scope) else { continue };
+            let hash = |who: &[u8]| self.hash(route, sale, scope, who);
             let state = match scope {
-                Scope::Buyer => known(self.hash(route, sale, scope, caller.buyer.as_bytes())),
-                Scope::Ip => known(self.hash(route, sale, scope, &network(caller.address))),
-                Scope::Interface => {
+                RateLimitScope::Buyer => known(hash(caller.buyer.as_bytes())),
+                RateLimitScope::Ip => known(hash(&network(caller.address))),
+                RateLimitScope::Interface => {
                     sale.flags.limits.sale_wide[route as usize].state.load(Ordering::Relaxed)
                 }
             };
@@ -268,7 +269,7 @@ impl RateLimiter {
     }
 
     /// Returns a sale's limit, or this node's part of it while other nodes are unreachable.
-    fn pace(&self, route: Route, sale: &SaleState, scope: Scope) -> Option<RateLimit> {
+    fn pace(&self, route: Route, sale: &SaleState, scope: RateLimitScope) -> Option<RateLimit> {
         let pace = sale.limits_of(route).pace(scope)?;
         Some(match &self.sharing {
             Some(sharing) => pace.split_between(sharing.node_divisor()),
@@ -276,7 +277,7 @@ impl RateLimiter {
         })
     }
 
-    fn hash(&self, route: Route, sale: &SaleState, scope: Scope, who: &[u8]) -> u64 {
+    fn hash(&self, route: Route, sale: &SaleState, scope: RateLimitScope, who: &[u8]) -> u64 {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher
             .update(&[route as u8, scope as u8])
@@ -347,7 +348,7 @@ impl RateLimiter {
         if let (Some(sharing), RateDecision::Allowed(_)) = (&self.sharing, turn) {
             sale_wide.owed.fetch_add(cost, Ordering::AcqRel);
             if !sale_wide.is_queued.swap(true, Ordering::AcqRel) {
-                let key = self.hash(route, sale, Scope::Interface, b"");
+                let key = self.hash(route, sale, RateLimitScope::Interface, b"");
                 let flags = sale.flags.clone();
                 let owed = UnsharedUse::SaleWide {
                     key,
@@ -368,7 +369,7 @@ impl RateLimiter {
         &self,
         used: Option<(RateLimit, u64, u64)>,
         status: &mut RateLimitStatus,
-        scope: Scope,
+        scope: RateLimitScope,
         now: u64,
     ) {
         let Some((pace, key, cost)) = used else { return };
@@ -382,7 +383,7 @@ impl RateLimiter {
 }
 
 impl SaleState {
-    fn count_refusal(&self, route: Route, scope: Scope) {
+    fn count_refusal(&self, route: Route, scope: RateLimitScope) {
         self.flags.limits.refused[route as usize][scope as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -415,7 +416,7 @@ fn state_of(turn: RateDecision) -> u64 {
 
 fn check_turn(
     turn: RateDecision,
-    scope: Scope,
+    scope: RateLimitScope,
     status: RateLimitStatus,
 ) -> Result<(), RateLimitExceeded> {
     match turn {

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use doorbuster_api::gate::Room;
-use doorbuster_core::gate::draw::Seed;
+use doorbuster_api::gate::WaitingRoomMode;
+use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::gate::room::{VisitorStatus, WaitEstimate};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use doorbuster_store::{EnterOutcome, StoreError, WaitingRoom};
@@ -68,7 +68,7 @@ pub struct PositionView {
     /// The position's token.
     pub token: String,
     /// The buyer's state in the room. Position 0 means that the sale has ended.
-    pub told: VisitorStatus,
+    pub status: VisitorStatus,
     /// When the buyer is expected to be admitted.
     pub estimate: Option<WaitEstimate>,
 }
@@ -170,12 +170,12 @@ impl WaitingRooms {
         }
         let room_state = self.room_state(&sale.row.id);
         for _ in 0..limits::LOOKUPS_MAX {
-            let Some(EnterOutcome::Known(place)) =
+            let Some(EnterOutcome::Known(visitor)) =
                 self.batcher.request(room_state.sale(), buyer, PositionAction::Find).await?
             else {
                 return Ok(None);
             };
-            if place.until.is_some_and(|until| until <= engine.now()) {
+            if visitor.until.is_some_and(|until| until <= engine.now()) {
                 return Ok(None);
             }
             self.ensure_drawn(engine, sale, &room_state).await?;
@@ -212,17 +212,17 @@ impl WaitingRooms {
         buyer: &BuyerId,
     ) -> Result<Admission, WaitingRoomError> {
         match sale.front_door.waiting_room {
-            Room::Off => return Ok(Admission::NotNeeded),
-            Room::Auto => {
+            WaitingRoomMode::Off => return Ok(Admission::NotNeeded),
+            WaitingRoomMode::Auto => {
                 let room_state = self.room_state(&sale.row.id);
                 self.record_arrival(sale, buyer.as_str());
                 if !room_state.is_held_open(engine.now()) {
                     return Ok(Admission::NotNeeded);
                 }
             }
-            Room::Always => {}
+            WaitingRoomMode::Always => {}
         }
-        let known = self.cached_position(engine, sale, buyer).map(|shown| shown.told);
+        let known = self.cached_position(engine, sale, buyer).map(|shown| shown.status);
         if let Some(VisitorStatus::Admitted(until)) = known {
             return Ok(Admission::AdmittedUntil(until));
         }
@@ -238,8 +238,8 @@ impl WaitingRooms {
         }
         let until =
             match self.batcher.request(room_state.sale(), buyer, PositionAction::Find).await? {
-                Some(EnterOutcome::Known(place)) => {
-                    place.until.filter(|until| *until > engine.now())
+                Some(EnterOutcome::Known(visitor)) => {
+                    visitor.until.filter(|until| *until > engine.now())
                 }
                 _ => None,
             };
@@ -267,7 +267,7 @@ impl WaitingRooms {
         let room = match found.filter(enough) {
             Some(room) => room,
             None => {
-                let seed = Seed::new(rand::random());
+                let seed = DrawSeed::new(rand::random());
                 let made = engine.store().open_room(&sale.row.id, seed).await?;
                 made.ok_or_else(|| {
                     StoreError::Unexpected("a sale of the catalogue is not in the store".to_owned())
@@ -345,17 +345,17 @@ impl WaitingRooms {
         room_state: &WaitingRoomState,
         buyer: &BuyerId,
     ) -> Option<PositionView> {
-        let (told, estimate) = room_state.position(buyer, free_units(sale), engine.now())?;
+        let (status, estimate) = room_state.position(buyer, free_units(sale), engine.now())?;
         if sale.row.phase == Phase::Closed {
             return Some(self.ended_position(sale, buyer));
         }
-        Some(PositionView { token: self.token(&sale.row.id, buyer), told, estimate })
+        Some(PositionView { token: self.token(&sale.row.id, buyer), status, estimate })
     }
 
     fn ended_position(&self, sale: &SaleState, buyer: &BuyerId) -> PositionView {
         PositionView {
             token: self.token(&sale.row.id, buyer),
-            told: VisitorStatus::BeyondStock(0),
+            status: VisitorStatus::BeyondStock(0),
             estimate: None,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::histogram::HistogramSnapshot;
-use crate::answer_counts::{Answer, AnswerCounts};
+use crate::answer_counts::{AnswerCounts, AnswerKind};
 
 /// The length of a window in seconds.
 pub const WINDOW_SECS: u32 = 10;
@@ -15,8 +15,8 @@ pub const WINDOW_SECS: u32 = 10;
 pub struct RateSample {
     /// The time.
     pub at: Instant,
-    /// Answers by kind, in the order of [`Answer::ALL`].
-    pub answers: [u64; Answer::ALL.len()],
+    /// Answers by kind, in the order of [`AnswerKind::ALL`].
+    pub answers: [u64; AnswerKind::ALL.len()],
     /// Latencies.
     pub latencies: HistogramSnapshot,
 }
@@ -27,7 +27,7 @@ impl RateSample {
     pub fn from_tally(tally: &AnswerCounts, latencies: HistogramSnapshot) -> Self {
         Self {
             at: Instant::now(),
-            answers: std::array::from_fn(|index| tally.get(Answer::ALL[index])),
+            answers: std::array::from_fn(|index| tally.get(AnswerKind::ALL[index])),
             latencies,
         }
     }
@@ -35,7 +35,7 @@ impl RateSample {
     /// Returns zero counts at the time of this sample.
     #[must_use]
     pub fn zero(&self) -> Self {
-        let answers = [0; Answer::ALL.len()];
+        let answers = [0; AnswerKind::ALL.len()];
         Self { at: self.at, answers, latencies: HistogramSnapshot::default() }
     }
 
@@ -89,7 +89,7 @@ mod tests {
         });
         let mut window = RateWindow::new(sample(&tally));
         for second in 0..30 {
-            tally.count(Answer::SoldOut);
+            tally.count(AnswerKind::SoldOut);
             window.tick(sample(&tally));
             assert!(window.0.len() <= WINDOW_SECS as usize + 1);
             let counted = sample(&tally).total() - window.oldest().total();

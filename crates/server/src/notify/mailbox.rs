@@ -103,7 +103,7 @@ impl Mailbox {
             EventKind::Order(_)
             | EventKind::Refused { .. }
             | EventKind::WaitlistEnded { .. }
-            | EventKind::Place { .. } => {}
+            | EventKind::Position { .. } => {}
         }
         let bytes = event.kind.bytes();
         if waiting.bytes + bytes > BACKLOG_BYTES_MAX {

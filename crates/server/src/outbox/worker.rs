@@ -23,7 +23,7 @@ use super::log;
 use super::metrics::AttemptOutcome;
 use super::receiver::DeliveryError;
 use super::{Outbox, POLL_EVERY};
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 
 /// Length of a lease. After this time another node may take over the endpoint.
 const LEASE_MS: i64 = 5_000;
@@ -177,7 +177,7 @@ async fn deliver(
         }
         if Instant::now() >= know {
             worker.write_notes().await?;
-            worker.queue.know(store.pending_deliveries(id, outbox.bounds.pending).await?);
+            worker.queue.replace_rows(store.pending_deliveries(id, outbox.bounds.pending).await?);
             know = Instant::now() + ROWS_REFRESH_EVERY;
         }
     }
@@ -189,7 +189,7 @@ impl Worker<'_> {
         if !self.notes.is_empty() {
             self.outbox.engine.store().record_deliveries(self.id, self.notes.clone()).await?;
             self.notes.clear();
-            failpoint::pass(Point::OutboxNoted);
+            failpoint::pass(Failpoint::OutboxNoted);
         }
         Ok(())
     }
@@ -204,27 +204,27 @@ impl Worker<'_> {
         }
         self.can_advance = false;
         self.advanced_at = Instant::now();
-        let Some(progress) = self.queue.go() else { return Ok(true) };
+        let Some(progress) = self.queue.next_advance() else { return Ok(true) };
         self.events.retain(|at, _| *at > progress.to);
         for parcel in progress.failed.iter().filter(|parcel| parcel.dead) {
             self.record_dead_letter(parcel.position, parcel.error.as_deref());
         }
         let is_there = self.outbox.engine.store().advance_endpoint(self.id, progress).await?;
-        failpoint::pass(Point::OutboxAdvanced);
-        self.queue.gone();
+        failpoint::pass(Failpoint::OutboxAdvanced);
+        self.queue.confirm_advance();
         Ok(is_there)
     }
 
     /// Reads more events if there is room for many, or if there is nothing else to do.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
-        let room = self.queue.room();
+        let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
         if !self.may_have_more || room == 0 || !is_time {
             return Ok(());
         }
         let page = self.outbox.engine.store().events_after(self.queue.read_after(), room).await?;
         if !page.is_empty() {
-            failpoint::pass(Point::OutboxRead);
+            failpoint::pass(Failpoint::OutboxRead);
         }
         self.may_have_more = page.len() == room;
         for read in page {
@@ -255,7 +255,7 @@ impl Worker<'_> {
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);
-            self.queue.moved(now);
+            self.queue.reset_for_new_address(now);
         }
     }
 
@@ -275,7 +275,7 @@ impl Worker<'_> {
     fn notify_workers(&self, now: Millis) -> Instant {
         let due = self
             .queue
-            .due()
+            .next_due_at()
             .map_or(POLL_EVERY, |due| Duration::from_millis((due.0 - now.0).max(0).unsigned_abs()));
         let write = if self.can_advance {
             (self.advanced_at + WRITE_EVERY).duration_since(Instant::now())
@@ -293,7 +293,7 @@ impl Worker<'_> {
             return Ok(());
         }
         if answer.is_ok() {
-            failpoint::pass(Point::OutboxSent);
+            failpoint::pass(Failpoint::OutboxSent);
         }
         let was_open = self.queue.is_open();
         let (delivery_outcome, error) = delivery_outcome(answer);
@@ -321,7 +321,7 @@ impl Worker<'_> {
 
     /// Logs an event that became a dead letter.
     fn record_dead_letter(&self, position: i64, error: Option<&str>) {
-        failpoint::pass(Point::OutboxDead);
+        failpoint::pass(Failpoint::OutboxDead);
         self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);
     }

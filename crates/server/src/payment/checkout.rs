@@ -6,7 +6,7 @@ use super::Payments;
 use super::provider::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
 use crate::catalogue::Catalogue;
 use crate::engine::EngineError;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::gate::RateLimitExceeded;
 
 /// Result of a request for a checkout.
@@ -80,9 +80,9 @@ impl Payments {
             }
             Err(error) => return Ok(CheckoutResult::Unavailable(error)),
         };
-        failpoint::pass(Point::CheckoutAsked);
+        failpoint::pass(Failpoint::CheckoutAsked);
         let kept = self.store_checkout(&order, opened).await;
-        failpoint::pass(Point::CheckoutKept);
+        failpoint::pass(Failpoint::CheckoutKept);
         kept
     }
 
@@ -102,7 +102,7 @@ impl Payments {
         }
         match self.provider.close(&order.id, &kept.session).await {
             Ok(CheckoutStatus::Closed) => {
-                failpoint::pass(Point::CheckoutClosed);
+                failpoint::pass(Failpoint::CheckoutClosed);
                 self.engine.store().close_checkout(order.id, kept.session.clone()).await?;
                 Ok(None)
             }

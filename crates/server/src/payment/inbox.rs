@@ -2,7 +2,7 @@
 //! steps early.
 use std::sync::Arc;
 
-use doorbuster_api::payment::Outcome;
+use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_core::TicketId;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, PaymentId, RefundMessageOutcome, RefundUpdate,
@@ -22,7 +22,7 @@ impl Payments {
     pub(crate) async fn handle_message(
         &self,
         message: ProviderMessage,
-    ) -> Result<Outcome, EngineError> {
+    ) -> Result<PaymentEventOutcome, EngineError> {
         let outcome = match message {
             ProviderMessage::Captured(capture) => self.apply_capture(capture).await?,
             ProviderMessage::FailedPayment(failed) => self.apply_failure(failed).await?,
@@ -46,12 +46,12 @@ impl Payments {
                 }
                 self.wake_refunds();
                 match (settled, if_not_ours) {
-                    (RefundMessageOutcome::Applied, _) => Outcome::Noted,
-                    (RefundMessageOutcome::Repeated, _) => Outcome::Repeated,
+                    (RefundMessageOutcome::Applied, _) => PaymentEventOutcome::Noted,
+                    (RefundMessageOutcome::Repeated, _) => PaymentEventOutcome::Repeated,
                     (RefundMessageOutcome::NoRefund, Some(reversal)) => {
                         apply_reversal(self.apply_reversal(reversal).await?)
                     }
-                    (RefundMessageOutcome::NoRefund, None) => Outcome::Ignored,
+                    (RefundMessageOutcome::NoRefund, None) => PaymentEventOutcome::Ignored,
                 }
             }
             ProviderMessage::Reversed { reversal, order } => {
@@ -67,23 +67,26 @@ impl Payments {
                     Some(order) => self.engine.store().close_checkout(order, session).await?,
                     None => false,
                 };
-                if is_ours { Outcome::Noted } else { Outcome::Ignored }
+                if is_ours { PaymentEventOutcome::Noted } else { PaymentEventOutcome::Ignored }
             }
-            ProviderMessage::Unused => Outcome::Ignored,
+            ProviderMessage::Unused => PaymentEventOutcome::Ignored,
         };
         self.meter.count_message(outcome);
         Ok(outcome)
     }
 
     /// Applies a captured payment. The payment pays for its order, or it is refunded.
-    pub(super) async fn apply_capture(&self, capture: Capture) -> Result<Outcome, EngineError> {
+    pub(super) async fn apply_capture(
+        &self,
+        capture: Capture,
+    ) -> Result<PaymentEventOutcome, EngineError> {
         // The order's ticket may become an order at any moment, so the server waits for its verdict
         // first.
         if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
         Ok(match self.engine.capture(capture).await? {
-            CaptureOutcome::Paid(_) => Outcome::Paid,
+            CaptureOutcome::Paid(_) => PaymentEventOutcome::Paid,
             CaptureOutcome::Refund(refund) => {
                 tracing::info!(
                     refund = refund.id.0,
@@ -93,11 +96,11 @@ impl Payments {
                 );
                 self.wake_refunds();
                 self.publish_order(&refund.order).await;
-                Outcome::Refunded
+                PaymentEventOutcome::Refunded
             }
-            CaptureOutcome::Repeated => Outcome::Repeated,
+            CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
             // The last attempt always records a result, so this case does not occur.
-            CaptureOutcome::UnitsMissing { .. } => Outcome::Ignored,
+            CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,
         })
     }
 
@@ -148,7 +151,10 @@ impl Payments {
         }
     }
 
-    async fn apply_failure(&self, failed: FailedPayment) -> Result<Outcome, EngineError> {
+    async fn apply_failure(
+        &self,
+        failed: FailedPayment,
+    ) -> Result<PaymentEventOutcome, EngineError> {
         let FailedPayment { event, payment, order, money, session } = failed;
         if let (Some(session), Some(id)) = (session, TicketId::parse(&order)) {
             self.engine.store().close_checkout(id, session).await?;
@@ -164,7 +170,7 @@ impl Payments {
             }
             (None, None) => None,
         };
-        let Some(money) = money else { return Ok(Outcome::Ignored) };
+        let Some(money) = money else { return Ok(PaymentEventOutcome::Ignored) };
         let provider = self.provider.name().to_owned();
         let failed =
             Capture { event, provider, payment: PaymentId(payment), order: order.clone(), money };
@@ -176,16 +182,16 @@ impl Payments {
     }
 }
 
-fn noted_outcome(is_new: bool) -> Outcome {
-    if is_new { Outcome::Noted } else { Outcome::Repeated }
+fn noted_outcome(is_new: bool) -> PaymentEventOutcome {
+    if is_new { PaymentEventOutcome::Noted } else { PaymentEventOutcome::Repeated }
 }
 
 /// Returns the outcome of a message about a reversal.
-fn apply_reversal(reversing: ReversalOutcome) -> Outcome {
+fn apply_reversal(reversing: ReversalOutcome) -> PaymentEventOutcome {
     match reversing {
-        ReversalOutcome::Noted => Outcome::Noted,
-        ReversalOutcome::Known => Outcome::Repeated,
+        ReversalOutcome::Noted => PaymentEventOutcome::Noted,
+        ReversalOutcome::Known => PaymentEventOutcome::Repeated,
         // This server does not know the payment, so the message has no effect.
-        ReversalOutcome::NoPayment => Outcome::Ignored,
+        ReversalOutcome::NoPayment => PaymentEventOutcome::Ignored,
     }
 }

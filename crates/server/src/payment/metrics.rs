@@ -1,7 +1,7 @@
 //! Counters of payments, refunds and checkouts.
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use doorbuster_api::payment::Outcome;
+use doorbuster_api::payment::PaymentEventOutcome;
 
 /// Result of one request to a provider about a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl RefundStep {
 /// Payment counters of this node.
 #[derive(Debug, Default)]
 pub(crate) struct PaymentMetrics {
-    messages: [AtomicU64; Outcome::ALL.len()],
+    messages: [AtomicU64; PaymentEventOutcome::ALL.len()],
     refused: AtomicU64,
     refunds: [AtomicU64; RefundStep::ALL.len()],
     answered: AtomicU64,
@@ -41,7 +41,7 @@ pub(crate) struct PaymentMetrics {
 
 impl PaymentMetrics {
     /// Counts a message that was handled.
-    pub(crate) fn count_message(&self, outcome: Outcome) {
+    pub(crate) fn count_message(&self, outcome: PaymentEventOutcome) {
         increment(&self.messages[outcome as usize]);
     }
 
@@ -67,7 +67,7 @@ impl PaymentMetrics {
 
     /// Returns the handled messages by outcome.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Outcome::ALL
+        PaymentEventOutcome::ALL
             .into_iter()
             .map(|outcome| (outcome.as_str(), get(&self.messages[outcome as usize])))
     }

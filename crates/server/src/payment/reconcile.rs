@@ -21,7 +21,7 @@ use super::Payments;
 use super::provider::CheckoutStatus;
 use super::silence::{ProbeResult, ProviderSilence};
 use crate::engine::EngineError;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
 /// Checkouts that are read at once. Each read scans all ended checkouts.
@@ -227,7 +227,7 @@ impl Payments {
             return Ok(ProbeResult::NotAsked);
         }
         let answer = self.provider.close(&order.id, &checkout.session).await;
-        failpoint::pass(Point::ReconcileAsked);
+        failpoint::pass(Failpoint::ReconcileAsked);
         self.meter.count_check(answer.is_err());
         let result = ProbeResult::from_answer(&answer);
         match answer {
@@ -238,7 +238,7 @@ impl Payments {
                     self.postpone(checkout, &order, false).await?;
                     return Err(error);
                 }
-                failpoint::pass(Point::ReconcileCaptured);
+                failpoint::pass(Failpoint::ReconcileCaptured);
             }
             Ok(CheckoutStatus::Undecided) if self.is_long_over(&order) => {
                 let (order, session) = (order.id.to_string(), &checkout.session);
@@ -268,7 +268,7 @@ impl Payments {
             }
         }
         store.close_checkout(order.id, checkout.session).await?;
-        failpoint::pass(Point::ReconcileClosed);
+        failpoint::pass(Failpoint::ReconcileClosed);
         Ok(result)
     }
 }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 
 use super::{Payments, RefundStep};
 use crate::engine::EngineError;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
 /// Refunds that are read at once.
@@ -77,7 +77,7 @@ impl Payments {
     }
 
     async fn check_refund(&self, refund: Refund) -> Result<(), EngineError> {
-        failpoint::pass(Point::RefundDue);
+        failpoint::pass(Failpoint::RefundDue);
         let result = match () {
             () if refund.provider != self.provider.name() => {
                 let why = format!(
@@ -90,7 +90,7 @@ impl Payments {
             () if refund.accepted => self.provider.refund_status(&refund).await,
             () => self.provider.refund(&refund).await,
         };
-        failpoint::pass(Point::RefundAsked);
+        failpoint::pass(Failpoint::RefundAsked);
         let news = result.unwrap_or_else(|error| {
             RefundUpdate::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect())
         });
@@ -100,7 +100,7 @@ impl Payments {
             RefundUpdate::Failed(_) | RefundUpdate::CameBack(_) => RefundStep::Failed,
         });
         let noted = self.engine.store().answer_refund(refund, news).await?;
-        failpoint::pass(Point::RefundNoted);
+        failpoint::pass(Failpoint::RefundNoted);
         if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
             let error = refund.error.as_deref().unwrap_or_default();
             tracing::error!(

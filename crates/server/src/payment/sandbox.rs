@@ -30,7 +30,7 @@ use super::provider::{
     ProviderMessage,
 };
 use crate::engine::{Engine, EngineError};
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::signing::{self, SigningKey};
 
 pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
@@ -230,7 +230,7 @@ impl Sandbox {
         };
         let now = self.engine.now();
         let notice = self.announce(&id, now.plus(REFUND_TAKES_MS)).await.map_err(unavailable)?;
-        failpoint::pass(Point::SandboxRefundAnnounced);
+        failpoint::pass(Failpoint::SandboxRefundAnnounced);
         let taken = self.update_session(&id, |session| {
             let (money, order) = (session.money(), session.order.clone());
             let paid = session.payments.iter_mut().find(|p| p.id == *payment)?;

@@ -2,8 +2,8 @@
 //! out" while the request holds an order or an earlier attempt may be undecided.
 use std::time::Duration;
 
-use doorbuster_core::refusal::SoldOut;
 use doorbuster_core::slot::{TicketAnswer, TicketRequest};
+use doorbuster_core::sold_out::SoldOut;
 use tokio::time::{Instant, timeout};
 
 use super::park::ParkedResources;

@@ -58,7 +58,7 @@ impl Engine {
                 Attempt::Retry if was_retried => return UNAVAILABLE,
                 Attempt::Retry => {
                     was_retried = true;
-                    self.meter().ask_again();
+                    self.meter().count_new_ticket_request();
                     request.token = Token(rand::random::<u64>() >> 16);
                     request.decide_by = self.now().plus(DECIDE_WITHIN_MS);
                     // The slot's next epoch takes a moment, so the request may be parked for the

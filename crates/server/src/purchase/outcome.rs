@@ -1,10 +1,10 @@
 //! The possible answers to a purchase.
-use doorbuster_api::problem::Scope;
+use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::eligibility::MissingRequirement;
-use doorbuster_core::refusal::SoldOut;
+use doorbuster_core::sold_out::SoldOut;
 use doorbuster_core::{Millis, Order, TicketId};
 
-use crate::answer_counts::Answer;
+use crate::answer_counts::AnswerKind;
 
 /// The answer to a purchase.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub enum Refusal {
     /// Too many requests.
     RateLimited {
         /// The limit that was exceeded.
-        scope: Scope,
+        scope: RateLimitScope,
         /// Seconds until the next try.
         retry_after_secs: u32,
     },
@@ -81,11 +81,11 @@ pub enum Refusal {
 impl PurchaseOutcome {
     /// Returns the counter for this answer.
     #[must_use]
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> AnswerKind {
         match self {
-            Self::Created(_) => Answer::Reserved,
-            Self::Replayed(_) => Answer::Replayed,
-            Self::Queued { .. } => Answer::Queued,
+            Self::Created(_) => AnswerKind::Reserved,
+            Self::Replayed(_) => AnswerKind::Replayed,
+            Self::Queued { .. } => AnswerKind::Queued,
             Self::Refused(refusal) => refusal.answer(),
         }
     }
@@ -94,23 +94,23 @@ impl PurchaseOutcome {
 impl Refusal {
     /// Returns the counter for this refusal.
     #[must_use]
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> AnswerKind {
         match self {
-            Self::SoldOut(_) => Answer::SoldOut,
-            Self::LimitReached { .. } => Answer::LimitReached,
-            Self::NotStarted { .. } => Answer::NotStarted,
-            Self::Paused => Answer::Paused,
-            Self::Ended => Answer::Ended,
-            Self::Blocked => Answer::Forbidden,
-            Self::NotEligible(_) => Answer::NotEligible,
-            Self::PassRequired => Answer::PassRequired,
-            Self::PassInvalid => Answer::PassInvalid,
-            Self::PassExpired => Answer::PassExpired,
-            Self::WaitingRoom => Answer::WaitingRoom,
-            Self::RateLimited { .. } => Answer::RateLimited,
-            Self::KeyReused => Answer::KeyReused,
-            Self::Overloaded { .. } => Answer::Overloaded,
-            Self::Unavailable { .. } => Answer::Unavailable,
+            Self::SoldOut(_) => AnswerKind::SoldOut,
+            Self::LimitReached { .. } => AnswerKind::LimitReached,
+            Self::NotStarted { .. } => AnswerKind::NotStarted,
+            Self::Paused => AnswerKind::Paused,
+            Self::Ended => AnswerKind::Ended,
+            Self::Blocked => AnswerKind::Forbidden,
+            Self::NotEligible(_) => AnswerKind::NotEligible,
+            Self::PassRequired => AnswerKind::PassRequired,
+            Self::PassInvalid => AnswerKind::PassInvalid,
+            Self::PassExpired => AnswerKind::PassExpired,
+            Self::WaitingRoom => AnswerKind::WaitingRoom,
+            Self::RateLimited { .. } => AnswerKind::RateLimited,
+            Self::KeyReused => AnswerKind::KeyReused,
+            Self::Overloaded { .. } => AnswerKind::Overloaded,
+            Self::Unavailable { .. } => AnswerKind::Unavailable,
         }
     }
 }

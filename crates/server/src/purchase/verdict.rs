@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use doorbuster_core::GrantId;
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::slot::IssuedTicket;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -39,9 +39,9 @@ impl Engine {
         &self,
         purchase: &Purchase,
         ticket: &IssuedTicket,
-        mut verdict: oneshot::Receiver<Resolved>,
+        mut verdict: oneshot::Receiver<TicketVerdict>,
         verdict_wait: VerdictWait,
-    ) -> Result<Resolved, NoVerdict> {
+    ) -> Result<TicketVerdict, NoVerdict> {
         // If the slot is in this node's memory, the slot and the waiting requests are lost only
         // together. This node also settles the slot's tickets.
         let may_die = !self.layout().is_node_local() && verdict_wait.is_first;

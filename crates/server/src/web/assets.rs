@@ -30,7 +30,7 @@ use rust_embed::RustEmbed;
 use secrecy::ExposeSecret;
 
 use super::App;
-use super::reply::{Answer, Reply, ReplyBody, empty};
+use super::reply::{HandlerResult, Reply, ReplyBody, empty};
 use super::sale_views::Rendered;
 use crate::config::{ProviderSettings, Settings};
 use crate::push::VapidKey;
@@ -179,7 +179,7 @@ impl Assets {
     }
 
     /// Answers with the page from the file `name`.
-    pub(crate) fn page(&self, name: &str, headers: &HeaderMap) -> Answer {
+    pub(crate) fn page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let file = self
             .pages
             .get(name)
@@ -194,7 +194,7 @@ impl Assets {
     }
 
     /// Answers with the shop's icon, which browsers request at `/favicon.ico`.
-    pub(crate) fn icon(&self, headers: &HeaderMap) -> Answer {
+    pub(crate) fn icon(&self, headers: &HeaderMap) -> HandlerResult {
         let icon = self.assets.iter().find(|(name, _)| name.starts_with("mark."));
         let (_, file) = icon.ok_or_else(|| Problem::not_found("this program has no icon"))?;
         let mut reply = file.reply(headers);
@@ -204,7 +204,7 @@ impl Assets {
 
     /// Answers with the page and status 404. The text of the page says that nothing exists at this
     /// address.
-    pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> Answer {
+    pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let mut reply = self.page(name, headers)?;
         // A status 304 stays, because the browser's cached copy of this page is valid for this
         // address too.
@@ -222,7 +222,7 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     name: Option<Path<String>>,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let file = name.and_then(|Path(name)| app.live().assets.file(&name));
     match file {
         Some(file) => Ok(file.reply(&headers)),

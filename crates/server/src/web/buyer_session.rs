@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::session::BuyerSession;
+use doorbuster_api::buyer_session::BuyerSession;
 use http::header::{AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::App;
 use super::identity::{Buyer, BuyerMembership, TokenExpiry};
-use super::reply::{Answer, Reply, empty, json};
+use super::reply::{HandlerResult, Reply, empty, json};
 use super::wire;
 use crate::auth::{BUYER_COOKIE, bearer};
 
@@ -23,7 +23,7 @@ pub(crate) async fn keep(
     State(app): State<Arc<App>>,
     TokenExpiry(expires_secs): TokenExpiry,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     // A request without a token leaves the session unchanged.
     let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };
@@ -36,7 +36,7 @@ pub(crate) async fn get(
     Buyer(buyer): Buyer,
     BuyerMembership(membership): BuyerMembership,
     TokenExpiry(expires_secs): TokenExpiry,
-) -> Answer {
+) -> HandlerResult {
     let session = BuyerSession {
         buyer: buyer.as_str().to_owned(),
         member: membership.member,
@@ -47,7 +47,7 @@ pub(crate) async fn get(
 }
 
 /// `DELETE /v1/session`
-pub(crate) async fn forget(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+pub(crate) async fn forget(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     Ok(with_cookie(&app, &headers, "", 0))
 }
 

@@ -15,7 +15,7 @@ use doorbuster_api::admin::console::{NewSession, Session, SessionKey};
 use doorbuster_api::admin::keys::Role;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Problem, Scope};
+use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_core::Millis;
 use doorbuster_store::{Hash, NewAction, SessionOwner, recorded};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
@@ -23,9 +23,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::dispatch::request_id;
 use super::failure::failed;
-use super::identity::{Client, OperatorIdentity};
-use super::input;
-use super::reply::{Answer, Refused, Reply, empty, json};
+use super::identity::{ClientAddress, OperatorIdentity};
+use super::reply::{HandlerError, HandlerResult, Reply, empty, json};
+use super::request_body;
 use super::{App, wire};
 use crate::auth::{AuthenticationError, CONFIGURED_KEY, Operator, Operators, role_of_row};
 
@@ -98,15 +98,15 @@ fn network(address: IpAddr) -> IpAddr {
 /// `POST /v1/admin/session`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
-    client: Client,
+    client: ClientAddress,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let NewSession { key } = NewSession::from_json(&body)?;
     let now = app.engine.now();
-    let limited = |secs| Problem::rate_limited(Scope::Ip, secs);
+    let limited = |secs| Problem::rate_limited(RateLimitScope::Ip, secs);
     app.wrong_keys.add(client.address, now).map_err(limited)?;
     let hash = Operators::hash(&key);
     let operator = app.operator_of_hash(hash).await;
@@ -138,7 +138,7 @@ impl NewSessionFor {
         self,
         app: &App,
         headers: &HeaderMap,
-    ) -> Result<HeaderValue, Refused> {
+    ) -> Result<HeaderValue, HandlerError> {
         let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
         let until = app.engine.now().plus(SESSION_SECS * 1_000);
         let store = app.engine.store();
@@ -159,7 +159,7 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let found = match cookie(&headers).filter(|_| !headers.contains_key(AUTHORIZATION)) {
         Some(cookie) => app.engine.store().session(Operators::hash(cookie)).await,
         None => Ok(None),
@@ -183,7 +183,7 @@ pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     if let Some(cookie) = cookie(&headers) {
         let action =
             NewAction { subject: subject_of(&by.id), ..by.action("session.deleted", "", "") };
@@ -235,7 +235,7 @@ impl App {
         headers: &HeaderMap,
         method: &Method,
         wanted: Role,
-    ) -> Result<Operator, Refused> {
+    ) -> Result<Operator, HandlerError> {
         let session = cookie(headers).filter(|_| !headers.contains_key(AUTHORIZATION));
         let Some(session) = session else {
             return Ok(self.operator(headers, wanted).await?);

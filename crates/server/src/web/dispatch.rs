@@ -17,8 +17,8 @@ use super::connection::Connection;
 use super::events::IdleSlots;
 use super::failure::FailureCause;
 use super::limits::URI_BYTES_MAX;
-use super::reply::{Refused, Reply, ReplyBody};
-use super::{App, cacheable, client, edge, framing, purchase_handler, unread_body};
+use super::reply::{HandlerError, Reply, ReplyBody};
+use super::{App, cacheable, client_address, edge, framing, purchase_handler, unread_body};
 use crate::metrics::{RouteIndex, route_index, route_name};
 
 /// The header with a request's id. Requests may have it, and answers always do.
@@ -88,14 +88,15 @@ impl Service {
             self.app.metrics.requests.count(RouteIndex(0), 404);
             let (parts, body) = request.into_parts();
             unread_body::discard(&parts.headers, body).await;
-            return Refused::from(Problem::not_found("the request's address is too long")).reply();
+            return HandlerError::from(Problem::not_found("the request's address is too long"))
+                .reply();
         }
         // A WebSocket outlives its request and takes over the connection's permit.
         if request.headers().contains_key(UPGRADE) {
             request.extensions_mut().insert(connection.clone());
         }
         let proxies = &self.app.live().proxies;
-        let client = client::client(connection.peer, request.headers(), proxies);
+        let client = client_address::find(connection.peer, request.headers(), proxies);
         request.extensions_mut().insert(client);
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let has_ways = |uri: &Uri| uri.query().is_some() || uri.path().contains('%');
@@ -146,7 +147,7 @@ impl Service {
             && !self.app.engine.outages().absorbs_request(&cause)
             && self.app.failure_log.may_write(second)
         {
-            let client = client::client(peer, headers, &self.app.live().proxies).address;
+            let client = client_address::find(peer, headers, &self.app.live().proxies).address;
             tracing::warn!(
                 request_id = id.to_str().unwrap_or_default(),
                 route = route_name(route),
@@ -177,7 +178,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// Returns the answer after a panic in a handler. Only this request fails. The panic hook has
 /// logged the panic already.
 pub(crate) fn internal_error() -> Reply {
-    Refused {
+    HandlerError {
         problem: Box::new(Problem::internal()),
         cause: Some(FailureCause::new("a handler panicked; the panic was logged before")),
     }

@@ -9,7 +9,7 @@ use doorbuster_api::problem::Code;
 use http::{HeaderMap, HeaderValue};
 
 use super::App;
-use super::reply::Answer;
+use super::reply::HandlerResult;
 use super::sale_views::Rendered;
 use super::sales::cached;
 
@@ -24,12 +24,12 @@ static DOCUMENT: LazyLock<Rendered> = LazyLock::new(|| {
 });
 
 /// `GET /openapi.json`
-pub(crate) async fn openapi(headers: HeaderMap) -> Answer {
+pub(crate) async fn openapi(headers: HeaderMap) -> HandlerResult {
     Ok(cached(&headers, &DOCUMENT, HeaderValue::from_static("public, max-age=60")))
 }
 
 /// `GET /docs`
-pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+pub(crate) async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     app.live().assets.page("docs.html", &headers)
 }
 

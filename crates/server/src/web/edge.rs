@@ -20,7 +20,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
 
 use super::App;
-use super::client::{self, Client};
+use super::client_address::{self, ClientAddress};
 use super::connection::Connection;
 use super::limits::RETRY_SECS;
 use super::purchase_handler::{
@@ -161,7 +161,7 @@ impl Drop for MayHold<'_> {
 async fn buy(
     app: &App,
     node: &EdgeNode,
-    (request, client): (Request<Body>, Client),
+    (request, client): (Request<Body>, ClientAddress),
     own: Option<RequestHash>,
 ) -> Reply {
     let mut may_hold = MayHold { holders: app.engine.holders(), request: own };
@@ -207,9 +207,9 @@ fn failure_problem(failure: PassFailure) -> Problem {
 async fn send(
     node: &EdgeNode,
     mut request: Request<Body>,
-    client: Client,
+    client: ClientAddress,
 ) -> Result<Response<Incoming>, PassFailure> {
-    if forward::came_from_an_edge(request.headers()) {
+    if forward::is_from_edge(request.headers()) {
         node.failed.add_one();
         return Err(PassFailure::FromAnEdge);
     }
@@ -256,7 +256,7 @@ async fn pass_on(
     mut request: Request<Body>,
 ) -> Reply {
     let app = &connection.service.app;
-    let client = client::client(connection.peer, request.headers(), &app.live().proxies);
+    let client = client_address::find(connection.peer, request.headers(), &app.live().proxies);
     let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let reply = match send(node, request, client).await {
         Ok(mut response) => {

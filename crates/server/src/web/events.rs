@@ -14,21 +14,21 @@ pub(crate) use websocket::websocket;
 
 use std::sync::Arc;
 
-use doorbuster_api::problem::{Problem, Scope};
+use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_api::query::parse_followed_sales;
 use doorbuster_core::BuyerId;
 
 use super::App;
-use super::identity::{Client, TokenExpiry};
+use super::identity::{ClientAddress, TokenExpiry};
 use super::limits::STREAM_RETRY_SECS;
-use super::sales::shown_or_new;
+use super::sales::find_sale;
 use feed::Feed;
 
 /// Subscribes to the buyer's orders and to the sales in the query. If the server still has the
 /// event `after`, the stream starts with the buyer's events since that event.
 async fn follow(
     app: &Arc<App>,
-    (client, buyer, expiry): (Client, BuyerId, TokenExpiry),
+    (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<Feed, Problem> {
@@ -37,8 +37,8 @@ async fn follow(
     app.ensure_not_blocked(client, &buyer)?;
     let sales = parse_followed_sales(query.unwrap_or_default())?;
     for sale in &sales {
-        shown_or_new(app, sale).await?;
+        find_sale(app, sale).await?;
     }
     let feed = Feed::new(app.clone(), (client, buyer, expiry), sales, blocks, after);
-    feed.ok_or_else(|| Problem::rate_limited(Scope::Buyer, STREAM_RETRY_SECS))
+    feed.ok_or_else(|| Problem::rate_limited(RateLimitScope::Buyer, STREAM_RETRY_SECS))
 }

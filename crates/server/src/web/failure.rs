@@ -8,7 +8,7 @@ use doorbuster_api::problem::Problem;
 use doorbuster_store::StoreError;
 
 use super::limits::RETRY_SECS;
-use super::reply::Refused;
+use super::reply::HandlerError;
 use crate::engine::EngineError;
 use crate::outages::{Away, FailedCall};
 
@@ -44,7 +44,7 @@ impl FailedCall for FailureCause {
 }
 
 /// Returns the problem for a failure of the engine.
-pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
+pub(crate) fn failed(error: impl Into<EngineError>) -> HandlerError {
     let error = error.into();
     let problem = match &error {
         EngineError::Store(StoreError::Unexpected(_)) | EngineError::Open(_) => Problem::internal(),
@@ -67,7 +67,7 @@ pub(crate) fn failed(error: impl Into<EngineError>) -> Refused {
         ),
     };
     let cause = FailureCause { text: error.to_string().into(), away: error.away() };
-    Refused { problem: Box::new(problem), cause: Some(cause) }
+    HandlerError { problem: Box::new(problem), cause: Some(cause) }
 }
 
 /// Limits the log lines about failures, so that an outage of the store does not fill the disk.

@@ -5,7 +5,7 @@ use doorbuster_api::problem::Problem;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Version};
 
-use super::reply::{Refused, Reply};
+use super::reply::{HandlerError, Reply};
 
 /// Longest `Host`, in bytes: a name of 255 bytes and a port.
 const HOST_BYTES_MAX: usize = 261;
@@ -13,7 +13,7 @@ const HOST_BYTES_MAX: usize = 261;
 /// Returns the answer to a request with wrong framing. The connection closes after this answer.
 pub(crate) fn refuse(version: Version, headers: &HeaderMap) -> Option<Reply> {
     let problem = find_fault(version, headers)?;
-    let mut reply = Refused::from(problem).reply();
+    let mut reply = HandlerError::from(problem).reply();
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     Some(reply)
 }

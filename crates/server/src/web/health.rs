@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Response};
 
 use super::App;
 use super::limits::RETRY_SECS;
-use super::reply::{Answer, Reply, ReplyBody, json};
+use super::reply::{HandlerResult, Reply, ReplyBody, json};
 
 use crate::database::SYNCHRONOUS_STANDBY_MISSING;
 use crate::edge::{EDGE_HEADER, TIME_HEADER};
@@ -34,7 +34,7 @@ const NO_UPSTREAM: &str = "no_upstream";
 const FEED_STALE: &str = "feed_stale";
 
 /// `GET /healthz`. A node with a store also reports the store's time, because edges need it.
-pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.engine, about.as_bytes());
     }
@@ -46,7 +46,7 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> An
 }
 
 /// `GET /readyz`
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> HandlerResult {
     let mut reasons: Vec<Cow<'static, str>> = match app.engine.edge() {
         Some(node) if node.upstreams.up() > 0 => Vec::new(),
         Some(_) => vec![NO_UPSTREAM.into()],
@@ -88,7 +88,7 @@ pub(crate) async fn metrics_page(app: &App) -> String {
 }
 
 /// `GET /metrics`
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> HandlerResult {
     let text = metrics_page(&app).await;
     let mut reply = Response::new(ReplyBody::Bytes(Some(text.into())));
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

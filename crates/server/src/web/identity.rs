@@ -14,11 +14,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
-pub(crate) use super::client::Client;
+pub(crate) use super::client_address::ClientAddress;
 
 use super::App;
 use super::limits::RETRY_SECS;
-use super::reply::Refused;
+use super::reply::HandlerError;
 use crate::auth::{
     AuthenticationError, BuyerName, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token,
 };
@@ -213,7 +213,7 @@ pub(crate) fn buyer_id(name: BuyerName) -> BuyerId {
 macro_rules! checked_before {
     ($($kind:ty),*) => {$(
         impl FromRequestParts<Arc<App>> for $kind {
-            type Rejection = Refused;
+            type Rejection = HandlerError;
 
             async fn from_request_parts(
                 parts: &mut Parts,
@@ -228,4 +228,4 @@ macro_rules! checked_before {
     )*};
 }
 
-checked_before!(Buyer, BuyerMembership, TokenExpiry, OperatorIdentity, Requester, Client);
+checked_before!(Buyer, BuyerMembership, TokenExpiry, OperatorIdentity, Requester, ClientAddress);

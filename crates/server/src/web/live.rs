@@ -7,7 +7,7 @@ use arc_swap::Guard;
 
 use super::App;
 use super::assets::Assets;
-use super::shell::Shop;
+use super::page_html::Shop;
 use crate::config::{Cidr, Settings};
 
 /// The settings as they are now. A reload replaces all of them at once.

@@ -18,11 +18,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::failure::failed;
-use super::identity::{Buyer, Client};
-use super::input::{self, PathNames};
+use super::identity::{Buyer, ClientAddress};
 use super::orders::id;
+use super::path_names::PathNames;
 use super::payment::checkout;
-use super::reply::{Answer, Refused, json};
+use super::reply::{HandlerError, HandlerResult, json};
+use super::request_body;
 use super::{App, wire};
 use crate::engine::OrderLookup;
 
@@ -44,7 +45,7 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     PathNames([order]): PathNames<1>,
-) -> Answer {
+) -> HandlerResult {
     let id = id(&order)?;
     match app.engine.look_up_order(id, Some(&buyer)).await.map_err(failed)? {
         OrderLookup::Order(order) if order.state == OrderState::Reserved => {
@@ -69,7 +70,7 @@ pub(crate) async fn read(
     State(app): State<Arc<App>>,
     PathNames([order]): PathNames<1>,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let order = linked_order(&app, &order, &headers).await?;
     let shown = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(no_such_link)?;
     let mut reply = json(StatusCode::OK, &shown);
@@ -80,12 +81,12 @@ pub(crate) async fn read(
 /// `POST /v1/linked-orders/{order}/checkout`
 pub(crate) async fn pay(
     State(app): State<Arc<App>>,
-    client: Client,
+    client: ClientAddress,
     PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    input::no_body(request, BODY_BYTES_MAX).await?;
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
     let order = linked_order(&app, &order, &headers).await?;
     let mut reply = checkout::open_for(&app, order.id, order.buyer, client, &headers).await?;
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -93,7 +94,7 @@ pub(crate) async fn pay(
 }
 
 /// The order that the request's key opens. The key is checked before the store is read.
-async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Order, Refused> {
+async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Order, HandlerError> {
     let id = id(order)?;
     let presented = headers.get(ORDER_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
     let expected = order_key(app.engine.id_key(), id);
@@ -107,6 +108,6 @@ async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Ord
 }
 
 /// The same answer for a wrong key, an ended link and an order that does not exist.
-fn no_such_link() -> Refused {
+fn no_such_link() -> HandlerError {
     Problem::not_found("the link opens no order, or the order can no longer be paid").into()
 }

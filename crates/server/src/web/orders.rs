@@ -18,13 +18,14 @@ use http::StatusCode;
 use super::cursor::{List, cursor, position};
 use super::failure::failed;
 use super::identity::{Buyer, Requester};
-use super::input::{self, PathNames};
 use super::limits::RETRY_SECS;
-use super::reply::{Answer, Refused, json};
+use super::path_names::PathNames;
+use super::reply::{HandlerError, HandlerResult, json};
+use super::request_body;
 use super::{App, wire};
 use crate::catalogue::ItemState;
 use crate::engine::{EngineError, OrderLookup};
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 
 /// Most refunds in an order's history. An order rarely has more than one.
 const REFUNDS_MAX: usize = 20;
@@ -34,7 +35,7 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> HandlerResult {
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     // No rate limit applies to this request. Instead, the reads of a buyer take turns, which bounds
     // their cost.
@@ -50,7 +51,7 @@ pub(crate) async fn page(
     query: &OrderQuery,
     buyer: Option<BuyerId>,
     items: Option<Vec<ItemId>>,
-) -> Answer {
+) -> HandlerResult {
     let after = position(List::Orders, query.page.cursor.as_deref())?.map(|(after, _)| after);
     let wanted = doorbuster_store::OrderQuery {
         buyer,
@@ -81,7 +82,7 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     asker: Requester,
     PathNames([order]): PathNames<1>,
-) -> Answer {
+) -> HandlerResult {
     let buyer = match &asker {
         Requester::Buyer(buyer) => Some(buyer),
         Requester::Operator => None,
@@ -96,7 +97,7 @@ pub(crate) async fn history(
     State(app): State<Arc<App>>,
     asker: Requester,
     PathNames([order]): PathNames<1>,
-) -> Answer {
+) -> HandlerResult {
     let id = id(&order)?;
     let buyer = match &asker {
         Requester::Buyer(buyer) => Some(buyer),
@@ -140,8 +141,8 @@ pub(crate) async fn cancel(
     Buyer(buyer): Buyer,
     PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
-    input::no_body(request, BODY_BYTES_MAX).await?;
+) -> HandlerResult {
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
     let id = id(&order)?;
     match read_order(&app, id, Some(&buyer)).await? {
         AnyOrder::Order(_) => cancel_order(&app, id, Attribution::BUYER.clone()).await,
@@ -153,15 +154,19 @@ pub(crate) async fn cancel(
 }
 
 /// Cancels an existing order. Also returns whether this call cancelled it.
-pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> Answer {
+pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> HandlerResult {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
-    failpoint::pass(Point::CancelDone);
+    failpoint::pass(Failpoint::CancelDone);
     changed_reply(app, changed, "only a reserved order can be cancelled")
 }
 
 /// Returns the answer to a change of an order. `only` is the message for an order that cannot be
 /// changed.
-pub(crate) fn changed_reply(app: &App, changed: ChangeOutcome, only: &'static str) -> Answer {
+pub(crate) fn changed_reply(
+    app: &App,
+    changed: ChangeOutcome,
+    only: &'static str,
+) -> HandlerResult {
     let order = match changed {
         ChangeOutcome::Done(order) | ChangeOutcome::Already(order) => order,
         ChangeOutcome::WrongState(order) => {
@@ -178,7 +183,7 @@ pub(crate) async fn read_order(
     app: &App,
     id: TicketId,
     buyer: Option<&BuyerId>,
-) -> Result<AnyOrder, Refused> {
+) -> Result<AnyOrder, HandlerError> {
     let lookup = app.engine.look_up_order(id, buyer).await.map_err(failed)?;
     Ok(order_view(app, id, lookup, buyer)?)
 }
@@ -202,22 +207,22 @@ pub(crate) fn order_view(
         OrderLookup::Refused { item, units, verdict } => {
             AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
         }
-        OrderLookup::Waiting { item, place, ahead } => {
+        OrderLookup::Waiting { item, entry, ahead } => {
             // After the sale's end no waitlist entry becomes an order.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
-                true => ended_entry(&item, &place, RefusalCode::Ended),
-                false => AnyOrder::Waiting(wire::waiting(&item, &place, ahead)),
+                true => ended_entry(&item, &entry, RefusalCode::Ended),
+                false => AnyOrder::Waiting(wire::waiting(&item, &entry, ahead)),
             }
         }
-        OrderLookup::Left { item, place } => ended_entry(&item, &place, RefusalCode::Left),
-        OrderLookup::Ended { item, place } => ended_entry(&item, &place, RefusalCode::Ended),
+        OrderLookup::Left { item, entry } => ended_entry(&item, &entry, RefusalCode::Left),
+        OrderLookup::Ended { item, entry } => ended_entry(&item, &entry, RefusalCode::Ended),
         OrderLookup::NotFound => return Err(no_such_order()),
     })
 }
 
 /// Renders a waitlist entry that ended without an order.
-fn ended_entry(item: &ItemState, place: &WaitlistEntry, code: RefusalCode) -> AnyOrder {
-    AnyOrder::Refused(wire::refused(place.id, place.buyer.as_str(), item, Units::ONE, code))
+fn ended_entry(item: &ItemState, entry: &WaitlistEntry, code: RefusalCode) -> AnyOrder {
+    AnyOrder::Refused(wire::refused(entry.id, entry.buyer.as_str(), item, Units::ONE, code))
 }
 
 /// Parses the id in a path.

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::header::accepts_explicitly;
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::problem::{Problem, Scope};
+use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_core::{Phase, TicketId};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -18,12 +18,12 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::assets::AssetFile;
-use super::input::PathNames;
 use super::limits::{GUEST_TTL, GUESTS_PER_MINUTE};
-use super::reply::{Answer, empty, json, rendered};
+use super::path_names::PathNames;
+use super::reply::{HandlerResult, empty, json, rendered};
 use super::router::get;
-use super::sales::shown_or_new;
-use super::{App, assets, input, payment, push, sales, shell, sign_in, wire};
+use super::sales::find_sale;
+use super::{App, assets, page_html, payment, push, request_body, sales, sign_in, wire};
 use crate::auth::{NewToken, token};
 use crate::config::AuthSettings;
 
@@ -63,18 +63,18 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
 }
 
 /// Serves the list of sales. The server renders it again after a second, from memory alone.
-async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     let mut kept = app.index.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((made_at, page)) = kept.as_ref()
         && made_at.elapsed() < INDEX_EVERY
     {
         return Ok(page.reply(&headers));
     }
-    let (sales, _) = sales::page(&app, None, shell::LISTED_MAX, |phase| phase != Phase::Draft)?;
+    let (sales, _) = sales::page(&app, None, page_html::LISTED_MAX, |phase| phase != Phase::Draft)?;
     let sales: Vec<_> =
         sales.iter().map(|sale| (wire::sale(&sale.row), wire::phase(sale.row.phase))).collect();
     let live = app.live();
-    let html = shell::index_page(&live.assets.page_text("index.html"), &sales, live.shop());
+    let html = page_html::index_page(&live.assets.page_text("index.html"), &sales, live.shop());
     let page = match kept.take() {
         // If the text is unchanged, the old page and its compressed copies stay in use.
         Some((_, page)) if page.text() == html => page,
@@ -84,7 +84,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
     Ok(page.reply(&headers))
 }
 
-async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     app.live().assets.icon(&headers)
 }
 
@@ -93,26 +93,26 @@ async fn sale(
     State(app): State<Arc<App>>,
     PathNames([name]): PathNames<1>,
     headers: HeaderMap,
-) -> Answer {
-    let Ok(sale) = shown_or_new(&app, &name).await else {
+) -> HandlerResult {
+    let Ok(sale) = find_sale(&app, &name).await else {
         return missing(&app, "sale.html", &headers);
     };
     let live = app.live();
     let page = app.views.page(&app.engine, &sale, live.generation, || {
         let (shown, phase) = (wire::sale(&sale.row), wire::phase(sale.row.phase));
         let template = live.assets.page_text("sale.html");
-        AssetFile::page(shell::sale_page(&template, &shown, phase, live.shop(), true))
+        AssetFile::page(page_html::sale_page(&template, &shown, phase, live.shop(), true))
     });
     Ok(page.reply(&headers))
 }
 
 /// Serves the start of a sale as an entry for a buyer's calendar.
-async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
-    let sale = wire::sale(&shown_or_new(&app, &name).await?.row);
+async fn calendar(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> HandlerResult {
+    let sale = wire::sale(&find_sale(&app, &name).await?.row);
     let starts_at = sale
         .starts_at
         .ok_or_else(|| Problem::not_found("the start of this sale is not known yet"))?;
-    let entry = shell::calendar(&sale, starts_at, app.live().shop());
+    let entry = page_html::calendar(&sale, starts_at, app.live().shop());
     let mut reply = rendered(StatusCode::OK, "text/calendar; charset=utf-8", entry.into());
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
@@ -127,7 +127,7 @@ async fn order(
     State(app): State<Arc<App>>,
     PathNames([id]): PathNames<1>,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     match TicketId::parse(&id) {
         Some(_) => app.live().assets.page("order.html", &headers),
         None => missing(&app, "order.html", &headers),
@@ -136,7 +136,11 @@ async fn order(
 
 /// Answers an address without content. If people are likely to mistype the address, it redirects to
 /// the right page. Otherwise a browser gets a page, and other clients get a problem.
-pub(crate) async fn fallback(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answer {
+pub(crate) async fn fallback(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> HandlerResult {
     let path = uri.path();
     let trimmed = path.trim_end_matches('/');
     let is_page = ["/sale/", "/order/"].iter().any(|start| trimmed.starts_with(start))
@@ -151,7 +155,7 @@ pub(crate) async fn fallback(State(app): State<Arc<App>>, uri: Uri, headers: Hea
     }
 }
 
-fn redirect(status: StatusCode, to: &str) -> Answer {
+fn redirect(status: StatusCode, to: &str) -> HandlerResult {
     let to = HeaderValue::from_str(to).map_err(|_| Problem::not_found(NOTHING_HERE))?;
     let mut reply = empty(status);
     reply.headers_mut().insert(LOCATION, to);
@@ -160,7 +164,7 @@ fn redirect(status: StatusCode, to: &str) -> Answer {
 
 /// Answers for something that does not exist. A browser, which asks for HTML, gets `page`. Other
 /// clients get the usual problem.
-fn missing(app: &App, page: &str, headers: &HeaderMap) -> Answer {
+fn missing(app: &App, page: &str, headers: &HeaderMap) -> HandlerResult {
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.live().assets.missing_page(page, headers);
     }
@@ -199,7 +203,7 @@ impl GuestSignIn {
             self.made.store(0, Ordering::Relaxed);
         }
         if self.made.fetch_add(1, Ordering::Relaxed) >= GUESTS_PER_MINUTE {
-            return Err(Problem::rate_limited(Scope::Interface, 60));
+            return Err(Problem::rate_limited(RateLimitScope::Interface, 60));
         }
         let name = format!("guest-{:012x}", rand::random::<u64>() >> 16);
         let claims = NewToken {
@@ -212,8 +216,8 @@ impl GuestSignIn {
 }
 
 /// `POST /demo/guest`. Works only in a demonstration.
-async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> Answer {
-    input::body(request, BODY_BYTES_MAX).await?;
+async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> HandlerResult {
+    request_body::body(request, BODY_BYTES_MAX).await?;
     let guests = app
         .guests
         .as_ref()

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use bytes::Bytes;
 use doorbuster_api::body::{Purchase as Wanted, join_key_and_body};
-use doorbuster_api::gate::Room;
+use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_api::header::Prefer;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
@@ -24,12 +24,12 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
 
 use super::edge::{self, RawHead};
-use super::identity::Client;
+use super::identity::ClientAddress;
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
-use super::reply::{Answer, Reply, json, problem};
+use super::reply::{HandlerResult, Reply, json, problem};
 use super::router::not_served;
-use super::{App, identity, input, wire};
+use super::{App, identity, request_body, wire};
 use crate::auth::{AuthenticationError, VerifiedBuyer};
 use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{
@@ -107,10 +107,11 @@ where
 {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let bytes = match input::read(&parts.headers, body, BODY_BYTES_MAX).await {
+    let bytes = match request_body::read(&parts.headers, body, BODY_BYTES_MAX).await {
         Ok(bytes) => bytes,
         Err(unread) => {
-            return app.problem_reply(&unread, Client { address: peer, disagreeing: None }, b"");
+            let client = ClientAddress { address: peer, disagreeing: None };
+            return app.problem_reply(&unread, client, b"");
         }
     };
     let map: &HeaderMap = &parts.headers;
@@ -143,9 +144,9 @@ where
 /// Like [`purchase`], behind the router. The router needs this route to answer `405` with `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
-    client: Client,
+    client: ClientAddress,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     Ok(purchase(&app, client.address, request).await)
 }
 
@@ -191,7 +192,7 @@ pub(super) enum CheckedPurchase {
 /// A purchase that passed the checks and goes to a slot.
 pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
-    client: Client,
+    client: ClientAddress,
     standing: Option<RateLimitStatus>,
     started: Instant,
 }
@@ -347,7 +348,7 @@ impl App {
     /// buyers who lack a requirement (`against_buyer`), and requests over a rate limit.
     pub(super) fn door_refusal(
         &self,
-        (client, buyer): (Client, &str),
+        (client, buyer): (ClientAddress, &str),
         sale: &SaleState,
         against_buyer: Option<Refusal>,
         now: Millis,
@@ -364,7 +365,8 @@ impl App {
                 // The number of arrivals opens the automatic waiting room. While it is open, buyers
                 // enter its queue instead. An edge does not count arrivals; it passes the request
                 // to a node, which does.
-                let is_counted = sale.front_door.waiting_room == Room::Auto && !sale.is_held(now);
+                let is_counted =
+                    sale.front_door.waiting_room == WaitingRoomMode::Auto && !sale.is_held(now);
                 if is_counted && self.engine.edge().is_none() {
                     self.gate.room.record_arrival(sale, buyer);
                 }
@@ -380,7 +382,12 @@ impl App {
 
     /// Returns the answer to a request that belongs to no sale. Its body is invalid, or its buyer
     /// or sale is unknown.
-    pub(super) fn problem_reply(&self, refused: &Problem, client: Client, body: &[u8]) -> Reply {
+    pub(super) fn problem_reply(
+        &self,
+        refused: &Problem,
+        client: ClientAddress,
+        body: &[u8],
+    ) -> Reply {
         let mut reply = problem(refused);
         let (caller, sale) = (client.caller(""), Wanted::sale_of_body(body));
         self.add_rate_limit_status(Route::Purchase, caller, sale.as_deref(), reply.headers_mut());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use doorbuster_api::header::{BodyType, Prefer, accepts, idempotency_key};
 use doorbuster_api::problem::Fault;
 
-use super::client::{self, Client};
+use super::client_address::{self, ClientAddress};
 use crate::auth::{AuthenticationError, PAGE_HEADER, buyer_token};
 use crate::config::Cidr;
 use crate::gate::PresentedPass;
@@ -43,7 +43,7 @@ impl PurchaseHeader {
             Self::Pass => "purchase-pass",
             Self::Prefer => "prefer",
             Self::TraceParent => "traceparent",
-            Self::XForwardedFor => client::X_FORWARDED_FOR,
+            Self::XForwardedFor => client_address::X_FORWARDED_FOR,
         }
     }
 }
@@ -66,7 +66,7 @@ pub(crate) struct PurchaseHeaders<'a> {
     /// The caller's trace, unchecked.
     pub trace_parent: Option<&'a [u8]>,
     /// The origin of the request.
-    pub client: Client,
+    pub client: ClientAddress,
 }
 
 impl<'a> PurchaseHeaders<'a> {
@@ -97,7 +97,7 @@ impl<'a> PurchaseHeaders<'a> {
             pass: PresentedPass::new(values(PurchaseHeader::Pass)),
             prefer: Prefer::parse(values(PurchaseHeader::Prefer)),
             trace_parent: values(PurchaseHeader::TraceParent).next(),
-            client: client::from_headers(peer, proxies, forwarded, x_forwarded_for),
+            client: client_address::from_headers(peer, proxies, forwarded, x_forwarded_for),
         }
     }
 }

@@ -14,9 +14,9 @@ use http::{HeaderValue, StatusCode};
 
 use super::App;
 use super::identity::Buyer;
-use super::input;
 use super::limits::RETRY_SECS;
-use super::reply::{Answer, empty, rendered};
+use super::reply::{HandlerResult, empty, rendered};
+use super::request_body;
 use crate::push::{BrowserKeys, SubscribeError, Target, WebPush};
 
 /// The script that browsers run to show messages. It lies at the root, so that its scope includes
@@ -24,7 +24,7 @@ use crate::push::{BrowserKeys, SubscribeError, Target, WebPush};
 const WORKER: &[u8] = include_bytes!("../../assets-push/push.js");
 
 /// `GET /push.js`
-pub(crate) async fn worker() -> Answer {
+pub(crate) async fn worker() -> HandlerResult {
     let mut reply = rendered(StatusCode::OK, "text/javascript; charset=utf-8", WORKER.into());
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(reply)
@@ -35,10 +35,10 @@ pub(crate) async fn subscribe(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewPushSubscription::from_json(&body)?;
     let push = service(&app)?;
     let keys = BrowserKeys {
@@ -54,7 +54,7 @@ pub(crate) async fn subscribe(
 }
 
 /// `DELETE /v1/push-subscriptions`
-pub(crate) async fn unsubscribe(State(app): State<Arc<App>>, Buyer(buyer): Buyer) -> Answer {
+pub(crate) async fn unsubscribe(State(app): State<Arc<App>>, Buyer(buyer): Buyer) -> HandlerResult {
     service(&app)?.forget(&buyer);
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -16,8 +16,8 @@ use doorbuster_core::{BuyerId, Phase};
 use http::HeaderMap;
 
 use super::App;
-use super::identity::{Buyer, Client};
-use super::input::PathNames;
+use super::identity::{Buyer, ClientAddress};
+use super::path_names::PathNames;
 use super::refusals::BLOCKED;
 use crate::catalogue::SaleState;
 use crate::gate::{Caller, LimitRules, RateLimitExceeded, RateLimitStatus, Route};
@@ -29,7 +29,7 @@ pub(crate) struct LimitedRequest {
     sale: Option<String>,
     /// The buyer, if the request is authenticated.
     buyer: Option<BuyerId>,
-    client: Client,
+    client: ClientAddress,
 }
 
 /// The sale of an answer, if the path does not name the sale. The handler stores this value in the
@@ -63,7 +63,7 @@ impl LimitedRequest {
                 .map(|PathNames([sale])| sale),
         };
         let buyer = parts.extensions.get::<Buyer>().map(|Buyer(buyer)| buyer.clone());
-        let this = parts.extensions.get::<Client>().map(|client| Self {
+        let this = parts.extensions.get::<ClientAddress>().map(|client| Self {
             route,
             sale,
             buyer,
@@ -134,7 +134,7 @@ impl App {
     /// `403 forbidden`.
     pub(crate) fn ensure_not_blocked(
         &self,
-        client: Client,
+        client: ClientAddress,
         buyer: &BuyerId,
     ) -> Result<(), Problem> {
         match self.gate.blocks.is_blocked(client.addresses(), buyer.as_str(), self.engine.now()) {
@@ -152,7 +152,7 @@ impl App {
     pub(crate) fn admit(
         &self,
         route: Route,
-        client: Client,
+        client: ClientAddress,
         buyer: &BuyerId,
         sale: &SaleState,
     ) -> Result<(), Problem> {
@@ -167,7 +167,7 @@ impl App {
     pub(crate) fn check_rate_limit(
         &self,
         route: Route,
-        client: Client,
+        client: ClientAddress,
         buyer: &BuyerId,
         sale: &SaleState,
     ) -> Result<(), Problem> {

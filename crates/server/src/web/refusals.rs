@@ -8,7 +8,7 @@ use bytes::Bytes;
 use doorbuster_api::problem::{MEDIA_TYPE, Problem, Requirement};
 use doorbuster_core::Millis;
 use doorbuster_core::gate::eligibility::MissingRequirement;
-use doorbuster_core::refusal::SoldOut;
+use doorbuster_core::sold_out::SoldOut;
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
@@ -205,7 +205,7 @@ pub(crate) fn requirement(lacking: MissingRequirement) -> Requirement {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_api::problem::Scope;
+    use doorbuster_api::problem::RateLimitScope;
 
     use super::*;
     use crate::web::reply::ReplyBody;
@@ -230,7 +230,7 @@ mod tests {
             Refusal::PassExpired,
             Refusal::WaitingRoom,
             Refusal::Blocked,
-            Refusal::RateLimited { scope: Scope::Ip, retry_after_secs: 17 },
+            Refusal::RateLimited { scope: RateLimitScope::Ip, retry_after_secs: 17 },
             Refusal::KeyReused,
             Refusal::Overloaded { retry_after_secs: RETRY_SECS },
             Refusal::Overloaded { retry_after_secs: 7 },

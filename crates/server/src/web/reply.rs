@@ -104,22 +104,22 @@ fn problem_headers(headers: &mut HeaderMap, problem: &Problem) {
 }
 
 /// The result of a handler: a reply, or a problem.
-pub(crate) type Answer = Result<Reply, Refused>;
+pub(crate) type HandlerResult = Result<Reply, HandlerError>;
 
 /// A problem that a handler returns, with its cause if it is an internal failure.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct HandlerError {
     pub problem: Box<Problem>,
     pub cause: Option<FailureCause>,
 }
 
-impl From<Problem> for Refused {
+impl From<Problem> for HandlerError {
     fn from(problem: Problem) -> Self {
         Self { problem: Box::new(problem), cause: None }
     }
 }
 
-impl Refused {
+impl HandlerError {
     pub(crate) fn reply(self) -> Reply {
         let mut reply = problem(&self.problem);
         if let Some(cause) = self.cause {
@@ -129,7 +129,7 @@ impl Refused {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for HandlerError {
     fn into_response(self) -> axum::response::Response {
         routed(self.reply())
     }

@@ -10,7 +10,7 @@ use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use doorbuster_api::endpoints::{self, Auth, Chapter, Endpoint, Method};
+use doorbuster_api::endpoints::{self, Auth, Endpoint, EndpointGroup, Method};
 use doorbuster_api::header::accepts;
 use doorbuster_api::problem::Problem;
 use http::HeaderValue;
@@ -18,10 +18,10 @@ use http::header::{ACCEPT, CACHE_CONTROL};
 
 use super::dispatch::{REQUEST_ID, request_id};
 use super::identity::{
-    Buyer, BuyerMembership, Client, OperatorIdentity, OperatorRequest, TokenExpiry, buyer_id,
+    Buyer, BuyerMembership, ClientAddress, OperatorIdentity, OperatorRequest, TokenExpiry, buyer_id,
 };
 use super::rate_limits::LimitedRequest;
-use super::reply::Refused;
+use super::reply::HandlerError;
 use super::{
     App, admin, buyer_session, console_session, docs, events, gate, health, order_links, orders,
     pages, payment, purchase_handler, push, sales, waitlist,
@@ -45,7 +45,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     }
     router
         .fallback(pages::fallback)
-        .method_not_allowed_fallback(|| async { Refused::from(Problem::method_not_allowed()) })
+        .method_not_allowed_fallback(|| async { HandlerError::from(Problem::method_not_allowed()) })
         .with_state(app.clone())
 }
 
@@ -175,7 +175,7 @@ fn console_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Ar
         "list_settings" => on(filter, admin::settings::list),
         "get_series" => on(filter, admin::series::get),
         "list_waitlist" => on(filter, admin::waitlist::list),
-        "get_buyer_story" => on(filter, admin::buyers::get),
+        "get_buyer_history" => on(filter, admin::buyers::get),
         "revoke_codes" => on(filter, admin::access_codes::revoke),
         "check_sale" => on(filter, admin::check::check),
         unknown => panic!("the endpoint {unknown} has no handler"),
@@ -259,14 +259,14 @@ async fn run_to_completion(
     app.running_purchases
         .spawn(work)
         .await
-        .unwrap_or_else(|_| Refused::from(Problem::internal()).into_response())
+        .unwrap_or_else(|_| HandlerError::from(Problem::internal()).into_response())
 }
 
-async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), Refused> {
-    if endpoint.chapter != Chapter::Service && !app.serves_api {
+async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), HandlerError> {
+    if endpoint.group != EndpointGroup::Service && !app.serves_api {
         return Err(not_served().into());
     }
-    if endpoint.chapter != Chapter::Service {
+    if endpoint.group != EndpointGroup::Service {
         let served = endpoint.responses.iter().find_map(|answer| answer.content.media_type());
         let wanted = request.headers().get_all(ACCEPT);
         if let Some(served) = served
@@ -305,7 +305,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
 
 /// Returns the operator of this request, with the client's address and the request's id.
 fn operator_request(operator: Operator, request: &Request) -> OperatorRequest {
-    let client = request.extensions().get::<Client>();
+    let client = request.extensions().get::<ClientAddress>();
     OperatorRequest {
         id: operator.id,
         role: operator.role,

@@ -249,7 +249,7 @@ impl SaleView {
 }
 
 async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> RenderedSale {
-    engine.meter().picture();
+    engine.meter().count_view_render();
     RenderedSale {
         of: sale.clone(),
         sale: Rendered::new(&wire::sale(&sale.row)),
@@ -309,7 +309,7 @@ mod tests {
 
     async fn engine(dir: &TempDir) -> Arc<Engine> {
         let options = EngineOptions {
-            place: StockLocation::Directory(dir.path().to_owned()),
+            location: StockLocation::Directory(dir.path().to_owned()),
             roles: Roles::ALL,
             id_key: IdKey::new([3; 32]),
             clock: Clock::default(),

@@ -16,9 +16,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::App;
 use super::cursor::{List, cursor, position};
-use super::input::PathNames;
 use super::page_document;
-use super::reply::{Answer, Reply, empty, rendered};
+use super::path_names::PathNames;
+use super::reply::{HandlerResult, Reply, empty, rendered};
 use super::sale_views::Rendered;
 use crate::catalogue::SaleState;
 
@@ -32,7 +32,7 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let query = SaleQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
     let is_wanted = |row: &SaleRow| {
@@ -72,8 +72,8 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     PathNames([sale]): PathNames<1>,
     headers: HeaderMap,
-) -> Answer {
-    let sale = shown_or_new(&app, &sale).await?;
+) -> HandlerResult {
+    let sale = find_sale(&app, &sale).await?;
     Ok(cached(&headers, &app.views.sale(&app.engine, &sale).await, SALE_CACHE))
 }
 
@@ -82,13 +82,13 @@ pub(crate) async fn status(
     State(app): State<Arc<App>>,
     PathNames([sale]): PathNames<1>,
     headers: HeaderMap,
-) -> Answer {
-    let sale = shown_or_new(&app, &sale).await?;
+) -> HandlerResult {
+    let sale = find_sale(&app, &sale).await?;
     Ok(cached(&headers, &app.views.status(&app.engine, &sale).await, STATUS_CACHE))
 }
 
 /// Returns the sale with this name. Also finds a sale that another node created or opened just now.
-pub(crate) async fn shown_or_new(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
+pub(crate) async fn find_sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     match shown(app, name) {
         Ok(sale) => Ok(sale),
         Err(_) => {

@@ -11,7 +11,7 @@ use doorbuster_store::{PointQuery, PointStep, SalePoint, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use crate::answer_counts::Answer;
+use crate::answer_counts::AnswerKind;
 use crate::catalogue::{ItemState, SaleState};
 use crate::metrics::{HistogramSnapshot, RateSample};
 
@@ -304,7 +304,7 @@ fn is_recorded(sale: &SaleState, now: Millis, after_close_ms: i64) -> bool {
 }
 
 fn new_answers(last: &RateSample, now: &RateSample) -> BTreeMap<String, u64> {
-    let kinds = Answer::ALL.iter().zip(now.answers).zip(last.answers);
+    let kinds = AnswerKind::ALL.iter().zip(now.answers).zip(last.answers);
     let fresh = kinds.map(|((kind, now), before)| (kind.as_str(), now.saturating_sub(before)));
     fresh.filter(|(_, n)| *n > 0).map(|(kind, n)| (kind.to_owned(), n)).collect()
 }

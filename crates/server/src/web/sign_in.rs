@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::routing::MethodRouter;
-use doorbuster_api::problem::{Problem, Scope};
+use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_store::{FieldChange, NewAction, Person, SessionOwner};
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::App;
 use super::console_session::{NewSessionFor, cookie_of, secure};
 use super::dispatch::request_id;
-use super::identity::Client;
-use super::reply::{Answer, Reply, empty};
+use super::identity::ClientAddress;
+use super::reply::{HandlerResult, Reply, empty};
 use super::router::get;
 use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn, role_to_store};
 
@@ -29,7 +29,7 @@ pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<App>>);
 }
 
 /// `GET /console/sign-in`: sends the browser to the issuer.
-async fn begin(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+async fn begin(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     match oidc(&app)?.begin().await {
         Ok((url, attempt)) => {
             let mut reply = redirect(url.as_str());
@@ -43,13 +43,13 @@ async fn begin(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
 /// `GET /console/callback`: the issuer has sent the browser back.
 async fn finish(
     State(app): State<Arc<App>>,
-    client: Client,
+    client: ClientAddress,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> HandlerResult {
     let oidc = oidc(&app)?;
     let now = app.engine.now();
-    let limited = |secs| Problem::rate_limited(Scope::Ip, secs);
+    let limited = |secs| Problem::rate_limited(RateLimitScope::Ip, secs);
     // A sign-in that fails counts as a wrong key, because it asks the issuer.
     app.wrong_keys.add(client.address, now).map_err(limited)?;
     let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
@@ -76,7 +76,7 @@ async fn finish(
 }
 
 /// The session of a person, and the action that records it.
-fn new_session(person: &SignedIn, client: Client, headers: &HeaderMap) -> NewSessionFor {
+fn new_session(person: &SignedIn, client: ClientAddress, headers: &HeaderMap) -> NewSessionFor {
     let SignedIn { id, name, role } = person.clone();
     let action = NewAction {
         by: id.clone(),

@@ -123,7 +123,7 @@ pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<A
 
 async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
     let options = EngineOptions {
-        place: StockLocation::Directory(dir.path().to_owned()),
+        location: StockLocation::Directory(dir.path().to_owned()),
         roles: crate::config::Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),

@@ -14,8 +14,8 @@ use http::HeaderMap;
 use http::header::EXPECT;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::input::drain;
 use super::limits::DRAIN_BYTES_MAX;
+use super::request_body::drain;
 
 /// Receives a body that a handler did not read to its end.
 type BodySlot<B> = Arc<Mutex<Option<B>>>;

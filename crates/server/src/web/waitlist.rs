@@ -13,14 +13,15 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::failure::failed;
-use super::identity::{Buyer, BuyerMembership, Client};
-use super::input::{self, PathNames};
+use super::identity::{Buyer, BuyerMembership, ClientAddress};
 use super::limits::RETRY_SECS;
 use super::orders::order_view;
+use super::path_names::PathNames;
 use super::purchase_headers::PurchaseHeader;
 use super::refusals;
-use super::reply::{Answer, empty, json};
-use super::sales::shown_or_new;
+use super::reply::{HandlerResult, empty, json};
+use super::request_body;
+use super::sales::find_sale;
 use super::{App, wire};
 use crate::auth::{BuyerName, VerifiedBuyer};
 use crate::catalogue::{ItemState, SaleState};
@@ -32,12 +33,12 @@ pub(crate) async fn join(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     BuyerMembership(standing): BuyerMembership,
-    client: Client,
+    client: ClientAddress,
     PathNames([sale, item]): PathNames<2>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    input::no_body(request, BODY_BYTES_MAX).await?;
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
     let key = request_key(&headers)?;
     let (sale, item) = find_item(&app, &sale, &item).await?;
     let joined =
@@ -71,13 +72,13 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     PathNames([sale, item]): PathNames<2>,
-) -> Answer {
+) -> HandlerResult {
     let (sale, item) = find_item(&app, &sale, &item).await?;
     let read = app.engine.buyer_waitlist_position(item.row.id, &buyer).await.map_err(failed)?;
-    let place = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
-    let place =
-        place.ok_or_else(|| Problem::not_found("this buyer has no entry in this waitlist"))?;
-    Ok(json(StatusCode::OK, &wire::waiting(&item, &place.place, place.ahead)))
+    let found = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
+    let found =
+        found.ok_or_else(|| Problem::not_found("this buyer has no entry in this waitlist"))?;
+    Ok(json(StatusCode::OK, &wire::waiting(&item, &found.entry, found.ahead)))
 }
 
 /// `DELETE /v1/sales/{sale}/items/{item}/waitlist`
@@ -85,7 +86,7 @@ pub(crate) async fn leave(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     PathNames([sale, item]): PathNames<2>,
-) -> Answer {
+) -> HandlerResult {
     let (sale, item) = find_item(&app, &sale, &item).await?;
     match app
         .engine
@@ -109,7 +110,7 @@ async fn find_item(
     sale: &str,
     item: &str,
 ) -> Result<(Arc<SaleState>, Arc<ItemState>), Problem> {
-    let sale = shown_or_new(app, sale).await?;
+    let sale = find_sale(app, sale).await?;
     let item = sale.item(item).cloned().ok_or_else(no_such_item)?;
     Ok((sale, item))
 }
@@ -125,7 +126,7 @@ fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
 fn check_front_door(
     app: &App,
     headers: &HeaderMap,
-    (buyer, standing, client): (&BuyerId, Membership, Client),
+    (buyer, standing, client): (&BuyerId, Membership, ClientAddress),
     sale: &SaleState,
     item: &ItemState,
 ) -> Result<(), Problem> {

@@ -110,16 +110,16 @@ pub(crate) fn queued(
 }
 
 /// Converts a waitlist entry that waits for a unit.
-pub(crate) fn waiting(item: &ItemState, place: &WaitlistEntry, ahead: u64) -> WaitingOrder {
+pub(crate) fn waiting(item: &ItemState, entry: &WaitlistEntry, ahead: u64) -> WaitingOrder {
     WaitingOrder {
-        id: place.id.to_string(),
+        id: entry.id.to_string(),
         sale: item.sale.to_string(),
         item: item.row.name.clone(),
-        buyer: place.buyer.to_string(),
+        buyer: entry.buyer.to_string(),
         units: Units::ONE.get(),
         state: Default::default(),
         ahead,
-        joined_at: time(place.joined_at),
+        joined_at: time(entry.joined_at),
     }
 }
 

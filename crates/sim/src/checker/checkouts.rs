@@ -7,7 +7,7 @@ use doorbuster_core::{Millis, OrderState, TicketId};
 
 use super::Checker;
 use super::money::RowsBefore;
-use crate::store::{Done, SimStore, Tx};
+use crate::store::{SimStore, Tx, TxResult};
 use crate::world::provider::Provider;
 
 /// How long an order keeps its units after the first unanswered query to its provider, when its
@@ -29,12 +29,12 @@ impl Checker {
         &mut self,
         store: &SimStore,
         tx: &Tx,
-        done: &Done,
+        done: &TxResult,
         before: &RowsBefore,
     ) {
         let kept = |order: &TicketId| store.model.checkouts.get(order);
         match (tx, done) {
-            (Tx::KeepCheckout(new), Done::Kept(kept)) => self.kept(new, kept, before),
+            (Tx::KeepCheckout(new), TxResult::Kept(kept)) => self.kept(new, kept, before),
             (Tx::CloseCheckout(order, session), _) => {
                 let now = kept(order).is_some_and(|c| c.open);
                 let was = before.checkout.as_ref();
@@ -46,10 +46,10 @@ impl Checker {
                     )
                 });
             }
-            (Tx::RecordUnanswered(order, session, now), Done::Taken(took)) => {
+            (Tx::RecordUnanswered(order, session, now), TxResult::Taken(took)) => {
                 self.unanswered_recorded((session.as_str(), *now), *took, before, kept(order));
             }
-            (Tx::Extend(order, pay_by, now), Done::Ended(changed)) => {
+            (Tx::Extend(order, pay_by, now), TxResult::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
                 // A query from before the extension does not count.
                 let since = kept(order).and_then(|c| c.asked_at);
@@ -61,7 +61,7 @@ impl Checker {
                     )
                 });
             }
-            (Tx::End(id, EndReason::Expire, _, now), Done::Ended(changed)) => {
+            (Tx::End(id, EndReason::Expire, _, now), TxResult::Ended(changed)) => {
                 self.expired(id, *now, changed, before)
             }
             _ => {}

@@ -8,7 +8,7 @@ use doorbuster_core::money::{
 use doorbuster_core::{Item, ItemId, Millis, Order, OrderState, Stock, TicketId};
 
 use super::Checker;
-use crate::store::{Done, SimStore, Tx};
+use crate::store::{SimStore, Tx, TxResult};
 use crate::world::provider::{MoneyBack, Provider};
 
 /// After this many failed requests, a refund is given up.
@@ -49,9 +49,7 @@ impl RowsBefore {
             Tx::End(id, ..)
             | Tx::Extend(id, ..)
             | Tx::CloseCheckout(id, _)
-            | Tx::RecordUnanswered(id, ..) => {
-                before.read_order(store, id);
-            }
+            | Tx::RecordUnanswered(id, ..) => before.read_order(store, id),
             Tx::KeepCheckout(checkout) => before.read_order(store, &checkout.order),
             Tx::Capture(capture, ..) | Tx::FailPayment(capture, _) => {
                 let named = store
@@ -158,19 +156,24 @@ fn expected_capture(before: &RowsBefore, capture: &Capture, last: bool) -> Expec
 
 impl Checker {
     /// Checks a transaction with money.
-    pub(super) fn money(&mut self, store: &SimStore, tx: &Tx, done: &Done, before: &RowsBefore) {
+    pub(super) fn money(
+        &mut self,
+        store: &SimStore,
+        (tx, done): (&Tx, &TxResult),
+        before: &RowsBefore,
+    ) {
         match (tx, done) {
-            (Tx::Capture(capture, last, _), Done::CaptureOutcome(captured)) => {
+            (Tx::Capture(capture, last, _), TxResult::CaptureOutcome(captured)) => {
                 self.captured(capture, *last, captured, before)
             }
-            (Tx::FailPayment(capture, _), Done::Taken(took)) => {
+            (Tx::FailPayment(capture, _), TxResult::Taken(took)) => {
                 let now = store.model.payments.get(&capture.payment);
                 let kept = before.payment.as_ref().is_none_or(|p| now == Some(p));
                 self.check(kept && *took != before.taken, "I5", || {
                     format!("the failed payment {capture:?} gave {took}, then {now:?}")
                 });
             }
-            (Tx::SettleRefund(_, id, news, _), Done::Taken(took)) => {
+            (Tx::SettleRefund(_, id, news, _), TxResult::Taken(took)) => {
                 let now = store.model.refunds.get(id);
                 if before.taken {
                     let same = now == before.refund.as_ref() && !took;
@@ -188,7 +191,7 @@ impl Checker {
                     )
                 {
                     let waits =
-                        now.is_some_and(|now| now.state == RefundState::Pending && is_doubted(now));
+                        now.is_some_and(|r| r.state == RefundState::Pending && is_doubted(r));
                     return self.check(waits, "refund", || {
                         format!("after {:?}, the message {news:?} gave {now:?}", before.refund)
                     });
@@ -220,14 +223,11 @@ impl Checker {
         self.check(actual == expected, "I5", || {
             format!("{capture:?} made {actual:?} of {before:?} instead of {expected:?}")
         });
+        let in_time = before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved);
         self.count_case(match actual {
             ExpectedCapture::Repeat => "payment repeated",
             ExpectedCapture::Wait(_) => "payment waits for units",
-            ExpectedCapture::Pay
-                if before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved) =>
-            {
-                "payment in time"
-            }
+            ExpectedCapture::Pay if in_time => "payment in time",
             ExpectedCapture::Pay => "payment late, paid",
             ExpectedCapture::Refund(cause) => match cause {
                 RefundCause::Late => "payment late, refunded",

@@ -9,9 +9,9 @@ use doorbuster_core::{
 
 use super::money::RowsBefore;
 use super::{Checker, CommitState, ItemCounts, SeenOrder};
-use crate::store::{Done, SimStore, Tx};
+use crate::store::{SimStore, Tx, TxResult};
 use crate::world::BUYERS_ALL;
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 
 /// The sums of one item.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,7 +58,7 @@ impl Checker {
     pub(crate) fn committed(
         &mut self,
         store: &SimStore,
-        (tx, done): (&Tx, &Done),
+        (tx, done): (&Tx, &TxResult),
         before: &RowsBefore,
         at: (Millis, Millis),
     ) {
@@ -70,7 +70,7 @@ impl Checker {
             Tx::Intend(item, phase) => {
                 self.stopping[item_index(*item)] = Some((*phase, store.version))
             }
-            Tx::Show(item, intent) if *done == Done::Closed(true) => {
+            Tx::Show(item, intent) if *done == TxResult::Closed(true) => {
                 self.shown(store, *item, *intent)
             }
             _ => {}
@@ -78,11 +78,11 @@ impl Checker {
         self.waitlist(store, tx, done, before, now);
         self.grants(model);
         self.orders(store, now);
-        self.money(store, tx, done, before);
+        self.money(store, (tx, done), before);
         self.events(store, tx, before);
         match done {
-            Done::Settled(all) => all.iter().for_each(|r| self.resolved(store, r)),
-            Done::Forced(Some(resolved)) => {
+            TxResult::Settled(all) => all.iter().for_each(|r| self.resolved(store, r)),
+            TxResult::Forced(Some(resolved)) => {
                 if let (true, Tx::Force(id, parts, ..)) = (resolved.fresh, tx) {
                     self.check(now > parts.decide_by, "I8", || {
                         format!("{id} was forced to a verdict before its decide_by")
@@ -133,7 +133,7 @@ impl Checker {
                 )
             });
             let waits = |p: &&WaitlistEntry| p.item == item.id && p.state == WaitlistState::Waiting;
-            let kept = item.pool.min(model.places.values().filter(waits).count() as u64);
+            let kept = item.pool.min(model.waitlist.values().filter(waits).count() as u64);
             let free = counted.map(|_| (item.pool - kept).wrapping_add(sums.in_slots));
             items[item_index(item.id)] = ItemCounts { free, reserved: sums.reserved + kept };
             for ((of, buyer), &used) in &model.quotas {
@@ -308,7 +308,7 @@ impl Checker {
     }
 
     /// Checks a verdict: it never changes, and it names the order that the request held.
-    fn resolved(&mut self, store: &SimStore, resolved: &Resolved) {
+    fn resolved(&mut self, store: &SimStore, resolved: &TicketVerdict) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {
             return self.check(first == verdict, "I8", || {
@@ -344,8 +344,8 @@ impl Checker {
     }
 
     /// Checks that units that are recalled for a slot reach that slot, if its grant is still open.
-    fn recalled(&mut self, model: &Model, done: &Done) {
-        let Done::Moved(moved) = *done else { return };
+    fn recalled(&mut self, model: &Model, done: &TxResult) {
+        let TxResult::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {
             if !self.recalls.insert(recall.id) {
                 continue;

@@ -14,7 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use super::money::RowsBefore;
 use super::rows::number_in_name;
 use super::{BuyerRequest, Checker, SeenTicket};
-use crate::store::{Done, SimStore, Tx};
+use crate::store::{SimStore, Tx, TxResult};
 
 /// The payment window of an order from a waitlist. A shorter window of the item applies instead.
 const WINDOW_MS: i64 = 300_000;
@@ -80,32 +80,34 @@ impl Checker {
         &mut self,
         store: &SimStore,
         tx: &Tx,
-        done: &Done,
+        done: &TxResult,
         before: &RowsBefore,
         now: Millis,
     ) {
         match (tx, done) {
-            (Tx::Join(item, joiner, _), Done::JoinOutcome(joined)) => {
+            (Tx::Join(item, joiner, _), TxResult::JoinOutcome(joined)) => {
                 self.joined(store, *item, joiner, joined, before)
             }
-            (Tx::Leave(id, _), Done::LeaveOutcome(left)) => self.left(id, left),
-            (Tx::Serve(item, _), Done::Served(served)) => {
+            (Tx::Leave(id, _), TxResult::LeaveOutcome(left)) => self.left(id, left),
+            (Tx::Serve(item, _), TxResult::Served(served)) => {
                 self.served(store, *item, served, before, now)
             }
-            (Tx::EndWaitlist(item, _), Done::WaitlistEnded(ended)) => {
+            (Tx::EndWaitlist(item, _), TxResult::WaitlistEnded(ended)) => {
                 self.ended_with_sale(store, *item, ended)
             }
-            (Tx::End(id, EndReason::Cancel, by, _), Done::Ended(ChangeOutcome::Done(_)))
+            (Tx::End(id, EndReason::Cancel, by, _), TxResult::Ended(ChangeOutcome::Done(_)))
                 if by != Attribution::BUYER =>
             {
                 self.waitlists.cancelled_by_others.insert(*id);
             }
-            (Tx::Force(id, ..), Done::Forced(Some(_))) => {
+            (Tx::Force(id, ..), TxResult::Forced(Some(_))) => {
                 let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
                 self.check(!waits, "waitlist", || format!("entry {id} was forced while it waited"));
             }
-            (Tx::Open(slot, ..), Done::Opened(Some(_))) => self.kept_back(store, slot.item, before),
-            (Tx::Refill(..), Done::Moved(1..)) => {
+            (Tx::Open(slot, ..), TxResult::Opened(Some(_))) => {
+                self.kept_back(store, slot.item, before)
+            }
+            (Tx::Refill(..), TxResult::Moved(1..)) => {
                 if let Some(item) = before.item.as_ref().map(|item| item.id) {
                     self.kept_back(store, item, before);
                 }
@@ -172,7 +174,7 @@ impl Checker {
         };
         let outcome = match joined {
             JoinOutcome::Done(_) => "an entry".into(),
-            JoinOutcome::Already(place) => format!("already {}", place.id),
+            JoinOutcome::Already(entry) => format!("already {}", entry.id),
             JoinOutcome::Order(order) => format!("order {}", order.id),
             JoinOutcome::KeyReused => "key reused".into(),
             JoinOutcome::NotOnSale => "not on sale".into(),
@@ -198,8 +200,8 @@ impl Checker {
             JoinOutcome::UnitsFree => "units free, no waitlist",
             _ => "joined no waitlist",
         });
-        let JoinOutcome::Done(place) = joined else { return };
-        self.waitlists.waiting.push(WaitingBuyer { id: place.id, item, who });
+        let JoinOutcome::Done(entry) = joined else { return };
+        self.waitlists.waiting.push(WaitingBuyer { id: entry.id, item, who });
         // From now on, the entry's id is a ticket of the request, for one unit.
         let purchase = BuyerRequest {
             node: 0,
@@ -211,9 +213,9 @@ impl Checker {
             attempt: usize::MAX,
         };
         let (version, grant) =
-            (store.version, place.id.parts().map(|p| p.grant).unwrap_or_default());
-        self.issued.insert(place.id, SeenTicket { purchase, units: Units::ONE, grant, version });
-        self.tickets.entry(who).or_default().push(place.id);
+            (store.version, entry.id.parts().map(|p| p.grant).unwrap_or_default());
+        self.issued.insert(entry.id, SeenTicket { purchase, units: Units::ONE, grant, version });
+        self.tickets.entry(who).or_default().push(entry.id);
     }
 
     /// Returns the buyer's first served entry whose order expired or that the buyer cancelled.
@@ -261,10 +263,10 @@ impl Checker {
         let stands = self.waitlists.waiting.iter().any(|s| s.id == *id);
         match left {
             LeaveOutcome::Done(_) => self.end(id, WaitlistState::Left, "left"),
-            LeaveOutcome::Already(place) => {
+            LeaveOutcome::Already(entry) => {
                 let ended = self.waitlists.ended.get(id).copied();
-                self.check(ended == Some(place.state), "waitlist", || {
-                    format!("{id} is {place:?}, but ended as {ended:?}")
+                self.check(ended == Some(entry.state), "waitlist", || {
+                    format!("{id} is {entry:?}, but ended as {ended:?}")
                 });
             }
             LeaveOutcome::NotFound => {
@@ -288,16 +290,16 @@ impl Checker {
         let (mut orders, mut passed) = (Vec::new(), Vec::new());
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
-        for place in first.into_iter().filter(|_| on) {
+        for entry in first.into_iter().filter(|_| on) {
             // The rows include the orders of this transaction, and each order is of another buyer.
-            let new = |o: &&Order| o.id == place.id && is_active(o);
-            let held = units(&store.model, item, place.who.0)
+            let new = |o: &&Order| o.id == entry.id && is_active(o);
+            let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());
-            match held >= row.limit || self.requests.contains_key(&place.who) {
-                true => passed.push(place.id),
+            match held >= row.limit || self.requests.contains_key(&entry.who) {
+                true => passed.push(entry.id),
                 false => {
                     pool -= 1;
-                    orders.push(place.id);
+                    orders.push(entry.id);
                 }
             }
         }
@@ -329,7 +331,7 @@ impl Checker {
         let waiting: Vec<_> =
             self.waitlists.for_item(item).map(|s| s.id).filter(|_| is_over).collect();
         let expected: Vec<_> = waiting.iter().take(AT_ONCE).copied().collect();
-        let ids: Vec<_> = ended.places.iter().map(|p| p.id).collect();
+        let ids: Vec<_> = ended.entries.iter().map(|p| p.id).collect();
         let right = ids == expected && ended.more == (waiting.len() > expected.len());
         self.check(right, "waitlist", || {
             format!(
@@ -351,22 +353,22 @@ impl Checker {
             });
         }
         self.check(
-            model.places.len() == self.waitlists.waiting.len() + self.waitlists.ended.len(),
+            model.waitlist.len() == self.waitlists.waiting.len() + self.waitlists.ended.len(),
             "waitlist",
             || "an entry was deleted, or added without a request".into(),
         );
-        for place in model.places.values() {
+        for entry in model.waitlist.values() {
             let state =
-                self.waitlists.ended.get(&place.id).copied().unwrap_or(WaitlistState::Waiting);
+                self.waitlists.ended.get(&entry.id).copied().unwrap_or(WaitlistState::Waiting);
             let (sold, refused) =
-                (model.orders.contains_key(&place.id), model.resolutions.contains_key(&place.id));
+                (model.orders.contains_key(&entry.id), model.resolutions.contains_key(&entry.id));
             let right = match state {
-                WaitlistState::Waiting => !sold && !refused && place.ended_at.is_none(),
+                WaitlistState::Waiting => !sold && !refused && entry.ended_at.is_none(),
                 WaitlistState::Served => sold && !refused,
                 WaitlistState::Left | WaitlistState::PassedOver => refused && !sold,
             };
-            self.check(place.state == state && right, "waitlist", || {
-                format!("{place:?} must be {state:?}; an order: {sold}; a refusal: {refused}")
+            self.check(entry.state == state && right, "waitlist", || {
+                format!("{entry:?} must be {state:?}; an order: {sold}; a refusal: {refused}")
             });
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn silence_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     ops
 }
 
-pub(super) fn telling(_: Profile, rng: &mut SimRng) -> Op {
+pub(super) fn delivery_op(_: Profile, rng: &mut SimRng) -> Op {
     let endpoint = below_four(rng);
     match rng.below(16) {
         0..=10 => Op::Tell { worker: if rng.percent(75) { 0 } else { 1 }, endpoint },

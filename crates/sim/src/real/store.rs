@@ -15,7 +15,7 @@ use doorbuster_store::{
 };
 
 use super::RecordedRun;
-use crate::store::{Done, Tx, rules};
+use crate::store::{Tx, TxResult, rules};
 use crate::world::NAMES;
 
 /// The number of transactions between two comparisons of all rows.
@@ -210,15 +210,15 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
 
 /// Runs one transaction through the store's methods. Returns `None` if the result cannot be
 /// compared with the model's.
-async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, StoreError> {
+async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, StoreError> {
     Ok(Some(match tx {
-        Tx::Open(slot, id, units) => Done::Opened(store.open_grant(*slot, *id, *units).await?),
+        Tx::Open(slot, id, units) => TxResult::Opened(store.open_grant(*slot, *id, *units).await?),
         Tx::AckInit(id) => {
             store.acknowledge_init(*id).await?;
-            Done::Nothing
+            TxResult::Nothing
         }
-        Tx::Refill(id, units, counter) => Done::Moved(store.refill(*id, *units, *counter).await?),
-        Tx::Close(id, cause) => Done::Closed(store.close_grant(*id, *cause).await?),
+        Tx::Refill(id, units, into) => TxResult::Moved(store.refill(*id, *units, *into).await?),
+        Tx::Close(id, cause) => TxResult::Closed(store.close_grant(*id, *cause).await?),
         // The store refuses an adjustment by 0.
         Tx::Adjust(_, 0, _) => return Ok(None),
         Tx::Adjust(item, units, _) => {
@@ -228,46 +228,46 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, Stor
                 reason: "simulated".into(),
                 key: format!("key-{i}"),
             };
-            match store.adjust(adjustment).await? {
+            TxResult::AdjustResult(match store.adjust(adjustment).await? {
                 AdjustOutcome::Done(_) => return Ok(None),
-                AdjustOutcome::NotInPool(pool) => Done::AdjustResult(AdjustResult::NotInPool(pool)),
-                AdjustOutcome::TooMuch => Done::AdjustResult(AdjustResult::TooMuch),
-                AdjustOutcome::Unlimited => Done::AdjustResult(AdjustResult::Unlimited),
-                _ => Done::AdjustResult(AdjustResult::NotFound),
-            }
+                AdjustOutcome::NotInPool(pool) => AdjustResult::NotInPool(pool),
+                AdjustOutcome::TooMuch => AdjustResult::TooMuch,
+                AdjustOutcome::Unlimited => AdjustResult::Unlimited,
+                _ => AdjustResult::NotFound,
+            })
         }
-        Tx::Settle(tickets, _) => Done::Settled(store.settle(tickets.clone()).await?),
+        Tx::Settle(tickets, _) => TxResult::Settled(store.settle(tickets.clone()).await?),
         Tx::Force(id, parts, buyer, _) => {
-            Done::Forced(store.force(*id, *parts, buyer.clone()).await?)
+            TxResult::Forced(store.force_verdict(*id, *parts, buyer.clone()).await?)
         }
-        Tx::End(id, how, by, _) => Done::Ended(store.end_order(*id, *how, by.clone()).await?),
+        Tx::End(id, how, by, _) => TxResult::Ended(store.end_order(*id, *how, by.clone()).await?),
         Tx::Extend(id, pay_by, _) => {
-            Done::Ended(store.extend_order(*id, *pay_by, Attribution::ENGINE.clone()).await?)
+            TxResult::Ended(store.extend_order(*id, *pay_by, Attribution::ENGINE.clone()).await?)
         }
         Tx::Capture(..)
         | Tx::FailPayment(..)
         | Tx::SettleRefund(..)
         | Tx::AnswerRefund(..)
         | Tx::RetryRefund(..) => apply_money_tx(store, tx).await?,
-        Tx::KeepCheckout(checkout) => Done::Kept(store.keep_checkout(checkout.clone()).await?),
+        Tx::KeepCheckout(checkout) => TxResult::Kept(store.keep_checkout(checkout.clone()).await?),
         Tx::CloseCheckout(id, session) => {
-            Done::Taken(store.close_checkout(*id, session.clone()).await?)
+            TxResult::Taken(store.close_checkout(*id, session.clone()).await?)
         }
         Tx::RecordUnanswered(id, session, _) => {
             let it =
                 CheckoutDeferral { order: *id, session: session.clone(), ms: 0, no_answer: true };
-            Done::Taken(store.defer_checkouts(vec![it]).await? == 1)
+            TxResult::Taken(store.defer_checkouts(vec![it]).await? == 1)
         }
         Tx::RecallBegin(id, grant, target, units) => {
-            Done::Recall(store.begin_recall(*id, *grant, *target, *units).await?)
+            TxResult::Recall(store.begin_recall(*id, *grant, *target, *units).await?)
         }
-        Tx::RecallFinish(id, taken) => Done::Moved(store.finish_recall(*id, *taken).await?),
+        Tx::RecallFinish(id, taken) => TxResult::Moved(store.finish_recall(*id, *taken).await?),
         Tx::Join(item, joiner, _) => {
-            Done::JoinOutcome(inspect::join_waitlist(store, *item, joiner.clone()).await?)
+            TxResult::JoinOutcome(inspect::join_waitlist(store, *item, joiner.clone()).await?)
         }
-        Tx::Leave(id, _) => Done::LeaveOutcome(store.leave_waitlist(*id).await?),
-        Tx::Serve(item, _) => Done::Served(store.serve_waitlist(*item).await?),
-        Tx::EndWaitlist(item, _) => Done::WaitlistEnded(store.end_waitlist(*item).await?),
+        Tx::Leave(id, _) => TxResult::LeaveOutcome(store.leave_waitlist(*id).await?),
+        Tx::Serve(item, _) => TxResult::Served(store.serve_waitlist(*item).await?),
+        Tx::EndWaitlist(item, _) => TxResult::WaitlistEnded(store.end_waitlist(*item).await?),
         Tx::Show(item, intent) => {
             let step = match intent {
                 None => PhaseStep::Resume,
@@ -281,22 +281,22 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<Done>, Stor
     }))
 }
 
-async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<Done, StoreError> {
+async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<TxResult, StoreError> {
     Ok(match tx {
         Tx::Capture(capture, last, _) => {
-            Done::CaptureOutcome(store.capture(capture.clone(), *last).await?)
+            TxResult::CaptureOutcome(store.capture(capture.clone(), *last).await?)
         }
-        Tx::FailPayment(capture, _) => Done::Taken(store.fail_payment(capture.clone()).await?),
+        Tx::FailPayment(capture, _) => TxResult::Taken(store.fail_payment(capture.clone()).await?),
         Tx::SettleRefund(event, id, news, _) => {
             let outcome = store
                 .settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone())
                 .await?;
-            Done::Taken(outcome == RefundMessageOutcome::Applied)
+            TxResult::Taken(outcome == RefundMessageOutcome::Applied)
         }
         Tx::AnswerRefund(asked, news, _) => {
-            Done::Refund(store.answer_refund(asked.clone(), news.clone()).await?)
+            TxResult::Refund(store.answer_refund(asked.clone(), news.clone()).await?)
         }
-        Tx::RetryRefund(id, _) => Done::Refund(store.retry_refund(id.clone()).await?),
-        _ => Done::Nothing,
+        Tx::RetryRefund(id, _) => TxResult::Refund(store.retry_refund(id.clone()).await?),
+        _ => TxResult::Nothing,
     })
 }

@@ -6,7 +6,7 @@ use doorbuster_core::{OrderState, TicketId, Units, Verdict};
 use super::node::AttemptState;
 use super::{BUYERS, KEYS, NAMES, World, units_of};
 use crate::checker::BuyerAnswer;
-use crate::store::{Done, Tx};
+use crate::store::{Tx, TxResult};
 
 /// The largest number of attempts in one simulated sale.
 const ATTEMPTS_MAX: usize = 200;
@@ -83,7 +83,7 @@ impl World {
         let verdict = match self.store.verdict(&id) {
             Some(verdict) => Some(verdict),
             None => match self.commit(Tx::Force(id, parts, name.clone(), self.now)) {
-                Done::Forced(Some(resolved)) => Some(resolved.verdict),
+                TxResult::Forced(Some(resolved)) => Some(resolved.verdict),
                 _ => None,
             },
         };

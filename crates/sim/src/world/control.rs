@@ -1,14 +1,14 @@
 //! Simulates a leader's actions on stock: grants, refills, feeds, recalls, adjustments.
 use std::sync::Arc;
 
+use doorbuster_core::gather::{self, SlotHolding};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::GrantTerms;
-use doorbuster_core::tail::{self, SlotHolding};
 use doorbuster_core::{Counter, ItemId, RecallId, Seq};
 
 use super::World;
-use super::flight::Message;
+use super::in_flight::Message;
 use super::node::AttemptState;
 use crate::store::Tx;
 
@@ -151,7 +151,7 @@ impl World {
         let (purchase, home) =
             (first.purchase, self.places[self.home_of(first.purchase.attempt)].at);
         let holdings = self.holdings(leader, item, purchase.node);
-        let Some(gather) = tail::gather(purchase.units, home, self.store.pool(item), &holdings)
+        let Some(gather) = gather::gather(purchase.units, home, self.store.pool(item), &holdings)
         else {
             return;
         };

@@ -8,7 +8,7 @@ use doorbuster_core::outbox::{
 use doorbuster_core::rules::{Rule, enforces};
 
 use super::World;
-use super::flight::Message;
+use super::in_flight::Message;
 use crate::checker::ordering_key;
 
 /// The number of endpoints of one simulated sale.
@@ -141,7 +141,7 @@ impl World {
                 DeliveryQueue::new(bounds(e), *position, rows)
             }
         };
-        for (at, event) in self.events_after(queue.read_after(), queue.room()) {
+        for (at, event) in self.events_after(queue.read_after(), queue.free_capacity()) {
             let word = ordering_key(&self.store.model.events[event]);
             queue.read(at, &word, true);
         }
@@ -156,7 +156,7 @@ impl World {
                 event: self.event_at(at),
             }));
         }
-        if let Some(progress) = queue.go() {
+        if let Some(progress) = queue.next_advance() {
             let life = self.deliveries.workers[w].life;
             self.send(Message::DeliveryMessage(DeliveryMessage::Advance {
                 worker: w,
@@ -179,7 +179,7 @@ impl World {
                     return;
                 }
                 match &mut it.queues[endpoint] {
-                    Some(queue) if done => queue.gone(),
+                    Some(queue) if done => queue.confirm_advance(),
                     queue => *queue = None,
                 }
             }
@@ -331,6 +331,6 @@ impl World {
     /// Returns when the endpoint's workers have work next.
     pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {
         let queues = self.deliveries.workers.iter().filter_map(|w| w.queues[endpoint].as_ref());
-        queues.filter_map(DeliveryQueue::due).min()
+        queues.filter_map(DeliveryQueue::next_due_at).min()
     }
 }

@@ -2,7 +2,7 @@
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{ItemId, Phase, partition};
 
-use super::flight::Message;
+use super::in_flight::Message;
 use super::node::{ItemSnapshot, Node, Snapshot};
 use super::{Call, World};
 use crate::store::PhaseRow;

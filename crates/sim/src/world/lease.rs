@@ -1,7 +1,8 @@
 //! Simulates nodes that fail, stay down and return, and the leases of the slots in their memory.
-use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey, lease};
+use doorbuster_core::lapsed_grants::lapsed_grants;
+use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey};
 
-use super::flight::Message;
+use super::in_flight::Message;
 use super::node::{AttemptState, Node};
 use super::{Call, World};
 use crate::store::Tx;
@@ -104,7 +105,7 @@ impl World {
         let numbered = (0_u32..).zip(&self.nodes);
         let live: Vec<_> =
             numbered.filter(|(_, n)| n.until >= self.now).map(|(i, _)| NodeId(i)).collect();
-        let lapsed: Vec<_> = lease::lapsed_grants(&open, &live, NodeId(u32::from(seat)))
+        let lapsed: Vec<_> = lapsed_grants(&open, &live, NodeId(u32::from(seat)))
             .into_iter()
             .map(|g| (g.id, NodeId(g.slot.index)))
             .collect();

@@ -2,13 +2,13 @@
 //! slot, then the store again.
 use std::sync::Arc;
 
-use doorbuster_core::loss::{evidence, quiet_evidence};
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::SlotView;
+use doorbuster_core::slot_loss::{evidence, quiet_evidence};
 use doorbuster_core::{CloseCause, Grant, GrantId};
 
 use super::World;
-use super::flight::Message;
+use super::in_flight::Message;
 use crate::store::Tx;
 
 /// The rows that a leader reads after the slot answered.

@@ -8,10 +8,10 @@ use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{Millis, OrderState, TicketId};
 
 use super::World;
-use super::flight::Message;
+use super::in_flight::Message;
 use super::provider::ProviderMessage;
 use crate::store::rules::PROVIDER;
-use crate::store::{Done, Tx};
+use crate::store::{Tx, TxResult};
 
 /// A message between nodes, leaders and the provider.
 #[derive(Clone, Debug)]
@@ -152,7 +152,7 @@ impl World {
     /// Handles a captured payment. If units are missing, the payment waits for recalled units in
     /// the memory of the node.
     pub(crate) fn capture(&mut self, capture: Capture, charge: usize, last: bool) -> bool {
-        let Done::CaptureOutcome(captured) =
+        let TxResult::CaptureOutcome(captured) =
             self.commit(Tx::Capture(capture.clone(), last, self.now))
         else {
             return false;
@@ -220,7 +220,8 @@ impl World {
             at: self.now,
             asked_at: None,
         };
-        if let Done::Kept(CheckoutOutcome::Kept(kept)) = self.commit(Tx::KeepCheckout(checkout)) {
+        if let TxResult::Kept(CheckoutOutcome::Kept(kept)) = self.commit(Tx::KeepCheckout(checkout))
+        {
             self.hand_checkout(number_of(&kept.session));
         }
     }
@@ -261,7 +262,7 @@ impl World {
     }
 
     fn note_closed(&mut self, order: TicketId, session: usize) {
-        if let Done::Taken(true) = self.commit(Tx::CloseCheckout(order, name_of(session))) {
+        if let TxResult::Taken(true) = self.commit(Tx::CloseCheckout(order, name_of(session))) {
             self.checker.closed_checkout(&self.store, &self.provider, session, self.mono);
         }
     }

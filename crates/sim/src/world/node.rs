@@ -1,13 +1,13 @@
 //! Simulates a node: its knowledge of the store, and its waiting requests.
 use doorbuster_core::limits::{DECIDE_WITHIN_MS, PARK_MS, PARKED_MAX};
-use doorbuster_core::refusal::FreeUnits;
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::TicketRequest;
+use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{ItemId, Millis, NodeId, Phase, TicketId, Token, Units, Verdict};
 
 use hashbrown::HashSet;
 
-use super::flight::Message;
+use super::in_flight::Message;
 use super::{NAMES, World};
 use crate::checker::{AnswerContext, BuyerAnswer, BuyerRequest};
 use crate::store::PhaseRow;

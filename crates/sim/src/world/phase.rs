@@ -4,7 +4,7 @@ use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
 
 use super::World;
-use super::flight::Message;
+use super::in_flight::Message;
 use crate::store::Tx;
 
 impl World {

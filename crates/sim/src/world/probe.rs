@@ -6,7 +6,7 @@ use doorbuster_core::{ItemId, OrderState, Phase, Stock, TicketId, Units};
 use super::buyer::operator;
 use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
 use crate::checker::BuyerAnswer;
-use crate::store::{Done, Tx};
+use crate::store::{Tx, TxResult};
 use doorbuster_core::stock::AdjustResult;
 
 /// How often a buyer repeats a request, and an operator tries to remove the free units.
@@ -180,13 +180,13 @@ impl World {
         let Some(free) = self.checker.free(item).filter(|_| !self.checker.has_finding()) else {
             return;
         };
-        let mut done = Done::Nothing;
+        let mut done = TxResult::Nothing;
         // A slot that cannot remember more recalls is moved to a new epoch between two tries. Then
         // its units are in its next grant.
         for _ in 0..RETRIES_MAX {
             self.recall_to_pool(item, free);
             done = self.commit(Tx::Adjust(item, -(free as i64), self.now));
-            if let Done::AdjustResult(AdjustResult::Done(adjusted)) = &done
+            if let TxResult::AdjustResult(AdjustResult::Done(adjusted)) = &done
                 && matches!(adjusted.total, Stock::Counted(_))
             {
                 return;

@@ -8,7 +8,7 @@ use doorbuster_core::money::{
 };
 use doorbuster_core::{Millis, TicketId};
 
-use super::flight::Message;
+use super::in_flight::Message;
 use super::money::MoneyMessage;
 use super::{NAMES, World};
 use crate::store::rules::PROVIDER;

@@ -6,7 +6,7 @@ use doorbuster_core::slot::SlotView;
 use doorbuster_core::{CloseCause, ItemId};
 
 use super::World;
-use super::flight::Message;
+use super::in_flight::Message;
 use crate::op::Setup;
 use crate::op::spread::Respread;
 use crate::store::Tx;
@@ -111,7 +111,7 @@ impl World {
             return;
         }
         let is_recalled = self.store.pending().any(|r| r.grant == grant.id);
-        let step = respread::leave_step(&grant, view, is_recalled, false);
+        let step = respread::slot_drain_step(&grant, view, is_recalled, false);
         self.checker.leaves_spread(&self.store, &grant, view, is_recalled, step);
         match step {
             SlotDrainStep::Stop => self.send(Message::Stop { slot, stopped: true }),

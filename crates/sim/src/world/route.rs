@@ -1,5 +1,5 @@
 //! Simulates how a node chooses the slot for a request from its snapshot.
-use doorbuster_core::partition::{self, Registry};
+use doorbuster_core::partition::{self, AvailablePartitions};
 use doorbuster_core::{ItemId, PartitionChoice, Spread, respread};
 
 use super::node::Attempt;
@@ -98,15 +98,19 @@ impl World {
 
     /// Returns the partitions that have units or may get some, as the node knows, and the units of
     /// each.
-    fn registry(&mut self, purchase: &BuyerRequest, slots: &[usize]) -> (Registry, Vec<u64>) {
-        let all = (Registry::all(slots.len() as u32), vec![u64::MAX; slots.len()]);
+    fn registry(
+        &mut self,
+        purchase: &BuyerRequest,
+        slots: &[usize],
+    ) -> (AvailablePartitions, Vec<u64>) {
+        let all = (AvailablePartitions::all(slots.len() as u32), vec![u64::MAX; slots.len()]);
         let Some(snapshot) = &self.nodes[usize::from(purchase.node)].snapshot else { return all };
         let seen = snapshot.items[purchase.item.0 as usize - 1];
         if seen.free.free.is_none() {
             return all;
         }
         let levels: Vec<_> = slots.iter().map(|&slot| snapshot.levels[slot]).collect();
-        let registry = Registry::from_units(seen.pool, levels.iter().copied());
+        let registry = AvailablePartitions::from_units(seen.pool, levels.iter().copied());
         let listed: Vec<_> = (0..slots.len() as u32).map(|i| registry.has(i)).collect();
         self.checker.partitions_listed(seen.pool, &levels, &listed);
         (registry, levels)

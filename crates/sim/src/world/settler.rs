@@ -6,9 +6,9 @@ use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{Delivery, Verdict};
 
-use super::flight::Message;
+use super::in_flight::Message;
 use super::{Call, NAMES, SlotReply, World};
-use crate::store::{Done, Tx};
+use crate::store::{Tx, TxResult};
 
 impl World {
     pub(crate) fn take_op(&mut self, slot: u8, at_most: u8) {
@@ -51,7 +51,7 @@ impl World {
     pub(crate) fn settle(&mut self, slot: usize, xid: u64, batch: &Arc<[Delivery]>) {
         let tickets = batch.iter().map(|d| d.ticket.clone()).collect();
         self.store.xid = xid;
-        let Done::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
+        let TxResult::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
         self.send(Message::Acknowledge { slot, batch: batch.clone() });
         for (delivery, resolved) in batch.iter().zip(all) {
             let node = delivery.ticket.node.0 as u8;

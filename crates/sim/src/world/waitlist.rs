@@ -4,10 +4,10 @@ use doorbuster_core::waitlist::JoinRequest;
 use doorbuster_core::{ItemId, Phase, TicketId, Token};
 
 use super::buyer::operator;
-use super::flight::Message;
+use super::in_flight::Message;
 use super::{BUYERS, KEYS, NAMES, World};
 use crate::op::waitlist::Waitlist;
-use crate::store::{Done, Tx};
+use crate::store::{Tx, TxResult};
 
 impl World {
     pub(crate) fn waitlist_op(&mut self, op: Waitlist) {
@@ -34,8 +34,8 @@ impl World {
     }
 
     fn nth_entry(&self, pick: u8) -> Option<TicketId> {
-        let nth = usize::from(pick).checked_rem(self.store.model.places.len())?;
-        self.store.model.places.values().nth(nth).map(|place| place.id)
+        let nth = usize::from(pick).checked_rem(self.store.model.waitlist.len())?;
+        self.store.model.waitlist.values().nth(nth).map(|entry| entry.id)
     }
 
     fn join(&mut self, buyer: u8, key: u8, item: ItemId) {
@@ -68,23 +68,23 @@ impl World {
 
     fn query_entry(&mut self, pick: u8) {
         let Some(id) = self.nth_entry(pick) else { return };
-        let Some(place) = self.store.model.places.values().find(|place| place.id == id).cloned()
+        let Some(entry) = self.store.model.waitlist.values().find(|entry| entry.id == id).cloned()
         else {
             return;
         };
         let parts = NAMES
             .key
-            .open(&id, place.buyer.as_str())
+            .open(&id, entry.buyer.as_str())
             .expect("the id of an entry is signed for its buyer");
         let verdict = match self.store.verdict(&id) {
             Some(verdict) => Some(verdict),
-            None => match self.commit(Tx::Force(id, parts, place.buyer, self.now)) {
-                Done::Forced(Some(resolved)) => Some(resolved.verdict),
+            None => match self.commit(Tx::Force(id, parts, entry.buyer, self.now)) {
+                TxResult::Forced(Some(resolved)) => Some(resolved.verdict),
                 _ => None,
             },
         };
         let is_over =
-            self.store.phases.get(&place.item).is_some_and(|row| row.shown == Phase::Closed);
+            self.store.phases.get(&entry.item).is_some_and(|row| row.shown == Phase::Closed);
         match verdict {
             Some(verdict) => self.checker.verdict_reported(&self.store, id, verdict, self.now),
             None if is_over => self.checker.answered_sale_ended(&id),

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 use super::simulation::SimulatedServer;
-use crate::{Shared, SlotError};
+use crate::{SharedRedis, SlotError};
 
 const TAKE: &str = include_str!("take.lua");
 const RENEW: &str = include_str!("renew.lua");
@@ -13,7 +13,7 @@ const RELEASE: &str = include_str!("release.lua");
 #[derive(Clone, Debug)]
 pub(super) enum LockServer {
     /// A real Redis server.
-    Redis(Shared),
+    Redis(SharedRedis),
     /// A simulated server.
     #[cfg(test)]
     SimulatedServer(SimulatedServer),
@@ -69,7 +69,7 @@ impl LockServer {
     }
 }
 
-fn keys(shared: &Shared, name: &str) -> [String; 2] {
+fn keys(shared: &SharedRedis, name: &str) -> [String; 2] {
     [shared.key("lock", name), shared.key("fence", name)]
 }
 

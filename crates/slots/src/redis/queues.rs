@@ -11,7 +11,7 @@ use super::limits::{ATTEMPTS_MAX, SCRIPT_DONE_MAX, SERVED_MAX};
 use super::reader::{self, QueueReader, Reader};
 use super::script::Script;
 use super::{Redis, Shared, codec, is_wrong_server};
-use crate::{DeliveryRef, SlotError, Taken};
+use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
     /// Makes this node read the queues of these slots and of no others. If there are more than the
@@ -55,7 +55,7 @@ impl Redis {
         }
     }
 
-    pub(crate) async fn take(&self, at_most: usize) -> Vec<Taken> {
+    pub(crate) async fn take(&self, at_most: usize) -> Vec<DequeuedTicket> {
         self.0.inbox.take(at_most).await
     }
 

@@ -20,7 +20,7 @@ use super::limits::{CLAIM_EVERY, CLAIM_IDLE, READ_BLOCK, READ_MAX, READ_PAUSE, R
 use super::live_consumers::LiveConsumers;
 use super::routes::Routes;
 use super::ticket_buffer::TicketBuffer;
-use crate::Taken;
+use crate::DequeuedTicket;
 
 /// Reads one slot's queue into the inbox.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ impl Reader {
         &self,
         connection: &mut MultiplexedConnection,
         call: Cmd,
-    ) -> Result<(Vec<Taken>, Option<String>), RedisFailure> {
+    ) -> Result<(Vec<DequeuedTicket>, Option<String>), RedisFailure> {
         let streams = array(send(connection, &call).await?)?;
         let Some(stream) = streams.into_iter().next() else { return Ok((Vec::new(), None)) };
         let entries = array(stream)?.into_iter().nth(1).unwrap_or_default();
@@ -251,7 +251,7 @@ pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
 pub(super) struct Claimed {
     /// The id at which the next claim begins; "0-0" at the end.
     pub(super) next: String,
-    pub(super) tickets: Vec<Taken>,
+    pub(super) tickets: Vec<DequeuedTicket>,
     /// Entries that are invalid.
     unreadable: Vec<String>,
 }
@@ -266,7 +266,7 @@ pub(super) fn read_claimed(slot: SlotKey, reply: Value) -> Result<Claimed, Redis
 /// Entries of a queue.
 #[derive(Default)]
 struct Entries {
-    tickets: Vec<Taken>,
+    tickets: Vec<DequeuedTicket>,
     last: Option<String>,
     unreadable: Vec<String>,
 }
@@ -279,7 +279,7 @@ fn read_entries(slot: SlotKey, entries: Value) -> Result<Entries, RedisFailure> 
         let id = text(&parts.next().unwrap_or_default())?.to_owned();
         let fields = parts.next().unwrap_or_default();
         match codec::delivery(slot, &id, fields) {
-            Some(delivery) => read.tickets.push(Taken { slot, delivery }),
+            Some(delivery) => read.tickets.push(DequeuedTicket { slot, delivery }),
             None => read.unreadable.push(id.clone()),
         }
         read.last = Some(id);

@@ -9,7 +9,7 @@ use doorbuster_core::{SlotKey, Token};
 use tokio::sync::Notify;
 
 use super::limits::INBOX_MAX;
-use crate::Taken;
+use crate::DequeuedTicket;
 
 /// The tickets that were read and not taken.
 #[derive(Debug, Default)]
@@ -21,11 +21,11 @@ pub(super) struct TicketBuffer {
 
 #[derive(Debug, Default)]
 struct Tickets {
-    waiting: VecDeque<Taken>,
+    waiting: VecDeque<DequeuedTicket>,
     known: HashSet<(SlotKey, u64, Token)>,
 }
 
-fn ticket_key(taken: &Taken) -> (SlotKey, u64, Token) {
+fn ticket_key(taken: &DequeuedTicket) -> (SlotKey, u64, Token) {
     (taken.slot, taken.delivery.at, taken.delivery.ticket.token)
 }
 
@@ -45,7 +45,7 @@ impl TicketBuffer {
         }
     }
 
-    pub(super) fn push(&self, tickets: impl IntoIterator<Item = Taken>) {
+    pub(super) fn push(&self, tickets: impl IntoIterator<Item = DequeuedTicket>) {
         let mut queued = self.queued();
         for taken in tickets {
             if queued.known.insert(ticket_key(&taken)) {
@@ -57,7 +57,7 @@ impl TicketBuffer {
     }
 
     /// Replaces the slot's waiting tickets by all of its unacknowledged tickets, in order.
-    pub(super) fn replace_slot(&self, slot: SlotKey, tickets: Vec<Taken>) {
+    pub(super) fn replace_slot(&self, slot: SlotKey, tickets: Vec<DequeuedTicket>) {
         let mut queued = self.queued();
         queued.waiting.retain(|t| t.slot != slot);
         queued.known.retain(|name| name.0 != slot);
@@ -66,7 +66,7 @@ impl TicketBuffer {
     }
 
     /// Waits for tickets. Dropping the future loses nothing.
-    pub(super) async fn take(&self, at_most: usize) -> Vec<Taken> {
+    pub(super) async fn take(&self, at_most: usize) -> Vec<DequeuedTicket> {
         loop {
             let arrived = self.arrived.notified();
             let (taken, more) = self.take_now(at_most);
@@ -81,10 +81,10 @@ impl TicketBuffer {
         }
     }
 
-    fn take_now(&self, at_most: usize) -> (Vec<Taken>, bool) {
+    fn take_now(&self, at_most: usize) -> (Vec<DequeuedTicket>, bool) {
         let mut queued = self.queued();
         let until = at_most.min(queued.waiting.len());
-        let taken: Vec<Taken> = queued.waiting.drain(..until).collect();
+        let taken: Vec<DequeuedTicket> = queued.waiting.drain(..until).collect();
         for one in &taken {
             queued.known.remove(&ticket_key(one));
         }

@@ -1,18 +1,18 @@
 //! Tests the feed that edges follow.
 use doorbuster_core::edge::FeedPosition;
-use doorbuster_slots::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedPart, Shared};
+use doorbuster_slots::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedPart, SharedRedis};
 
 use super::server::Server;
 
-fn shared(server: &Server) -> Shared {
-    Shared::new(&[server.url()], "feed-test").expect("a valid address")
+fn shared(server: &Server) -> SharedRedis {
+    SharedRedis::new(&[server.url()], "feed-test").expect("a valid address")
 }
 
 fn entry(name: &str, content: &str) -> (String, Vec<u8>) {
     (name.to_owned(), content.as_bytes().to_vec())
 }
 
-async fn read(shared: &Shared, at: FeedPosition) -> FeedPart {
+async fn read(shared: &SharedRedis, at: FeedPosition) -> FeedPart {
     shared.read_feed(at).await.expect("reachable").expect("there is a feed")
 }
 

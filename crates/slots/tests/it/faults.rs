@@ -5,10 +5,10 @@ use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, SlotView, TicketAnswer};
 use doorbuster_core::{
     CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, ItemId, NodeId, Seq, SlotKey, TicketN,
-    Token, loss,
+    Token, slot_loss,
 };
 use doorbuster_slots::conformance::{request, terms};
-use doorbuster_slots::{DeliveryRef, RedisOptions, SlotError, Slots, Taken};
+use doorbuster_slots::{DeliveryRef, DequeuedTicket, RedisOptions, SlotError, Slots};
 
 use super::burst::burst;
 use super::server::{Server, options};
@@ -55,7 +55,7 @@ async fn issue(slots: &Slots, buyer: &str, key: &str) -> TicketN {
     }
 }
 
-async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
+async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     let mut taken = Vec::new();
     while taken.len() < wanted {
         let more = tokio::time::timeout(WITHIN, slots.take(wanted - taken.len())).await;
@@ -64,7 +64,7 @@ async fn take(slots: &Slots, wanted: usize) -> Vec<Taken> {
     taken
 }
 
-fn done(taken: &Taken) -> DeliveryRef {
+fn done(taken: &DequeuedTicket) -> DeliveryRef {
     DeliveryRef { slot: taken.slot, at: taken.delivery.at, token: taken.delivery.ticket.token }
 }
 
@@ -173,7 +173,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
         feed_len: Seq(1),
         closed: None,
     };
-    assert_eq!(loss::evidence(&before, Some(&after), Seq(1)), Some(CloseCause::NumberBehind));
+    assert_eq!(slot_loss::evidence(&before, Some(&after), Seq(1)), Some(CloseCause::NumberBehind));
     assert_eq!(
         issue(&slots, "d", "k").await.0,
         2,

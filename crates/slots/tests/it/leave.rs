@@ -5,7 +5,7 @@ use std::time::Duration;
 use doorbuster_core::slot::TicketAnswer;
 use doorbuster_core::{Epoch, GrantId, ItemId, NodeId, SlotKey};
 use doorbuster_slots::conformance::{request, terms};
-use doorbuster_slots::{RedisOptions, Slots, Taken};
+use doorbuster_slots::{DequeuedTicket, RedisOptions, Slots};
 
 use super::server::{Server, options};
 use super::watch::Watch;
@@ -38,7 +38,7 @@ async fn issue(slots: &Slots, from: usize) {
 
 /// Takes this many tickets, and returns their positions in the queue, sorted.
 async fn take(slots: &Slots, many: usize) -> Vec<u64> {
-    let mut taken: Vec<Taken> = Vec::new();
+    let mut taken: Vec<DequeuedTicket> = Vec::new();
     while taken.len() < many {
         let more = tokio::time::timeout(Duration::from_secs(10), slots.take(TICKETS)).await;
         taken.extend(more.expect("the tickets are delivered").expect("reachable"));

@@ -9,7 +9,7 @@ use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotBounds, TicketAnswe
 use doorbuster_core::{
     Counter, Epoch, FeedRow, GrantId, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
 };
-use doorbuster_slots::{DeliveryRef, Slots, Taken, conformance};
+use doorbuster_slots::{DeliveryRef, DequeuedTicket, Slots, conformance};
 
 async fn slots(_test: &str) -> Slots {
     Slots::local(conformance::id_key(), SlotBounds::default())
@@ -180,7 +180,7 @@ impl ContendedSlot {
             let take = runtime
                 .block_on(async { tokio::time::timeout(TAKE_MAX, self.slots.take(64)).await });
             let batch = take.expect("every issued ticket is delivered").expect("local");
-            let done = |t: &Taken| DeliveryRef {
+            let done = |t: &DequeuedTicket| DeliveryRef {
                 slot: t.slot,
                 at: t.delivery.at,
                 token: t.delivery.ticket.token,

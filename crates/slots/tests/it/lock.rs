@@ -2,7 +2,7 @@
 //! failover (also to a replica), and majorities.
 use std::time::{Duration, Instant};
 
-use doorbuster_slots::{LockGuard, Locks, Shared};
+use doorbuster_slots::{LockGuard, Locks, SharedRedis};
 
 use super::server::Server;
 use super::watch::Watch;
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn on(servers: &[&Server], lease: Duration) -> Locks {
     let shared =
-        servers.iter().map(|server| Shared::new(&[server.url()], "shop").expect("an address"));
+        servers.iter().map(|server| SharedRedis::new(&[server.url()], "shop").expect("an address"));
     Locks::with_lease(shared.collect(), lease).expect("there are servers")
 }
 
@@ -159,10 +159,11 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
     let [primary, replica] = &mut servers;
-    let connect = || Shared::new(&urls, "shop").expect("addresses");
+    let connect = || SharedRedis::new(&urls, "shop").expect("addresses");
     let (mine, others) = (connect(), connect());
-    let locks =
-        |shared: &Shared| Locks::with_lease(vec![shared.clone()], LONG).expect("there is a server");
+    let locks = |shared: &SharedRedis| {
+        Locks::with_lease(vec![shared.clone()], LONG).expect("there is a server")
+    };
     let (one, other) = (locks(&mine), locks(&others));
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     take(&one).await.release().await;

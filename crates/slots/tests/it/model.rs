@@ -14,7 +14,7 @@ use doorbuster_core::{
     Ticket, Token,
 };
 use doorbuster_slots::conformance::{id_key, request};
-use doorbuster_slots::{DeliveryRef, RedisOptions, Slots, Taken};
+use doorbuster_slots::{DeliveryRef, DequeuedTicket, RedisOptions, Slots};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -143,7 +143,7 @@ struct Both {
     tokens: u64,
     issued: Vec<(TicketRequest, IssuedTicket)>,
     /// Unacknowledged deliveries, by the reference and by the real slot.
-    delivered: Vec<(Delivery, Taken)>,
+    delivered: Vec<(Delivery, DequeuedTicket)>,
 }
 
 impl Both {
@@ -331,7 +331,7 @@ impl Both {
     async fn take(&mut self, at_most: usize) -> (String, String) {
         let mut there = Vec::new();
         self.slot.take(at_most, &mut there);
-        let mut here: Vec<Taken> = Vec::new();
+        let mut here: Vec<DequeuedTicket> = Vec::new();
         // The same ticket may be delivered twice.
         let mut known: HashSet<(GrantId, Token)> =
             self.delivered.iter().map(|(d, _)| name(d)).collect();

@@ -2,7 +2,7 @@
 //! unreachable server.
 use std::time::{Duration, Instant};
 
-use doorbuster_slots::{LimitCharge, ScriptReply, Shared};
+use doorbuster_slots::{LimitCharge, ScriptReply, SharedRedis};
 
 use super::cluster;
 use super::server::Server;
@@ -10,7 +10,7 @@ use super::watch::Watch;
 
 const COUNT: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 
-async fn counts(shared: &Shared, expected: i64) {
+async fn counts(shared: &SharedRedis, expected: i64) {
     let key = [shared.key("limit", "a")];
     let reply = shared.eval(COUNT, &key, &["2"]).await.expect("reachable");
     assert_eq!(reply, ScriptReply::Number(expected));
@@ -19,7 +19,7 @@ async fn counts(shared: &Shared, expected: i64) {
 #[tokio::test]
 async fn a_script_runs_also_on_a_server_that_forgot_it() {
     let server = Server::start(&[]);
-    let shared = Shared::new(&[server.url()], "shop").expect("an address");
+    let shared = SharedRedis::new(&[server.url()], "shop").expect("an address");
     counts(&shared, 2).await;
     server.ask::<String>(&["SCRIPT", "FLUSH"]);
     counts(&shared, 4).await;
@@ -36,8 +36,8 @@ async fn a_script_runs_also_on_a_server_that_forgot_it() {
 async fn a_clusters_redirect_is_followed_to_the_server_with_the_keys() {
     let servers = cluster::start();
     for server in &servers {
-        let shared =
-            Shared::new(&[server.url()], &format!("shop{}", server.port())).expect("an address");
+        let shared = SharedRedis::new(&[server.url()], &format!("shop{}", server.port()))
+            .expect("an address");
         counts(&shared, 2).await;
         counts(&shared, 4).await;
     }
@@ -48,7 +48,7 @@ async fn the_next_server_is_used_only_while_the_first_is_unreachable() {
     let mut servers = [Server::start_on_port(&[]), Server::start_on_port(&[])];
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().rev().map(Server::url).collect();
-    let shared = Shared::new(&urls, "shop").expect("addresses");
+    let shared = SharedRedis::new(&urls, "shop").expect("addresses");
     counts(&shared, 2).await;
     servers[0].kill();
     let key = [shared.key("limit", "a")];
@@ -67,7 +67,7 @@ async fn the_next_server_is_used_only_while_the_first_is_unreachable() {
 #[tokio::test]
 async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
     let mut server = Server::start_on_port(&[]);
-    let shared = Shared::new(&[server.url()], "shop").expect("an address");
+    let shared = SharedRedis::new(&[server.url()], "shop").expect("an address");
     counts(&shared, 2).await;
     server.freeze();
     let key = [shared.key("limit", "a")];
@@ -99,7 +99,8 @@ async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
 #[tokio::test]
 async fn a_limit_is_charged_by_all_nodes_together_and_expires() {
     let server = Server::start(&[]);
-    let [first, second] = [0, 1].map(|_| Shared::new(&[server.url()], "shop").expect("an address"));
+    let [first, second] =
+        [0, 1].map(|_| SharedRedis::new(&[server.url()], "shop").expect("an address"));
     let charge = |key, used_us| LimitCharge { key, used_us, burst_us: 60_000_000 };
     // A little of the charge is paid off before the next call.
     let near = |ahead: u64, expected: u64| {

@@ -364,12 +364,9 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         send("evt_3", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Applied
     );
-    let failed = fixture
-        .store
-        .note_refund(refund.id.clone(), RefundUpdate::Failed("?".to_owned()))
-        .await
-        .expect("writes");
-    assert_eq!(failed, Some(settled.clone()), "a settled refund stays");
+    let failed = RefundUpdate::Failed("?".to_owned());
+    let after = fixture.store.apply_refund_update(refund.id.clone(), failed).await;
+    assert_eq!(after.expect("writes"), Some(settled.clone()), "a settled refund stays");
     let unknown = RefundId("re_none".to_owned());
     for _ in 0..2 {
         assert_eq!(
@@ -381,7 +378,8 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
     // A settled refund fails only if the provider reports that the money came back.
     let news = async |news| {
-        fixture.store.note_refund(refund.id.clone(), news).await.expect("writes").expect("a refund")
+        let noted = fixture.store.apply_refund_update(refund.id.clone(), news).await;
+        noted.expect("writes").expect("a refund")
     };
     let why = || RefundUpdate::CameBack("the account is closed".to_owned());
     assert_eq!(send("evt_5", &refund.id, why()).await, RefundMessageOutcome::Applied);
@@ -458,14 +456,15 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
             .collect::<Vec<_>>()
     };
     let news = async |news| {
-        fixture.store.note_refund(first.id.clone(), news).await.expect("writes").expect("a refund")
+        let noted = fixture.store.apply_refund_update(first.id.clone(), news).await;
+        noted.expect("writes").expect("a refund")
     };
     assert_eq!(due().await, [first.id.clone(), second.id.clone()], "longest due first");
     assert_eq!(fixture.store.refunds_due(1).await.expect("reads"), from_ref(&first));
     let waiting = news(RefundUpdate::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);
     assert_eq!(due().await, from_ref(&second.id));
-    fixture.store.note_refund(second.id, RefundUpdate::Settled).await.expect("writes");
+    fixture.store.apply_refund_update(second.id, RefundUpdate::Settled).await.expect("writes");
     assert_eq!(
         (due().await, fixture.store.next_refund_due().await.expect("reads")),
         (vec![], Some(waiting.next_at))

@@ -1,6 +1,6 @@
 //! Tests waiting rooms: one position for each buyer, the draw, admission, and its expiry.
 use doorbuster_core::event::Attribution;
-use doorbuster_core::gate::draw::{self, Seed};
+use doorbuster_core::gate::draw::{self, DrawSeed};
 use doorbuster_core::gate::room::{IDLE_TURN_MS, LEFT, RoomProgress, RoomSupply};
 use doorbuster_core::order::EndReason;
 use doorbuster_core::sale::PhaseStep;
@@ -15,8 +15,8 @@ const SALE: &str = "spring";
 const FOR_MS: i64 = IDLE_TURN_MS;
 const CALLS_MAX: u64 = 500;
 
-fn seed() -> Seed {
-    Seed::new([3; 32])
+fn seed() -> DrawSeed {
+    DrawSeed::new([3; 32])
 }
 
 fn buyers(names: &[&str]) -> Vec<BuyerId> {
@@ -43,7 +43,7 @@ async fn call(fixture: &Fixture) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
     let called =
         fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, FOR_MS).await.expect("writes");
-    called.iter().map(|place| place.buyer.as_str().to_owned()).collect()
+    called.iter().map(|visitor| visitor.buyer.as_str().to_owned()).collect()
 }
 
 async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
@@ -62,8 +62,12 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
         (made.sale.as_str(), &made.seed, made.line, made.open_until),
         (SALE, &seed(), RoomProgress::default(), None)
     );
-    let again =
-        fixture.store.open_room(SALE, Seed::new([4; 32])).await.expect("writes").expect("a sale");
+    let again = fixture
+        .store
+        .open_room(SALE, DrawSeed::new([4; 32]))
+        .await
+        .expect("writes")
+        .expect("a sale");
     assert_eq!(again, made, "the first seed stays");
     enter(&fixture, &["anna", "bert"]).await;
     open(&fixture).await;
@@ -82,9 +86,9 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
 pub async fn a_buyer_has_one_position(fixture: Fixture) {
     sale(&fixture, 5, 1).await;
     let first = enter(&fixture, &["anna", "anna", "bert"]).await;
-    let EnterOutcome::New(place) = &first[0] else { panic!("{first:?}") };
+    let EnterOutcome::New(visitor) = &first[0] else { panic!("{first:?}") };
     assert_eq!(
-        place,
+        visitor,
         &RoomVisitor {
             buyer: buyer("anna"),
             lot: Some(seed().lot("anna")),
@@ -92,7 +96,7 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
             until: None
         }
     );
-    assert_eq!(first[1], EnterOutcome::Known(place.clone()));
+    assert_eq!(first[1], EnterOutcome::Known(visitor.clone()));
     assert!(matches!(first[2], EnterOutcome::New(_)));
     let one = || fixture.store.enter_room(SALE, seed(), buyers(&["cleo"]));
     let (a, b, c, d) = tokio::join!(one(), one(), one(), one());
@@ -103,14 +107,14 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
         "{answers:?}"
     );
     open(&fixture).await;
-    assert_eq!(enter(&fixture, &["anna"]).await, [EnterOutcome::Known(place.clone())]);
+    assert_eq!(enter(&fixture, &["anna"]).await, [EnterOutcome::Known(visitor.clone())]);
     let late = enter(&fixture, &["dora"]).await;
     let EnterOutcome::New(late) = &late[0] else { panic!("{late:?}") };
     assert_eq!((late.lot, late.rank, late.until), (None, Some(4), None));
     let mut found =
         fixture.store.visitors(SALE, buyers(&["dora", "nobody", "anna"])).await.expect("reads");
     found.sort_by(|a, b| a.buyer.cmp(&b.buyer));
-    assert_eq!(found, [place.clone(), late.clone()]);
+    assert_eq!(found, [visitor.clone(), late.clone()]);
     assert_eq!(fixture.store.visitors("other", buyers(&["anna"])).await.expect("reads"), []);
 }
 
@@ -137,11 +141,12 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     assert_eq!(listed.len(), 40);
     assert_eq!(call(&fixture).await[..40], drawn, "there are enough units for all");
     let called = fixture.store.admitted_after(SALE, 38, 10).await.expect("reads");
-    let ranks: Vec<_> = called.iter().map(|place| (place.buyer.as_str(), place.rank)).collect();
+    let ranks: Vec<_> =
+        called.iter().map(|visitor| (visitor.buyer.as_str(), visitor.rank)).collect();
     let last =
         [(drawn[38], Some(39)), (drawn[39], Some(40)), ("late-1", Some(41)), ("late-2", Some(42))];
     assert_eq!(ranks, last);
-    assert!(called.iter().all(|place| place.until == Some(fixture.clock.now().plus(FOR_MS))));
+    assert!(called.iter().all(|visitor| visitor.until == Some(fixture.clock.now().plus(FOR_MS))));
 }
 
 /// As many visitors are admitted as units are available, even if several nodes admit visitors.
@@ -198,7 +203,7 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert_eq!(call(&fixture).await, drawn[..1]);
     assert!(matches!(
         &enter(&fixture, &drawn[..1]).await[0],
-        EnterOutcome::Known(place) if place.until.is_some()
+        EnterOutcome::Known(visitor) if visitor.until.is_some()
     ));
     fixture.clock.advance(FOR_MS - 1);
     assert!(call(&fixture).await.is_empty());
@@ -226,7 +231,7 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     let admit = async || {
         let seen = fixture.store.waiting_room_view(SALE).await.expect("reads").expect("a room");
         let admitted = fixture.store.admit_visitors(SALE, &seen, CALLS_MAX, WHOLE_MS).await;
-        let named = |place: RoomVisitor| (place.buyer.as_str().to_owned(), place.until);
+        let named = |visitor: RoomVisitor| (visitor.buyer.as_str().to_owned(), visitor.until);
         admitted.expect("writes").into_iter().map(named).collect::<Vec<_>>()
     };
     let keep = async |name: &str| {
@@ -270,7 +275,10 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     assert_eq!(leave(drawn[0]).await, None, "the visitor has left already");
     assert_eq!(leave(drawn[1]).await, Some((None, Some(LEFT))));
     let again = enter(&fixture, &[drawn[1]]).await;
-    assert!(matches!(&again[0], EnterOutcome::New(place) if place.until.is_none()), "{again:?}");
+    assert!(
+        matches!(&again[0], EnterOutcome::New(visitor) if visitor.until.is_none()),
+        "{again:?}"
+    );
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
     // The visitor with the first rank left. That rank's turn gives no admission, so the next

@@ -297,14 +297,16 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     let (id, parts) = (id_of(&ticket), id_key().open(&id_of(&ticket), "anna").expect("a valid id"));
     fixture.clock.advance(10_000);
     assert_eq!(
-        fixture.store.force(id, parts, buyer("anna")).await.expect("writes"),
+        fixture.store.force_verdict(id, parts, buyer("anna")).await.expect("writes"),
         None,
         "the ticket may still be settled"
     );
     fixture.clock.advance(1);
-    let forced = fixture.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
+    let forced =
+        fixture.store.force_verdict(id, parts, buyer("anna")).await.expect("writes").expect("due");
     assert_eq!((forced.verdict, forced.fresh), (Verdict::Unavailable, true));
-    let again = fixture.store.force(id, parts, buyer("anna")).await.expect("writes").expect("due");
+    let again =
+        fixture.store.force_verdict(id, parts, buyer("anna")).await.expect("writes").expect("due");
     assert_eq!((again.verdict, again.fresh), (Verdict::Unavailable, false));
     let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
     assert_eq!(
@@ -330,7 +332,12 @@ pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     let force = async |ticket| {
         let id = id_of(ticket);
         let parts = id_key().open(&id, "anna").expect("a valid id");
-        fixture.store.force(id, parts, buyer("anna")).await.expect("writes").expect("resolved")
+        fixture
+            .store
+            .force_verdict(id, parts, buyer("anna"))
+            .await
+            .expect("writes")
+            .expect("resolved")
     };
     let first = force(&*consumed).await;
     assert_eq!(

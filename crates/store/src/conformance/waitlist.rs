@@ -33,10 +33,10 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str, key: &str) -> JoinOutc
 
 /// Joins and expects a new entry.
 async fn join_new(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
-    let JoinOutcome::Done(place) = join(fixture, item, who, &format!("line-{who}")).await else {
+    let JoinOutcome::Done(entry) = join(fixture, item, who, &format!("line-{who}")).await else {
         panic!("{who} gets an entry")
     };
-    place
+    entry
 }
 
 async fn serve(fixture: &Fixture, item: ItemId) -> WaitlistServed {
@@ -54,7 +54,7 @@ async fn cancel(fixture: &Fixture, order: &Order) {
 /// The state of a waitlist entry, and the number of entries before it.
 async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
     let found = fixture.store.waitlist_position(id).await.expect("reads").expect("an entry");
-    (found.place.state, found.ahead)
+    (found.entry.state, found.ahead)
 }
 
 /// Asserts how many entries wait, and how many units are kept for them.
@@ -95,7 +95,7 @@ pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
         .await
         .expect("reads")
         .expect("an entry");
-    assert_eq!((&found.place, found.ahead), (&bert, 1));
+    assert_eq!((&found.entry, found.ahead), (&bert, 1));
     assert_eq!(
         fixture.store.waitlist_position_of(item, &buyer("cleo")).await.expect("reads"),
         None
@@ -125,21 +125,21 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     let mut new: Vec<WaitlistEntry> = Vec::new();
     for answer in &answers {
         match answer {
-            JoinOutcome::Done(place) => new.push(place.clone()),
+            JoinOutcome::Done(entry) => new.push(entry.clone()),
             JoinOutcome::Already(_) => {}
             other => panic!("{other:?}"),
         }
     }
-    new.sort_by_key(|place| place.n);
+    new.sort_by_key(|entry| entry.n);
     assert_eq!(
-        new.iter().map(|place| place.n.0).collect::<Vec<_>>(),
+        new.iter().map(|entry| entry.n.0).collect::<Vec<_>>(),
         (1..=BUYERS as u64).collect::<Vec<_>>()
     );
     for answer in answers {
-        let (JoinOutcome::Done(place) | JoinOutcome::Already(place)) = answer else {
+        let (JoinOutcome::Done(entry) | JoinOutcome::Already(entry)) = answer else {
             panic!("an entry")
         };
-        assert!(new.contains(&place), "{place:?}");
+        assert!(new.contains(&entry), "{entry:?}");
     }
     expect_waitlist(&fixture, item, BUYERS as u64, 0).await;
 }
@@ -253,9 +253,9 @@ pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const WAIT: u64 = 18;
     let (grant, orders) = all_on_hold(&fixture, WAIT, 1).await;
     let item = grant.slot.item;
-    let mut places = Vec::new();
+    let mut entries = Vec::new();
     for who in 0..WAIT {
-        places.push(join_new(&fixture, item, &format!("w{who:02}")).await);
+        entries.push(join_new(&fixture, item, &format!("w{who:02}")).await);
     }
     let (expire, cancel) = orders[..UNITS as usize].split_at(4);
     fixture.clock.advance(HOLD_MS);
@@ -277,7 +277,7 @@ pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     }
     all.extend(serve(&fixture, item).await.orders);
     all.sort_by_key(|order| order.n);
-    let first: Vec<_> = places.iter().take(UNITS as usize).map(|place| place.id).collect();
+    let first: Vec<_> = entries.iter().take(UNITS as usize).map(|entry| entry.id).collect();
     assert_eq!(
         all.iter().map(|order| order.id).collect::<Vec<_>>(),
         first,
@@ -438,9 +438,10 @@ pub async fn the_verdict_of_a_waiting_entry_is_not_forced(fixture: Fixture) {
     let (anna, bert) =
         (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
     fixture.clock.advance(HOLD_MS);
-    let force = async |place: &WaitlistEntry, who: &BuyerId| {
-        let parts = place.id.parts().expect("a valid id");
-        fixture.store.force(place.id, parts, who.clone()).await.expect("writes").map(|r| r.verdict)
+    let force = async |entry: &WaitlistEntry, who: &BuyerId| {
+        let parts = entry.id.parts().expect("a valid id");
+        let forced = fixture.store.force_verdict(entry.id, parts, who.clone()).await;
+        forced.expect("writes").map(|r| r.verdict)
     };
     assert_eq!(force(&anna, &anna.buyer).await, None);
     cancel(&fixture, &orders[0]).await;

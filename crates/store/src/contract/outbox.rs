@@ -328,7 +328,7 @@ impl DeadLetterId {
 
 /// A dead letter that no operator has resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dead {
+pub struct DeadLetter {
     /// Its id.
     pub id: DeadLetterId,
     /// The last error.

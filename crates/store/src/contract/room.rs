@@ -1,5 +1,5 @@
 //! Rows of waiting rooms. The rules are in [`doorbuster_core::gate::room`].
-use doorbuster_core::gate::draw::{DrawLot, Seed};
+use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::{QueuePosition, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
@@ -9,7 +9,7 @@ pub struct WaitingRoom {
     /// The sale's id.
     pub sale: String,
     /// The seed of its draw.
-    pub seed: Seed,
+    pub seed: DrawSeed,
     /// The progress of the room.
     pub line: RoomProgress,
     /// The time until which a room that opens automatically stays open.
@@ -33,7 +33,7 @@ pub struct RoomVisitor {
 impl RoomVisitor {
     /// Returns the visitor's position as the rules read it, with the rank from the draw.
     #[must_use]
-    pub fn place(&self, drawn: Option<u64>) -> QueuePosition {
+    pub fn queue_position(&self, drawn: Option<u64>) -> QueuePosition {
         QueuePosition { rank: self.rank.or(drawn), until: self.until }
     }
 }

@@ -6,7 +6,7 @@ pub use doorbuster_core::waitlist::WaitlistServed;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitlistPosition {
     /// The entry.
-    pub place: WaitlistEntry,
+    pub entry: WaitlistEntry,
     /// The number of waiting entries ahead of this entry. 0 if the entry has ended.
     pub ahead: u64,
 }

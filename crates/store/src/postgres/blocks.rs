@@ -8,7 +8,7 @@ use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::rows::{self, int};
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
 type Done<T> = Result<T, Failure>;

@@ -1,7 +1,7 @@
 //! The store's methods as transactions that run the rules. Each transaction first takes its locks.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
-use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::settle::{self, TicketVerdict};
 use doorbuster_core::{
     BuyerId, CloseCause, Counter, Grant, GrantId, Ledger, Order, Recall, RecallId, RecallTarget,
     SlotKey, TicketId, TicketParts, recall, stock,
@@ -13,7 +13,7 @@ use crate::store::StoreResult;
 use super::Postgres;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 impl Postgres {
     pub(crate) async fn open_grant(
@@ -81,7 +81,7 @@ impl Postgres {
         id: TicketId,
         parts: TicketParts,
         buyer: BuyerId,
-    ) -> StoreResult<Option<Resolved>> {
+    ) -> StoreResult<Option<TicketVerdict>> {
         let key = self.shared().id_key.clone();
         let force = move |ledger: &mut PostgresLedger<'_>| {
             if let Some(grant) = ledger.grant(parts.grant)? {

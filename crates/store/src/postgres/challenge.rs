@@ -8,7 +8,7 @@ use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::rows;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
 /// Skips rows that another transaction has locked, so that the deletion never waits.

@@ -16,8 +16,8 @@ use super::failure::Failure;
 use super::money::notices;
 use super::read::as_limit;
 use super::rows::parse_text;
-use super::run::{RetryState, RetryUnknown};
 use super::shared::Shared;
+use super::transaction::{RetryState, RetryUnknown};
 
 /// The queries and their rules. Each query finds violations of its rule. The columns are the item,
 /// and the numbers as text.

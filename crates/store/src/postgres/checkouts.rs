@@ -19,10 +19,10 @@ use super::prefetch::{self, DueOrder};
 use super::read::as_limit;
 use super::rows::money::{checkout as row, checkout_at, checkout_columns};
 use super::rows::{self, int};
-use super::run::{
-    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
-};
 use super::shared::Shared;
+use super::transaction::{
+    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::{Postgres, connect};
 
 impl Postgres {
@@ -152,7 +152,10 @@ impl Postgres {
 
 /// Postpones many checkouts at once. It reads them after it locked their orders, applies the rules,
 /// and writes them together.
-async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<usize>, Failure> {
+async fn put_off(
+    shared: &Shared,
+    all: &[CheckoutDeferral],
+) -> Result<CommittedResult<usize>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let parts = all.iter().filter_map(|it| it.order.parts());
@@ -185,7 +188,12 @@ async fn put_off(shared: &Shared, all: &[CheckoutDeferral]) -> Result<Committed<
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
                 .await?;
-        Ok(Committed { value: later.len(), orders: Vec::new(), events: false, transaction_id })
+        Ok(CommittedResult {
+            value: later.len(),
+            orders: Vec::new(),
+            events: false,
+            transaction_id,
+        })
     }
     .await;
     if let Err(failure) = &outcome {

@@ -9,7 +9,7 @@ use crate::store::{CodeHash, StoreResult};
 
 use super::failure::Failure;
 use super::rows::number;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
 type Done<T> = Result<T, Failure>;

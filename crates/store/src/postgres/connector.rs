@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 use tokio_postgres::{AsyncMessage, Client, Notification, Socket};
 
-use doorbuster_core::history::{DatabaseDecision, DatabaseHistory, HistoryChange, decide};
+use doorbuster_core::database_history::{DatabaseDecision, DatabaseHistory, HistoryChange, decide};
 
 use crate::history_memory::HistoryMemory;
 use crate::limits::{PG_ANSWER_WAIT, PG_CONNECT_WAIT, PG_OTHER_HOSTS_WAIT};
@@ -163,7 +163,7 @@ impl Connector {
             return None;
         }
         let opened = self.connect(host, options, listener).await.ok()?;
-        let known = self.0.memory.known_for(opened.found.deployment.as_deref());
+        let known = self.0.memory.known_history(opened.found.deployment.as_deref());
         if decide(known.as_ref(), &opened.found.seen) != DatabaseDecision::Accept {
             self.distrust_host();
             return None;
@@ -194,8 +194,7 @@ impl Connector {
         listener: Option<Arc<SessionListener>>,
     ) -> Done<Option<Session>> {
         let inspected = self.inspect_all(options, listener);
-        let ((mut opened, mut failures), ()) =
-            tokio::join!(inspected, self.0.memory.ask_elsewhere());
+        let ((mut opened, mut failures), ()) = tokio::join!(inspected, self.0.memory.ask_peers());
         opened.sort_by_key(|opened| opened.found.seen.age_key());
         while let Some(newest) = opened.pop() {
             let host = newest.host;
@@ -251,7 +250,7 @@ impl Connector {
     /// another node registered it first.
     async fn accept(&self, opened: Opened) -> Done<Option<Session>> {
         let Opened { host, session: (client, driver), found } = opened;
-        let known = self.0.memory.known_for(found.deployment.as_deref());
+        let known = self.0.memory.known_history(found.deployment.as_deref());
         match decide(known.as_ref(), &found.seen) {
             DatabaseDecision::Older | DatabaseDecision::Forked => {
                 return Err(self.refusal(host, &found, known));

@@ -12,7 +12,7 @@ use super::Postgres;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::rows;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 impl Postgres {
     pub(crate) async fn insert_session(

@@ -77,14 +77,14 @@ async fn dump(client: &Client) -> Result<Model, Failure> {
     {
         model.recalls.insert(recall.id, recall);
     }
-    for place in all(
+    for entry in all(
         client,
         concat!("SELECT ", waitlist::entry_columns!(), " FROM waitlist w"),
         waitlist::row,
     )
     .await?
     {
-        model.places.insert((place.item, place.n), place);
+        model.waitlist.insert((entry.item, entry.n), entry);
     }
     dump_money(client, &mut model).await?;
     Ok(model)

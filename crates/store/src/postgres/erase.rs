@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 
-use doorbuster_core::gate::draw::Seed;
+use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::{BuyerId, GrantId, RequestKey};
 
 use crate::actions;
@@ -16,7 +16,7 @@ use crate::store::StoreResult;
 
 use super::failure::Failure;
 use super::read::as_limit;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 use super::{Postgres, PostgresLedger, rows};
 
 type Done<T> = Result<T, Failure>;
@@ -79,7 +79,7 @@ fn erase_other_rows(
             &[&new, &key.as_ref().map(RequestKey::as_str), grant, seq, &old],
         )?;
     }
-    for (seq, key) in &found.dead_tickets {
+    for (seq, key) in &found.dead_letter_tickets {
         rows +=
             ledger.run(erase::RENAME_DEAD_TICKET, &[&new, &names.key(key).as_str(), seq, &old])?;
     }
@@ -90,8 +90,8 @@ fn erase_other_rows(
     for seq in &found.events {
         rows += ledger.run(erase::RENAME_EVENT, &[&old, &new, seq])?;
     }
-    for (sale, seed) in &found.places {
-        let lot = Seed::new(*seed).lot(new);
+    for (sale, seed) in &found.visitors {
+        let lot = DrawSeed::new(*seed).lot(new);
         rows += ledger.run(erase::RENAME_DRAWN, &[&new, &lot.bytes().as_slice(), sale, &old])?;
         rows += ledger.run(erase::RENAME_VISITOR, &[&new, sale, &old])?;
     }
@@ -136,7 +136,7 @@ impl Postgres {
                     Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
                 })
                 .await?,
-            dead_tickets: self
+            dead_letter_tickets: self
                 .all(erase::FIND_DEAD_TICKETS, by, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
                 .await?,
             waitlist: self
@@ -145,7 +145,7 @@ impl Postgres {
                 })
                 .await?,
             events: self.all(erase::FIND_EVENTS, by, |row| Ok(row.try_get(0)?)).await?,
-            places: self.all(erase::FIND_VISITORS, by, seed).await?,
+            visitors: self.all(erase::FIND_VISITORS, by, seed).await?,
             codes: self
                 .all(erase::FIND_CODES, by, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
                 .await?,

@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::rows::{self, int};
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 

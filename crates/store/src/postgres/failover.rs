@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use doorbuster_core::history::DatabaseHistory;
+use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::{Millis, NodeId, OrderState, TicketId};
 
@@ -20,7 +20,7 @@ use super::acknowledged::is_lost;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::rows::{self, int};
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 use super::{Postgres, phases};
 
 type Done<T> = Result<T, Failure>;

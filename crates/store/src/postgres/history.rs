@@ -2,7 +2,7 @@
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::Millis;
-use doorbuster_core::history::DatabaseHistory;
+use doorbuster_core::database_history::DatabaseHistory;
 
 use crate::contract::{HistoryCause, OpenError, StoreHistoryRow};
 use crate::history::{check_key, parse_paused};
@@ -12,7 +12,7 @@ use crate::store::StoreResult;
 use super::Postgres;
 use super::failure::Failure;
 use super::rows;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 impl Postgres {
     pub(crate) async fn bind_key(&self) -> Result<(), OpenError> {

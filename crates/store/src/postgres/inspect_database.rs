@@ -2,8 +2,10 @@
 //! history.
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-use doorbuster_core::history::decide;
-use doorbuster_core::history::{DatabaseDecision, DatabaseHistory, HistoryChange, SeenDatabase};
+use doorbuster_core::database_history::decide;
+use doorbuster_core::database_history::{
+    DatabaseDecision, DatabaseHistory, HistoryChange, SeenDatabase,
+};
 
 use super::failure::Failure;
 

@@ -354,8 +354,8 @@ impl Ledger for PostgresLedger<'_> {
         waitlist::waiting_entries(self, item, limit)
     }
 
-    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Done<()> {
-        self.cache.put_waitlist_entry(place);
+    fn put_waitlist_entry(&mut self, entry: &WaitlistEntry) -> Done<()> {
+        self.cache.put_waitlist_entry(entry);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::rows;
 use super::rows::money::{payment, payment_columns, refund, refund_columns};
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 

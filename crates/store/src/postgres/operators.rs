@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::rows;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 fn action_row(row: &Row) -> Result<ActionRow, Failure> {
     let changes = actions::changes_from_json(row.try_get(5)?);

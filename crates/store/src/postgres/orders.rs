@@ -18,10 +18,10 @@ use super::flush;
 use super::ledger::PostgresLedger;
 use super::prefetch::{self, DueOrder};
 use super::read::as_limit;
-use super::run::{
-    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
-};
 use super::shared::Shared;
+use super::transaction::{
+    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::{Postgres, connect, rows};
 
 /// Selects only the numbers of due orders. The orders are read after they are locked.
@@ -145,7 +145,10 @@ impl Postgres {
         Ok((requests, next))
     }
 
-    pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
+    pub(crate) async fn dead_letter_tickets(
+        &self,
+        limit: usize,
+    ) -> StoreResult<Vec<DeadLetterTicket>> {
         let sql = "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1";
         self.all(sql, &[&as_limit(limit)], |row| {
             Ok(DeadLetterTicket {
@@ -160,7 +163,7 @@ impl Postgres {
 
 /// Expires many due orders at once. It finds them, locks and reads them again, expires them by the
 /// rules, and writes them together.
-async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, Failure> {
+async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Order>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let due = await_answer(async {
@@ -178,7 +181,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
         })
         .await?;
         if due.is_empty() {
-            return Ok(Committed {
+            return Ok(CommittedResult {
                 value: Vec::new(),
                 orders: Vec::new(),
                 events: false,
@@ -194,7 +197,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<Committed<Vec<Order>>, 
             await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
                 .await?;
         let events = !ledger.cache.events.is_empty();
-        Ok(Committed {
+        Ok(CommittedResult {
             value: expired,
             orders: ledger.cache.changed_orders(),
             events,

@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use doorbuster_core::digest::{self, OrderDigest};
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{NodeId, Order, TicketId, Token, Verdict};
 
 use crate::contract::ItemCounts;
@@ -59,7 +59,7 @@ pub(super) struct Changes {
     pub(super) counts: Vec<ItemCounts>,
     pub(super) orders: Vec<Order>,
     pub(super) digests: Vec<OrderDigest>,
-    pub(super) verdicts: Vec<(Token, Resolved)>,
+    pub(super) verdicts: Vec<(Token, TicketVerdict)>,
     pub(super) sales: bool,
 }
 
@@ -375,7 +375,11 @@ impl Poller {
     }
 }
 
-fn resolved(id: TicketId, verdict: Verdict, order: Option<Order>) -> Option<(Token, Resolved)> {
+fn resolved(
+    id: TicketId,
+    verdict: Verdict,
+    order: Option<Order>,
+) -> Option<(Token, TicketVerdict)> {
     let token = id.parts()?.token;
-    Some((token, Resolved { id, verdict, order, fresh: true }))
+    Some((token, TicketVerdict { id, verdict, order, fresh: true }))
 }

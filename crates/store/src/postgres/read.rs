@@ -1,6 +1,6 @@
 //! Read-only queries. Each query has its own snapshot, which includes every commit that was
 //! published before the query.
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{
     BuyerId, CloseCause, FeedRow, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq,
     SlotKey, TicketId, Verdict,
@@ -134,9 +134,9 @@ impl Postgres {
     }
 
     /// A verdict never changes, so this reads the two tables one after the other.
-    pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
+    pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<TicketVerdict>> {
         if let Some(order) = self.order(id).await? {
-            return Ok(Some(Resolved {
+            return Ok(Some(TicketVerdict {
                 id,
                 verdict: Verdict::Reserved,
                 order: Some(order),
@@ -155,7 +155,7 @@ impl Postgres {
             Verdict::Order(id) => self.order(id).await?,
             _ => None,
         };
-        Ok(Some(Resolved { id, verdict: found.verdict, order, fresh: false }))
+        Ok(Some(TicketVerdict { id, verdict: found.verdict, order, fresh: false }))
     }
 
     pub(crate) async fn next_due(&self) -> StoreResult<Option<Millis>> {

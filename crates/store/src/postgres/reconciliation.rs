@@ -20,8 +20,8 @@ use super::check::snapshot;
 use super::failure::Failure;
 use super::read::as_limit;
 use super::rows::number;
-use super::run::{RetryState, RetryUnknown};
 use super::shared::Shared;
+use super::transaction::{RetryState, RetryUnknown};
 
 type Done<T> = Result<T, Failure>;
 

@@ -7,7 +7,7 @@ use super::Postgres;
 use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 fn delete_expired(
     ledger: &PostgresLedger<'_>,

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::rows::parse_text;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 /// A failed reversal cancels only the recorded amount, because the failure of one refund says
 /// nothing about another. A cancelled amount no longer counts.

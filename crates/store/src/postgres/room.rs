@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
-use doorbuster_core::gate::draw::{DrawLot, Seed};
+use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::{AddedVisitor, LEFT, ReentryOutcome, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::ledger::PostgresLedger;
 use super::read::as_limit;
 use super::rows::{self, int};
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
@@ -77,7 +77,7 @@ fn if_number(row: &Row, at: usize) -> Done<Option<u64>> {
 fn room(row: &Row) -> Done<WaitingRoom> {
     Ok(WaitingRoom {
         sale: row.try_get(0)?,
-        seed: Seed::new(bytes(row, 1)?.ok_or_else(|| rows::bad_row("seed"))?),
+        seed: DrawSeed::new(bytes(row, 1)?.ok_or_else(|| rows::bad_row("seed"))?),
         line: RoomProgress {
             participants: if_number(row, 2)?,
             entered: rows::number(row, 3)?,
@@ -101,7 +101,7 @@ fn visitor(row: &Row) -> Done<RoomVisitor> {
 
 /// Locks the sale's room and returns it. Creates the room from this seed if it does not exist.
 /// Closes its draw if the sale has opened.
-fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
+fn open(ledger: &mut PostgresLedger<'_>, sale: &str, seed: &DrawSeed) -> Done<Option<WaitingRoom>> {
     let sql = "INSERT INTO waiting_room (sale_id, seed) SELECT id, $2 FROM sale WHERE id = $1
                ON CONFLICT DO NOTHING";
     ledger.run(sql, &[&sale, &seed.bytes().as_slice()])?;
@@ -150,7 +150,7 @@ fn leave(
     }
     let known = ledger.one(VISITORS, &[&sale, &vec![buyer.as_str()]], visitor)?;
     let Some(known) = known else { return Ok(None) };
-    let Some(left) = known.place(None).leave(ledger.now) else { return Ok(None) };
+    let Some(left) = known.queue_position(None).leave(ledger.now) else { return Ok(None) };
     put_until(ledger, sale, buyer, left.until)?;
     Ok(Some(RoomVisitor { until: left.until, ..known }))
 }
@@ -158,7 +158,7 @@ fn leave(
 fn enter(
     ledger: &mut PostgresLedger<'_>,
     sale: &str,
-    seed: &Seed,
+    seed: &DrawSeed,
     buyers: &[BuyerId],
 ) -> Done<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
     let now = ledger.now;
@@ -172,7 +172,7 @@ fn enter(
     let (mut new_buyers, mut lots, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
     for buyer in buyers {
         if let Some(known) = known.get_mut(buyer) {
-            match known.place(None).enter_again(&room.line, now) {
+            match known.queue_position(None).enter_again(&room.line, now) {
                 ReentryOutcome::Unchanged => {
                     entered.push(EnterOutcome::Known(known.clone()));
                     continue;
@@ -257,7 +257,7 @@ impl Postgres {
     pub(crate) async fn enter_room(
         &self,
         sale: &str,
-        seed: Seed,
+        seed: DrawSeed,
         buyers: Vec<BuyerId>,
     ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
         let sale = sale.to_owned();

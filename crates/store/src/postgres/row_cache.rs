@@ -165,7 +165,7 @@ impl RowCache {
         }
     }
 
-    pub(super) fn cache_place(&mut self, row: WaitlistEntry) -> WaitlistEntry {
+    pub(super) fn cache_waitlist_entry(&mut self, row: WaitlistEntry) -> WaitlistEntry {
         self.waitlist.entry((row.item, row.n)).or_insert_with(|| CachedRow::read(row)).row.clone()
     }
 

@@ -20,7 +20,7 @@ use super::ledger::PostgresLedger;
 use super::phases;
 use super::read::COUNTS;
 use super::rows::{self, int};
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 

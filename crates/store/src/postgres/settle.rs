@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::settle::{self, TicketVerdict};
 use doorbuster_core::{IdKey, Ticket, Verdict};
 
 use crate::contract::StoreError;
@@ -17,14 +17,17 @@ use super::flush::{self, Query};
 use super::ledger::PostgresLedger;
 use super::prefetch::{self, NewBuyerInsert};
 use super::row_cache::RowCache;
-use super::run::{
-    Committed, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
-};
 use super::shared::Shared;
+use super::transaction::{
+    CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
+};
 use super::{Postgres, connect};
 
 impl Postgres {
-    pub(crate) async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
+    pub(crate) async fn settle(
+        &self,
+        tickets: Vec<Arc<Ticket>>,
+    ) -> StoreResult<Vec<TicketVerdict>> {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
         if tickets.is_empty() {
@@ -46,7 +49,7 @@ enum SettleTask<'a> {
 
 /// Settles tickets in one transaction. If a ticket fails, the two halves of the batch are settled
 /// separately. This is repeated until the failing ticket is alone and becomes a dead letter.
-async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Resolved>> {
+async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<TicketVerdict>> {
     let failure = match run_with_retries(shared, tickets, SettleTask::Settle).await {
         Ok(resolved) => return Ok(resolved),
         Err(failure) => failure,
@@ -78,7 +81,7 @@ async fn settle_poisoned(
     shared: &Shared,
     ticket: &Arc<Ticket>,
     failure: &Failure,
-) -> Result<Resolved, StoreError> {
+) -> Result<TicketVerdict, StoreError> {
     let id = shared.id_key.id_of(ticket);
     let reason = failure.to_string();
     tracing::error!(
@@ -109,7 +112,7 @@ async fn settle_poisoned(
             "failed to write a dead letter"
         );
     }
-    Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
+    Ok(TicketVerdict { id, verdict: Verdict::Unavailable, order: None, fresh: true })
 }
 
 /// Runs one transaction, and retries it if that helps. A batch with an unknown outcome is settled
@@ -118,7 +121,7 @@ async fn run_with_retries(
     shared: &Shared,
     tickets: &[Arc<Ticket>],
     task: SettleTask<'_>,
-) -> Result<Vec<Resolved>, Failure> {
+) -> Result<Vec<TicketVerdict>, Failure> {
     let mut tries = RetryState::new();
     let mut new = NewBuyerInsert::WithCommit;
     loop {
@@ -141,7 +144,7 @@ async fn attempt(
     tickets: &[Arc<Ticket>],
     task: SettleTask<'_>,
     new: NewBuyerInsert,
-) -> Result<Committed<Vec<Resolved>>, Failure> {
+) -> Result<CommittedResult<Vec<TicketVerdict>>, Failure> {
     let object = connect::get(&shared.writes).await?;
     let outcome = async {
         let (cache, publish) =
@@ -164,7 +167,7 @@ async fn attempt(
             await_commit(flush::commit(&object, &queries, ledger.cache.commit_notice(writer)))
                 .await?;
         let RowCache { events, .. } = &ledger.cache;
-        Ok(Committed {
+        Ok(CommittedResult {
             value: resolved,
             orders: ledger.cache.changed_orders(),
             events: !events.is_empty(),
@@ -184,7 +187,7 @@ fn resolve(
     key: &IdKey,
     tickets: &[Arc<Ticket>],
     task: SettleTask<'_>,
-) -> Result<Vec<Resolved>, Failure> {
+) -> Result<Vec<TicketVerdict>, Failure> {
     let mut resolved = Vec::with_capacity(tickets.len());
     for ticket in tickets {
         ledger.node = Some(ticket.node);

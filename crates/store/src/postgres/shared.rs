@@ -18,7 +18,7 @@ use super::connect::{self, Sessions};
 use super::connector::Connector;
 use super::failure::Failure;
 use super::inspect_database;
-use super::run::await_commit;
+use super::transaction::await_commit;
 
 /// A time in which the database cannot be used.
 struct Outage {

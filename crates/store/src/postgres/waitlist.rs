@@ -24,7 +24,7 @@ use super::prefetch::QUOTAS;
 use super::read::as_limit;
 use super::row_cache::CachedQuota;
 use super::rows::{self, int, parse_text};
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
@@ -101,10 +101,10 @@ pub(super) fn waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Op
     Ok(found.map(|row| ledger.cache.cache_grant(row)))
 }
 
-fn cache_if_locked(ledger: &mut PostgresLedger<'_>, place: WaitlistEntry) -> WaitlistEntry {
-    match is_locked(ledger, place.item) {
-        true => ledger.cache.cache_place(place),
-        false => place,
+fn cache_if_locked(ledger: &mut PostgresLedger<'_>, entry: WaitlistEntry) -> WaitlistEntry {
+    match is_locked(ledger, entry.item) {
+        true => ledger.cache.cache_waitlist_entry(entry),
+        false => entry,
     }
 }
 
@@ -117,7 +117,7 @@ pub(super) fn waitlist_entry(
     }
     const SQL: &str = concat!("SELECT ", entry_columns!(), " FROM waitlist w WHERE w.id = $1");
     let found = ledger.one(SQL, &[&id.text().as_str()], row)?;
-    Ok(found.map(|place| cache_if_locked(ledger, place)))
+    Ok(found.map(|entry| cache_if_locked(ledger, entry)))
 }
 
 pub(super) fn waitlist_entry_of(
@@ -130,8 +130,8 @@ pub(super) fn waitlist_entry_of(
         entry_columns!(),
         " FROM waitlist w WHERE w.item_id = $1 AND w.buyer = $2 AND w.state = 'waiting'"
     );
-    let waits = |place: &WaitlistEntry| {
-        place.item == item && place.buyer == *buyer && place.state == WaitlistState::Waiting
+    let waits = |entry: &WaitlistEntry| {
+        entry.item == item && entry.buyer == *buyer && entry.state == WaitlistState::Waiting
     };
     if let Some(kept) = ledger.cache.waitlist.values().find(|kept| waits(&kept.row)) {
         return Ok(Some(kept.row.clone()));
@@ -139,7 +139,7 @@ pub(super) fn waitlist_entry_of(
     let found = ledger.one(SQL, &[&item.0, &buyer.as_str()], row)?;
     // The query may find an entry that ended in this transaction, because the change is only in the
     // cache.
-    Ok(found.map(|place| cache_if_locked(ledger, place)).filter(waits))
+    Ok(found.map(|entry| cache_if_locked(ledger, entry)).filter(waits))
 }
 
 pub(super) fn waiting_entries(
@@ -154,13 +154,13 @@ pub(super) fn waiting_entries(
     );
     // Entries may have ended in this transaction, so the query reads that many rows more.
     let among = as_limit(limit.saturating_add(ledger.cache.waitlist.len()));
-    let mut places = ledger.all(SQL, &[&item.0, &among], row)?;
-    places.retain(|place| !ledger.cache.waitlist.contains_key(&(place.item, place.n)));
+    let mut entries = ledger.all(SQL, &[&item.0, &among], row)?;
+    entries.retain(|entry| !ledger.cache.waitlist.contains_key(&(entry.item, entry.n)));
     let cache = ledger.cache.waitlist.values().map(|kept| &kept.row);
-    places.extend(cache.filter(|p| p.item == item && p.state == WaitlistState::Waiting).cloned());
-    places.sort_unstable_by_key(|place| place.n);
-    places.truncate(limit);
-    Ok(places.into_iter().map(|place| cache_if_locked(ledger, place)).collect())
+    entries.extend(cache.filter(|p| p.item == item && p.state == WaitlistState::Waiting).cloned());
+    entries.sort_unstable_by_key(|entry| entry.n);
+    entries.truncate(limit);
+    Ok(entries.into_iter().map(|entry| cache_if_locked(ledger, entry)).collect())
 }
 
 /// Searches the buyer's orders, behind `OFFSET 0`. Without that, sorting by number would read all
@@ -189,8 +189,8 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
     if ledger.waitlist(item)?.is_none() {
         return Ok(());
     }
-    let places = ledger.waiting_entries(item, at_most)?;
-    let buyers: Vec<&str> = places.iter().map(|place| place.buyer.as_str()).collect();
+    let entries = ledger.waiting_entries(item, at_most)?;
+    let buyers: Vec<&str> = entries.iter().map(|entry| entry.buyer.as_str()).collect();
     let items = vec![item.0; buyers.len()];
     let quota = |row: &Row| {
         Ok((rows::parse_text(row, 0, "buyer", BuyerId::new)?, rows::small(row, 2, "quota")?))
@@ -198,13 +198,13 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
     for (buyer, used) in ledger.all(QUOTAS, &[&buyers, &items], quota)? {
         ledger.cache.quotas.insert((buyer, item), CachedQuota { used, read: Some(used) });
     }
-    for place in places {
+    for entry in entries {
         // A missing row cannot be locked. If another transaction inserts the row meanwhile, the
         // insertion fails here, and this transaction runs again.
         ledger
             .cache
             .quotas
-            .entry((place.buyer, item))
+            .entry((entry.buyer, item))
             .or_insert(CachedQuota { used: 0, read: None });
     }
     Ok(())
@@ -233,7 +233,7 @@ fn end_with_sale(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Waitlist
 }
 
 fn position_row(found: &Row) -> Done<WaitlistPosition> {
-    Ok(WaitlistPosition { place: row(found)?, ahead: rows::number(found, 8)? })
+    Ok(WaitlistPosition { entry: row(found)?, ahead: rows::number(found, 8)? })
 }
 
 impl Postgres {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{self, ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::settle::{self, TicketVerdict};
 use doorbuster_core::{
     BuyerId, CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Ledger, Millis, NodeId, Order,
     Recall, RecallId, RecallTarget, RequestKey, Seq, SlotKey, Spread, Ticket, TicketId,
@@ -169,7 +169,10 @@ impl Sqlite {
         self.read(read::closings).await
     }
 
-    pub(crate) async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
+    pub(crate) async fn settle(
+        &self,
+        tickets: Vec<Arc<Ticket>>,
+    ) -> StoreResult<Vec<TicketVerdict>> {
         let key = self.0.shared.id_key.clone();
         self.write(tickets.len().max(1), move |txn| orders::settle(txn, &key, &tickets)).await
     }
@@ -179,7 +182,7 @@ impl Sqlite {
         id: TicketId,
         parts: TicketParts,
         buyer: BuyerId,
-    ) -> StoreResult<Option<Resolved>> {
+    ) -> StoreResult<Option<TicketVerdict>> {
         let key = self.0.shared.id_key.clone();
         self.job(move |ledger| {
             let now = ledger.now;
@@ -188,7 +191,7 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
+    pub(crate) async fn verdict(&self, id: TicketId) -> StoreResult<Option<TicketVerdict>> {
         self.read(move |sql| read::verdict(sql, &id)).await
     }
 
@@ -272,8 +275,11 @@ impl Sqlite {
         self.read(move |sql| orders::request_hashes_of(sql, &key, &items, after, limit)).await
     }
 
-    pub(crate) async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
-        self.read(move |sql| orders::dead_tickets(sql, limit)).await
+    pub(crate) async fn dead_letter_tickets(
+        &self,
+        limit: usize,
+    ) -> StoreResult<Vec<DeadLetterTicket>> {
+        self.read(move |sql| orders::dead_letter_tickets(sql, limit)).await
     }
 
     pub(crate) async fn bind_key(&self) -> Result<(), OpenError> {

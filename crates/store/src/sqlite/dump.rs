@@ -69,12 +69,12 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
     {
         model.recalls.insert(recall.id, recall);
     }
-    for place in sql.all(
+    for entry in sql.all(
         concat!("SELECT ", waitlist::entry_columns!(), " FROM waitlist"),
         [],
         waitlist::row,
     )? {
-        model.places.insert((place.item, place.n), place);
+        model.waitlist.insert((entry.item, entry.n), entry);
     }
     money(sql, &mut model)?;
     Ok(model)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
 
-use doorbuster_core::gate::draw::Seed;
+use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::{BuyerId, Millis, RequestKey};
 
 use crate::actions;
@@ -36,12 +36,12 @@ fn find(sql: &mut Reader<'_>, buyer: &BuyerId) -> Done<ErasableRows> {
     let by = params![buyer.as_str(), as_limit(ERASE_ROWS_MAX)];
     Ok(ErasableRows {
         feed: sql.all(erase::FIND_FEED, by, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?,
-        dead_tickets: sql
+        dead_letter_tickets: sql
             .all(erase::FIND_DEAD_TICKETS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
         waitlist: sql
             .all(erase::FIND_WAITLIST, by, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?,
         events: sql.all(erase::FIND_EVENTS, by, |row| Ok(row.get(0)?))?,
-        places: sql.all(erase::FIND_VISITORS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
+        visitors: sql.all(erase::FIND_VISITORS, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
         codes: sql.all(erase::FIND_CODES, by, |row| Ok((row.get(0)?, row.get(1)?)))?,
     })
 }
@@ -88,7 +88,7 @@ fn erase_other_rows(
             params![new, key.as_ref().map(RequestKey::as_str), grant, seq, old],
         )?;
     }
-    for (seq, key) in &found.dead_tickets {
+    for (seq, key) in &found.dead_letter_tickets {
         rows +=
             sql.run(erase::RENAME_DEAD_TICKET, params![new, names.key(key).as_str(), seq, old])?;
     }
@@ -99,8 +99,8 @@ fn erase_other_rows(
     for seq in &found.events {
         rows += sql.run(erase::RENAME_EVENT, params![old, new, seq])?;
     }
-    for (sale, seed) in &found.places {
-        let lot = Seed::new(*seed).lot(new);
+    for (sale, seed) in &found.visitors {
+        let lot = DrawSeed::new(*seed).lot(new);
         rows += sql.run(erase::RENAME_DRAWN, params![new, lot.bytes(), sale, old])?;
         rows += sql.run(erase::RENAME_VISITOR, params![new, sale, old])?;
     }

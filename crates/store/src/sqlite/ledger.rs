@@ -385,8 +385,8 @@ impl Ledger for SqliteLedger<'_> {
         waitlist::waiting_entries(&mut self.sql, item, limit)
     }
 
-    fn put_waitlist_entry(&mut self, place: &WaitlistEntry) -> Done<()> {
-        waitlist::put_waitlist_entry(&mut self.sql, place)
+    fn put_waitlist_entry(&mut self, entry: &WaitlistEntry) -> Done<()> {
+        waitlist::put_waitlist_entry(&mut self.sql, entry)
     }
 
     fn append_event(&mut self, event: &Event) -> Done<()> {

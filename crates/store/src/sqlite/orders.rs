@@ -5,7 +5,7 @@ use rusqlite::{params, params_from_iter, types::Value};
 
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::order::{self, ChangeOutcome, EndReason};
-use doorbuster_core::settle::{self, Resolved};
+use doorbuster_core::settle::{self, TicketVerdict};
 use doorbuster_core::{
     BuyerId, GrantId, IdKey, ItemId, Ledger, Millis, Order, OrderState, Ticket, TicketId, Verdict,
 };
@@ -29,7 +29,7 @@ pub(super) fn settle(
     txn: &mut Txn<'_>,
     key: &IdKey,
     tickets: &[Arc<Ticket>],
-) -> Done<Vec<Resolved>> {
+) -> Done<Vec<TicketVerdict>> {
     let now = txn.now();
     let together = txn.attempt(|ledger| {
         let mut resolved = Vec::with_capacity(tickets.len());
@@ -52,7 +52,12 @@ pub(super) fn settle(
     }
 }
 
-fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) -> Done<Resolved> {
+fn settle_alone(
+    txn: &mut Txn<'_>,
+    key: &IdKey,
+    ticket: &Ticket,
+    now: Millis,
+) -> Done<TicketVerdict> {
     let failure = match txn.attempt(|ledger| settle::settle(ledger, key, ticket, now)) {
         Err(failure) if !failure.is_fatal() => failure,
         outcome => return outcome,
@@ -89,7 +94,7 @@ fn settle_alone(txn: &mut Txn<'_>, key: &IdKey, ticket: &Ticket, now: Millis) ->
                     "failed to write a dead letter"
                 );
             }
-            Ok(Resolved { id, verdict: Verdict::Unavailable, order: None, fresh: true })
+            Ok(TicketVerdict { id, verdict: Verdict::Unavailable, order: None, fresh: true })
         }
         outcome => outcome,
     }
@@ -161,7 +166,10 @@ pub(super) fn first_unpaid(
 }
 
 /// Returns at most `limit` dead letters, newest first.
-pub(super) fn dead_tickets(sql: &mut Reader<'_>, limit: usize) -> Done<Vec<DeadLetterTicket>> {
+pub(super) fn dead_letter_tickets(
+    sql: &mut Reader<'_>,
+    limit: usize,
+) -> Done<Vec<DeadLetterTicket>> {
     sql.all(
         "SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT ?1",
         params![as_limit(limit)],

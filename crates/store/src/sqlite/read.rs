@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, Row, params};
 
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{
     BuyerId, CloseCause, FeedRow, Grant, GrantId, ItemId, Millis, Order, Recall, RequestKey, Seq,
     SlotKey, Stock, TicketId, Verdict,
@@ -24,25 +24,25 @@ type Done<T> = Result<T, Failure>;
 /// A reader's connection.
 pub(super) type Reader<'c> = Statements<'c>;
 /// Runs a query and answers its caller, or receives the error that prevents the query.
-pub(super) type Run = Box<dyn FnOnce(Result<&mut Reader<'_>, StoreError>) + Send>;
+pub(super) type ReadCall = Box<dyn FnOnce(Result<&mut Reader<'_>, StoreError>) + Send>;
 
 /// A message from a handle to the readers.
-pub(super) enum Job {
+pub(super) enum ReadJob {
     /// A query.
-    Read(Run),
+    Read(ReadCall),
     /// Ends one reader.
     Stop,
 }
 
 /// Runs a reader's thread.
-pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<Job>>>) {
+pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<ReadJob>>>) {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let mut reader = Statements::new(&conn);
     loop {
         // One reader waits in `recv`, and the others wait for the lock. If a reader panics, the
         // receiver is still intact.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job::Read(run)) = job else { return };
+        let Ok(ReadJob::Read(run)) = job else { return };
         match reader.run("BEGIN", []) {
             Ok(_) => {
                 // A panic affects only one read. Its caller gets the error of a dropped job, and
@@ -218,9 +218,9 @@ pub(super) fn order_of(
     )
 }
 
-pub(super) fn verdict(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Resolved>> {
+pub(super) fn verdict(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<TicketVerdict>> {
     if let Some(order) = order(sql, id)? {
-        return Ok(Some(Resolved {
+        return Ok(Some(TicketVerdict {
             id: *id,
             verdict: Verdict::Reserved,
             order: Some(order),
@@ -237,7 +237,7 @@ pub(super) fn verdict(sql: &mut Reader<'_>, id: &TicketId) -> Done<Option<Resolv
         Verdict::Order(id) => order(sql, &id)?,
         _ => None,
     };
-    Ok(Some(Resolved { id: *id, verdict: found.verdict, order, fresh: false }))
+    Ok(Some(TicketVerdict { id: *id, verdict: found.verdict, order, fresh: false }))
 }
 
 pub(super) fn next_due(sql: &mut Reader<'_>) -> Done<Option<Millis>> {

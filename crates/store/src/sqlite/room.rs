@@ -4,7 +4,7 @@ mod keep;
 
 use rusqlite::{Row, params};
 
-use doorbuster_core::gate::draw::{DrawLot, Seed};
+use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::{AddedVisitor, LEFT, ReentryOutcome, RoomProgress, RoomSupply};
 use doorbuster_core::{BuyerId, Millis};
 
@@ -37,7 +37,7 @@ fn room(row: &Row<'_>) -> Done<WaitingRoom> {
     let participants: Option<i64> = row.get(2)?;
     Ok(WaitingRoom {
         sale: row.get(0)?,
-        seed: Seed::new(row.get(1)?),
+        seed: DrawSeed::new(row.get(1)?),
         line: RoomProgress {
             participants: participants.map(i64::cast_unsigned),
             entered: number(row, 3)?,
@@ -61,7 +61,7 @@ fn visitor(row: &Row<'_>) -> Done<RoomVisitor> {
 
 /// Returns the sale's room. Creates it from this seed if it does not exist. Closes its draw if the
 /// sale has opened.
-fn open(ledger: &mut SqliteLedger<'_>, sale: &str, seed: &Seed) -> Done<Option<WaitingRoom>> {
+fn open(ledger: &mut SqliteLedger<'_>, sale: &str, seed: &DrawSeed) -> Done<Option<WaitingRoom>> {
     let sql = &mut ledger.sql;
     let opened =
         sql.one("SELECT opened_at IS NOT NULL FROM sale WHERE id = ?1", params![sale], |row| {
@@ -111,7 +111,7 @@ fn put_until(
 fn leave(ledger: &mut SqliteLedger<'_>, sale: &str, buyer: &BuyerId) -> Done<Option<RoomVisitor>> {
     let known = ledger.sql.one(VISITOR, params![sale, buyer.as_str()], visitor)?;
     let Some(known) = known else { return Ok(None) };
-    let Some(left) = known.place(None).leave(ledger.now) else { return Ok(None) };
+    let Some(left) = known.queue_position(None).leave(ledger.now) else { return Ok(None) };
     put_until(&mut ledger.sql, sale, buyer, left.until, ledger.now)?;
     Ok(Some(RoomVisitor { until: left.until, ..known }))
 }
@@ -119,7 +119,7 @@ fn leave(ledger: &mut SqliteLedger<'_>, sale: &str, buyer: &BuyerId) -> Done<Opt
 fn enter(
     ledger: &mut SqliteLedger<'_>,
     sale: &str,
-    seed: &Seed,
+    seed: &DrawSeed,
     buyers: &[BuyerId],
 ) -> Done<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
     let now = ledger.now;
@@ -128,7 +128,7 @@ fn enter(
     let before = room.line;
     for buyer in buyers {
         if let Some(known) = ledger.sql.one(VISITOR, params![sale, buyer.as_str()], visitor)? {
-            match known.place(None).enter_again(&room.line, now) {
+            match known.queue_position(None).enter_again(&room.line, now) {
                 ReentryOutcome::Unchanged => {
                     entered.push(EnterOutcome::Known(known));
                     continue;
@@ -221,7 +221,7 @@ impl Sqlite {
     pub(crate) async fn enter_room(
         &self,
         sale: &str,
-        seed: Seed,
+        seed: DrawSeed,
         buyers: Vec<BuyerId>,
     ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
         let sale = sale.to_owned();

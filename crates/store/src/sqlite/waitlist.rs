@@ -85,21 +85,21 @@ pub(super) fn waiting_entries(
     sql.all(text, params![item.0, as_limit(limit)], row)
 }
 
-pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, place: &WaitlistEntry) -> Done<()> {
+pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, entry: &WaitlistEntry) -> Done<()> {
     sql.run(
         "INSERT INTO waitlist (item_id, n, id, buyer, request_key, state, joined_at, ended_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (item_id, n) DO UPDATE SET state = excluded.state,
          ended_at = excluded.ended_at",
         params![
-            place.item.0,
-            int(place.n.0),
-            place.id.text().as_str(),
-            place.buyer.as_str(),
-            place.key.as_str(),
-            place.state.as_str(),
-            place.joined_at.0,
-            place.ended_at.map(|t| t.0)
+            entry.item.0,
+            int(entry.n.0),
+            entry.id.text().as_str(),
+            entry.buyer.as_str(),
+            entry.key.as_str(),
+            entry.state.as_str(),
+            entry.joined_at.0,
+            entry.ended_at.map(|t| t.0)
         ],
     )?;
     Ok(())
@@ -122,18 +122,18 @@ fn order_of_last_entry(sql: &mut Reader<'_>, item: ItemId, buyer: &BuyerId) -> D
 
 fn with_position(
     sql: &mut Reader<'_>,
-    place: Option<WaitlistEntry>,
+    entry: Option<WaitlistEntry>,
 ) -> Done<Option<WaitlistPosition>> {
-    let Some(place) = place else { return Ok(None) };
+    let Some(entry) = entry else { return Ok(None) };
     let mut ahead = 0;
-    if place.state == WaitlistState::Waiting {
+    if entry.state == WaitlistState::Waiting {
         let text =
             "SELECT count(*) FROM waitlist WHERE item_id = ?1 AND state = 'waiting' AND n < ?2";
         ahead = sql
-            .one(text, params![place.item.0, int(place.n.0)], |row| rows::number(row, 0))?
+            .one(text, params![entry.item.0, int(entry.n.0)], |row| rows::number(row, 0))?
             .unwrap_or(0);
     }
-    Ok(Some(WaitlistPosition { place, ahead }))
+    Ok(Some(WaitlistPosition { entry, ahead }))
 }
 
 impl Sqlite {

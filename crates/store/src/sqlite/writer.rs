@@ -28,17 +28,17 @@ use super::txn::Txn;
 /// Answers the caller when the outcome of the commit is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs in a transaction, or receives the error that prevents it.
-pub(super) type Run =
+pub(super) type WriteCall =
     Box<dyn FnOnce(Result<&mut Txn<'_>, StoreError>) -> Result<Reply, StoreError> + Send>;
 
 /// A message from a handle to the writer.
-pub(super) enum Job {
+pub(super) enum WriteJob {
     /// A job.
     Write {
         /// The number of tickets that the job resolves, at least 1.
         weight: usize,
         /// The work.
-        run: Run,
+        run: WriteCall,
     },
     /// Finish the earlier jobs, then end.
     Stop,
@@ -47,7 +47,7 @@ pub(super) enum Job {
 /// The data that the writer's thread owns.
 pub(super) struct Writer {
     pub(super) conn: Connection,
-    pub(super) jobs: Receiver<Job>,
+    pub(super) jobs: Receiver<WriteJob>,
     pub(super) shared: Arc<Shared>,
     /// Wakes the checkpoint thread.
     pub(super) checkpoint: SyncSender<()>,
@@ -105,7 +105,7 @@ impl Writer {
         shared.stop_accepting();
         let closed = StoreError::closed();
         while let Ok(job) = jobs.try_recv() {
-            if let Job::Write { run, .. } = job {
+            if let WriteJob::Write { run, .. } = job {
                 fail_group(vec![run], &closed);
             }
         }
@@ -163,15 +163,15 @@ impl Drop for WriterGuard {
 /// Waits for the first job of a group. Returns `None` when the writer must end. While it waits, it
 /// checks the files at intervals.
 fn next_job(
-    jobs: &Receiver<Job>,
+    jobs: &Receiver<WriteJob>,
     txn: &mut Txn<'_>,
     files: &OpenFiles,
     shared: &Shared,
-) -> Option<(usize, Run)> {
+) -> Option<(usize, WriteCall)> {
     loop {
         match jobs.recv_timeout(FILES_CHECK_EVERY) {
-            Ok(Job::Write { weight, run }) => return Some((weight, run)),
-            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+            Ok(WriteJob::Write { weight, run }) => return Some((weight, run)),
+            Ok(WriteJob::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => {
                 if shared.health().is_ok()
                     && let Err(gone) = check_in_place(txn, files)
@@ -198,22 +198,26 @@ fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
     })
 }
 
-fn collect_group(jobs: &Receiver<Job>, mut weight: usize, first: Run) -> (Vec<Run>, bool) {
+fn collect_group(
+    jobs: &Receiver<WriteJob>,
+    mut weight: usize,
+    first: WriteCall,
+) -> (Vec<WriteCall>, bool) {
     let mut group = vec![first];
     while weight < GROUP_WEIGHT_MAX && group.len() < GROUP_JOBS_MAX {
         match jobs.try_recv() {
-            Ok(Job::Write { weight: more, run }) => {
+            Ok(WriteJob::Write { weight: more, run }) => {
                 weight += more;
                 group.push(run);
             }
-            Ok(Job::Stop) => return (group, true),
+            Ok(WriteJob::Stop) => return (group, true),
             Err(_) => break,
         }
     }
     (group, false)
 }
 
-fn fail_group(group: Vec<Run>, why: &StoreError) {
+fn fail_group(group: Vec<WriteCall>, why: &StoreError) {
     for run in group {
         // The refused job itself answers its caller.
         let _ = run(Err(why.clone()));
@@ -221,7 +225,7 @@ fn fail_group(group: Vec<Run>, why: &StoreError) {
 }
 
 /// Commits a group and answers its callers. True: the commit is published.
-fn commit(txn: &mut Txn<'_>, group: Vec<Run>, files: &OpenFiles, shared: &Shared) -> bool {
+fn commit(txn: &mut Txn<'_>, group: Vec<WriteCall>, files: &OpenFiles, shared: &Shared) -> bool {
     if let Err(failure) = txn.begin() {
         fail_group(group, &shared.store_error(failure));
         return false;

@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Applies a report about a refund (see [`doorbuster_core::money::apply_refund_update`]).
-    pub async fn note_refund(
+    pub async fn apply_refund_update(
         &self,
         id: RefundId,
         news: RefundUpdate,

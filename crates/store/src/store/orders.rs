@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts};
 
 use crate::contract::{DeadLetterTicket, OrderPage, OrderQuery};
@@ -17,7 +17,7 @@ impl Store {
     ///
     /// If the statement for a ticket fails, that ticket is returned and becomes a dead letter. The
     /// other tickets are settled.
-    pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<Resolved>> {
+    pub async fn settle(&self, tickets: Vec<Arc<Ticket>>) -> StoreResult<Vec<TicketVerdict>> {
         match self {
             Self::Sqlite(s) => s.settle(tickets).await,
             Self::Postgres(s) => Box::pin(s.settle(tickets)).await,
@@ -26,12 +26,12 @@ impl Store {
 
     /// Forces a verdict (see [`doorbuster_core::settle::force_verdict`]). Returns `None` if the
     /// ticket may still be settled.
-    pub async fn force(
+    pub async fn force_verdict(
         &self,
         id: TicketId,
         parts: TicketParts,
         buyer: BuyerId,
-    ) -> StoreResult<Option<Resolved>> {
+    ) -> StoreResult<Option<TicketVerdict>> {
         match self {
             Self::Sqlite(s) => s.force_verdict(id, parts, buyer).await,
             Self::Postgres(s) => Box::pin(s.force_verdict(id, parts, buyer)).await,
@@ -39,7 +39,7 @@ impl Store {
     }
 
     /// Returns a ticket's verdict, if it has one.
-    pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<Resolved>> {
+    pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<TicketVerdict>> {
         match self {
             Self::Sqlite(s) => s.verdict(id).await,
             Self::Postgres(s) => Box::pin(s.verdict(id)).await,
@@ -138,10 +138,10 @@ impl Store {
     }
 
     /// Returns at most `limit` dead letters, newest first.
-    pub async fn dead_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
+    pub async fn dead_letter_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
         match self {
-            Self::Sqlite(s) => s.dead_tickets(limit).await,
-            Self::Postgres(s) => Box::pin(s.dead_tickets(limit)).await,
+            Self::Sqlite(s) => s.dead_letter_tickets(limit).await,
+            Self::Postgres(s) => Box::pin(s.dead_letter_tickets(limit)).await,
         }
     }
 }

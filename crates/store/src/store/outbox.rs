@@ -3,9 +3,9 @@ use doorbuster_core::NodeId;
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 
 use crate::contract::{
-    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
-    Delivery, DeliveryQuery, Endpoint, EndpointChange, EndpointStatus, EventRead, NewEndpoint,
-    OutboxPage, Redelivery, RetentionCutoffs,
+    DeadLetter, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
+    DeadLetterOutcome, Delivery, DeliveryQuery, Endpoint, EndpointChange, EndpointStatus,
+    EventRead, NewEndpoint, OutboxPage, Redelivery, RetentionCutoffs,
 };
 
 use super::{Store, StoreResult};
@@ -174,7 +174,7 @@ impl Store {
         kind: DeadLetterKind,
         after: Option<i64>,
         limit: usize,
-    ) -> StoreResult<OutboxPage<Dead>> {
+    ) -> StoreResult<OutboxPage<DeadLetter>> {
         match self {
             Self::Sqlite(s) => s.list_dead_letters(kind, after, limit).await,
             Self::Postgres(s) => Box::pin(s.list_dead_letters(kind, after, limit)).await,
@@ -186,7 +186,7 @@ impl Store {
     pub async fn dead_letter(
         &self,
         id: DeadLetterId,
-    ) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
+    ) -> StoreResult<Option<(DeadLetter, DeadLetterContent)>> {
         match self {
             Self::Sqlite(s) => s.dead_letter(id).await,
             Self::Postgres(s) => Box::pin(s.dead_letter(id)).await,

@@ -1,6 +1,6 @@
 //! Waiting rooms: positions, the draw, and admission.
 use doorbuster_core::BuyerId;
-use doorbuster_core::gate::draw::{DrawLot, Seed};
+use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::RoomSupply;
 
 use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
@@ -11,7 +11,7 @@ use super::{Store, StoreResult};
 impl Store {
     /// Creates the sale's room from this seed if it does not exist, and closes its draw if the sale
     /// has opened. Returns `None` if there is no such sale.
-    pub async fn open_room(&self, sale: &str, seed: Seed) -> StoreResult<Option<WaitingRoom>> {
+    pub async fn open_room(&self, sale: &str, seed: DrawSeed) -> StoreResult<Option<WaitingRoom>> {
         Ok(self.enter_room(sale, seed, Vec::new()).await?.map(|(room, _)| room))
     }
 
@@ -20,7 +20,7 @@ impl Store {
     pub async fn enter_room(
         &self,
         sale: &str,
-        seed: Seed,
+        seed: DrawSeed,
         buyers: Vec<BuyerId>,
     ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
         match self {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
-use doorbuster_core::gate::draw::Seed;
+use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, CheckoutOutcome, Money, PaymentId, RefundId, RefundUpdate,
 };
@@ -177,7 +177,7 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     let crowd = ["bert", BUYER, "carl"].map(|name| BuyerId::new(name).expect("a name"));
     fixture
         .store
-        .enter_room("spring", Seed::new(SEED), crowd.to_vec())
+        .enter_room("spring", DrawSeed::new(SEED), crowd.to_vec())
         .await
         .expect("writes")
         .expect("a sale");
@@ -189,7 +189,7 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     shell.poison(POISON);
     let lost = fixture.settle(&fixture.ticket(&phone, 7, BUYER, &key(7), POISON)).await;
     assert_eq!(lost.verdict, Verdict::Unavailable);
-    let letter = &fixture.store.dead_tickets(1).await.expect("reads")[0];
+    let letter = &fixture.store.dead_letter_tickets(1).await.expect("reads")[0];
     assert!(
         letter.reason.contains("poison") && !letter.reason.contains(BUYER),
         "{}",
@@ -202,8 +202,8 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
             .store
             .join_waitlist(items[1], anna(), RequestKey::new(&key(n)).expect("a key"))
             .await;
-        let Ok(JoinOutcome::Done(place)) = joined else { panic!("{joined:?}") };
-        place
+        let Ok(JoinOutcome::Done(entry)) = joined else { panic!("{joined:?}") };
+        entry
     };
     let left = join(8).await;
     assert!(matches!(fixture.store.leave_waitlist(left.id).await, Ok(LeaveOutcome::Done(_))));
@@ -297,7 +297,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     let refund = RefundId::for_payment(&PaymentId(format!("pay_{}", orders.refunded.id)));
     fixture
         .store
-        .note_refund(refund, RefundUpdate::Settled)
+        .apply_refund_update(refund, RefundUpdate::Settled)
         .await
         .expect("writes")
         .expect("a refund");
@@ -361,7 +361,7 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     let drawn = fixture.store.drawn_after("spring", None, 9).await.expect("reads");
     assert!(drawn.iter().any(|(_, buyer)| *buyer == other_name()) && drawn.len() == 3, "{drawn:?}");
     assert!(
-        drawn.iter().all(|(lot, buyer)| *lot == Seed::new(SEED).lot(buyer.as_str())),
+        drawn.iter().all(|(lot, buyer)| *lot == DrawSeed::new(SEED).lot(buyer.as_str())),
         "{drawn:?}"
     );
     // A refund of a paid order continues as before.
@@ -418,7 +418,7 @@ async fn erasures_and_refunds_agree(fixture: Fixture, shell: Shell) -> Shell {
         let refund = RefundId::for_payment(&PaymentId(format!("pay_{}", order.id)));
         fixture
             .store
-            .note_refund(refund, RefundUpdate::Settled)
+            .apply_refund_update(refund, RefundUpdate::Settled)
             .await
             .expect("writes")
             .expect("a refund");

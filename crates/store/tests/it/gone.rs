@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use doorbuster_core::settle::Resolved;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{Grant, TicketId};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
 use doorbuster_store::{Store, StoreError, StoreResult};
@@ -39,7 +39,7 @@ impl Shop {
     }
 
     /// Settles the ticket of this number.
-    async fn settle(&self, n: u64) -> StoreResult<Vec<Resolved>> {
+    async fn settle(&self, n: u64) -> StoreResult<Vec<TicketVerdict>> {
         let ticket = self.fixture.ticket(&self.grant, n, &format!("buyer-{n}"), "k", 1);
         self.fixture.store.settle(vec![ticket]).await
     }

@@ -274,7 +274,7 @@ async fn by_the_store(world: &World, store: &Store, op: &Op, tickets: &[Arc<Tick
         Op::Force(_) => match first {
             Some(t) => {
                 let parts = id(t).parts().expect("a valid id");
-                text(store.force(id(t), parts, t.buyer.clone()).await.expect("writes"))
+                text(store.force_verdict(id(t), parts, t.buyer.clone()).await.expect("writes"))
             }
             None => String::new(),
         },

@@ -194,7 +194,7 @@ async fn settlers_on_two_nodes_never_exceed_a_limit() {
         let buyer = BuyerId::new(&format!("buyer-{buyer:02}")).expect("a name");
         assert_eq!(a.store.quota(item, buyer).await.expect("reads"), 3);
     }
-    let letters = a.store.dead_tickets(9).await.expect("reads");
+    let letters = a.store.dead_letter_tickets(9).await.expect("reads");
     assert_eq!(letters, [], "a conflict must not create a dead letter");
     a.expect_units(item, 0, 880, 120, 0).await;
     for fixture in [&a, &b] {
@@ -361,7 +361,7 @@ async fn a_forced_verdict_reaches_every_node_that_may_wait() {
     a.clock.advance(10_001);
     b.commits.forget();
     let forced =
-        a.store.force(id, parts, ticket.buyer.clone()).await.expect("writes").expect("due");
+        a.store.force_verdict(id, parts, ticket.buyer.clone()).await.expect("writes").expect("due");
     let all = wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| !c.verdicts.is_empty())).await;
     let verdicts: Vec<_> = all.into_iter().flat_map(|c| c.verdicts).collect();
     assert_eq!(verdicts, [(ticket.token, forced)]);

@@ -44,7 +44,7 @@ async fn a_ticket_that_cannot_settle_is_returned_and_the_others_settle() {
         [6],
         "one commit"
     );
-    let letters = fixture.store.dead_tickets(9).await.expect("reads");
+    let letters = fixture.store.dead_letter_tickets(9).await.expect("reads");
     let ticket = id_key().id_of(&fixture.ticket(&grant, 4, "poison", "k", 1));
     assert_eq!(
         letters.iter().map(|l| (l.ticket, l.at)).collect::<Vec<_>>(),
@@ -68,7 +68,7 @@ async fn a_ticket_that_cannot_settle_is_returned_and_the_others_settle() {
     );
     fixture.expect_units(grant.slot.item, 0, 4, 6, 0).await;
     assert_eq!(batch_with_poison(&fixture).await, wanted(), "delivered again");
-    assert_eq!(fixture.store.dead_tickets(9).await.expect("reads").len(), 1);
+    assert_eq!(fixture.store.dead_letter_tickets(9).await.expect("reads").len(), 1);
     fixture.store.close().await;
 }
 
@@ -80,7 +80,7 @@ async fn a_ticket_that_cannot_be_returned_does_not_delay_the_others() {
     poison(&dir, "orders", "NEW.buyer = 'poison'");
     poison(&dir, "resolution", "TRUE");
     assert_eq!(batch_with_poison(&fixture).await, wanted());
-    let letters = fixture.store.dead_tickets(9).await.expect("reads");
+    let letters = fixture.store.dead_letter_tickets(9).await.expect("reads");
     assert!(letters[0].reason.contains("cannot be returned"), "{}", letters[0].reason);
     fixture.expect_units(grant.slot.item, 0, 4, 6, 0).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");

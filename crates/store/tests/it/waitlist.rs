@@ -36,10 +36,10 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str) -> JoinOutcome {
 }
 
 async fn join_new(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
-    let JoinOutcome::Done(place) = join(fixture, item, who).await else {
+    let JoinOutcome::Done(entry) = join(fixture, item, who).await else {
         panic!("{who} gets an entry")
     };
-    place
+    entry
 }
 
 async fn cancel(fixture: &Fixture, order: &Order) {
@@ -56,7 +56,7 @@ async fn waitlist_changes_reach_another_node() {
     let grant = a.slot(1, 1, 1).await;
     let item = grant.slot.item;
     let held = a.reserve(&grant, 1, "holder", 1).await;
-    let place = join_new(&a, item, "anna").await;
+    let entry = join_new(&a, item, "anna").await;
     let waits = |all: &[doorbuster_store::Committed]| {
         all.iter().flat_map(|c| &c.counts).any(|c| c.waiting == 1)
     };
@@ -64,7 +64,7 @@ async fn waitlist_changes_reach_another_node() {
     let JoinOutcome::Already(there) = join(&b, item, "anna").await else {
         panic!("the entry exists")
     };
-    assert_eq!(there, place);
+    assert_eq!(there, entry);
     cancel(&b, &held).await;
     let served = b.store.serve_waitlist(item).await.expect("writes").orders;
     let all = wait(&a, SOON, |all| all.iter().any(|c| c.orders.contains(&served[0]))).await;

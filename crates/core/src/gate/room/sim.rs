@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::gate::draw::Seed;
+use crate::gate::draw::DrawSeed;
 
 /// A generator of random numbers (xorshift). The same seed repeats a run.
 struct SeededRng(u64);
@@ -28,7 +28,7 @@ struct VisitorRow {
 
 /// The durable state.
 struct World {
-    seed: Seed,
+    seed: DrawSeed,
     line: RoomProgress,
     rows: BTreeMap<String, VisitorRow>,
     /// The units of each buyer, and the time of the buyer's last purchase. A buyer who returned the
@@ -53,7 +53,7 @@ impl World {
     fn new(rng: &mut SeededRng) -> Self {
         let total = rng.below(40);
         Self {
-            seed: Seed::new([u8::try_from(rng.below(256)).expect("a byte"); 32]),
+            seed: DrawSeed::new([u8::try_from(rng.below(256)).expect("a byte"); 32]),
             line: RoomProgress::default(),
             rows: BTreeMap::new(),
             held: BTreeMap::new(),

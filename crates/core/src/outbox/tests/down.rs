@@ -16,21 +16,21 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
         for at in sent(&mut queue, now) {
             queue.done(at, failed(), now, 0);
         }
-        queue.go();
-        queue.gone();
+        queue.next_advance();
+        queue.confirm_advance();
         now = now.plus(1);
     }
     let (mut pauses, mut tried) = (Vec::new(), Vec::<i64>::new());
     for _ in 0..10 * BREAKER_TRIES_PER_PAUSE {
-        let due = queue.due().expect("the endpoint is tried again");
+        let due = queue.next_due_at().expect("the endpoint is tried again");
         pauses.push(due.0 - now.0);
         now = due;
         let one = sent(&mut queue, now);
         assert_eq!(one.len(), 1);
         tried.extend(&one);
         queue.done(one[0], failed(), now, 0);
-        queue.go();
-        queue.gone();
+        queue.next_advance();
+        queue.confirm_advance();
         assert!(queue.rows.len() <= bounds().pending);
     }
     for same in tried.chunk_by(|a, b| a == b) {
@@ -40,7 +40,7 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     let (first, last) = (&pauses[..BREAKER_TRIES_PER_PAUSE as usize - 1], pauses[pauses.len() - 1]);
     assert!(first.iter().all(|pause| *pause <= 1_000), "{pauses:?}");
     assert!((BREAKER_PAUSE_MAX_MS * 3 / 4..=BREAKER_PAUSE_MAX_MS).contains(&last), "{pauses:?}");
-    now = queue.due().expect("the endpoint is tried again");
+    now = queue.next_due_at().expect("the endpoint is tried again");
     let tried = sent(&mut queue, now);
     queue.done(tried[0], SendOutcome::Delivered, now, 0);
     assert!(!queue.is_open());
@@ -76,11 +76,11 @@ fn drive(
             );
             dead += usize::from(matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead));
         }
-        if let Some(progress) = queue.go() {
+        if let Some(progress) = queue.next_advance() {
             dead += progress.failed.iter().filter(|parcel| parcel.dead).count();
-            queue.gone();
+            queue.confirm_advance();
         }
-        now = queue.due().unwrap_or(now).max(now.plus(5));
+        now = queue.next_due_at().unwrap_or(now).max(now.plus(5));
     }
     (now.0 - AT.0, dead)
 }
@@ -130,9 +130,9 @@ fn an_endpoint_that_is_down_is_tried_with_more_than_one_new_event() {
             fresh.extend(is_new.then_some(at));
             queue.done(at, failed(), now, 0);
         }
-        queue.go();
-        queue.gone();
-        now = queue.due().unwrap_or(now).max(now.plus(1));
+        queue.next_advance();
+        queue.confirm_advance();
+        now = queue.next_due_at().unwrap_or(now).max(now.plus(1));
     }
     assert!(fresh.len() > 1, "a new event blocks the next one: {fresh:?}");
 }

@@ -16,8 +16,8 @@ fn wide(events: i64) -> DeliveryQueue {
 }
 
 fn keep(queue: &mut DeliveryQueue) {
-    queue.go();
-    queue.gone();
+    queue.next_advance();
+    queue.confirm_advance();
 }
 
 #[test]
@@ -25,10 +25,10 @@ fn an_endpoint_may_ask_for_a_longer_pause() {
     let mut queue = queue(&["a"]);
     assert_eq!(sent(&mut queue, AT), [1]);
     queue.done(1, asks(30_000), AT, u32::MAX);
-    queue.go().expect("a row");
-    assert_eq!(queue.due(), None, "nothing is due until the store has the row");
-    queue.gone();
-    assert_eq!(queue.due(), Some(AT.plus(30_000)));
+    queue.next_advance().expect("a row");
+    assert_eq!(queue.next_due_at(), None, "nothing is due until the store has the row");
+    queue.confirm_advance();
+    assert_eq!(queue.next_due_at(), Some(AT.plus(30_000)));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_pause_holds_new_events_and_an_accepted_event_does_not_end_it() {
     queue.done(3, failed(), AT.plus(11_000), 0);
     keep(&mut queue);
     assert_eq!(sent(&mut queue, AT.plus(29_999)), [] as [i64; 0]);
-    assert_eq!(queue.due(), Some(AT.plus(30_000)));
+    assert_eq!(queue.next_due_at(), Some(AT.plus(30_000)));
     assert_eq!(sent(&mut queue, AT.plus(30_000)), [1, 3, 4], "delivery continues after the pause");
     assert!(!queue.is_open());
 }
@@ -54,7 +54,7 @@ fn new_events_are_due_at_the_end_of_a_pause() {
     queue.done(2, SendOutcome::Delivered, AT, 0);
     queue.done(3, SendOutcome::Delivered, AT, 0);
     assert_eq!(
-        queue.due(),
+        queue.next_due_at(),
         Some(AT.plus(5_000)),
         "the fourth event is due; the first one has no stored row yet"
     );
@@ -72,7 +72,7 @@ fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
     let mut now = AT;
     for round in 1..4 {
         let over = now.plus(600_000);
-        assert_eq!(queue.due(), Some(over), "round {round}");
+        assert_eq!(queue.next_due_at(), Some(over), "round {round}");
         assert_eq!(sent(&mut queue, Millis(over.0 - 1)), [] as [i64; 0]);
         now = over;
         let probe = sent(&mut queue, now);
@@ -114,9 +114,9 @@ fn an_operators_retry_ends_a_pause() {
         let now = AT.plus(5_000);
         // The store's row is unchanged: no operator requested a retry.
         let known = queue.rows[&1].parcel.clone();
-        queue.know(vec![known.clone()]);
+        queue.replace_rows(vec![known.clone()]);
         assert_eq!(queue.next(now), None);
-        queue.know(if row.position == 1 { vec![row] } else { vec![row, known] });
+        queue.replace_rows(if row.position == 1 { vec![row] } else { vec![row, known] });
         assert_eq!(sent(&mut queue, now), wanted);
     };
     let now = AT.plus(4_000);
@@ -138,7 +138,7 @@ fn a_new_address_ends_pauses_and_clears_failures() {
     assert!(queue.is_open());
     let now = AT.plus(1_000);
     assert_eq!(queue.next(now), None);
-    queue.moved(now);
+    queue.reset_for_new_address(now);
     assert!(!queue.is_open());
     assert_eq!(sent(&mut queue, now).len(), 8);
 }
@@ -149,7 +149,7 @@ fn an_answer_from_an_earlier_address_does_not_affect_the_new_one() {
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
     // The event is kept behind the first one, which is still in delivery.
     queue.done(2, asks(3_600_000), AT, 0);
-    queue.moved(AT);
+    queue.reset_for_new_address(AT);
     queue.sent_to_old_address(1);
     assert_eq!(sent(&mut queue, AT), [1], "the event waits as if it had not been sent");
     queue.done(1, SendOutcome::Delivered, AT, 0);

@@ -88,7 +88,7 @@ fn deliver_all(seed: u64) {
         if dice.roll(60) == 0 {
             queue = stored.queue();
         }
-        while queue.room() > 0 && queue.read_after() < EVENTS && dice.roll(3) > 0 {
+        while queue.free_capacity() > 0 && queue.read_after() < EVENTS && dice.roll(3) > 0 {
             let at = queue.read_after() + 1;
             queue.read(at, &format!("order-{}", about[at as usize]), wanted[at as usize]);
         }
@@ -122,11 +122,11 @@ fn deliver_all(seed: u64) {
             }
         }
         if dice.roll(3) == 0
-            && let Some(progress) = queue.go()
+            && let Some(progress) = queue.next_advance()
         {
             stored.take(&progress);
             // Sometimes the driver crashes before it learns that the store took the change.
-            if dice.roll(10) == 0 { queue = stored.queue() } else { queue.gone() }
+            if dice.roll(10) == 0 { queue = stored.queue() } else { queue.confirm_advance() }
         }
         let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);
         if is_over {

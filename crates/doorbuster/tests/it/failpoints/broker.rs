@@ -5,21 +5,26 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use doorbuster_server::failpoint::{Point, SETTING};
+use doorbuster_server::failpoint::{Failpoint, SETTING};
 use serde_json::{Value, json};
 
 use super::retrying_client::RetryingClient;
 use super::store_access::StoreAccess;
 use super::{AT_ONCE, PATIENCE, in_each_round, judge, life, scenarios};
+use crate::crash_windows::fixture::ServerFixture;
 use crate::nats_stream::{NatsStream, WINDOW};
-use crate::windows::fixture::ServerFixture;
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 /// Every step from an event's position to the stored acknowledgement of the broker.
-const POINTS: [Point; 4] =
-    [Point::OutboxSequenced, Point::OutboxRead, Point::OutboxSent, Point::OutboxAdvanced];
+const POINTS: [Failpoint; 4] = [
+    Failpoint::OutboxSequenced,
+    Failpoint::OutboxRead,
+    Failpoint::OutboxSent,
+    Failpoint::OutboxAdvanced,
+];
 /// The steps of events that were refused at first and are retried.
-const AGAIN: [Point; 3] = [Point::OutboxSent, Point::OutboxNoted, Point::OutboxAdvanced];
+const AGAIN: [Failpoint; 3] =
+    [Failpoint::OutboxSent, Failpoint::OutboxNoted, Failpoint::OutboxAdvanced];
 
 #[test]
 fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_broker() {
@@ -96,7 +101,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let stray =
         received.first.iter().find(|event| event.order.as_deref().is_some_and(|id| !known(id)));
     assert!(stray.is_none(), "an event of an unknown order: {stray:?}");
-    if died && point == Point::OutboxSent.name() {
+    if died && point == Failpoint::OutboxSent.name() {
         assert!(received.again > 0, "unrecorded events must be sent again");
     }
     fixture.audit(Some(&judge::answers(&fixture, &books))).await;

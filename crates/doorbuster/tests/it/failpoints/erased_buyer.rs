@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, refund};
-use crate::windows::client::PurchaseSpec;
+use crate::crash_windows::client::PurchaseSpec;
 
 /// The buyer who is erased. No other name contains this one.
 pub const ERASED_BUYER: &str = "forgotten";

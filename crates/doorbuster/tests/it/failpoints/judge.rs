@@ -13,9 +13,9 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::PurchaseOutcome;
 use super::store_access::StoreAccess;
 use super::{erased_buyer, reversals, waitlist};
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{KEY, program, run};
-use crate::windows::client::PurchaseSpec;
-use crate::windows::fixture::ServerFixture;
 
 /// Time between two checks.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::windows::client::{PurchaseSpec, Reply, Wire, request};
-use crate::windows::fixture::operator;
+use crate::crash_windows::client::{PurchaseSpec, Reply, Wire, request};
+use crate::crash_windows::fixture::operator;
 
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);

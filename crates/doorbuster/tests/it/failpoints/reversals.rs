@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::receiver::Event;
 use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, id, message, paid_for, pressed_at, refund};
-use crate::windows::client::PurchaseSpec;
+use crate::crash_windows::client::PurchaseSpec;
 
 /// The buyer whose payment is disputed by messages that a test signs.
 const DISPUTED_BUYER: &str = "argued";

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::receiver::STUBBORN;
 use super::retrying_client::RetryingClient;
 use super::{MESSAGE_SECRET, erased_buyer, reversals, waitlist};
-use crate::windows::client::{self, PurchaseSpec};
+use crate::crash_windows::client::{self, PurchaseSpec};
 
 /// A request, and the last answer about its order.
 pub type PurchaseOutcome = (PurchaseSpec, Value);

@@ -7,8 +7,8 @@ use doorbuster_harness::cluster::Postgres;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
+use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{program, run};
-use crate::windows::fixture::ServerFixture;
 
 /// The store of one deployment.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::receiver::Event;
 use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
-use crate::windows::client::PurchaseSpec;
+use crate::crash_windows::client::PurchaseSpec;
 
 /// The item: as many units as first buyers, one for each buyer, and a short payment window.
 pub const ITEM: &str = "lamp";

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::LIMIT;
-use crate::windows::client::{PurchaseSpec, Wire};
-use crate::windows::fixture::{ServerFixture, Stock};
-use crate::windows::purchase_log::{AllowedEvents, PurchaseLog};
-use crate::windows::random_load::{ChangeState, LoadRecord, StockChange};
+use crate::crash_windows::client::{PurchaseSpec, Wire};
+use crate::crash_windows::fixture::{ServerFixture, Stock};
+use crate::crash_windows::purchase_log::{AllowedEvents, PurchaseLog};
+use crate::crash_windows::random_load::{ChangeState, LoadRecord, StockChange};
 
 /// The fewest answers for a useful check.
 const ANSWERS_MIN: usize = 100;

@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{LONG, SHORT, number};
-use crate::windows::client::{self, PurchaseSpec, Wire};
-use crate::windows::faults::MachineFaults;
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::{self, PurchaseSpec, Wire};
+use crate::crash_windows::faults::MachineFaults;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// The provider's secret.
 const SECRET: [u8; 32] = [7; 32];

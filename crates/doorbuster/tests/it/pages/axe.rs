@@ -15,9 +15,9 @@ use super::driver::Browser;
 use super::flaky_proxy::{FlakyProxy, Mode};
 use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link, plain, sale};
-use crate::windows::client::PurchaseSpec;
-use crate::windows::faults::MachineFaults;
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::faults::MachineFaults;
+use crate::crash_windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
 /// Runs axe-core with the rules of `$`, and returns each finding with its elements.

@@ -7,9 +7,9 @@ use serde_json::json;
 use super::driver::Browser;
 use super::flaky_proxy::{FlakyProxy, Mode};
 use super::{BUY, STATE, draft, in_secs, link, prepared_before_opening, sale, states, streams};
-use crate::windows::client::PurchaseSpec;
-use crate::windows::faults::MachineFaults;
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::faults::MachineFaults;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// A device whose clock is five hours wrong.
 const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{BUY, STATE, draft, in_secs, link, plain, prepared_before_opening, states, streams};
+use crate::crash_windows::fixture::ServerFixture;
 use crate::export::{Cdn, export};
-use crate::windows::fixture::ServerFixture;
 
 #[tokio::test]
 async fn a_visitor_who_waits_behind_a_cache_buys_at_the_opening_and_cancels_there() {

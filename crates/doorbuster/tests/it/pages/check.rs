@@ -6,8 +6,8 @@ use super::driver::{Browser, INSECURE};
 use super::passes::{guarded, noted, opening, sent};
 use super::tab::Tab;
 use super::{BUY, STATE, link, prepared_before_opening, states};
+use crate::crash_windows::fixture::ServerFixture;
 use crate::sealed::solve_sealed;
-use crate::windows::fixture::ServerFixture;
 
 /// Whether the puzzle is shown and can be moved.
 const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::tab::Tab;
-use crate::windows::client::Wire;
+use crate::crash_windows::client::Wire;
 
 /// The width of most phones.
 const PHONE: u32 = 390;

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::driver::Browser;
 use super::flaky_proxy::{FlakyProxy, Mode};
 use super::{BUY, STATE, draft, in_secs, link, plain, sale, states, streams};
-use crate::windows::client::{PurchaseSpec, request};
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::{PurchaseSpec, request};
+use crate::crash_windows::fixture::ServerFixture;
 
 #[tokio::test]
 async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::driver::Browser;
 use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link, link_with_claims, prepared_before_opening, states};
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// Records the page's requests and their times, by a clock that the page cannot change.
 const NOTE: &str = "window.sent = []; const ask = window.fetch; window.fetch = (path, how = {}) => {

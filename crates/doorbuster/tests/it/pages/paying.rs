@@ -6,8 +6,8 @@ use super::driver::Browser;
 use super::flaky_proxy::{FlakyProxy, Mode};
 use super::tab::Tab;
 use super::{BUY, STATE, link, plain, sale, states, streams};
-use crate::windows::client::{PurchaseSpec, request};
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::{PurchaseSpec, request};
+use crate::crash_windows::fixture::ServerFixture;
 
 /// The order page's large button.
 const PAY: &str = "#pay";

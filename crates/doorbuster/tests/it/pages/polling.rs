@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{link, plain, sale, streams};
-use crate::windows::client::PurchaseSpec;
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// Refuses every event stream, as a proxy without support for them does.
 const NO_STREAM: &str = "

@@ -7,8 +7,8 @@ use super::axe::{inspect, tab as axe_tab};
 use super::driver::Browser;
 use super::tab::Tab;
 use super::{BUY, draft, link, plain, sale, states};
-use crate::windows::client::PurchaseSpec;
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// A picture that needs no other server.
 fn picture(color: &str) -> String {

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::driver::Browser;
 use super::passes::{guarded, noted, opening, sent};
 use super::{BUY, STATE, draft, link, prepared_before_opening, states};
-use crate::windows::client::{request, signed_in};
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::{request, signed_in};
+use crate::crash_windows::fixture::ServerFixture;
 
 #[tokio::test]
 async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {

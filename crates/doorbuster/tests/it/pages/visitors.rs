@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::driver::Browser;
 use super::{BUY, STATE, demonstration, link, plain, sale, states};
-use crate::windows::client::request;
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::request;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// Records what the page's policy blocks, from the beginning.
 const RECORD_VIOLATIONS: &str = "window.breaches = [];

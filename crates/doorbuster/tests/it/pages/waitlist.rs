@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{BUY, STATE, draft, link, sale, states, streams};
-use crate::windows::client::{PurchaseSpec, Reply, request};
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::client::{PurchaseSpec, Reply, request};
+use crate::crash_windows::fixture::ServerFixture;
 
 /// The button beside the purchase button.
 const ACT: &str = "#act";

@@ -48,15 +48,15 @@ impl Postgres {
     /// starts it on a new timeline. Its commits wait for no standby.
     pub fn restore(&mut self, copy: &Path) -> Result<(), ClusterError> {
         let what = || format!("restoring {}", copy.display());
-        std::fs::remove_dir_all(&self.data).or_failed(what)?;
-        std::fs::rename(copy, &self.data).or_failed(what)?;
+        std::fs::remove_dir_all(&self.data).with_operation(what)?;
+        std::fs::rename(copy, &self.data).with_operation(what)?;
         let data = Path::new(&self.data);
         // The copy has all the log that it needs, so nothing is archived.
         for (name, text) in
             [("recovery.signal", ""), ("postgresql.auto.conf", "restore_command = 'false'\n")]
         {
             let file = data.join(name);
-            std::fs::write(&file, text).or_failed(what)?;
+            std::fs::write(&file, text).with_operation(what)?;
             self.give(&file)?;
         }
         self.start()?;

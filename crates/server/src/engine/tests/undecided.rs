@@ -41,8 +41,10 @@ async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
     );
     let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
-    let limited =
-        Refusal::RateLimited { scope: doorbuster_api::problem::Scope::Buyer, retry_after_secs: 7 };
+    let limited = Refusal::RateLimited {
+        scope: doorbuster_api::problem::RateLimitScope::Buyer,
+        retry_after_secs: 7,
+    };
     for door in [EXPIRED, Some(Refusal::Blocked), Some(limited), None] {
         assert_eq!(ask(&engine, "k", 2, door, Duration::ZERO).await, first, "{door:?}");
     }

@@ -1,7 +1,7 @@
 //! The limits of one sale, from its settings or by default, and their description for clients.
 
 use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
-use doorbuster_api::problem::Scope;
+use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;
 
 /// The default limit of one buyer. It bounds what one token can cost the server. Fairness among
@@ -20,7 +20,8 @@ const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
 
 /// The scopes of limits, in the order in which they are checked.
-pub(crate) const SCOPES: [Scope; 3] = [Scope::Buyer, Scope::Ip, Scope::Interface];
+pub(crate) const SCOPES: [RateLimitScope; 3] =
+    [RateLimitScope::Buyer, RateLimitScope::Ip, RateLimitScope::Interface];
 
 /// The limits of one sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl LimitRules {
     }
 
     /// Returns the limit of this scope.
-    pub(crate) fn pace(&self, scope: Scope) -> Option<RateLimit> {
+    pub(crate) fn pace(&self, scope: RateLimitScope) -> Option<RateLimit> {
         self.paces[scope as usize]
     }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorbuster_slots::{LimitCharge, Shared};
+use doorbuster_slots::{LimitCharge, SharedRedis};
 use tokio::sync::Notify;
 
 use super::{NANOS_PER_MICRO, RateLimiter, Route};
@@ -46,7 +46,7 @@ pub(super) enum UnsharedUse {
 /// The connection through which nodes share limits.
 #[derive(Debug)]
 pub(crate) struct LimitSharing {
-    shared: Shared,
+    shared: SharedRedis,
     queue: Mutex<Vec<UnsharedUse>>,
     /// Notified when a key waits in the queue.
     waits: Notify,
@@ -78,7 +78,7 @@ impl std::fmt::Debug for UnsharedUse {
 
 impl LimitSharing {
     /// Shares limits over this Redis. `living` counts the nodes that share them.
-    pub(crate) fn new(shared: Shared, living: Arc<NodeCount>) -> Self {
+    pub(crate) fn new(shared: SharedRedis, living: Arc<NodeCount>) -> Self {
         Self {
             shared,
             queue: Mutex::default(),

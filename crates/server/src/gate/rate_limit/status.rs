@@ -1,7 +1,7 @@
 //! A caller's status in the headers `RateLimit` and `RateLimit-Policy`
 //! (draft-ietf-httpapi-ratelimit-headers, structured fields).
 
-use doorbuster_api::problem::Scope;
+use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateLimit};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -40,7 +40,7 @@ impl RateLimitStatus {
     }
 
     /// Records what remains of one limit.
-    pub(super) fn record(&mut self, scope: Scope, pace: RateLimit, state: u64, now: u64) {
+    pub(super) fn record(&mut self, scope: RateLimitScope, pace: RateLimit, state: u64, now: u64) {
         let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
         self.0[scope as usize] = Some(Remaining {
             requests: narrow(pace.remaining(state, now)),
@@ -121,8 +121,8 @@ mod tests {
     fn both_headers_are_structured_fields_with_equal_values_on_both_paths() {
         let rules = LimitRules::new(&Limits::default());
         let mut status = RateLimitStatus::default();
-        status.record(Scope::Buyer, RateLimit::new(50_000, 60_000), 3_000_000_001, 0);
-        status.record(Scope::Ip, RateLimit::new(200_000, 600_000), 0, 0);
+        status.record(RateLimitScope::Buyer, RateLimit::new(50_000, 60_000), 3_000_000_001, 0);
+        status.record(RateLimitScope::Ip, RateLimit::new(200_000, 600_000), 0, 0);
         let mut out = Vec::new();
         status.write(&rules, &mut out);
         let text = String::from_utf8(out).expect("ASCII");

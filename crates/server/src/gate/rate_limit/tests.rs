@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use doorbuster_api::problem::Scope;
+use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread, Stock};
-use doorbuster_slots::Shared;
+use doorbuster_slots::SharedRedis;
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
 use super::{Caller, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter, Route};
 use crate::catalogue::{Catalogue, SaleState};
 use crate::engine::NodeCount;
-use crate::layout::SlotLayout;
+use crate::slot_layout::SlotLayout;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -68,7 +68,7 @@ fn limiter() -> RateLimiter {
 
 /// Creates the limits of one of several live nodes.
 fn one_of(living: &Arc<NodeCount>) -> RateLimiter {
-    let shared = Shared::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
+    let shared = SharedRedis::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
     RateLimiter::new(&IdKey::new([7; 32]), Some(LimitSharing::new(shared, living.clone())))
 }
 
@@ -90,7 +90,7 @@ fn header(status: RateLimitStatus, sale: &SaleState) -> String {
     text.split("ratelimit: ").nth(1).unwrap_or_default().trim_end().to_owned()
 }
 
-fn scope(asked: Result<RateLimitStatus, RateLimitExceeded>) -> Option<Scope> {
+fn scope(asked: Result<RateLimitStatus, RateLimitExceeded>) -> Option<RateLimitScope> {
     asked.err().map(|limited| limited.scope)
 }
 
@@ -128,7 +128,7 @@ fn a_refusal_names_its_limit_and_the_time_after_which_a_request_is_accepted() {
     assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=1;t=10".into()));
     assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=0;t=20".into()));
     let limited = acquire(SECOND / 2).expect_err("too many requests");
-    assert_eq!((limited.scope, limited.retry_after_secs), (Scope::Buyer, 10));
+    assert_eq!((limited.scope, limited.retry_after_secs), (RateLimitScope::Buyer, 10));
     assert_eq!(header(limited.status, &sale), "\"buyer\";r=0;t=20");
     assert!(acquire(SECOND / 2 + 9 * SECOND).is_err());
     assert!(acquire(SECOND / 2 + 10 * SECOND).is_ok());
@@ -143,7 +143,7 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     assert!(acquire("192.0.2.1", "anna").is_ok() && acquire("192.0.2.1", "anna").is_ok());
     for _ in 0..10 {
         let limited = acquire("192.0.2.1", "anna").expect_err("too many requests");
-        assert_eq!(limited.scope, Scope::Ip);
+        assert_eq!(limited.scope, RateLimitScope::Ip);
         assert!(
             header(limited.status, &sale).starts_with("\"buyer\";r=3;"),
             "{}",
@@ -152,14 +152,14 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     }
     assert!(acquire("192.0.2.2", "anna").is_ok());
     for _ in 0..10 {
-        assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(Scope::Interface));
+        assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(RateLimitScope::Interface));
     }
     // The refusals used nothing of other callers, and the shared limit refills for all.
     let later = |address, buyer| {
         limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
     assert!(later("192.0.2.3", "bert").is_ok());
-    assert_eq!(scope(later("192.0.2.4", "carl")), Some(Scope::Interface));
+    assert_eq!(scope(later("192.0.2.4", "carl")), Some(RateLimitScope::Interface));
 }
 
 #[test]
@@ -250,10 +250,9 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
             scope.spawn(flood);
         }
     });
-    assert!(
-        robots.iter().all(|robot| scope(acquire("192.0.2.1", robot)) == Some(Scope::Buyer)),
-        "no robot got a new burst"
-    );
+    let is_limited =
+        |robot: &str| scope(acquire("192.0.2.1", robot)) == Some(RateLimitScope::Buyer);
+    assert!(robots.iter().all(|robot| is_limited(robot)), "no robot got a new burst");
     assert_eq!(address_budgets("customer-0"), before);
     assert_eq!(limiter.evicted(), 0, "no evicted count was still in use");
 }
@@ -368,9 +367,9 @@ fn each_route_and_each_sale_has_its_own_count() {
             );
             assert_eq!(
                 scope(limiter.acquire_at(route, caller("192.0.2.1", "anna"), sale, 0)),
-                Some(Scope::Buyer)
+                Some(RateLimitScope::Buyer)
             );
-            assert_eq!(sale.flags.limits.refused(route, Scope::Buyer), 1);
+            assert_eq!(sale.flags.limits.refused(route, RateLimitScope::Buyer), 1);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use doorbuster_api::gate::Room;
+use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::{Millis, Phase};
 use doorbuster_store::{RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -86,7 +86,7 @@ async fn refresh(
         if sale.row.phase == Phase::Open && engine.control().leads() && !sale.is_draining() {
             admit(rooms, engine, sale, &room_state).await?;
         }
-        if sale.front_door.waiting_room == Room::Auto {
+        if sale.front_door.waiting_room == WaitingRoomMode::Auto {
             let until = keep_open(engine, sale, &room_state).await?;
             sale.flags.room_open_until.store(until.0, Ordering::Relaxed);
         }
@@ -158,7 +158,7 @@ async fn admit(
 /// Notifies the admitted visitors.
 fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[RoomVisitor]) {
     for buyer in room_state.apply_admitted(called, |buyer| engine.hub().has_reader(buyer)) {
-        engine.hub().publish(EventKind::Place { sale: room_state.sale().clone(), buyer });
+        engine.hub().publish(EventKind::Position { sale: room_state.sale().clone(), buyer });
     }
 }
 

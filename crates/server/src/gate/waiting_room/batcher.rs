@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_core::BuyerId;
-use doorbuster_core::gate::draw::Seed;
+use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_store::{EnterOutcome, StoreError, StoreResult};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -108,14 +108,14 @@ async fn enter_batch(
     sale: &Arc<str>,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    let seed = Seed::new(rand::random());
+    let seed = DrawSeed::new(rand::random());
     let entered = engine.store().enter_room(sale, seed, buyers).await?;
     let (room, entered) =
         entered.ok_or_else(|| StoreError::Unexpected(format!("there is no sale {sale}")))?;
     let room_state = rooms.room_state(sale);
     for entered in &entered {
-        if let EnterOutcome::New(place) | EnterOutcome::Known(place) = entered {
-            room_state.apply_position(place);
+        if let EnterOutcome::New(visitor) | EnterOutcome::Known(visitor) = entered {
+            room_state.apply_position(visitor);
         }
     }
     room_state.apply_row(&room);
@@ -130,12 +130,12 @@ async fn find_batch(
 ) -> BatchResult {
     // The room is read before the positions. So positions are at least as new as the room's state.
     let rows = engine.store().waiting_rooms(vec![sale.to_string()]).await?;
-    let places = engine.store().visitors(sale, buyers.clone()).await?;
+    let visitors = engine.store().visitors(sale, buyers.clone()).await?;
     let room_state = rooms.room_state(sale);
-    places.iter().for_each(|place| room_state.apply_position(place));
+    visitors.iter().for_each(|visitor| room_state.apply_position(visitor));
     rows.iter().for_each(|room| room_state.apply_row(room));
     let find = |buyer: &BuyerId| {
-        places.iter().find(|place| place.buyer == *buyer).cloned().map(EnterOutcome::Known)
+        visitors.iter().find(|visitor| visitor.buyer == *buyer).cloned().map(EnterOutcome::Known)
     };
     Ok(buyers.iter().map(find).collect())
 }
@@ -149,10 +149,10 @@ async fn leave_batch(
     let room_state = rooms.room_state(sale);
     let mut left = Vec::with_capacity(buyers.len());
     for buyer in buyers {
-        let place = engine.store().leave_room(sale, buyer.clone()).await?;
+        let visitor = engine.store().leave_room(sale, buyer.clone()).await?;
         // The store has no position, so a position in memory is out of date.
         room_state.forget(&buyer);
-        left.push(place.map(EnterOutcome::Known));
+        left.push(visitor.map(EnterOutcome::Known));
     }
     Ok(left)
 }
@@ -168,11 +168,13 @@ async fn keep_batch(
     let keep = |buyer| engine.store().keep_turn(sale, buyer, rooms.for_ms);
     let kept: Vec<_> =
         stream::iter(buyers.into_iter().map(keep)).buffered(KEPT_AT_ONCE).try_collect().await?;
-    for place in kept.iter().flatten() {
-        room_state.apply_position(place);
-        engine.hub().publish(EventKind::Place { sale: sale.clone(), buyer: place.buyer.clone() });
+    for visitor in kept.iter().flatten() {
+        room_state.apply_position(visitor);
+        engine
+            .hub()
+            .publish(EventKind::Position { sale: sale.clone(), buyer: visitor.buyer.clone() });
     }
-    Ok(kept.into_iter().map(|place| place.map(EnterOutcome::Known)).collect())
+    Ok(kept.into_iter().map(|visitor| visitor.map(EnterOutcome::Known)).collect())
 }
 
 /// Answers the requests of a batch. Skips callers that have disconnected.

@@ -22,7 +22,7 @@ struct RoomMemory {
     room: Option<WaitingRoom>,
     /// The positions of visitors. Visitors without a rank take part in the draw. When the draw is
     /// read, their lots are set.
-    places: HashMap<BuyerId, QueuePosition>,
+    positions: HashMap<BuyerId, QueuePosition>,
     /// The lots of all visitors in the draw, in order. `None`: the lots were not read yet.
     lots: Option<Box<[DrawLot]>>,
     /// The rank up to which this node knows all admissions.
@@ -41,7 +41,7 @@ impl RoomMemory {
     fn new(per_sec: u64) -> Self {
         Self {
             room: None,
-            places: HashMap::new(),
+            positions: HashMap::new(),
             lots: None,
             heard: None,
             pace: PaceEstimator::new(admissions_max(per_sec)),
@@ -106,7 +106,7 @@ impl WaitingRoomState {
         if state.heard.is_none() {
             // Positions of later visitors are read together with their admissions. But earlier
             // visitors may have been admitted already.
-            state.heard = Some(if state.places.is_empty() { room.line.called } else { 0 });
+            state.heard = Some(if state.positions.is_empty() { room.line.called } else { 0 });
         }
     }
 
@@ -142,16 +142,16 @@ impl WaitingRoomState {
     }
 
     /// Stores a position from the store.
-    pub(super) fn apply_position(&self, place: &RoomVisitor) {
+    pub(super) fn apply_position(&self, visitor: &RoomVisitor) {
         let mut state = self.lock();
-        if state.places.len() < POSITIONS_MAX || state.places.contains_key(&place.buyer) {
-            state.places.insert(place.buyer.clone(), place.place(None));
+        if state.positions.len() < POSITIONS_MAX || state.positions.contains_key(&visitor.buyer) {
+            state.positions.insert(visitor.buyer.clone(), visitor.queue_position(None));
         }
     }
 
     /// Removes a visitor who has left.
     pub(super) fn forget(&self, buyer: &BuyerId) {
-        self.lock().places.remove(buyer);
+        self.lock().positions.remove(buyer);
     }
 
     /// Stores the admissions of visitors whom this node knows. Also stores the admissions of
@@ -163,20 +163,20 @@ impl WaitingRoomState {
     ) -> Vec<BuyerId> {
         let mut state = self.lock();
         let mut here = Vec::new();
-        for place in called {
+        for visitor in called {
             // A visitor who left has a called rank but no admission.
-            let until = place.until.filter(|until| *until != LEFT);
+            let until = visitor.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
-            if let Some(held) = state.places.get_mut(&place.buyer) {
-                *held = place.place(None);
-                here.push(place.buyer.clone());
-            } else if state.places.len() < POSITIONS_MAX && reads(&place.buyer) {
-                state.places.insert(place.buyer.clone(), place.place(None));
-                here.push(place.buyer.clone());
+            if let Some(held) = state.positions.get_mut(&visitor.buyer) {
+                *held = visitor.queue_position(None);
+                here.push(visitor.buyer.clone());
+            } else if state.positions.len() < POSITIONS_MAX && reads(&visitor.buyer) {
+                state.positions.insert(visitor.buyer.clone(), visitor.queue_position(None));
+                here.push(visitor.buyer.clone());
             }
-            state.heard = state.heard.max(place.rank);
+            state.heard = state.heard.max(visitor.rank);
         }
-        let last = called.iter().filter_map(|place| place.rank).max();
+        let last = called.iter().filter_map(|visitor| visitor.rank).max();
         if let (Some(room), Some(last)) = (&mut state.room, last) {
             room.line.called = room.line.called.max(last);
         }
@@ -191,8 +191,9 @@ impl WaitingRoomState {
     /// Returns whether the known state of the room matches the sale's phase. Positions by rank
     /// require this. An admitted visitor needs no other state.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
-        let is_called = |place: &QueuePosition| place.until.is_some();
-        self.is_drawn() != is_before_opening || self.lock().places.get(buyer).is_some_and(is_called)
+        let is_called = |position: &QueuePosition| position.until.is_some();
+        self.is_drawn() != is_before_opening
+            || self.lock().positions.get(buyer).is_some_and(is_called)
     }
 
     /// Returns the buyer's position. `None`: the known state is too old or incomplete, or the
@@ -204,19 +205,19 @@ impl WaitingRoomState {
         now: Millis,
     ) -> Option<(VisitorStatus, Option<WaitEstimate>)> {
         let mut state = self.lock();
-        let RoomMemory { room, places, lots, pace, .. } = &mut *state;
-        let place = places.get_mut(buyer)?;
+        let RoomMemory { room, positions, lots, pace, .. } = &mut *state;
+        let position = positions.get_mut(buyer)?;
         let room = room.as_ref()?;
-        if let (None, Some(lots)) = (place.rank, lots) {
+        if let (None, Some(lots)) = (position.rank, lots) {
             let drawn = lots.binary_search(&room.seed.lot(buyer.as_str()));
-            place.rank = drawn.ok().map(|at| at as u64 + 1);
+            position.rank = drawn.ok().map(|at| at as u64 + 1);
         }
         let line = room.line;
-        if place.until.is_none() && place.rank.is_some_and(|rank| rank <= line.called) {
+        if position.until.is_none() && position.rank.is_some_and(|rank| rank <= line.called) {
             // A node admitted the visitor after the row was read.
             return None;
         }
-        let status = place.status(&line, free, now);
+        let status = position.status(&line, free, now);
         match status {
             VisitorStatus::Lapsed => None,
             VisitorStatus::Waiting(position) => Some((status, pace.estimate(position))),
@@ -267,12 +268,12 @@ impl WaitingRoomState {
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
         let news = match state.published {
             None => true,
-            Some((before, told_line, told_free)) => {
-                let turned = (told_free == Some(0)) != (free == Some(0))
-                    || told_line.participants != line.participants;
+            Some((before, notified_waiting, notified_free)) => {
+                let turned = (notified_free == Some(0)) != (free == Some(0))
+                    || notified_waiting.participants != line.participants;
                 let every =
                     PUBLISH_EVERY.mul_f64((readers as f64 / NOTIFIED_PER_SEC as f64).max(1.0));
-                let changed = told_line.called != line.called || told_free != free;
+                let changed = notified_waiting.called != line.called || notified_free != free;
                 turned || (changed && at.saturating_duration_since(before) >= every)
             }
         };
@@ -290,7 +291,7 @@ impl WaitingRoomState {
             sale: self.sale.clone(),
             waiting: line.waiting(),
             called: line.called,
-            in_memory: state.places.len() as u64,
+            in_memory: state.positions.len() as u64,
         }
     }
 }

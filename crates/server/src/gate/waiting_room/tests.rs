@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorbuster_core::gate::draw::Seed;
+use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::gate::room::{RoomProgress, VisitorStatus};
 use doorbuster_core::{BuyerId, Millis};
 use doorbuster_store::{RoomVisitor, WaitingRoom};
@@ -15,8 +15,8 @@ use super::room_state::WaitingRoomState;
 const NOW: Millis = Millis(1_000);
 const PER_SEC: u64 = 2_000;
 
-fn seed() -> Seed {
-    Seed::new([5; 32])
+fn seed() -> DrawSeed {
+    DrawSeed::new([5; 32])
 }
 
 fn room(entered: u64, participants: Option<u64>, called: u64) -> WaitingRoom {
@@ -24,7 +24,7 @@ fn room(entered: u64, participants: Option<u64>, called: u64) -> WaitingRoom {
     WaitingRoom { sale: "spring".into(), seed: seed(), line, open_until: None }
 }
 
-fn place(name: &str, rank: Option<u64>, until: Option<i64>) -> RoomVisitor {
+fn visitor(name: &str, rank: Option<u64>, until: Option<i64>) -> RoomVisitor {
     let lot = rank.is_none().then(|| seed().lot(name));
     RoomVisitor { buyer: buyer(name), lot, rank, until: until.map(Millis) }
 }
@@ -41,7 +41,7 @@ fn status_of(room_state: &WaitingRoomState, name: &str, free: u64) -> Option<Vis
 fn a_room_state_knows_ranks_once_the_draw_is_read() {
     let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
     let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
-    names.iter().for_each(|name| room_state.apply_position(&place(name, None, None)));
+    names.iter().for_each(|name| room_state.apply_position(&visitor(name, None, None)));
     assert_eq!(status_of(&room_state, "b0", 9), None, "the room's row was not read yet");
     room_state.apply_row(&room(20, None, 0));
     assert_eq!(status_of(&room_state, "b0", 9), Some(VisitorStatus::NotDrawn));
@@ -65,7 +65,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
     room_state.apply_row(&room(20, Some(20), 3));
     assert_eq!(status_of(&room_state, order[0], 9), None);
     let called: Vec<_> =
-        (0..3).map(|at| place(order[at], Some(at as u64 + 1), Some(2_000))).collect();
+        (0..3).map(|at| visitor(order[at], Some(at as u64 + 1), Some(2_000))).collect();
     assert_eq!(room_state.apply_admitted(&called, |_| false).len(), 3);
     assert_eq!(
         (status_of(&room_state, order[2], 0), room_state.admitted_up_to()),
@@ -85,7 +85,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
 #[test]
 fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
     let room_state = WaitingRoomState::new("spring".into(), PER_SEC);
-    room_state.apply_position(&place("anna", None, None));
+    room_state.apply_position(&visitor("anna", None, None));
     room_state.apply_row(&room(2, None, 0));
     assert!(
         room_state.can_answer(&buyer("anna"), true)
@@ -94,7 +94,7 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
     );
     room_state.apply_row(&room(2, Some(2), 1));
     assert_eq!(
-        room_state.apply_admitted(&[place("bert", Some(1), Some(2_000))], |_| true),
+        room_state.apply_admitted(&[visitor("bert", Some(1), Some(2_000))], |_| true),
         [buyer("bert")]
     );
     for is_before_opening in [false, true] {

@@ -29,7 +29,7 @@ impl WaitingRooms {
         let room_state = self.room_state(&sale.row.id);
         let kept = self.batcher.request(room_state.sale(), buyer, PositionAction::Keep).await?;
         Ok(match kept {
-            Some(EnterOutcome::Known(place)) => place.until.unwrap_or(until),
+            Some(EnterOutcome::Known(visitor)) => visitor.until.unwrap_or(until),
             _ => until,
         })
     }

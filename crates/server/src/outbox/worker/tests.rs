@@ -14,7 +14,7 @@ use crate::temp_dir::TempDir;
 /// Creates the delivery service of a server without sales.
 async fn outbox(dir: &TempDir) -> Outbox {
     let options = EngineOptions {
-        place: StockLocation::Directory(dir.path().to_owned()),
+        location: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),

@@ -59,7 +59,7 @@ fn a_checkout_without_an_answer_is_asked_about_less_and_less_often() {
 /// Starts an engine with an order that waits for its payment at a checkout of Stripe.
 async fn engine_with_checkout(dir: &TempDir, clock: Clock) -> (Arc<Engine>, Checkout, Order) {
     let engine = Engine::start(EngineOptions {
-        place: StockLocation::Directory(dir.path().to_owned()),
+        location: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxPayment, Session, message};
 use crate::engine::EngineError;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 
 /// How long after a checkout's end a late payment arrives, in milliseconds.
 const LATE_MS: i64 = 2_000;
@@ -127,9 +127,9 @@ impl Sandbox {
                 .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
                 .await?;
         }
-        failpoint::pass(Point::SandboxNamed);
+        failpoint::pass(Failpoint::SandboxNamed);
         let notice = if messages > 0 { self.announce(id, due).await? } else { String::new() };
-        failpoint::pass(Point::SandboxAnnounced);
+        failpoint::pass(Failpoint::SandboxAnnounced);
         let pressed = self.update_session(id, |session| {
             if state(session, now) != "open" {
                 return ButtonResult::Over(checkout_view(session, now));

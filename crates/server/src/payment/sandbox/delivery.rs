@@ -11,7 +11,7 @@ use doorbuster_core::limits::backoff_ms;
 
 use super::{POLL_EVERY, Sandbox};
 use crate::engine::EngineError;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::outages;
 use crate::signing;
 
@@ -103,7 +103,7 @@ impl Sandbox {
             }
             let is_taken = self.send(&post.id, &post.body).await;
             if is_taken {
-                failpoint::pass(Point::SandboxPosted);
+                failpoint::pass(Failpoint::SandboxPosted);
             }
             let done = self.update_session(id, |session| {
                 let known = session.posts.iter_mut().find(|known| known.id == post.id)?;

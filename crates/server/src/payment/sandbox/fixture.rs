@@ -12,7 +12,7 @@ use crate::temp_dir::TempDir;
 /// Starts an engine in this directory.
 pub(super) async fn engine(dir: &TempDir) -> Arc<Engine> {
     let engine = Engine::start(EngineOptions {
-        place: StockLocation::Directory(dir.path().to_owned()),
+        location: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
         id_key: IdKey::new([3; 32]),
         clock: Clock::default(),

@@ -20,8 +20,9 @@ use crate::gate::access_codes;
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
-use crate::web::reply::{Answer, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, json};
+use crate::web::request_body;
 
 /// `POST /v1/admin/sales/{sale}/access-codes`
 pub(crate) async fn create(
@@ -29,10 +30,10 @@ pub(crate) async fn create(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let NewCodes { count, uses } = NewCodes::from_json(&body)?;
     let sale = sale(&app, &name)?;
     let create = access_codes::create(app.engine.store(), &name, count, uses);
@@ -53,7 +54,10 @@ pub(crate) async fn create(
 }
 
 /// `GET /v1/admin/sales/{sale}/access-codes`
-pub(crate) async fn count(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
+pub(crate) async fn count(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+) -> HandlerResult {
     sale(&app, &name)?;
     let counts = app.engine.store().code_counts(&name).await.map_err(failed)?;
     let counts = CodeCounts { codes: counts.codes, uses: counts.uses, spent: counts.spent };
@@ -65,7 +69,7 @@ pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name, prefix]): PathNames<2>,
-) -> Answer {
+) -> HandlerResult {
     sale(&app, &name)?;
     let codes = selection(&name, &prefix)?;
     let action = by.action("codes.revoked", "sale", &name);

@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
-use crate::web::reply::{Answer, json};
+use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
-pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = ActionQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let position = cursor::position(List::Actions, query.page.cursor.as_deref())?;
     let limit = query.page.limit as usize;

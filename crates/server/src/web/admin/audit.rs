@@ -9,10 +9,10 @@ use doorbuster_store as store;
 use http::StatusCode;
 
 use crate::web::failure::failed;
-use crate::web::reply::{Answer, json};
+use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
-pub(crate) async fn get(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     let view = app.engine.audit().await.map_err(failed)?;
     let lost = view.lost.iter().map(lost_orders);
     let findings: Vec<Finding> = view

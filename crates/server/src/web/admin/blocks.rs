@@ -16,15 +16,16 @@ use crate::config::Cidr;
 use crate::gate::BLOCKS_MAX;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
-use crate::web::reply::{Answer, empty, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, empty, json};
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 /// Digits of a block's id.
 const ID_DIGITS: usize = 12;
 
 /// `GET /v1/admin/blocks`
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let blocks = app.engine.store().blocks().await.map_err(failed)?;
     Ok(json(
         StatusCode::OK,
@@ -37,10 +38,10 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewBlock::from_json(&body)?;
     let value = block_value(&wanted)?;
     let until = wanted.expires_at.map(|time| Millis(time.millis()));
@@ -90,7 +91,7 @@ pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([wanted]): PathNames<1>,
-) -> Answer {
+) -> HandlerResult {
     let blocks = app.engine.store().blocks().await.map_err(failed)?;
     let found = blocks.into_iter().find(|block| block_id(&app, block) == wanted);
     let gone = || Problem::not_found("there is no such block");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::console::{BuyerRefusal, BuyerStory};
+use doorbuster_api::admin::console::{BuyerHistory, BuyerRefusal};
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{BuyerId, NodeId, WaitlistState};
 use doorbuster_store::OrderQuery;
@@ -13,8 +13,8 @@ use super::sale;
 use crate::catalogue::SaleState;
 use crate::refusal_memory::NotedRefusal;
 use crate::web::failure::failed;
-use crate::web::input::PathNames;
-use crate::web::reply::{Answer, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
 /// Most orders in one answer.
@@ -23,7 +23,7 @@ const ORDERS_MAX: usize = 200;
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     PathNames([name, buyer]): PathNames<2>,
-) -> Answer {
+) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let buyer = BuyerId::new(&buyer).ok_or_else(|| Problem::not_found("no buyer has this id"))?;
     let store = app.engine.store();
@@ -39,8 +39,8 @@ pub(crate) async fn get(
     let mut waitlist = Vec::new();
     for item in &sale.items {
         let found = store.waitlist_position_of(item.row.id, &buyer).await.map_err(failed)?;
-        if let Some(found) = found.filter(|found| found.place.state == WaitlistState::Waiting) {
-            waitlist.push(wire::waiting(item, &found.place, found.ahead));
+        if let Some(found) = found.filter(|found| found.entry.state == WaitlistState::Waiting) {
+            waitlist.push(wire::waiting(item, &found.entry, found.ahead));
         }
     }
     let since = sale.row.created_at;
@@ -49,8 +49,8 @@ pub(crate) async fn get(
     let refusals = found.refusals.iter().filter_map(view).collect();
     let blocked = app.gate.blocks.has_buyer(buyer.as_str(), app.engine.now());
     let refusals_complete = found.is_complete;
-    let story = BuyerStory { orders, waitlist, refusals, refusals_complete, blocked };
-    Ok(json(StatusCode::OK, &story))
+    let history = BuyerHistory { orders, waitlist, refusals, refusals_complete, blocked };
+    Ok(json(StatusCode::OK, &history))
 }
 
 /// A refusal of this sale.

@@ -13,16 +13,17 @@ use http::StatusCode;
 use super::sale;
 use crate::catalogue::SaleState;
 use crate::web::failure::failed;
-use crate::web::input::{self, PathNames};
-use crate::web::reply::{Answer, Refused, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerError, HandlerResult, json};
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 pub(crate) async fn check(
     State(app): State<Arc<App>>,
     PathNames([name]): PathNames<1>,
     request: Request,
-) -> Answer {
-    input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
+) -> HandlerResult {
+    request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let sale = sale(&app, &name)?;
     let mut problems = sale_problems(&app, &sale);
     problems.extend(installation_problems(&app).await?);
@@ -80,7 +81,7 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
     problems
 }
 
-async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, Refused> {
+async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
     let mut problems = Vec::new();
     for reason in app.engine.unready_reasons().await {
         problems.push(error("not_ready", format!("this node is not ready: {reason}")));

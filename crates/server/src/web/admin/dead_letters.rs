@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use doorbuster_api::admin::dead_letters::{
-    DeadKind, DeadLetter, DeadLetterDetail, DeadLetterList, DeadLetterSelection, DeadRequest,
-    Discard, ManySeenTo, SeenTo, SeenToState,
+    BulkDeadLetterResolution, DeadLetter as DeadLetterView, DeadLetterDetail, DeadLetterKind,
+    DeadLetterList, DeadLetterResolution, DeadLetterResolutionState, DeadLetterSelection, Discard,
+    UndecidedRequest,
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -16,7 +17,7 @@ use doorbuster_core::TicketId;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::money::RefundId;
 use doorbuster_store::{
-    Dead, DeadLetterContent, DeadLetterId, DeadLetterOutcome, EventRead, NewAction, recorded,
+    DeadLetter, DeadLetterContent, DeadLetterId, DeadLetterOutcome, EventRead, NewAction, recorded,
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -26,12 +27,13 @@ use crate::outbox::visible_event_id;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
 use crate::web::identity::{OperatorIdentity, OperatorRequest};
-use crate::web::input::{self, PathNames};
-use crate::web::reply::{Answer, Refused, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerError, HandlerResult, json};
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/dead-letters`
-pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = DeadLetterQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let (found, next_cursor) = letters_page(&app, &query).await?;
     let dead_letters = found.iter().map(|(kind, dead)| letter_view(*kind, dead)).collect();
@@ -42,18 +44,18 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
 async fn letters_page(
     app: &App,
     query: &DeadLetterQuery,
-) -> Result<(Vec<(DeadKind, Dead)>, Option<String>), Refused> {
+) -> Result<(Vec<(DeadLetterKind, DeadLetter)>, Option<String>), HandlerError> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
     // A cursor contains the kind of the last row and the row's position among rows of that kind.
     let (first, mut after) = match &from {
-        Some((position, kind)) => (DeadKind::parse(kind), Some(*position)),
+        Some((position, kind)) => (DeadLetterKind::parse(kind), Some(*position)),
         None => (None, None),
     };
-    let mut all: Vec<(DeadKind, Dead)> = Vec::new();
+    let mut all: Vec<(DeadLetterKind, DeadLetter)> = Vec::new();
     let mut next_cursor = None;
-    let begun = |kind: &DeadKind| first.is_none_or(|first| *kind as u8 >= first as u8);
-    for kind in DeadKind::ALL
+    let begun = |kind: &DeadLetterKind| first.is_none_or(|first| *kind as u8 >= first as u8);
+    for kind in DeadLetterKind::ALL
         .into_iter()
         .filter(begun)
         .filter(|kind| query.kind.is_none_or(|only| only == *kind))
@@ -79,12 +81,15 @@ async fn letters_page(
 }
 
 /// `GET /v1/admin/dead-letters/{letter}`
-pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([letter]): PathNames<1>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([letter]): PathNames<1>,
+) -> HandlerResult {
     let id = parse_id(&letter)?;
     let kind = match id {
-        DeadLetterId::Delivery(_) => DeadKind::Delivery,
-        DeadLetterId::Refund(_) => DeadKind::Refund,
-        DeadLetterId::Ticket(_) => DeadKind::Ticket,
+        DeadLetterId::Delivery(_) => DeadLetterKind::Delivery,
+        DeadLetterId::Refund(_) => DeadLetterKind::Refund,
+        DeadLetterId::Ticket(_) => DeadLetterKind::Ticket,
     };
     let (dead, held) =
         app.engine.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
@@ -99,7 +104,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([letter]): PathNa
         DeadLetterContent::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
         DeadLetterContent::Request { item, buyer, units } => {
             let catalogue = app.engine.catalogue();
-            detail.request = catalogue.item_by_id(item).map(|item| DeadRequest {
+            detail.request = catalogue.item_by_id(item).map(|item| UndecidedRequest {
                 sale: item.sale.to_string(),
                 item: item.row.name.clone(),
                 buyer,
@@ -122,10 +127,10 @@ pub(crate) async fn retry_many(
     OperatorIdentity(by): OperatorIdentity,
     RawQuery(query): RawQuery,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let which = DeadLetterSelection::parse_retry(&body)?;
     handle_many(&app, &by, query.as_deref(), &which).await
 }
@@ -136,10 +141,10 @@ pub(crate) async fn discard_many(
     OperatorIdentity(by): OperatorIdentity,
     RawQuery(query): RawQuery,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let which = DeadLetterSelection::parse_discard(&body)?;
     handle_many(&app, &by, query.as_deref(), &which).await
 }
@@ -150,14 +155,15 @@ async fn handle_many(
     by: &OperatorRequest,
     query: Option<&str>,
     which: &DeadLetterSelection,
-) -> Answer {
+) -> HandlerResult {
     let query = DeadLetterQuery::for_operator(query.unwrap_or_default())?;
     if let Some(endpoint) = &which.endpoint {
         webhook_endpoints::find(app, endpoint).await?;
     }
     let (found, next_cursor) = letters_page(app, &query).await?;
-    let (store, mut told) = (app.engine.store(), ManySeenTo { done: 0, skipped: 0, next_cursor });
-    let is_meant = |dead: &Dead| match (&which.endpoint, &dead.delivery) {
+    let (store, mut told) =
+        (app.engine.store(), BulkDeadLetterResolution { done: 0, skipped: 0, next_cursor });
+    let is_meant = |dead: &DeadLetter| match (&which.endpoint, &dead.delivery) {
         (Some(wanted), Some((endpoint, ..))) => wanted == endpoint,
         (Some(_), None) => false,
         (None, _) => true,
@@ -195,8 +201,8 @@ pub(crate) async fn retry(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([letter]): PathNames<1>,
     request: Request,
-) -> Answer {
-    input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
+) -> HandlerResult {
+    request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let id = parse_id(&letter)?;
     let retry = app.engine.store().retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX);
     match recorded(retrying(&by, &letter), retry).await.map_err(failed)? {
@@ -220,7 +226,10 @@ pub(crate) async fn retry(
         DeadLetterId::Refund(_) => app.payments.wake_refunds(),
         DeadLetterId::Ticket(_) => {}
     }
-    Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Pending }))
+    Ok(json(
+        StatusCode::OK,
+        &DeadLetterResolution { id: letter, state: DeadLetterResolutionState::Pending },
+    ))
 }
 
 /// `POST /v1/admin/dead-letters/{letter}/discard`
@@ -229,18 +238,21 @@ pub(crate) async fn discard(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([letter]): PathNames<1>,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
     if !body.is_empty() {
-        input::content_type(&headers, BodyType::Json)?;
+        request_body::content_type(&headers, BodyType::Json)?;
     }
     let Discard { reason } = Discard::from_json(&body)?;
     let discard = app.engine.store().discard_dead_letter(parse_id(&letter)?, reason.clone());
     if !recorded(discarding(&by, &letter, &reason), discard).await.map_err(failed)? {
         return Err(no_letter().into());
     }
-    Ok(json(StatusCode::OK, &SeenTo { id: letter, state: SeenToState::Discarded }))
+    Ok(json(
+        StatusCode::OK,
+        &DeadLetterResolution { id: letter, state: DeadLetterResolutionState::Discarded },
+    ))
 }
 
 fn retrying(by: &OperatorRequest, letter: &str) -> NewAction {
@@ -283,15 +295,15 @@ fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     found.ok_or_else(no_letter)
 }
 
-fn stored_kind(kind: DeadKind) -> doorbuster_store::DeadLetterKind {
+fn stored_kind(kind: DeadLetterKind) -> doorbuster_store::DeadLetterKind {
     match kind {
-        DeadKind::Delivery => doorbuster_store::DeadLetterKind::Delivery,
-        DeadKind::Refund => doorbuster_store::DeadLetterKind::Refund,
-        DeadKind::Ticket => doorbuster_store::DeadLetterKind::Ticket,
+        DeadLetterKind::Delivery => doorbuster_store::DeadLetterKind::Delivery,
+        DeadLetterKind::Refund => doorbuster_store::DeadLetterKind::Refund,
+        DeadLetterKind::Ticket => doorbuster_store::DeadLetterKind::Ticket,
     }
 }
 
-fn letter_view(kind: DeadKind, dead: &Dead) -> DeadLetter {
+fn letter_view(kind: DeadLetterKind, dead: &DeadLetter) -> DeadLetterView {
     let (endpoint, event, what) = match &dead.delivery {
         Some((endpoint, position, event)) => {
             let id = visible_event_id(*position, event.as_ref(), &dead.about);
@@ -299,7 +311,7 @@ fn letter_view(kind: DeadKind, dead: &Dead) -> DeadLetter {
         }
         None => (None, None, None),
     };
-    DeadLetter {
+    DeadLetterView {
         id: shown_id(&dead.id),
         kind,
         about: dead.about.clone(),

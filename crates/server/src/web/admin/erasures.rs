@@ -14,18 +14,18 @@ use http::StatusCode;
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input;
-use crate::web::reply::{Answer, Refused, json};
+use crate::web::reply::{HandlerError, HandlerResult, json};
+use crate::web::request_body;
 
 /// `POST /v1/admin/erasures`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewErasure::from_json(&body)?;
     let buyer = BuyerId::new(&wanted.buyer).filter(|buyer| !buyer.is_erased());
     let buyer = buyer.ok_or_else(|| buyer_fault("must be the id of a buyer who is not erased"))?;
@@ -60,7 +60,7 @@ async fn erase(
     app: &App,
     buyer: &BuyerId,
     all: &mut Erased,
-) -> Result<store::BuyerTraces, Refused> {
+) -> Result<store::BuyerTraces, HandlerError> {
     let store = app.engine.store();
     let mut is_seen = false;
     loop {

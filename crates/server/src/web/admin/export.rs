@@ -31,31 +31,46 @@ use crate::engine::EngineError;
 use crate::web::failure::failed;
 use crate::web::limits::EXPORT_PAGE;
 use crate::web::orders::order_views;
-use crate::web::reply::{Answer, Refused, Reply, ReplyBody};
+use crate::web::reply::{HandlerError, HandlerResult, Reply, ReplyBody};
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/exports/orders.csv`
-pub(crate) async fn orders(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn orders(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
     export(app, query.as_deref(), Export::Orders).await
 }
 
 /// `GET /v1/admin/exports/payments.csv`
-pub(crate) async fn payments(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn payments(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
     export(app, query.as_deref(), Export::Payments).await
 }
 
 /// `GET /v1/admin/exports/refunds.csv`
-pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn refunds(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
     export(app, query.as_deref(), Export::Refunds).await
 }
 
 /// `GET /v1/admin/exports/ledger.csv`
-pub(crate) async fn ledger(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn ledger(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
     export(app, query.as_deref(), Export::Ledger).await
 }
 
 /// `GET /v1/admin/exports/actions.csv`
-pub(crate) async fn actions(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn actions(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
     let ActionQuery { by, action, subject, page: _ } =
         ActionQuery::for_export(query.as_deref().unwrap_or_default())?;
     let query = store::ActionQuery {
@@ -71,7 +86,7 @@ pub(crate) async fn actions(State(app): State<Arc<App>>, RawQuery(query): RawQue
 
 /// The requested sale, if the request names one; it must exist. Afterwards this node knows the
 /// earlier changes that other nodes made to sales.
-async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, Refused> {
+async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, HandlerError> {
     app.engine.refresh_catalogue().await.map_err(failed)?;
     if let Some(name) = &wanted {
         sale(app, name)?;
@@ -79,7 +94,7 @@ async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<Strin
     Ok(wanted)
 }
 
-async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> Answer {
+async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> HandlerResult {
     let sale = existing_sale(&app, parse_exported_sale(query.unwrap_or_default())?).await?;
     let source = match export {
         Export::Ledger => ExportSource::Ledger(Box::new(Ledger::for_sale(sale))),

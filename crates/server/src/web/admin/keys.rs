@@ -16,13 +16,14 @@ use http::StatusCode;
 use crate::auth::{Operators, role_of_row, role_to_store};
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
 use crate::web::limits::OPERATOR_KEYS_MAX;
-use crate::web::reply::{Answer, Refused, empty, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerError, HandlerResult, empty, json};
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/keys`
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let keys = app.engine.store().keys().await.map_err(failed)?;
     let shown = |key: &AdminKey| Key {
         id: key.id.clone(),
@@ -38,10 +39,10 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewKey::from_json(&body)?;
     let _guard = app.keys.lock().await;
     if app.engine.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
@@ -77,7 +78,7 @@ pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([key]): PathNames<1>,
-) -> Answer {
+) -> HandlerResult {
     let _guard = app.keys.lock().await;
     let delete = app.engine.store().delete_key(&key);
     if !recorded(by.action("key.deleted", "key", &key), delete).await.map_err(failed)? {
@@ -88,7 +89,7 @@ pub(crate) async fn delete(
 }
 
 /// Replaces the set of keys that authenticates requests.
-async fn replace_keys(app: &App) -> Result<(), Refused> {
+async fn replace_keys(app: &App) -> Result<(), HandlerError> {
     let keys = app.engine.store().keys().await.map_err(failed)?;
     app.operators.replace_keys(keys);
     Ok(())

@@ -16,13 +16,13 @@ use tokio::time::timeout;
 use crate::edge::EdgeDescription;
 use crate::edge::sightings::ALIVE_MS;
 use crate::web::failure::failed;
-use crate::web::reply::{Answer, json};
+use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
 /// How long a server that holds slots has to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
 
-/// A node's description of itself, as `Engine::about_node` writes it.
+/// A node's description of itself, as `Engine::node_description` writes it.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct About {
@@ -33,10 +33,10 @@ struct About {
     settles: Vec<String>,
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let engine = &app.engine;
     let mut nodes = match engine.layout().is_single_node() {
-        true => vec![node_view(&engine.node().to_string(), &engine.about_node(), None, true)],
+        true => vec![node_view(&engine.node().to_string(), &engine.node_description(), None, true)],
         false => {
             let rows = engine.store().nodes().await.map_err(failed)?;
             rows.iter().map(node_of_row).collect()

@@ -19,16 +19,17 @@ use http::StatusCode;
 
 use super::payments::payments_of_order;
 use crate::catalogue::SaleState;
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::web::failure::failed;
 use crate::web::identity::{OperatorIdentity, OperatorRequest};
-use crate::web::input::{self, PathNames};
 use crate::web::orders::{cancel_order, changed_reply, id, page, read_order};
-use crate::web::reply::{Answer, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, json};
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/orders`
-pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
     // This node may not know a new item yet. Without the refresh, the item would seem to be
     // missing.
@@ -55,7 +56,10 @@ pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Opt
 }
 
 /// `GET /v1/admin/orders/{order}`
-pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([order]): PathNames<1>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([order]): PathNames<1>,
+) -> HandlerResult {
     let id = id(&order)?;
     let detail = match read_order(&app, id, None).await? {
         AnyOrder::Order(order) => {
@@ -80,7 +84,7 @@ pub(crate) async fn cancel(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let (id, reason) = read_reason(&order, request).await?;
     let action = by.action_because("order.cancelled", "order", &order, reason.as_deref());
     recorded(action, cancel_order(&app, id, by_operator(&by, reason.clone()))).await
@@ -92,12 +96,12 @@ pub(crate) async fn refund(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let (id, reason) = read_reason(&order, request).await?;
     let action = by.action_because("order.refunded", "order", &order, reason.as_deref());
     let refund = app.engine.refund(id, by_operator(&by, reason));
     let changed = recorded(action, refund).await.map_err(failed)?;
-    failpoint::pass(Point::OrderRefunded);
+    failpoint::pass(Failpoint::OrderRefunded);
     app.payments.wake_refunds();
     changed_reply(&app, changed, "only a paid order can be refunded")
 }
@@ -108,10 +112,10 @@ pub(crate) async fn extend(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let (until, wanted) = Extension::from_json(&body)?;
     let id = id(&order)?;
     let store = app.engine.store();
@@ -142,9 +146,9 @@ async fn read_reason(
     request: axum::extract::Request,
 ) -> Result<(TicketId, Option<String>), Problem> {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
     if !body.is_empty() {
-        input::content_type(&headers, BodyType::Json)?;
+        request_body::content_type(&headers, BodyType::Json)?;
     }
     let reason = Reason::from_json(&body)?.reason;
     Ok((id(order)?, reason))

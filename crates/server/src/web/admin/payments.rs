@@ -12,14 +12,17 @@ use http::StatusCode;
 
 use crate::web::cursor::{List, cursor, position};
 use crate::web::failure::failed;
-use crate::web::reply::{Answer, Refused, json};
+use crate::web::reply::{HandlerError, HandlerResult, json};
 use crate::web::{App, wire};
 
 /// Most payments in an answer about one order. The list of payments has all of them.
 const ORDER_PAYMENTS_MAX: usize = 200;
 
 /// `GET /v1/admin/payments`
-pub(crate) async fn payments(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn payments(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
     let query = money_query(List::Payments, query.as_deref())?;
     let page = app.engine.store().payments(query).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Payments, next, ""));
@@ -30,7 +33,10 @@ pub(crate) async fn payments(State(app): State<Arc<App>>, RawQuery(query): RawQu
 }
 
 /// `GET /v1/admin/refunds`
-pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn refunds(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> HandlerResult {
     let query = money_query(List::Refunds, query.as_deref())?;
     let page = app.engine.store().refunds(query).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Refunds, next, ""));
@@ -41,7 +47,10 @@ pub(crate) async fn refunds(State(app): State<Arc<App>>, RawQuery(query): RawQue
 }
 
 /// Returns the payments of one order, oldest first.
-pub(super) async fn payments_of_order(app: &App, order: TicketId) -> Result<Vec<Payment>, Refused> {
+pub(super) async fn payments_of_order(
+    app: &App,
+    order: TicketId,
+) -> Result<Vec<Payment>, HandlerError> {
     let query = MoneyQuery {
         order: Some(order.to_string()),
         oldest_first: true,

@@ -15,8 +15,9 @@ use super::{check_slots_readable, no_sale, sale, sale_reply};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
-use crate::web::reply::Answer;
+use crate::web::path_names::PathNames;
+use crate::web::reply::HandlerResult;
+use crate::web::request_body;
 
 /// `POST /v1/admin/sales/{sale}/schedule`, `unschedule`, `open`, `pause`, `resume`, `close`
 pub(crate) async fn step(
@@ -25,8 +26,8 @@ pub(crate) async fn step(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
-    input::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
+) -> HandlerResult {
+    request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let before = sale(&app, &name)?;
     if step == PhaseStep::Schedule && before.row.phase == Phase::Draft {
         let opens_later =

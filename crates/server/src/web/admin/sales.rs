@@ -23,9 +23,10 @@ use super::{etag, no_sale, sale, sale_reply};
 use crate::catalogue::SaleState;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
 use crate::web::page_document::{self, ItemTexts};
-use crate::web::reply::{Answer, empty, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, empty, json};
+use crate::web::request_body;
 use crate::web::sales::page;
 use crate::web::{App, wire};
 
@@ -34,10 +35,10 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewSale::from_json(&body)?;
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
@@ -119,7 +120,7 @@ fn stored_item(item: NewItem, spread: Spread) -> store::NewItem {
 }
 
 /// `GET /v1/admin/sales`
-pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = SaleQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
     let is_wanted = |phase| query.phase.is_none_or(|wanted| wanted == wire::phase(phase));
@@ -129,7 +130,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
 }
 
 /// `GET /v1/admin/sales/{sale}`
-pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+) -> HandlerResult {
     let sale = sale(&app, &name)?;
     Ok(sale_reply(&app, StatusCode::OK, &sale.row))
 }
@@ -140,7 +144,7 @@ pub(crate) async fn delete(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name]): PathNames<1>,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let if_version = requested_version(&headers, &*sale(&app, &name)?)?;
     let deleted = app.engine.delete_sale(&name, if_version);
     match recorded(by.action("sale.deleted", "sale", &name), deleted).await.map_err(failed)? {

@@ -13,10 +13,10 @@ use doorbuster_store::{PointQuery, PointStep, SalePoint};
 use http::StatusCode;
 
 use super::sale;
-use crate::answer_counts::Answer as Kind;
+use crate::answer_counts::AnswerKind;
 use crate::web::failure::failed;
-use crate::web::input::PathNames;
-use crate::web::reply::{Answer, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, json};
 use crate::web::series::StepCounts;
 use crate::web::{App, wire};
 
@@ -29,7 +29,7 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     PathNames([name]): PathNames<1>,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> HandlerResult {
     let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
     sale(&app, &name)?;
     let length = i64::from(query.step_secs) * 1_000;
@@ -85,8 +85,9 @@ fn add_up(
 
 fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
     let latencies = point.histogram();
-    let is_refusal =
-        |kind: &str| Kind::ALL.iter().any(|known| known.as_str() == kind && known.is_refusal());
+    let is_refusal = |kind: &str| {
+        AnswerKind::ALL.iter().any(|known| known.as_str() == kind && known.is_refusal())
+    };
     let refused = point.answers.iter().filter(|(kind, _)| is_refusal(kind));
     let items = point.items.iter().map(|(item, [free, held, paid])| SeriesItem {
         item: item.clone(),
@@ -97,7 +98,7 @@ fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
     SeriesPoint {
         at: wire::time(at),
         requests: point.answers.values().sum(),
-        reserved: point.answers.get(Kind::Reserved.as_str()).copied().unwrap_or(0),
+        reserved: point.answers.get(AnswerKind::Reserved.as_str()).copied().unwrap_or(0),
         refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),
         p50_ms: latencies.quantile_ms(0.5),
         p99_ms: latencies.quantile_ms(0.99),

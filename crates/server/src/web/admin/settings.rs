@@ -7,9 +7,9 @@ use doorbuster_api::admin::console::SettingList;
 use http::StatusCode;
 
 use crate::web::App;
-use crate::web::reply::{Answer, json};
+use crate::web::reply::{HandlerResult, json};
 
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let settings = app.settings.clone();
     Ok(json(StatusCode::OK, &SettingList { node: app.engine.node().to_string(), settings }))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::spread::{Choose as ChooseWord, Partitions, Spread as Wanted};
+use doorbuster_api::admin::spread::{PartitionChoice as ChoiceWord, Partitions, Spread as Wanted};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
@@ -15,8 +15,9 @@ use super::{check_slots_readable, sale};
 use crate::web::App;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
-use crate::web::reply::{Answer, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, json};
+use crate::web::request_body;
 
 /// `PUT /v1/admin/sales/{sale}/items/{item}/spread`
 pub(crate) async fn set(
@@ -24,10 +25,10 @@ pub(crate) async fn set(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name, item]): PathNames<2>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Wanted::from_json(&body)?;
     let sale = sale(&app, &name)?;
     let item =
@@ -64,7 +65,7 @@ pub(crate) async fn set(
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     PathNames([name, item]): PathNames<2>,
-) -> Answer {
+) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     Ok(json(StatusCode::OK, &spread_view(&item.row.spread)))
@@ -79,9 +80,9 @@ fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
         },
         auto: wanted.partitions == Partitions::Auto,
         choose: match wanted.choose {
-            ChooseWord::Buyer => PartitionChoice::Buyer,
-            ChooseWord::Random => PartitionChoice::Random,
-            ChooseWord::RoundRobin => PartitionChoice::RoundRobin,
+            ChoiceWord::Buyer => PartitionChoice::Buyer,
+            ChoiceWord::Random => PartitionChoice::Random,
+            ChoiceWord::RoundRobin => PartitionChoice::RoundRobin,
         },
         initial: wanted.initial,
         threshold: wanted.threshold,
@@ -106,9 +107,9 @@ fn spread_view(spread: &Spread) -> Wanted {
             false => Partitions::Count(spread.partitions),
         },
         choose: match spread.choose {
-            PartitionChoice::Buyer => ChooseWord::Buyer,
-            PartitionChoice::Random => ChooseWord::Random,
-            PartitionChoice::RoundRobin => ChooseWord::RoundRobin,
+            PartitionChoice::Buyer => ChoiceWord::Buyer,
+            PartitionChoice::Random => ChoiceWord::Random,
+            PartitionChoice::RoundRobin => ChoiceWord::RoundRobin,
         },
         initial: spread.initial,
         threshold: spread.threshold,

@@ -8,34 +8,37 @@ use doorbuster_api::admin::stats::{Latency, Rates, Stats};
 use http::StatusCode;
 
 use super::sale;
-use crate::answer_counts::Answer as Kind;
+use crate::answer_counts::AnswerKind;
 use crate::gate::{Route, SCOPES, SaleLimitState};
 use crate::metrics::{RateSample, WINDOW_SECS};
-use crate::web::input::PathNames;
-use crate::web::reply::{Answer, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
-pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let view = app.views.sale_view(&app.engine, &sale);
     let now = RateSample::from_tally(&sale.flags.answer_counts, view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);
-    let count = |sample: &RateSample, wanted: &dyn Fn(Kind) -> bool| -> u64 {
-        Kind::ALL
+    let count = |sample: &RateSample, wanted: &dyn Fn(AnswerKind) -> bool| -> u64 {
+        AnswerKind::ALL
             .iter()
             .zip(sample.answers)
             .filter(|(kind, _)| wanted(**kind))
             .map(|(_, count)| count)
             .sum()
     };
-    let rate = |wanted: &dyn Fn(Kind) -> bool| {
+    let rate = |wanted: &dyn Fn(AnswerKind) -> bool| {
         let fresh = count(&now, wanted).saturating_sub(count(&oldest, wanted));
         (fresh as f64 / secs * 10.0).round() / 10.0
     };
     let recent = now.latencies.since(&oldest.latencies);
-    let of = |kind: Kind| count(&now, &|other| other == kind);
-    let refusals = Kind::ALL
+    let of = |kind: AnswerKind| count(&now, &|other| other == kind);
+    let refusals = AnswerKind::ALL
         .iter()
         .filter(|kind| kind.is_refusal())
         .map(|kind| (kind.as_str().to_owned(), of(*kind)));
@@ -45,8 +48,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathName
         window_secs: WINDOW_SECS,
         per_second: Rates {
             requests: rate(&|_| true),
-            reserved: rate(&|kind| kind == Kind::Reserved),
-            refused: rate(&Kind::is_refusal),
+            reserved: rate(&|kind| kind == AnswerKind::Reserved),
+            refused: rate(&AnswerKind::is_refusal),
         },
         latency_ms: Latency {
             p50: recent.quantile_ms(0.5),
@@ -54,9 +57,9 @@ pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathName
             max: recent.quantile_ms(1.0),
         },
         requests: now.total(),
-        reserved: of(Kind::Reserved),
-        queued: of(Kind::Queued),
-        replayed: of(Kind::Replayed),
+        reserved: of(AnswerKind::Reserved),
+        queued: of(AnswerKind::Queued),
+        replayed: of(AnswerKind::Replayed),
         refusals: refusals.filter(|(_, count)| *count > 0).collect(),
         rate_limited: rate_limited(&sale.flags.limits),
         queue_depth: queue_depth(&app, &sale.items).await,

@@ -19,12 +19,16 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::control::AdjustResult;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
-use crate::web::reply::{Answer, Refused, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerError, HandlerResult, json};
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 /// `GET /v1/admin/sales/{sale}/stock`
-pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let ids = sale.items.iter().map(|item| item.row.id).collect();
     let counts = app.engine.store().counts(Some(ids)).await.map_err(failed)?;
@@ -41,10 +45,10 @@ pub(crate) async fn adjust(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name, item]): PathNames<2>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let key = idempotency_key(headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes));
     let (key, wanted) = join_key_and_body(key, Wanted::from_json(&body))?;
     let sale = sale(&app, &name)?;
@@ -96,7 +100,10 @@ fn adjusted_counts(
 }
 
 /// `GET /v1/admin/sales/{sale}/slots`
-pub(crate) async fn slots(State(app): State<Arc<App>>, PathNames([name]): PathNames<1>) -> Answer {
+pub(crate) async fn slots(
+    State(app): State<Arc<App>>,
+    PathNames([name]): PathNames<1>,
+) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
@@ -125,7 +132,7 @@ async fn slot_row(
     item: &ItemState,
     grant: &Grant,
     moved: Option<&GrantTransfers>,
-) -> Result<SlotRow, Refused> {
+) -> Result<SlotRow, HandlerError> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
     // A view of another epoch describes an older or newer grant, so it is not shown.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);

@@ -12,15 +12,15 @@ use http::StatusCode;
 use super::sale;
 use crate::web::cursor::{self, List, unknown_cursor};
 use crate::web::failure::failed;
-use crate::web::input::PathNames;
-use crate::web::reply::{Answer, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     PathNames([name, item]): PathNames<2>,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> HandlerResult {
     let page = parse_page(query.as_deref().unwrap_or_default())?;
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;

@@ -29,15 +29,16 @@ use crate::signing::format_secret;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
-use crate::web::reply::{Answer, empty, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, empty, json};
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 /// Random bytes of a webhook secret.
 const SECRET_BYTES: usize = 32;
 
 /// `GET /v1/admin/webhook-endpoints`
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
     let standings = app.engine.store().endpoint_statuses().await.map_err(failed)?;
     let shown = |endpoint: &store::Endpoint| {
@@ -54,7 +55,10 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
 }
 
 /// `GET /v1/admin/webhook-endpoints/{endpoint}`
-pub(crate) async fn get(State(app): State<Arc<App>>, PathNames([id]): PathNames<1>) -> Answer {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    PathNames([id]): PathNames<1>,
+) -> HandlerResult {
     let endpoint = find(&app, &id).await?;
     endpoint_reply(&app, &endpoint).await
 }
@@ -64,10 +68,10 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewWebhookEndpoint::from_json(&body)?;
     let (kind, url) = address(&app, &wanted.url).await?;
     let secret = (kind == EndpointKind::Webhook)
@@ -98,10 +102,10 @@ pub(crate) async fn change(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([id]): PathNames<1>,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::MergePatch)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::MergePatch)?;
     let patch = WebhookEndpointPatch::from_json(&body)?;
     let endpoint = find(&app, &id).await?;
     let url = match &patch.url {
@@ -126,7 +130,7 @@ pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([id]): PathNames<1>,
-) -> Answer {
+) -> HandlerResult {
     find(&app, &id).await?;
     let delete = app.engine.store().delete_endpoint(&id);
     let action = by.action("endpoint.deleted", "endpoint", &id);
@@ -143,11 +147,11 @@ pub(crate) async fn rotate(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([id]): PathNames<1>,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
     if !body.is_empty() {
-        input::content_type(&headers, BodyType::Json)?;
+        request_body::content_type(&headers, BodyType::Json)?;
     }
     let SecretRotation { overlap_secs } = SecretRotation::from_json(&body)?;
     if find(&app, &id).await?.kind == EndpointKind::Broker {
@@ -176,7 +180,7 @@ pub(crate) async fn deliveries(
     State(app): State<Arc<App>>,
     PathNames([id]): PathNames<1>,
     RawQuery(query): RawQuery,
-) -> Answer {
+) -> HandlerResult {
     let query = DeliveryQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let after = cursor::position(List::Deliveries, query.page.cursor.as_deref())?
         .map(|(position, _)| position);
@@ -198,10 +202,10 @@ pub(crate) async fn redeliver(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([id]): PathNames<1>,
     request: Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
     let position =
         event_position(&wanted.event).expect("the reader let only ids of events through");
@@ -252,13 +256,13 @@ fn no_endpoint() -> Problem {
 pub(super) async fn find(
     app: &App,
     id: &str,
-) -> Result<store::Endpoint, crate::web::reply::Refused> {
+) -> Result<store::Endpoint, crate::web::reply::HandlerError> {
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
     let found = endpoints.into_iter().find(|row| row.id == id);
     Ok(found.ok_or_else(no_endpoint)?)
 }
 
-async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> Answer {
+async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> HandlerResult {
     let standings = app.engine.store().endpoint_statuses().await.map_err(failed)?;
     let standing = standings.iter().find(|standing| standing.endpoint == endpoint.id);
     Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, standing)))

@@ -12,7 +12,7 @@ use doorbuster_api::sale::ListedSale;
 use super::compress::Coding;
 use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of};
 use crate::config::Settings;
-use crate::web::shell::{self, Shop};
+use crate::web::page_html::{self, Shop};
 
 /// The policy of a page goes directly after this text.
 const HEAD: &str = "<meta charset=\"utf-8\">";
@@ -57,7 +57,11 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) ->
                 let listed = sales.iter().filter_map(|sale| sale.listed.as_ref());
                 let listed: Vec<_> =
                     listed.map(|listed| (listed.sale.clone(), listed.status.phase)).collect();
-                add(&mut files, name.into(), shell::index_page(&page, &listed, shop).as_bytes());
+                add(
+                    &mut files,
+                    name.into(),
+                    page_html::index_page(&page, &listed, shop).as_bytes(),
+                );
             }
             _ => add(&mut files, name.into(), page.as_bytes()),
         }
@@ -65,7 +69,7 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) ->
             for sale in sales {
                 let text = match &sale.listed {
                     Some(ListedSale { sale, status }) => {
-                        shell::sale_page(&page, sale, status.phase, shop, false)
+                        page_html::sale_page(&page, sale, status.phase, shop, false)
                     }
                     None => page.clone(),
                 };

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::AssetSource;
 use crate::config::{Settings, Theme, ThemeFile};
-use crate::web::shell::escaped;
+use crate::web::page_html::escaped;
 
 /// The style sheet of the buyers' pages.
 const STYLES: &str = "look.css";

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 
-use crate::web::client::{Client, X_FORWARDED_FOR};
+use crate::web::client_address::{ClientAddress, X_FORWARDED_FOR};
 
 /// The name of an edge in the `Via` header.
 const MARK: &str = "1.1 doorbuster-edge";
@@ -51,7 +51,7 @@ impl RawHead<'_> {
 }
 
 /// Returns whether an edge passed this request on before.
-pub(super) fn came_from_an_edge(headers: &HeaderMap) -> bool {
+pub(super) fn is_from_edge(headers: &HeaderMap) -> bool {
     headers
         .get_all(VIA)
         .iter()
@@ -83,7 +83,7 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
 
 /// Prepares a request for a node. Adds the client's address, and removes the headers of the
 /// client's connection.
-pub(super) fn prepare_request(request: &mut Request<Body>, client: Client) {
+pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).parse();
     *request.uri_mut() = target.unwrap_or_else(|_| Uri::from_static("/"));
     let upgrade = request.headers().get(UPGRADE).cloned();
@@ -135,7 +135,7 @@ pub(super) fn prepare_response<B>(response: &mut Response<B>) {
 mod tests {
     use super::*;
 
-    fn prepared(headers: &[(&'static str, &'static str)], client: Client) -> HeaderMap {
+    fn prepared(headers: &[(&'static str, &'static str)], client: ClientAddress) -> HeaderMap {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from_static("http://other.example/v1/ws?sales=a");
         for (name, value) in headers {
@@ -146,8 +146,8 @@ mod tests {
         request.headers().clone()
     }
 
-    fn at(address: &str) -> Client {
-        Client { address: address.parse().expect("an address"), disagreeing: None }
+    fn at(address: &str) -> ClientAddress {
+        ClientAddress { address: address.parse().expect("an address"), disagreeing: None }
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         assert!(!headers.contains_key(X_FORWARDED_FOR));
         assert_eq!(prepared(&[], at("2001:db8::7"))[FORWARDED], "for=\"[2001:db8::7]\"");
         let two = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().expect("an address"));
-        let headers = prepared(&[], Client { disagreeing: Some(two), ..at("10.0.0.1") });
+        let headers = prepared(&[], ClientAddress { disagreeing: Some(two), ..at("10.0.0.1") });
         assert_eq!(
             (&headers[FORWARDED], &headers[X_FORWARDED_FOR]),
             (&HeaderValue::from_static("for=192.0.2.1"), &HeaderValue::from_static("192.0.2.2"))
@@ -185,8 +185,8 @@ mod tests {
             (&headers["host"], &headers["authorization"]),
             (&HeaderValue::from_static("shop.example"), &HeaderValue::from_static("Bearer t"))
         );
-        assert!(came_from_an_edge(&headers));
-        assert!(!came_from_an_edge(&HeaderMap::new()));
+        assert!(is_from_edge(&headers));
+        assert!(!is_from_edge(&HeaderMap::new()));
     }
 
     #[test]

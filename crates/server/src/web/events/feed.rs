@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_api::event::Event;
-use doorbuster_api::gate::Room;
+use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_api::order::{AnyOrder, RefusalCode};
 use doorbuster_core::{BuyerId, Millis, Phase, Units};
 use futures_util::future::join_all;
@@ -17,7 +17,7 @@ use crate::catalogue::SaleState;
 use crate::gate::Route;
 use crate::notify::{self, EventKind, NextEvent, ReadyQueue, Subscription};
 use crate::web::gate::waiting_room;
-use crate::web::identity::{Client, TokenExpiry};
+use crate::web::identity::{ClientAddress, TokenExpiry};
 use crate::web::limits::{POSITIONS_TIMEOUT, STREAM_MAX};
 use crate::web::sales::shown;
 use crate::web::{App, wire};
@@ -64,13 +64,13 @@ impl PendingStatus {
 pub(super) struct Feed {
     app: Arc<App>,
     subscription: Subscription,
-    client: Client,
+    client: ClientAddress,
     /// When the reader's token expires.
     ends_at: Instant,
     /// Signals changes of the operators' blocks.
     blocks: watch::Receiver<()>,
     /// The fingerprint of the last position that the server sent for a waiting room.
-    place: Option<NonZeroU64>,
+    position: Option<NonZeroU64>,
     /// The status to send next, once it is rendered: the event number and the sale.
     pending_status: Option<(u64, Arc<str>)>,
 }
@@ -80,7 +80,7 @@ impl Feed {
     /// `None`: the buyer has reached the limit of streams.
     pub(super) fn new(
         app: Arc<App>,
-        (client, buyer, expiry): (Client, BuyerId, TokenExpiry),
+        (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
         sales: Vec<String>,
         blocks: watch::Receiver<()>,
         after: Option<u64>,
@@ -88,7 +88,15 @@ impl Feed {
         let most = app.live().event_streams_max;
         let subscription = app.engine.hub().subscribe(Some(buyer), sales, most, after)?;
         let ends_at = ends_at(&app, expiry);
-        Some(Self { app, subscription, client, ends_at, blocks, place: None, pending_status: None })
+        Some(Self {
+            app,
+            subscription,
+            client,
+            ends_at,
+            blocks,
+            position: None,
+            pending_status: None,
+        })
     }
 
     /// Returns the time at which the reader's token expires.
@@ -149,9 +157,9 @@ impl Feed {
     pub(super) async fn positions(&mut self) -> Vec<String> {
         let now = self.app.engine.now();
         let waits = |sale: &Arc<SaleState>| match sale.front_door.waiting_room {
-            Room::Off => false,
-            Room::Auto => sale.is_held(now),
-            Room::Always => sale.row.phase != Phase::Closed,
+            WaitingRoomMode::Off => false,
+            WaitingRoomMode::Auto => sale.is_held(now),
+            WaitingRoomMode::Always => sale.row.phase != Phase::Closed,
         };
         let followed = self.subscription.sales().iter();
         let sales: Vec<_> =
@@ -165,12 +173,12 @@ impl Feed {
             .map(|sale| self.app.gate.room.fetch_position(&self.app.engine, sale, self.buyer()));
         // Events are hints: a reader does not wait for an unavailable store.
         let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(looks)).await;
-        let places = sales
+        let positions = sales
             .iter()
             .filter_map(|sale| waiting_room::position_event(&self.app, sale, self.buyer()));
-        let places: Vec<String> = places.map(|place| json(&place)).collect();
-        self.place = places.last().map(|place| fingerprint(place));
-        places
+        let positions: Vec<String> = positions.map(|position| json(&position)).collect();
+        self.position = positions.last().map(|position| fingerprint(position));
+        positions
     }
 
     /// Returns the waiting events without blocking. `None`: no event waits, and `ready_queue` gets
@@ -302,12 +310,12 @@ impl Feed {
                     wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
-            EventKind::Room(sale) | EventKind::Place { sale, .. } => {
+            EventKind::Room(sale) | EventKind::Position { sale, .. } => {
                 let sale = shown(&self.app, sale).ok()?;
-                let place = json(&waiting_room::position_event(&self.app, &sale, self.buyer())?);
-                let now = Some(fingerprint(&place));
+                let position = json(&waiting_room::position_event(&self.app, &sale, self.buyer())?);
+                let now = Some(fingerprint(&position));
                 // The same position is not sent twice.
-                (std::mem::replace(&mut self.place, now) != now).then_some(place)
+                (std::mem::replace(&mut self.position, now) != now).then_some(position)
             }
             // A status is not rendered here, because all readers share one rendered status.
             EventKind::Status(_) => None,

@@ -18,8 +18,8 @@ use super::feed::{Feed, FeedEvent};
 use super::follow;
 use crate::metrics::GaugeGuard;
 use crate::web::App;
-use crate::web::identity::{Buyer, Client, TokenExpiry};
-use crate::web::reply::{Answer, ReplyBody};
+use crate::web::identity::{Buyer, ClientAddress, TokenExpiry};
+use crate::web::reply::{HandlerResult, ReplyBody};
 
 /// The header with the last event that a reconnecting reader received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -43,10 +43,10 @@ pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     expiry: TokenExpiry,
-    client: Client,
+    client: ClientAddress,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     // Any other value is not an event id of this server, so it is ignored.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer, expiry), query.as_deref(), after).await?;

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::web::guarded_stream::GuardedStream;
-use crate::web::reply::Refused;
+use crate::web::reply::HandlerError;
 
 /// The only supported version of the protocol.
 const VERSION: &[u8] = b"13";
@@ -33,7 +33,7 @@ pub(crate) struct Upgrade {
 }
 
 /// Returns the refusal of a request that is not a WebSocket handshake.
-pub(super) fn upgrade_required() -> Refused {
+pub(super) fn upgrade_required() -> HandlerError {
     let fault =
         Fault::new(FaultLocation::Header("Upgrade"), "must request a WebSocket of version 13");
     Problem::invalid_request(vec![fault]).into()
@@ -47,7 +47,7 @@ fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> b
 }
 
 impl<S: Sync> FromRequestParts<S> for Upgrade {
-    type Rejection = Refused;
+    type Rejection = HandlerError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let headers = &parts.headers;

@@ -30,12 +30,12 @@ use crate::metrics::GaugeGuard;
 use crate::web::App;
 use crate::web::connection::Connection;
 use crate::web::guarded_stream::GuardedStream;
-use crate::web::identity::{Client, TokenExpiry, buyer_id};
+use crate::web::identity::{ClientAddress, TokenExpiry, buyer_id};
 use crate::web::limits::{
     CLOSE_TIMEOUT, IDLE_RETRY_AFTER, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX,
 };
 use crate::web::refusals::BLOCKED;
-use crate::web::reply::Refused;
+use crate::web::reply::HandlerError;
 
 /// Close code: try again later.
 const TRY_AGAIN_LATER: u16 = 1013;
@@ -53,12 +53,12 @@ pub(super) const STOPPING: &str = "the server is stopping";
 /// `GET /v1/ws`
 pub(crate) async fn websocket(
     State(app): State<Arc<App>>,
-    client: Client,
+    client: ClientAddress,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     connection: Option<Extension<Arc<Connection>>>,
-    upgrade: Result<Upgrade, Refused>,
-) -> Result<Response, Refused> {
+    upgrade: Result<Upgrade, HandlerError>,
+) -> Result<Response, HandlerError> {
     let VerifiedBuyer { name, expires_secs, .. } = buyer(&app, &headers).await?;
     let (buyer, expiry) = (buyer_id(name), TokenExpiry(expires_secs));
     let upgrade = upgrade?;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use doorbuster_api::gate::{Challenge, ChallengeAnswer, ChallengeRequest};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::problem::{Problem, Scope};
+use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_api::value::Time;
 use doorbuster_challenge::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, PUZZLE_HEIGHT, PUZZLE_WIDTH};
 use doorbuster_core::gate::room::VisitorStatus;
@@ -17,28 +17,29 @@ use crate::catalogue::SaleState;
 use crate::gate::{ChallengeContent, ChallengeFault, IssuedChallenge, Route};
 use crate::web::failure::failed;
 use crate::web::gate::waiting_room::room_problem;
-use crate::web::identity::{Buyer, Client};
-use crate::web::input::{self, PathNames};
+use crate::web::identity::{Buyer, ClientAddress};
 use crate::web::limits::RETRY_SECS;
-use crate::web::reply::{Answer, Refused, json};
-use crate::web::sales::shown_or_new;
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerError, HandlerResult, json};
+use crate::web::request_body;
+use crate::web::sales::find_sale;
 use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/challenges`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    client: Client,
+    client: ClientAddress,
     PathNames([sale]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, BODY_BYTES_MAX).await?;
+    let body = request_body::body(request, BODY_BYTES_MAX).await?;
     if !body.is_empty() {
-        input::content_type(&headers, BodyType::Json)?;
+        request_body::content_type(&headers, BodyType::Json)?;
     }
     let asked = ChallengeRequest::from_json(&body)?;
-    let sale = shown_or_new(&app, &sale).await?;
+    let sale = find_sale(&app, &sale).await?;
     if sale.row.phase == Phase::Closed {
         return Err(Problem::ended().into());
     }
@@ -59,9 +60,9 @@ pub(crate) async fn create(
 }
 
 /// A buyer who requests a challenge uses the turn.
-async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), Refused> {
+async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let room = &app.gate.room;
-    let shown = room.cached_position(&app.engine, sale, buyer).map(|shown| shown.told);
+    let shown = room.cached_position(&app.engine, sale, buyer).map(|shown| shown.status);
     if let Some(VisitorStatus::Admitted(until)) = shown {
         room.keep_turn(&app.engine, sale, buyer, until).await.map_err(room_problem)?;
     }
@@ -99,7 +100,7 @@ pub(crate) async fn redeem(
     buyer: &BuyerId,
     challenge: Option<&str>,
     answer: Option<&ChallengeAnswer>,
-) -> Result<(), Refused> {
+) -> Result<(), HandlerError> {
     if sale.front_door.challenge.is_off() {
         return Ok(());
     }
@@ -114,11 +115,11 @@ pub(crate) async fn redeem(
         .map_err(challenge_problem)
 }
 
-fn challenge_problem(fault: ChallengeFault) -> Refused {
+fn challenge_problem(fault: ChallengeFault) -> HandlerError {
     match fault {
         ChallengeFault::Failed => Problem::challenge_failed().into(),
         ChallengeFault::TooMany { retry_secs } => {
-            Problem::rate_limited(Scope::Buyer, retry_secs).into()
+            Problem::rate_limited(RateLimitScope::Buyer, retry_secs).into()
         }
         ChallengeFault::Store(error) => failed(error),
     }

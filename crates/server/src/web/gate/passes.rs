@@ -18,11 +18,12 @@ use crate::gate::{Route, access_codes, eligibility_refusal};
 use crate::purchase::Refusal;
 use crate::web::failure::failed;
 use crate::web::gate::{challenges, waiting_room};
-use crate::web::identity::{Buyer, BuyerMembership, Client};
-use crate::web::input::{self, PathNames};
+use crate::web::identity::{Buyer, BuyerMembership, ClientAddress};
+use crate::web::path_names::PathNames;
 use crate::web::refusals::refusal_problem;
-use crate::web::reply::{Answer, Refused, json};
-use crate::web::sales::shown_or_new;
+use crate::web::reply::{HandlerError, HandlerResult, json};
+use crate::web::request_body;
+use crate::web::sales::find_sale;
 use crate::web::{App, wire};
 
 /// `POST /v1/sales/{sale}/passes`
@@ -30,15 +31,15 @@ pub(crate) async fn issue(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
     BuyerMembership(standing): BuyerMembership,
-    client: Client,
+    client: ClientAddress,
     PathNames([sale]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::Json)?;
+    let body = request_body::body(request, BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewPass::from_json(&body)?;
-    let sale = shown_or_new(&app, &sale).await?;
+    let sale = find_sale(&app, &sale).await?;
     let made = issue_pass(&app, &sale, &buyer, standing, client, wanted).await;
     app.gate
         .passes
@@ -52,9 +53,9 @@ async fn issue_pass(
     sale: &SaleState,
     buyer: &BuyerId,
     standing: Membership,
-    client: Client,
+    client: ClientAddress,
     wanted: NewPass,
-) -> Result<Pass, Refused> {
+) -> Result<Pass, HandlerError> {
     let item =
         sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     let opening = opens_at(app, sale).map_err(|refusal| refusal_problem(&refusal))?;
@@ -103,7 +104,7 @@ async fn keep_turn(
     sale: &SaleState,
     buyer: &BuyerId,
     until: Millis,
-) -> Result<Millis, Refused> {
+) -> Result<Millis, HandlerError> {
     let kept = app.gate.room.keep_turn(&app.engine, sale, buyer, until).await;
     kept.map_err(waiting_room::room_problem)
 }
@@ -139,7 +140,7 @@ async fn check_challenge(
     buyer: &BuyerId,
     wanted: &NewPass,
     until: Millis,
-) -> Result<(), Refused> {
+) -> Result<(), HandlerError> {
     let code = match (&wanted.access_code, sale.front_door.access_codes.is_required()) {
         (Some(code), true) => Some(code),
         (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),

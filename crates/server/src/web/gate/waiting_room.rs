@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use bytes::Bytes;
 use doorbuster_api::event::Event;
-use doorbuster_api::gate::{Draw, EstimateSecs, PlaceState, WaitingPlace};
+use doorbuster_api::gate::{Draw, EstimateSecs, WaitingRoomPosition, WaitingRoomPositionState};
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::gate::draw::{ALGORITHM, DrawLot};
@@ -21,11 +21,12 @@ use crate::gate::Route;
 use crate::gate::waiting_room::{PositionView, WaitingRoomError};
 use crate::web::App;
 use crate::web::failure::failed;
-use crate::web::identity::{Buyer, Client};
-use crate::web::input::{self, PathNames};
+use crate::web::identity::{Buyer, ClientAddress};
 use crate::web::limits::{EXPORT_PAGE, RETRY_SECS};
-use crate::web::reply::{Answer, Refused, ReplyBody, empty, json};
-use crate::web::sales::shown_or_new;
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerError, HandlerResult, ReplyBody, empty, json};
+use crate::web::request_body;
+use crate::web::sales::find_sale;
 use crate::web::wire;
 
 /// How long the number of participants of a draw may be cached, in seconds.
@@ -35,11 +36,11 @@ const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 pub(crate) async fn enter(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    client: Client,
+    client: ClientAddress,
     PathNames([sale]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
-    input::no_body(request, BODY_BYTES_MAX).await?;
+) -> HandlerResult {
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
     let sale = sale_with_room(&app, &sale).await?;
     if sale.row.phase == Phase::Closed {
         return Err(Problem::ended().into());
@@ -55,9 +56,9 @@ pub(crate) async fn enter(
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    client: Client,
+    client: ClientAddress,
     PathNames([sale]): PathNames<1>,
-) -> Answer {
+) -> HandlerResult {
     let sale = sale_with_room(&app, &sale).await?;
     app.admit(Route::Room, client, &buyer, &sale)?;
     let found =
@@ -71,9 +72,9 @@ pub(crate) async fn get(
 pub(crate) async fn leave(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    client: Client,
+    client: ClientAddress,
     PathNames([sale]): PathNames<1>,
-) -> Answer {
+) -> HandlerResult {
     let sale = sale_with_room(&app, &sale).await?;
     app.admit(Route::Room, client, &buyer, &sale)?;
     app.gate.room.leave(&sale, &buyer).await.map_err(room_problem)?;
@@ -81,7 +82,10 @@ pub(crate) async fn leave(
 }
 
 /// `GET /v1/sales/{sale}/draw`
-pub(crate) async fn draw(State(app): State<Arc<App>>, PathNames([sale]): PathNames<1>) -> Answer {
+pub(crate) async fn draw(
+    State(app): State<Arc<App>>,
+    PathNames([sale]): PathNames<1>,
+) -> HandlerResult {
     let (_, room) = sale_with_draw(&app, &sale).await?;
     let drawn = room.line.participants;
     let draw = Draw {
@@ -99,7 +103,10 @@ pub(crate) async fn draw(State(app): State<Arc<App>>, PathNames([sale]): PathNam
 struct ExportPosition(u64, Option<DrawLot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
-pub(crate) async fn export(State(app): State<Arc<App>>, PathNames([sale]): PathNames<1>) -> Answer {
+pub(crate) async fn export(
+    State(app): State<Arc<App>>,
+    PathNames([sale]): PathNames<1>,
+) -> HandlerResult {
     let (sale, room) = sale_with_draw(&app, &sale).await?;
     if room.line.participants.is_none() {
         return Err(Problem::wrong_state(
@@ -154,7 +161,7 @@ fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
 /// Returns the event about a buyer's position. `None`: this node does not know the position.
 pub(crate) fn position_event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Option<Event> {
     let shown = app.gate.room.cached_position(&app.engine, sale, buyer)?;
-    let WaitingPlace { place, state, position, estimate_secs, admitted_until } =
+    let WaitingRoomPosition { place, state, position, estimate_secs, admitted_until } =
         position_view(shown);
     Some(Event::WaitingRoom {
         sale: sale.row.id.clone(),
@@ -168,7 +175,7 @@ pub(crate) fn position_event(app: &App, sale: &SaleState, buyer: &BuyerId) -> Op
 
 /// Returns the sale with this name, if the sale has a waiting room.
 async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
-    let sale = shown_or_new(app, name).await?;
+    let sale = find_sale(app, name).await?;
     if sale.front_door.waiting_room.is_off() {
         return Err(no_room());
     }
@@ -177,8 +184,11 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
 
 /// Returns the sale with this name and its waiting room, if the sale has or had one. Anyone may
 /// verify a draw at any later time.
-async fn sale_with_draw(app: &App, name: &str) -> Result<(Arc<SaleState>, WaitingRoom), Refused> {
-    let sale = shown_or_new(app, name).await?;
+async fn sale_with_draw(
+    app: &App,
+    name: &str,
+) -> Result<(Arc<SaleState>, WaitingRoom), HandlerError> {
+    let sale = find_sale(app, name).await?;
     if sale.front_door.waiting_room.is_off()
         && !app.gate.room.was_open(&app.engine, &sale).await.map_err(room_problem)?
     {
@@ -192,20 +202,22 @@ fn no_room() -> Problem {
     Problem::not_found("this sale has no waiting room")
 }
 
-fn position_view(shown: PositionView) -> WaitingPlace {
-    let (state, position, until) = match shown.told {
-        VisitorStatus::NotDrawn => (PlaceState::Before, None, None),
-        VisitorStatus::Waiting(position) => (PlaceState::Waiting, Some(position), None),
-        VisitorStatus::Admitted(until) => (PlaceState::Admitted, None, Some(until)),
+fn position_view(shown: PositionView) -> WaitingRoomPosition {
+    let (state, position, until) = match shown.status {
+        VisitorStatus::NotDrawn => (WaitingRoomPositionState::Before, None, None),
+        VisitorStatus::Waiting(position) => {
+            (WaitingRoomPositionState::Waiting, Some(position), None)
+        }
+        VisitorStatus::Admitted(until) => (WaitingRoomPositionState::Admitted, None, Some(until)),
         VisitorStatus::BeyondStock(position) => {
-            (PlaceState::Gone, (position > 0).then_some(position), None)
+            (WaitingRoomPositionState::Gone, (position > 0).then_some(position), None)
         }
         // A lapsed position is shown as gone.
-        VisitorStatus::Lapsed => (PlaceState::Gone, None, None),
+        VisitorStatus::Lapsed => (WaitingRoomPositionState::Gone, None, None),
     };
     let estimate_secs =
         shown.estimate.map(|it| EstimateSecs { from: it.from_secs, to: it.to_secs });
-    WaitingPlace {
+    WaitingRoomPosition {
         place: shown.token,
         state,
         position,
@@ -215,7 +227,7 @@ fn position_view(shown: PositionView) -> WaitingPlace {
 }
 
 /// Returns the problem for a waiting room that cannot serve the request.
-pub(crate) fn room_problem(error: WaitingRoomError) -> Refused {
+pub(crate) fn room_problem(error: WaitingRoomError) -> HandlerError {
     match error {
         WaitingRoomError::Busy => Problem::overloaded(RETRY_SECS).into(),
         WaitingRoomError::Store(error) => failed(error),

@@ -4,7 +4,7 @@
 use doorbuster_core::{Phase, Stock};
 use doorbuster_store::BlockKind;
 
-use crate::answer_counts::Answer;
+use crate::answer_counts::AnswerKind;
 use crate::gate::{AnswerOutcome, ChallengeKind, LimitSharing, Route, SCOPES};
 use crate::meter::{BATCH_BOUNDS, MeterReading};
 use crate::metrics::{MetricKind, MetricsText};
@@ -108,7 +108,7 @@ fn purchases(app: &App, text: &mut MetricsText) {
         "Purchase requests that named an item, by answer.",
     );
     let catalogue = app.engine.catalogue();
-    for answer in Answer::ALL {
+    for answer in AnswerKind::ALL {
         let count: u64 = catalogue.sales().map(|sale| sale.flags.answer_counts.get(*answer)).sum();
         text.sample(&[("answer", answer.as_str())], count);
     }
@@ -223,7 +223,7 @@ fn stock(app: &App, text: &mut MetricsText) {
         "Units of each item by location; counted stock only.",
     );
     let catalogue = app.engine.catalogue();
-    let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.is_warm()).collect();
+    let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.has_open_slots()).collect();
     sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
     for item in sales.iter().flat_map(|sale| &sale.items) {
         let counts = item.gauge.counts();
@@ -245,7 +245,7 @@ fn waitlists(app: &App, text: &mut MetricsText) {
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue
         .sales()
-        .filter(|sale| sale.is_warm() || sale.row.phase == Phase::Paused)
+        .filter(|sale| sale.has_open_slots() || sale.row.phase == Phase::Paused)
         .collect();
     sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
     let items = || sales.iter().flat_map(|sale| &sale.items);
@@ -427,7 +427,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
 /// Counts the tickets that wait for their verdicts.
 async fn queue_depth(app: &App) -> u64 {
     let mut depth = 0;
-    for item in app.engine.warm_items() {
+    for item in app.engine.items_with_open_slots() {
         depth += app.engine.queued(&item).await;
     }
     depth

@@ -14,12 +14,13 @@ use http::{HeaderMap, StatusCode};
 use crate::gate::{LimitRules, RateLimitExceeded, Route};
 use crate::payment::CheckoutResult;
 use crate::web::failure::{FailureCause, failed};
-use crate::web::identity::{Buyer, Client};
-use crate::web::input::{self, PathNames};
+use crate::web::identity::{Buyer, ClientAddress};
 use crate::web::limits::RETRY_SECS;
 use crate::web::orders::{id, read_order};
+use crate::web::path_names::PathNames;
 use crate::web::rate_limits::ResponseSale;
-use crate::web::reply::{Answer, Refused, json, problem};
+use crate::web::reply::{HandlerError, HandlerResult, json, problem};
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 /// Longest host name of a request that return addresses may use, in bytes.
@@ -29,12 +30,12 @@ const HOST_BYTES_MAX: usize = 255;
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    client: Client,
+    client: ClientAddress,
     PathNames([order]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    input::no_body(request, BODY_BYTES_MAX).await?;
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
     open_for(&app, id(&order)?, buyer, client, &headers).await
 }
 
@@ -43,9 +44,9 @@ pub(crate) async fn open_for(
     app: &Arc<App>,
     id: TicketId,
     buyer: BuyerId,
-    client: Client,
+    client: ClientAddress,
     headers: &HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let base = app.payments.public_base_url(request_host(headers));
     let found = read_order(app, id, Some(&buyer)).await?;
     let answered = match &found {
@@ -55,7 +56,7 @@ pub(crate) async fn open_for(
         }
         other => Err(wrong_state(other.state())),
     };
-    let mut reply = answered.unwrap_or_else(Refused::reply);
+    let mut reply = answered.unwrap_or_else(HandlerError::reply);
     reply.extensions_mut().insert(ResponseSale(found.sale().to_owned()));
     Ok(reply)
 }
@@ -66,9 +67,9 @@ async fn open_checkout(
     app: &Arc<App>,
     id: TicketId,
     buyer: BuyerId,
-    client: Client,
+    client: ClientAddress,
     base: String,
-) -> Result<CheckoutResult, Refused> {
+) -> Result<CheckoutResult, HandlerError> {
     let asked = app.clone();
     let opening = app.running_purchases.spawn(async move {
         let may_ask = |order: &Order| within_limits(&asked, client, &buyer, order);
@@ -78,7 +79,7 @@ async fn open_checkout(
 }
 
 /// Returns the answer to the buyer.
-fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) -> Answer {
+fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) -> HandlerResult {
     match opened {
         CheckoutResult::Open(checkout) => {
             let checkout_url = if checkout.url.starts_with('/') {
@@ -106,14 +107,14 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
             Ok(reply)
         }
         CheckoutResult::NotFound => Err(Problem::not_found("there is no such order").into()),
-        CheckoutResult::Refused(error) => Err(Refused {
+        CheckoutResult::Refused(error) => Err(HandlerError {
             problem: Box::new(Problem::wrong_state(
                 OrderState::Reserved.as_str(),
                 "the payment provider accepts no payment for this order; contact the shop",
             )),
             cause: Some(FailureCause::new(error.to_string())),
         }),
-        CheckoutResult::Unavailable(error) => Err(Refused {
+        CheckoutResult::Unavailable(error) => Err(HandlerError {
             problem: Box::new(Problem::unavailable(
                 "the payment provider is unavailable; send the same request again",
                 RETRY_SECS,
@@ -126,7 +127,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
 /// Checks the limits of provider requests for this order and for this buyer.
 fn within_limits(
     app: &App,
-    client: Client,
+    client: ClientAddress,
     buyer: &BuyerId,
     order: &Order,
 ) -> Result<(), RateLimitExceeded> {
@@ -143,7 +144,7 @@ fn within_limits(
     app.gate.limits.acquire(Route::Checkout, caller, sale).map(drop)
 }
 
-fn wrong_state(state: &'static str) -> Refused {
+fn wrong_state(state: &'static str) -> HandlerError {
     Problem::wrong_state(
         state,
         "only a reserved order can be paid, and only until its payment time ends",

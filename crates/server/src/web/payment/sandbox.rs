@@ -15,8 +15,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::payment::sandbox::{ButtonAction, ButtonResult, CheckoutView, Sandbox};
 use crate::web::App;
 use crate::web::failure::failed;
-use crate::web::input::{self, PathNames};
-use crate::web::reply::{Answer, Reply, json};
+use crate::web::path_names::PathNames;
+use crate::web::reply::{HandlerResult, Reply, json};
+use crate::web::request_body;
 use crate::web::router::get;
 
 /// Returns the routes of the sandbox: path, name and handler.
@@ -28,12 +29,12 @@ pub(crate) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>
     ]
 }
 
-async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer {
+async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     sandbox(&app)?;
     app.live().assets.page("sandbox.html", &headers)
 }
 
-async fn state(State(app): State<Arc<App>>, PathNames([session]): PathNames<1>) -> Answer {
+async fn state(State(app): State<Arc<App>>, PathNames([session]): PathNames<1>) -> HandlerResult {
     let desk = sandbox(&app)?.checkout(&session).await.map_err(failed)?;
     Ok(checkout_reply(StatusCode::OK, &desk.ok_or_else(no_such_checkout)?))
 }
@@ -42,8 +43,8 @@ async fn press(
     State(app): State<Arc<App>>,
     PathNames([session, action]): PathNames<2>,
     request: axum::extract::Request,
-) -> Answer {
-    input::body(request, BODY_BYTES_MAX).await?;
+) -> HandlerResult {
+    request_body::body(request, BODY_BYTES_MAX).await?;
     let action = ButtonAction::parse(&action).ok_or_else(no_such_checkout)?;
     let sandbox = sandbox(&app)?;
     if !app.payments.sandbox_page() {

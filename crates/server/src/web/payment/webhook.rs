@@ -4,28 +4,28 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::payment::Taken;
+use doorbuster_api::payment::PaymentEventResult;
 use doorbuster_api::problem::Problem;
 use http::StatusCode;
 
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 use crate::payment::provider::MessageError;
 use crate::web::App;
 use crate::web::failure::failed;
-use crate::web::input;
-use crate::web::reply::{Answer, json};
+use crate::web::reply::{HandlerResult, json};
+use crate::web::request_body;
 
 /// `POST /v1/payments/{provider}/webhook`. Each provider has its own address.
 pub(crate) async fn handle_message(
     State(app): State<Arc<App>>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let provider = app.payments.provider();
     if request.uri().path() != format!("/v1/payments/{}/webhook", provider.name()) {
         return Err(Problem::not_found("this provider is not configured here").into());
     }
     let headers = request.headers().clone();
-    let body = input::body(request, provider.message_bytes_max()).await?;
+    let body = request_body::body(request, provider.message_bytes_max()).await?;
     // The sender uses real time. The store's time is the same, except after a change of a clock.
     // The inbox recognises repeated messages by their ids.
     let read = |now| provider.read(&headers, &body, now);
@@ -40,12 +40,12 @@ pub(crate) async fn handle_message(
             MessageError::Malformed(why) => Problem::malformed_request(why),
         }
     })?;
-    failpoint::pass(Point::MessageRead);
+    failpoint::pass(Failpoint::MessageRead);
     // The message is handled in a separate task. So the work completes even if the provider
     // disconnects. Otherwise units for a late payment could stay taken without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;
-    failpoint::pass(Point::MessageTaken);
-    Ok(json(StatusCode::OK, &Taken { outcome }))
+    failpoint::pass(Failpoint::MessageTaken);
+    Ok(json(StatusCode::OK, &PaymentEventResult { outcome }))
 }

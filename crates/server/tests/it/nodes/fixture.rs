@@ -85,7 +85,7 @@ impl Deployment {
     /// Starts a node.
     pub(crate) async fn node(&self, roles: Roles) -> TestNode {
         let store = postgres::shared().url(&self.database).into();
-        let place = match &self.redis {
+        let location = match &self.redis {
             None => StockLocation::Postgres(store),
             Some(redis) => {
                 StockLocation::Cluster { store, slots: vec![redis.url().into()], wait_replicas: 0 }
@@ -94,7 +94,7 @@ impl Deployment {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let options = EngineOptions {
-            place,
+            location,
             roles,
             id_key: IdKey::new([3; 32]),
             clock: Clock::default(),

@@ -171,7 +171,7 @@ impl RequestGenerator {
             Param::PathEndpoint => pick_known(rng, &known.endpoints),
             Param::PathLetter => pick(rng, &["dlv_1", "ref_none", "ord_none"]).to_string(),
             Param::DeliveryState => pick(rng, &["pending", "dead", "discarded"]).to_string(),
-            Param::DeadKind => pick(rng, &["delivery", "refund", "ticket"]).to_string(),
+            Param::DeadLetterKind => pick(rng, &["delivery", "refund", "ticket"]).to_string(),
             Param::PathPrefix => pick(rng, &["0", "7K2M", "0123-4567-89AB-CDEF"]).to_string(),
             Param::By => "configured".into(),
             Param::Action => pick(rng, &["sale.opened", "key.created"]).to_string(),

@@ -26,7 +26,12 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
         .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
     let note = async |news| {
-        fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+        fixture
+            .store
+            .apply_refund_update(id.clone(), news)
+            .await
+            .expect("writes")
+            .expect("a refund")
     };
     let failed = || RefundUpdate::Failed("away".to_owned());
     let send = async |event: &str, lost: bool| -> Refund {
@@ -83,7 +88,12 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
         .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
     let note = async |news| {
-        fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+        fixture
+            .store
+            .apply_refund_update(id.clone(), news)
+            .await
+            .expect("writes")
+            .expect("a refund")
     };
     let dead = async || fixture.store.dead_letter_counts().await.expect("reads").refunds;
     let give_up = async || {
@@ -193,7 +203,12 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
         .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
     let note = async |news| {
-        fixture.store.note_refund(id.clone(), news).await.expect("writes").expect("a refund")
+        fixture
+            .store
+            .apply_refund_update(id.clone(), news)
+            .await
+            .expect("writes")
+            .expect("a refund")
     };
     let now = async || refunds(&fixture, for_payment(&order)).await.remove(0);
     let accept = async |requested: Refund| {

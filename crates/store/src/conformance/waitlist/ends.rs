@@ -58,8 +58,8 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     fixture.clock.advance(500);
     fixture.commits.forget();
     let ended = end(&fixture, item).await;
-    assert_eq!((ended.places.len(), ended.more), (2, false));
-    for (was, is) in [&anna, &bert].into_iter().zip(&ended.places) {
+    assert_eq!((ended.entries.len(), ended.more), (2, false));
+    for (was, is) in [&anna, &bert].into_iter().zip(&ended.entries) {
         assert_eq!(
             (is.id, is.state, is.ended_at),
             (was.id, WaitlistState::PassedOver, Some(fixture.clock.now()))
@@ -98,13 +98,13 @@ pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     }
     step(&fixture, PhaseStep::Close).await;
     let first = end(&fixture, item).await;
-    assert_eq!((first.places.len(), first.more), (WAITLIST_BATCH_MAX, true));
-    assert!(first.places.is_sorted_by_key(|place| place.n), "by turn");
+    assert_eq!((first.entries.len(), first.more), (WAITLIST_BATCH_MAX, true));
+    assert!(first.entries.is_sorted_by_key(|entry| entry.n), "by turn");
     expect_waitlist(&fixture, item, u64::from(WAIT) - WAITLIST_BATCH_MAX as u64, 0).await;
     let (one, other) = tokio::join!(end(&fixture, item), end(&fixture, item));
-    let all = [first, one, other].map(|ended| ended.places).concat();
+    let all = [first, one, other].map(|ended| ended.entries).concat();
     assert_eq!(all.len(), waiting.len(), "each entry ends once");
-    assert_eq!(all.iter().map(|place| place.id).collect::<BTreeSet<_>>(), waiting);
+    assert_eq!(all.iter().map(|entry| entry.id).collect::<BTreeSet<_>>(), waiting);
     assert_eq!(end(&fixture, item).await, WaitlistEnded::default());
     let ids = reported(&fixture).await;
     assert_eq!((ids.len(), ids.into_iter().collect::<BTreeSet<_>>()), (waiting.len(), waiting));

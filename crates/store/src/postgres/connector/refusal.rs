@@ -1,5 +1,5 @@
 //! Why a database was refused, as texts for an operator.
-use doorbuster_core::history::DatabaseHistory;
+use doorbuster_core::database_history::DatabaseHistory;
 
 use super::{Connector, Failure, Inspected};
 

@@ -52,7 +52,7 @@ fn call_next(
     called.extend(ledger.all(sql, &[&sale, &int(drawn), &int(after)], visitor)?);
     let until = now.plus(first_turn_ms(for_ms, room.line.waiting() > 0));
     for (visitor, rank) in called.iter_mut().zip(before + 1..) {
-        let until = visitor.place(None).call_until(until);
+        let until = visitor.queue_position(None).call_until(until);
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
     }
     let names: Vec<&str> = called.iter().map(|visitor| visitor.buyer.as_str()).collect();

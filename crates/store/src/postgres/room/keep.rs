@@ -7,7 +7,7 @@ use crate::contract::RoomVisitor;
 use crate::postgres::Postgres;
 use crate::postgres::ledger::PostgresLedger;
 use crate::postgres::rows;
-use crate::postgres::run::RetryUnknown;
+use crate::postgres::transaction::RetryUnknown;
 use crate::store::StoreResult;
 
 /// Lets the visitor keep the whole admission.

@@ -62,7 +62,7 @@ fn call_next(
     )?);
     let until = now.plus(first_turn_ms(for_ms, room.line.waiting() > 0));
     for (visitor, rank) in called.iter_mut().zip(before + 1..) {
-        let until = visitor.place(None).call_until(until);
+        let until = visitor.queue_position(None).call_until(until);
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
         sql.run(
             "UPDATE waiting_room_visitor SET rank = ?3, called_at = ?4, admitted_until = ?5 WHERE \

@@ -207,13 +207,13 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
             text(store.defer_checkouts(vec![it]).await.expect("writes") == 1)
         }
         Op::Refund(payment, news) => {
-            text(store.note_refund(refund(payment), news).await.expect("writes"))
+            text(store.apply_refund_update(refund(payment), news).await.expect("writes"))
         }
         Op::GiveUpRefund(payment) => {
             let mut last = None;
             for _ in 0..REFUND_TRIES_MAX {
                 let no = RefundUpdate::Failed("no".to_owned());
-                last = store.note_refund(refund(payment), no).await.expect("writes");
+                last = store.apply_refund_update(refund(payment), no).await.expect("writes");
             }
             text(last)
         }

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::super::driver::Browser;
 use super::super::tab::Tab;
 use super::{inspect, tab};
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::{ServerFixture, Stock};
 use crate::test_server::KEY;
-use crate::windows::client::PurchaseSpec;
-use crate::windows::fixture::{ServerFixture, Stock};
 
 /// How old the numbers of the live view may be.
 const FRESH: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use super::super::passes::{guarded, opening};
 use super::super::tab::Tab;
 use super::super::{BUY, STATE, draft, link, plain};
 use super::{inspect, tab};
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// Whether the dialog shows its content.
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'

@@ -13,10 +13,10 @@ use http::StatusCode;
 use super::existing_sale;
 use crate::web::cursor::{self, List};
 use crate::web::failure::failed;
-use crate::web::reply::{Answer, json};
+use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
-pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Answer {
+pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let (sale, read_on) = parse_reconciliation(query.as_deref().unwrap_or_default())?;
     let sale = existing_sale(&app, sale).await?;
     let after = cursor::position(List::Differences, read_on.as_deref())?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::extract::State;
 use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::admin::sale_patch::{ItemPatch, SalePatch};
-use doorbuster_api::body::Change;
+use doorbuster_api::body::MemberPatch;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
@@ -20,9 +20,10 @@ use crate::catalogue::{self, SaleState};
 use crate::web::admin::{no_sale, sale, sale_reply};
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
-use crate::web::input::{self, PathNames};
 use crate::web::page_document;
-use crate::web::reply::Answer;
+use crate::web::path_names::PathNames;
+use crate::web::reply::HandlerResult;
+use crate::web::request_body;
 use crate::web::{App, wire};
 
 pub(crate) async fn change(
@@ -30,10 +31,10 @@ pub(crate) async fn change(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name]): PathNames<1>,
     request: axum::extract::Request,
-) -> Answer {
+) -> HandlerResult {
     let headers = request.headers().clone();
-    let body = input::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    input::content_type(&headers, BodyType::MergePatch)?;
+    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
+    request_body::content_type(&headers, BodyType::MergePatch)?;
     let patch = SalePatch::from_json(&body)?;
     let before = sale(&app, &name)?;
     let if_version = requested_version(&headers, &before)?;
@@ -114,9 +115,11 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
         faults.push(Fault::new(FaultLocation::Body("/ends_at".into()), "must be after starts_at"));
     }
     match patch.front_door {
-        Change::Keep => {}
-        Change::Clear => row.front_door = FrontDoor::default().to_json(),
-        Change::Set(patch) => row.front_door = patch.apply(catalogue::front_door(row))?.to_json(),
+        MemberPatch::Keep => {}
+        MemberPatch::Clear => row.front_door = FrontDoor::default().to_json(),
+        MemberPatch::Set(patch) => {
+            row.front_door = patch.apply(catalogue::front_door(row))?.to_json()
+        }
     }
     let mut late = false;
     for (index, item) in patch.items.into_iter().enumerate() {
@@ -137,7 +140,7 @@ fn apply(patch: SalePatch, row: &mut SaleRow) -> Result<(), Problem> {
     Ok(())
 }
 
-fn changed_time(change: Change<Time>, before: Option<Millis>) -> Option<Millis> {
+fn changed_time(change: MemberPatch<Time>, before: Option<Millis>) -> Option<Millis> {
     change.apply(before.map(wire::time)).map(|time| Millis(time.millis()))
 }
 
@@ -165,12 +168,12 @@ fn apply_item(patch: ItemPatch, row: &mut ItemRow, index: usize, faults: &mut Ve
         row.currency = currency.to_string();
     }
     match patch.list_price {
-        Change::Keep if row.list_price_minor.is_some() && row.currency != before.currency => {
+        MemberPatch::Keep if row.list_price_minor.is_some() && row.currency != before.currency => {
             faults.push(other_currency(index));
         }
-        Change::Keep => {}
-        Change::Clear => row.list_price_minor = None,
-        Change::Set(price) => {
+        MemberPatch::Keep => {}
+        MemberPatch::Clear => row.list_price_minor = None,
+        MemberPatch::Set(price) => {
             if price.currency.as_str() != row.currency {
                 faults.push(other_currency(index));
             }

@@ -22,7 +22,7 @@ struct Signature {
 }
 
 impl World {
-    pub(super) fn bring_to_rest(&mut self) {
+    pub(super) fn quiesce(&mut self) {
         for node in &mut self.nodes {
             node.skew_ms = 0;
         }

@@ -53,7 +53,7 @@ async fn old_dead_letters_are_deleted_and_verdicts_stay(fixture: Fixture, shell:
     );
     assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a new dead letter stays");
     let left = async || {
-        let letters = fixture.store.dead_tickets(9).await.expect("reads");
+        let letters = fixture.store.dead_letter_tickets(9).await.expect("reads");
         letters.into_iter().map(|letter| DeadLetterId::Ticket(letter.ticket)).collect::<Vec<_>>()
     };
     assert_eq!(left().await, [id(&young)]);

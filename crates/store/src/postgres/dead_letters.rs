@@ -5,8 +5,8 @@ use doorbuster_core::money::RefundId;
 use doorbuster_core::{ItemId, Millis};
 
 use crate::contract::{
-    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
-    OutboxPage,
+    DeadLetter, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
+    DeadLetterOutcome, OutboxPage,
 };
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
@@ -19,7 +19,7 @@ use super::outbox::{EVENT_AT, event_summary, pending_count};
 use super::read::as_limit;
 use super::rows::money::refund_columns;
 use super::rows::{self, number, small};
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 
 type Done<T> = Result<T, Failure>;
 
@@ -32,9 +32,9 @@ const REFUNDS: &str = "SELECT seq, id, order_id, tries, error, at FROM refund
 const TICKETS: &str = "SELECT seq, ticket, reason, at FROM dead_letter
      WHERE discarded IS NULL AND seq < $1 ORDER BY seq DESC LIMIT $2";
 
-fn delivery(row: &Row) -> Done<(i64, Dead)> {
+fn delivery(row: &Row) -> Done<(i64, DeadLetter)> {
     let seq = row.try_get(0)?;
-    let dead = Dead {
+    let dead = DeadLetter {
         id: DeadLetterId::Delivery(seq),
         reason: row.try_get::<_, Option<String>>(6)?.unwrap_or_default(),
         about: row.try_get(4)?,
@@ -45,8 +45,8 @@ fn delivery(row: &Row) -> Done<(i64, Dead)> {
     Ok((seq, dead))
 }
 
-fn refund(row: &Row) -> Done<(i64, Dead)> {
-    let dead = Dead {
+fn refund(row: &Row) -> Done<(i64, DeadLetter)> {
+    let dead = DeadLetter {
         id: DeadLetterId::Refund(RefundId(row.try_get(1)?)),
         reason: row.try_get::<_, Option<String>>(4)?.unwrap_or_default(),
         about: row.try_get(2)?,
@@ -57,12 +57,19 @@ fn refund(row: &Row) -> Done<(i64, Dead)> {
     Ok((row.try_get(0)?, dead))
 }
 
-fn ticket(row: &Row) -> Done<(i64, Dead)> {
+fn ticket(row: &Row) -> Done<(i64, DeadLetter)> {
     let ticket = rows::ticket(row, 1)?;
     let (reason, at, about) = (row.try_get(2)?, Millis(row.try_get(3)?), ticket.to_string());
     Ok((
         row.try_get(0)?,
-        Dead { id: DeadLetterId::Ticket(ticket), reason, about, at, tries: 1, delivery: None },
+        DeadLetter {
+            id: DeadLetterId::Ticket(ticket),
+            reason,
+            about,
+            at,
+            tries: 1,
+            delivery: None,
+        },
     ))
 }
 
@@ -117,7 +124,7 @@ fn discard(ledger: &PostgresLedger<'_>, id: &DeadLetterId, why: &str) -> Done<bo
 }
 
 /// Reads a dead letter and its position in the list.
-type ReadRow = fn(&Row) -> Done<(i64, Dead)>;
+type ReadRow = fn(&Row) -> Done<(i64, DeadLetter)>;
 
 fn query_of(kind: DeadLetterKind) -> (&'static str, ReadRow) {
     match kind {
@@ -133,7 +140,7 @@ impl Postgres {
         kind: DeadLetterKind,
         after: Option<i64>,
         limit: usize,
-    ) -> StoreResult<OutboxPage<Dead>> {
+    ) -> StoreResult<OutboxPage<DeadLetter>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
         let (sql, read) = query_of(kind);
         let rows = self.all(sql, &[&after, &as_limit(limit + 1)], read).await?;
@@ -147,7 +154,7 @@ impl Postgres {
     pub(crate) async fn dead_letter(
         &self,
         id: DeadLetterId,
-    ) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
+    ) -> StoreResult<Option<(DeadLetter, DeadLetterContent)>> {
         let seq = |row: &Row| Ok(row.try_get::<_, i64>(0)?);
         let place = match &id {
             DeadLetterId::Delivery(seq) => Some(*seq),
@@ -172,7 +179,11 @@ impl Postgres {
 
     /// Returns the content of a dead letter, or nothing if the letter was resolved since it was
     /// found.
-    async fn content(&self, dead: &Dead, place: i64) -> StoreResult<Option<DeadLetterContent>> {
+    async fn content(
+        &self,
+        dead: &DeadLetter,
+        place: i64,
+    ) -> StoreResult<Option<DeadLetterContent>> {
         const REFUND: &str =
             concat!("SELECT ", refund_columns!(), " FROM refund r WHERE r.id = $1");
         const REQUEST: &str = "SELECT item_id, buyer, units FROM dead_letter WHERE seq = $1";
@@ -185,14 +196,14 @@ impl Postgres {
             })
         };
         match dead {
-            Dead { id: DeadLetterId::Refund(id), .. } => {
+            DeadLetter { id: DeadLetterId::Refund(id), .. } => {
                 let refund = self.one(REFUND, &[&id.0], rows::money::refund).await?;
                 Ok(refund.map(|refund| DeadLetterContent::Refund(Box::new(refund))))
             }
-            Dead { delivery: Some((_, position, _)), .. } => {
+            DeadLetter { delivery: Some((_, position, _)), .. } => {
                 Ok(Some(DeadLetterContent::Event(self.event_at(*position).await?.map(Box::new))))
             }
-            Dead { .. } => self.one(REQUEST, &[&place], request).await,
+            DeadLetter { .. } => self.one(REQUEST, &[&place], request).await,
         }
     }
 

@@ -15,7 +15,7 @@ use super::loss::LossReading;
 use super::money::MoneyMessage;
 use super::node::Snapshot;
 use super::{Call, FLIGHT_MAX, SlotReply, World};
-use crate::store::{Done, Tx};
+use crate::store::{Tx, TxResult};
 
 /// A message.
 #[derive(Clone, Debug)]
@@ -260,7 +260,7 @@ impl World {
             _ => None,
         };
         match self.commit(tx) {
-            Done::Closed(true) => {
+            TxResult::Closed(true) => {
                 let of = |g: Grant| {
                     Some((self.places.iter().position(|p| p.at == g.slot)?, g.unsettled()))
                 };
@@ -271,12 +271,12 @@ impl World {
                     self.send(Message::Stop { slot, stopped: false });
                 }
             }
-            Done::Opened(Some(grant)) => {
+            TxResult::Opened(Some(grant)) => {
                 if let Some(slot) = self.places.iter().position(|p| p.at == grant.slot) {
                     self.send_init(leader, slot);
                 }
             }
-            Done::Recall(Some(recall)) => self.send_recall(leader, recall.id),
+            TxResult::Recall(Some(recall)) => self.send_recall(leader, recall.id),
             _ => {}
         }
     }

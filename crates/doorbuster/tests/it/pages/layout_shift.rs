@@ -5,7 +5,7 @@ use serde_json::json;
 use super::driver::Browser;
 use super::tab::Tab;
 use super::{BUY, STATE, draft, in_secs, link};
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// Adds up the layout shifts of the page (see the Layout Instability API of browsers), also the
 /// shifts after a click.

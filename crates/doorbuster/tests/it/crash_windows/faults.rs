@@ -36,7 +36,7 @@ impl MachineFaults {
     pub fn fixture(settings: &[(&str, &str)]) -> (ServerFixture, Self) {
         let temp_dir = TempDir::new();
         let (library, page) = (temp_dir.join("faults.so"), temp_dir.join("faults"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/windows/faults.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/crash_windows/faults.c");
         // The compiler that linked this test can compile a small C file.
         let built = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])

@@ -2,15 +2,15 @@
 //! full memory.
 //!
 //! The store is read first and the slot second. Then the pending recalls and the grant are read
-//! again (see `doorbuster_core::loss`).
-use doorbuster_core::{CloseCause, Grant, loss};
+//! again (see `doorbuster_core::slot_loss`).
+use doorbuster_core::{CloseCause, Grant, slot_loss};
 use tokio::time::Instant;
 
 use crate::catalogue::ItemState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 /// Returns the reason to close this grant, if there is one.
-pub(super) async fn evidence(
+pub(super) async fn check_grant(
     engine: &Engine,
     item: &ItemState,
     before: &Grant,
@@ -20,14 +20,14 @@ pub(super) async fn evidence(
     // the two reads.
     let pending = engine.store().pending_recalls().await?.iter().any(|r| r.grant == before.id);
     let Some(after) = engine.store().grant(before.id).await? else { return Ok(None) };
-    if let Some(cause) = loss::evidence(before, view.as_ref(), after.feed_len) {
+    if let Some(cause) = slot_loss::evidence(before, view.as_ref(), after.feed_len) {
         return Ok(Some(cause));
     }
     let Some(view) = view else { return Ok(None) };
     if view.sealed && engine.watches_slots() {
         return roll_epoch(engine, item, before).await.map(|()| None);
     }
-    Ok(loss::quiet_evidence(before, &view, &after, pending))
+    Ok(slot_loss::quiet_evidence(before, &view, &after, pending))
 }
 
 /// Drains a slot with full memory and closes its grant. The slot continues under a new epoch.

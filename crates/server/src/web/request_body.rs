@@ -1,21 +1,18 @@
-//! Reads requests: bodies, names in paths, and content types. The size of a body and the time to
+//! Reads the bodies of requests and checks their content types. The size of a body and the time to
 //! read it are limited.
 
 use std::pin::pin;
 
-use axum::extract::{FromRequestParts, RawPathParams};
 use bytes::{Bytes, BytesMut};
 use doorbuster_api::body::nothing;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::problem::Problem;
 use http::header::{CONTENT_TYPE, EXPECT};
-use http::request::Parts;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
 use super::limits::{BODY_TIMEOUT, DRAIN_BYTES_MAX, DRAIN_TIMEOUT};
-use super::reply::Refused;
 
 /// Reads the whole body, at most `bytes_max`.
 ///
@@ -135,22 +132,5 @@ pub(crate) fn content_type(headers: &HeaderMap, wanted: BodyType) -> Result<(), 
     match (values.next(), values.next()) {
         (Some(value), None) if wanted.matches(value.as_bytes()) => Ok(()),
         _ => Err(Problem::unsupported_media_type()),
-    }
-}
-
-/// The names in a path, percent-decoded, in the order of the path.
-#[derive(Debug)]
-pub(crate) struct PathNames<const N: usize>(pub [String; N]);
-
-impl<S: Send + Sync, const N: usize> FromRequestParts<S> for PathNames<N> {
-    type Rejection = Refused;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        // A name that cannot be decoded matches nothing.
-        let nothing = || Problem::not_found("there is nothing with this name");
-        let params =
-            RawPathParams::from_request_parts(parts, state).await.map_err(|_| nothing())?;
-        let names: Vec<String> = params.iter().map(|(_, name)| name.to_owned()).collect();
-        Ok(Self(names.try_into().map_err(|_| nothing())?))
     }
 }

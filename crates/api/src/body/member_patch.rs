@@ -2,7 +2,7 @@
 
 /// The change of one member that may also be cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Change<T> {
+pub enum MemberPatch<T> {
     /// The member is absent and stays.
     #[default]
     Keep,
@@ -12,7 +12,7 @@ pub enum Change<T> {
     Set(T),
 }
 
-impl<T> Change<T> {
+impl<T> MemberPatch<T> {
     /// Returns the value after the change, from the value `before`.
     pub fn apply(self, before: Option<T>) -> Option<T> {
         match self {

@@ -1,13 +1,13 @@
 //! Tests a popular item with eight partitions and a crowd that mostly uses one of them. All units
 //! are sold, no slot holds many, and no buyer is refused while units are left.
+use crate::gather::{SlotHolding, gather};
 use crate::id::IdKey;
-use crate::partition::{Registry, first_try, second_try};
+use crate::partition::{AvailablePartitions, first_try, second_try};
 use crate::refill::{initial_portions, next_portion};
 use crate::rows::FeedCause;
 use crate::slot::{GrantTerms, RecallOutcome, Slot, TicketAnswer, TicketRequest};
 use crate::spread::{Counter, PartitionChoice, Spread};
 use crate::stock::blank_feed_row;
-use crate::tail::{SlotHolding, gather};
 use crate::value::{
     BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Token,
     Units,
@@ -112,7 +112,7 @@ impl SimulatedSale {
     fn buy(&mut self, number: u64, units: Units) -> bool {
         self.asked += 1;
         let seen: Vec<u64> = (0..PARTITIONS).map(|i| self.has(i)).collect();
-        let registry = Registry::from_units(self.pool, seen.iter().copied());
+        let registry = AvailablePartitions::from_units(self.pool, seen.iter().copied());
         let Some(first) = first_try(&SPREAD, registry, 0, number) else { return false };
         if self.ticket(first, units) {
             return true;

@@ -24,14 +24,14 @@ const ENTRIES_MAX: usize = 32;
 
 /// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Client {
+pub(crate) struct ClientAddress {
     /// The address that rules for one client use.
     pub address: IpAddr,
     /// The two addresses, if the two headers disagree. One of them is the client's.
     pub disagreeing: Option<[IpAddr; 2]>,
 }
 
-impl Client {
+impl ClientAddress {
     /// Returns every address that the client may have.
     pub(crate) fn addresses(self) -> impl Iterator<Item = IpAddr> {
         std::iter::once(self.address).chain(self.disagreeing.into_iter().flatten())
@@ -52,9 +52,9 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     trusted: &[Cidr],
     forwarded: impl FnOnce() -> I,
     x_forwarded_for: impl FnOnce() -> I,
-) -> Client {
+) -> ClientAddress {
     let peer = peer.to_canonical();
-    let at = |address| Client { address, disagreeing: None };
+    let at = |address| ClientAddress { address, disagreeing: None };
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     if trusted.is_empty() || !is_trusted(peer) {
         return at(peer);
@@ -79,7 +79,7 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     };
     match (walk(forwarded(), forwarded_for), walk(x_forwarded_for(), parse_address)) {
         (Some(one), Some(other)) if one != other => {
-            Client { address: peer, disagreeing: Some([one, other]) }
+            ClientAddress { address: peer, disagreeing: Some([one, other]) }
         }
         (one, other) => at(one.or(other).unwrap_or(peer)),
     }
@@ -87,7 +87,7 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
 
 /// Returns the origin of a request with these headers.
 #[must_use]
-pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Client {
+pub(crate) fn find(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> ClientAddress {
     let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
     from_headers(peer, trusted, || values(FORWARDED.as_str()), || values(X_FORWARDED_FOR))
 }
@@ -126,7 +126,7 @@ mod tests {
                 http::HeaderValue::from_bytes(value.as_bytes()).expect("a header value"),
             );
         }
-        let found = client(peer.parse().expect("an address"), &map, &trusted);
+        let found = find(peer.parse().expect("an address"), &map, &trusted);
         assert_eq!(found.address.to_string(), expected, "{peer} {headers:?}");
     }
 
@@ -183,8 +183,7 @@ mod tests {
                 .collect();
         let found = |trusted: &str| {
             let trusted = [Cidr::parse(trusted).expect("a network")];
-            let all =
-                client("10.0.0.1".parse().expect("an address"), &headers, &trusted).addresses();
+            let all = find("10.0.0.1".parse().expect("an address"), &headers, &trusted).addresses();
             all.map(|address| address.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(found("10.0.0.0/8"), ["10.0.0.1", "1.2.3.4", "198.51.100.1"]);
@@ -202,6 +201,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "1.2.3.4".parse().expect("a header value"));
         let peer: IpAddr = "10.0.0.1".parse().expect("an address");
-        assert_eq!(client(peer, &headers, &[]), Client { address: peer, disagreeing: None });
+        assert_eq!(find(peer, &headers, &[]), ClientAddress { address: peer, disagreeing: None });
     }
 }

@@ -27,7 +27,7 @@ impl World {
             self.deliver_all();
             self.recall_for_late_payments();
             for (order, session) in self.checkouts_to_close() {
-                self.send(super::flight::Message::MoneyMessage(
+                self.send(super::in_flight::Message::MoneyMessage(
                     super::money::MoneyMessage::Close { leader: 0, order, session },
                 ));
             }

@@ -5,8 +5,8 @@ use doorbuster_core::money::RefundId;
 use doorbuster_core::{ItemId, Millis};
 
 use crate::contract::{
-    Dead, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind, DeadLetterOutcome,
-    OutboxPage,
+    DeadLetter, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
+    DeadLetterOutcome, OutboxPage,
 };
 use crate::limits::PAGE_ROWS_MAX;
 use crate::store::StoreResult;
@@ -22,7 +22,7 @@ use super::statements::Statements;
 
 type Done<T> = Result<T, Failure>;
 
-fn deliveries(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
+fn deliveries(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, DeadLetter)>> {
     sql.all(
         "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.tries, d.error, d.at, e.at
          FROM delivery d LEFT JOIN event e ON e.seq = d.position
@@ -30,7 +30,7 @@ fn deliveries(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64
         params![after, limit],
         |row| {
             let seq = row.get(0)?;
-            let dead = Dead {
+            let dead = DeadLetter {
                 id: DeadLetterId::Delivery(seq),
                 reason: row.get::<_, Option<String>>(6)?.unwrap_or_default(),
                 about: row.get(4)?,
@@ -43,13 +43,13 @@ fn deliveries(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64
     )
 }
 
-fn refunds(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
+fn refunds(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, DeadLetter)>> {
     sql.all(
         "SELECT seq, id, order_id, tries, error, at FROM refund
          WHERE state = 'failed' AND discarded IS NULL AND seq < ?1 ORDER BY seq DESC LIMIT ?2",
         params![after, limit],
         |row| {
-            let dead = Dead {
+            let dead = DeadLetter {
                 id: DeadLetterId::Refund(RefundId(row.get(1)?)),
                 reason: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
                 about: row.get(2)?,
@@ -62,7 +62,7 @@ fn refunds(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, D
     )
 }
 
-fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, Dead)>> {
+fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, DeadLetter)>> {
     sql.all(
         "SELECT seq, ticket, reason, at FROM dead_letter
          WHERE discarded IS NULL AND seq < ?1 ORDER BY seq DESC LIMIT ?2",
@@ -73,7 +73,7 @@ fn tickets(sql: &mut Statements<'_>, after: i64, limit: i64) -> Done<Vec<(i64, D
             let about = ticket.to_string();
             Ok((
                 row.get(0)?,
-                Dead {
+                DeadLetter {
                     id: DeadLetterId::Ticket(ticket),
                     reason,
                     about,
@@ -91,7 +91,7 @@ fn list(
     kind: DeadLetterKind,
     after: i64,
     limit: i64,
-) -> Done<Vec<(i64, Dead)>> {
+) -> Done<Vec<(i64, DeadLetter)>> {
     match kind {
         DeadLetterKind::Delivery => deliveries(sql, after, limit),
         DeadLetterKind::Refund => refunds(sql, after, limit),
@@ -100,7 +100,10 @@ fn list(
 }
 
 /// Finds one dead letter by its position in the list, and returns it with its content.
-fn find(sql: &mut Statements<'_>, id: &DeadLetterId) -> Done<Option<(Dead, DeadLetterContent)>> {
+fn find(
+    sql: &mut Statements<'_>,
+    id: &DeadLetterId,
+) -> Done<Option<(DeadLetter, DeadLetterContent)>> {
     let place = match id {
         DeadLetterId::Delivery(seq) => Some(*seq),
         DeadLetterId::Refund(id) => {
@@ -115,13 +118,13 @@ fn find(sql: &mut Statements<'_>, id: &DeadLetterId) -> Done<Option<(Dead, DeadL
     let found = list(sql, id.kind(), place.saturating_add(1), 1)?.pop();
     let Some((_, dead)) = found.filter(|(_, dead)| dead.id == *id) else { return Ok(None) };
     let held = match &dead {
-        Dead { id: DeadLetterId::Refund(id), .. } => {
+        DeadLetter { id: DeadLetterId::Refund(id), .. } => {
             money::refund(sql, id)?.map(|refund| DeadLetterContent::Refund(Box::new(refund)))
         }
-        Dead { delivery: Some((_, position, _)), .. } => {
+        DeadLetter { delivery: Some((_, position, _)), .. } => {
             Some(DeadLetterContent::Event(event_at(sql, *position)?.map(Box::new)))
         }
-        Dead { .. } => {
+        DeadLetter { .. } => {
             let sought = "SELECT item_id, buyer, units FROM dead_letter WHERE seq = ?1";
             sql.one(sought, params![place], |row| {
                 Ok(DeadLetterContent::Request {
@@ -207,7 +210,7 @@ impl Sqlite {
         kind: DeadLetterKind,
         after: Option<i64>,
         limit: usize,
-    ) -> StoreResult<OutboxPage<Dead>> {
+    ) -> StoreResult<OutboxPage<DeadLetter>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
         self.read(move |sql| {
             let rows = list(sql, kind, after, as_limit(limit + 1))?;
@@ -223,7 +226,7 @@ impl Sqlite {
     pub(crate) async fn dead_letter(
         &self,
         id: DeadLetterId,
-    ) -> StoreResult<Option<(Dead, DeadLetterContent)>> {
+    ) -> StoreResult<Option<(DeadLetter, DeadLetterContent)>> {
         self.read(move |sql| find(sql, &id)).await
     }
 

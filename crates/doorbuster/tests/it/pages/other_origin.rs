@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use super::driver::Browser;
 use super::passes::guarded;
 use super::{BUY, STATE, link, states, streams};
+use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{program, run};
-use crate::windows::fixture::ServerFixture;
 
 /// Serves the files of a folder, and nothing else. It stops with the test.
 async fn serve(listener: TcpListener, folder: PathBuf) {

@@ -96,7 +96,7 @@ impl RetryState {
 
 /// The result of a committed transaction, and the changes to publish before the caller gets the
 /// result.
-pub(super) struct Committed<T> {
+pub(super) struct CommittedResult<T> {
     pub(super) value: T,
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.
@@ -105,7 +105,7 @@ pub(super) struct Committed<T> {
     pub(super) transaction_id: Option<String>,
 }
 
-impl<T> Committed<T> {
+impl<T> CommittedResult<T> {
     /// Publishes the commit and returns the result. If an attempt had an unknown outcome, the next
     /// poll publishes its changes, so the caller waits for that poll too.
     pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
@@ -236,7 +236,7 @@ pub(super) async fn return_connection(object: Object, failure: &Failure) {
 /// Makes one attempt, on a thread that may block. It gets the thread before it gets a session.
 /// Otherwise the session would wait for a thread, although settling needs no thread and could use
 /// the session.
-async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<Committed<T>, Failure>
+async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<CommittedResult<T>, Failure>
 where
     T: Send + 'static,
     W: Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
@@ -260,7 +260,7 @@ fn transaction<T>(
     object: &Object,
     runtime: &Handle,
     work: &(impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + ?Sized),
-) -> Result<Committed<T>, Failure> {
+) -> Result<CommittedResult<T>, Failure> {
     let wire =
         || LiveConnection { client: object, runtime: runtime.clone(), wait_max: PG_ANSWER_WAIT };
     let now = wire().wait(async {
@@ -280,7 +280,7 @@ fn transaction<T>(
     let queries = flush::queries(shared, &ledger.cache, ledger.now, ledger.catalogue);
     let transaction_id =
         runtime.block_on(async { await_commit(flush::commit(object, &queries, hint)).await })?;
-    Ok(Committed {
+    Ok(CommittedResult {
         value,
         orders: ledger.cache.changed_orders(),
         events: !ledger.cache.events.is_empty(),

@@ -5,14 +5,14 @@
 //! begins a recall, and that node moves the units.
 use std::time::Duration;
 
+use doorbuster_core::gather::{self, SlotHolding};
 use doorbuster_core::refill::Portion;
 use doorbuster_core::slot::RecallOutcome;
-use doorbuster_core::tail::{self, SlotHolding};
 use doorbuster_core::{Counter, Grant, Recall, RecallId, RecallTarget};
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
-use crate::failpoint::{self, Point};
+use crate::failpoint::{self, Failpoint};
 
 use super::reconcile::OpenSlot;
 use super::refill::refill_slot;
@@ -47,7 +47,8 @@ pub(super) async fn gather(
 ) -> Result<bool, EngineError> {
     let Some(want) = item.work.unit_demand.first() else { return Ok(false) };
     let holdings = holdings(open_slots, &snapshot);
-    let Some(plan) = tail::gather(want.units, want.slot, item.gauge.open_pool(), &holdings) else {
+    let Some(plan) = gather::gather(want.units, want.slot, item.gauge.open_pool(), &holdings)
+    else {
         return Ok(false);
     };
     let Some(target) = open_slots.iter().find(|open_slot| open_slot.grant.slot == plan.into) else {
@@ -109,10 +110,10 @@ pub(super) async fn carry_out_recall(
 ) -> Result<Option<u64>, EngineError> {
     match engine.slots().recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await? {
         RecallOutcome::Taken(taken) => {
-            failpoint::pass(Point::RecallTaken);
+            failpoint::pass(Failpoint::RecallTaken);
             let moved = engine.store().finish_recall(recall.id, taken).await?;
             tracing::debug!(slot = %from.slot, units = moved, target = ?recall.target, "recalled");
-            engine.meter().recall();
+            engine.meter().count_recall();
             Ok(Some(moved))
         }
         RecallOutcome::Refused => Ok(None),

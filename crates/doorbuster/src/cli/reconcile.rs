@@ -1,0 +1,24 @@
+//! Arguments of `reconcile`.
+
+use clap::Args;
+
+use super::server::ServerArgs;
+use super::{complete, values};
+
+/// Compare the units with the money, and list every difference.
+///
+/// Exits with 1 if there is a difference.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  export DOORBUSTER_ADMIN_KEY=…
+  doorbuster reconcile --sale spring")]
+pub struct ReconcileArgs {
+    /// Only of this sale.
+    #[arg(long, value_parser = values::name, add = complete::sales())]
+    pub sale: Option<String>,
+    /// The cursor of the last report, which lists at most 1,000 differences of a kind.
+    #[arg(long)]
+    pub cursor: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
