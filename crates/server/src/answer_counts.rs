@@ -23,7 +23,7 @@ macro_rules! answers {
 answers! {
     /// An order was created.
     Reserved = "reserved",
-    /// The order that the request holds was shown again.
+    /// The request already had an order, and the answer repeats that order.
     Replayed = "replayed",
     /// The verdict comes later.
     Queued = "queued",
@@ -47,7 +47,7 @@ answers! {
     PassInvalid = "pass_invalid",
     /// The pass has expired.
     PassExpired = "pass_expired",
-    /// The pass is from before the waiting room opened.
+    /// The server issued the pass before the waiting room opened.
     WaitingRoom = "waiting_room",
     /// Too many requests.
     RateLimited = "rate_limited",
@@ -60,7 +60,7 @@ answers! {
 }
 
 impl AnswerKind {
-    /// Returns whether the buyer got nothing and has nothing to wait for.
+    /// Returns whether the buyer got no order and waits for no verdict.
     #[must_use]
     pub fn is_refusal(self) -> bool {
         !matches!(self, Self::Reserved | Self::Replayed | Self::Queued)

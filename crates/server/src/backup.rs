@@ -1,9 +1,9 @@
 //! The continuous backup of an embedded store, to a directory or a bucket.
 //!
-//! A *generation* is one unbroken sequence of commits: it begins when the server starts, or when
-//! pages had to be dropped. It has *bases*, which are copies of the whole store, and *segments*,
-//! which have the pages of later commits. A base and the segments after it are the store at the
-//! time of any segment. [`names`] says how the objects are called.
+//! A *generation* is one unbroken sequence of commits: it begins when the server starts, or after
+//! pages were dropped. It has *bases*, which are copies of the whole store, and *segments*, which
+//! have the pages of later commits. A base together with the segments up to a time gives the store
+//! at that time. [`names`] defines the names of the objects.
 //!
 //! The target may fail at any time. Sales never wait for it: changed pages gather in memory up to a
 //! bound, and beyond the bound a new generation begins.
@@ -32,18 +32,18 @@ use names::Generation;
 
 /// How often changed pages are written to the target.
 const COPY_EVERY: Duration = Duration::from_millis(250);
-/// How long one write may take; then it has failed.
+/// How long one write may take. A longer write has failed.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The pause after a failed write.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long the last commits may take to reach the target when the server stops.
 const LAST_WRITE_WITHIN: Duration = Duration::from_secs(2);
-/// Segments after which a generation gets a new base, so that a restore is short.
+/// The number of segments after which a generation gets a new base, so that a restore is short.
 const SEGMENTS_FOR_BASE: u64 = 2_000;
-/// Bytes of segments after which a generation gets a new base, if they are also larger than the
-/// base.
+/// The total size of the segments, in bytes, after which a generation gets a new base. The segments
+/// must also be larger than the base.
 const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
-/// The pause after a base could not be made.
+/// The pause after a failed attempt to make a base.
 const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The continuous backup of one server.
@@ -63,7 +63,7 @@ pub struct ContinuousBackup {
 }
 
 impl ContinuousBackup {
-    /// Runs until `stop`, and writes the last commits then.
+    /// Runs until `stop`, and then writes the last commits.
     pub async fn run(self, stop: CancellationToken) {
         loop {
             self.copy.restart();
@@ -81,7 +81,8 @@ impl ContinuousBackup {
         }
     }
 
-    /// Writes one generation. True: pages were dropped, so another one must follow.
+    /// Writes one generation. Returns true if pages were dropped, so that a new generation must
+    /// follow.
     async fn run_generation(&self, generation: &Generation, stop: &CancellationToken) -> bool {
         let mut run = GenerationRun::new(self, generation);
         while !stop.is_cancelled() {
@@ -90,7 +91,7 @@ impl ContinuousBackup {
                 () = sleep(COPY_EVERY) => {}
             }
             run.tend_base().await;
-            // Until the write is done, the taken commits count as waiting.
+            // Until the write is done, the commits of this segment count as waiting.
             self.set_waiting(run.waiting_since());
             match self.copy.take() {
                 Taken::Nothing => {}
@@ -104,7 +105,7 @@ impl ContinuousBackup {
                 Taken::Segment(segment) => {
                     tokio::select! {
                         () = stop.cancelled() => {
-                            // The write may be incomplete; it is repeated below.
+                            // The write may be incomplete, so `write_last` repeats it.
                             self.write_last(generation, Some(segment)).await;
                             return false;
                         }
@@ -118,7 +119,7 @@ impl ContinuousBackup {
         false
     }
 
-    /// Writes what is left when the server stops.
+    /// Writes the remaining commits when the server stops.
     async fn write_last(&self, generation: &Generation, pending: Option<Segment>) {
         let last = match self.copy.take() {
             Taken::Segment(segment) => Some(segment),
@@ -160,11 +161,11 @@ struct GenerationRun<'a> {
     deleting: Option<JoinHandle<()>>,
     bases: u64,
     base_bytes: u64,
-    /// Segments and their bytes since the newest base.
+    /// The number of segments since the newest base, and their bytes.
     segments: u64,
     segment_bytes: u64,
     next_try: Instant,
-    /// Since when the target fails, and how often it did.
+    /// When the target began to fail, and the number of failures since that time.
     failing: Option<(Instant, u64)>,
 }
 
@@ -190,7 +191,8 @@ impl<'a> GenerationRun<'a> {
         if self.bases == 0 { Some(self.begun) } else { self.backup.copy.oldest_at() }
     }
 
-    /// Begins a base if one is due, and finishes one that was made. Segments are written meanwhile.
+    /// Finishes a base whose copy is done, and begins the next base when it is due. The copy runs
+    /// in a task, so segments are written at the same time.
     async fn tend_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -227,7 +229,7 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Begins to delete what is too old, beside the copies of new commits.
+    /// Starts a task that deletes old objects, so that copies of new commits do not wait for it.
     fn delete_old(&mut self) {
         if self.deleting.as_ref().is_some_and(|deleting| !deleting.is_finished()) {
             return;
@@ -239,7 +241,7 @@ impl<'a> GenerationRun<'a> {
         self.deleting = Some(tokio::spawn(delete));
     }
 
-    /// Writes a segment, and repeats that until it succeeds.
+    /// Writes a segment. Repeats the write until it succeeds.
     async fn write(&mut self, segment: &Segment) {
         let name = names::segment(self.generation, segment.first, segment.at);
         let bytes = Bytes::from(segment.encode());
@@ -268,7 +270,7 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Counts a failure, and logs the first one of a row.
+    /// Counts a failure. Logs only the first of several failures in a row.
     fn failed(&mut self, error: &str) {
         self.backup.copy.set_progress(|progress| progress.failures += 1);
         if let Some((_, failures)) = &mut self.failing {

@@ -165,7 +165,7 @@ pub async fn serve(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let print_address = |address| {
-        // The parent process may have closed the output. Then nobody reads the line.
+        // The parent process may have closed the output. In this case nobody reads the line.
         let mut out = io::stdout().lock();
         let _ =
             writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
@@ -173,7 +173,8 @@ pub async fn serve(
     serve_and_reload(settings, reloader, print_address, asked_to_stop).await
 }
 
-/// Like [`serve`], but calls `ready` with the address and does not print it. It never reloads.
+/// Like [`serve`], but calls `ready` with the address and does not print it. Never reloads the
+/// settings.
 ///
 /// # Errors
 ///
@@ -323,8 +324,8 @@ async fn run(
     // change may lock an item while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
-        // A request that would wait longer can read its verdict with the same key after the next
-        // start.
+        // A request that needs more time gets no answer now. Its buyer can repeat it with the same
+        // key after the next start.
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended
@@ -421,7 +422,8 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // Each wait is counted in polls of other tasks. Without the interval it is 32,000.
+        // Each wait is counted in polls of other tasks. Without the interval, the median wait is
+        // 32,000 polls.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

@@ -1,9 +1,9 @@
 //! Remembers buyers who have reached an item's limit. The store's count shows this when one of
 //! their tickets is settled.
 //!
-//! A slot knows only the quotas of buyers who bought under its present grant. Without this memory,
-//! a buyer at the limit could take a ticket to the store with each request, for the same answer.
-//! That happens after a pause, after a restart and on another node.
+//! A slot knows only the quotas of buyers who bought under its present grant. After a pause, after
+//! a restart and on another node, the slot does not know these quotas. Without this memory, each
+//! request of a buyer at the limit would then get a ticket and reach the store, only to be refused.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Units;
 use hashbrown::HashMap;
 
-/// Most buyers remembered for each item. At this bound all are forgotten, and the store is asked
-/// again.
+/// Most buyers remembered for each item. At this bound, the node forgets all of them and asks the
+/// store again.
 const BUYERS_MAX: usize = 65_536;
 
 /// The buyers who have reached the limit of one item.
@@ -50,9 +50,9 @@ impl BuyersAtLimit {
         self.count.store(state.used.len(), Ordering::Release);
     }
 
-    /// Returns the buyer's units, if `units` more would exceed the limit. `None`: an order of the
-    /// item ended after the count was read, or this node has not read the store since then. Its
-    /// last read was `staleness` ago.
+    /// Returns the buyer's units, if `units` more would exceed the limit. Returns `None` if the
+    /// known count may be out of date: an order of the item ended after the node read the count, or
+    /// the node read the count less than `staleness` ago.
     pub(crate) fn refuses(
         &self,
         buyer: u64,

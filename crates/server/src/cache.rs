@@ -36,7 +36,7 @@ const PEER_READ_POLL: Duration = Duration::from_millis(2);
 /// The name of the lock for the check, and of the keys in the shared Redis.
 const NAME: &str = "catalogue";
 
-/// A node's state for these reads.
+/// A node's state for reads of unknown ids.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     /// The shared Redis and its locks, if nodes share one.
@@ -182,7 +182,7 @@ async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
 
 /// The node that reads the store.
 enum ReadTurn<T> {
-    /// Another node has read it. This is its result.
+    /// Another node has read the store. The value is the result of that read.
     FromPeer(T),
     /// This node must read the store. With the lock, it reads for all nodes. Without the lock, it
     /// reads only for itself.
@@ -219,8 +219,8 @@ fn key(shared: &SharedRedis) -> String {
 }
 
 impl Engine {
-    /// Like [`Engine::refresh_catalogue`], for requests with arbitrary ids. The rate of reads is
-    /// bounded for all of them together.
+    /// Like [`Engine::refresh_catalogue`], for requests with arbitrary ids. One bound limits the
+    /// rate of reads for all these requests together.
     pub async fn refresh_catalogue_paced(&self) {
         if self.layout().is_single_node() || self.layout().is_edge() {
             return;

@@ -26,8 +26,8 @@ pub use leaving::LeavingSlots;
 /// How long after a sale's end a node remembers which requests hold orders of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// Number of earlier versions under which a cached status is served. Pages that do not know of a
-/// change yet request one of them.
+/// Number of earlier versions under which a cached status is served. A page that does not know of a
+/// change yet requests an earlier version.
 const VERSIONS_SHARED: u64 = 4;
 
 /// The state that survives a change of a sale's row.
@@ -133,8 +133,8 @@ impl SaleState {
             && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
-    /// Returns whether the sale's slots have units. They do from its scheduling to its close,
-    /// except while it is paused.
+    /// Returns whether the sale's slots have units. The slots have units from the sale's scheduling
+    /// to its close, except during a pause.
     #[must_use]
     pub fn has_open_slots(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)

@@ -6,7 +6,8 @@
 //! most [`HEAL_MAX_MS`] slowly, for example after the machine slept. It never follows a larger
 //! step.
 //!
-//! So a wrong wall clock can expire an unpaid order or open a sale at most that much too early.
+//! So a wrong wall clock can expire an unpaid order or open a sale at most [`HEAL_MAX_MS`] too
+//! early.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -91,7 +92,7 @@ impl Clock {
         ahead
     }
 
-    /// Returns whether the wall clock was stepped. Nothing expires while this is so.
+    /// Returns whether the wall clock was stepped. In that state, no order expires.
     #[must_use]
     pub fn has_alarm(&self) -> bool {
         self.0.alarm.load(Ordering::Acquire)

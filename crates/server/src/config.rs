@@ -285,18 +285,18 @@ pub struct Settings {
 /// Authentication of buyers and operators.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// The way to verify buyers' tokens. `None`: the server generates a secret and stores it next
-    /// to the store or in it.
+    /// The way to verify buyers' tokens. `None`: the server generates a secret and keeps the secret
+    /// in the store or beside it.
     pub buyers: Option<BuyerKeys>,
     /// The issuer that every token must name.
     pub issuer: Option<String>,
     /// The audience that every token must name.
     pub audience: Option<String>,
-    /// The operators' key. `None`: the server generates one and stores it next to the store or in
-    /// it.
+    /// The operators' key. `None`: the server generates a key and keeps the key in the store or
+    /// beside it.
     pub admin_key: Option<SecretString>,
-    /// The key of order ids. `None`: the server generates one and stores it next to the store or in
-    /// it.
+    /// The key of order ids. `None`: the server generates a key and keeps the key in the store or
+    /// beside it.
     pub id_key: Option<IdKey>,
     /// The address to which a page sends a visitor without a token.
     pub sign_in_url: Option<String>,
@@ -320,8 +320,8 @@ pub struct PaymentSettings {
     pub provider: ProviderSettings,
     /// Whether buyers may use the sandbox's buttons. The default is yes only in a demonstration.
     pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first. If there are none, the server generates one
-    /// and stores it next to the store or in it.
+    /// Secrets of the sandbox's messages, newest first. Without a secret in the settings, the
+    /// server generates one and keeps it in the store or beside it.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -376,7 +376,7 @@ pub fn load(
     gather(flags, environment).1
 }
 
-/// The checked settings, and their values for a later comparison.
+/// Returns the checked settings, and their values for a later comparison.
 ///
 /// # Errors
 /// All faults together.

@@ -140,8 +140,8 @@ impl JobSignals {
         self.waitlists_changed.notify_one();
     }
 
-    /// Records that another node refused a ticket without a waiting request here. If the ticket was
-    /// a waitlist entry, its buyer may be connected to this node.
+    /// Records that another node refused a ticket for which no request on this node waits. If the
+    /// ticket was a waitlist entry, its buyer may be connected to this node.
     pub fn refused_elsewhere(&self, id: TicketId) {
         self.foreign_refusals.push(id);
     }

@@ -26,7 +26,7 @@ use crate::engine::{Engine, redis_prefix};
 use crate::gate::Blocks;
 use crate::metrics::{Counter, Gauge};
 
-/// What an edge knows about the age of its copy and about the store's time.
+/// An edge's knowledge about the age of its copy and about the store's time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Freshness {
     head: Option<FeedHead>,
@@ -52,7 +52,7 @@ pub struct EdgeNode {
     pub(crate) passed_on: Counter,
     /// The number of requests that no node answered.
     pub(crate) failed: Counter,
-    /// Counters of what was read from the feed.
+    /// Counters of the reads of the feed.
     pub(crate) feed: FeedCounts,
     freshness: ArcSwap<Freshness>,
     started: Instant,

@@ -50,8 +50,8 @@ pub(crate) use start::{expose_urls, redis_prefix};
 pub(crate) use stop::DRAIN_MAX;
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 
-/// A node refuses no request by a snapshot of the store that is older than this. It reads a
-/// snapshot every second.
+/// The greatest age of a snapshot by which a node refuses requests. The node reads a new snapshot
+/// of the store every second.
 const STALENESS_MAX: Duration = Duration::from_secs(2);
 /// Longest wait for a slot's numbers that are only displayed.
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
@@ -301,8 +301,8 @@ impl Engine {
         &self.node_count
     }
 
-    /// Returns whether this node watches the slots that serve its requests. It does if only it
-    /// reaches them, or if it leads.
+    /// Returns whether this node watches the slots that serve its requests. The node watches slots
+    /// that only it reaches. If the node leads, it watches all of them.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout.is_node_local() || self.control().leads()
     }

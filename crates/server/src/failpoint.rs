@@ -2,9 +2,10 @@
 //! steps of a purchase and its payment.
 //!
 //! These points exist only with the feature `failpoints`, which test builds have. Without the
-//! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With it,
-//! `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when it passes that point for the third
-//! time. Nothing is flushed. docs/reliability.md says what holds after a kill at each point.
+//! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the
+//! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when it passes that point for
+//! the third time. Nothing is flushed. docs/reliability.md says what holds after a kill at each
+//! point.
 
 /// A failpoint, named after the step before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

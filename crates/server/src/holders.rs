@@ -22,7 +22,7 @@ pub const HOLDERS_MAX: usize = 16_000_000;
 /// Most lookups at the same time for requests that are not in the set. Further requests are asked
 /// to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// Most refusals of slots that the store confirms at a time. Further ones wait for their turn.
+/// Most refusals of slots that the store confirms at the same time. Further refusals wait.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 

@@ -69,8 +69,8 @@ impl ItemGauge {
     }
 
     fn show(&self, counts: &ItemCounts) {
-        // The order is sequentially consistent with `note_parked`. Either the parked request sees
-        // these counts, or this method sees the request.
+        // The memory order is sequentially consistent with `note_parked`. Either the parked request
+        // sees these counts, or this method sees the request.
         self.packed.store(pack(counts), Ordering::SeqCst);
         self.changed.notify_waiters();
         let parked = self.parked.load(Ordering::SeqCst);
@@ -134,7 +134,7 @@ fn pack(counts: &ItemCounts) -> u64 {
         }
         Stock::Unlimited => UNLIMITED,
     };
-    // Kept units may come back as held units may.
+    // Like held units, kept units may come back.
     (counts.held + counts.kept).min(UNLIMITED) << 32 | free
 }
 

@@ -110,7 +110,7 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // It may not exist, and the file system itself may have failed.
+        // The file may not exist, and the file system itself may have failed.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -137,7 +137,7 @@ pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     let store = Store::open_sqlite(SqliteOptions {
         dir: settings.data_dir.clone(),
         // Opening the store neither creates nor reads ids. The store is closed before any other
-        // code could do so.
+        // code could use an id.
         id_key: IdKey::new([0; 32]),
         clock: Arc::new(move || clock.now()),
         sink: Arc::new(|_| {}),

@@ -83,7 +83,7 @@ impl EngineMeter {
         self.commits.record(took);
     }
 
-    /// How long commits of settled batches took.
+    /// Returns how long the commits of settled batches took.
     #[must_use]
     pub fn commits(&self) -> HistogramSnapshot {
         self.commits.read()

@@ -30,7 +30,8 @@ impl Counter {
     }
 }
 
-/// A number of present things. [`Gauge::hold`] adds one, and dropping its result subtracts one.
+/// Counts the objects that exist now. [`Gauge::hold`] adds one object, and dropping its result
+/// subtracts the object.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Arc<AtomicU64>);
 

@@ -5,7 +5,7 @@
 //! subscriber is dropped. Other subscribers are not slowed down.
 //!
 //! The hub keeps the last events about buyers' orders. A buyer who reconnects names the last
-//! received event and gets the later ones.
+//! received event and gets the later events.
 //!
 //! An idle reader does not wait at its queue. Instead, a task that serves many idle readers
 //! registers a ready queue. When an event arrives, the ready queue gets the reader's key.
@@ -95,7 +95,7 @@ impl EventKind {
         }
     }
 
-    /// The memory that a waiting event occupies: its place in the queue, and its content.
+    /// Returns the memory that a waiting event occupies in the queue, including its content.
     fn bytes(&self) -> usize {
         let content = match self {
             Self::Order(order) => {
@@ -256,7 +256,7 @@ impl Hub {
             readers.kept.push_back(event.clone());
         }
         // The lock is held during the loop. So each reader gets events in the order of their ids,
-        // and a reader with one id has missed no earlier event.
+        // and a reader that has received an event has missed no earlier event.
         let overflowed = boxes.iter().filter(|mailbox| mailbox.push(event.clone())).count();
         drop(readers);
         self.0.dropped.fetch_add(overflowed as u64, Ordering::Relaxed);
@@ -275,8 +275,8 @@ impl Hub {
         readers.kept.retain(|event| event.kind.buyer() != Some(buyer));
     }
 
-    /// Returns whether there are readers. Disconnected readers that may return for present events
-    /// also count.
+    /// Returns whether there are readers. A disconnected reader that may return for kept events
+    /// also counts.
     #[must_use]
     pub fn may_have_readers(&self) -> bool {
         self.readers() > 0 || {

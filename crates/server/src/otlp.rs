@@ -23,12 +23,13 @@ pub(crate) use logs::layer;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last requests may take while the server stops.
 const LAST_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often metrics are sent, unless the environment says otherwise.
+/// How often metrics are sent, if the environment sets no interval.
 const METRICS_EVERY: Duration = Duration::from_secs(15);
 /// How often log lines are sent.
 const LOGS_EVERY: Duration = Duration::from_secs(1);
 
-/// Where one kind of data goes: the variable of its address, of its exporter, and its path.
+/// The destination of one kind of data: the variables for its address and its exporter, and the
+/// path.
 struct Signal {
     endpoint: &'static str,
     exporter: &'static str,
@@ -51,7 +52,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 impl Signal {
-    /// The address, if the environment names a collector for this kind of data.
+    /// Returns the address, if the environment names a collector for this kind of data.
     fn address(&self) -> Option<String> {
         if variable(self.exporter).is_some_and(|exporter| exporter == "none") {
             return None;
@@ -63,7 +64,7 @@ impl Signal {
     }
 }
 
-/// The resource that all data belongs to.
+/// Returns the resource that all data belongs to.
 fn resource() -> Value {
     let name = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "doorbuster".to_owned());
     json!({"attributes": [
@@ -76,7 +77,7 @@ fn attribute(key: &str, value: &str) -> Value {
     json!({"key": key, "value": {"stringValue": value}})
 }
 
-/// The time as OTLP writes it. 64-bit numbers are texts in its JSON.
+/// Formats a time for OTLP. In its JSON, 64-bit numbers are texts.
 fn nanos(at_ms: i64) -> String {
     format!("{at_ms}000000")
 }
@@ -144,7 +145,8 @@ impl Collector {
         }
     }
 
-    /// Sends one request. A failure is not repeated: the next request has newer data.
+    /// Sends one request. Does not repeat a failed request, because the next request has newer
+    /// data.
     async fn send(&self, address: &str, body: &Value) {
         let client = match self.client.get() {
             Ok(client) => client,

@@ -1,9 +1,9 @@
-//! Keeps the log quiet while the store or Redis is away. Each failed attempt of a job would be a
-//! line, many a second. Instead the log gets one line when the outage begins, a summary every ten
-//! seconds, and one line when it ends.
+//! Keeps the log quiet while the store or Redis is away. Jobs fail many times a second in an
+//! outage. Instead of a line for each failure, the log gets one line when the outage begins, a
+//! summary every ten seconds, and one line when it ends.
 //!
-//! The store writes the lines about an outage of PostgreSQL itself. Then only calls that fail
-//! although the database is available are summed up here.
+//! The store itself logs an outage of PostgreSQL. So for PostgreSQL, this module sums up only calls
+//! that fail while the database is available.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,8 @@ use crate::engine::{Engine, EngineError};
 
 /// How often an outage that continues is logged.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
-/// Without a failure for this long, the outage has ended. Every job repeats its call sooner.
+/// Without a failure for this long, the outage has ended. Every job repeats a failed call within
+/// this time.
 const OVER_AFTER: Duration = Duration::from_secs(3);
 /// How long the store has to notice an outage by itself, after the first failed call.
 const STORE_NOTICES_WITHIN: Duration = Duration::from_secs(3);
@@ -37,7 +38,7 @@ pub(crate) enum Away {
 
 /// An error that may be part of an outage.
 pub(crate) trait FailedCall: std::fmt::Display {
-    /// What is away, if the error does not have another cause.
+    /// Returns the system that is away, if that explains the error.
     fn away(&self) -> Option<Away>;
 }
 
@@ -81,7 +82,8 @@ struct Failures {
 }
 
 impl Failures {
-    /// The jobs and how often each failed, most often first; forgets them.
+    /// Returns the jobs with their numbers of failures, most failures first. Then forgets these
+    /// jobs.
     fn take_jobs(&mut self) -> String {
         let mut jobs: Vec<_> = std::mem::take(&mut self.by_job).into_iter().collect();
         jobs.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
@@ -105,8 +107,8 @@ impl Outages {
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a failed call, if it is part of an outage. False: the caller logs it. `job` is the
-    /// log event of the caller, one of a fixed number.
+    /// Counts a failed call, if it is part of an outage. Returns false if the caller must log the
+    /// failure. `job` is the caller's log event, from a fixed set.
     pub(crate) fn absorbs(&self, error: &impl FailedCall, job: &'static str) -> bool {
         let Some(away) = error.away() else { return false };
         let now = Instant::now();
@@ -132,20 +134,21 @@ impl Outages {
         true
     }
 
-    /// Counts a request that failed because of an outage. False: the caller logs it, as it does
-    /// with the first such request.
+    /// Counts a request that failed because of an outage. Returns false if the caller must log the
+    /// failure. The caller logs the first such request.
     pub(crate) fn absorbs_request(&self, error: &impl FailedCall) -> bool {
         let is_known = error.away().is_some_and(|away| self.lock(away).is_some());
         self.absorbs(error, REQUEST) && is_known
     }
 
-    /// Logs the summary of each outage whose time has come.
+    /// Logs the summary of each outage whose summary is due.
     fn check(&self, is_store_available: bool) {
         self.check_slots();
         let mut failures = self.lock(Away::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
-            // The store logs its outage itself. Failures soon after it belong to it.
+            // The store itself logs its outage. Failures that follow soon after belong to that
+            // outage.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {
@@ -198,8 +201,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Logs a failure after which the caller tries again, unless an outage explains it: then it is
-/// counted, and logged at `debug`.
+/// Logs a failure after which the caller tries again. If an outage explains the failure, only
+/// counts the failure and logs it at `debug`.
 macro_rules! warn_unless_away {
     ($outages:expr, $error:expr, event = $event:literal, $($line:tt)+) => {{
         let error = &$error;

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `worker` | delivers events to one endpoint |
 //! | `body` | builds the message of an event |
-//! | `sink` | the contract with a receiver of messages |
+//! | `receiver` | the contract with a receiver of messages |
 //! | `webhook` | sends messages as signed requests |
 //! | `broker` | sends messages to brokers |
 //! | `address_guard` | the addresses to which requests may go |
@@ -54,7 +54,7 @@ use receiver::Message;
 use webhook::Webhooks;
 pub(crate) use webhook::guarded_client;
 
-/// Most endpoints of a deployment. Further ones are refused.
+/// Most endpoints of a deployment. Further endpoints are refused.
 pub(crate) const ENDPOINTS_MAX: usize = 50;
 /// Most active secrets of one endpoint. All of them sign its messages. At the bound, the oldest
 /// secret is removed.
@@ -91,7 +91,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Makes the next webhook use the certificates that the system has then.
+    /// Makes the next webhook use the certificates that the system has at that time.
     pub(crate) fn renew_client(&self) {
         self.webhooks.renew_client();
     }

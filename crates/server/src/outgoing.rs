@@ -22,7 +22,7 @@ impl OutgoingClient {
         Self { build: Box::new(build), made: ArcSwapOption::empty() }
     }
 
-    /// The client.
+    /// Returns the client.
     ///
     /// # Errors
     /// If it cannot be created.
@@ -35,8 +35,8 @@ impl OutgoingClient {
         Ok(made)
     }
 
-    /// Makes the next call use a new client, with the certificates of that time. Calls in progress
-    /// keep theirs.
+    /// Makes the next call use a new client, with the certificates that the system has at that
+    /// time. Calls in progress keep their client.
     pub(crate) fn renew(&self) {
         self.made.store(None);
     }

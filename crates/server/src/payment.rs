@@ -1,5 +1,5 @@
 //! Payments. Each message of a provider takes effect only once. Messages may be lost, so the server
-//! also asks the provider about every checkout and refund until it is done.
+//! also asks the provider about every checkout and refund until that checkout or refund is done.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -98,7 +98,7 @@ impl Payments {
         self.refunds.notify_one();
     }
 
-    /// Makes the next call to the provider use the certificates that the system has then.
+    /// Makes the next call to the provider use the certificates that the system has at that time.
     pub(crate) fn renew_client(&self) {
         self.provider.renew_client();
     }

@@ -69,8 +69,8 @@ struct AttemptContext {
     verdict: Instant,
     /// The number of ended orders that this node knew of when the request arrived.
     endings: u64,
-    /// Whether a slot did not answer or had no epoch. An earlier attempt of this request may have a
-    /// ticket there, and units may come back.
+    /// Whether a slot did not answer or had no epoch. If so, an earlier attempt of this request may
+    /// have a ticket there, and units may come back.
     is_uncertain: bool,
 }
 
@@ -94,10 +94,10 @@ impl Engine {
     /// Refuses a request by node memory alone, in well under a microsecond. `None`: the caller
     /// continues with [`Engine::buy`].
     ///
-    /// `door` returns the front door's refusal. It runs after the check of the phase and before the
-    /// check of the stock. A request that may hold an order is never refused here, so `door` does
-    /// not run for it. The counts are read before the set of requests that hold an order. So a
-    /// replay never gets "sold out".
+    /// `door` returns the front door's refusal. The function runs after the check of the phase and
+    /// before the check of the stock. A request that may hold an order is never refused here, so
+    /// `door` does not run for it. The counts are read before the set of requests that hold an
+    /// order. So a replay never gets "sold out".
     #[must_use]
     pub fn refuse_from_memory(
         &self,
@@ -227,7 +227,7 @@ impl Engine {
                 return self.refused_by_slot(purchase, request, Refusal::KeyReused, context).await;
             }
             // An order of the buyer ended before this request arrived, so the quota rose. The slot
-            // does not know that yet. Any node may deliver that feed row.
+            // does not know that yet. Any node may deliver the feed row with this quota.
             TicketAnswer::LimitReached { .. }
                 if purchase.item.work.feed.is_behind(slot, context.endings) =>
             {

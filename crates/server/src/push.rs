@@ -1,10 +1,10 @@
-//! Web push: tells a buyer who closed the page that it is their turn, or that units are reserved
-//! for them. Off unless the shop sets a key.
+//! Web push: notifies a buyer who closed the page when the buyer's turn comes, or when units are
+//! reserved for the buyer. It works only if the shop sets a key.
 //!
 //! A subscription is a reader of the hub of events, as an open page is. It lives in the memory of
-//! the node that the browser reached: a page that is opened again subscribes again. A message names
-//! a time until which it holds, the push service drops it then, and it says nothing else that could
-//! have become untrue on the way.
+//! the node that the browser reached. When the buyer opens the page again, the page subscribes
+//! again. A message names the time until which it is true, and the push service drops the message
+//! at that time. A message contains nothing else that can become untrue before it arrives.
 
 mod encrypt;
 mod sender;
@@ -28,9 +28,9 @@ use sender::Sender;
 pub(crate) use encrypt::BrowserKeys;
 pub(crate) use vapid::VapidKey;
 
-/// Most subscriptions of a node; at the bound, further ones are refused.
+/// Most subscriptions of a node. At this bound, further subscriptions are refused.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
-/// Most subscriptions of one buyer; a further one replaces the oldest.
+/// Most subscriptions of one buyer. At this bound, a new subscription replaces the oldest.
 const OF_BUYER_MAX: usize = 4;
 /// How long a subscription lives without its page.
 const LIVES_MS: i64 = 86_400_000;
@@ -56,14 +56,14 @@ struct PushMessage {
     until: Millis,
 }
 
-/// What the browser's worker is told.
+/// The content of a message, for the browser's worker.
 #[derive(Debug, Serialize)]
 struct PushText {
     /// `turn` or `reserved`.
     kind: &'static str,
     /// The title of the item or of the sale.
     title: String,
-    /// The time until which it holds, in milliseconds since 1970.
+    /// The time until which the message is true, in milliseconds since 1970.
     until: i64,
     /// The page to open.
     url: String,
@@ -75,7 +75,7 @@ struct PushReader {
     events: Subscription,
     target: Arc<Target>,
     ends_at: Millis,
-    /// The end of the turn that was told last.
+    /// The end of the turn that the last message named.
     turn_until: Millis,
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct WebPush {
 /// Why a subscription is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubscribeError {
-    /// The address may not be requested, for this reason.
+    /// The server must not send requests to the address, for this reason.
     Address(&'static str),
     /// The node has too many subscriptions.
     Full,
@@ -126,7 +126,7 @@ impl WebPush {
         Some(Self { readers: Mutex::default(), ready_queue: Arc::default(), sender })
     }
 
-    /// Makes the next message use the certificates that the system has then.
+    /// Makes the next message use the certificates that the system has at that time.
     pub(crate) fn renew_client(&self) {
         self.sender.renew_client();
     }
@@ -182,7 +182,7 @@ impl WebPush {
         keys.into_iter().for_each(|key| readers.remove(key));
     }
 
-    /// Reads events and sends messages until it is dropped.
+    /// Reads events and sends messages until the future is dropped.
     pub(crate) async fn run(&self, engine: &Engine, gate: &Gate) {
         let gone = |key| self.lock().remove(key);
         tokio::join!(self.read_ready(engine, gate), self.sender.run(engine, gone));
@@ -212,7 +212,7 @@ impl WebPush {
             drop(readers);
             let Some((text, topic)) = text_of(engine, gate, &event.kind, now) else { continue };
             if text.kind == "turn" {
-                // A turn that is kept longer is the same turn.
+                // A turn with a later end is the same turn, so it needs no second message.
                 if now < told {
                     continue;
                 }
@@ -231,7 +231,7 @@ impl WebPush {
     }
 }
 
-/// The text about an event and its topic, if buyers get a message about it.
+/// Returns the text about an event and its topic, if buyers get a message about it.
 fn text_of(
     engine: &Engine,
     gate: &Gate,
@@ -277,7 +277,7 @@ fn turn(engine: &Engine, gate: &Gate, sale: &str, buyer: &BuyerId) -> Option<(Pu
     Some((text, topic("turn", &sale.row.id)))
 }
 
-/// A topic for push services: at most 32 characters of base64url (RFC 8030, section 5.4).
+/// Returns a topic for push services: at most 32 characters of base64url (RFC 8030, section 5.4).
 fn topic(kind: &str, name: &str) -> String {
     let hash = blake3::hash(format!("{kind}\0{name}").as_bytes()).to_hex();
     hash[..32].to_owned()

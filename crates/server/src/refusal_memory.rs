@@ -1,8 +1,8 @@
 //! Remembers a bounded number of refusals, so that operators see why a buyer got nothing.
 //!
-//! Refusals are frequent, so noting one is a few atomic stores without a lock or an allocation.
-//! Buyers share small sets of entries by their hash. A new entry of a set overwrites its oldest
-//! one. A reader that sees an entry in the middle of a change does not show it.
+//! Refusals are frequent, so recording a refusal takes only a few atomic stores, without a lock or
+//! an allocation. Buyers share small sets of entries by their hash. A new entry overwrites the
+//! oldest entry of its set. A reader skips an entry that is being changed.
 //!
 //! The hash of a buyer is the same on every node of a deployment, so that nodes can ask each other
 //! about a buyer without naming the buyer.
@@ -51,15 +51,15 @@ pub(crate) struct NotedRefusal {
 }
 
 impl RefusalMemory {
-    /// An empty memory of a deployment with this key.
+    /// Creates an empty memory for a deployment with this key.
     pub(crate) fn new(key: &IdKey) -> Self {
         let sets = std::iter::repeat_with(Set::default).take(SETS).collect();
         // Without the key, nobody can choose buyers whose entries overwrite each other.
         Self { hasher: FixedState::with_seed(key.buyer_hash("refusals")), sets }
     }
 
-    /// A number that differs between nodes whose hashes of buyers differ, such as nodes of two
-    /// versions of the program.
+    /// Returns a number that differs between nodes whose hashes of buyers differ, such as nodes of
+    /// two versions of the program.
     pub(crate) fn hash_check(&self) -> u64 {
         self.hash("refusals")
     }

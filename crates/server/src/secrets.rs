@@ -157,8 +157,8 @@ pub async fn load_or_create_all(
     Ok(Secrets { buyer, admin_key, admin_key_is_new, webhook, id_key, pass_keys })
 }
 
-/// Returns the secret with which servers of these settings verify buyers' tokens. Never creates
-/// one, because no server would use it.
+/// Returns the secret with which servers of these settings verify buyers' tokens. Never creates a
+/// secret, because no server would use it.
 ///
 /// # Errors
 ///
@@ -171,7 +171,7 @@ pub async fn buyer_secret(settings: &Settings) -> Result<SecretString, SecretsEr
 }
 
 /// Returns the newest secret with which servers of these settings verify the sandbox's messages.
-/// Never creates one, because no server would use it.
+/// Never creates a secret, because no server would use it.
 ///
 /// # Errors
 ///

@@ -31,8 +31,8 @@ use tracing_subscriber::registry::LookupSpan;
 const TARGET: &str = "doorbuster_trace";
 /// The default share: one purchase in a thousand.
 const SHARE: f64 = 0.001;
-/// Most purchases in a second whose callers decide that they are sampled. Beyond it they are not,
-/// so that a crowd that sends the header does not flood the collector.
+/// Most purchases in a second that are sampled because of their `traceparent` header. Further ones
+/// are not sampled, so that a crowd with this header does not flood the collector.
 const CALLERS_TRACES_PER_SECOND: u32 = 100;
 /// The flag of a sampled trace.
 const SAMPLED: u8 = 1;
@@ -101,12 +101,12 @@ pub(crate) fn purchase(parent: Option<&[u8]>) -> Trace {
         return Trace(None);
     }
     let span = start();
-    // Fails only if the layer is missing. Then nothing is sent.
+    // This call fails only if the layer is missing. In that case nothing is sent.
     let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     Trace(Some(span))
 }
 
-/// The caller's span, from `VERSION-TRACE-SPAN-FLAGS` (W3C Trace Context).
+/// Returns the caller's span, from `VERSION-TRACE-SPAN-FLAGS` (W3C Trace Context).
 fn parse_parent(value: &[u8]) -> Option<SpanContext> {
     let mut parts = std::str::from_utf8(value).ok()?.trim().split('-');
     let (version, trace, span, flags) =
@@ -131,7 +131,7 @@ fn parse_parent(value: &[u8]) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Whether one more caller may decide in this second.
+/// Returns whether one more purchase may follow its caller's decision in this second.
 fn may_follow_caller() -> bool {
     static USED: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
     let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,7 +178,7 @@ pub(crate) async fn trace_batch<T>(tickets: usize, work: impl Future<Output = T>
     }
 }
 
-/// Says nothing: this build sends traces if the environment names a collector.
+/// Logs nothing. This build sends traces if the environment names a collector.
 pub(crate) fn announce() {}
 
 /// Sends the remaining spans. Blocks while the collector takes them, at most a few seconds.

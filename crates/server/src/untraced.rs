@@ -31,7 +31,8 @@ pub(crate) fn trace_batch<F: Future>(_tickets: usize, work: F) -> F {
     work
 }
 
-/// Says at the start that this build sends nothing, if the environment names a collector.
+/// Logs a warning at the start if the environment names a collector, because this build sends no
+/// traces.
 pub(crate) fn announce() {
     if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some_and(|value| !value.is_empty()) {
         tracing::warn!(

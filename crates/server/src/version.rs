@@ -2,7 +2,7 @@
 
 use doorbuster_store::store_versions;
 
-/// The optional parts that this program was built with.
+/// Returns the optional parts that this program was built with.
 #[must_use]
 pub fn features() -> Vec<&'static str> {
     let all = [
@@ -13,7 +13,7 @@ pub fn features() -> Vec<&'static str> {
     all.into_iter().filter(|(_, is_built)| *is_built).map(|(name, _)| name).collect()
 }
 
-/// The program's version and its parts, one a line.
+/// Returns the program's version and its optional parts, each on its own line.
 #[must_use]
 pub fn details(commit: &str) -> String {
     let store = store_versions();

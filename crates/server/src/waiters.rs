@@ -138,7 +138,7 @@ impl VerdictWaiters {
     }
 
     /// Forgets tickets whose `decide_by` has passed at this instant (store time) and for which no
-    /// request waits. They were lost with their slot.
+    /// request waits. Such tickets were lost with their slot.
     pub fn forget_overdue(&self, due: Millis) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,8 +146,8 @@ impl VerdictWaiters {
         }
     }
 
-    /// Returns whether a verdict is still to come. That is so if a request waits for one, or if a
-    /// `decide_by` has not passed at this instant (store time).
+    /// Returns whether a verdict is still to come. A verdict may still come if a request waits for
+    /// it, or if a ticket's `decide_by` has not passed at this instant (store time).
     #[must_use]
     pub fn has_pending(&self, now: Millis) -> bool {
         let is_open = |entry: &WaiterEntry| entry.info.decide_by > now || entry.has_listener();

@@ -35,15 +35,15 @@ pub fn bearer<'a>(
 
 /// The cookie in which the buyer's pages keep the shop's token.
 pub const BUYER_COOKIE: &str = "doorbuster_buyer";
-/// The header that a request with the cookie needs to change anything. Another site cannot make a
-/// browser send it.
+/// A request with the cookie needs this header to change anything. Another site cannot make a
+/// browser send this header.
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
 /// Returns the token of a buyer from `Authorization`, or from the cookie if that header is missing.
-/// `may_change` means that the request has the page header, or that it changes nothing.
+/// `may_change` means that the request has the page header, or that the request changes nothing.
 ///
 /// # Errors
-/// As [`bearer`]; also if the header of the pages is missing.
+/// As [`bearer`], and also if a change lacks the header of the pages.
 pub fn buyer_token<'a>(
     authorization: impl IntoIterator<Item = &'a [u8]>,
     cookies: impl IntoIterator<Item = &'a [u8]>,

@@ -11,10 +11,10 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::AuthenticationError;
 
-/// Tolerated difference between the shop's clock and this one, in seconds.
+/// Tolerated difference between the shop's clock and the server's clock, in seconds.
 pub(in crate::auth) const LEEWAY_SECS: i64 = 30;
 
-/// A buyer's name. It needs no allocation.
+/// A buyer's name. The type stores the name without an allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BuyerName {
     bytes: [u8; NAME_MAX],
@@ -51,7 +51,8 @@ impl fmt::Debug for BuyerName {
 pub struct VerifiedBuyer {
     /// The buyer.
     pub name: BuyerName,
-    /// The membership and level in the token. Without these claims, the buyer has neither.
+    /// The membership and level in the token. Without these claims, the buyer has no membership and
+    /// no level.
     pub standing: Membership,
     /// When the token expires, in seconds since 1970.
     pub expires_secs: i64,

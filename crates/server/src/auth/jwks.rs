@@ -30,7 +30,7 @@ const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest key set, in bytes. A larger one is refused.
 const SET_BYTES_MAX: usize = 256 * 1024;
-/// Most keys of a set. Further keys are ignored.
+/// Most keys that the server reads from a set. It ignores further keys.
 const KEYS_MAX: usize = 64;
 
 /// The source of a key set.
@@ -148,15 +148,15 @@ impl Jwks {
         self.keys.load().is_empty()
     }
 
-    /// Reads the set again with the certificates that the system has now, and at once.
+    /// Reads the set again at once, with the certificates that the system has now.
     pub(super) async fn reload(&self) -> Result<(), JwksError> {
         self.client.renew();
         *self.read_at.lock().await = None;
         self.refresh().await
     }
 
-    /// Reads the set again, except if it was read a moment ago. Concurrent callers wait for the
-    /// same read.
+    /// Reads the set again, except if the last read was a moment ago. Concurrent callers wait for
+    /// the same read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }

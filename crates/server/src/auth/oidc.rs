@@ -1,7 +1,7 @@
 //! Sign-in of operators at an OpenID Connect issuer: the authorization code flow with PKCE.
 //!
-//! The browser carries the state of an attempt in a cookie, so any node can finish what another one
-//! began. The issuer's configuration and keys are read when they are needed.
+//! The browser carries the state of an attempt in a cookie, so any node can finish an attempt that
+//! another node began. The server reads the issuer's configuration and keys when it needs them.
 
 mod claims;
 
@@ -41,7 +41,7 @@ pub(crate) enum OidcError {
     /// The issuer cannot be reached, or its answer is invalid.
     #[error("the issuer cannot be used: {0}")]
     Issuer(String),
-    /// The answer belongs to no attempt of this browser, or its token is invalid.
+    /// The answer does not belong to an attempt of this browser, or its token is invalid.
     #[error("the sign-in is invalid: {0}")]
     Invalid(&'static str),
     /// The person has no role here.
@@ -49,7 +49,7 @@ pub(crate) enum OidcError {
     NoRole(String),
 }
 
-/// What the browser keeps between the two steps of a sign-in.
+/// The secrets that the browser keeps between the two steps of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SignInAttempt {
     state: String,
@@ -76,7 +76,7 @@ impl SignInAttempt {
         (attempt.to_cookie() == value).then_some(attempt)
     }
 
-    /// What the issuer gets instead of the verifier.
+    /// Returns the hash of the verifier. The issuer gets this hash first, and the verifier later.
     fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest(&SHA256, self.verifier.as_bytes()).as_ref())
     }
@@ -128,8 +128,8 @@ impl Oidc {
         }
     }
 
-    /// Begins a sign-in: the address at the issuer to which the browser goes, and what the browser
-    /// keeps.
+    /// Begins a sign-in. Returns the issuer's address to which the browser goes, and the secrets
+    /// that the browser keeps.
     pub(crate) async fn begin(&self) -> Result<(Url, SignInAttempt), OidcError> {
         let issuer = self.issuer().await?;
         let attempt = SignInAttempt::new();
@@ -146,7 +146,8 @@ impl Oidc {
         Ok((url, attempt))
     }
 
-    /// Finishes a sign-in with the query of the address to which the issuer sent the browser back.
+    /// Finishes a sign-in. `query` is the query of the address to which the issuer sent the browser
+    /// back.
     pub(crate) async fn finish(
         &self,
         attempt: &SignInAttempt,
@@ -158,7 +159,7 @@ impl Oidc {
         if !bool::from(is_ours) {
             return Err(OidcError::Invalid("the state is not that of this browser's attempt"));
         }
-        // RFC 9207: an issuer that names itself must be the one that was asked.
+        // RFC 9207: if the answer names an issuer, it must be the configured issuer.
         if !answer.iss.is_empty() && answer.iss != self.settings.issuer {
             return Err(OidcError::Invalid("the answer is from another issuer"));
         }
@@ -210,7 +211,7 @@ impl Oidc {
             methods.as_ref().is_some_and(|known| known.iter().any(|name| name == method))
         };
         if methods.is_none() || has("client_secret_basic") {
-            // RFC 6749: both parts are form-encoded first.
+            // RFC 6749 requires that the id and the secret are form-encoded before they are joined.
             let pair = format!("{}:{}", encoded(id), encoded(secret));
             request = request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)));
         } else {
@@ -224,7 +225,8 @@ impl Oidc {
         Ok(answer.id_token)
     }
 
-    /// The issuer, whose configuration is read again after a while.
+    /// Returns the issuer. Reads its configuration again if the known one is older than
+    /// [`CONFIGURATION_FOR`].
     async fn issuer(&self) -> Result<Arc<Issuer>, OidcError> {
         let mut known = self.issuer.lock().await;
         if let Some((at, issuer)) = known.as_ref()
@@ -254,7 +256,7 @@ impl std::fmt::Debug for Oidc {
     }
 }
 
-/// What the issuer sent with the browser.
+/// The parameters with which the issuer sent the browser back.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Callback {
     state: String,
@@ -273,14 +275,14 @@ impl Callback {
                 "iss" => &mut found.iss,
                 _ => continue,
             };
-            // A repeated parameter would mean two things.
+            // A repeated parameter has no clear meaning, so the whole answer is invalid.
             *place = if place.is_empty() { value.into_owned() } else { return Self::default() };
         }
         found
     }
 }
 
-/// An address of the issuer. It may be plain HTTP only on this machine, as the issuer's own.
+/// Parses an address of the issuer. The address must use TLS, except if it is on this machine.
 fn url(text: &str) -> Result<Url, OidcError> {
     let wrong = || OidcError::Issuer(format!("{text:?} is not an address with TLS"));
     let url = Url::parse(text).map_err(|_| wrong())?;
@@ -298,7 +300,7 @@ fn pairs(form: &[(&str, &str)]) -> String {
     url.query().unwrap_or_default().to_owned()
 }
 
-/// One text, encoded as in a form.
+/// Returns the text, encoded as in a form.
 fn encoded(text: &str) -> String {
     pairs(&[("", text)]).trim_start_matches('=').to_owned()
 }

@@ -53,7 +53,7 @@ impl Operators {
         hash
     }
 
-    /// Replaces the keys that operators created by the keys in the store.
+    /// Replaces the keys that operators created with the keys that the store has now.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: role_of_row(key.role) },

@@ -14,10 +14,11 @@ use crate::clock::Clock;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Base {
-    /// Commits up to this one are certainly in the copy. The next segment may repeat later ones.
+    /// The copy certainly contains the commits up to this number. The next segment may repeat later
+    /// commits of the copy.
     pub before: u64,
-    /// The copy may contain commits up to this one. So it is a state of the store only together
-    /// with all segments up to this commit.
+    /// The copy may contain commits up to this number. So only the copy together with all segments
+    /// up to this number is a consistent state of the store.
     pub complete: u64,
     /// When the copy began, in milliseconds.
     pub begun: i64,

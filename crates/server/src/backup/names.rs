@@ -6,8 +6,8 @@
 //! | `GENERATION/base-NUMBER.json` | what the copy contains, its checksum, and the secrets; written last |
 //! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from FIRST on, until TIME |
 //!
-//! A generation is called by the time of its begin and a random number. All numbers have leading
-//! zeros, so that names sort by them.
+//! The name of a generation has the time of its start and a random number. All numbers have leading
+//! zeros, so the names sort by number.
 
 use std::fmt;
 
@@ -46,7 +46,7 @@ pub(super) enum ObjectName {
     Segment(u64, Millis),
 }
 
-/// Parses a name; `None` for the objects of other programs.
+/// Parses a name. Returns `None` for the objects of other programs.
 pub(super) fn parse(name: &str) -> Option<(Generation, ObjectName)> {
     let (generation, object) = name.split_once('/')?;
     let (begun, random) = generation.split_once('-')?;

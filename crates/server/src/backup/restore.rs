@@ -13,14 +13,14 @@ use super::target::{BackupPlace, BackupTarget, PlaceError};
 use crate::clock::Clock;
 use crate::secrets;
 
-/// Bases that are tried; only the newest ones can lack segments.
+/// The number of bases that a restore tries. Only the newest bases can lack segments.
 const STATES_MAX: usize = 4;
 /// Segments that are read at the same time.
 const SEGMENTS_AT_ONCE: usize = 8;
 /// The rebuilt file, before it becomes the store.
 const PART: &str = "restore.part";
 
-/// Why a continuous backup was not restored. The directory has no store then.
+/// Why a continuous backup was not restored. In this case the directory contains no store.
 #[derive(Debug, thiserror::Error)]
 pub enum ContinuousRestoreError {
     /// The place cannot be opened.
@@ -49,8 +49,8 @@ struct State {
     segments: Vec<(u64, Millis)>,
 }
 
-/// Rebuilds the store of `place` in `dir`, which must not contain a store, as it was at `until` or
-/// at the last copy before it. `None`: the newest state.
+/// Rebuilds the store of `place` in `dir`, which must not contain a store. The result is the state
+/// at `until`, or at the last copy before `until`. `None` means the newest state.
 ///
 /// # Errors
 ///
@@ -90,7 +90,7 @@ async fn write(
     Err(ContinuousRestoreError::Nothing(target.to_string()))
 }
 
-/// The states that are not after `until`, newest first.
+/// Returns the states at or before `until`, newest first.
 async fn states(
     target: &BackupTarget,
     until: Millis,
@@ -129,8 +129,8 @@ async fn states(
     Ok(states)
 }
 
-/// Writes the base and the segments to `part`. Returns the time of the state, or `None` if the
-/// backup lacks segments that the base needs: then an older base is tried.
+/// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
+/// backup lacks segments that the base needs. The caller then tries an older base.
 async fn rebuild(
     target: &BackupTarget,
     state: &State,
@@ -159,7 +159,7 @@ async fn rebuild(
             continue;
         }
         if segment.first > newest + 1 {
-            // The segment before it was never written, so the sequence ends here.
+            // The segment before this one was never written, so the sequence ends here.
             break;
         }
         segment.apply(&file).map_err(|error| unreadable(&name, error))?;

@@ -1,12 +1,12 @@
-//! Deletes what no restore within the kept time needs.
+//! Deletes the objects that no restore within the kept time needs.
 
 use doorbuster_core::Millis;
 
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupTarget, TargetError};
 
-/// Deletes every base, and every segment before it, that is followed by a base from before
-/// `kept_since`. A failure leaves objects for the next call.
+/// Keeps the newest base from before `kept_since`, and deletes all older bases and their segments.
+/// If a deletion fails, the next call deletes the remaining objects.
 pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64) {
     if let Err(error) = try_delete(target, kept_since).await {
         tracing::warn!(
@@ -33,7 +33,7 @@ async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), Target
             (std::cmp::Ordering::Less, _) => true,
             (std::cmp::Ordering::Greater, _) => false,
             (_, ObjectName::Base(number) | ObjectName::BaseFile(number)) => *number < oldest.1,
-            // A segment that ended after the base began is needed with it.
+            // The base needs every segment that ended after the base began.
             (_, ObjectName::Segment(first, at)) => *first <= oldest.1 && at.0 < oldest.2 - SLACK_MS,
         };
         if is_before {
@@ -43,11 +43,11 @@ async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), Target
     Ok(())
 }
 
-/// Segments are kept this much longer, in case the clock was set.
+/// Segments are kept this many milliseconds longer, in case the clock was changed.
 const SLACK_MS: i64 = 60_000;
 
-/// The newest base that was complete before `kept_since`: its generation, its number, and when
-/// it began.
+/// Returns the newest base that was complete before `kept_since`: its generation, its number, and
+/// when it began.
 async fn oldest_needed(
     target: &BackupTarget,
     objects: &[(String, Generation, ObjectName)],
@@ -59,7 +59,7 @@ async fn oldest_needed(
             continue;
         }
         let text = target.get(name).await?;
-        // A description that cannot be read is no base.
+        // A base without a readable description cannot be restored, so it does not count.
         let Ok(base) = serde_json::from_slice::<super::base::Base>(&text) else { continue };
         if base.at <= kept_since {
             return Ok(Some((generation.clone(), *number, base.begun)));
@@ -113,7 +113,7 @@ mod tests {
         put(&target, &late, Vec::new()).await;
         put_base(&target, second, 800, 89 * MINUTE).await;
 
-        // The first base is the newest that is old enough: nothing before it exists.
+        // Only the first base is old enough, and no object is older than that base.
         let all = target.list().await.expect("readable");
         try_delete(&target, 60 * MINUTE).await.expect("deletes");
         assert_eq!(target.list().await.expect("readable"), all);

@@ -20,7 +20,7 @@ pub enum BackupPlace {
     Bucket {
         /// The bucket.
         bucket: String,
-        /// The prefix, without a slash at its ends; empty for none.
+        /// The prefix, without a slash at its ends. It is empty if there is no prefix.
         prefix: String,
     },
 }
@@ -79,7 +79,7 @@ impl fmt::Display for BackupPlace {
     }
 }
 
-/// An open place. Clones are the same place.
+/// An open directory or bucket. A clone uses the same directory or bucket.
 #[derive(Clone)]
 pub struct BackupTarget {
     objects: Objects,
@@ -137,7 +137,8 @@ impl BackupTarget {
         Ok(Self { objects, place: place.clone() })
     }
 
-    /// Writes an object; replaces one of this name. It is durable when this returns.
+    /// Writes an object, or replaces the object with this name. The object is durable when this
+    /// function returns.
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
         match &self.objects {
             Objects::Directory(directory) => directory.put(name, bytes).await,

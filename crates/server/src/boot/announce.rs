@@ -100,8 +100,8 @@ fn time_text(at: doorbuster_core::Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
-/// Replaces an unspecified address by an address that other machines in the network can reach. That
-/// is the source address of this machine's outgoing packets. No packet is sent to find it.
+/// Replaces an unspecified address by an address that other machines in the network can reach. The
+/// result is the source address of this machine's outgoing packets. The function sends no packet.
 fn lan_address(ip: IpAddr) -> IpAddr {
     // The address 192.0.2.1 is reserved for documentation, and the system routes it like any
     // outside address.

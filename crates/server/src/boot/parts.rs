@@ -82,8 +82,8 @@ pub(super) fn engine_options(
         clock: Clock::default(),
         node: match settings.shape {
             Shape::Embedded => NodeId(1),
-            // Each start has a new id. So this node does not take data of an earlier process for
-            // its own.
+            // Each start has a new id. So this node does not mistake data of an earlier process for
+            // its own data.
             Shape::Postgres { .. } | Shape::Cluster { .. } | Shape::Edge { .. } => {
                 NodeId(rand::random_range(1..1 << 31))
             }

@@ -21,8 +21,8 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Catches SIGHUP from now on. Must run on a Tokio runtime. `values` are those of the settings
-    /// that the server starts with.
+    /// Catches SIGHUP from now on. Must run on a Tokio runtime. `values` are the values with which
+    /// the server starts.
     ///
     /// # Errors
     /// If the signal cannot be caught.
@@ -30,7 +30,7 @@ impl Reloader {
         Ok(Self { hangups: signal(SignalKind::hangup())?, flags, values, levels })
     }
 
-    /// Reloads at each signal, until it is dropped.
+    /// Reloads the settings at each signal. Runs until the caller drops it.
     pub(super) async fn run(mut self, app: Arc<App>) {
         while self.hangups.recv().await.is_some() {
             self.reload(&app).await;
@@ -81,7 +81,8 @@ impl Reloader {
     }
 }
 
-/// Checked settings and their values, or all faults in one line.
+/// Returns the checked settings and their values. If there are faults, returns all faults in one
+/// line.
 fn load(flags: &Flags) -> Result<(Settings, SettingValues), String> {
     let (mut settings, values) = config::load_with_values(flags, std::env::vars_os())
         .map_err(|faults| faults.to_string().replace('\n', "; "))?;

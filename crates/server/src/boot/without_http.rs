@@ -1,5 +1,5 @@
-//! The embedded shape without HTTP: the caller buys at the engine directly. The lab measures with
-//! it what HTTP costs.
+//! Runs the embedded shape without HTTP: the caller buys directly at the engine. The lab compares
+//! such a run with a run over HTTP to measure the cost of HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,8 +65,8 @@ impl DirectSale {
     }
 }
 
-/// Starts the engine, runs `work` with this item of this sale, and stops the engine. `None`: there
-/// is no such item.
+/// Starts the engine, runs `work` with this item of this sale, and stops the engine. Returns `None`
+/// if the sale has no such item.
 ///
 /// # Errors
 ///

@@ -39,8 +39,8 @@ pub struct ItemWork {
     /// Locked while units move between the pool and slots. The lock only saves work. The store's
     /// rows decide about units.
     pub reconciling: tokio::sync::Mutex<()>,
-    /// Whether a task already waits for `reconciling`. That task will see every commit until then,
-    /// so another task is not needed.
+    /// Whether a task already waits for `reconciling`. When that task gets the lock, it sees all
+    /// earlier commits. So a second task is not needed.
     pub awaits_reconcile: AtomicBool,
     /// Whether a slot is behind its feed in the store.
     pub feed: FeedMarks,
@@ -169,7 +169,7 @@ impl FeedMarks {
         *at = endings.max(*at);
     }
 
-    /// Returns whether the slot may not have learned of one of the first `endings` ended orders.
+    /// Returns whether at least one of the first `endings` ended orders may be unknown to the slot.
     #[must_use]
     pub fn is_behind(&self, slot: SlotKey, endings: u64) -> bool {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);

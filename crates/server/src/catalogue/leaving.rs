@@ -7,13 +7,13 @@ use std::time::Duration;
 use doorbuster_core::SlotKey;
 use tokio::time::Instant;
 
-/// An item's slots outside its spread that may have an open grant. If a slot is listed by mistake,
-/// it only costs a call.
+/// An item's slots outside its spread that may have an open grant. A slot that is listed by mistake
+/// costs only one call.
 #[derive(Debug, Default)]
 pub struct LeavingSlots {
     /// The time at which this node learned that each slot is leaving.
     slots: Mutex<HashMap<SlotKey, Instant>>,
-    /// Whether any slot is leaving. So most requests need no lock.
+    /// Whether any slot is leaving. Most requests read only this flag and need no lock.
     any: AtomicBool,
 }
 

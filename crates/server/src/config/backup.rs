@@ -7,7 +7,7 @@ use super::check::SettingsReader;
 use super::{BackupSettings, Shape};
 use crate::backup::BackupPlace;
 
-/// Reads them. `None`: there is no continuous backup, or a setting is wrong.
+/// Reads these settings. `None`: there is no continuous backup, or a setting is wrong.
 pub(super) fn backup(
     read: &mut SettingsReader<'_>,
     shape: Option<&Shape>,

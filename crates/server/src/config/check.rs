@@ -144,8 +144,8 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // In other shapes the directory has only one file. Redis and other nodes also have its
-        // content.
+        // In other shapes the directory has only one file. Redis and other nodes also have the
+        // content of that file.
         return Some(PathBuf::new());
     }
     if path.is_none() {

@@ -1,4 +1,4 @@
-//! Sign-in of operators by OpenID Connect. All of it is set, or nothing.
+//! Settings for the sign-in of operators by OpenID Connect. Either all of them are set, or none.
 use std::net::IpAddr;
 
 use doorbuster_api::admin::keys::Role;
@@ -35,7 +35,8 @@ pub struct OidcSettings {
     pub roles: Vec<(String, Role)>,
 }
 
-/// The settings of sign-in. `None`: there is none, or a fault was recorded.
+/// Reads the settings of sign-in. `None`: sign-in is not configured, or the function recorded a
+/// fault.
 pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     if !NEEDED.iter().chain(&OTHERS).any(|path| read.is_set(path)) {
         return None;
@@ -101,7 +102,8 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
     })
 }
 
-/// Whether secrets may be sent to this issuer: over TLS, or to this machine.
+/// Returns whether the server may send secrets to this issuer. The address must use TLS or name
+/// this machine.
 fn is_issuer(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

@@ -45,7 +45,7 @@ pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
     }
 }
 
-/// The key of web push, and whom it names.
+/// Reads the key of web push and the shop's contact for push services.
 fn push(read: &mut SettingsReader<'_>) -> Option<PushSettings> {
     const KEY: &str = "page.push.key";
     const CONTACT: &str = "page.push.contact";

@@ -1,4 +1,4 @@
-//! What changed between two loads of the settings.
+//! Finds the settings that changed between two loads.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,7 +47,7 @@ impl SettingValues {
         change
     }
 
-    /// These values, with those of `next` that a running server can use.
+    /// Returns these values, but takes from `next` each value that a running server can use.
     #[must_use]
     pub fn with_live_of(mut self, next: &Self) -> Self {
         for setting in SETTINGS.iter().filter(|setting| setting.live) {
@@ -63,7 +63,7 @@ impl SettingValues {
 fn fingerprint(path: &str, given: &RawSetting) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add_file = |file: &Path| {
-        // The settings were checked: a file that cannot be read is a fault.
+        // The check of the settings has already reported a file that cannot be read.
         hasher.update(&std::fs::read(file).unwrap_or_default());
     };
     match &given.value {

@@ -45,7 +45,7 @@ pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
     out
 }
 
-/// Every setting, without secrets.
+/// Returns every setting, without secrets.
 pub(super) fn rows(raw: &RawSettings, settings: &Settings) -> Vec<ShownSetting> {
     let row = |setting: &Setting| {
         let path = setting.path;

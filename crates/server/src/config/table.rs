@@ -104,7 +104,7 @@ const fn secret(path: &'static str) -> Setting {
     Setting { path, secret: true, live: false }
 }
 
-/// A setting that a running server can change.
+/// Returns a setting that a running server can change.
 const fn live(path: &'static str) -> Setting {
     Setting { path, secret: false, live: true }
 }

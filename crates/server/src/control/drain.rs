@@ -19,7 +19,8 @@ use crate::outages;
 
 use super::reconcile;
 
-/// How long other nodes keep draining. It is a little longer than the first node waits for them.
+/// How long other nodes keep draining. This time is a little longer than the wait of the node that
+/// began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
 /// Time between two checks for drains of other nodes while one is running. A hint makes the next
 /// check start earlier.

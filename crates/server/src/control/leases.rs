@@ -108,10 +108,10 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
     engine.node_count().observe(live.len());
     engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
-    // Every node answers, also one whose slots did not move.
+    // Every node answers questions, even if its assignment of slots did not change.
     let has_answers = engine.answer_questions(&nodes);
     if engine.observe_settlers(&nodes) || has_answers {
-        // Others see at once what this node settles now, and what it answers.
+        // Other nodes then see at once which slots this node settles and which answers it gives.
         engine
             .store()
             .renew_node_lease(engine.node(), LEASE_MS, &engine.node_description())

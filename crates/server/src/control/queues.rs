@@ -1,5 +1,5 @@
-//! Selects the slots whose queues this node reads. Each slot is assigned to this node, and its sale
-//! may have tickets. Runs every second, and when a sale or the set of nodes changes.
+//! Selects the slots whose queues this node reads. Each selected slot is assigned to this node, and
+//! its sale may have tickets. Runs every second, and when a sale or the set of nodes changes.
 //!
 //! A node reads a limited number of queues. Queues of open and paused sales come first. Queues of a
 //! scheduled sale are read only shortly before it opens.

@@ -1,5 +1,5 @@
 //! Deletes the data of ended sales from shared slots. The node that closes a sale may not reach a
-//! slot, or may stop too early, so this job does the rest.
+//! slot, or may stop too early, so this job deletes the remaining data.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// Moves a sale to another phase. Pausing and closing return when the tickets in flight are
-    /// settled. In the time before, buyers are asked to retry.
+    /// settled. Until then, buyers are asked to retry.
     ///
     /// # Errors
     ///

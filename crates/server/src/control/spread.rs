@@ -18,12 +18,12 @@ use super::reconcile::OpenSlot;
 const STEPS_MAX: usize = 4;
 /// Time between two checks of a slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// When a node reconciles an item again after a change of its spread. By then another node may have
-/// moved units.
+/// The times after a change of an item's spread at which a node reconciles the item again. In that
+/// time, another node may have moved units.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 impl Engine {
-    /// Wakes the jobs that depend on an item's spread after a change of it.
+    /// Wakes the jobs that depend on an item's spread after the spread changed.
     pub(super) fn follow_spread(&self, item: ItemId) {
         self.control().queues_changed.notify_one();
         self.control().wake(item);

@@ -1,10 +1,10 @@
 //! Serves the waitlists with units that came back, and ends the waitlists of ended sales. The
-//! leader runs this job. A commit that returned such a unit wakes it, and so does a sale that
-//! continues or ends. It also wakes every second in case a signal was missed.
+//! leader runs this job. The job wakes after a commit that returned such a unit, and after a sale
+//! continued or ended. The job also wakes every second in case a signal was missed.
 //!
-//! Two nodes that run it do no harm. The store gives each unit once, in the order of the entries,
-//! and ends each entry once. If a buyer is passed over, the node with the buyer's connection
-//! notifies the buyer.
+//! If two nodes run the job at once, they do no harm. The store gives each unit once, in the order
+//! of the entries, and ends each entry once. If a buyer is passed over, the node with the buyer's
+//! connection notifies the buyer.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Waitlists that are served at the same time. The store groups their commits.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// Most refused tickets of other nodes that wait for a check. Further ones are dropped, because a
-/// waiting page also polls.
+/// Most refused tickets of other nodes that wait for a check. Further tickets are dropped, because
+/// a waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
 /// Tickets that another node refused. This node still has to check whether they are waitlist
@@ -157,7 +157,7 @@ async fn notify_entry(engine: &Engine, entry: WaitlistEntry) -> Result<(), Engin
     let Some(resolved) = engine.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
         (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
-        // A served entry can be refused only because of the limit.
+        // A served entry can be refused only because of the buyer's limit.
         (None, Verdict::Unavailable) => notify_entry_ended(engine, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;

@@ -174,7 +174,7 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
 async fn is_healthy(engine: &Engine, item: &ItemState, grants: &[Grant]) -> bool {
     for &slot in &item.slots {
         let grant = grants.iter().find(|g| g.slot == slot);
-        // The node that watches this slot logs that it is unreachable.
+        // The node that watches this slot logs that the slot is unreachable.
         let Ok(view) = engine.slots().view(slot).await else { continue };
         if !grant.zip(view).is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped) {
             return false;

@@ -1,5 +1,5 @@
 //! Asks the shared Redis and the nodes of `store.peers` for the newest history of the database.
-//! They remember it too.
+//! Redis and the nodes remember that history too.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -69,7 +69,7 @@ struct FeedReader<'a> {
     at: Follower,
     /// Entries that wait for the rest of the feed, by name.
     kept: BTreeMap<String, Option<String>>,
-    /// Whether the kept entries start at the beginning of the feed. Then a sale without an entry
+    /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
     /// was deleted.
     is_whole: bool,
 }

@@ -1,6 +1,6 @@
 //! How an edge without a database gets the deployment's keys. Nodes keep the keys in the shared
-//! Redis, sealed with a secret that the edge also has. That is the operators' key or the secret of
-//! buyers' tokens. Without one of these secrets, nobody can open the keys.
+//! Redis, sealed with a secret that the edge also has. The sealing secret is the operators' key or
+//! the secret of buyers' tokens. Without one of these secrets, nobody can open the keys.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};

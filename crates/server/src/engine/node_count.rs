@@ -8,8 +8,8 @@
 //! finds every lease lapsed except its own.
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// If this many checks in a row miss a node, the node no longer counts. That is about three seconds
-/// after its lease.
+/// If this many checks in a row miss a node, the node no longer counts. These checks take about
+/// three seconds after the end of the node's lease.
 const MISSED_CHECKS: u32 = 6;
 
 /// The number of live nodes, including this node. One job writes it, and all other code only reads

@@ -1,9 +1,9 @@
 //! The refusals that buyers got, from all nodes.
 //!
-//! Each node remembers its own refusals. A node that needs those of the others writes a question
-//! into the row of its lease. Every node reads these rows whenever it renews its lease, and writes
-//! its answer into its own row. So the question costs nothing on the path of a refusal, and needs
-//! no address of a node.
+//! Each node remembers its own refusals. A node that needs the refusals of other nodes writes a
+//! question into the row of its lease. Every node reads these rows whenever it renews its lease,
+//! and writes its answer into its own row. So the question costs nothing on the path of a refusal,
+//! and needs no address of a node.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,9 +24,10 @@ use crate::refusal_memory::{NotedRefusal, RefusalMemory};
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Time between two reads of the answers.
 const READ_EVERY: Duration = Duration::from_millis(100);
-/// Questions of one node at once; further ones wait.
+/// Most questions of one node at the same time. Further questions wait.
 const QUESTIONS_MAX: usize = 4;
-/// Answers that a node shows at once; further questions get theirs at a later renewal.
+/// Most answers in a node's row at the same time. Further questions get an answer at a later
+/// renewal.
 const ANSWERS_MAX: usize = 64;
 
 /// A question about a buyer's refusals.
@@ -49,13 +50,14 @@ struct RemoteAnswer {
     refusals: Vec<(i64, i64, String)>,
 }
 
-/// What a node writes into its lease's row for other nodes.
+/// The notes that a node writes into the row of its lease for other nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Notes {
     questions: Vec<Question>,
     answers: Vec<RemoteAnswer>,
-    /// When the node last heard of an edge. Edges refuse too, and are not asked.
+    /// When the node last heard of an edge. Edges also refuse requests, but they answer no
+    /// questions.
     edge_heard_at: i64,
 }
 
@@ -100,14 +102,14 @@ impl Refusals {
         }
     }
 
-    /// What other nodes read in this node's lease.
+    /// Returns the notes that other nodes read in this node's lease.
     pub(super) fn notes(&self) -> impl Serialize {
         let edge_heard_at = self.edge_heard_at.load(Ordering::Relaxed);
         Notes { edge_heard_at, ..self.lock().clone() }
     }
 
-    /// Answers the questions in these rows, and forgets the answers to questions that are no longer
-    /// there. Returns whether there is a new answer.
+    /// Answers the questions in these rows. Forgets an answer when its question is no longer in a
+    /// row. Returns whether there is a new answer.
     fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
         let others = rows.iter().filter(|row| row.node != own);
         let asked: Vec<(NodeId, Question)> = others
@@ -147,7 +149,7 @@ impl Refusals {
     }
 }
 
-/// A question in this node's notes, until it is dropped.
+/// A question in this node's notes. Dropping this value removes the question.
 struct AskedQuestion<'a> {
     refusals: &'a Refusals,
     id: u64,
@@ -178,7 +180,7 @@ impl Engine {
         now: Millis,
     ) {
         sale.flags.answer_counts.count(answer);
-        // A queued request may be refused later, and this memory does not see that.
+        // A queued request may be refused later, but this memory does not learn of that refusal.
         if answer.is_refusal() || answer == AnswerKind::Queued {
             let refusal = NotedRefusal { at: now, item: item.row.id, answer };
             let memory = &self.refusals.memory;
@@ -191,13 +193,13 @@ impl Engine {
         self.refusals.edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
 
-    /// Answers the questions of these nodes. Returns whether there is a new answer, which the
-    /// others should see at once.
+    /// Answers the questions of these nodes. Returns whether there is a new answer, which other
+    /// nodes should see at once.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
         self.refusals.answer(self.node, nodes)
     }
 
-    /// The refusals that a buyer got from all nodes since `since`.
+    /// Returns the refusals that a buyer got from all nodes since `since`.
     pub(crate) async fn refusals_of(
         &self,
         buyer: &str,
@@ -214,12 +216,13 @@ impl Engine {
             found.is_complete &= self.ask_nodes(hash, since, &mut found.refusals).await?;
         }
         found.refusals.retain(|(_, noted)| noted.at >= since);
-        // Two nodes may refuse in the same millisecond. Every node gives the same order.
+        // Two nodes may refuse in the same millisecond. This sort gives the same sequence on every
+        // node.
         found.refusals.sort_by_key(|(node, noted)| (std::cmp::Reverse(noted.at), *node));
         Ok(found)
     }
 
-    /// Adds the refusals that other nodes remember. Returns whether none can be missing.
+    /// Adds the refusals that other nodes remember. Returns true if no refusal can be missing.
     async fn ask_nodes(
         &self,
         buyer: u64,
@@ -246,11 +249,11 @@ impl Engine {
             is_complete &= answer.is_complete;
             found.extend(answer.refusals.into_iter().filter_map(|row| Some((node, noted(row)?))));
         }
-        // A node that ended took its memory with it.
+        // The memory of a node that ended is lost, so refusals may be missing.
         Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
     }
 
-    /// The answers to a question in these rows.
+    /// Returns the answers to a question in these rows.
     fn answers_to(
         &self,
         id: u64,
@@ -274,7 +277,7 @@ impl Engine {
         (answers, all)
     }
 
-    /// Writes this node's notes at once. False: the node is leaving.
+    /// Writes this node's notes at once. Returns false if the node is stopping.
     async fn write_notes(&self) -> StoreResult<bool> {
         let released = self.lock_leases().await;
         if *released {
@@ -285,14 +288,15 @@ impl Engine {
     }
 }
 
-/// What the rows of all nodes say together.
+/// The combined content of the rows of all nodes.
 struct AllNodes {
     has_answered: bool,
     /// An edge lived, and may have refused buyers.
     has_edges: bool,
 }
 
-/// A refusal that another node remembers. `None`: this version does not know the answer.
+/// Reads a refusal that another node remembers. `None`: this version of the program does not know
+/// the kind of the answer.
 fn noted((at, item, answer): (i64, i64, String)) -> Option<NotedRefusal> {
     let answer = *AnswerKind::ALL.iter().find(|known| known.as_str() == answer)?;
     Some(NotedRefusal { at: Millis(at), item: ItemId(item), answer })

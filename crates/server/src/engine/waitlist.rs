@@ -1,8 +1,8 @@
-//! An item's waitlist for its buyers: they join it, look up an entry, or leave it. The control jobs
-//! serve the waitlist.
+//! Lets buyers join an item's waitlist, look up their entry, or leave. The control jobs serve the
+//! waitlist.
 //!
-//! Reads of the store go through a limiter. It allows one read at a time for each buyer, and few at
-//! once in total. So a crowd in a waitlist has a bounded cost.
+//! Reads of the store go through a limiter. The limiter allows one read at a time for each buyer,
+//! and a few reads at once in total. So a crowd in a waitlist has a bounded cost.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
@@ -201,7 +201,7 @@ impl Engine {
         Ok(read?.map_or(LeaveResult::Done, |order| LeaveResult::Served(order.state)))
     }
 
-    /// Ends all waiting entries of a blocked buyer, so that nobody serves them. Entries of closed
+    /// Ends all waiting entries of a blocked buyer, so that they are not served. Entries of closed
     /// sales are never served, so they stay.
     ///
     /// # Errors
@@ -244,7 +244,7 @@ impl Engine {
                 match self.store.verdict(id).await? {
                     Some(resolved) => match resolved.order {
                         Some(order) => OrderLookup::Order(order),
-                        // A served entry can be refused only because of the limit.
+                        // A served entry can be refused only because of the buyer's limit.
                         None if resolved.verdict == Verdict::Unavailable => {
                             OrderLookup::Ended { item, entry }
                         }

@@ -1,6 +1,6 @@
 //! Challenges, which buyers solve before they get a pass. A challenge's token contains, encrypted,
-//! everything that a node needs to check the answer. So any node can check it, and no node must
-//! remember it. The store makes sure that only one answer to a challenge counts.
+//! everything that a node needs to check the answer. So any node can check an answer, and no node
+//! has to remember the challenge. The store makes sure that only one answer to a challenge counts.
 
 mod pool;
 mod seal;
@@ -42,7 +42,7 @@ const _: () = assert!(
     "the default difficulty equals the difficulty of the benchmarks"
 );
 
-/// Why an answer was not accepted. Its challenge is used up in every case.
+/// Why an answer was not accepted. The challenge is used up in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
     /// The answer is wrong. Or the challenge is invalid, expired, used, or for another buyer or
@@ -162,8 +162,8 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. Afterwards the challenge cannot be used again. Of several answers on any
-    /// nodes, only one is checked.
+    /// Checks an answer. Afterwards the challenge cannot be used again. If several answers arrive,
+    /// even on different nodes, only one of them is checked.
     ///
     /// # Errors
     ///

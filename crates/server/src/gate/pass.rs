@@ -24,7 +24,7 @@ pub const MASTER_KEY_BYTES: usize = 32;
 pub struct MasterKeys(Box<[[u8; MASTER_KEY_BYTES]]>);
 
 impl MasterKeys {
-    /// Takes at least one secret. The first secret signs.
+    /// Creates the keys from at least one secret. The first secret signs.
     #[must_use]
     pub fn new(masters: Vec<[u8; MASTER_KEY_BYTES]>) -> Option<Self> {
         (1..=MASTER_KEYS_MAX).contains(&masters.len()).then(|| Self(masters.into()))
@@ -162,8 +162,8 @@ impl Passes {
         result
     }
 
-    /// Issues a pass for `item` of `sale`, valid from `valid_from` on. The pass is never valid for
-    /// longer than the terms of its buyer.
+    /// Issues a pass for `item` of `sale`, valid from `valid_from` on. The pass never expires later
+    /// than `terms.expires_at`.
     #[must_use]
     pub fn issue(&self, now: Millis, terms: PassTerms<'_>, sale: &str, item: &str) -> IssuedPass {
         let expires_at = terms.valid_from.plus(self.ttl_ms).min(terms.expires_at);

@@ -143,7 +143,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// If the request exceeds a limit. Then no limit counts it.
+    /// If the request exceeds a limit. In this case, no limit counts the request.
     pub(crate) fn acquire(
         &self,
         route: Route,
@@ -207,7 +207,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// If the request exceeds a limit. Then no limit counts it.
+    /// If the request exceeds a limit. In this case, no limit counts the request.
     pub(crate) fn acquire_for(
         &self,
         route: Route,
@@ -287,8 +287,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of an address. It follows from the buyers of the address on
-    /// all routes and in all sales. This buyer counts too.
+    /// Returns the number of budgets of an address. The number follows from the buyers of the
+    /// address on all routes and in all sales, including this buyer.
     fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -364,7 +364,7 @@ impl RateLimiter {
         turn
     }
 
-    /// Returns to an earlier limit what a request used of it.
+    /// Gives back the part of an earlier limit that a request used.
     fn release(
         &self,
         used: Option<(RateLimit, u64, u64)>,

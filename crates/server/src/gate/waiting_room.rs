@@ -230,9 +230,9 @@ impl WaitingRooms {
             return Ok(Admission::MustWait);
         }
         let room_state = self.room_state(&sale.row.id);
-        // On the leader, a visitor behind all admitted ones must wait. Other nodes learn of
-        // admissions a moment later. Their visitor may already be admitted and notified, so they
-        // read the store.
+        // On the leader, a visitor behind all admitted visitors must wait. Other nodes learn of
+        // admissions a moment later. On these nodes the visitor may already be admitted and
+        // notified, so they read the store.
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
@@ -300,7 +300,7 @@ impl WaitingRooms {
         Ok(room_state.room().is_some())
     }
 
-    /// Runs the batcher and the admitter until it is dropped.
+    /// Runs the batcher and the admitter until the future is dropped.
     pub(crate) async fn run_jobs(&self, engine: &Engine) {
         tokio::join!(self.batcher.run(self, engine), admitter::run(self, engine));
     }
@@ -320,8 +320,8 @@ impl WaitingRooms {
         self.batcher.store_lookups()
     }
 
-    /// Makes sure that ranks are known after the sale's start. The draw must be closed and its lots
-    /// must be read.
+    /// After the sale's start, closes the draw and reads its lots, so that this node knows the
+    /// ranks.
     async fn ensure_drawn(
         &self,
         engine: &Engine,

@@ -18,7 +18,7 @@ const WORK_FACTOR_MAX: u8 = 22;
 /// Why a file was not decrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum DecryptionError {
-    /// The passphrase is not the one of the file.
+    /// The passphrase does not belong to this file.
     #[error("the passphrase is wrong")]
     WrongPassphrase,
     /// The file was changed or is incomplete.
@@ -29,7 +29,7 @@ pub enum DecryptionError {
     File(#[from] io::Error),
 }
 
-/// Whether a file is encrypted.
+/// Returns whether a file is encrypted.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError>
 
 fn error(error: DecryptError) -> DecryptionError {
     match error {
-        // The header is authenticated by a key that only the passphrase gives.
+        // Only the right passphrase gives the key that authenticates the header.
         DecryptError::DecryptionFailed
         | DecryptError::KeyDecryptionFailed
         | DecryptError::NoMatchingKeys => DecryptionError::WrongPassphrase,

@@ -1,5 +1,5 @@
-//! Latencies in buckets of atomic counters. Recording one takes a search in a small table and two
-//! additions, and no lock.
+//! Latencies in buckets of atomic counters. Recording a latency takes a search in a small table and
+//! two additions, but no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

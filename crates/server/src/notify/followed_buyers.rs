@@ -48,7 +48,7 @@ impl FollowedBuyers {
         self.tags.entry(buyer_tag(buyer)).or_default().readers += 1;
     }
 
-    /// Records that a reader of this buyer disconnected. It may return within `keep`.
+    /// Records that a reader of this buyer disconnected. The reader may return within `keep`.
     pub(super) fn remove(&mut self, buyer: &str, now: Instant, keep: Duration) {
         let until = now + keep;
         if let Some(followed) = self.tags.get_mut(&buyer_tag(buyer)) {

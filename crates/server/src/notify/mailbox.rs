@@ -21,7 +21,7 @@ struct MailboxState {
     bytes: usize,
     /// Whether more events arrived than the queue may contain.
     lagged: bool,
-    /// The parking of the reader. It is set only while the reader is parked.
+    /// The reader's ready queue and key, while the reader is parked.
     rest: Option<Parked>,
 }
 
@@ -206,8 +206,8 @@ impl ReadyQueue {
         }
     }
 
-    /// Waits until there are keys. A key comes as often as it was added. Dropping the future loses
-    /// nothing.
+    /// Waits until there are keys. Returns each key as often as it was added. Dropping the future
+    /// loses nothing.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
             let rung = std::mem::take(&mut *self.lock());

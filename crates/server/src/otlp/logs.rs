@@ -14,9 +14,9 @@ use tracing_subscriber::layer::Context;
 
 use super::{LOGS, attribute, nanos, resource};
 
-/// Lines that wait. At the bound the oldest are dropped.
+/// Most lines that wait. At this bound, the oldest lines are dropped.
 const WAITING_MAX: usize = 4_096;
-/// Bytes of a value; the rest is cut off.
+/// Most bytes of a value. The rest of a longer value is cut off.
 const VALUE_BYTES_MAX: usize = 4_096;
 
 /// A line that waits.
@@ -31,7 +31,7 @@ struct Line {
 static WAITING: Mutex<VecDeque<Line>> = Mutex::new(VecDeque::new());
 
 /// The layer that keeps lines of the level `info` and above, if the environment names a collector.
-/// `silent` are the parts whose lines may contain buyers' ids.
+/// `silent` names the modules whose lines may contain buyers' ids.
 pub(crate) fn layer<S>(silent: &[&str]) -> Option<Box<dyn Layer<S> + Send + Sync>>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
@@ -96,7 +96,7 @@ impl Line {
     }
 }
 
-/// The request with the lines that wait. `None`: there is none.
+/// Returns a request with the lines that wait. `None`: no line waits.
 pub(super) fn request(now_ms: i64) -> Option<Value> {
     let lines = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
     if lines.is_empty() {

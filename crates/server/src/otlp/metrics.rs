@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{attribute, nanos, resource};
 
-/// Cumulative, as counters of Prometheus are.
+/// OTLP's number for cumulative counters. The counters of Prometheus are cumulative.
 const CUMULATIVE: u8 = 2;
 
 /// A sample of the page: its name, its labels, and its value.
@@ -15,7 +15,8 @@ struct Sample<'a> {
     value: f64,
 }
 
-/// The request for a page that was rendered at `at_ms` by a program that started at `began_ms`.
+/// Returns the request for a page that was rendered at `at_ms` by a program that started at
+/// `began_ms`.
 pub(super) fn request(page: &str, began_ms: i64, at_ms: i64) -> Value {
     let metrics: Vec<Value> = families(page)
         .iter()
@@ -52,7 +53,7 @@ fn families(page: &str) -> Vec<Family<'_>> {
     families
 }
 
-/// A line such as `name{label="value"} 1`. The program writes no label value with a quote.
+/// Parses a line such as `name{label="value"} 1`. The program writes no label value with a quote.
 fn sample(line: &str) -> Option<Sample<'_>> {
     let (head, value) = line.rsplit_once(' ')?;
     let (name, labels) = match head.split_once('{') {
@@ -100,7 +101,7 @@ impl Family<'_> {
         Some(metric)
     }
 
-    /// A histogram of this program has no labels but `le`, and its buckets are cumulative.
+    /// A histogram of this program has only the label `le`, and its buckets are cumulative.
     fn histogram(&self, began: &str, at: &str) -> Value {
         let ends = |end: &str| {
             let of = self.samples.iter().find(|sample| sample.name.ends_with(end));

@@ -173,7 +173,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }
-        // Of the remaining addresses, only this eighth is allocated.
+        // All other public addresses are in 2000::/3.
         [first, ..] => first >> 13 == 1,
     }
 }

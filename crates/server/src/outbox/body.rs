@@ -37,7 +37,7 @@ pub(crate) fn visible_event_id(
     event.map_or_else(|| notification::event_id_prefix(position), id)
 }
 
-/// What links to orders are made of.
+/// The parts of a link to an order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links<'a> {
     pub key: &'a IdKey,

@@ -6,7 +6,7 @@ use doorbuster_store::StoreError;
 
 use crate::outages::{self, Outages};
 
-/// How often an endpoint that refuses events, and accepts others, is logged.
+/// How often the log may say that an endpoint refuses some events and accepts others.
 const REFUSAL_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// Limits the lines about one endpoint.
@@ -16,8 +16,8 @@ pub(super) struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// Logs an answer of the endpoint, if it is news. The pair says whether the endpoint began to
-    /// fail or accepts events again, and whether it failed before.
+    /// Logs an answer of the endpoint if the answer shows a change, or if the last line is old
+    /// enough. `is_changed` means that the endpoint began to fail, or accepts events again.
     pub(super) fn note(
         &mut self,
         endpoint: &str,
@@ -59,7 +59,7 @@ fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str) {
     }
 }
 
-/// The store failed while events were delivered.
+/// Logs that the store failed while events were delivered.
 pub(super) fn delivery_failed(outages: &Outages, endpoint: &str, error: &StoreError) {
     outages::warn!(
         outages,

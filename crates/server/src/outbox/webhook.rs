@@ -44,7 +44,7 @@ impl Webhooks {
         made.map_err(|error| DeliveryError::new(format!("cannot create an HTTP client: {error}")))
     }
 
-    /// Makes the next message use the certificates that the system has then.
+    /// Makes the next message use the certificates that the system has at that time.
     pub(super) fn renew_client(&self) {
         self.client.renew();
     }

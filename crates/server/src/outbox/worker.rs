@@ -34,7 +34,8 @@ const ROWS_REFRESH_EVERY: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 
-/// Delivers events to an endpoint until the endpoint is removed or disabled. Returns its id.
+/// Delivers events to an endpoint until the endpoint is removed or disabled. Returns the endpoint's
+/// id.
 pub(super) async fn run(
     outbox: Arc<Outbox>,
     mut endpoint: watch::Receiver<Arc<Endpoint>>,

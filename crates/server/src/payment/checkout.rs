@@ -123,7 +123,8 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. If the store refuses it, closes it. No buyer has seen it yet.
+    /// Stores a new checkout. If the store refuses the checkout, closes it, because no buyer has
+    /// seen it yet.
     async fn store_checkout(
         &self,
         order: &Order,

@@ -140,7 +140,7 @@ impl NewCheckout {
 pub(crate) struct NewSession {
     /// The provider's id of the checkout.
     pub session: String,
-    /// The URL for the buyer's browser. A path belongs to this server.
+    /// The URL for the buyer's browser. A URL without a host is a path of this server.
     pub url: String,
     /// The requested end of the checkout.
     pub expires_at: Millis,
@@ -149,7 +149,7 @@ pub(crate) struct NewSession {
 /// The state of a checkout after a request to close it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CheckoutStatus {
-    /// The checkout accepts no more payments and took none.
+    /// The checkout accepts no more payments and took no payment.
     Closed,
     /// The checkout took these payments and accepts no more.
     Paid(Vec<FoundPayment>),
@@ -184,7 +184,7 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
-    /// Makes the next call use the certificates that the system has then.
+    /// Makes the next call use the certificates that the system has at that time.
     pub(super) fn renew_client(&self) {
         match self {
             // The sandbox uses no TLS.

@@ -184,7 +184,7 @@ impl Stripe {
     /// Requests a refund. See [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         if refund.money.minor == 0 {
-            // No money was taken, so there is none to refund.
+            // No money was taken, so there is no money to refund.
             return Ok(RefundUpdate::Settled);
         }
         // Stripe repeats its first answer to a key, even an internal error. So each attempt has its
@@ -273,7 +273,7 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
     })
 }
 
-/// Returns whether Stripe created its refund for this refund.
+/// Returns whether Stripe's refund `made` was created for `refund`.
 fn is_for_refund(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
 }

@@ -54,7 +54,8 @@ impl Engine {
                     false
                 }
                 Attempt::Short => true,
-                // One retry is enough. A second returned ticket is not the slot's fault.
+                // One retry is enough. If a second ticket is returned too, the slot is not the
+                // cause.
                 Attempt::Retry if was_retried => return UNAVAILABLE,
                 Attempt::Retry => {
                     was_retried = true;
@@ -125,7 +126,7 @@ impl Engine {
         self.handle_answer(purchase, request, &answer, waiter, context).await
     }
 
-    /// Asks the request's own slot. If that slot cannot serve the request now, asks another one.
+    /// Asks the request's own slot. If that slot cannot serve the request now, asks another slot.
     /// Returns the slot that answered.
     async fn request_ticket(
         &self,

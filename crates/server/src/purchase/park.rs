@@ -42,10 +42,11 @@ impl<'a> ItemSignals<'a> {
         Self { progress: item.gauge.progress().notified(), commit: item.gauge.changed().notified() }
     }
 
-    /// Returns when another attempt makes sense. Progress wakes the request. So does a commit,
-    /// after the pause. `waits` counts the earlier waits. A short request waits for units, so
-    /// progress wakes it without a pause. If units are being gathered for it, commits do not wake
-    /// it.
+    /// Returns when another attempt makes sense. A request that is short waits for units, so
+    /// progress wakes it at once. If units are being gathered for it, nothing else wakes it.
+    /// Otherwise a commit also wakes it, after a pause. A request that is not short first waits for
+    /// the pause, and then for progress or a commit. The pause depends on `waits`, the number of
+    /// earlier waits.
     pub(super) async fn wait_for_retry(self, is_short: bool, has_demand: bool, waits: usize) {
         let Self { progress, commit } = self;
         let pace = RETRY_PACE_MS.get(waits).or(RETRY_PACE_MS.last()).copied().unwrap_or_default();
@@ -169,7 +170,7 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         drop(self.place.take());
         if !self.item.work.unit_demand.is_empty() {
-            // Another request is now the first, and units must be gathered for it.
+            // Another request is now the first in the demand, and units must be gathered for it.
             self.engine.control().wake(self.item.row.id);
         }
     }

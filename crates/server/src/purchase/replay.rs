@@ -1,5 +1,5 @@
 //! Answers a repeated request with the order that it holds, or with its queued ticket. The node
-//! looks the order up if it remembers one, or if its memory is incomplete.
+//! looks up the order if it remembers that the request holds one, or if its memory is incomplete.
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Order, Phase, RequestHash};
 

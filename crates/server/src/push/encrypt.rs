@@ -10,11 +10,11 @@ use sha2::Sha256;
 pub(super) const PUBLIC_KEY_BYTES: usize = 65;
 /// Bytes of a browser's authentication secret.
 pub(super) const AUTH_BYTES: usize = 16;
-/// Most bytes of a message, so that every push service takes the record.
+/// Most bytes of a message, so that every push service accepts the record.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 2_048;
 const SALT_BYTES: usize = 16;
 const CONTENT_KEY_BYTES: usize = 16;
-/// The size of a record; a message is shorter than one.
+/// The size of a record. Every message is shorter than a record.
 const RECORD_BYTES: u32 = 4_096;
 /// Ends the last record.
 const LAST_RECORD: u8 = 2;
@@ -26,8 +26,8 @@ pub(crate) struct BrowserKeys {
     pub auth: [u8; AUTH_BYTES],
 }
 
-/// The body of the request to the push service. `None`: the browser's key is no point of the
-/// curve, or the message is too long.
+/// Returns the body of the request to the push service. `None`: the browser's key is not a point of
+/// the curve, or the message is too long.
 pub(crate) fn encrypt(browser: &BrowserKeys, message: &[u8]) -> Option<Vec<u8>> {
     let ours = PrivateKey::generate(&ECDH_P256).ok()?;
     encrypt_with(browser, message, &ours, rand::random())
@@ -60,7 +60,7 @@ fn encrypt_with(
     Some(body)
 }
 
-/// The key and the nonce of the only record, from the secret that both sides share.
+/// Derives the key and the nonce of the only record from the secret that both sides share.
 fn content_keys(
     browser: &BrowserKeys,
     our_public: &[u8],
@@ -75,7 +75,8 @@ fn content_keys(
     (first(&key), first(&nonce))
 }
 
-/// HMAC-SHA-256: one step of HKDF (RFC 5869), whose outputs here are not longer than a hash.
+/// Computes HMAC-SHA-256, a step of HKDF (RFC 5869). No output that is needed here is longer than a
+/// hash.
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length is a key");
     parts.iter().for_each(|part| mac.update(part));

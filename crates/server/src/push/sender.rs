@@ -1,5 +1,5 @@
-//! Sends messages to push services: a bounded queue, a few requests at a time, and few attempts. A
-//! message that cannot be delivered before it expires is dropped.
+//! Sends messages to push services, with a bounded queue, a few requests at the same time, and a
+//! few attempts for each message. A message that cannot be delivered before it expires is dropped.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::engine::Engine;
 use crate::outbox::{AddressGuard, check_address, guarded_client};
 use crate::outgoing::OutgoingClient;
 
-/// Messages that wait; at the bound, further ones are dropped.
+/// Most messages that wait. At this bound, further messages are dropped.
 const QUEUE_MAX: usize = 1_000;
-/// Requests to push services at a time.
+/// Most requests to push services at the same time.
 const AT_ONCE_MAX: usize = 8;
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,25 +59,27 @@ impl Sender {
         Self { key, contact, guard, client, queue, waiting: Mutex::new(waiting) }
     }
 
-    /// Makes the next message use the certificates that the system has then.
+    /// Makes the next message use the certificates that the system has at that time.
     pub(super) fn renew_client(&self) {
         self.client.renew();
     }
 
-    /// Whether an address may be requested: the rule for webhooks.
+    /// Checks whether requests may go to an address. The rule is the same as for webhooks.
     pub(super) async fn check(&self, endpoint: &str) -> Result<(), &'static str> {
         let url = check_address(endpoint, &self.guard)?;
         self.guard.look_up(&url).await
     }
 
-    /// Takes a message. At the bound it is dropped: the page itself tells the buyer.
+    /// Adds a message to the queue. If the queue is full, drops the message, because the buyer can
+    /// also read the news on the page.
     pub(super) fn queue(&self, message: PushMessage) {
         if self.queue.try_send(message).is_err() {
             tracing::debug!("dropped a push message, because too many wait");
         }
     }
 
-    /// Sends messages until it is dropped. `gone` is called for a subscription that has ended.
+    /// Sends messages until the future is dropped. Calls `gone` for each subscription that has
+    /// ended.
     pub(super) async fn run(&self, engine: &Engine, gone: impl Fn(u64)) {
         let mut waiting = self.waiting.lock().await;
         let messages = poll_fn(move |context| waiting.poll_recv(context));
@@ -114,7 +116,7 @@ impl Sender {
             Ok(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Attempt::Failed(format!("the push service answered {}", status.as_u16()))
             }
-            // It refuses this message, so another attempt would be refused, too.
+            // The push service refused the message, and would also refuse another attempt.
             Ok(_) => Attempt::Done,
             Err(error) => Attempt::Failed(error),
         }

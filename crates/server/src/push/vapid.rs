@@ -1,4 +1,5 @@
-//! Names the shop to a push service: RFC 8292 (VAPID), a short-lived signed token.
+//! Names the shop to a push service with a signed token that is valid for a short time (VAPID, RFC
+//! 8292).
 
 use std::fmt;
 
@@ -29,7 +30,7 @@ struct Claims<'a> {
 }
 
 impl VapidKey {
-    /// The key pair of a private key: 32 bytes in base64url. `None`: it is not one.
+    /// Parses a private key: 32 bytes in base64url. `None`: the text is not such a key.
     pub(crate) fn parse(private: &str) -> Option<Self> {
         let private = URL_SAFE_NO_PAD.decode(private.trim().trim_end_matches('=')).ok()?;
         let key = PrivateKey::from_private_key(&ECDH_P256, &private).ok()?;
@@ -42,13 +43,13 @@ impl VapidKey {
         Some(Self { pair: pair.ok()?, public: URL_SAFE_NO_PAD.encode(public.as_ref()) })
     }
 
-    /// The public key in base64url, as browsers need it to subscribe.
+    /// Returns the public key in base64url, as browsers need it to subscribe.
     pub(crate) fn public(&self) -> &str {
         &self.public
     }
 
-    /// The value of `Authorization` for a push service of this origin. `contact` is where its
-    /// operator reaches the shop.
+    /// Returns the value of `Authorization` for a push service of this origin. At the address
+    /// `contact`, the operator of the push service reaches the shop.
     pub(crate) fn authorization(&self, origin: &str, contact: &str, now: Millis) -> Option<String> {
         let exp = now.0.div_euclid(1_000) + TOKEN_SECS;
         let signed = signing_input(&Claims { aud: origin, exp, sub: contact });
@@ -75,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether a header of this form is signed by the key that it names.
+    /// Returns whether a header of this form is signed by the key that it names.
     fn verifies(authorization: &str) -> bool {
         let (token, key) = authorization
             .strip_prefix("vapid t=")

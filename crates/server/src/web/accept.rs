@@ -63,7 +63,7 @@ impl Listener {
     /// connections and the time that each may be idle.
     pub async fn serve(self, app: &Arc<App>, stop: &CancellationToken) {
         let open = TaskTracker::new();
-        // Cancelled when the time to finish is over. The remaining connections are closed then.
+        // Cancelled when the time to finish is over. The remaining connections then close.
         let cut = CancellationToken::new();
         // These tasks own the idle WebSockets, which therefore end with this function.
         let mut idle_tasks = JoinSet::new();

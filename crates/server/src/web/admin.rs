@@ -38,7 +38,7 @@ use super::wire;
 use crate::catalogue::SaleState;
 use doorbuster_store::SaleRow;
 
-/// Returns the sale with this name; drafts count too.
+/// Returns the sale with this name, even if the sale is a draft.
 fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }

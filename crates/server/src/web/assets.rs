@@ -93,8 +93,8 @@ pub(crate) struct Assets {
 #[derive(Debug)]
 struct AssetSource {
     data: Cow<'static, [u8]>,
-    /// The hash of the data, computed at build time. So the server need not read files at boot that
-    /// name no other file.
+    /// The hash of the data, computed at build time. So at boot, the server does not have to read
+    /// files that name no other file.
     hash: [u8; 32],
     /// Whether the data may name other files. The server replaces those names by addresses.
     names_others: bool,
@@ -168,12 +168,12 @@ impl Assets {
         Self { assets, previous: HashMap::new(), pages }
     }
 
-    /// The asset with this hashed name.
+    /// Returns the asset with this hashed name.
     fn file(&self, name: &str) -> Option<Arc<AssetFile>> {
         self.assets.get(name).or_else(|| self.previous.get(name)).cloned()
     }
 
-    /// Also serves the assets of the pages before, which browsers may show a while longer.
+    /// Also serves the assets of the previous pages, which browsers may still show for a while.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
         self.previous.clone_from(&before.assets);
     }

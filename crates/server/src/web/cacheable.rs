@@ -9,7 +9,7 @@ use super::App;
 use super::reply::Reply;
 
 /// The suffix of a status's version in a request right after the opening. The version in front of
-/// it is the last one before the opening.
+/// it is the last version before the opening.
 const AT_OPENING: &str = "-open";
 
 /// The query with which the front page requests the list of sales.
@@ -53,7 +53,7 @@ fn is_known(app: &App, uri: &Uri) -> bool {
     let version = version.strip_suffix(AT_OPENING).unwrap_or(version);
     let catalogue = app.engine.catalogue();
     let sale = catalogue.sale(&sale.replace("%3A", ":"));
-    // A page without a known version sends an empty one.
+    // A page without a known version sends an empty version.
     version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.engine.id_key()))
 }
 

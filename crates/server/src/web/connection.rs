@@ -19,8 +19,8 @@ use super::guarded_stream::GuardedStream;
 use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::metrics::GaugeGuard;
 
-/// A connection. It counts towards the limit of open connections until it ends. A WebSocket takes
-/// its place over.
+/// A connection. It counts towards the limit of open connections until it ends. If the connection
+/// becomes a WebSocket, the WebSocket counts instead.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
     /// The address of the peer.

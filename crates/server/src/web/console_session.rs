@@ -148,7 +148,7 @@ impl NewSessionFor {
     }
 }
 
-/// The subject of actions about a session: a key, or a person without one.
+/// Returns the subject of actions about a session: an operator's key, or a person who signed in.
 fn subject_of(id: &str) -> String {
     let kind = if id.starts_with("oidc:") { "person" } else { "key" };
     format!("{kind}:{id}")
@@ -193,14 +193,14 @@ pub(crate) async fn delete(
     Ok(with_cookie(session_cookie(&app, &headers, "", 0)))
 }
 
-/// An empty answer that sets this cookie.
+/// Returns an empty answer that sets this cookie.
 fn with_cookie(cookie: HeaderValue) -> Reply {
     let mut reply = empty(StatusCode::NO_CONTENT);
     reply.headers_mut().insert(SET_COOKIE, cookie);
     reply
 }
 
-/// The cookie of a session for this many seconds; 0 removes it.
+/// Returns the cookie of a session for this many seconds. 0 seconds remove the cookie.
 fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> HeaderValue {
     let secure = secure(app, headers);
     let cookie = format!(
@@ -209,18 +209,19 @@ fn session_cookie(app: &App, headers: &HeaderMap, value: &str, secs: i64) -> Hea
     HeaderValue::from_str(&cookie).expect("base64 and plain words")
 }
 
-/// The end of a cookie that browsers send only by HTTPS, where they use HTTPS.
+/// Returns the end of a cookie's text. If browsers reach the pages by HTTPS, they then send the
+/// cookie only by HTTPS.
 pub(super) fn secure(app: &App, headers: &HeaderMap) -> &'static str {
     let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     if app.is_https || by_proxy { "; Secure" } else { "" }
 }
 
-/// The session cookie of a request.
+/// Returns the session cookie of a request.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     cookie_of(headers, SESSION_COOKIE)
 }
 
-/// The first cookie of a request with this name.
+/// Returns the first cookie of a request with this name.
 pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = values.flat_map(|value| value.split(';'));
@@ -229,7 +230,8 @@ pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h 
 }
 
 impl App {
-    /// Returns the operator of a request by its key. If there is no key, uses the console's cookie.
+    /// Returns the operator of a request by the request's key. If the request has no key, uses the
+    /// console's cookie.
     pub(crate) async fn operator_of_request(
         &self,
         headers: &HeaderMap,
@@ -243,7 +245,7 @@ impl App {
         let found = self.engine.store().session(Operators::hash(session)).await.map_err(failed)?;
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
-            // Without the issuer, nobody can say any more who this is.
+            // If the settings no longer name this issuer, the server cannot verify the person.
             Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
                 Ok(Operator { id: person.id.into(), role: role_of_row(person.role) })
             }

@@ -142,7 +142,8 @@ impl Service {
         let id = known.unwrap_or_else(|| request_id(headers));
         let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
-        // During an outage the first failed request has a line, and the others are counted.
+        // During an outage, only the first failed request gets a log line. The other failures are
+        // counted.
         if let Some(cause) = cause
             && !self.app.engine.outages().absorbs_request(&cause)
             && self.app.failure_log.may_write(second)

@@ -20,7 +20,7 @@ const LINES_PER_SECOND_MAX: u64 = 50;
 pub(crate) struct FailureCause {
     /// The reason.
     text: Arc<str>,
-    /// What is away, if that is the reason.
+    /// The system that is away, if that is why the request failed.
     away: Option<Away>,
 }
 

@@ -129,7 +129,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
 }
 
 /// Sends the answer to a purchase. If the answer is `overloaded`, also pauses the connection.
-/// Returns whether it paused. `None`: the connection has ended.
+/// Returns whether the connection paused. `None`: the connection has ended.
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,

@@ -36,7 +36,8 @@ impl GuardedStream {
         Self { stream, before: before.into(), read: 0, ended: false, stall, stalled: None }
     }
 
-    /// Returns the same connection. It returns `received` again before all other bytes.
+    /// Returns the same connection. A reader of the result gets `received` again before all other
+    /// bytes.
     pub(crate) fn replaying(self, received: &[u8]) -> Self {
         let before = [received, &self.before[..]].concat();
         Self::new(self.stream, before, self.stall)

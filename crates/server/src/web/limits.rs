@@ -41,7 +41,7 @@ pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
 
 /// While one request renders a status, other requests get a previous status of at most this age. If
-/// it is older, they wait.
+/// the previous status is older, these requests wait.
 pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 
 /// `Retry-After` for a buyer with the maximum number of event streams, in seconds.

@@ -32,7 +32,7 @@ pub(crate) struct LiveSettings {
 }
 
 impl LiveSettings {
-    /// The part of the settings that can change.
+    /// Returns the part of the settings that can change.
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             proxies: settings.trusted_proxies.clone(),
@@ -49,7 +49,7 @@ impl LiveSettings {
         }
     }
 
-    /// The shop, for the texts in pages.
+    /// Returns the shop, for the texts in pages.
     pub(super) fn shop(&self) -> Shop<'_> {
         Shop { name: &self.shop.0, url: self.shop.1.as_deref() }
     }
@@ -78,7 +78,7 @@ impl App {
         }
     }
 
-    /// How long the server still serves after it was asked to stop.
+    /// Returns how long the server still serves after it was asked to stop.
     #[must_use]
     pub fn stop_notice(&self) -> Duration {
         self.live().stop_notice

@@ -1,8 +1,8 @@
-//! A link that opens an order without the buyer's token: to read it and to pay for it, and nothing
-//! else.
+//! A link that opens an order without the buyer's token. Whoever has the link can read the order
+//! and pay for it, and can do nothing else.
 //!
-//! The link holds a key that is a keyed hash of the order's id, so every node can check it and
-//! nothing is stored. Whether it still opens the order depends on the order alone:
+//! The link contains a key, which is a keyed hash of the order's id. So every node can check the
+//! key, and nothing is stored. Whether the link still opens the order depends only on the order:
 //! [`doorbuster_core::Order::opens_by_link`].
 
 use std::sync::Arc;
@@ -27,15 +27,16 @@ use super::request_body;
 use super::{App, wire};
 use crate::engine::OrderLookup;
 
-/// Stands in place of a buyer's name in the hash. No buyer can have this name.
+/// The hash has this text in place of a buyer's name. No buyer can have this name.
 const PURPOSE: &str = "order link 1";
 
-/// The key that opens this order by its link.
+/// Returns the key in this order's link.
 pub(crate) fn order_key(key: &IdKey, order: TicketId) -> String {
     format!("{:032x}", key.request_hash(PURPOSE, &order.to_string()).0)
 }
 
-/// The link to an order's page. The key stands in the fragment, which browsers send to no server.
+/// Returns the link to an order's page. The key is in the fragment, which browsers send to no
+/// server.
 pub(crate) fn order_link(key: &IdKey, origin: Option<&str>, order: TicketId) -> String {
     format!("{}/order/{order}#key={}", origin.unwrap_or_default(), order_key(key, order))
 }
@@ -93,7 +94,7 @@ pub(crate) async fn pay(
     Ok(reply)
 }
 
-/// The order that the request's key opens. The key is checked before the store is read.
+/// Returns the order that the request's key opens. Checks the key before it reads the store.
 async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Order, HandlerError> {
     let id = id(order)?;
     let presented = headers.get(ORDER_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -107,7 +108,7 @@ async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Ord
     }
 }
 
-/// The same answer for a wrong key, an ended link and an order that does not exist.
+/// Returns the same answer for a wrong key, an ended link and an order that does not exist.
 fn no_such_link() -> HandlerError {
     Problem::not_found("the link opens no order, or the order can no longer be paid").into()
 }

@@ -188,7 +188,7 @@ pub(crate) async fn read_order(
     Ok(order_view(app, id, lookup, buyer)?)
 }
 
-/// Renders what was found under an id.
+/// Renders the result of looking up an id.
 pub(crate) fn order_view(
     app: &App,
     id: TicketId,

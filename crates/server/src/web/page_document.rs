@@ -1,8 +1,9 @@
-//! What the page of a sale and of an item shows beside the columns that sell: texts in several
-//! languages, further pictures and facts. It is one JSON document in each row.
+//! The content of the pages that the other columns of a row do not have: texts in several
+//! languages, further pictures and facts. Each sale and each item has this content as one JSON
+//! document.
 //!
-//! The columns hold the fallback of each text, so that exports, payment providers and older
-//! programs need no document.
+//! The other columns have each text in one language. So exports, payment providers and older
+//! programs do not need the document.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +50,7 @@ pub(crate) fn sale_title(row: &SaleRow) -> Text {
     joined(&row.title, parsed::<SalePage>(&row.page).title)
 }
 
-/// The columns `title` and `page` of a sale with this title.
+/// Returns the columns `title` and `page` of a sale with this title.
 pub(crate) fn sale_columns(title: Text) -> (String, String) {
     let (title, languages) = split(title);
     (title, written(&SalePage { title: languages }))
@@ -66,7 +67,7 @@ pub(crate) fn item_texts(row: &ItemRow) -> ItemTexts {
     }
 }
 
-/// The columns `title`, `description` and `page` of an item with these texts.
+/// Returns the columns `title`, `description` and `page` of an item with these texts.
 pub(crate) fn item_columns(texts: ItemTexts) -> (String, String, String) {
     let (title, titles) = split(texts.title);
     let (description, descriptions) = split(texts.description);
@@ -79,19 +80,19 @@ pub(crate) fn item_columns(texts: ItemTexts) -> (String, String, String) {
     (title, description, written(&page))
 }
 
-/// Rows without a document have an empty text there.
+/// A row without a document has an empty text in this column.
 fn parsed<T: Default + for<'de> Deserialize<'de>>(page: &str) -> T {
     serde_json::from_str(page).unwrap_or_default()
 }
 
-/// The document as JSON; empty if there is nothing in it.
+/// Returns the document as JSON, or an empty text if the document has no content.
 fn written(page: &impl Serialize) -> String {
     let text = serde_json::to_string(page).expect("a document serialises into memory");
     if text == "{}" { String::new() } else { text }
 }
 
-/// The text of a column with its languages. Another program may have changed the column alone; then
-/// the column counts.
+/// Returns the text of a column with its languages. If another program changed only the column, the
+/// text of the column counts.
 fn joined(column: &str, languages: Languages) -> Text {
     let text = Text::Languages(languages);
     if text.fallback_language().is_some() && text.fallback() == column {

@@ -2,7 +2,8 @@
 //! browsers without JavaScript show these texts. Every visitor gets the same page, and it changes
 //! only with the sale.
 //!
-//! The HTML files mark where these texts belong. Without the texts they are complete pages, too.
+//! The HTML files mark where these texts belong. Without the texts, the files are complete pages
+//! too.
 
 mod calendar;
 
@@ -177,7 +178,7 @@ fn product(sale: &Sale, item: &Item, phase: Phase, shop: Shop<'_>) -> Value {
     product
 }
 
-/// The pictures of an item, each with what it shows.
+/// Returns the pictures of an item, each with its description.
 fn images(item: &Item) -> impl Iterator<Item = (&str, &Text)> {
     let first = item.image.as_deref().map(|image| (image, &item.title));
     first.into_iter().chain(item.gallery.iter().map(|more| (more.image.as_str(), &more.alt)))
@@ -232,7 +233,7 @@ fn body(sale: &Sale, phase: Phase) -> String {
     out + "</p>"
 }
 
-/// The facts about an item as a table.
+/// Returns the facts about an item as a table.
 fn facts(item: &Item) -> String {
     if item.facts.is_empty() {
         return String::new();
@@ -244,7 +245,7 @@ fn facts(item: &Item) -> String {
     format!("<table>{}</table>", rows.collect::<String>())
 }
 
-/// A text in all its languages, for readers whose language is not known.
+/// Returns a text in all its languages, for readers whose language is not known.
 fn each_language(text: &Text) -> String {
     let each = text.in_languages().into_iter().map(|(language, text)| match language {
         None => escaped(text),
@@ -253,7 +254,7 @@ fn each_language(text: &Text) -> String {
     each.collect::<Vec<_>>().join(" / ")
 }
 
-/// The attributes of an element whose text is in this language.
+/// Returns the attributes of an element whose text is in this language.
 fn language_tags(language: Option<&str>) -> String {
     match language {
         None => String::new(),

@@ -128,8 +128,8 @@ where
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
         }
     };
-    // The pause comes before the answer here. The general server has no moment between an answer
-    // and the next request.
+    // Here the pause comes before the answer, because the general server cannot pause between an
+    // answer and the next request.
     if let Some(rest) = app.overload_pause(peer, Some(&sold)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
@@ -286,8 +286,8 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // If the request may hold an order already, the front door skips its limits. Its refusal counts
-    // only if the request holds no order. So a repeated request uses up no limit.
+    // If the request may hold an order already, the front door skips its limits. The front door's
+    // refusal counts only if the request holds no order. So a repeated request uses up no limit.
     let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
     let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
         true => refusal,
@@ -362,9 +362,9 @@ impl App {
         }
         match self.gate.limits.acquire(Route::Purchase, client.caller(buyer), sale) {
             Ok(limit_status) => {
-                // The number of arrivals opens the automatic waiting room. While it is open, buyers
-                // enter its queue instead. An edge does not count arrivals; it passes the request
-                // to a node, which does.
+                // Many arrivals open the automatic waiting room. While the room is open, it counts
+                // the buyers who enter it instead. An edge does not count arrivals. It passes the
+                // request to a node, and the node counts the arrival.
                 let is_counted =
                     sale.front_door.waiting_room == WaitingRoomMode::Auto && !sale.is_held(now);
                 if is_counted && self.engine.edge().is_none() {

@@ -19,8 +19,8 @@ use super::reply::{HandlerResult, empty, rendered};
 use super::request_body;
 use crate::push::{BrowserKeys, SubscribeError, Target, WebPush};
 
-/// The script that browsers run to show messages. It lies at the root, so that its scope includes
-/// every page.
+/// The script that browsers run to show messages. Its path is at the root, so that its scope
+/// includes every page.
 const WORKER: &[u8] = include_bytes!("../../assets-push/push.js");
 
 /// `GET /push.js`
@@ -67,7 +67,7 @@ fn fault(pointer: &'static str, detail: &'static str) -> Problem {
     Problem::invalid_request(vec![Fault::new(FaultLocation::Body(pointer.into()), detail)])
 }
 
-/// Exactly `N` bytes in base64url.
+/// Decodes exactly `N` bytes from base64url.
 fn decoded<const N: usize>(text: &str) -> Option<[u8; N]> {
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }

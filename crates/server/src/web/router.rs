@@ -30,7 +30,7 @@ use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
 
 /// Builds the router for all requests except purchases. Purchases are handled earlier. The router
-/// has them only to refuse other methods.
+/// has their path only to refuse other methods.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints::all() {

@@ -22,10 +22,10 @@ const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 const MINUTE_MS: i64 = 60_000;
 /// Past minutes that the leader adds up each time.
 const MINUTES_SUMMED: i64 = 5;
-/// A process that begins to lead adds up what the seconds of this time still have, because minutes
-/// may have ended while no node led. Seconds are kept for a day.
+/// When a process begins to lead, it adds up the minutes of this much past time, because minutes
+/// may have ended while no node led. The store keeps seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// Seconds that are read at once for it.
+/// How much past time one read of seconds covers in that work.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// A second that is this much earlier than the last one means that the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
@@ -113,7 +113,8 @@ struct SaleProgress {
 pub(crate) struct SeriesRecorder {
     sales: Mutex<HashMap<String, SaleProgress>>,
     pending: Mutex<VecDeque<SalePoint>>,
-    /// The minute in which minutes were last added up; 0: not since this node leads.
+    /// The minute in which this node last added up minutes. 0 means that the node has not done so
+    /// since it became the leader.
     summed: AtomicI64,
 }
 

@@ -1,5 +1,6 @@
-//! Sign-in at the console by OpenID Connect: two addresses between which the browser visits the
-//! issuer. Whatever happens, the browser ends at the console, which says what happened.
+//! Sign-in at the console by OpenID Connect. One address sends the browser to the issuer, and the
+//! issuer sends the browser back to the other address. In every case the browser ends at the
+//! console, which shows the result.
 
 use std::sync::Arc;
 
@@ -18,12 +19,13 @@ use super::reply::{HandlerResult, Reply, empty};
 use super::router::get;
 use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn, role_to_store};
 
-/// The cookie of an attempt. The issuer sends the browser back from another site, so it is lax.
+/// The cookie of an attempt. The cookie is `SameSite=Lax`, because the issuer sends the browser
+/// back from another site.
 const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
 /// How long a person may take at the issuer.
 const ATTEMPT_SECS: u32 = 600;
 
-/// The routes beside the API: path, name, handler.
+/// Returns the routes outside the API: path, name and handler.
 pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<App>>); 2] {
     [("/console/sign-in", "page", get(begin)), ("/console/callback", "page", get(finish))]
 }
@@ -40,7 +42,7 @@ async fn begin(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     }
 }
 
-/// `GET /console/callback`: the issuer has sent the browser back.
+/// `GET /console/callback`: receives the browser that the issuer sent back.
 async fn finish(
     State(app): State<Arc<App>>,
     client: ClientAddress,
@@ -50,7 +52,8 @@ async fn finish(
     let oidc = oidc(&app)?;
     let now = app.engine.now();
     let limited = |secs| Problem::rate_limited(RateLimitScope::Ip, secs);
-    // A sign-in that fails counts as a wrong key, because it asks the issuer.
+    // A failed sign-in counts as a wrong key. So one client cannot cause many requests to the
+    // issuer.
     app.wrong_keys.add(client.address, now).map_err(limited)?;
     let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
     let signed_in = match &attempt {
@@ -75,7 +78,7 @@ async fn finish(
     Ok(reply)
 }
 
-/// The session of a person, and the action that records it.
+/// Returns the session of a person, and the action that records it.
 fn new_session(person: &SignedIn, client: ClientAddress, headers: &HeaderMap) -> NewSessionFor {
     let SignedIn { id, name, role } = person.clone();
     let action = NewAction {
@@ -98,7 +101,7 @@ fn oidc(app: &App) -> Result<&Oidc, Problem> {
     app.oidc.as_ref().ok_or_else(missing)
 }
 
-/// Leads back to the console, which says that the sign-in failed. The log says why.
+/// Redirects to the console, which says that the sign-in failed. The log has the reason.
 fn failed(error: &OidcError) -> Reply {
     tracing::warn!(%error, event = "console.sign_in_failed", "a sign-in by OpenID Connect failed");
     redirect(match error {
@@ -116,7 +119,7 @@ fn redirect(to: &str) -> Reply {
     reply
 }
 
-/// Sets the cookie of an attempt for this many seconds; 0 removes it.
+/// Sets the cookie of an attempt for this many seconds. 0 seconds remove the cookie.
 fn set_attempt(app: &App, headers: &HeaderMap, reply: &mut Reply, value: &str, secs: u32) {
     let secure = secure(app, headers);
     let cookie = format!(

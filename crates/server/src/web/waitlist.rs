@@ -1,4 +1,4 @@
-//! An item's waitlist: a buyer joins it, reads the own entry, or leaves it. Joining passes the same
+//! Lets buyers join an item's waitlist, read their own entry, or leave. Joining passes the same
 //! front door as a purchase.
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use super::OidcError;
 use crate::auth::claims::LEEWAY_SECS;
 use crate::config::OidcSettings;
 
-/// Longest subject that is part of an id; a longer one is hashed.
+/// Longest subject that is used in an id unchanged. A longer subject is hashed.
 const SUBJECT_BYTES_MAX: usize = 100;
 /// Longest name that is shown, in characters.
 const NAME_CHARS_MAX: usize = 100;
@@ -82,7 +82,8 @@ fn person_id(subject: &str) -> String {
     format!("oidc:sha256:{}", digits.collect::<String>())
 }
 
-/// The claim with this name, or the one to which the dots of the name lead.
+/// Returns the claim with this name. If there is none, reads the name as a path: each part after a
+/// dot names a member of the object before it.
 fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let mut parts = name.split('.');
@@ -91,7 +92,7 @@ fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     })
 }
 
-/// The texts of a claim that is a text or a list of texts.
+/// Returns the texts of a claim that is a text or a list of texts.
 fn texts(value: Option<&Value>) -> Vec<&str> {
     match value {
         Some(Value::String(text)) => vec![text],
@@ -100,7 +101,7 @@ fn texts(value: Option<&Value>) -> Vec<&str> {
     }
 }
 
-/// The highest role that the values of a claim give.
+/// Returns the highest role that the values of a claim give.
 fn role(claim: Option<&Value>, roles: &[(String, Role)]) -> Option<Role> {
     let values = texts(claim);
     let given = roles.iter().filter(|(value, _)| values.contains(&value.as_str()));
@@ -124,7 +125,7 @@ mod tests {
         }
     }
 
-    /// Valid claims, with this member set; null removes it.
+    /// Returns valid claims, with this member set to `value`. A null removes the member.
     fn claims(name: &str, value: Value) -> Vec<u8> {
         let mut claims = json!({
             "iss": "https://id.example", "aud": "doorbuster", "sub": "4711", "exp": 1_000,

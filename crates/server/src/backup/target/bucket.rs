@@ -1,5 +1,5 @@
-//! A bucket of an S3-compatible service as the target. Its address and keys are read from the
-//! environment (`AWS_…`), or come from the machine.
+//! A bucket of an S3-compatible service as the target. The bucket's address and keys come from the
+//! environment (`AWS_…`) or from the cloud machine's own service.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -75,7 +75,7 @@ impl Bucket {
                     part
                 }
                 Err(error) => {
-                    // The service deletes the parts that were sent.
+                    // After `abort`, the service deletes the parts that it already has.
                     let _ = parts.abort().await;
                     return Err(error.into());
                 }
@@ -90,7 +90,7 @@ impl Bucket {
         Ok(self.objects.get(&self.name(name)).await?.bytes().await?)
     }
 
-    /// Blocks while it writes the file: only a restore calls it.
+    /// Blocks the thread while it writes the file. Only a restore calls this function.
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         let mut parts = self.objects.get(&self.name(name)).await?.into_stream();
         let mut to =

@@ -53,7 +53,7 @@ impl Directory {
         let path = self.0.join(name);
         blocking(move || {
             fs::remove_file(&path)?;
-            // The directory of a generation goes with its last object.
+            // When the last object of a generation is deleted, its empty directory is deleted too.
             if let Some(parent) = path.parent() {
                 let _ = fs::remove_dir(parent);
             }

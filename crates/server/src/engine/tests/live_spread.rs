@@ -8,8 +8,8 @@ use doorbuster_store::SpreadOutcome;
 use super::spread::{is_sound, over, sell_out_while, spread_sale};
 use super::*;
 
-/// Changes the spread to each of these in turn. Each change starts when the slots have followed the
-/// last one.
+/// Changes the item's spread to each of these spreads in turn. Each change starts when the slots
+/// have followed the last change.
 pub(super) async fn change_again(engine: Arc<Engine>, changes: Vec<Spread>) {
     for spread in changes.into_iter().cycle() {
         respread(&engine, spread).await;

@@ -21,7 +21,7 @@ pub(super) async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread:
     step(engine, PhaseStep::Open).await;
 }
 
-/// Adds up the units repeatedly until the test stops it. Returns how often it did.
+/// Adds up the units repeatedly until the test stops it. Returns the number of checks.
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut looks = 0;
     while !stop.load(Ordering::Acquire) {
@@ -43,7 +43,7 @@ async fn sell_out(spread: Spread, stock: u64) {
     sell_out_while(spread, stock, &[]).await;
 }
 
-/// Sells all units while the spread changes to each of these again and again.
+/// Sells all units while the spread changes to each of these spreads again and again.
 pub(super) async fn sell_out_while(spread: Spread, stock: u64, changes: &[Spread]) {
     let dir = TempDir::new();
     let engine = engine(&dir).await;

@@ -31,8 +31,8 @@ pub(super) const PRERENDERED_KINDS: usize = 2;
 const PRERENDERED_MAX: usize = 1_024;
 /// Most bytes of prepared challenges of a kind. The lower of the two bounds applies.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// A thread that drew in advance then pauses this many times as long. So drawing in advance hardly
-/// slows requests.
+/// After a thread drew in advance, it pauses for this many times the duration of its work. So
+/// drawing in advance hardly slows requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 /// What to draw.
@@ -56,7 +56,7 @@ impl RenderRequest {
     }
 }
 
-/// A drawn challenge. The first request that takes it gets it.
+/// A drawn challenge. Only one request gets it.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedChallenge {
     pub(super) shown: ChallengeContent,
@@ -168,7 +168,8 @@ struct PoolShared {
 
 impl PoolShared {
     fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // Every change of the state is complete, so a panic leaves it consistent.
+        // No code can panic between two parts of a change, so the state is consistent even after a
+        // panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

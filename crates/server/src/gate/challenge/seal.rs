@@ -1,5 +1,5 @@
 //! The token of a challenge. The token contains everything that a node must know about the
-//! challenge, encrypted and authenticated. So its buyer can neither read nor change it.
+//! challenge, encrypted and authenticated. So the buyer can neither read nor change the content.
 //!
 //! A token opens only for the same buyer and the same sale. All tokens have the same length, so the
 //! length does not reveal the answer.
@@ -118,7 +118,7 @@ impl ChallengeSealer {
     /// Seals a token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
         // With this cipher, a repeated nonce only reveals that two contents are equal. Every
-        // content has its own id, so no two are equal.
+        // content has its own id, so no two contents are equal.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());

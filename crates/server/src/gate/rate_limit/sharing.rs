@@ -5,8 +5,8 @@
 //! all nodes together have used, and the node adopts this sum. So no request waits for another
 //! node, and a refusal costs no round trip.
 //!
-//! The excess over a limit is bounded. On each node it is what arrives during one round trip, plus
-//! the part of the burst that is too small to be reported.
+//! The excess over a limit is bounded. On each node, the excess is at most the requests of one
+//! round trip, plus the part of the burst that is too small to be reported.
 //!
 //! While Redis is unreachable, each node applies its part of each limit: the limit divided by the
 //! number of recent nodes. No use is charged twice. Use that could not be reported is dropped.
@@ -98,7 +98,8 @@ impl LimitSharing {
     }
 
     /// Returns how much of a limit with this burst this node may leave unreported. If the node knew
-    /// of fewer nodes before, it may have left more. The next request of the key reports that.
+    /// of fewer nodes before, it may have left more. The next request of the key reports the
+    /// excess.
     pub(super) fn unshared_allowance(&self, reach: u64) -> u64 {
         reach / UNSHARED_PART / u64::from(self.living.recent())
     }

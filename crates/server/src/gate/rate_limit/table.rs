@@ -42,8 +42,8 @@ const _: () =
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
-/// Eight cells: their keys, states, buyer counts and unreported use. Each kind is stored together,
-/// so comparing all keys reads only one cache line.
+/// Eight cells: their keys, states, buyer counts and unreported use. The eight values of one kind
+/// are stored together, so comparing all keys reads only one cache line.
 type Set = [[u64; WAYS]; 4];
 
 /// The value of a key.

@@ -154,7 +154,8 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(RateLimitScope::Interface));
     }
-    // The refusals used nothing of other callers, and the shared limit refills for all.
+    // The refused requests used no limit of other callers. The shared limit refills for all
+    // callers.
     let later = |address, buyer| {
         limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };

@@ -41,8 +41,8 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
 }
 
 impl WaitingRooms {
-    /// Admits the next visitors, whatever is left of the stock. Their nodes notify them at the next
-    /// check. `None`: the sale is not open, or its draw is not closed.
+    /// Admits the next visitors, even if no units are free. The visitors' nodes notify them at the
+    /// next check. `None`: the sale is not open, or its draw is not closed.
     pub(crate) async fn admit_more(
         &self,
         engine: &Engine,
@@ -172,8 +172,8 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(room) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = room.open_until.map_or(0, |until| until.0 - engine.now().0);
-    // Arrivals are counted even without free units. But then buyers get the answer that nothing is
-    // left, and need no waiting room.
+    // Arrivals are counted even if no units are free. But in that case buyers get the answer that
+    // nothing is left, and need no waiting room.
     let is_pressed =
         room_state.is_overcrowded(&sale.flags.arrivals, Instant::now(), engine.nodes())
             && free_units(sale) != Some(0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
 /// Most requests in one batch. The others wait for the next batch.
 pub(super) const BATCH_MAX: usize = 500;
-/// Turns that one batch keeps at a time; the rest waits for them.
+/// Most turns that one batch extends at the same time. Further turns of the batch wait.
 pub(super) const KEPT_AT_ONCE: usize = 16;
 /// Most positions of one sale in a node's memory. Other positions are read from the store each
 /// time.

@@ -188,8 +188,8 @@ impl WaitingRoomState {
         self.lock().heard.unwrap_or(0)
     }
 
-    /// Returns whether the known state of the room matches the sale's phase. Positions by rank
-    /// require this. An admitted visitor needs no other state.
+    /// Returns whether the known state of the room matches the sale's phase. A position by rank
+    /// requires this match, and the position of an admitted visitor does not.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening
@@ -260,9 +260,9 @@ impl WaitingRoomState {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Returns whether to notify the readers of positions now. That is so when units ran out or
-    /// came back. It is also so when something changed and the last notification is long enough
-    /// ago.
+    /// Returns whether to notify the readers of positions now. Returns true when units ran out or
+    /// came back. Also returns true when something else changed and the last notification is long
+    /// enough ago.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

@@ -1,4 +1,4 @@
-//! A buyer's turn: while others wait, an idle one ends early.
+//! Extends the turn of a buyer who uses it. While other buyers wait, an idle turn ends early.
 
 use doorbuster_core::gate::room::IDLE_TURN_MS;
 use doorbuster_core::{BuyerId, Millis};
@@ -10,8 +10,8 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
 impl WaitingRooms {
-    /// Notes that an admitted buyer uses the turn: while others wait, an idle turn ends sooner.
-    /// Returns the end of the turn after that, or `until` if it cannot be kept.
+    /// Records that an admitted buyer uses the turn, which therefore does not count as idle.
+    /// Returns the new end of the turn, or `until` if the turn cannot be extended.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::outbox::ENDPOINTS_MAX;
 
-/// Most look-ups at the same time. Further ones wait. Look-ups share their blocking threads with
-/// transactions.
+/// Most look-ups at the same time. Further look-ups wait. Look-ups share their blocking threads
+/// with transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
 /// Most names that are looked up or wait. This allows the names of all endpoints, and as many names
 /// that operators are adding. Beyond this bound a look-up fails.

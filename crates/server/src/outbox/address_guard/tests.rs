@@ -170,7 +170,7 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
         "one look-up serves all callers"
     );
     assert_eq!(guard.look_ups.free(), LOOKUPS_MAX - 1);
-    // A caller that stops waiting does not cancel the look-up of the others.
+    // A caller that stops waiting does not cancel the look-up for the other callers.
     let gave_up = asking.remove(0);
     gave_up.abort();
     assert!(gave_up.await.is_err());

@@ -1,7 +1,7 @@
 //! Deletes the sandbox's documents about checkouts that ended long ago. The leader does this work,
 //! one page of each kind at a time.
 //!
-//! After that, the sandbox does not know the payment any more if the shop requests a refund.
+//! If the shop requests a refund after the deletion, the sandbox does not know the payment.
 use std::time::Duration;
 
 use doorbuster_core::Millis;
@@ -69,8 +69,8 @@ impl Sandbox {
             serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
-        // A payment has no end of its own, only its session. So the payment is deleted after the
-        // session.
+        // Only a session has an end time, and its payments have none. So the payment is deleted
+        // after the session.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
             if store.sandbox_get(&session_key(&session)).await?.is_none() {
                 old.push((key, session));

@@ -19,8 +19,8 @@ use crate::signing;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Announcements that are read at once.
 const PAGE: usize = 200;
-/// Attempts to send one message. After that the message is dropped. The shop then learns its
-/// content only by asking.
+/// Attempts to send one message. After these attempts the message is dropped, and the shop learns
+/// its content only by asking.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;

@@ -107,7 +107,7 @@ impl Api {
         self.http.get().map_err(|error| ApiError::unreachable(&error))
     }
 
-    /// Makes the next call use the certificates that the system has then.
+    /// Makes the next call use the certificates that the system has at that time.
     pub(super) fn renew_client(&self) {
         self.http.renew();
     }

@@ -82,7 +82,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
     }
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-            // If the money is pending, Stripe sends another event when it arrives.
+            // If the money is pending, Stripe sends another event when the money arrives.
             if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
                 return Ok(ProviderMessage::Unused);
             }
@@ -124,7 +124,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                     if_not_ours: None,
                 });
             }
-            // Someone made this refund at Stripe. It may cover a part of the payment or all of it.
+            // Someone made this refund at Stripe. The refund may cover a part of the payment or all
+            // of it.
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
@@ -141,7 +142,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         }
         // The inbox recognises refunds of this installation, and does not count them again.
         "charge.refunded" => {
-            // A charge has the metadata of its payment. Refunds and disputes have their own.
+            // A charge has the metadata of its payment. Refunds and disputes have their own
+            // metadata.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),

@@ -84,8 +84,8 @@ pub(crate) async fn actions(
     Ok(export_reply(app, Export::Actions, source))
 }
 
-/// The requested sale, if the request names one; it must exist. Afterwards this node knows the
-/// earlier changes that other nodes made to sales.
+/// Returns the requested sale, if the request names one. The named sale must exist. After this
+/// call, this node knows all changes of sales that other nodes made before the call.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, HandlerError> {
     app.engine.refresh_catalogue().await.map_err(failed)?;
     if let Some(name) = &wanted {
@@ -106,7 +106,7 @@ async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> HandlerRe
     Ok(export_reply(app, export, source))
 }
 
-/// The answer that streams an export.
+/// Returns the answer that streams an export.
 fn export_reply(app: Arc<App>, export: Export, source: ExportSource) -> Reply {
     let body = axum::body::Body::from_stream(unfold(
         Some(ExportWriter { app, export, source, begun: false }),
@@ -212,7 +212,7 @@ impl ExportWriter {
     }
 }
 
-/// Writes a page of actions, and returns where the next one begins.
+/// Writes a page of actions, and returns where the next page begins.
 async fn write_actions(
     app: &App,
     query: &store::ActionQuery,
@@ -226,7 +226,7 @@ async fn write_actions(
     Ok(last)
 }
 
-/// Writes a page of a list, and returns where the next one begins.
+/// Writes a page of a list, and returns where the next page begins.
 async fn write_page(
     app: &App,
     export: Export,

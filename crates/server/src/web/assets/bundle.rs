@@ -20,7 +20,8 @@ const DECLARATIONS: [&str; 4] = ["const ", "let ", "async function ", "function 
 /// The start of a style sheet's line that imports another sheet.
 const STYLE_IMPORT: &str = "@import \"/assets/";
 
-/// Appends the imported sheets after a style sheet. They use the tokens of the first one.
+/// Appends the imported sheets after a style sheet. The imported sheets use the tokens of the first
+/// sheet.
 pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) -> String {
     let text = sources.get(name).map(AssetSource::text).unwrap_or_default();
     let (mut imported, mut own) = (String::new(), String::new());

@@ -1,10 +1,11 @@
-//! Tests of the pages' sentences: both languages have the same ones, and say the same about a sale.
+//! Tests that both languages of the pages have the same sentences, with the same meaning for a
+//! sale.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::embedded;
 
-/// The keys and sentences of a language: `'key': 'sentence'`.
+/// Returns the keys and sentences of a language: `'key': 'sentence'`.
 fn sentences(name: &str) -> BTreeMap<String, String> {
     let files = embedded();
     let text = files.get(name).expect("the file is embedded").text();
@@ -26,7 +27,7 @@ fn sentences(name: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// The names of the values in a sentence.
+/// Returns the names of the values in a sentence.
 fn values(sentence: &str) -> BTreeSet<&str> {
     let parts = sentence.split('{').skip(1);
     parts.filter_map(|part| part.split(['}', ':']).next()).collect()

@@ -324,7 +324,7 @@ impl Feed {
 }
 
 /// Returns the time at which a stream with this token ends. The server still accepts a token that
-/// expired a moment ago. Its stream lasts one second.
+/// expired a moment ago. The stream of such a token lasts one second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.engine.now().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)

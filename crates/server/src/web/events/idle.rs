@@ -79,8 +79,8 @@ struct IdleConnections {
     making: JoinSet<()>,
     /// The sale of each task in `making`.
     made: HashMap<Id, Arc<str>>,
-    /// Connections that wait for the status of a sale. The flag says whether an event for their
-    /// buyer waits behind the status.
+    /// Connections that wait for the status of a sale. The flag says whether an event for the
+    /// connection's buyer waits behind the status.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
     /// The time of each connection's next ping.
@@ -151,7 +151,7 @@ impl IdleConnections {
         }
     }
 
-    /// Wakes all connections, and accepts no more.
+    /// Wakes all connections, and accepts no further connections.
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
         // A connection that has reserved a slot still arrives, so the loop waits for it.
@@ -182,7 +182,8 @@ impl IdleConnections {
         }
     }
 
-    /// Accepts a connection. Sends the events first that arrived after it reserved its slot.
+    /// Accepts a connection. First sends the events that arrived after the connection reserved its
+    /// slot.
     fn admit(&mut self, idle: Box<IdleConnection>) {
         let Some(key) = self.register(idle) else { return };
         let is_turned_away =
@@ -272,8 +273,8 @@ impl IdleConnections {
         }
     }
 
-    /// Sends the waiting events of a connection. It stays idle if its socket accepts all events at
-    /// once and they are few.
+    /// Sends the waiting events of a connection. The connection stays idle if the events are few
+    /// and its socket accepts all of them at once.
     fn send_events(&mut self, key: u64, is_own: bool) {
         let Some(idle) = self.connections.get_mut(&key) else { return };
         for _ in 0..IDLE_EVENTS_MAX {
@@ -300,8 +301,8 @@ impl IdleConnections {
     }
 
     /// Makes a connection wait for a sale's status. Starts to render the status if no task renders
-    /// it yet. If the result is older than the announced status, the connection waits for another
-    /// one.
+    /// it yet. If the result is older than the announced status, the connection waits for a newer
+    /// result.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -318,8 +319,8 @@ impl IdleConnections {
     fn resume_waiting(&mut self, made: Result<(Id, ()), JoinError>) {
         let (id, is_made) = match made {
             Ok((id, ())) => (id, true),
-            // Rendering panicked. The server disconnects the readers of that sale, as for readers
-            // with their own tasks.
+            // Rendering panicked. The server disconnects the readers of that sale, as it does for
+            // readers with their own tasks.
             Err(error) => (error.id(), false),
         };
         let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));

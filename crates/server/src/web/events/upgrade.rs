@@ -1,5 +1,5 @@
-//! The WebSocket handshake. This code does it without a library, so that the connection stays a
-//! plain socket. So an idle connection needs no memory for WebSocket buffers.
+//! The WebSocket handshake, without a library. So the connection stays a plain socket, and an idle
+//! connection needs no memory for WebSocket buffers.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -71,7 +71,8 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// Returns the token that a browser offers as a subprotocol. Browsers cannot set a header here.
+/// Returns the token that a browser offers as a subprotocol. Browsers cannot set other headers of a
+/// WebSocket request.
 pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
     let offered =
         headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());

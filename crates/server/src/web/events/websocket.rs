@@ -128,7 +128,7 @@ struct ActiveWebSocket {
 #[derive(serde::Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ClientMessage {
-    /// A newer token. With it the connection may last longer than the first token.
+    /// A newer token. With this token, the connection may last longer than the first token.
     Renew { token: String },
 }
 

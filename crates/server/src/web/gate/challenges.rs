@@ -59,7 +59,7 @@ pub(crate) async fn create(
     Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
 }
 
-/// A buyer who requests a challenge uses the turn.
+/// Extends the buyer's turn. A buyer who requests a challenge uses the turn.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let room = &app.gate.room;
     let shown = room.cached_position(&app.engine, sale, buyer).map(|shown| shown.status);

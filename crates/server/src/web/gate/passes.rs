@@ -98,7 +98,7 @@ async fn issue_pass(
     })
 }
 
-/// The end of the turn of a buyer who uses it now.
+/// Extends the turn of a buyer who uses it now, and returns the end of the turn.
 async fn keep_turn(
     app: &App,
     sale: &SaleState,
@@ -126,8 +126,8 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Checks that an admission with this end is still valid. It may end during the other checks, and
-/// the next visitor then gets its units.
+/// Checks that an admission with this end is still valid. The admission may end during the other
+/// checks, and its units then go to the next visitor.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }

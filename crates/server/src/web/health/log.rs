@@ -1,4 +1,4 @@
-//! The metrics of the log: an alarm uses them in place of a log line.
+//! The metrics of the log. An alarm can use these metrics instead of log lines.
 
 use crate::log::event_counts;
 use crate::metrics::{MetricKind, MetricsText};

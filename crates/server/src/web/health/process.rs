@@ -60,8 +60,8 @@ fn cpu_seconds() -> Option<f64> {
     Some(ticks as f64 / ticks_per_second() as f64)
 }
 
-/// Returns the start of the process in seconds since 1970. It is the system's start plus the time
-/// after it.
+/// Returns the start of the process in seconds since 1970. The operating system reports this start
+/// relative to its own start.
 fn started_at() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let system: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;

@@ -6,7 +6,7 @@ use crate::gate::waiting_room::WaitingRoomCounts;
 use crate::metrics::{MetricKind, MetricsText};
 use crate::web::App;
 
-/// The phases of sales. A closed sale is not shown.
+/// Writes the phases of all sales that are not closed.
 pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",
@@ -51,7 +51,8 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
         .sample(&[], app.gate.room.store_lookups());
 }
 
-/// The buyers' public keys. Absent if tokens are signed with a secret.
+/// Writes the number of buyers' public keys. The metric is absent if tokens are signed with a
+/// secret.
 pub(super) fn public_keys(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_auth_public_keys",

@@ -5,7 +5,8 @@ use doorbuster_api::value::Time;
 
 use super::Shop;
 
-/// A calendar entry (RFC 5545) for the start of a sale, with a reminder ten minutes earlier.
+/// Returns a calendar entry (RFC 5545) for the start of a sale, with a reminder ten minutes
+/// earlier.
 pub(crate) fn calendar(sale: &Sale, starts_at: Time, shop: Shop<'_>) -> String {
     let stamp = |time: Time| {
         jiff::Timestamp::from_millisecond(time.millis())
@@ -36,7 +37,7 @@ pub(crate) fn calendar(sale: &Sale, starts_at: Time, shop: Shop<'_>) -> String {
     lines.iter().flat_map(|line| folded(line)).collect::<Vec<_>>().join("\r\n") + "\r\n"
 }
 
-/// A line in pieces of at most 75 bytes; each continuation begins with a space.
+/// Splits a line into pieces of at most 75 bytes. Each piece after the first begins with a space.
 fn folded(line: &str) -> Vec<String> {
     let mut pieces = vec![String::new()];
     for char in line.chars() {

@@ -39,7 +39,7 @@ pub(crate) async fn open(
     open_for(&app, id(&order)?, buyer, client, &headers).await
 }
 
-/// The checkout of this buyer's order, for the buyer or for a holder of the order's link.
+/// Opens the checkout of this buyer's order, for the buyer or for a holder of the order's link.
 pub(crate) async fn open_for(
     app: &Arc<App>,
     id: TicketId,

@@ -1,5 +1,5 @@
-//! Tests idle WebSockets. They get events, input, pings and close frames like active ones. When one
-//! closes, everything that belongs to it is released.
+//! Tests idle WebSockets. An idle WebSocket gets events, input, pings and close frames like an
+//! active one. When it closes, the server releases everything that belongs to it.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use doorbuster_store::BlockKind;
 use serde_json::Value;
@@ -20,7 +20,7 @@ const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// How long a WebSocket must be without activity in these tests before it becomes idle.
 const IDLE_AFTER: Duration = Duration::from_millis(5);
-/// Events in a row that do not yet make an idle WebSocket active.
+/// A number of events in a row with which an idle WebSocket stays idle.
 const FEW: u32 = 8;
 /// How often the test lets other tasks run.
 const TURNS: usize = 10;
@@ -78,7 +78,7 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
 }
 
 /// Publishes that several requests of Anna were refused. The first asks for one unit, and each
-/// later one for one unit more. Her WebSocket stays idle if its socket accepts the events.
+/// later request for one unit more. Her WebSocket stays idle if its socket accepts the events.
 async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
         publish_refusal(full, units);

@@ -1,6 +1,6 @@
 //! Tests clients that read nothing: readers of event streams, and clients that send requests
-//! without end. The server closes each connection in time. Each costs only the memory of its
-//! buffers, and other clients are served.
+//! without end. The server closes each connection in time. Each connection costs only the memory of
+//! its buffers, and other clients are served.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpSocket;

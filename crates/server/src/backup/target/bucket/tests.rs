@@ -1,4 +1,4 @@
-//! A bucket against a small stand-in for an S3-compatible service.
+//! Tests the bucket against a small imitation of an S3-compatible service.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::*;
 use crate::temp_dir::TempDir;
 
-/// The objects of the service by their paths, and the parts of unfinished ones.
+/// The objects of the service by their paths, and the parts of objects that are not complete.
 #[derive(Default)]
 struct Service {
     objects: Mutex<BTreeMap<String, Vec<u8>>>,

@@ -58,7 +58,7 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
 }
 
 /// Reads an export while orders change. After each of its first pages, a few new orders are placed.
-/// Then one order that was exported already is cancelled, and one that was not. Returns the
+/// Then two orders are cancelled: one that was already exported, and one that was not. Returns the
 /// export's lines as cells by column name, and the new orders.
 async fn while_rows_are_written(
     app: &Arc<App>,

@@ -111,7 +111,7 @@ impl IdleConnections {
     }
 }
 
-/// Removes the connections that have left.
+/// Removes the connections that have closed.
 fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) {
     for key in readable {
         if closing.get(key).is_some_and(ClosingConnection::is_closed) {

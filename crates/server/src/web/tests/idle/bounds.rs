@@ -2,7 +2,7 @@
 use super::*;
 use crate::web::limits::IDLE_EVENTS_MAX;
 
-/// More events than an idle WebSocket gets in a row, but not too many to wait for it.
+/// More events than an idle WebSocket gets in a row, but not more than may wait for a reader.
 const MANY: u32 = 5 * IDLE_EVENTS_MAX as u32;
 /// More events than may wait for a reader.
 const TOO_MANY: u32 = 20_000;

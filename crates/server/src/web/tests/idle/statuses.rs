@@ -1,9 +1,10 @@
-//! Tests a status that takes long to render. Its readers get it, and other readers do not wait.
+//! Tests a status that takes long to render. The sale's readers get the status, and other readers
+//! do not wait for it.
 use super::*;
 use crate::web::sale_views::SaleView;
 
-/// The time without activity before a WebSocket becomes idle. Also the time between two pings of an
-/// active one.
+/// The time without activity before a WebSocket becomes idle. This is also the time between two
+/// pings of an active WebSocket.
 const WHILE: Duration = Duration::from_millis(50);
 
 /// Returns the view that renders the sale's status.
