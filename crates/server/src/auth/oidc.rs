@@ -157,7 +157,7 @@ impl Oidc {
         let answer = Callback::parse(query);
         let is_ours = answer.state.as_bytes().ct_eq(attempt.state.as_bytes());
         if !bool::from(is_ours) {
-            return Err(OidcError::Invalid("the state is not that of this browser's attempt"));
+            return Err(OidcError::Invalid("the state does not match this browser's sign-in"));
         }
         // RFC 9207: if the answer names an issuer, it must be the configured issuer.
         if !answer.iss.is_empty() && answer.iss != self.settings.issuer {

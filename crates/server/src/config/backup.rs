@@ -27,7 +27,7 @@ pub(super) fn backup(
     }
     match BackupPlace::parse(&text) {
         Ok(BackupPlace::Directory(path)) if data_dir.is_some_and(|dir| path.starts_with(dir)) => {
-            read.fault("backup.to", "is inside data_dir, whose loss it must survive");
+            read.fault("backup.to", "is inside data_dir, but must survive its loss");
             None
         }
         Ok(place) => {

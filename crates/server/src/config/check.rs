@@ -151,7 +151,7 @@ fn data_dir(
     if path.is_none() {
         read.fault(
             "data_dir",
-            "has no default here, as neither XDG_DATA_HOME nor HOME is set; write a directory",
+            "has no default, because XDG_DATA_HOME and HOME are not set; write a directory",
         );
     }
     path.map(|path| path.join("doorbuster"))

@@ -152,7 +152,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
         ))
     };
     if openers.is_empty() {
-        return Err(missing("the settings lack keys, and no secret opens those of the nodes"));
+        return Err(missing("the settings lack keys, and no secret in them opens the nodes' keys"));
     }
     let servers = SharedRedis::one_per_server(urls, "doorbuster")
         .map_err(|error| SecretsError::EdgeKeys(error.to_string()))?;

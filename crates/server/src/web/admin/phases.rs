@@ -60,7 +60,7 @@ pub(crate) async fn step(
     match outcome {
         StepOutcome::Done { sale, .. } => Ok(sale_reply(&app, StatusCode::OK, &sale)),
         StepOutcome::WrongState(phase) => {
-            let detail = format!("a sale that is {} does not {}", phase.as_str(), step.as_str());
+            let detail = format!("a sale that is {} cannot {}", phase.as_str(), step.as_str());
             Err(Problem::wrong_state(phase.as_str(), detail).into())
         }
         StepOutcome::NotFound => Err(no_sale().into()),

@@ -10,7 +10,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_edge_feed_age_seconds",
         MetricKind::Gauge,
-        "Age of the copy by which this edge refuses requests. Above 2 it refuses nobody.",
+        "Age of this edge's copy. Above 2 seconds, the edge refuses no requests.",
     );
     if let Some(age) = age {
         text.sample(&[], age as f64 / 1_000.0);
@@ -38,7 +38,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
         ),
         (
             "doorbuster_edge_feed_unused_reads_total",
-            "Reads of the feed that failed or were older than what was known.",
+            "Reads of the feed that failed, or returned data older than the copy.",
             node.map(|node| node.feed.failed.get()),
         ),
     ];

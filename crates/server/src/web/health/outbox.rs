@@ -59,7 +59,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
         text.metric(
             "doorbuster_dead_letters",
             MetricKind::Gauge,
-            "Unresolved dead letters; any is an alarm.",
+            "Unresolved dead letters; any dead letter is an alarm.",
         );
         for (kind, count) in
             [("delivery", dead.deliveries), ("refund", dead.refunds), ("ticket", dead.tickets)]

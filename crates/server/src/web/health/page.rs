@@ -115,7 +115,7 @@ fn purchases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_purchase_duration_seconds",
         MetricKind::Histogram,
-        "From a purchase's head to its answer.",
+        "Time from a purchase's head to its answer.",
     )
     .histogram(&app.metrics.purchases.read());
     text.metric(
@@ -174,7 +174,7 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_limits_kept_total",
         MetricKind::Counter,
-        "Times that a count waited to be reported because too many were queued.",
+        "Times that a count had to wait because the queue of reports was full.",
     )
     .sample(&[], counts.kept);
     text.metric(
@@ -368,7 +368,7 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
         ),
         (
             "doorbuster_audit_findings_total",
-            "Findings of the continuous audit; any is an alarm.",
+            "Findings of the continuous audit; any finding is an alarm.",
             reading.findings,
         ),
     ]
@@ -394,7 +394,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
     }
     text.metric("doorbuster_is_leader", MetricKind::Gauge, "1 while this node is the leader.")
         .sample(&[], u8::from(app.engine.control().leads()));
-    text.metric("doorbuster_nodes", MetricKind::Gauge, "Live nodes, this one included.")
+    text.metric("doorbuster_nodes", MetricKind::Gauge, "Live nodes, including this node.")
         .sample(&[], app.engine.nodes());
     let alarm = u8::from(app.engine.clock_stepped());
     text.metric(
