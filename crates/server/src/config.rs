@@ -207,7 +207,7 @@ pub struct ThemeFile {
 /// The continuous backup.
 #[derive(Clone, Debug)]
 pub struct BackupSettings {
-    /// Where it is kept.
+    /// The directory or bucket of the backup.
     pub place: BackupPlace,
     /// How long every earlier state can be restored.
     pub kept_for: Duration,

@@ -82,7 +82,7 @@ fn nanos(at_ms: i64) -> String {
     format!("{at_ms}000000")
 }
 
-/// Where the data goes.
+/// The destination of the data.
 struct Collector {
     metrics: Option<String>,
     logs: Option<String>,

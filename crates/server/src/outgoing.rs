@@ -17,7 +17,7 @@ pub(crate) struct OutgoingClient {
 }
 
 impl OutgoingClient {
-    /// A client that `build` creates.
+    /// Creates a client. Its first use calls `build`.
     pub(crate) fn new(build: impl Fn() -> reqwest::Result<Client> + Send + Sync + 'static) -> Self {
         Self { build: Box::new(build), made: ArcSwapOption::empty() }
     }

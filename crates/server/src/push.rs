@@ -35,7 +35,7 @@ const OF_BUYER_MAX: usize = 4;
 /// How long a subscription lives without its page.
 const LIVES_MS: i64 = 86_400_000;
 
-/// Where a browser gets messages.
+/// The address and the keys to which messages for a browser go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The address at the browser's push service.

@@ -64,7 +64,7 @@ impl RefusalMemory {
         self.hash("refusals")
     }
 
-    /// The hash of a buyer.
+    /// Returns the hash of a buyer.
     pub(crate) fn hash(&self, buyer: &str) -> u64 {
         // Zero marks an empty entry, so no hash is zero.
         self.hasher.hash_one(buyer).max(1)

@@ -1,4 +1,4 @@
-//! What this program is made of.
+//! The version and the optional parts of this program.
 
 use doorbuster_store::store_versions;
 

@@ -63,12 +63,12 @@ impl SignInAttempt {
         Self { state: secret(), nonce: secret(), verifier: secret() }
     }
 
-    /// As the value of a cookie.
+    /// Returns the attempt as the value of a cookie.
     pub(crate) fn to_cookie(&self) -> String {
         format!("{}.{}.{}", self.state, self.nonce, self.verifier)
     }
 
-    /// From the value of a cookie.
+    /// Parses the value of a cookie.
     pub(crate) fn from_cookie(value: &str) -> Option<Self> {
         let length = URL_SAFE_NO_PAD.encode([0; SECRET_BYTES]).len();
         let mut parts = value.split('.').filter(|part| part.len() == length).map(str::to_owned);
@@ -293,7 +293,7 @@ fn url(text: &str) -> Result<Url, OidcError> {
     if is_safe { Ok(url) } else { Err(wrong()) }
 }
 
-/// A form's body.
+/// Returns the body of a form.
 fn pairs(form: &[(&str, &str)]) -> String {
     let mut url = Url::parse("http://localhost/").expect("a valid address");
     url.query_pairs_mut().extend_pairs(form);

@@ -32,7 +32,7 @@ pub(super) struct Base {
     pub files: Vec<(String, String)>,
 }
 
-/// What a new base needs.
+/// The inputs for a new base.
 pub(super) struct BaseMaker {
     pub copy: CommitCopy,
     pub target: BackupTarget,
@@ -84,7 +84,7 @@ impl BaseMaker {
 }
 
 impl Base {
-    /// When the copy was complete.
+    /// Returns the time at which the copy was complete.
     pub(super) fn at(&self) -> Millis {
         Millis(self.at)
     }

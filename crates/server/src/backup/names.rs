@@ -18,12 +18,12 @@ use doorbuster_core::Millis;
 pub(super) struct Generation(String);
 
 impl Generation {
-    /// A new one, which begins now.
+    /// Creates a generation that begins now.
     pub(super) fn new(now: Millis) -> Self {
         Self(format!("{:013}-{:08x}", now.0, rand::random::<u32>()))
     }
 
-    /// When it began.
+    /// Returns the time at which the generation began.
     pub(super) fn begun(&self) -> Millis {
         Millis(self.0.split('-').next().and_then(|at| at.parse().ok()).unwrap_or(0))
     }
@@ -68,17 +68,17 @@ pub(super) fn parse(name: &str) -> Option<(Generation, ObjectName)> {
     Some((Generation(generation.to_owned()), object))
 }
 
-/// The name of a segment.
+/// Returns the name of a segment.
 pub(super) fn segment(generation: &Generation, first: u64, at: Millis) -> String {
     format!("{generation}/segment-{first:012}-{:013}", at.0)
 }
 
-/// The name of a base's description.
+/// Returns the name of a base's description.
 pub(super) fn base(generation: &Generation, number: u64) -> String {
     format!("{generation}/base-{number:012}.json")
 }
 
-/// The name of a base's file.
+/// Returns the name of a base's file.
 pub(super) fn base_file(generation: &Generation, number: u64) -> String {
     format!("{generation}/base-{number:012}.sqlite")
 }

@@ -39,7 +39,7 @@ impl Reloader {
 
     async fn reload(&mut self, app: &Arc<App>) {
         let flags = self.flags.clone();
-        // Files are read, which blocks.
+        // Reading the files blocks the thread.
         let loaded = tokio::task::spawn_blocking(move || load(&flags)).await;
         let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));
         let used = match loaded {

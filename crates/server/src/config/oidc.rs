@@ -27,7 +27,7 @@ pub struct OidcSettings {
     pub client_id: String,
     /// The secret that the issuer gave to this server.
     pub client_secret: SecretString,
-    /// What the issuer is asked for.
+    /// The scopes that sign-in requests from the issuer.
     pub scopes: Vec<String>,
     /// The claim that gives the role.
     pub role_claim: String,

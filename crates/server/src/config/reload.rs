@@ -31,7 +31,7 @@ impl SettingValues {
         Self(values.collect())
     }
 
-    /// What differs in `next`.
+    /// Returns the settings that differ in `next`.
     #[must_use]
     pub fn change_to(&self, next: &Self) -> SettingsChange {
         let mut change = SettingsChange::default();

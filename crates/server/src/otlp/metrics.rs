@@ -71,7 +71,7 @@ fn sample(line: &str) -> Option<Sample<'_>> {
 }
 
 impl Family<'_> {
-    /// `None`: there is no sample.
+    /// `None`: the metric has no sample.
     fn to_json(&self, began: &str, at: &str) -> Option<Value> {
         if self.samples.is_empty() {
             return None;

@@ -43,7 +43,7 @@ enum ServedBy {
     ThisProcess,
     /// The edge, while its copy of the sales is recent.
     EdgeWhileFresh,
-    /// By a node.
+    /// A node.
     Node,
 }
 

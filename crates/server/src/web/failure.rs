@@ -25,7 +25,7 @@ pub(crate) struct FailureCause {
 }
 
 impl FailureCause {
-    /// A cause that is not an outage.
+    /// Creates a cause that is not an outage.
     pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
         Self { text: text.into(), away: None }
     }

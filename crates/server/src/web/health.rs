@@ -82,7 +82,7 @@ fn facts(app: &App) -> ReadinessFacts {
     }
 }
 
-/// The page of metrics.
+/// Returns the page of metrics.
 pub(crate) async fn metrics_page(app: &App) -> String {
     page::text(app).await
 }

@@ -56,7 +56,7 @@ impl LiveSettings {
 }
 
 impl App {
-    /// The settings as they are now.
+    /// Returns the settings as they are now.
     pub(crate) fn live(&self) -> Guard<Arc<LiveSettings>> {
         self.live.load()
     }

@@ -36,7 +36,7 @@ struct ItemPage {
     facts: Vec<Fact>,
 }
 
-/// What the page of an item says.
+/// The texts on the page of an item.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ItemTexts {
     pub title: Text,
@@ -45,7 +45,7 @@ pub(crate) struct ItemTexts {
     pub facts: Vec<Fact>,
 }
 
-/// A sale's title.
+/// Returns a sale's title.
 pub(crate) fn sale_title(row: &SaleRow) -> Text {
     joined(&row.title, parsed::<SalePage>(&row.page).title)
 }
@@ -56,7 +56,7 @@ pub(crate) fn sale_columns(title: Text) -> (String, String) {
     (title, written(&SalePage { title: languages }))
 }
 
-/// The texts of an item.
+/// Returns the texts of an item.
 pub(crate) fn item_texts(row: &ItemRow) -> ItemTexts {
     let ItemPage { title, description, gallery, facts } = parsed(&row.page);
     ItemTexts {

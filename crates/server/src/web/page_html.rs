@@ -275,7 +275,7 @@ fn time_tag(time: Time) -> String {
     format!("<time datetime=\"{time}\">{}</time>", time_words(time))
 }
 
-/// `27 Nov 2026, 20:00 UTC`
+/// Formats a time for people, such as `27 Nov 2026, 20:00 UTC`.
 fn time_words(time: Time) -> String {
     jiff::Timestamp::from_millisecond(time.millis())
         .map(|time| time.strftime("%-d %b %Y, %H:%M UTC").to_string())

@@ -70,7 +70,7 @@ pub(super) fn check(
     }
 }
 
-/// The id of a person in actions.
+/// Returns the id of a person in the log of actions.
 fn person_id(subject: &str) -> String {
     let is_plain =
         subject.len() <= SUBJECT_BYTES_MAX && subject.bytes().all(|byte| byte.is_ascii_graphic());

@@ -35,7 +35,7 @@ const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
 /// drawing in advance hardly slows requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
-/// What to draw.
+/// A challenge that a thread must draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RenderRequest {
     Image,

@@ -26,7 +26,7 @@ pub(super) enum PositionAction {
     Enter,
     /// Removes the position.
     Leave,
-    /// Keep the whole admission.
+    /// Extends the admission to its whole length.
     Keep,
 }
 

@@ -9,7 +9,7 @@ use super::embedded;
 fn sentences(name: &str) -> BTreeMap<String, String> {
     let files = embedded();
     let text = files.get(name).expect("the file is embedded").text();
-    // Comments have apostrophes.
+    // Comments are skipped, because they may contain apostrophes.
     let code = |part: &str| part.rsplit("*/").next().unwrap_or_default().to_owned();
     let text: String = text.split("/*").map(code).collect();
     let mut found = BTreeMap::new();

@@ -22,7 +22,7 @@ pub(super) fn phases(app: &App, text: &mut MetricsText) {
     }
 }
 
-/// The waiting rooms.
+/// Writes the metrics of the waiting rooms.
 pub(super) fn rooms(app: &App, text: &mut MetricsText) {
     let counts = app.gate.room.counts();
     let mut show =
