@@ -40,7 +40,8 @@ use crate::web::{self, App};
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long purchases and operators' changes of disconnected clients may continue.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Threads for blocking work, such as key files and name lookups. Other threads serve HTTP.
+/// The number of threads for blocking work, such as key files and name lookups. Other threads serve
+/// HTTP.
 const BLOCKING_THREADS_MAX: usize = 20;
 
 /// Why a server did not start or did not stop cleanly.

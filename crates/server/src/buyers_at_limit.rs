@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Units;
 use hashbrown::HashMap;
 
-/// Most buyers remembered for each item. At this bound, the node forgets all of them and asks the
-/// store again.
+/// The maximum number of buyers remembered for each item. At this bound, the node forgets all of
+/// them and asks the store again.
 const BUYERS_MAX: usize = 65_536;
 
 /// The buyers who have reached the limit of one item.
@@ -36,7 +36,8 @@ impl BuyersAtLimit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the store's count. It was read after this node knew of `endings` ended orders.
+    /// Records the store's count of a buyer's units. The count was read after this node knew of
+    /// `endings` ended orders.
     pub(crate) fn learn(&self, buyer: u64, used: u32, endings: u64) {
         let mut state = self.lock();
         if endings < state.endings {

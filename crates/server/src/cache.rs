@@ -202,8 +202,8 @@ async fn read_once<W: SharedRead>(
             // If this node got the lock in the same moment, dropping the guard releases it.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
-            // This node must read. It has the lock and there is no result, or the other result does
-            // not help, or Redis is unreachable.
+            // This node must read the store. It has the lock and there is no result, or the other
+            // result does not help, or Redis is unreachable.
             _ => return ReadTurn::ReadStore(guard),
         }
         match timeout_at(until, locks.try_take(W::LOCK)).await {

@@ -126,7 +126,7 @@ impl SaleState {
     }
 
     /// Returns whether the sale ended so long ago that this node has forgotten which requests hold
-    /// its orders. Then the store must be read.
+    /// its orders. In that case the store must be read.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed
@@ -141,7 +141,7 @@ impl SaleState {
     }
 }
 
-/// Digits of a status's version.
+/// The number of digits of a status's version.
 const VERSION_DIGITS: usize = 13;
 
 /// Returns the version number of a sale with this row version and phase. Nobody can guess it in

@@ -258,7 +258,7 @@ pub struct Settings {
     /// Whether webhooks may go to `http://` and to private addresses. If so, any host may also be a
     /// broker.
     pub webhooks_allow_private: bool,
-    /// Most event streams that one buyer may have open on this node.
+    /// The maximum number of event streams that one buyer may have open on this node.
     pub event_streams_max: usize,
     /// How often a delivery of one event to one endpoint may fail. After that the event is a dead
     /// letter.
@@ -267,7 +267,7 @@ pub struct Settings {
     pub webhooks_timeout: Duration,
     /// Hosts that may be brokers.
     pub broker_hosts: Vec<BrokerHost>,
-    /// Most connections at once.
+    /// The maximum number of connections at once.
     pub connections_max: usize,
     /// How long a connection may be idle, and how long the head of a request may take.
     pub idle: Duration,

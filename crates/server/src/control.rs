@@ -69,8 +69,8 @@ pub struct JobSignals {
     /// Tickets that another node refused and that no request on this node waits for. They may be
     /// waitlist entries that ended.
     foreign_refusals: waitlist::ForeignRefusals,
-    /// Notified when a sale may have opened. Then other nodes may recall units from this node's
-    /// slots.
+    /// Notified when a sale may have opened. After that, other nodes may recall units from this
+    /// node's slots.
     sale_opened: Notify,
     loss_suspected: Notify,
     /// Notified when the feed of edges may have changed.

@@ -17,12 +17,14 @@ use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
 use retry_limiter::RetryLimiter;
 
-/// Most requests in one node's set. At this bound, a node looks up further requests in the store.
+/// The maximum number of requests in one node's set. At this bound, a node looks up further
+/// requests in the store.
 pub const HOLDERS_MAX: usize = 16_000_000;
-/// Most lookups at the same time for requests that are not in the set. Further requests are asked
-/// to retry.
+/// The maximum number of lookups at the same time for requests that are not in the set. Further
+/// requests are asked to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// Most refusals of slots that the store confirms at the same time. Further refusals wait.
+/// The maximum number of refusals of slots that the store confirms at the same time. Further
+/// refusals wait.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 

@@ -52,7 +52,8 @@ pub enum RestoreFileError {
 ///
 /// # Errors
 ///
-/// If `path` exists, or the file system or the store fails. Then no partial copy is left behind.
+/// If `path` exists, or the file system or the store fails. In that case no partial copy is left
+/// behind.
 pub fn backup(
     settings: &Settings,
     path: &Path,

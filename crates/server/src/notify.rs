@@ -27,11 +27,11 @@ use followed_buyers::FollowedBuyers;
 use mailbox::Mailbox;
 use mailbox_set::Followers;
 
-/// Most bytes that may wait for one reader. A reader with more is dropped.
+/// The maximum number of bytes that may wait for one reader. A reader with more is dropped.
 pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
-/// Most events about buyers' orders that this node keeps for buyers who reconnect.
+/// The maximum number of events about buyers' orders that this node keeps for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
-/// Most kept events that one reconnecting buyer gets.
+/// The maximum number of kept events that one reconnecting buyer gets.
 const REPLAYED_MAX: usize = 256;
 /// How long events are kept after the last reader disconnected.
 const REPLAY_FOR: Duration = Duration::from_secs(60);

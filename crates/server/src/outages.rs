@@ -141,7 +141,7 @@ impl Outages {
         self.absorbs(error, REQUEST) && is_known
     }
 
-    /// Logs the summary of each outage whose summary is due.
+    /// Logs a summary of each outage, if the summary is due.
     fn check(&self, is_store_available: bool) {
         self.check_slots();
         let mut failures = self.lock(Away::Store);

@@ -54,16 +54,17 @@ use receiver::Message;
 use webhook::Webhooks;
 pub(crate) use webhook::guarded_client;
 
-/// Most endpoints of a deployment. Further endpoints are refused.
+/// The maximum number of endpoints of a deployment. Further endpoints are refused.
 pub(crate) const ENDPOINTS_MAX: usize = 50;
-/// Most active secrets of one endpoint. All of them sign its messages. At the bound, the oldest
-/// secret is removed.
+/// The maximum number of active secrets of one endpoint. All of them sign its messages. At the
+/// bound, the oldest secret is removed.
 pub(crate) const SECRETS_MAX: usize = 5;
 /// How often a node reads the endpoints.
 const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// Events that get their positions in one step, in a store whose commits do not assign positions.
+/// The number of events that get their positions in one step, in a store whose commits do not
+/// assign positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.

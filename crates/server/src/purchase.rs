@@ -33,7 +33,7 @@ use park::VerdictWait;
 use verdict::NoVerdict;
 pub use verdict::OpenGrants;
 
-/// Seconds after which a client should send a refused request again.
+/// The number of seconds after which a client should send a refused request again.
 pub(crate) const RETRY_SECS: u32 = 1;
 
 /// A purchase that node memory did not refuse.

@@ -28,9 +28,10 @@ use sender::Sender;
 pub(crate) use encrypt::BrowserKeys;
 pub(crate) use vapid::VapidKey;
 
-/// Most subscriptions of a node. At this bound, further subscriptions are refused.
+/// The maximum number of subscriptions of a node. At this bound, further subscriptions are refused.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
-/// Most subscriptions of one buyer. At this bound, a new subscription replaces the oldest.
+/// The maximum number of subscriptions of one buyer. At this bound, a new subscription replaces the
+/// oldest.
 const OF_BUYER_MAX: usize = 4;
 /// How long a subscription lives without its page.
 const LIVES_MS: i64 = 86_400_000;

@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 
 use crate::answer_counts::AnswerKind;
 
-/// Sets of entries.
+/// The number of sets of entries.
 const SETS: usize = 8_192;
 /// Entries of a set.
 const ENTRIES: usize = 8;

@@ -30,7 +30,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::config::{BuyerKeys, Settings};
 use crate::gate::MasterKeys;
 
-/// Random bytes in each secret.
+/// The number of random bytes in each secret.
 const SECRET_BYTES: usize = 32;
 /// File mode of a secret. Only its owner can read it.
 const FILE_MODE: u32 = 0o600;

@@ -24,7 +24,8 @@ pub const SIGNATURE_HEADER: &str = "webhook-signature";
 pub const TOLERANCE_MS: i64 = 300_000;
 /// Longest id of a message, in characters. A longer id is invalid.
 pub const ID_MAX: usize = 256;
-/// Most digits of a message's time in seconds. A time in milliseconds has more digits.
+/// The maximum number of digits of a message's time in seconds. A time in milliseconds has more
+/// digits.
 const TIME_DIGITS_MAX: usize = 12;
 /// Bytes of a secret, before base64.
 pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -33,7 +34,8 @@ pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const PREFIX: &str = "whsec_";
 /// Prefix of every supported signature.
 const VERSION: &str = "v1,";
-/// Most signatures of one message that are checked. The number of active secrets is always lower.
+/// The maximum number of signatures of one message that are checked. The number of active secrets
+/// is always lower.
 const SIGNATURES_MAX: usize = 16;
 
 /// Base64 with or without padding.

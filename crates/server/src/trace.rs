@@ -31,8 +31,9 @@ use tracing_subscriber::registry::LookupSpan;
 const TARGET: &str = "doorbuster_trace";
 /// The default share: one purchase in a thousand.
 const SHARE: f64 = 0.001;
-/// Most purchases in a second that are sampled because of their `traceparent` header. Further ones
-/// are not sampled, so that a crowd with this header does not flood the collector.
+/// The maximum number of purchases in a second that are sampled because of their `traceparent`
+/// header. Further ones are not sampled, so that a crowd with this header does not flood the
+/// collector.
 const CALLERS_TRACES_PER_SECOND: u32 = 100;
 /// The flag of a sampled trace.
 const SAMPLED: u8 = 1;

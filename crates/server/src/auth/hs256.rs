@@ -15,7 +15,7 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 /// Claims of at most this many bytes are decoded on the stack.
 const CLAIMS_SMALL: usize = 512;
-/// Bytes of an HMAC-SHA256.
+/// The number of bytes of an HMAC-SHA256.
 const SIGNATURE_BYTES: usize = 32;
 
 /// The usual headers in base64url: `alg` and `typ` in either order, or `alg` alone.

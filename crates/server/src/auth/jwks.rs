@@ -30,7 +30,7 @@ const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest key set, in bytes. A larger one is refused.
 const SET_BYTES_MAX: usize = 256 * 1024;
-/// Most keys that the server reads from a set. It ignores further keys.
+/// The maximum number of keys that the server reads from a set. It ignores further keys.
 const KEYS_MAX: usize = 64;
 
 /// The source of a key set.

@@ -30,7 +30,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the issuer's configuration is used before it is read again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
-/// Random bytes of each secret of an attempt.
+/// The number of random bytes of each secret of an attempt.
 const SECRET_BYTES: usize = 32;
 /// Longest code that an issuer sends, in bytes; a longer one is refused.
 const CODE_BYTES_MAX: usize = 2_048;

@@ -15,7 +15,7 @@ use crate::secrets;
 
 /// The number of bases that a restore tries. Only the newest bases can lack segments.
 const STATES_MAX: usize = 4;
-/// Segments that are read at the same time.
+/// The number of segments that are read at the same time.
 const SEGMENTS_AT_ONCE: usize = 8;
 /// The rebuilt file, before it becomes the store.
 const PART: &str = "restore.part";

@@ -13,7 +13,7 @@ pub(super) const OPENS_IN: Duration = Duration::from_secs(20);
 /// How long a unit is held unpaid. The time is short, so that a visitor can watch the unit come
 /// back.
 const HOLD: Duration = Duration::from_secs(120);
-/// Most demo sales in one data directory.
+/// The maximum number of demo sales in one data directory.
 const SALES_MAX: u32 = 10_000;
 
 /// Creates and schedules the sample sale. Returns its id.

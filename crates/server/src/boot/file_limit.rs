@@ -3,7 +3,7 @@
 use super::ServeError;
 use crate::web::HANDLES_SPARE;
 
-/// Fewest connections with which a server starts.
+/// The minimum number of connections with which a server starts.
 const CONNECTIONS_MIN: u64 = 16;
 
 /// Raises the process's limit of open files as far as possible. Returns how many connections the

@@ -21,7 +21,7 @@ const COPY_TTL: Duration = Duration::from_secs(10);
 /// The longest copy, in bytes. The same Redis server decides about stock, so copies must not keep
 /// it busy.
 const SIZE_MAX: usize = 256 * 1024;
-/// Digits of the authentication code in front of the copy.
+/// The number of digits of the authentication code in front of the copy.
 const PROOF_DIGITS: usize = 32;
 /// The value that replaces a copy that would be too long. So no node waits for the copy.
 const TOO_LONG: &[u8] = b"-";

@@ -56,7 +56,8 @@ pub struct ItemWork {
     pub leaving: LeavingSlots,
     /// The units of the item's slots at the last reconciliation.
     pub slot_units: ArcSwap<SlotUnits>,
-    /// Whether this node stopped the item's slots for a drain. Then this node starts them again.
+    /// Whether this node stopped the item's slots for a drain. If so, this node must start the
+    /// slots again.
     pub stopped_here: AtomicBool,
     /// The store time until which this node takes no units from the item's pool. It is set when
     /// this node gave units to the pool for another node.

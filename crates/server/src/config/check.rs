@@ -24,7 +24,7 @@ mod settings_reader;
 
 pub(super) use settings_reader::SettingsReader;
 
-/// Most nodes that `store.peers` may name.
+/// The maximum number of nodes that `store.peers` may name.
 const PEERS_MAX: usize = 64;
 /// Shortest secret and operators' key, in bytes.
 const SECRET_BYTES_MIN: usize = 32;

@@ -9,11 +9,11 @@ use super::check::SettingsReader;
 use super::{PageSettings, PushSettings, Theme, ThemeColors, ThemeFile};
 use crate::push::VapidKey;
 
-/// Most characters of the text that says what happens after a payment.
+/// The maximum number of characters of the text that says what happens after a payment.
 const NEXT_STEPS_CHARS_MAX: usize = 500;
-/// Most links at the end of each page.
+/// The maximum number of links at the end of each page.
 const FOOTER_LINKS_MAX: usize = 8;
-/// Most bytes of a logo or of a font.
+/// The maximum number of bytes of a logo or of a font.
 const FILE_BYTES_MAX: u64 = 262_144;
 /// The lowest allowed contrast of text, from WCAG 2.2 (1.4.3), level AA.
 const CONTRAST_MIN: f64 = 4.5;

@@ -7,7 +7,7 @@ use super::raw::SettingOrigin;
 use super::{PaymentSettings, ProviderSettings, StripeSettings};
 use crate::signing::SigningKey;
 
-/// Most secrets that may be active at once while secrets are replaced.
+/// The maximum number of secrets that may be active at once while secrets are replaced.
 const SECRETS_MAX: usize = 8;
 /// Base URL of Stripe's API.
 const STRIPE_API: &str = "https://api.stripe.com";

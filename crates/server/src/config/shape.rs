@@ -9,9 +9,9 @@ use secrecy::SecretString;
 use super::check::{SettingsReader, is_origin};
 use super::{Roles, Shape};
 
-/// Most Redis servers that one deployment may name.
+/// The maximum number of Redis servers that one deployment may name.
 const URLS_MAX: usize = 64;
-/// Most replicas of one server whose confirmation answers may wait for.
+/// The maximum number of replicas of one server whose confirmation answers may wait for.
 const REPLICAS_MAX: u64 = 10;
 
 /// Returns whether a setting of another shape is used. The default file sets the wait for 0

@@ -3,8 +3,8 @@
 //!
 //! Each node stops its own slots, waits until their tickets settle, and closes their grants. Buyers
 //! are asked to retry in this time. The phase change closes every grant that is still open, so
-//! stock stays correct without a drain. That is why an unreachable or slow slot is only logged and
-//! skipped. Tickets that such a slot still issues are returned.
+//! stock stays correct without a drain. So an unreachable or slow slot is only logged and skipped.
+//! Tickets that such a slot still issues are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -20,8 +20,8 @@ const BATCH_TIME: Duration = Duration::from_millis(8);
 /// Intended duration of one transaction if a single writer runs all transactions in turn. A
 /// purchase then waits for the current transaction and for the next one.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(3);
-/// Batches that run at the same time if the store is a database server. While one batch publishes
-/// its events, the next one reads its rows. Batches commit one after the other.
+/// The number of batches that run at the same time if the store is a database server. While one
+/// batch publishes its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
 /// Longest sleep. An order that is created during the sleep expires a second later at the earliest.
 const SLEEP_MAX: Duration = Duration::from_millis(500);

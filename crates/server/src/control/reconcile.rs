@@ -23,9 +23,10 @@ use super::WakeReason;
 use super::gather::{self, ItemSnapshot};
 use super::refill::{self, POOL_REST_MS, Portions};
 
-/// Most feed rows in one read and one call to a slot.
+/// The maximum number of feed rows in one read and one call to a slot.
 const FEED_BATCH_MAX: usize = 1_000;
-/// Items that are reconciled at the same time. The store groups the commits of their steps.
+/// The number of items that are reconciled at the same time. The store groups the commits of their
+/// steps.
 const RECONCILED_AT_ONCE: usize = 64;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(50);

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long after its end a sale's slots are checked. After that an operator must delete remaining
 /// data.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
-/// Slots that are asked at the same time.
+/// The number of slots that are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
 /// Retires slots until the program stops.

@@ -212,8 +212,8 @@ impl Engine {
     }
 
     async fn show_row(&self, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
-        // Another node may have deleted the sale and created it again. Then this node knows the
-        // sale but not its items.
+        // Another node may have deleted the sale and created it again. In that case this node knows
+        // the sale but not its items.
         let known = self.catalogue().clone();
         let items: Vec<_> =
             row.items.iter().map(|i| i.id).filter(|id| known.item_by_id(*id).is_none()).collect();

@@ -14,7 +14,7 @@ use crate::engine::{DRAIN_MAX, Engine, EngineError};
 use super::gather::carry_out_recall;
 use super::reconcile::OpenSlot;
 
-/// Most steps for one slot in one round: the slot is stopped, emptied and closed.
+/// The maximum number of steps for one slot in one round: the slot is stopped, emptied and closed.
 const STEPS_MAX: usize = 4;
 /// Time between two checks of a slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);

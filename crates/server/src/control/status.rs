@@ -12,8 +12,8 @@ use crate::notify::EventKind;
 
 /// Shortest time between two events of one sale.
 const PACE: Duration = Duration::from_millis(250);
-/// Deliveries per second of statuses in which only counts changed. Each delivery writes to a
-/// connection, and people who only watch must not slow down buyers.
+/// The number of deliveries per second of statuses in which only counts changed. Each delivery
+/// writes to a connection, and people who only watch must not slow down buyers.
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes until the program stops.

@@ -18,11 +18,11 @@ use crate::notify::EventKind;
 use crate::outages;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Waitlists that are served at the same time. The store groups their commits.
+/// The number of waitlists that are served at the same time. The store groups their commits.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// Most refused tickets of other nodes that wait for a check. Further tickets are dropped, because
-/// a waiting page also polls.
+/// The maximum number of refused tickets of other nodes that wait for a check. Further tickets are
+/// dropped, because a waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
 /// Tickets that another node refused. This node still has to check whether they are waitlist

@@ -20,7 +20,7 @@ use super::grant_check::check_grant;
 const EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two checks, even with many signals.
 const PACE: Duration = Duration::from_millis(20);
-/// Slots that are checked at the same time.
+/// The number of slots that are checked at the same time.
 const WATCHED_AT_ONCE: usize = 64;
 
 /// Watches until the program stops.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The format of the feed. If the format is different, an edge ignores the feed and passes every
 /// request to a node.
 const FORMAT: &str = "feed 1";
-/// Digits of a proof.
+/// The number of digits of a proof.
 const PROOF_DIGITS: usize = 32;
 /// The name of the entry with the blocks.
 pub(crate) const BLOCKS: &str = "blocks";

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 pub(crate) const EDGE_HEADER: &str = "doorbuster-edge";
 /// Shortest time between two records of one edge.
 const RECORD_EVERY: Duration = Duration::from_secs(2);
-/// Most edges that one node remembers. At this bound the node forgets all of them.
+/// The maximum number of edges that one node remembers. At this bound the node forgets all of them.
 const EDGES_MAX: usize = 1_024;
 /// An edge counts as alive for this long after its last check.
 pub(crate) const ALIVE_MS: i64 = 10_000;

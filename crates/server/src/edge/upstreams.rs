@@ -29,7 +29,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 const ANSWER_MAX: Duration = Duration::from_secs(75);
 /// A connection that was idle for longer is not used again, because the node may be closing it.
 const IDLE_MAX: Duration = Duration::from_millis(800);
-/// Most idle connections to one node. Further ones are closed.
+/// The maximum number of idle connections to one node. Further idle connections are closed.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// Time between two checks of a node.
 const CHECK_EVERY: Duration = Duration::from_millis(500);

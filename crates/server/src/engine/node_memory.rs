@@ -27,8 +27,8 @@ pub(super) struct NodeMemory {
 
 impl NodeMemory {
     /// Publishes a commit of this node or another node. First come the requests that hold orders,
-    /// then the counts, which may say "sold out". Then come the verdicts that requests here wait
-    /// for, and the hints last. The same order may be published twice.
+    /// then the counts, which may say "sold out". Then come the verdicts for which requests on this
+    /// node wait, and the hints last. The same order may be published twice.
     pub(super) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);

@@ -24,10 +24,10 @@ use crate::refusal_memory::{NotedRefusal, RefusalMemory};
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Time between two reads of the answers.
 const READ_EVERY: Duration = Duration::from_millis(100);
-/// Most questions of one node at the same time. Further questions wait.
+/// The maximum number of questions of one node at the same time. Further questions wait.
 const QUESTIONS_MAX: usize = 4;
-/// Most answers in a node's row at the same time. Further questions get an answer at a later
-/// renewal.
+/// The maximum number of answers in a node's row at the same time. Further questions get an answer
+/// at a later renewal.
 const ANSWERS_MAX: usize = 64;
 
 /// A question about a buyer's refusals.

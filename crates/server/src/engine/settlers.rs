@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Engine;
 
-/// Most slots in a node's description for other nodes.
+/// The maximum number of slots in a node's description for other nodes.
 const SETTLES_SHOWN_MAX: usize = 64;
 
 /// The live nodes that settle, as this node last saw them.

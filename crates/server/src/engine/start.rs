@@ -35,13 +35,14 @@ use crate::settle;
 use crate::slot_layout::SlotLayout;
 use crate::waiters::VerdictWaiters;
 
-/// Settlers in each node. With one settler, tickets that arrive during a commit form the next
-/// batch, so batches are as large as possible. In measurements with two and three settlers, commits
-/// were smaller, and the orders per second were 5% fewer.
+/// The number of settlers in each node. With one settler, tickets that arrive during a commit form
+/// the next batch, so batches are as large as possible. In measurements with two and three
+/// settlers, commits were smaller, and the orders per second were 5% fewer.
 const SETTLERS: usize = 1;
-/// Grants that are closed at the same time at the start. The store groups their commits.
+/// The number of grants that are closed at the same time at the start. The store groups their
+/// commits.
 const RECOVERIES_AT_ONCE: usize = 64;
-/// Requests in one read while a node's memory is rebuilt.
+/// The number of requests in one read while a node's memory is rebuilt.
 const HOLDERS_PAGE: usize = 10_000;
 
 /// The parts that decide and store stock.

@@ -16,7 +16,7 @@ use crate::config::Cidr;
 use crate::engine::Engine;
 use crate::outages;
 
-/// Most blocks; further blocks are refused.
+/// The maximum number of blocks. Further blocks are refused.
 pub(crate) const BLOCKS_MAX: usize = 10_000;
 /// How often a node checks for other nodes' changes.
 const REFRESH_EVERY: Duration = Duration::from_millis(400);
@@ -133,7 +133,7 @@ impl Blocks {
     ///
     /// # Errors
     ///
-    /// If the store cannot be read. Then the blocks stay as they were.
+    /// If the store cannot be read. In that case the blocks stay as they were.
     pub(crate) async fn catch_up(&self, engine: &Engine) -> Result<(), StoreError> {
         let mut read = self.reading.lock().await;
         let mark = engine.store().blocks_version().await?;

@@ -31,8 +31,8 @@ pub(crate) const CHALLENGE_MS: i64 = 120_000;
 pub(crate) const MISSES_MAX: u32 = 10;
 /// All wrong answers of a buyer are forgotten this long after the first one.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// Most answers that this node sends to the store at the same time. A buyer has at most one of
-/// them.
+/// The maximum number of answers that this node sends to the store at the same time. A buyer has at
+/// most one of them.
 const ANSWER_LOCKS: usize = 64;
 /// How long before a sale's start its challenges are drawn in advance.
 const PRERENDER_AHEAD_MS: i64 = 600_000;

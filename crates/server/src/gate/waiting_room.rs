@@ -179,7 +179,8 @@ impl WaitingRooms {
                 return Ok(None);
             }
             self.ensure_drawn(engine, sale, &room_state).await?;
-            // The row may be older than this node's state of the room. Then the loop continues.
+            // The row may be older than this node's state of the room. In that case the loop
+            // continues.
             if let Some(shown) = self.position_view(engine, sale, &room_state, buyer) {
                 return Ok(Some(shown));
             }

@@ -2,7 +2,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Most requests that wait to be written. At this bound the whole set is written again.
+/// The maximum number of requests that wait to be written. At this bound the whole set is written
+/// again.
 const JOURNAL_MAX: usize = 262_144;
 
 /// The content of the journal since the last call.

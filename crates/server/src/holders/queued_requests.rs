@@ -8,8 +8,8 @@ use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{ItemId, Millis, RequestHash};
 use hashbrown::HashMap;
 
-/// Most requests that one node remembers. At this bound the oldest requests are forgotten. If a
-/// client repeats a forgotten request, the front door checks it again.
+/// The maximum number of requests that one node remembers. At this bound the oldest requests are
+/// forgotten. If a client repeats a forgotten request, the front door checks it again.
 const UNDECIDED_MAX: usize = 65_536;
 
 /// The content of a queued request, and its ticket.

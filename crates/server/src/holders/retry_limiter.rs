@@ -13,9 +13,10 @@ use hashbrown::HashMap;
 use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-/// Most buyers with an entry. Idle entries are removed to make room for new ones.
+/// The maximum number of buyers with an entry. Idle entries are removed to make room for new ones.
 const BUYERS_MAX: usize = 16_384;
-/// Most reads at the same time for all buyers. So sessions of the store remain for other work.
+/// The maximum number of reads at the same time for all buyers. So sessions of the store remain for
+/// other work.
 const READS_MAX: usize = 3;
 /// Reads that a buyer may have in quick succession.
 const READ_BURST: u32 = 200;

@@ -14,9 +14,9 @@ use tracing_subscriber::layer::Context;
 
 use super::{LOGS, attribute, nanos, resource};
 
-/// Most lines that wait. At this bound, the oldest lines are dropped.
+/// The maximum number of lines that wait. At this bound, the oldest lines are dropped.
 const WAITING_MAX: usize = 4_096;
-/// Most bytes of a value. The rest of a longer value is cut off.
+/// The maximum number of bytes of a value. The rest of a longer value is cut off.
 const VALUE_BYTES_MAX: usize = 4_096;
 
 /// A line that waits.

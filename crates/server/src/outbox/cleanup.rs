@@ -10,8 +10,8 @@ use crate::outages;
 
 /// Interval between two cleanups.
 const EVERY: Duration = Duration::from_secs(60);
-/// Rows of each kind that one transaction deletes. The number is small, so that purchases do not
-/// wait for a long transaction.
+/// The number of rows of each kind that one transaction deletes. The number is small, so that
+/// purchases do not wait for a long transaction.
 const DELETE_BATCH_MAX: usize = 500;
 /// Shortest pause between two batches.
 const PAGE_PAUSE: Duration = Duration::from_millis(200);

@@ -20,9 +20,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a response body is read so that its connection can be reused. After that the connection
 /// closes.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Most bytes of a body that are read. If the body is longer, the connection closes.
+/// The maximum number of bytes of a body that are read. If the body is longer, the connection
+/// closes.
 const DRAIN_BYTES_MAX: usize = 16 * 1024;
-/// Most idle connections to one host.
+/// The maximum number of idle connections to one host.
 const IDLE_MAX: usize = 4;
 /// Longest pause that a receiver's `Retry-After` can request.
 const PAUSE_MAX_MS: i64 = 3_600_000;

@@ -101,7 +101,7 @@ pub(crate) struct FailedPayment {
     pub order: String,
     /// The amount of the attempt, if the message contains it.
     pub money: Option<Money>,
-    /// The checkout of the attempt, if the failure ended it. Then the buyer needs a new checkout.
+    /// The checkout of the attempt, if the failure ended it. If so, the buyer needs a new checkout.
     pub session: Option<String>,
 }
 

@@ -24,9 +24,10 @@ use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
-/// Checkouts that are read at once. Each read scans all ended checkouts.
+/// The number of checkouts that are read at once. Each read scans all ended checkouts.
 const PAGE: usize = 1_024;
-/// Checkouts that one transaction postpones. Purchases wait while the transaction runs.
+/// The number of checkouts that one transaction postpones. Purchases wait while the transaction
+/// runs.
 const PUT_OFF_AT_ONCE: usize = 100;
 /// Pause between two reads. There is no pause if more pages or urgent orders wait. The end of a
 /// hold is published within two seconds.

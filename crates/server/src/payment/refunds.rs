@@ -11,9 +11,9 @@ use crate::engine::EngineError;
 use crate::failpoint::{self, Failpoint};
 use crate::outages;
 
-/// Refunds that are read at once.
+/// The number of refunds that are read at once.
 const PAGE: usize = 128;
-/// Refunds that are requested at the same time.
+/// The number of refunds that are requested at the same time.
 const AT_ONCE: usize = 8;
 /// Longest pause between two reads. Another node may create a refund without a notification here.
 const POLL_EVERY: Duration = Duration::from_secs(1);

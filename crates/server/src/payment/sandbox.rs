@@ -37,8 +37,8 @@ pub(crate) use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// The provider's name.
 pub(crate) const NAME: &str = "sandbox";
-/// How often the sandbox repeats a change of a document after concurrent changes. Then the caller
-/// gets a busy error.
+/// How often the sandbox repeats a change of a document after concurrent changes. After that, the
+/// caller gets a busy error.
 const TRIES_MAX: u32 = 16;
 /// How long a refund takes to arrive.
 const REFUND_TAKES_MS: i64 = 500;

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::provider::{CheckoutStatus, ProviderError};
 
-/// Most checkouts with a running request.
+/// The maximum number of checkouts with a running request.
 pub(super) const AT_ONCE: usize = 32;
 /// After this many consecutive requests without an answer, a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
 /// How long a silence must last before postponed checkouts count as unanswered. A shorter silence
 /// uses up no order's grace period.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
-/// Most requests to a silent provider at the same time.
+/// The maximum number of requests to a silent provider at the same time.
 const PROBES_MAX: usize = 4;
 
 /// Result of a request about a checkout.

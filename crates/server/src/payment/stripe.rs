@@ -208,9 +208,9 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&key)).await {
-            // The new refund may cover only the remaining amount. Then the sum of all refunds shows
-            // whether all money was returned. Stripe also repeats its first answer to a key if the
-            // refund has failed since.
+            // The new refund may cover only the remaining amount. If so, the sum of all refunds
+            // shows whether all money was returned. Stripe also repeats its first answer to a key
+            // if the refund has failed since.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }

@@ -6,11 +6,11 @@ use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Bytes of a public key: an uncompressed point of P-256.
+/// The number of bytes of a public key: an uncompressed point of P-256.
 pub(super) const PUBLIC_KEY_BYTES: usize = 65;
-/// Bytes of a browser's authentication secret.
+/// The number of bytes of a browser's authentication secret.
 pub(super) const AUTH_BYTES: usize = 16;
-/// Most bytes of a message, so that every push service accepts the record.
+/// The maximum number of bytes of a message, so that every push service accepts the record.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 2_048;
 const SALT_BYTES: usize = 16;
 const CONTENT_KEY_BYTES: usize = 16;

@@ -18,9 +18,9 @@ use crate::engine::Engine;
 use crate::outbox::{AddressGuard, check_address, guarded_client};
 use crate::outgoing::OutgoingClient;
 
-/// Most messages that wait. At this bound, further messages are dropped.
+/// The maximum number of messages that wait. At this bound, further messages are dropped.
 const QUEUE_MAX: usize = 1_000;
-/// Most requests to push services at the same time.
+/// The maximum number of requests to push services at the same time.
 const AT_ONCE_MAX: usize = 8;
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

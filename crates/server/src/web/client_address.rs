@@ -19,7 +19,7 @@ use crate::gate::Caller;
 
 /// The older forwarding header of proxies.
 pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
-/// Most entries that the server reads of a header, from the right.
+/// The maximum number of entries that the server reads of a header, from the right.
 const ENTRIES_MAX: usize = 32;
 
 /// The origin of a request.

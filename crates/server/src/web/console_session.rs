@@ -37,12 +37,12 @@ const CONSOLE_HEADER: &str = "x-doorbuster-console";
 const SESSION_SECS: i64 = 8 * 3_600;
 /// The session does not exist or has expired.
 const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
-/// Random bytes in the cookie.
+/// The number of random bytes in the cookie.
 const COOKIE_BYTES: usize = 32;
-/// Wrong keys that one address may send in a minute.
+/// The number of wrong keys that one address may send in a minute.
 const WRONG_KEYS_MAX: u32 = 10;
-/// Addresses whose wrong keys are counted. At this bound, the counts of past minutes are dropped.
-/// If that is not enough, all further addresses share one count.
+/// The number of addresses whose wrong keys are counted. At this bound, the counts of past minutes
+/// are dropped. If that is not enough, all further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
 const MINUTE_MS: i64 = 60_000;
 

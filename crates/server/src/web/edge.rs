@@ -64,8 +64,8 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Returns whether an edge may give this answer. It may not if a node could know more or could
-/// succeed.
+/// Returns whether an edge may give this answer. An edge may not give an answer if a node could
+/// know more, or could serve the request.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)

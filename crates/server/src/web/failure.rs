@@ -12,7 +12,7 @@ use super::reply::HandlerError;
 use crate::engine::EngineError;
 use crate::outages::{Away, FailedCall};
 
-/// Most log lines about failed requests in a second; further lines are dropped.
+/// The maximum number of log lines about failed requests in a second. Further lines are dropped.
 const LINES_PER_SECOND_MAX: u64 = 50;
 
 /// Why a request failed. The answer's extensions carry this value to the code that logs it.

@@ -19,9 +19,9 @@ pub(crate) struct LiveSettings {
     pub(crate) assets: Arc<Assets>,
     /// The shop's name and its pages' origin, for the texts in pages.
     shop: (String, Option<String>),
-    /// Most event streams of one buyer on this node.
+    /// The maximum number of event streams of one buyer on this node.
     pub(crate) event_streams_max: usize,
-    /// Most connections at once.
+    /// The maximum number of connections at once.
     pub(crate) connections_max: usize,
     /// How long a connection may be idle, and how long a request head may take.
     pub(crate) idle: Duration,

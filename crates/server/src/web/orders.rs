@@ -27,7 +27,7 @@ use crate::catalogue::ItemState;
 use crate::engine::{EngineError, OrderLookup};
 use crate::failpoint::{self, Failpoint};
 
-/// Most refunds in an order's history. An order rarely has more than one.
+/// The maximum number of refunds in an order's history. An order rarely has more than one.
 const REFUNDS_MAX: usize = 20;
 
 /// `GET /v1/orders`

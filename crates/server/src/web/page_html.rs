@@ -21,9 +21,9 @@ const HEAD_MARK: &str = "<!-- shell: head -->";
 const BODY_MARK: &str = "<!-- shell: body -->";
 /// The mark for the data that the page's script reads.
 const DATA_MARK: &str = "<!-- shell: data -->";
-/// Most characters of a description for search engines.
+/// The maximum number of characters of a description for search engines.
 const DESCRIPTION_CHARS: usize = 200;
-/// Most sales on the list for visitors without JavaScript.
+/// The maximum number of sales on the list for visitors without JavaScript.
 pub(crate) const LISTED_MAX: usize = 48;
 
 /// The shop's name and address on pages.

@@ -20,7 +20,7 @@ const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// How long a closed sale is recorded. Its last orders are counted in this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 const MINUTE_MS: i64 = 60_000;
-/// Past minutes that the leader adds up each time.
+/// The number of past minutes that the leader adds up each time.
 const MINUTES_SUMMED: i64 = 5;
 /// When a process begins to lead, it adds up the minutes of this much past time, because minutes
 /// may have ended while no node led. The store keeps seconds for one day.
@@ -29,7 +29,8 @@ const FIRST_SUMMED_MS: i64 = 86_400_000;
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// A second that is this much earlier than the last one means that the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;
-/// Most points that wait for the store. At this bound the oldest points are dropped.
+/// The maximum number of points that wait for the store. At this bound the oldest points are
+/// dropped.
 const PENDING_MAX: usize = 1_024;
 
 /// The numbers of one node in one step, as they are stored.

@@ -82,8 +82,8 @@ fn person_id(subject: &str) -> String {
     format!("oidc:sha256:{}", digits.collect::<String>())
 }
 
-/// Returns the claim with this name. If there is none, reads the name as a path: each part after a
-/// dot names a member of the object before it.
+/// Returns the claim with this name. If there is no such claim, reads the name as a path: each part
+/// after a dot names a member of the object before it.
 fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let mut parts = name.split('.');

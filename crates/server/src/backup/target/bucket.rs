@@ -15,9 +15,9 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
 use super::TargetError;
 use crate::backup::WRITE_WITHIN;
 
-/// Bytes of a base that are read and sent at once.
+/// The number of bytes of a base that are read and sent at once.
 const PART_BYTES: usize = 8 * 1024 * 1024;
-/// Parts of a base that are sent at the same time.
+/// The number of parts of a base that are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;
 
 /// A bucket, and a prefix in it.

@@ -23,13 +23,15 @@ use super::seal::{ANSWER_BYTES, PuzzleKind};
 
 /// Threads that draw.
 const THREADS: usize = 2;
-/// Most requests that wait for one kind. At the bound further requests are asked to retry.
+/// The maximum number of requests that wait for one kind. At the bound further requests are asked
+/// to retry.
 const WAITING_MAX: usize = 512;
-/// The number of kinds that are drawn in advance. They are the first kinds.
+/// The number of kinds that are drawn in advance. They are the first kinds of [`PuzzleKind`].
 pub(super) const PRERENDERED_KINDS: usize = 2;
-/// Most prepared challenges of a kind.
+/// The maximum number of prepared challenges of a kind.
 const PRERENDERED_MAX: usize = 1_024;
-/// Most bytes of prepared challenges of a kind. The lower of the two bounds applies.
+/// The maximum number of bytes of prepared challenges of a kind. The lower of the two bounds
+/// applies.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
 /// After a thread drew in advance, it pauses for this many times the duration of its work. So
 /// drawing in advance hardly slows requests.

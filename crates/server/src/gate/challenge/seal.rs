@@ -13,13 +13,13 @@ use doorbuster_core::{IdKey, Millis};
 
 use crate::gate::MasterKeys;
 
-/// Bytes of the plain text: an id, a kind, an expiry time and an answer.
+/// The number of bytes of the plain text: an id, a kind, an expiry time and an answer.
 const SEALED_BYTES: usize = 16 + 1 + 8 + ANSWER_BYTES;
-/// Bytes reserved for an answer.
+/// The number of bytes reserved for an answer.
 pub(super) const ANSWER_BYTES: usize = 32;
-/// Bytes of the authentication tag.
+/// The number of bytes of the authentication tag.
 const TAG_BYTES: usize = 16;
-/// Bytes of a token before it is encoded as text.
+/// The number of bytes of a token before it is encoded as text.
 const TOKEN_BYTES: usize = NONCE_LEN + SEALED_BYTES + TAG_BYTES;
 /// The key-derivation context of the sealing keys.
 const CONTEXT: &str = "doorbuster: challenges";

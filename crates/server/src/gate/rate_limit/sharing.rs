@@ -22,11 +22,11 @@ use super::{NANOS_PER_MICRO, RateLimiter, Route};
 use crate::catalogue::SaleFlags;
 use crate::engine::NodeCount;
 
-/// Most keys in one call. Further keys wait for the next call, because Redis serves nothing else
-/// during a call.
+/// The maximum number of keys in one call. Further keys wait for the next call, because Redis
+/// serves nothing else during a call.
 const BATCH_KEYS_MAX: usize = 256;
-/// Most keys in the queue of reports. The use of further keys stays on its node until the queue has
-/// room.
+/// The maximum number of keys in the queue of reports. The use of further keys stays on its node
+/// until the queue has room.
 const QUEUE_MAX: usize = 65_536;
 /// Shortest time between two calls.
 const BATCH_EVERY: Duration = Duration::from_millis(2);

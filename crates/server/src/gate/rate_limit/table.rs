@@ -20,15 +20,15 @@ use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::gate::distinct_buyers::DistinctBuyers;
 
-/// Cells of a set.
+/// The number of cells of a set.
 const WAYS: usize = 8;
 /// Shards. Each has its own lock.
 const SHARDS: usize = 128;
-/// Sets per shard.
+/// The number of sets per shard.
 const SETS: usize = 1_024;
-/// Most keys.
+/// The maximum number of keys.
 const CELLS: usize = SHARDS * SETS * WAYS;
-/// Most memory that the cells use, in bytes.
+/// The maximum memory that the cells use, in bytes.
 const BYTES_MAX: usize = 32 << 20;
 
 const _: () = assert!(

@@ -3,14 +3,16 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Most requests that wait for the batcher. At the bound, further requests get `503`.
+/// The maximum number of requests that wait for the batcher. At the bound, further requests get
+/// `503`.
 pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
-/// Most requests in one batch. The others wait for the next batch.
+/// The maximum number of requests in one batch. Further requests wait for the next batch.
 pub(super) const BATCH_MAX: usize = 500;
-/// Most turns that one batch extends at the same time. Further turns of the batch wait.
+/// The maximum number of turns that one batch extends at the same time. Further turns of the batch
+/// wait.
 pub(super) const KEPT_AT_ONCE: usize = 16;
-/// Most positions of one sale in a node's memory. Other positions are read from the store each
-/// time.
+/// The maximum number of positions of one sale in a node's memory. Other positions are read from
+/// the store each time.
 pub(super) const POSITIONS_MAX: usize = 2_000_000;
 /// Time between two checks of the rooms of open sales.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -19,7 +21,7 @@ pub(super) const TICK: Duration = Duration::from_millis(250);
 pub(super) const FRESH_FOR: Duration = Duration::from_millis(2 * TICK.as_millis() as u64);
 /// While no sale with a room is open, only one of this many checks runs.
 pub(super) const IDLE_TICKS: u32 = 4;
-/// Most rows of one read of other nodes' admissions or of a draw's lots.
+/// The maximum number of rows of one read of other nodes' admissions or of a draw's lots.
 pub(super) const ROWS_MAX: usize = 5_000;
 /// The time in which an admitted buyer must fetch a pass. The admission lasts this long plus the
 /// time for which a pass is valid.
@@ -32,7 +34,7 @@ const TICKS_PER_SEC: u64 = 1_000 / TICK.as_millis() as u64;
 /// The allowed settings of admissions per second. If more buyers arrive, an automatic waiting room
 /// opens.
 pub(crate) const ADMITTED_PER_SEC: RangeInclusive<u64> = TICKS_PER_SEC..=100_000;
-/// Bits for each admission per second. Each bit stands for an arriving buyer.
+/// The number of bits for each admission per second. Each bit stands for an arriving buyer.
 const BITS_PER_ARRIVAL: usize = 64;
 
 /// Returns the most admissions in one check.
@@ -55,6 +57,6 @@ pub(super) const fn arrivals_bits(per_sec: u64) -> usize {
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one sale's positions.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-/// Most notifications about positions per second. With more readers, each reader gets fewer
-/// notifications.
+/// The maximum number of notifications about positions per second. With more readers, each reader
+/// gets fewer notifications.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;

@@ -61,7 +61,8 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
         };
         assert_eq!(status_of(&room_state, name, 9), Some(wanted));
     }
-    // Another node admits the first three. This node learns that only from the row.
+    // Another node admits the first three visitors. This node learns of these admissions only from
+    // the row.
     room_state.apply_row(&room(20, Some(20), 3));
     assert_eq!(status_of(&room_state, order[0], 9), None);
     let called: Vec<_> =

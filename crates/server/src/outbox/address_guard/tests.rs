@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::dns_lookups::{LOOKUPS_MAX, NAMES_MAX};
 use super::*;
 
-/// Longest wait in these tests. They normally take far less.
+/// Longest wait in these tests. The tests normally take far less time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn closed() -> AddressGuard {

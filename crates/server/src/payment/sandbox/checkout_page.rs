@@ -11,8 +11,8 @@ use crate::failpoint::{self, Failpoint};
 
 /// How long after a checkout's end a late payment arrives, in milliseconds.
 const LATE_MS: i64 = 2_000;
-/// Most payments at one checkout, including failed ones. After that, its page only shows what
-/// happened.
+/// The maximum number of payments at one checkout, including failed ones. After that, its page only
+/// shows what happened.
 const PAYMENTS_MAX: usize = 20;
 
 /// The action of a button.

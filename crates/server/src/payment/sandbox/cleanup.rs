@@ -14,7 +14,7 @@ use crate::outages;
 const EVERY: Duration = Duration::from_secs(60);
 /// Shortest pause between two pages while there is something to delete.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
-/// Documents that one page reads and deletes.
+/// The number of documents that one page reads and deletes.
 const PAGE: usize = 200;
 /// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
 const KEPT_MS: i64 = 90 * 86_400_000;

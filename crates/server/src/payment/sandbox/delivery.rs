@@ -17,10 +17,10 @@ use crate::signing;
 
 /// Longest wait for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
-/// Announcements that are read at once.
+/// The number of announcements that are read at once.
 const PAGE: usize = 200;
-/// Attempts to send one message. After these attempts the message is dropped, and the shop learns
-/// its content only by asking.
+/// The number of attempts to send one message. After these attempts the message is dropped, and the
+/// shop learns its content only by asking.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;

@@ -14,7 +14,7 @@ use crate::signing::{SigningKey, TOLERANCE_MS};
 
 /// The header with an event's signature.
 const SIGNATURE_HEADER: &str = "stripe-signature";
-/// Most signatures of one event that the server checks.
+/// The maximum number of signatures of one event that the server checks.
 const SIGNATURES_MAX: usize = 16;
 /// The metadata member with this installation's mark.
 const INSTALLATION_KEY: &str = "doorbuster";

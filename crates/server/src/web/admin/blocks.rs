@@ -21,7 +21,7 @@ use crate::web::reply::{HandlerResult, empty, json};
 use crate::web::request_body;
 use crate::web::{App, wire};
 
-/// Digits of a block's id.
+/// The number of digits of a block's id.
 const ID_DIGITS: usize = 12;
 
 /// `GET /v1/admin/blocks`

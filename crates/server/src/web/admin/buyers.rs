@@ -17,7 +17,7 @@ use crate::web::path_names::PathNames;
 use crate::web::reply::{HandlerResult, json};
 use crate::web::{App, wire};
 
-/// Most orders in one answer.
+/// The maximum number of orders in one answer.
 const ORDERS_MAX: usize = 200;
 
 pub(crate) async fn get(

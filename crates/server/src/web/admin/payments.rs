@@ -15,7 +15,8 @@ use crate::web::failure::failed;
 use crate::web::reply::{HandlerError, HandlerResult, json};
 use crate::web::{App, wire};
 
-/// Most payments in an answer about one order. The list of payments has all of them.
+/// The maximum number of payments in an answer about one order. The list of payments has all of
+/// them.
 const ORDER_PAYMENTS_MAX: usize = 200;
 
 /// `GET /v1/admin/payments`

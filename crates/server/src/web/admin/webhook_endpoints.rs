@@ -34,7 +34,7 @@ use crate::web::reply::{HandlerResult, empty, json};
 use crate::web::request_body;
 use crate::web::{App, wire};
 
-/// Random bytes of a webhook secret.
+/// The number of random bytes of a webhook secret.
 const SECRET_BYTES: usize = 32;
 
 /// `GET /v1/admin/webhook-endpoints`

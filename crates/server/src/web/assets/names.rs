@@ -7,7 +7,7 @@ use super::AssetSource;
 
 /// The text in front of each asset's name.
 const PREFIX: &str = "/assets/";
-/// Hexadecimal digits of the hash in an address.
+/// The number of hexadecimal digits of the hash in an address.
 const HASH_DIGITS: usize = 12;
 
 /// Returns the address of each file: `look.css` becomes `look.0123456789ab.css`. The hash covers

@@ -13,7 +13,7 @@ use crate::web::client_address::{ClientAddress, X_FORWARDED_FOR};
 
 /// The name of an edge in the `Via` header.
 const MARK: &str = "1.1 doorbuster-edge";
-/// Most headers of a purchase on the fast path.
+/// The maximum number of headers of a purchase on the fast path.
 const HEADERS_MAX: usize = 32;
 
 /// The head of a purchase as it arrived.
@@ -96,7 +96,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     }
     headers.remove(FORWARDED);
     headers.remove(X_FORWARDED_FOR);
-    // If the two headers disagree, both are sent. Then a block of either address applies.
+    // If the two headers disagree, both are sent. So a block of either address applies.
     let [first, second] = match client.disagreeing {
         Some([one, other]) => [one, other].map(Some),
         None => [Some(client.address), None],

@@ -3,7 +3,7 @@
 
 /// A ping without content.
 pub(super) const PING: [u8; 2] = [0x89, 0];
-/// Bytes of a client's pong without content: its head and its mask.
+/// The number of bytes of a client's pong without content: its head and its mask.
 pub(super) const PONG_BYTES: usize = 6;
 /// The first byte of a pong.
 const PONG: [u8; 2] = [0x8a, 0x80];

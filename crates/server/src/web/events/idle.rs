@@ -35,7 +35,7 @@ use crate::web::App;
 use crate::web::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
-/// Bytes that one read takes at most. A correct client sends less.
+/// The number of bytes that one read takes at most. A correct client sends less.
 const READ_BYTES: usize = 10 * PONG_BYTES;
 
 /// An idle WebSocket connection.
@@ -51,7 +51,7 @@ impl IdleConnection {
         Self { stream, reader, _idle_guard: None }
     }
 
-    /// Writes as many bytes as the socket accepts without blocking; returns their number.
+    /// Writes as many bytes as the socket accepts without blocking. Returns their number.
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match (&self.stream).write(bytes) {
             Err(error) if is_would_block(&error) => Ok(0),

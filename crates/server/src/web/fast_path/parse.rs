@@ -10,7 +10,7 @@ use crate::config::Cidr;
 use crate::web::framing::is_host;
 use crate::web::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 
-/// Most headers of an ordinary purchase.
+/// The maximum number of headers of an ordinary purchase.
 const HEADERS_MAX: usize = 32;
 /// The first bytes of an ordinary purchase.
 const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";

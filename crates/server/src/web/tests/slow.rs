@@ -14,17 +14,17 @@ use crate::web::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 pub(super) const STALL: Duration = Duration::from_millis(200);
 /// Longest wait for a timeout that the test shortens. The default timeout is longer.
 const SOON: Duration = Duration::from_secs(15);
-/// Most bytes that can be on the way to a client that reads nothing. The server's kernel doubles
-/// the buffer for its own overhead. The client's kernel also holds some bytes.
+/// The maximum number of bytes that can be on the way to a client that reads nothing. The server's
+/// kernel doubles the buffer for its own overhead. The client's kernel also holds some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
-/// Most memory that one connection may cost, in bytes: its buffers and the server's other work in
-/// that time.
+/// The maximum memory that one connection may cost, in bytes: its buffers and the server's other
+/// work in that time.
 const COST_MAX: u64 = 16 * CONNECTION_BUFFER_BYTES_MAX as u64;
 /// More events than the hub's queue and the connection's buffers can hold.
 const EVENTS: usize = 12_000;
-/// Events of a batch. They fit into the hub's queue.
+/// The number of events of a batch. A batch fits into the hub's queue.
 const BATCH: usize = 100;
-/// More events than the connection's buffers can hold. They fit into the hub's queue.
+/// More events than the connection's buffers can hold. These events fit into the hub's queue.
 pub(super) const WAITING: usize = 1_500;
 
 /// Opens a connection whose client has a very small receive buffer.

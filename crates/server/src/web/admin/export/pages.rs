@@ -15,7 +15,7 @@ use crate::purchase::{Purchase, PurchaseOutcome};
 use crate::temp_dir::TempDir;
 use crate::web::tests;
 
-/// Rows for two full pages and a part of a third page.
+/// The number of rows for two full pages and a part of a third page.
 const MANY: usize = 2 * EXPORT_PAGE + 100;
 const STOCK: usize = 9_999;
 
