@@ -40,8 +40,7 @@ use crate::web::{self, App};
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long purchases and operators' changes of disconnected clients may continue.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of threads for blocking work, such as key files and name lookups. Other threads serve
-/// HTTP.
+/// The number of threads for blocking work, such as key files. Other threads serve HTTP.
 const BLOCKING_THREADS_MAX: usize = 20;
 
 /// Why a server did not start or did not stop cleanly.
@@ -174,8 +173,7 @@ pub async fn serve(
     serve_and_reload(settings, reloader, print_address, asked_to_stop).await
 }
 
-/// Like [`serve`], but calls `ready` with the address and does not print it. Never reloads the
-/// settings.
+/// Like [`serve`], but gives the address to `ready`. Prints nothing, and reloads no settings.
 ///
 /// # Errors
 ///
@@ -423,8 +421,7 @@ mod tests {
         .take(ASKED)
         .collect();
         waits.sort_unstable();
-        // Each wait is counted in polls of other tasks. Without the interval, the median wait is
-        // 32,000 polls.
+        // A wait is counted in polls of other tasks. Without the interval, it is 32,000 polls.
         assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
         runtime.shutdown_background();
     }

@@ -54,8 +54,7 @@ impl Engine {
                     false
                 }
                 Attempt::Short => true,
-                // One retry is enough. If a second ticket is returned too, the slot is not the
-                // cause.
+                // One retry is enough. The slot is not the cause if a second ticket returns.
                 Attempt::Retry if was_retried => return UNAVAILABLE,
                 Attempt::Retry => {
                     was_retried = true;

@@ -124,8 +124,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                     if_not_ours: None,
                 });
             }
-            // Someone made this refund at Stripe. The refund may cover a part of the payment or all
-            // of it.
+            // A person made this refund at Stripe. The refund may cover only a part of the payment.
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
@@ -142,8 +141,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         }
         // The inbox recognises refunds of this installation, and does not count them again.
         "charge.refunded" => {
-            // A charge has the metadata of its payment. Refunds and disputes have their own
-            // metadata.
+            // A charge has its payment's metadata. Refunds and disputes have separate metadata.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
