@@ -1,13 +1,13 @@
 //! Every limit of the API, with the response at the limit.
 
 /// Longest name of a sale, item or buyer, in bytes; longer: `422`.
-pub const NAME_MAX: usize = 64;
+pub const NAME_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 
 /// Longest `Idempotency-Key`, in bytes; longer: `422`.
-pub const KEY_MAX: usize = 64;
+pub const KEY_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 
 /// Most units in one request; more: `422`.
-pub const UNITS_MAX: u32 = 1_000_000;
+pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
 
 /// Most units of counted stock in one item, and the largest adjustment; more: `422`.
 pub const STOCK_MAX: u32 = 1_000_000_000;

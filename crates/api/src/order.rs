@@ -7,45 +7,7 @@ use crate::admin::payments::{RefundCause, RefundState};
 use crate::problem::Code;
 use crate::value::{Money, Time};
 
-/// State of an order that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderState {
-    /// The units are held for the buyer until `pay_by`.
-    Reserved,
-    /// The order was paid.
-    Paid,
-    /// The buyer or an operator cancelled the order before it was paid.
-    Cancelled,
-    /// The order was not paid in time.
-    Expired,
-    /// The order was paid, and the money was given back.
-    Refunded,
-}
-
-impl OrderState {
-    /// Every state, in the order of an order's life.
-    pub const ALL: [OrderState; 5] =
-        [Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
-
-    /// The state's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reserved => "reserved",
-            Self::Paid => "paid",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Refunded => "refunded",
-        }
-    }
-
-    /// The state with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
-}
+pub use doorbuster_types::OrderState;
 
 /// An order: units that a buyer holds or held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

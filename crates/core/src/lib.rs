@@ -65,6 +65,6 @@ pub use sale::Phase;
 pub use spread::{Counter, PartitionChoice, Spread, SpreadFault};
 pub use ticket::{RequestHash, Ticket};
 pub use value::{
-    BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Stock,
-    TicketN, Token, Units,
+    BuyerId, BuyerName, Epoch, GrantId, ItemId, Millis, NodeId, PresentedKey, RecallId, RequestKey,
+    Seq, SlotKey, Stock, TicketN, Token, Units,
 };

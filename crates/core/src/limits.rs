@@ -1,12 +1,12 @@
 //! Every capacity, timeout and retry of the protocol, with what happens at the bound.
 
 /// The largest number of units in one request. The server refuses a request for more.
-pub const UNITS_MAX: u32 = 1_000_000;
+pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
 /// The largest counted stock of one item. The server refuses more.
 pub const STOCK_MAX: u64 = 1_000_000_000;
 /// The longest id (sale, item, buyer) and the longest idempotency key, in bytes. The server refuses
 /// longer ones.
-pub const NAME_BYTES_MAX: usize = 64;
+pub const NAME_BYTES_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 /// Tickets that one settle transaction resolves. The rest waits for the next transaction.
 pub const SETTLE_BATCH_MAX: usize = 500;
 /// Tickets that wait in one slot's queue. At the bound the slot answers

@@ -6,6 +6,8 @@ use crate::value::{
     Units,
 };
 
+pub use doorbuster_types::OrderState;
+
 /// An item on sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -273,52 +275,6 @@ pub struct Resolution {
     pub n: Option<TicketN>,
     /// The verdict.
     pub verdict: Verdict,
-}
-
-/// An order's state: `reserved → paid | cancelled | expired`, `paid → refunded`. A late payment can
-/// make an ended order paid again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum OrderState {
-    /// The order keeps its units until `pay_by`.
-    Reserved,
-    /// The order is paid.
-    Paid,
-    /// The buyer or an operator cancelled the order.
-    Cancelled,
-    /// The order was not paid in time.
-    Expired,
-    /// The order was paid and then refunded.
-    Refunded,
-}
-
-impl OrderState {
-    /// Every state.
-    pub const ALL: &[Self] =
-        &[Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
-
-    /// Returns whether the order is active.
-    #[must_use]
-    pub fn is_active(self) -> bool {
-        matches!(self, Self::Reserved | Self::Paid)
-    }
-
-    /// Returns the name in rows, JSON and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reserved => "reserved",
-            Self::Paid => "paid",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Refunded => "refunded",
-        }
-    }
-
-    /// Parses a state's name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|s| s.as_str() == word)
-    }
 }
 
 /// An order, which is stored before the buyer gets an answer.

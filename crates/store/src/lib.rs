@@ -25,7 +25,7 @@ mod waitlist;
 pub use actions::recorded;
 pub use commit_copy::{CommitCopy, CopyProgress, Segment, SegmentError, Taken};
 pub use contract::{
-    ActionQuery, ActionRow, AdjustOutcome, Adjustment, AdminKey, AdminRole, AnswerSpend,
+    ActionQuery, ActionRow, AdjustOutcome, Adjustment, AdminKey, AnswerSpend,
     BackupError, BackupFile, Block, BlockKind, BlocksVersion, BuyerFilter, BuyerTraces,
     CODE_PREFIX_CHARS, CatalogueRows, Check, CheckoutDeferral, CodeCounts, CodeSelection,
     CodesOutcome, CommitSink, Committed, DeadLetter, DeadLetterContent, DeadLetterCounts,
@@ -37,7 +37,7 @@ pub use contract::{
     NewSale, NodeRow, OpenError, OpeningStock, OrderPage, OrderQuery, OrderTransition, OutboxPage,
     PatchOutcome, PausedSale, Person, PointQuery, PointStep, PostgresOptions, Reconciliation,
     Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
-    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, RoomProgressStep,
+    RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, Role, RoomProgressStep,
     RoomVisitor, Rotation, SalePatch, SalePoint, SaleRow, SessionOwner, SpendOutcome,
     SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError, StoreHistoryRow,
     StoreServer, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition,

@@ -10,6 +10,8 @@ use crate::notification::{ALL_TYPES, EVENT_ID_PATTERN, EventType};
 use crate::problem::Problem;
 use crate::value::Time;
 
+pub use doorbuster_types::{DeliveryState, EndpointKind};
+
 fn types() -> Schema {
     let words = std::iter::once(ALL_TYPES).chain(EventType::ALL.iter().map(|what| what.as_str()));
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
@@ -38,16 +40,6 @@ fn address() -> Schema {
         ))
         .examples(["https://shop.example/hooks/doorbuster"])
         .into()
-}
-
-/// The kind of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EndpointKind {
-    /// A receiver of signed messages over HTTP.
-    Webhook,
-    /// A broker, which receives the same events as `CloudEvents`.
-    Broker,
 }
 
 /// An endpoint to add.
@@ -244,39 +236,6 @@ pub struct LiveSecret {
 pub struct WebhookEndpointList {
     /// The endpoints.
     pub endpoints: Vec<WebhookEndpoint>,
-}
-
-/// The state of a delivery that failed at the first attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryState {
-    /// The server retries the delivery.
-    Pending,
-    /// All attempts failed.
-    Dead,
-    /// An operator discarded the delivery.
-    Discarded,
-}
-
-impl DeliveryState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Dead, Self::Discarded];
-
-    /// The state's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Dead => "dead",
-            Self::Discarded => "discarded",
-        }
-    }
-
-    /// The state with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
 }
 
 /// An event that an endpoint did not accept at the first attempt. Others are not recorded.

@@ -1,6 +1,6 @@
 //! The possible answers to a purchase.
 use doorbuster_api::problem::RateLimitScope;
-use doorbuster_core::gate::eligibility::MissingRequirement;
+use doorbuster_core::gate::eligibility::Requirement;
 use doorbuster_core::sold_out::SoldOut;
 use doorbuster_core::{Millis, Order, TicketId};
 
@@ -48,7 +48,7 @@ pub enum Refusal {
     /// An operator blocked this buyer or address.
     Blocked,
     /// The buyer does not meet a requirement of the sale.
-    NotEligible(MissingRequirement),
+    NotEligible(Requirement),
     /// The sale requires a pass.
     PassRequired,
     /// The pass is forged, or for another buyer, sale or item.

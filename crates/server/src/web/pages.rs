@@ -72,7 +72,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     }
     let (sales, _) = sales::page(&app, None, page_html::LISTED_MAX, |phase| phase != Phase::Draft)?;
     let sales: Vec<_> =
-        sales.iter().map(|sale| (wire::sale(&sale.row), wire::phase(sale.row.phase))).collect();
+        sales.iter().map(|sale| (wire::sale(&sale.row), sale.row.phase)).collect();
     let live = app.live();
     let html = page_html::index_page(&live.assets.page_text("index.html"), &sales, live.shop());
     let page = match kept.take() {
@@ -99,7 +99,7 @@ async fn sale(
     };
     let live = app.live();
     let page = app.views.page(&app.engine, &sale, live.generation, || {
-        let (shown, phase) = (wire::sale(&sale.row), wire::phase(sale.row.phase));
+        let (shown, phase) = (wire::sale(&sale.row), sale.row.phase);
         let template = live.assets.page_text("sale.html");
         AssetFile::page(page_html::sale_page(&template, &shown, phase, live.shop(), true))
     });

@@ -17,7 +17,7 @@ use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_api::header::Prefer;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_core::{Millis, Phase, RequestKey, TicketId, Units};
+use doorbuster_core::{BuyerId, Millis, Phase, PresentedKey, RequestKey, TicketId, Units};
 use futures_util::FutureExt;
 use http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -239,13 +239,11 @@ pub(super) fn parse_purchase(
 fn check_purchase(
     app: &App,
     headers: &PurchaseHeaders<'_>,
-    (key, units): (&str, u32),
+    (key, units): (PresentedKey<'_>, Units),
     token: Option<VerifiedBuyer>,
     (sale, item): (&Arc<SaleState>, &Arc<ItemState>),
     (started, now): (Instant, Millis),
 ) -> CheckedPurchase {
-    let units =
-        Units::new(units).expect("the contract and the core have the same bounds for units");
     let DoorCheck { buyer, refusal } =
         check_entry(&app.gate.passes, sale, item, token, headers.pass, now);
     let client = headers.client;
@@ -271,7 +269,7 @@ fn check_purchase(
         ))
     };
     if let Some(refusal) =
-        app.engine.refuse_from_memory((caller.buyer, key), sale, item, units, door)
+        app.engine.refuse_from_memory((caller.buyer, key.as_str()), sale, item, units, door)
     {
         app.engine.count_answer(sale, item, caller.buyer, refusal.answer(), now);
         app.record_latency(sale, started);
@@ -281,7 +279,7 @@ fn check_purchase(
         };
         return CheckedPurchase::Refused(refusal, SaleRateLimit::new(sale, standing));
     }
-    let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
+    let key = RequestKey::from(key);
     let wait = match headers.prefer {
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
@@ -293,7 +291,7 @@ fn check_purchase(
         true => refusal,
         false => app.door_refusal((client, caller.buyer), sale, refusal, now, &mut standing),
     });
-    let (buyer, sale, item) = (identity::buyer_id(buyer), sale.clone(), item.clone());
+    let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());
     let purchase = Purchase { buyer, key, sale, item, units, wait, door };
     CheckedPurchase::Continues(StartedPurchase { purchase, client, standing, started })
 }

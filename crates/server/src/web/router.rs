@@ -13,12 +13,13 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::endpoints::{self, Auth, Endpoint, EndpointGroup, Method};
 use doorbuster_api::header::accepts;
 use doorbuster_api::problem::Problem;
+use doorbuster_core::BuyerId;
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL};
 
 use super::dispatch::{REQUEST_ID, request_id};
 use super::identity::{
-    Buyer, BuyerMembership, ClientAddress, OperatorIdentity, OperatorRequest, TokenExpiry, buyer_id,
+    Buyer, BuyerMembership, ClientAddress, OperatorIdentity, OperatorRequest, TokenExpiry,
 };
 use super::rate_limits::LimitedRequest;
 use super::reply::HandlerError;
@@ -282,7 +283,7 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         Auth::Public => {}
         Auth::Buyer => {
             let shopper = app.buyer(request.headers(), request.method()).await?;
-            request.extensions_mut().insert(Buyer(buyer_id(shopper.name)));
+            request.extensions_mut().insert(Buyer(BuyerId::from(shopper.name)));
             request.extensions_mut().insert(BuyerMembership(shopper.standing));
             request.extensions_mut().insert(TokenExpiry(shopper.expires_secs));
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Phase as PhaseWord, Status};
+use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Status};
 use doorbuster_core::Phase;
 use hashbrown::HashMap;
 use http::HeaderValue;
@@ -264,13 +264,12 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
     for item in &sale.items {
         items.push(item_status(engine, sale.row.phase, item).await);
     }
-    let phase = wire::phase(sale.row.phase);
+    let phase = sale.row.phase;
     Status {
         server_time: wire::time(engine.now()),
         sale: sale.row.id.clone(),
         phase,
-        started: sale.row.opened_at.is_some()
-            || matches!(phase, PhaseWord::Open | PhaseWord::Paused),
+        started: sale.row.opened_at.is_some() || matches!(phase, Phase::Open | Phase::Paused),
         starts_at: sale.row.starts_at.map(wire::time),
         ends_at: sale.row.ends_at.map(wire::time),
         version: sale.version(),

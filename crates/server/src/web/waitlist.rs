@@ -119,7 +119,7 @@ async fn find_item(
 fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
     let values = headers.get_all(PurchaseHeader::Key.name()).iter().map(HeaderValue::as_bytes);
     let key = idempotency_key(values).map_err(|fault| Problem::invalid_request(vec![fault]))?;
-    Ok(RequestKey::new(key).expect("the contract and the core have the same rule for keys"))
+    Ok(key.into())
 }
 
 /// Checks the front door as for a purchase, and counts the request against the limits.
@@ -131,8 +131,7 @@ fn check_front_door(
     item: &ItemState,
 ) -> Result<(), Problem> {
     let now = app.engine.now();
-    let name = BuyerName::new(buyer.as_str())
-        .expect("the contract and the core have the same rule for names");
+    let name = BuyerName::from(buyer);
     let pass = PresentedPass::new(
         headers.get_all(PurchaseHeader::Pass.name()).iter().map(HeaderValue::as_bytes),
     );

@@ -12,6 +12,7 @@ use doorbuster_core::slot::SlotBounds;
 use doorbuster_sim::real::{RecordedRun, StoreSetup, compare_slots, compare_store, id_key};
 use doorbuster_slots::{RedisOptions, Slots};
 use doorbuster_store::{HistoryMemory, PostgresOptions, SqliteOptions, Store};
+use doorbuster_testkit::tool;
 use tokio::runtime::{Builder, Runtime};
 
 use super::postgres;
@@ -66,8 +67,9 @@ impl Redis {
         let dir = Dir::new();
         let here = dir.0.display().to_string();
         let socket = dir.0.join("socket").display().to_string();
+        let program = tool::program("redis-server").display().to_string();
         let words =
-            ["redis-server", "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
+            [&program, "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper", &here])
             .args(words)
@@ -79,11 +81,7 @@ impl Redis {
         let since = Instant::now();
         while std::os::unix::net::UnixStream::connect(redis.dir.0.join("socket")).is_err() {
             let log = || std::fs::read_to_string(redis.dir.0.join("log")).unwrap_or_default();
-            assert!(
-                since.elapsed() < READY_WITHIN,
-                "redis-server is installed and starts: {}",
-                log()
-            );
+            assert!(since.elapsed() < READY_WITHIN, "redis-server does not start: {}", log());
             std::thread::sleep(Duration::from_millis(5));
         }
         redis
