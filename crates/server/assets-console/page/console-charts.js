@@ -66,26 +66,31 @@ export function useSeries(sale, { from, to, secs, step }) {
   return state;
 }
 
-/** Returns each step from `from` to `to`, and a function that reads a value of each step. */
-export function steps(points, from, to, step) {
+/** Returns each step from `from` to `to`, and a function that reads a value of each step up to
+   `shown`. */
+export function steps(points, { from, to, step, shown = to }) {
   const times = [];
   for (let at = from - (from % step); at < to; at += step) times.push(at);
   return {
     times,
     of: (read, empty = 0) =>
-      times.map(at => (points.has(at) ? read(points.get(at)) : empty)),
+      times.map(at => (at > shown ? null : points.has(at) ? read(points.get(at)) : empty)),
   };
 }
 
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const HEIGHT = 180;
+/** The distances of the marks on an axis of counts. */
+const WHOLE_STEPS = Array.from({ length: 10 }, (_, n) => [1, 2, 5].map(digit => digit * 10 ** n))
+  .flat();
 /** Up to this many seconds, the axis shows seconds. */
 const SECONDS_SHOWN = 1200;
 /** Adds each line to the lines before it, so that the areas stand on each other. */
 function stacked(values) {
   const sums = [];
   return values.map((line, n) => {
-    sums.push(line.map((value, at) => (value ?? 0) + (n ? sums[n - 1][at] : 0)));
+    sums.push(line.map((value, at) =>
+      value === null ? null : value + (n ? sums[n - 1][at] : 0)));
     return sums[n];
   });
 }
@@ -102,7 +107,7 @@ function useScheme() {
   return scheme;
 }
 
-function options({ lines, stack, secs, width, moved }) {
+function options({ lines, stack, whole, secs, width, moved }) {
   const font = `11px ${getComputedStyle(document.body).fontFamily}`;
   const axis = {
     stroke: color('--color-text-soft'),
@@ -128,15 +133,21 @@ function options({ lines, stack, secs, width, moved }) {
     scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.12)] } },
     axes: [
       { ...axis, grid: { show: false }, space: 76, size: 26, values: (_, at) => at.map(label) },
-      { ...axis, size: 44, space: 34, values: (_, n) => n.map(brief) },
+      {
+        ...axis,
+        size: 44,
+        space: 34,
+        values: (_, n) => n.map(brief),
+        ...(whole && { incrs: WHOLE_STEPS }),
+      },
     ],
     series: [{}, ...(stack ? series.reverse() : series)],
   };
 }
 
 /** Draws a chart. `lines` has [label, color token, values], and `times` has seconds since 1970. The
-   keys show the newest numbers, or those under the pointer or the arrow keys. */
-export function Chart({ title, times, lines, unit = '', stack = false }) {
+   keys show the numbers at `shown`, or those under the pointer or the arrow keys. */
+export function Chart({ title, times, lines, unit = '', stack = false, shown = times.length - 1 }) {
   const box = useRef(null);
   const chart = useRef(null);
   const [at, setAt] = useState(null);
@@ -151,7 +162,7 @@ export function Chart({ title, times, lines, unit = '', stack = false }) {
     load().then(UPlot => {
       if (ended) return;
       const width = box.current.clientWidth;
-      const setup = options({ lines, stack, secs, width, moved: setAt });
+      const setup = options({ lines, stack, whole: !unit, secs, width, moved: setAt });
       chart.current = new UPlot(setup, newest.current, box.current);
     });
     const fit = new ResizeObserver(() =>
@@ -168,7 +179,7 @@ export function Chart({ title, times, lines, unit = '', stack = false }) {
   useEffect(() => {
     chart.current?.setData(data);
   }, [times, lines]);
-  const index = at !== null && at < times.length ? at : times.length - 1;
+  const index = at !== null && at < times.length ? at : shown;
   const number = n => (n == null ? '–' : brief(n) + unit);
   const when = times.length ? clock(times[index] * 1000) : '–';
   const spoken = lines.map(([label, , line]) => `${label} ${number(line[index])}`).join(', ');

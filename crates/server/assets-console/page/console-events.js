@@ -29,7 +29,7 @@ const BATCH = 200;
 /** The order, sale or item of a dead letter or a delivery. */
 function About({ about }) {
   if (about?.startsWith('ord_')) {
-    return html`<a class="code" href=${'#/orders/' + about} title=${about}>
+    return html`<a class="code short" href=${'#/orders/' + about} title=${about}>
       ${about.slice(0, 12)}…</a>`;
   }
   const sale = /^sale:([^:]+)/.exec(about ?? '')?.[1];

@@ -236,13 +236,18 @@ export function Field({ label, hint, fault, children, id }) {
   </div>`;
 }
 
-/** A message about an error. It shows the id with which the shop's support can find the request. */
-export const Problem = ({ error }) =>
-  error &&
-  html`<p class="alarm alarm--bad" role="alert">
-    <b>${error.status === 0 ? t('offline') : error.message}</b>
-    ${error.requestId && html`<span class="soft">${error.requestId}</span>`}
-  </p>`;
+/** A message about an error. It shows the id with which the shop's support can find the request.
+   With `atFields`, the faults are shown at their fields. */
+export function Problem({ error, atFields = false }) {
+  if (!error) return null;
+  if (error.faults?.length) {
+    return html`<div class="alarm alarm--bad" role="alert"><b>${t('see_fields')}</b>
+      ${!atFields && html`<ul>${error.faults.map(({ pointer, parameter, detail }) =>
+        html`<li><span class="code">${pointer ?? parameter}</span> ${detail}</li>`)}</ul>`}</div>`;
+  }
+  return html`<p class="alarm alarm--bad" role="alert"><b>${error.message}</b>
+    ${error.requestId && html`<span class="soft">${error.requestId}</span>`}</p>`;
+}
 
 /* A wider table becomes a list of blocks on a phone. */
 const COLUMNS_ON_PHONE = 4;
@@ -360,7 +365,7 @@ export function Ask({ ask, close }) {
           onInput=${event => setTyped(event.target.value)}
         />`}
       <//>`}
-      <${Problem} error=${state.error} />
+      <${Problem} error=${state.error} atFields=${!!ask.fields} />
       <div class="dialog__feet">
         <button class="button" type="button" onClick=${close}>${t('keep')}</button>
         <button

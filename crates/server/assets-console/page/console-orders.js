@@ -101,11 +101,12 @@ function Orders({ search, can }) {
   };
   const rows = list.rows ?? [];
   const picked = rows.filter(order => chosen.has(order.id));
-  const toggle = id => {
-    const next = new Set(chosen);
-    if (!next.delete(id)) next.add(id);
-    setChosen(next);
-  };
+  const toggle = id =>
+    setChosen(old => {
+      const next = new Set(old);
+      if (!next.delete(id)) next.add(id);
+      return next;
+    });
   const done = () => {
     setChosen(new Set());
     list.reload();
@@ -135,7 +136,7 @@ function Orders({ search, can }) {
         ...(can('operator') ? [[choose, row => html`<input type="checkbox" aria-label=${t('choose', {
           id: row.id,
         })} checked=${chosen.has(row.id)} onChange=${() => toggle(row.id)} />`]] : []),
-        [t('order'), row => html`<a class="code" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
+        [t('order'), row => html`<a class="code short" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
         [t('sale'), row => html`<span><a href=${'#/sales/' + seg(row.sale)}>${row.sale}</a> / ${row.item}</span>`],
         [t('buyer'), row => html`<a href=${'#/support' + query({ sale: row.sale, buyer: row.buyer })}>
           ${row.buyer}</a>`],
@@ -255,7 +256,7 @@ function Story({ sale, buyer }) {
       ${!data.refusals_complete && html`<p class="soft">${t('refusals_incomplete')}</p>`}</section>
     <section class="panel card"><h2>${t('orders')}</h2>
       <${Table} caption=${t('orders')} columns=${[
-        [t('order'), row => html`<a class="code" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
+        [t('order'), row => html`<a class="code short" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
         [t('item'), row => row.item],
         [t('units'), row => count(row.units), 'end'],
         [t('amount'), row => money(row.amount), 'end'],

@@ -59,30 +59,31 @@ export function refusalsOf(points) {
   return all;
 }
 
-/** The charts of these points, from `from` to `to`. */
-export function RateCharts({ points, from, to, step }) {
-  const all = steps(points, from, to, step);
+/** The charts of these points, from `from` to `to`. With `shown`, they end there. */
+export function RateCharts({ points, from, to, step, shown = to }) {
+  const all = steps(points, { from, to, step, shown });
+  const index = all.times.findLastIndex(at => at <= shown);
   const rate = n => Math.round((n / step) * 10) / 10;
   const top = Object.entries(refusalsOf(points.values()))
     .sort((a, b) => b[1] - a[1])
     .slice(0, REASONS_MAX)
     .map(([code]) => code);
   return html`<div class="charts">
-    <${Chart} title=${t('chart.requests')} times=${all.times} lines=${[
+    <${Chart} title=${t('chart.requests')} times=${all.times} shown=${index} lines=${[
       [t('chart.requests_line'), '--data-1', all.of(point => rate(point.requests))],
       [t('chart.reserved_line'), '--data-2', all.of(point => rate(point.reserved))],
     ]} />
-    <${Chart} title=${t('chart.latency')} times=${all.times} unit=" ms" lines=${[
+    <${Chart} title=${t('chart.latency')} times=${all.times} shown=${index} unit=" ms" lines=${[
       ['p99', '--data-3', all.of(point => (point.requests ? point.p99_ms : null), null)],
       ['p50', '--data-4', all.of(point => (point.requests ? point.p50_ms : null), null)],
     ]} />
-    <${Chart} title=${t('chart.refused')} times=${all.times} stack=${true}
+    <${Chart} title=${t('chart.refused')} times=${all.times} shown=${index} stack=${true}
       lines=${(top.length ? top : [null]).map((code, n) => [
         code ? word('code', code) : t('refusals'),
         `--data-${[3, 1, 5, 4, 6][n]}`,
         all.of(point => rate(point.refused[code] ?? 0)),
       ])} />
-    <${Chart} title=${t('chart.queue')} times=${all.times} lines=${[
+    <${Chart} title=${t('chart.queue')} times=${all.times} shown=${index} lines=${[
       [t('chart.queue_line'), '--data-5', all.of(point => point.queue_depth)],
       [t('chart.waiting_line'), '--data-4', all.of(point => point.waiting)],
     ]} />

@@ -71,7 +71,10 @@ function Timeline({ period, points }) {
       what: t('moment.' + name, values),
       by: null,
     })),
-  ].sort((a, b) => (a.at < b.at ? -1 : 1));
+  ];
+  // A point is the sum of a second, so it stands after an action of the same second.
+  const second = row => row.at.slice(0, 19);
+  rows.sort((a, b) => second(a).localeCompare(second(b)));
   return html`<section class="panel card"><h2>${t('events')}</h2>
     <${Problem} error=${period.error} />
     <${Table} caption=${t('events')} columns=${[
@@ -109,7 +112,7 @@ function Replay({ points, period, to, step, totals }) {
       </dl>
       ${totals && html`<${Bar} parts=${[['sold', paid], ['held', held], ['slots', free]]} />`}
     </section>
-    <${RateCharts} points=${until} from=${from} to=${to} step=${step} />
+    <${RateCharts} points=${until} from=${from} to=${to} step=${step} shown=${at} />
     <section class="panel card"><h2>${t('refusals_by_reason')}</h2>
       <${Refusals} refused=${refusalsOf(list)} /></section>`;
 }
@@ -160,7 +163,7 @@ function Report({ params }) {
   const { opened, closed } = period;
   return html`<div class="lead"><h1>${t('report_of', { title: plainText(sale.data.title) })}</h1>
       <${Phase} phase=${sale.data.phase} />
-      <span class="soft">${opened && moment(opened * 1000)}${closed && html` – ${clock(closed * 1000)}
+      <span class="soft">${opened && moment(opened * 1000)}${closed && html` – ${clock(closed * 1000)}${' '}
         (${duration((closed - opened) * 1000)})`}</span>
       <div class="lead__do noprint">
         <button class="button button--main" type="button" onClick=${() => print()}>
