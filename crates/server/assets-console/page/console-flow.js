@@ -95,7 +95,7 @@ export function Slots({ rows }) {
     t('sub_domain', { name }),
     slot => slot.active && slot.available
       ? html`<${SubDomain} units=${has(name)(slot)} all=${most} active=${slot.active === name} />`
-      : '–',
+      : slot.open && name === 'a' ? html`<${Pill} kind="bad">${t('unreachable')}<//>` : '–',
   ];
   return html`<${Table} caption=${t('slots')} empty=${t('no_slots')}
     rows=${rows?.map(slot => ({ id: slot.slot, ...slot }))} columns=${[

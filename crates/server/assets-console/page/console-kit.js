@@ -50,6 +50,7 @@ export class ApiError extends Error {
     this.code = body.code ?? '';
     this.faults = (body.errors ?? []).map(fault => ({ ...fault, detail: localized(fault.detail) }));
     this.reasons = body.reasons;
+    this.warnings = body.warnings;
     this.requestId = requestId;
   }
 }

@@ -136,8 +136,7 @@ function Audit() {
   return html`<div class="lead"><h1>${t('audit')}</h1>
       ${data && html`<${Pill} kind=${data.ok ? 'good' : 'bad'}>
         ${t(data.ok ? 'audit.good' : 'audit.bad')}<//>
-        <span class="soft">${t('checked', { at: moment(data.checked_at) })}
-          · ${t('repairs', { n: count(data.repairs) })}</span>`}
+        <span class="soft">${t('checked', { at: moment(data.checked_at) })}${' · '}${t('repairs', { n: count(data.repairs) })}</span>`}
       <div class="lead__do"><button class="button" type="button" onClick=${again}>
         ${t('audit_again')}</button></div></div>
     <p class="soft">${t('audit.about')}</p>
@@ -166,8 +165,8 @@ function Audit() {
       ]} rows=${sums.data?.differences.map((row, n) => ({ id: n, ...row }))} /></section>
     ${data && html`<section class="panel card"><h2>${t('totals')}</h2>
       <${Table} caption=${t('totals')} empty=${t('no_sales')} columns=${[
-        [t('sale'), row => html`<span><a href=${'#/sales/' + seg(row.sale)}>${row.sale}</a>
-          / ${row.item}</span>`],
+        [t('sale'), row => html`<span><a href=${'#/sales/' + seg(row.sale)}>${row.sale}</a>${' / '}
+          ${row.item}</span>`],
         [t('flow.total'), row => (row.total == null ? t('unlimited') : count(row.total)), 'end'],
         [t('flow.sold'), row => count(row.paid), 'end'],
         [t('flow.held'), row => count(row.held), 'end'],

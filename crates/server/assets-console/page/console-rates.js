@@ -114,7 +114,7 @@ export function Charts({ sale, period, stale }) {
       </div>
       <span class="soft">${t(wanted.step === 1 ? 'by_second' : 'by_minute')}</span>
     </div>
-    <${Problem} error=${error} />
+    <${Problem} error=${stale ? null : error} />
     ${to > 0 && html`<${RateCharts} points=${shown} from=${from} to=${to} step=${wanted.step} />`}
     ${to > 0 && html`<section class="panel card refusals"><h2>${t('refusals_by_reason')}</h2>
       <${Refusals} refused=${refusalsOf(shown.values())} now=${whole.to ? null : now} /></section>`}

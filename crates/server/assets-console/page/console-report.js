@@ -61,7 +61,7 @@ function moments(points) {
 
 function Timeline({ period, points }) {
   const rows = [
-    ...(period.actions ?? []).map(row => ({
+    ...(period.actions ?? []).toReversed().map(row => ({
       at: row.at,
       what: word('action', row.action),
       by: row.by,
