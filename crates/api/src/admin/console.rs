@@ -66,7 +66,7 @@ pub struct ActionList {
 #[schema(examples(json!({
     "node": "17", "roles": ["api", "settle"], "version": "0.1.0", "leader": true,
     "started_at": "2026-11-20T09:00:00.000Z", "lease_until": "2026-11-20T10:00:03.000Z",
-    "settles": ["spring:phone:0"], "connections": 812
+    "lag_ms": 240, "settles": ["spring:phone:0"], "connections": 812
 })))]
 pub struct Node {
     /// The node's number, new at each start.
@@ -79,6 +79,8 @@ pub struct Node {
     pub started_at: Option<Time>,
     /// When the node's lease expires; `null` in shape `embedded`, which has no leases.
     pub lease_until: Option<Time>,
+    /// How long ago the node last reported, in milliseconds. It is 0 in shape `embedded`.
+    pub lag_ms: u64,
     /// Whether the node is the leader.
     pub leader: bool,
     /// The slots whose tickets the node settles, at most 64.
@@ -244,7 +246,7 @@ pub struct CheckProblem {
     "ready": true,
     "problems": [{
         "severity": "warning", "code": "sandbox_payments",
-        "detail": "payments go to the sandbox; set payments.provider before a real sale"
+        "detail": "payments go to the sandbox; set payment.provider before a real sale"
     }]
 })))]
 pub struct CheckReport {

@@ -1,14 +1,17 @@
 /* The entry of the console: signs in, chooses the view for an address, and draws the frame. */
 import {
   api,
+  clock,
   Field,
   html,
   onSignedOut,
   Problem,
   render,
+  serverNow,
   t,
   useEffect,
   useState,
+  useTick,
   word,
   zh,
 } from '/assets/console-kit.js';
@@ -17,9 +20,10 @@ import { pages as live } from '/assets/console-live.js';
 import { pages as report } from '/assets/console-report.js';
 import { pages as orders } from '/assets/console-orders.js';
 import { pages as more } from '/assets/console-more.js';
+import { pages as events } from '/assets/console-events.js';
 import { pages as access } from '/assets/console-access.js';
 
-const pages = [...sales, ...live, ...report, ...orders, ...more, ...access];
+const pages = [...sales, ...live, ...report, ...orders, ...more, ...events, ...access];
 /* The key under which the browser remembers a sign-in. Scripts cannot read the cookie itself. */
 const SIGNED_IN = 'doorbuster.console';
 /* Whether operators can also sign in at an issuer; the server says so in the page. */
@@ -85,6 +89,12 @@ function SignIn({ done, ended }) {
   </main>`;
 }
 
+/** The server's time, which decides when a sale opens. */
+function Clock() {
+  useTick();
+  return html`<span class="top__clock">${t('server_time')} <b>${clock(serverNow())}</b></span>`;
+}
+
 function Frame({ session, signOut }) {
   const [hash, setHash] = useState(location.hash);
   useEffect(() => {
@@ -100,6 +110,7 @@ function Frame({ session, signOut }) {
   const title = page.title(params);
   useEffect(() => {
     document.title = `${title} – Doorbuster`;
+    document.querySelector('.views [aria-current]')?.scrollIntoView({ block: 'nearest' });
   }, [title]);
   const can = role => RANKS.indexOf(session.role) >= RANKS.indexOf(role);
   return html`<a class="skip" href="#main" onClick=${event => {
@@ -118,12 +129,13 @@ function Frame({ session, signOut }) {
         ${pages.filter(entry => entry.nav).map(
           entry => html`<a
             href=${'#' + entry.path}
-            aria-current=${entry.path === page.path ? 'page' : undefined}
-          >${entry.title({})}</a>`,
+            aria-current=${entry.path === (page.under ?? page.path) ? 'page' : undefined}
+          >${(entry.short ?? entry.title)({})}</a>`,
         )}
       </nav>
       <p class="top__end">
-        <span>${session.key.name || session.key.id} · ${word('role', session.role)}</span>
+        <${Clock} />
+        <span class="top__who">${word('key_name', session.key.name || session.key.id)} · ${word('role', session.role)}</span>
         <a href=${zh ? '?lang=en' + hash : '?lang=zh' + hash} lang=${zh ? 'en' : 'zh-Hans'}>
           ${zh ? 'English' : '中文'}
         </a>
@@ -133,7 +145,9 @@ function Frame({ session, signOut }) {
       </p>
     </header>
     <main class="desk" id="main" tabindex="-1">
-      <${page.view} key=${hash.split('?')[0]} params=${params} search=${search} can=${can} />
+      <div class="view" key=${hash.split('?')[0]}>
+        <${page.view} params=${params} search=${search} can=${can} />
+      </div>
     </main>`;
 }
 

@@ -171,6 +171,11 @@ async fn the_console_is_usable_by_everyone() {
             ("report", "#/sales/spring/report", "The audit is clean"),
             ("order", order.as_str(), "order.reserved"),
             ("orders", "#/orders", "Reserved"),
+            ("edit", "#/sales/spring/edit", "The sale is running"),
+            ("waitlist", "#/sales/spring/waitlist/lamp", "Nobody waits"),
+            ("audit", "#/audit", "The audit is clean"),
+            ("letters", "#/letters", "No dead letters"),
+            ("receivers", "#/receivers", "No receiver"),
             ("support", "#/support?sale=spring&buyer=eve", "The last reason"),
             ("actions", "#/actions", "Sale opened"),
             ("nodes", "#/nodes", "memory"),
@@ -178,6 +183,8 @@ async fn the_console_is_usable_by_everyone() {
         ] {
             open_view(&tab, hash).await;
             shows(&tab, words).await;
+            let heading = "document.querySelector('main .view > :first-child').matches('h1, :has(h1)')";
+            assert_eq!(tab.eval(heading).await, true, "{name} begins with its heading");
             inspect(&tab, &format!("console-{name}")).await;
         }
     })
