@@ -4,7 +4,7 @@
 import { origin } from '/assets/api.js';
 import { left } from '/assets/format.js';
 import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
-import { $, attr, put, text } from '/assets/words.js';
+import { $, attr, tell, text } from '/assets/words.js';
 import { starts } from '/assets/sale-state.js';
 
 const HOUR_MS = 3_600_000;
@@ -30,7 +30,7 @@ export function bindReminders(m) {
   const showNotify = pushes => {
     attr($('#notify'), 'aria-pressed', notifies);
     const denied = Notification.permission === 'denied';
-    put($('#remind-note'), text('remind.' + (denied ? 'denied' : pushes ? 'push' : 'note')));
+    tell($('#remind-note'), 'remind.' + (denied ? 'denied' : pushes ? 'push' : 'note'));
   };
   $('#notify').onclick = async () => {
     notifies = !notifies && (await Notification.requestPermission()) === 'granted';

@@ -1,6 +1,6 @@
 /* The sandbox's checkout, with one button for each possible outcome of a payment. The address is
    the only credential. */
-import { $, announce, attr, put, ready, site, text, translate } from '/assets/words.js';
+import { $, announce, attr, bindLanguages, put, ready, site, text, translate } from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money } from '/assets/format.js';
 
@@ -108,8 +108,15 @@ async function press(what) {
   if (what === 'pay' && status === 200) location.assign(back('paid'));
 }
 
+const nameTab = () => {
+  document.title = text('x.title') + (site.shop ? ' · ' + site.shop : '');
+};
 translate();
-document.title = text('x.title') + (site.shop ? ' · ' + site.shop : '');
+nameTab();
+bindLanguages(() => {
+  nameTab();
+  draw();
+});
 for (const button of document.querySelectorAll('[data-does]'))
   button.onclick = () => press(button.dataset.does);
 addEventListener('pageshow', event => {
