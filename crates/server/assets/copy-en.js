@@ -31,7 +31,7 @@ export default {
   'clock.turn': 'Your turn ends in', 'stock.before': '{total} for sale', 'stock.beforex': 'Available from the start',
   'stock.before+': 'Live stock is shown from the start.', 'stock.live': '{left} left of {total}',
   'stock.live+': '{held} reserved, not paid yet.',
-  'stock.live0+': 'None are reserved without payment.', 'stock.out': 'None left right now',
+  'stock.live0+': 'Updated live.', 'stock.out': 'None left right now',
   'stock.out+': '{held} reserved, not paid yet.',
   'stock.out0+': 'Some may come back.',
   'stock.gone+': 'We tell you here when more comes back.',
@@ -245,7 +245,8 @@ export default {
     'Pay by {by} or your reservation is released. You can close this page and come back.',
   'o.ending': 'Little time left',
   'o.ending+': 'Pay by {by}. If you pay later and nothing is left, you get all your money back.',
-  'o.sandbox': 'Test mode: you won’t be charged.', 'o.gap': ' ',
+  'o.sandbox': 'Test mode: you won’t be charged.',
+  'o.sandboxed': 'Test mode: you were not charged.', 'o.gap': ' ',
   'o.opening': 'Opening the payment page…', 'o.again': 'Open the payment page',
   'o.nopay':
     'The payment page did not open. You were not charged and your reservation stands. Please try again.',
@@ -332,12 +333,12 @@ export default {
   'o.unlinked': 'This link no longer opens the order',
   'o.unlinked+': 'A payment link works while the order can be paid. To see the order, sign in.',
   'o.calendar': 'Add the deadline to your calendar', 'o.next': 'What happens next',
-  'o.copied': 'Copied', 'o.copy': 'Copy order number', 'o.print': 'Print this order',
+  'o.copied': 'Copied', 'o.copy': 'Copy', 'o.print': 'Print receipt',
   'o.uncancelled': 'The cancellation failed. Please try again.',
 
   /* the sandbox's checkout */
   'x.title': 'Sandbox checkout', 'x.brand': 'Sandbox payments', 'x.skip': 'Skip to the payment',
-  'x.left': 'Left to pay', 'x.else': 'Or try what else can happen', 'x.pay': 'Pay {sum}',
+  'x.left': 'Time left', 'x.else': 'Or try what else can happen', 'x.pay': 'Pay {sum}',
   'x.paying': 'Paying…', 'x.fail': 'Let the payment fail', 'x.dolate': 'Pay, but too late',
   'x.twice': 'Pay twice', 'x.lose': 'Pay, and lose the message', 'x.leave': 'Close the window',
   'x.back': 'Back to your order', 'x.note': 'Test mode: no real money moves.',

@@ -90,8 +90,13 @@ export function span(secs) {
 
 const figures = perLanguage(locale => new Intl.NumberFormat(locale));
 export const count = n => figures().format(n);
-/** Returns an order's short number for people: the last eight characters of its id. */
-export const shortId = id => id.slice(-8).toUpperCase();
+/** Returns an order's short number for people: the last eight letters and digits of its id. */
+export const shortId = id =>
+  id
+    .replace(/\W|_/g, '')
+    .slice(-8)
+    .toUpperCase()
+    .replace(/^.{4}/, '$&-');
 /** Decimal places by ISO 4217, as the server uses them. Currencies that are not listed have 2.
    Browsers use the common notation of prices, which can differ. */
 const places = {

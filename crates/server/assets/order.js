@@ -313,11 +313,12 @@ $('#side').onclick = event => {
       return pay();
     case 'leave':
       return leave();
+    case 'print':
+      return window.print();
     default:
       $('#sure').showModal();
   }
 };
-$('#print').onclick = () => window.print();
 $('#copy').onclick = async () => {
   await navigator.clipboard?.writeText(m.order.id).catch(() => {});
   tell($('#copy'), 'o.copied');

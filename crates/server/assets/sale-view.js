@@ -262,11 +262,9 @@ function showClock(m, scene, deal, t) {
     shop = whole ? shopTime(whole, site.time_zone) : null;
   $('#full-time').classList.toggle('is-off', !whole);
   if (whole)
-    put(
-      $('#full-time'),
-      text('clock.' + key + '+', { t: fullTime(whole) }) +
-        (shop ? ' · ' + text('clock.shop', { t: shop }) : ''),
-    );
+    put($('#full-time'), text('clock.' + key + '+', { t: fullTime(whole) }));
+  $('#shop-time').hidden = !shop;
+  if (shop) put($('#shop-time'), text('clock.shop', { t: shop }));
   const aim =
     deal === 'reserved'
       ? Date.parse(m.order.pay_by)

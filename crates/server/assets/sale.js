@@ -328,7 +328,12 @@ function resume() {
 /* ----- the buyer's choices ----- */
 
 function choose(id) {
-  m.item = m.sale.items.find(i => i.id === id) ?? m.sale.items[0];
+  /* Without a choice, the first item that can be bought. */
+  const buyable = m.status.items?.find(r => r.state === 'on_sale')?.item;
+  m.item =
+    m.sale.items.find(i => i.id === id) ??
+    m.sale.items.find(i => i.id === buyable) ??
+    m.sale.items[0];
   m.units = 1;
   m.why = null;
   if (m.order && m.order.item !== m.item.id) m.order = null;

@@ -1,7 +1,7 @@
 /* The list of sales and, for a known buyer, the list of the buyer's orders. */
 import { $, announce, bindLanguages, chosen, ready, site, speak, tell, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { moment, money, when } from '/assets/format.js';
+import { fullTime, moment, money, shortWhen, when } from '/assets/format.js';
 import { getOrders, getSale, getSales } from '/assets/api.js';
 import { identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
@@ -118,7 +118,10 @@ function priceOf({ items }) {
 function saleTicket({ sale, state }) {
   const opens = Date.parse(sale.starts_at),
     closes = Date.parse(sale.ends_at);
-  const v = { opens: opens ? when(opens) : '', closes: closes ? when(closes) : '' };
+  const v = {
+    opens: opens ? (state === 'scheduled' ? shortWhen(opens) : when(opens)) : '',
+    closes: closes ? when(closes) : '',
+  };
   const pill =
     state === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + state);
   const words =
@@ -126,11 +129,15 @@ function saleTicket({ sale, state }) {
       ? closes && closes <= now()
         ? text('l.ended', v)
         : ''
-      : closes
-        ? text('l.until', v)
-        : state === 'open' && opens <= now()
-          ? text('l.started', v)
-          : '';
+      : state === 'scheduled'
+        ? opens
+          ? fullTime(opens)
+          : ''
+        : closes
+          ? text('l.until', v)
+          : state === 'open' && opens <= now()
+            ? text('l.started', v)
+            : '';
   return ticket({
     href: '/sale/' + encodeURIComponent(sale.id),
     title: sale.title,

@@ -2,7 +2,7 @@
    the only credential. */
 import { $, announce, attr, bindLanguages, put, ready, site, text, translate } from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
-import { count, left, money } from '/assets/format.js';
+import { count, left, money, shortId } from '/assets/format.js';
 
 const PILLS = {
   open: 'live',
@@ -79,7 +79,8 @@ function draw() {
   );
   attr($('#leave'), 'href', back('left'));
   put($('#slip-title'), desk.title);
-  put($('#id'), desk.order);
+  put($('#id'), shortId(desk.order));
+  attr($('#id'), 'title', desk.order);
   put($('#units'), count(desk.units));
   put($('#sum'), money(desk.amount));
   put(
