@@ -15,11 +15,14 @@ use crate::web::shell::escaped;
 const STYLES: &str = "look.css";
 /// The buyers' pages.
 const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "missing.html"];
+/// The place of the shop's name.
+const UNNAMED: &str = "data-shop>Doorbuster<";
 /// The end of a page. The links of the shop go in front of it.
 const END: &str = "</body>";
 
 /// Puts the brand into the files.
-pub(super) fn apply(theme: &Theme, sources: &mut HashMap<String, AssetSource>) {
+pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSource>) {
+    let theme = &settings.page.theme;
     let mut styles = color_styles(theme);
     if let Some(logo) = &theme.logo {
         let name = format!("shop-logo.{}", logo.extension);
@@ -36,13 +39,15 @@ pub(super) fn apply(theme: &Theme, sources: &mut HashMap<String, AssetSource>) {
     {
         *sheet = AssetSource::generated(format!("{}{styles}", sheet.text()));
     }
-    if !theme.footer.is_empty() {
-        let footer = footer(theme);
-        for page in PAGES {
-            if let Some(page) = sources.get_mut(page) {
-                let text = page.text().replacen(END, &format!("{footer}{END}"), 1);
-                *page = AssetSource::generated(text);
-            }
+    let (named, footer) = (format!("data-shop>{}<", escaped(&settings.shop)), footer(theme));
+    for page in PAGES {
+        if let Some(page) = sources.get_mut(page) {
+            let text = page.text().replace(UNNAMED, &named);
+            let text = match theme.footer.is_empty() {
+                true => text,
+                false => text.replacen(END, &format!("{footer}{END}"), 1),
+            };
+            *page = AssetSource::generated(text);
         }
     }
 }
