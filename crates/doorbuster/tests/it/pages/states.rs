@@ -14,6 +14,8 @@ use super::plain;
 
 /// Draws the states and reads the page.
 const SCRIPT: &str = include_str!("states.js");
+/// The sheets that the page's sheet imports.
+const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
 /// The widths of a small phone and of a desktop.
 const WIDTHS: [u32; 2] = [360, 1280];
 /// Fewest states in a walk. With fewer, the script is broken.
@@ -30,12 +32,20 @@ fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
         "/states.js" => return Some((SCRIPT.into(), "text/javascript")),
         _ => path.strip_prefix("/assets/").filter(|name| !name.contains('/'))?,
     };
-    let bytes = std::fs::read(assets().join(name)).ok()?;
-    let text = String::from_utf8(bytes).ok()?;
+    let read = |name: &str| std::fs::read_to_string(assets().join(name)).ok();
+    let text = read(name)?;
     match name.rsplit('.').next()? {
         "html" => Some((text.replace("/assets/sale.js", "/states.js").into(), "text/html")),
         "js" => Some((text.into(), "text/javascript")),
-        "css" => Some((text.into(), "text/css")),
+        "css" => {
+            // As the server joins the sheets: the imported ones come last.
+            let imported = IMPORTED.iter().map(|name| read(name)).collect::<Option<String>>()?;
+            let own = text.lines().filter(|line| !line.starts_with("@import"));
+            Some((
+                own.map(|line| format!("{line}\n")).chain([imported]).collect::<String>().into(),
+                "text/css",
+            ))
+        }
         _ => Some((text.into(), "image/svg+xml")),
     }
 }
