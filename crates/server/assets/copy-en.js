@@ -267,7 +267,7 @@ export default {
   'o.queued+': 'It is not an order yet. You get the answer by {by}.',
   'o.waiting': 'You are on the waitlist',
   'o.waiting+':
-    'When it is your turn and one comes back, it is reserved for you at once. This page then says until when to pay. You can close it: you keep your position.',
+    'When one comes back for you, it is reserved at once, and this page says until when to pay. You can close it: your position is kept.',
   'o.ahead': 'People ahead of you', 'o.leave': 'Leave the waitlist',
   'o.unleft': 'The request to leave the waitlist failed. Please try again.',
   'o.left': 'You left the waitlist',

@@ -29,6 +29,8 @@ const views = {
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
 const PAID = ['paid', 'paidlate'];
+/* The states whose order can be printed as a receipt. */
+const RECEIPTS = [...PAID, 'refunded'];
 /* The texts and actions if there is no order to show. */
 const bare = {
   loading: {},
@@ -157,7 +159,7 @@ function showButtons(m, name, view, v) {
           : 'cancel'
         : name === 'waiting'
           ? 'leave'
-          : PAID.includes(name)
+          : RECEIPTS.includes(name)
             ? 'print'
             : null;
   side.hidden = !does;

@@ -102,11 +102,12 @@ function drawIcon(number, lit) {
   const canvas = document.createElement('canvas'),
     draw = canvas.getContext('2d');
   canvas.width = canvas.height = ICON_PX;
-  draw.fillStyle = lit || number ? '#ffb000' : '#1b1810';
+  const color = name => getComputedStyle(document.documentElement).getPropertyValue(name);
+  draw.fillStyle = color('--color-accent');
   draw.beginPath();
   draw.roundRect(0, 0, ICON_PX, ICON_PX, 14);
   draw.fill();
-  draw.fillStyle = '#1b1400';
+  draw.fillStyle = color('--color-on-accent');
   draw.textAlign = 'center';
   draw.textBaseline = 'middle';
   draw.font = '700 42px system-ui, sans-serif';

@@ -78,7 +78,7 @@ const verdicts = [
    smaller, so that the button stays in view. */
 const LONG_TITLE = 28;
 /* A longer time is set smaller, so that it fits beside the server's time. */
-const LONG_DIGITS = 13;
+const LONG_DIGITS = 12;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
   go = $('#go');

@@ -53,12 +53,14 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
 }
 
 /// Returns the tokens of the brand's colours in both schemes. In the dark scheme the accent colour
-/// is also a text colour. The wash mixes the accent with the dark background.
+/// is also a text colour. The wash mixes the accent with the dark background. Bars show held units
+/// in the colour of texts, which has enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
         "\n/* the shop's colours */\n:root {{ --color-accent: {accent}; --color-on-accent: {on}; \
-         --color-accent-text: {text}; --color-accent-wash: {wash}; }}\n\
+         --color-accent-text: {text}; --color-accent-wash: {wash};\n  \
+         --data-held: var(--color-accent-text); }}\n\
          @media (prefers-color-scheme: dark) {{ :root {{ --color-accent: {accent}; \
          --color-accent-text: {accent};\n  --color-accent-wash: color-mix(in srgb, {accent} 14%, \
          #1c1912); }} }}\n",
