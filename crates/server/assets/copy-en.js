@@ -18,39 +18,42 @@ export default {
   'say.day': '{n} days', 'say.hour1': '1 hour', 'say.hour': '{n} hours',
 
   /* label, clock and stock of each state of the sale */
-  'pill.before': 'Opens {opens}', 'pill.soon': 'Opens soon', 'pill.live': 'Open now',
+  'pill.before': 'Opens {opens}', 'pill.soon': 'Opens soon', 'pill.undated': 'Coming soon', 'pill.live': 'Open now',
   'pill.out': 'None left now', 'pill.sold': 'Sold out', 'pill.paused': 'Paused',
   'pill.ended': 'Ended', 'pill.yours': 'Reserved for you', 'pill.offline': 'Not connected',
   'pill.waitingroom': 'Waiting room', 'pill.waitlisted': 'On the waitlist',
-  'pill.turn': 'Your turn', 'clock.before': 'Opens', 'clock.soon': 'soon',
-  'clock.live': 'Closes in', 'clock.opened': 'Opened', 'clock.doors': 'Sale',
+  'pill.turn': 'Your turn', 'clock.before': 'Opens', 'clock.live': 'Closes in', 'clock.opened': 'Opened', 'clock.doors': 'Sale',
   'clock.open': 'Open', 'clock.shut': 'Ended', 'clock.opened+': 'Opened {t}',
   'clock.closes+': 'Closes {t}', 'clock.opens+': 'Opens {t}', 'clock.shop': 'Shop’s time: {t}',
-  'clock.paused': 'Paused', 'clock.soldout': 'Sold out', 'clock.out': 'None left now',
+  'clock.paused': 'Paused', 'clock.soldout': 'Sold out', 'clock.out': 'None left',
   'clock.state': 'Sale', 'clock.pay': 'Pay within', 'clock.ended': 'Closed at',
   'clock.in': 'Opens in', 'clock.position': 'Your position', 'clock.none': '–',
-  'clock.turn': 'Your turn ends in', 'stock.before': '{total} for sale',
+  'clock.turn': 'Your turn ends in', 'stock.before': '{total} for sale', 'stock.beforex': 'Available from the start',
   'stock.before+': 'Live stock is shown from the start.', 'stock.live': '{left} left of {total}',
   'stock.live+': '{held} reserved, not paid yet.',
-  'stock.live0+': 'None are reserved without payment.', 'stock.out': 'None left right now',
+  'stock.live0+': 'Updated live.', 'stock.out': 'None left right now',
   'stock.out+': '{held} reserved, not paid yet.',
   'stock.out0+': 'Some may come back.',
   'stock.gone+': 'We tell you here when more comes back.',
-  'stock.queue': 'Position {position}, started at {first}',
+  'stock.queue': 'You joined at position {first}',
   'stock.gone': '{left} left, for people ahead of you',
-  'stock.sold': '{total:It is|All {total} are} sold', 'stock.soldx': 'All are sold',
+  'stock.gonex': 'Reserved for people ahead of you',
+  'stock.sold': '{total:The only one is|All {total} are} sold', 'stock.soldx': 'All are sold',
   'stock.sold+': 'None will come back.', 'stock.ended': '{left} of {total} left over',
   'stock.ended0': 'None left over', 'stock.endedx': 'The sale is over',
   'stock.ended+': 'All others were sold.',
   'stock.endedh+': '{held} {held:is|are} still waiting for payment.',
-  'stock.paused': '{left} left of {total}',
+  'stock.paused': '{left} left of {total}', 'stock.pausedx': 'Not available for now',
   'stock.paused+': 'Nothing is sold while the sale is paused.', 'stock.free': 'On sale',
   'stock.free+': 'There is no fixed number.', 'stock.none+': '',
   'stock.old+': 'As of {seen}. This may have changed.',
 
   /* the button, and the two lines under it */
-  'before.button': 'Opens in {left}', 'before.title': 'The sale opens {opens}',
+  'before.button': 'Opens in {left}', 'before.title': 'Sale opens {opens}',
   'before.text': 'The button turns on by itself at the start. No need to reload.',
+  'undated.button': 'Coming soon', 'undated.title': 'No date yet',
+  'undated.text':
+    'The shop has not set the start yet. The button turns on by itself when the sale opens.',
   'due.button': 'Opening…', 'due.title': 'Opening any moment',
   'due.text': 'The button turns on by itself. No need to reload.',
   'live.button': 'Buy now · {sum}', 'live.title': 'On sale now',
@@ -92,13 +95,13 @@ export default {
   'maywaitlist.text': 'Some are not paid yet. Unpaid ones go to the waitlist first.',
   'joining.title': 'Adding you to the waitlist',
   'joining.text': 'One tap is enough. You keep your position if you reload.',
-  'waitlisted.button': 'You are on the waitlist',
+  'waitlisted.button': 'On the waitlist',
   'waitlisted.title': '{ahead} {ahead:person|people} ahead of you',
   'waitlisted.text':
-    'What comes back is reserved for the person who has waited longest, with {pay} to pay. You can close this page: you keep your position.',
+    'When one comes back, the next person has {pay} to pay. You can close this page: your position is kept.',
   'waitlisted.action': 'Leave the waitlist', 'next.title': 'You are next',
   'next.text':
-    'The next one that comes back is reserved for you, with {pay} to pay. You can close this page: you keep your position.',
+    'The next one that comes back is reserved for you for {pay}. You can close this page: your position is kept.',
   'waitlistedx.title': 'You are on the waitlist', 'came.title': 'One came back for you',
   'came.text': 'Pay by {by}. After that, it goes to the next person.',
   'waitlistfull.title': 'The waitlist is full',
@@ -109,7 +112,7 @@ export default {
     'The limit is {limit} per person, over all orders. Cancel an unpaid order to join the waitlist again.',
   'waitlistonce.title': 'You had your turn',
   'waitlistonce.text':
-    'One was reserved for you and was not paid, so other people are served now. If more comes back than they need, the button turns on.',
+    'One was reserved for you but not paid, so others are served now. The button turns on if more comes back.',
   'waitlistlost.text':
     'You are not on the waitlist yet: the connection failed. Please try again.',
   'waitlistover.title': 'Your waitlist entry has ended',
@@ -117,6 +120,7 @@ export default {
     'Nothing was ordered and there is nothing to pay. You can join the waitlist again.',
   'waitlistbusy.title': 'Too many requests',
   'waitlistbusy.text': 'You are not on the waitlist yet. Try again in {s} seconds.',
+  'roomstuck.title': 'Still in the waiting room',
   'roomstuck.text':
     'You are still in the waiting room: the request to leave it failed. Please try again.',
   'stuck.text':
@@ -135,7 +139,7 @@ export default {
   'paused.button': 'Paused', 'paused.title': 'The sale is paused',
   'paused.text':
     'What you have reserved stays yours. The button turns on by itself when the sale goes on.',
-  'ended.button': 'The sale has ended', 'ended.title': 'The sale ended {closed}',
+  'ended.button': 'The sale has ended', 'ended.title': 'Sale ended {closed}',
   'endedx.title': 'The sale has ended',
   'ended.text': 'Orders that were made in time can still be paid until their own deadline.',
   'ended.action': 'See your orders', 'busy.button': 'Try again in {s} s',
@@ -150,7 +154,7 @@ export default {
   'offline.action': 'Try now',
 
   /* the front door: the check, access codes, who may buy, the waiting room */
-  'check.button': 'Start the check', 'check.text': 'It keeps bots out. After it, you can buy.',
+  'check.button': 'Start the check', 'check.text': 'It keeps bots out. You can buy right after it.',
   'checknow.title': 'A quick check first',
   'checknow.text': 'Do it now, and you can buy at once when the sale opens {opens}.',
   'ready.title': 'You’re all set',
@@ -174,8 +178,8 @@ export default {
   'late.text': 'The next person has it now. You can join again.',
   'drawn.title': 'You are in the draw',
   'drawn.text':
-    'Everyone who is here when the sale opens {opens} is put in random order. Being early makes no difference. Keep this page open.',
-  'waiting.button': 'You are in the waiting room', 'waiting.title': 'About {est}',
+    'Everyone here at the start is put in random order. Being early makes no difference. Keep this page open.',
+  'waiting.button': 'In the waiting room', 'waiting.title': 'About {est}',
   'waiting.text':
     'This is an estimate. You keep your position if you reload. We tell you if the sale sells out first.',
   'unknown.title': 'You are in the waiting room',
@@ -241,7 +245,8 @@ export default {
     'Pay by {by} or your reservation is released. You can close this page and come back.',
   'o.ending': 'Little time left',
   'o.ending+': 'Pay by {by}. If you pay later and nothing is left, you get all your money back.',
-  'o.sandbox': 'Test mode: you won’t be charged.', 'o.gap': ' ',
+  'o.sandbox': 'Test mode: you won’t be charged.',
+  'o.sandboxed': 'Test mode: you were not charged.', 'o.gap': ' ',
   'o.opening': 'Opening the payment page…', 'o.again': 'Open the payment page',
   'o.nopay':
     'The payment page did not open. You were not charged and your reservation stands. Please try again.',
@@ -262,7 +267,7 @@ export default {
   'o.queued+': 'It is not an order yet. You get the answer by {by}.',
   'o.waiting': 'You are on the waitlist',
   'o.waiting+':
-    'When it is your turn and one comes back, it is reserved for you at once. This page then says until when to pay. You can close it: you keep your position.',
+    'When one comes back for you, it is reserved at once, and this page says until when to pay. You can close it: your position is kept.',
   'o.ahead': 'People ahead of you', 'o.leave': 'Leave the waitlist',
   'o.unleft': 'The request to leave the waitlist failed. Please try again.',
   'o.left': 'You left the waitlist',
@@ -328,12 +333,12 @@ export default {
   'o.unlinked': 'This link no longer opens the order',
   'o.unlinked+': 'A payment link works while the order can be paid. To see the order, sign in.',
   'o.calendar': 'Add the deadline to your calendar', 'o.next': 'What happens next',
-  'o.copied': 'Copied', 'o.copy': 'Copy order number', 'o.print': 'Print this order',
+  'o.copied': 'Copied', 'o.copy': 'Copy', 'o.print': 'Print receipt',
   'o.uncancelled': 'The cancellation failed. Please try again.',
 
   /* the sandbox's checkout */
   'x.title': 'Sandbox checkout', 'x.brand': 'Sandbox payments', 'x.skip': 'Skip to the payment',
-  'x.left': 'Left to pay', 'x.else': 'Or try what else can happen', 'x.pay': 'Pay {sum}',
+  'x.left': 'Time left', 'x.else': 'Or try what else can happen', 'x.pay': 'Pay {sum}',
   'x.paying': 'Paying…', 'x.fail': 'Let the payment fail', 'x.dolate': 'Pay, but too late',
   'x.twice': 'Pay twice', 'x.lose': 'Pay, and lose the message', 'x.leave': 'Close the window',
   'x.back': 'Back to your order', 'x.note': 'Test mode: no real money moves.',
@@ -368,7 +373,7 @@ export default {
   'l.none+': 'New sales appear here.', 'l.orders': 'Your orders',
   'l.noorders': 'You have no orders yet.', 'l.loading': 'One moment',
   'l.scheduled': 'Opens {opens}', 'l.open': 'Open now', 'l.paused': 'Paused', 'l.closed': 'Ended',
-  'l.soon': 'Opens soon', 'l.until': 'Closes {closes}', 'l.started': 'Opened {opens}',
+  'l.soon': 'Coming soon', 'l.until': 'Closes {closes}', 'l.started': 'Opened {opens}',
   'l.ended': 'Closed {closes}', 'l.far': 'The list could not be loaded', 'l.payby': 'Pay by {by}',
   'l.paid': '{sum}, paid {at}', 'l.cancelled': 'Cancelled {at}. Not charged.',
   'l.expired': 'Not paid by {by}', 'l.refunded': '{sum} refunded',

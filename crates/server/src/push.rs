@@ -7,6 +7,7 @@
 //! have become untrue on the way.
 
 mod encrypt;
+mod metrics;
 mod sender;
 mod vapid;
 
@@ -26,6 +27,7 @@ use crate::web::page_document;
 use sender::Sender;
 
 pub(crate) use encrypt::BrowserKeys;
+pub(crate) use metrics::MessageOutcome;
 pub(crate) use vapid::VapidKey;
 
 /// Most subscriptions of a node; at the bound, further ones are refused.
@@ -180,6 +182,16 @@ impl WebPush {
         let mut readers = self.lock();
         let keys = readers.by_buyer.get(buyer).cloned().unwrap_or_default();
         keys.into_iter().for_each(|key| readers.remove(key));
+    }
+
+    /// Returns the number of subscriptions at this node.
+    pub(crate) fn subscriptions(&self) -> u64 {
+        self.lock().by_key.len() as u64
+    }
+
+    /// Returns the number of messages with this outcome.
+    pub(crate) fn messages(&self, outcome: MessageOutcome) -> u64 {
+        self.sender.messages(outcome)
     }
 
     /// Reads events and sends messages until it is dropped.

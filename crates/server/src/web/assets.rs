@@ -148,7 +148,7 @@ impl Assets {
         }
         let styles = bundle::joined_styles("look.css", &sources);
         sources.insert("look.css".to_owned(), AssetSource::generated(styles));
-        theme::apply(&settings.page.theme, &mut sources);
+        theme::apply(settings, &mut sources);
         let addresses = hashed(&sources);
         let (mut assets, mut pages) = (HashMap::new(), HashMap::new());
         for (name, source) in sources {

@@ -19,9 +19,7 @@ pub(crate) use super::client_address::ClientAddress;
 use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::HandlerError;
-use crate::auth::{
-    AuthenticationError, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token,
-};
+use crate::auth::{AuthenticationError, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token};
 
 /// Shortest time between two reads of the operators' keys from the store.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);

@@ -37,8 +37,9 @@ const KEEPER: &str = r#"
 /// A name of this machine that browsers do not treat as local, so that the page counts as a site
 /// without encryption.
 pub const INSECURE: &str = "shop.test";
-const ARGUMENTS: [&str; 10] = [
+const ARGUMENTS: [&str; 11] = [
     "--headless",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",

@@ -49,7 +49,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.keys_to(BUY, "\u{e007}").await;
         tab.says(STATE, "1 person ahead of you").await;
         tab.says("#announce", "1 person ahead of you").await;
-        tab.says(BUY, "You are on the waitlist").await;
+        tab.says(BUY, "On the waitlist").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tab.says("#clock", "2").await;
         tab.says(ACT, "Leave the waitlist").await;

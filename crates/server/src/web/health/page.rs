@@ -25,6 +25,7 @@ pub(super) async fn text(app: &App) -> String {
     super::sales::public_keys(app, &mut text);
     money(app, &mut text).await;
     super::outbox::show(app, &mut text).await;
+    super::push::show(app, &mut text);
     engine(app, &mut text).await;
     super::database::show(app, &mut text);
     super::backup::show(app, &mut text);
