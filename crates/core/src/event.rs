@@ -5,7 +5,7 @@
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Money, PaymentId, ReversalKind};
-use crate::rows::{Order, OrderState, Verdict};
+use crate::rows::{Order, Verdict};
 use crate::rules::{Rule, enforces};
 use crate::value::{BuyerId, ItemId, Millis};
 

@@ -203,8 +203,8 @@ mod tests {
             let mut counts = [0_u32; 8];
             for n in 0..8_000_u64 {
                 let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let number = if *choose == PartitionChoice::RoundRobin { n } else { hash };
-                counts[home(&spread(8, *choose), hash, number) as usize] += 1;
+                let number = if choose == PartitionChoice::RoundRobin { n } else { hash };
+                counts[home(&spread(8, choose), hash, number) as usize] += 1;
             }
             assert!(counts.iter().all(|c| (900..1_100).contains(c)), "{choose:?}: {counts:?}");
         }

@@ -29,7 +29,7 @@ use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 use super::reply::{HandlerResult, Reply, json, problem};
 use super::router::not_served;
-use super::{App, identity, request_body, wire};
+use super::{App, request_body, wire};
 use crate::auth::{AuthenticationError, VerifiedBuyer};
 use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{

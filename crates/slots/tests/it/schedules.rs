@@ -110,7 +110,7 @@ impl World {
             10..=11 => Step::Take,
             12..=13 => Step::Acknowledge,
             14..=15 => Step::GiveBack,
-            16 => Step::Refill(rng.random_range(1..4), one(rng, Counter::ALL)),
+            16 => Step::Refill(rng.random_range(1..4), one(rng, &Counter::ALL)),
             17 => Step::Recall(rng.random_range(1..4), rng.random_range(1..4)),
             18 => {
                 one(rng, &[Step::Redeliver, Step::Stop(true), Step::Stop(false), Step::Stop(false)])

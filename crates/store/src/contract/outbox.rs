@@ -2,7 +2,7 @@
 use std::fmt;
 
 use doorbuster_core::money::{Refund, RefundId};
-use doorbuster_core::outbox::{EventFilter, PendingDelivery};
+use doorbuster_core::outbox::EventFilter;
 use doorbuster_core::{ItemId, Millis, TicketId};
 
 use super::EventRead;
@@ -109,13 +109,6 @@ impl EndpointChange {
         endpoint.secrets.retain(|old| old.until.is_none_or(|until| now < until));
         endpoint.secrets.insert(0, secret.clone());
         endpoint.secrets.truncate((*keep).max(1));
-    }
-}
-
-impl PendingDelivery {
-    /// Returns the state of the delivery after an attempt.
-    pub(crate) fn state(&self) -> DeliveryState {
-        if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
 }
 

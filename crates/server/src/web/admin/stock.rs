@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::stock::{
-    Adjustment as Wanted, Available, Counter, SlotList, SlotRow, StockList,
-};
+use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, SlotList, SlotRow, StockList};
 use doorbuster_api::body::join_key_and_body;
 use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;

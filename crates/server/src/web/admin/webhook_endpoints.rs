@@ -7,9 +7,8 @@ use axum::extract::{RawQuery, Request, State};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::admin::webhooks::{
-    self, CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret,
-    NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint, WebhookEndpointList,
-    WebhookEndpointPatch,
+    CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret, NewWebhookEndpoint,
+    Redelivery, SecretRotation, WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
