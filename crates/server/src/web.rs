@@ -40,6 +40,7 @@ mod refusals;
 mod reply;
 mod request_body;
 mod router;
+mod routes;
 mod sale_views;
 mod sales;
 mod series;
