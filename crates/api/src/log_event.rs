@@ -42,6 +42,18 @@ pub struct LogEvent {
     pub meaning: &'static str,
 }
 
+const fn error(code: &'static str, meaning: &'static str) -> LogEvent {
+    LogEvent { code, level: LogLevel::Error, meaning }
+}
+
+const fn warn(code: &'static str, meaning: &'static str) -> LogEvent {
+    LogEvent { code, level: LogLevel::Warn, meaning }
+}
+
+const fn info(code: &'static str, meaning: &'static str) -> LogEvent {
+    LogEvent { code, level: LogLevel::Info, meaning }
+}
+
 const INTRODUCTION: &str = "\
 # Log events
 

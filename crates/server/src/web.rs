@@ -37,6 +37,7 @@ mod purchase_headers;
 mod push;
 mod rate_limits;
 mod refusals;
+mod rendered;
 mod reply;
 mod request_body;
 mod router;
@@ -178,7 +179,7 @@ impl App {
             outbox: Arc::new(Outbox::new(engine.clone(), settings)),
             push: WebPush::new(
                 settings.page.push.as_ref(),
-                AddressGuard::new(settings.webhooks_allow_private),
+                AddressGuard::new(settings.deliveries.allow_private),
             ),
             engine,
             buyers,

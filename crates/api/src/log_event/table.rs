@@ -1,18 +1,6 @@
 //! The table of log events. `cargo xtask tidy` compares it with the log lines in the code.
 
-use super::{LogEvent, LogLevel};
-
-const fn error(code: &'static str, meaning: &'static str) -> LogEvent {
-    LogEvent { code, level: LogLevel::Error, meaning }
-}
-
-const fn warn(code: &'static str, meaning: &'static str) -> LogEvent {
-    LogEvent { code, level: LogLevel::Warn, meaning }
-}
-
-const fn info(code: &'static str, meaning: &'static str) -> LogEvent {
-    LogEvent { code, level: LogLevel::Info, meaning }
-}
+use super::{LogEvent, error, info, warn};
 
 /// Every event, in the order of the codes.
 pub const LOG_EVENTS: &[LogEvent] = &[

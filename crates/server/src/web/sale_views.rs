@@ -6,49 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Status};
 use doorbuster_core::Phase;
 use hashbrown::HashMap;
-use http::HeaderValue;
-use serde::Serialize;
 
 use super::assets::AssetFile;
 use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
+use super::rendered::Rendered;
 use super::wire;
 use crate::cache::ItemNumbers;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 use crate::metrics::{Histogram, RateSample, RateWindow};
-
-/// Rendered JSON and the `ETag` of exactly these bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Rendered {
-    pub bytes: Bytes,
-    pub etag: HeaderValue,
-}
-
-impl Rendered {
-    fn new(value: &impl Serialize) -> Self {
-        Self::from_bytes(
-            serde_json::to_vec(value).expect("wire types serialise into memory").into(),
-        )
-    }
-
-    /// Wraps bytes and computes their `ETag`.
-    pub(crate) fn from_bytes(bytes: Bytes) -> Self {
-        let hash = blake3::hash(&bytes);
-        Self::with_hash(bytes, hash.as_bytes())
-    }
-
-    /// Wraps bytes with a known `hash`.
-    pub(crate) fn with_hash(bytes: Bytes, hash: &[u8; 32]) -> Self {
-        let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let etag = HeaderValue::from_str(&format!("\"{tag}\""))
-            .expect("hexadecimal digits between quotes");
-        Self { bytes, etag }
-    }
-}
 
 /// The last rendered views of a sale.
 #[derive(Debug)]
