@@ -150,8 +150,8 @@ pub struct SaleList {
     "access_codes": "off"
 })))]
 pub struct StatusFrontDoor {
-    /// Whether a purchase needs a pass. It also does where the sale requires something that only a
-    /// pass proves.
+    /// Whether a purchase needs a pass. A pass is also needed if the sale requires something that
+    /// only a pass proves.
     pub pass: RequirementMode,
     /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,

@@ -7,7 +7,7 @@ pub const STOCK_MAX: u64 = 1_000_000_000;
 /// The longest id (sale, item, buyer) and the longest idempotency key, in bytes. The server refuses
 /// longer ones.
 pub const NAME_BYTES_MAX: usize = 64;
-/// Tickets that one settle transaction resolves. The rest waits for the next transaction.
+/// Tickets that one settle transaction resolves. Further tickets wait for the next transaction.
 pub const SETTLE_BATCH_MAX: usize = 500;
 /// Tickets that wait in one slot's queue. At the bound the slot answers
 /// [`crate::slot::TicketAnswer::Full`] and deducts nothing.
@@ -23,8 +23,8 @@ pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
 pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// Partitions over which an item's stock can be spread. The server refuses more.
 pub const PARTITIONS_MAX: u32 = 64;
-/// Slots in Redis whose queues one node reads at a time. A sale is refused before it opens if it
-/// and the other sales of its time need more slots.
+/// Slots in Redis whose queues one node reads at a time. Before a sale opens, the server refuses it
+/// if all sales of that time together need more slots.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// Time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
@@ -41,8 +41,8 @@ pub const PARKED_MAX: usize = 20_000;
 pub const HOLD_SECS_MAX: u32 = 86_400;
 /// Entries in one item's waitlist. At the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
-/// Waitlist entries that one transaction serves, or ends together with their sale. The rest waits
-/// for the next transaction.
+/// Waitlist entries that one transaction serves, or ends together with their sale. Further entries
+/// wait for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
 /// Longest payment window of an order that was created from a waitlist entry, in milliseconds. The
 /// item's own window applies if it is shorter. Other buyers wait for these units.
@@ -50,8 +50,9 @@ pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// How long an overdue order keeps its units after the first failed query to its provider, in
 /// milliseconds. Then the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
-/// Longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. This
-/// also holds if too many orders were overdue to query the provider about this order.
+/// Longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
+/// bound also holds if the server could not query the provider about this order, because too many
+/// orders were overdue.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
 /// Latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a later
 /// one.
@@ -70,9 +71,9 @@ pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// of failure between them. With the pauses, the refusals take half a minute. So an endpoint that
 /// refuses every event of one type gets the other events before too many are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
-/// Shortest time over which the endpoint must refuse the event, in milliseconds. It is longer than
-/// a shop answers `404` during a deployment. It does not apply if the endpoint refuses half of the
-/// events that may be pending.
+/// Shortest time over which the endpoint must refuse the event, in milliseconds. While a shop
+/// deploys a new version, it may answer `404`. Such a deployment takes less time than this. The
+/// bound does not apply if the endpoint refuses half of the events that may be pending.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// Longest pause between two attempts of a refused event, so that a shop gets it soon after it
 /// recovers.
@@ -133,6 +134,6 @@ const _: () = assert!(
 );
 const _: () = assert!(
     PROVIDER_GRACE_MS < PROVIDER_CHECK_WITHIN_MS,
-    "a failed question does not extend the longest wait"
+    "a failed query does not extend the longest wait"
 );
 const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

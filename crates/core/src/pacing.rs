@@ -28,12 +28,12 @@ pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
 }
 
 /// The shortest time between two refreshes that other nodes' commits cause, for each node. A node
-/// whose last refresh is longer ago refreshes at once, so this delays verdicts of other nodes only
-/// under load.
+/// whose last refresh is longer ago refreshes at once. So this pause delays the verdicts of other
+/// nodes only under load.
 const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
-/// A node never refreshes more often because of other nodes' commits.
+/// The smallest pause between two refreshes that other nodes' commits cause.
 pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);
-/// A node never waits longer, however many nodes there are.
+/// The largest pause between two such refreshes, however many nodes there are.
 pub const REFRESHES_APART_MAX: Duration = Duration::from_millis(100);
 
 /// Returns the shortest time between two refreshes that other nodes' commits cause, while `nodes`

@@ -36,7 +36,7 @@ pub struct Ticket {
     pub key: RequestKey,
     /// The deducted units.
     pub units: Units,
-    /// After this time (store time) it can no longer be consumed.
+    /// After this time (store time) the ticket can no longer be consumed.
     pub decide_by: Millis,
     /// The node that waits for the verdict.
     pub node: NodeId,

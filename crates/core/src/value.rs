@@ -72,7 +72,7 @@ impl Units {
     /// One unit.
     pub const ONE: Self = Self(1);
 
-    /// Returns `None` if the number is not in 1 to [`UNITS_MAX`].
+    /// Returns `None` if the number is 0 or above [`UNITS_MAX`].
     #[must_use]
     pub fn new(units: u32) -> Option<Self> {
         (1..=UNITS_MAX).contains(&units).then_some(Self(units))
@@ -160,8 +160,8 @@ macro_rules! text {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Returns `None` if the text is too long, empty, or has other than the allowed
-            /// characters.
+            /// Returns `None` if the text is too long, empty, or has a character that is not
+            /// allowed.
             #[must_use]
             pub fn new(text: &str) -> Option<Self> {
                 let ok: fn(u8) -> bool = $ok;

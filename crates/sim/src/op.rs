@@ -365,7 +365,8 @@ pub enum Op {
     },
     /// An operator retries a refund that was given up.
     RetryRefund {
-        /// The index among the refunds that were given up, or all refunds without one.
+        /// The index among the refunds that were given up, or among all refunds if none was given
+        /// up.
         refund: u8,
     },
     /// An operator extends an order's payment window.

@@ -39,7 +39,7 @@ pub struct SlotSetup {
     /// The node that has the slot in its memory. `None` if the slot is separate, so that every node
     /// reaches it.
     pub node: Option<u8>,
-    /// Its initial units, if sub-domains are not in use.
+    /// The slot's initial units, if sub-domains are not in use.
     pub first: u8,
 }
 

@@ -31,8 +31,8 @@ pub use shared::{ScriptReply, SharedRedis};
 pub struct SlotError {
     /// The reason from the backend.
     pub reason: String,
-    /// Whether the call may have taken effect. Then the protocol repeats it only under the same
-    /// request key.
+    /// Whether the call may have taken effect. If so, the protocol repeats the call only under the
+    /// same request key.
     pub may_have_happened: bool,
 }
 
@@ -100,8 +100,8 @@ impl Slots {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. This checks every server, also those that only the cluster names. It
-    /// refuses a server that evicts keys, is too old or is a replica.
+    /// Returns slots in Redis. The function checks every server, also servers that only the cluster
+    /// names. It refuses a server that evicts keys, is too old or is a replica.
     ///
     /// # Errors Fails if a server is refused or cannot be reached. In a cluster, one reachable
     /// server is enough.

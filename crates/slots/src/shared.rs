@@ -1,5 +1,5 @@
 //! A Redis server that all nodes share for data that may be lost: rate limits, locks, published
-//! status. Never for stock.
+//! status. The server never has data about stock.
 //!
 //! With several plain servers, the first one that can be reached is used, so that the nodes agree
 //! as long as possible. In a Redis Cluster the server that has the keys is used. Nothing with an
@@ -130,7 +130,7 @@ impl SharedRedis {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must get the same order.
+        // Every node must have the servers in the same sequence.
         urls.sort();
         urls.dedup();
         let refused = |e: RedisError| SlotError {

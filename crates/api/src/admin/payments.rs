@@ -96,7 +96,7 @@ impl RefundState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundCause {
-    /// The order had ended, and no units or no quota were left for it.
+    /// The order had ended, and no units or no quota were left for the order.
     Late,
     /// The amount or the currency differs from the order's price.
     Mismatch,

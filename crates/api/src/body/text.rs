@@ -1,5 +1,5 @@
-//! Readers of the shop's texts, which may be in several languages, and of what a product's page
-//! shows beside them.
+//! Readers of the shop's texts, which may be in several languages, and of the other parts of a
+//! product's page.
 
 use std::collections::BTreeMap;
 

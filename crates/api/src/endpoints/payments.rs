@@ -50,7 +50,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "get_linked_order",
         auth: Auth::Public,
         summary: "Read an order by its link",
-        description: "With the key of the link in place of the buyer's token.",
+        description: "The key of the link replaces the buyer's token.",
         params: &[Param::OrderKey],
         responses: &[ok::<Order>("The order.")],
         ..BUYER_ENDPOINT
@@ -61,7 +61,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         id: "open_linked_checkout",
         auth: Auth::Public,
         summary: "Get the checkout of an order by its link",
-        description: "As for the buyer, with the same limits.",
+        description: "Works as for the buyer, with the same limits.",
         params: &[Param::OrderKey],
         responses: &[ok::<Checkout>("The page for the payer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],

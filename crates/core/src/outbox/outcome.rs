@@ -165,7 +165,7 @@ impl DeliveryQueue {
             && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
     }
 
-    /// Returns an event whose try does not count.
+    /// Puts an event back into the queue, because its try does not count.
     fn put_back(&mut self, position: i64, about: Arc<str>) {
         if !self.rows.contains_key(&position) {
             self.window.insert(position, NewEvent::Waiting(about));

@@ -167,8 +167,8 @@ impl World {
         }
     }
 
-    /// Returns what a leader knows about an item's slots. For slots that it reaches, this is their
-    /// present state. For the others, it is the store's rows.
+    /// Returns what a leader knows about an item's slots. The leader knows the present state of the
+    /// slots that it reaches. For other slots, it knows only the store's rows.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
         let holding = |(i, place): (usize, &super::PlacedSlot)| {

@@ -36,7 +36,7 @@ pub(crate) enum EndpointMode {
     Accepts,
     /// It fails.
     Fails,
-    /// It accepts events, but its answer never arrives.
+    /// The endpoint accepts events, but its answer never arrives.
     Hangs,
     /// It refuses this event.
     Refuses(usize),

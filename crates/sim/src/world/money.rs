@@ -51,7 +51,8 @@ impl MoneyMessage {
     }
 }
 
-/// A captured payment that waits for recalled units. The node that handled it has it in its memory.
+/// A captured payment that waits for recalled units. The node that handled the payment keeps this
+/// value in its memory.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingCapture {
     pub(crate) capture: Capture,

@@ -135,7 +135,8 @@ impl World {
         self.held = false;
     }
 
-    /// Checks that an ended order can be paid late while its units and the buyer's limit are free.
+    /// Checks that an ended order can be paid late while its units are free and the buyer's limit
+    /// allows the order.
     fn pay_late(&mut self, item: ItemId) {
         let ended = |o: &&doorbuster_core::Order| {
             o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)

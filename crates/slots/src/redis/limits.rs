@@ -9,7 +9,7 @@ pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
 /// How long the start of the program waits for a server. A server that is busy or loads its file is
 /// asked again until then. After that time the program does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
-/// The pause between two such attempts.
+/// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest time that answers wait for replicas. After that time they are sent anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
@@ -47,9 +47,9 @@ pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
 /// Attempts of a call that had no effect because its server was wrong or unavailable. At the bound
 /// the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
-/// The pause between two such attempts.
+/// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// Time between two checks of the servers' identities. A broken connection starts one at once.
+/// Time between two checks of the servers' identities. A broken connection starts a check at once.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two checks while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
@@ -57,7 +57,7 @@ pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
 /// Requests in one step of a search through a slot's memory.
 pub(super) const SEARCH_STEP: usize = 1_000;
-/// The highest epoch. The epoch and the number of a ticket share one word.
+/// The highest epoch. The epoch and the number of a ticket share one 64-bit number.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
 /// Oldest version of Redis with which the scripts were tested.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);

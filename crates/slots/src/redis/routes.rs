@@ -66,7 +66,7 @@ impl Routes {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must get the same order.
+        // Every node must have the servers in the same sequence.
         urls.sort();
         urls.dedup();
         let refused =

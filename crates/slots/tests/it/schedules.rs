@@ -160,7 +160,8 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Returns whether some order of all calls, with each thread's order, explains these answers.
+    /// Returns whether the calls can be put into one sequence that explains these answers. Each
+    /// thread's own sequence must be kept.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
