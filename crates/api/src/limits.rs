@@ -6,16 +6,18 @@ pub const NAME_MAX: usize = 64;
 /// Longest `Idempotency-Key`, in bytes. A longer value gets `422`.
 pub const KEY_MAX: usize = 64;
 
-/// Most units in one request. A larger number gets `422`.
+/// The largest number of units in one request. A larger number gets `422`.
 pub const UNITS_MAX: u32 = 1_000_000;
 
-/// Most units of counted stock in one item, and the largest adjustment. A larger number gets `422`.
+/// The largest number of units of counted stock in one item, and the largest adjustment. A larger
+/// number gets `422`.
 pub const STOCK_MAX: u32 = 1_000_000_000;
 
-/// Most visitors of a waiting room that an operator admits at once. A larger number gets `422`.
+/// The largest number of visitors of a waiting room that an operator admits at once. A larger
+/// number gets `422`.
 pub const ADMISSIONS_MAX: u32 = 5_000;
 
-/// Most slots that an item's stock is spread over. A larger number gets `422`.
+/// The largest number of slots that an item's stock is spread over. A larger number gets `422`.
 pub const PARTITIONS_MAX: u32 = 64;
 
 /// Highest price in minor units. A larger number gets `422`. The highest price times [`UNITS_MAX`]
@@ -28,7 +30,7 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Largest body of an operator's request, in bytes. A larger body gets `413`.
 pub const ADMIN_BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// Most items in one sale. A larger number gets `422`.
+/// The largest number of items in one sale. A larger number gets `422`.
 pub const ITEMS_MAX: usize = 100;
 
 /// Longest title, reason or key name, in characters. A longer value gets `422`.
@@ -40,13 +42,13 @@ pub const DESCRIPTION_CHARS_MAX: usize = 4_000;
 /// Longest address of an image, in bytes. A longer value gets `422`.
 pub const IMAGE_BYTES_MAX: usize = 2_048;
 
-/// Most languages of one text. A larger number gets `422`.
+/// The largest number of languages of one text. A larger number gets `422`.
 pub const LANGUAGES_MAX: usize = 20;
 
-/// Most pictures of an item beside its first. A larger number gets `422`.
+/// The largest number of pictures of an item beside its first. A larger number gets `422`.
 pub const GALLERY_MAX: usize = 12;
 
-/// Most facts about one item. A larger number gets `422`.
+/// The largest number of facts about one item. A larger number gets `422`.
 pub const ITEM_FACTS_MAX: usize = 40;
 
 /// Highest limit per buyer. A larger number gets `422`.
@@ -104,10 +106,10 @@ pub const ANSWER_BYTES_MAX: usize = 8_192;
 /// Longest access code as the buyer types it, in characters. A longer value gets `422`.
 pub const ACCESS_CODE_CHARS_MAX: usize = 64;
 
-/// Most access codes created at once. A larger number gets `422`.
+/// The largest number of access codes created at once. A larger number gets `422`.
 pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 
-/// Most buyers that one access code may serve. A larger number gets `422`.
+/// The largest number of buyers that one access code may serve. A larger number gets `422`.
 pub const CODE_USES_MAX: u32 = 1_000_000;
 
 /// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer wait is ignored.
@@ -116,7 +118,7 @@ pub const WAIT_SECS_MAX: u32 = 30;
 /// Default wait of a purchase for its verdict, in seconds.
 pub const WAIT_SECS_DEFAULT: u32 = 2;
 
-/// Most entries of a page. A larger number gets `422`.
+/// The largest number of entries of a page. A larger number gets `422`.
 pub const PAGE_MAX: u32 = 200;
 
 /// Longest text in a search for sales, in characters.
@@ -127,13 +129,15 @@ pub const PAGE_DEFAULT: u32 = 50;
 /// Longest cursor, in bytes. A longer value gets `422`.
 pub const CURSOR_BYTES_MAX: usize = 512;
 
-/// Most faults in one response; further faults are omitted, and the last entry says so.
+/// The largest number of faults in one response; further faults are omitted, and the last entry
+/// says so.
 pub const FAULTS_MAX: usize = 256;
 
-/// Most sales that one event stream may follow. A larger number gets `422`.
+/// The largest number of sales that one event stream may follow. A larger number gets `422`.
 pub const EVENT_SALES_MAX: usize = 32;
 
-/// Most elements of `Accept`, `Prefer` or `If-Match` that are read; further ones are ignored.
+/// The largest number of elements of `Accept`, `Prefer` or `If-Match` that are read; further ones
+/// are ignored.
 pub const HEADER_ELEMENTS_MAX: usize = 64;
 
 const _: () = assert!(PRICE_MINOR_MAX <= i64::MAX / UNITS_MAX as i64);

@@ -96,7 +96,7 @@ pub struct Item {
     /// A price for comparison, such as the usual price.
     #[schema(required = true)]
     pub list_price: Option<Money>,
-    /// The most units of the item that one buyer may have.
+    /// The largest number of units of the item that one buyer may have.
     #[schema(minimum = 1)]
     pub limit_per_buyer: u32,
     /// How long reserved units are held for payment, in seconds.

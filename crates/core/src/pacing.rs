@@ -16,7 +16,7 @@ pub const LINGER_MAX: Duration = Duration::from_millis(3);
 pub const LINGER_MIN_BATCH: usize = 8;
 
 /// Returns how long a settler waits after a batch of `tickets` that took `commit` to resolve, while
-/// `settlers` nodes settle, this one included.
+/// `settlers` nodes settle, including this node.
 #[must_use]
 pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
     let is_useful = (LINGER_MIN_BATCH..SETTLE_BATCH_MAX).contains(&tickets);

@@ -87,7 +87,7 @@ rules! {
     RecallMemory,
     /// A slot of another epoch refuses a recall.
     RecallEpoch,
-    /// Units recalled for a slot reach it in the same transaction.
+    /// Units that are recalled for a slot reach the slot's grant in the same transaction.
     RecallTarget,
     /// A refused recall finishes nothing.
     RecallRefusalFinishesNothing,
@@ -162,7 +162,7 @@ rules! {
     RefillMark,
     /// A recall takes from the inactive counter first.
     RecallInactiveFirst,
-    /// A feed row's units go to the counter that it names.
+    /// A feed row's units go to the counter that the row names.
     RowNamesCounter,
     /// A stopped slot issues no tickets.
     SlotStops,
@@ -291,7 +291,7 @@ rules! {
     RefundUnderItsKey,
     /// A late payment whose units may be in slots waits for them to be recalled.
     LatePayRecalls,
-    /// Units are recalled for a late payment only if the buyer's limit allows it.
+    /// Units are recalled for a late payment only if the buyer's limit allows the order.
     RecallWithinLimit,
     /// A provider's message is answered only after its effect is committed.
     AnswerAfterEffect,

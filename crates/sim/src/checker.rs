@@ -296,7 +296,7 @@ impl Checker {
         &self.history[at.saturating_sub(1)]
     }
 
-    /// Returns the time of the next commit after this one.
+    /// Returns the time of the next commit after this commit.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)

@@ -40,7 +40,7 @@ pub enum Op {
         /// The index among the ids handed out.
         id: u8,
     },
-    /// A node reads the verdict that it waits for from the store.
+    /// A node reads from the store the verdict that the node waits for.
     Poll {
         /// The index among the attempts that wait for a verdict.
         attempt: u8,

@@ -109,8 +109,8 @@ impl Slots {
         Ok(Self::Redis(Redis::open(options).await?))
     }
 
-    /// Makes this node take the tickets of these slots, and of no others. A node always serves the
-    /// slots in its memory, because no other node can reach them.
+    /// Makes this node take the tickets of these slots, and of no other slots. A node always serves
+    /// the slots in its memory, because no other node can reach them.
     ///
     /// # Errors Fails if there are more slots than one node can read. Then only the first slots are
     /// served.
@@ -144,8 +144,8 @@ impl Slots {
         }
     }
 
-    /// Waits until [`LossEvidence::changes`] differs from `seen` and returns it. The caller should
-    /// then check all slots.
+    /// Waits until [`LossEvidence::changes`] differs from `seen`, and returns the new number. The
+    /// caller should then check all slots.
     pub async fn wait_for_change(&self, seen: u64) -> u64 {
         match self {
             Self::Local(_) => std::future::pending().await,

@@ -40,9 +40,11 @@ const RESPONSE_MAX: Duration = Duration::from_millis(250);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// After a change to another server than the first, the first is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// Redirects of a cluster that one call follows. At the bound the call fails, with no effect.
+/// The largest number of redirects of a cluster that one call follows. At the bound the call fails,
+/// with no effect.
 const REDIRECTS_MAX: usize = 3;
-/// Scripts whose digests are remembered. Above the bound each call of a script sends its source.
+/// The largest number of scripts whose digests are remembered. Above the bound each call of a
+/// script sends its source.
 const SCRIPTS_MAX: usize = 32;
 
 /// A server's answer.
@@ -157,7 +159,7 @@ impl SharedRedis {
     }
 
     /// Returns a key's full name. All names have one hash tag, so that one script can use any of
-    /// them.
+    /// these keys.
     #[must_use]
     pub fn key(&self, room: &str, name: &str) -> String {
         format!("{}:{{shared}}:{room}:{name}", self.0.prefix)
@@ -254,7 +256,8 @@ impl SharedRedis {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
-        // While one caller connects, the others wait, at most as long as connecting may take.
+        // While one caller connects, the other callers wait, at most as long as connecting may
+        // take.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(connection) = &at.connection

@@ -15,7 +15,7 @@ const FALLBACK_LANGUAGE: &str = "en";
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
 /// The number of characters in a part of a language tag, after the language.
 const SUBTAG_CHARS: std::ops::RangeInclusive<usize> = 2..=8;
-/// Most parts of a language tag after the language.
+/// The largest number of parts of a language tag after the language.
 const SUBTAGS_MAX: usize = 3;
 /// Languages that are written from right to left.
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];
@@ -54,7 +54,7 @@ impl Text {
         };
         let mut each: Vec<(Option<&str>, &str)> =
             texts.iter().map(|(language, text)| (Some(language.as_str()), text.as_str())).collect();
-        // The sort is stable, so the others stay in the order of the alphabet.
+        // The sort is stable, so the other texts stay in the order of the alphabet.
         each.sort_by_key(|(language, _)| *language != Some(FALLBACK_LANGUAGE));
         each
     }

@@ -26,7 +26,7 @@ const USED_SAMPLE_MIN: u64 = 8;
 /// The end of the admission of a visitor who left before the rank was called.
 pub const LEFT: Millis = Millis(0);
 /// How long an admission lasts at first while others wait. A visitor who does something in this
-/// time keeps the whole admission; an idle visitor's turn passes to the next one.
+/// time keeps the whole admission; an idle visitor's turn passes to the next visitor.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
 /// Returns how long an admission lasts at first, if a whole one lasts `for_ms`.
@@ -35,7 +35,7 @@ pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
-/// Returns the end of the whole admission that a visitor keeps by using it before its first end.
+/// Returns the end of the whole admission, for a visitor who did something before the first end.
 /// Returns `None` if the admission has ended, or is already a whole one.
 #[must_use]
 pub fn kept_until(called_at: Millis, until: Millis, for_ms: i64, now: Millis) -> Option<Millis> {
@@ -131,8 +131,8 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// Returns how many ranks to admit now, at most `admissions_max`. The next step admits the
-    /// rest.
+    /// Returns how many ranks to admit now, at most `admissions_max`. The next step admits further
+    /// ranks.
     ///
     /// For each admitted buyer there is at least one unit that no earlier buyer is expected to
     /// take. So no buyer is admitted to an empty shop. If units are free and no admitted buyer is

@@ -55,8 +55,8 @@ pub enum RefundUpdate {
     /// The money arrived.
     Settled,
     /// This amount arrived, in minor units. If the amount is less than the refund, a person
-    /// returned the rest by hand. Then only the provider's answer to a query tells the state of the
-    /// refund.
+    /// returned the rest of the money by hand. Then only the provider's answer to a query tells the
+    /// state of the refund.
     Arrived(i64),
     /// The provider refused the request, or did not answer.
     Failed(String),
@@ -174,7 +174,7 @@ pub fn answer_refund<L: Ledger>(
     }
     let news = match news {
         RefundUpdate::Failed(_) => news,
-        // The provider accepted the request in any case. From now on the server only queries its
+        // In both cases the provider accepted the request. From now on the server only queries its
         // progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }

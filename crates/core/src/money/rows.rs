@@ -188,7 +188,7 @@ impl RefundState {
 /// A refund of one whole payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// Its id, and the provider's idempotency key.
+    /// The refund's id, which is also the provider's idempotency key.
     pub id: RefundId,
     /// The payment.
     pub payment: PaymentId,

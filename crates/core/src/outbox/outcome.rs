@@ -158,7 +158,7 @@ impl DeliveryQueue {
     }
 
     /// Returns whether the refusal is final: the refusals lasted long enough, or the refused events
-    /// would leave no room for others.
+    /// would leave no room for other events.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

@@ -135,7 +135,7 @@ impl World {
 
     /// Serves the parked request of an item that has waited longest, first from the pool and then
     /// from other slots. If slots are in nodes' memories, each node serves its own requests,
-    /// independently of the others.
+    /// independently of the other nodes.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());

@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// Checks that a request that holds an order gets it at any node, in any phase.
+    /// Checks that a request that holds an order gets that order at any node, in any phase.
     fn replay_winners(&mut self, item: ItemId) {
         let ids: Vec<_> =
             self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();

@@ -89,7 +89,7 @@ impl Redis {
         redis
     }
 
-    /// Returns options for slots that share no data with any others.
+    /// Returns options for slots that share no data with any other slots.
     fn options(&self) -> RedisOptions {
         static MADE: AtomicU64 = AtomicU64::new(0);
         RedisOptions {

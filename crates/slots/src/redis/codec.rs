@@ -174,7 +174,7 @@ pub(super) fn text(value: &Value) -> Result<&str, RedisFailure> {
     }
 }
 
-/// Parses a number, or its digits.
+/// Parses a number, or a text of digits.
 pub(super) fn number(value: &Value) -> Result<u64, RedisFailure> {
     match value {
         Value::Int(n) => u64::try_from(*n).map_err(|_| unexpected_reply(value)),

@@ -14,8 +14,8 @@ use super::{Redis, Shared, codec, is_wrong_server};
 use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
-    /// Makes this node read the queues of these slots and of no others. If there are more slots
-    /// than the bound allows, it reads only the first slots.
+    /// Makes this node read the queues of these slots and of no other slots. If there are more
+    /// slots than the bound allows, it reads only the first slots.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();

@@ -42,7 +42,7 @@ pub(super) struct Routes {
     broken: Arc<Notify>,
 }
 
-/// The servers, and for each hash slot of a cluster its server.
+/// The servers, and the server of each hash slot of a cluster.
 #[derive(Clone, Debug, Default)]
 struct ServerMap {
     servers: Vec<Arc<Server>>,
