@@ -334,7 +334,7 @@ pub struct OrderRefund {
     pub settled_at: Option<Time>,
 }
 
-/// A page of orders, newest first. It has no queued and no refused requests.
+/// A page of orders, newest first. Queued and refused requests are not in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderList {
     /// The orders of this page.

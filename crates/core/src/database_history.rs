@@ -29,7 +29,7 @@ impl DatabaseHistory {
 pub struct SeenDatabase {
     /// The database cluster.
     pub system_id: String,
-    /// Its timeline now.
+    /// The present timeline of the database cluster.
     pub timeline: i64,
     /// The rows of the database's history, newest first. There are none if no node has used the
     /// database.

@@ -1,8 +1,8 @@
-//! How nodes that share a store pace their work, so that an order costs the store about the same
-//! whatever the number of nodes.
+//! Paces the work of nodes that share a store. Then an order costs the store about the same,
+//! however many nodes there are.
 //!
-//! A transaction has a fixed cost. Settlers that share the load of one store each gather only a
-//! part of the tickets while the store commits, so their batches are smaller and the fixed cost of
+//! A transaction has a fixed cost. If several settlers share the load, each of them gathers only a
+//! part of the tickets while the store commits. So their batches are smaller, and the fixed cost of
 //! each order is higher. Each settler therefore waits until it has about as many tickets as a
 //! single settler would have ([`linger`]). Each node reads what other nodes committed. More nodes
 //! read less often, so that all nodes together read equally often ([`refreshes_apart`]).

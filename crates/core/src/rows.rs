@@ -334,7 +334,7 @@ pub struct Order {
     pub key: RequestKey,
     /// The units.
     pub units: Units,
-    /// Its state.
+    /// The order's state.
     pub state: OrderState,
     /// The grant under which the order's ticket was consumed.
     pub grant: GrantId,
@@ -388,6 +388,6 @@ pub struct Recall {
     pub asked: u64,
     /// Units that left the grant.
     pub taken: u64,
-    /// Whether it is finished.
+    /// Whether the recall is finished.
     pub done: bool,
 }

@@ -16,7 +16,7 @@ use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 pub struct TicketVerdict {
     /// The ticket's id.
     pub id: TicketId,
-    /// Its verdict.
+    /// The ticket's verdict.
     pub verdict: Verdict,
     /// The order of the verdict, if any.
     pub order: Option<Order>,

@@ -99,7 +99,7 @@ pub enum TicketAnswer {
 pub struct GrantTerms {
     /// The slot's grant from now on.
     pub grant: GrantId,
-    /// Its epoch.
+    /// The epoch of the grant.
     pub epoch: Epoch,
     /// Whether the item's stock is counted.
     pub counted: bool,
@@ -132,9 +132,9 @@ pub enum RecallOutcome {
 /// The state of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotView {
-    /// Its grant.
+    /// The slot's grant.
     pub grant: GrantId,
-    /// Its epoch.
+    /// The slot's epoch.
     pub epoch: Epoch,
     /// Units in both counters that the slot can issue tickets for now. The number has no meaning
     /// for unlimited stock.
@@ -153,7 +153,7 @@ pub struct SlotView {
     pub unacknowledged: usize,
     /// Whether the slot is stopped and issues no tickets.
     pub stopped: bool,
-    /// Whether its memory of requests or recalls is full. Such a slot must move to a new epoch.
+    /// Whether the slot's memory of requests or recalls is full. Such a slot must move to a new epoch.
     pub sealed: bool,
 }
 

@@ -26,7 +26,7 @@ pub struct Ticket {
     pub token: Token,
     /// The grant of its units.
     pub grant: GrantId,
-    /// Its number under the grant.
+    /// The ticket's number under the grant.
     pub n: TicketN,
     /// The item of its slot.
     pub item: ItemId,

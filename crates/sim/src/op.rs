@@ -27,7 +27,8 @@ pub enum Op {
         node: u8,
         /// The attempt to repeat.
         attempt: u8,
-        /// How many units more than before. Above 0, the request has other content.
+        /// How many units are added to the earlier request's units. Above 0, the request has other
+        /// content.
         more: u8,
     },
     /// A node answers `202` to a request that has a ticket.

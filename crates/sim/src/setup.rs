@@ -48,7 +48,7 @@ pub struct SlotSetup {
 pub struct Setup {
     /// One or two items.
     pub items: Vec<ItemSetup>,
-    /// Their slots.
+    /// The slots of the items.
     pub slots: Vec<SlotSetup>,
     /// The number of nodes.
     pub nodes: u8,

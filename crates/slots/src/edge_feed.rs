@@ -59,9 +59,9 @@ pub struct FeedPart {
 pub struct FeedEntry {
     /// The number of the entry's newest change.
     pub seq: u64,
-    /// Its name.
+    /// The entry's name.
     pub name: String,
-    /// Its content.
+    /// The entry's content.
     pub content: Vec<u8>,
 }
 

@@ -50,7 +50,7 @@ pub struct DequeuedTicket {
 pub struct DeliveryRef {
     /// The slot of the queue.
     pub slot: SlotKey,
-    /// Its position.
+    /// The ticket's position in the queue.
     pub at: u64,
     /// The ticket's token, because positions can repeat after a slot lost its memory.
     pub token: Token,

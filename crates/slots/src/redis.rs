@@ -58,8 +58,8 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// How many replicas must confirm before tickets are returned; 0 means none. The wait is short,
-    /// and no safety depends on it.
+    /// How many replicas must confirm the tickets before the callers get them; 0 means none. The
+    /// wait is short, and no safety depends on it.
     pub wait_replicas: u32,
 }
 

@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | one lease, unless renewed |
 //! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | does not expire: one key for each name, and names are few |
-//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until its charges are worked off |
+//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until its charges are paid off |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, their order | 60 s after it was last written |
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
@@ -61,7 +61,7 @@ pub enum ScriptReply {
 }
 
 impl ScriptReply {
-    /// Returns the number, also if the answer is its digits.
+    /// Returns the number, also if the answer is a text of digits.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {

@@ -71,9 +71,9 @@ pub struct Payment {
     pub order: String,
     /// The amount.
     pub money: Money,
-    /// Its state.
+    /// The payment's state.
     pub state: PaymentState,
-    /// When its first message was handled (store time).
+    /// When the payment's first message was handled (store time).
     pub at: Millis,
 }
 

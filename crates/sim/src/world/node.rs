@@ -51,11 +51,11 @@ pub(crate) struct Node {
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
     /// The first transaction for the next snapshot.
     pub(crate) since: u64,
-    /// Whether its process has ended.
+    /// Whether the node's process has ended.
     pub(crate) is_dead: bool,
     /// The end of the node's lease, by the store's clock.
     pub(crate) until: Millis,
-    /// Requests to which this node has answered with their order.
+    /// Requests that this node has answered with their orders.
     pub(crate) own: Vec<u64>,
     /// The distance of the node's clock from the store's clock.
     pub(crate) skew_ms: i64,
