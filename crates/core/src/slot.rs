@@ -153,7 +153,7 @@ pub struct SlotView {
     pub unacknowledged: usize,
     /// Whether the slot is stopped and issues no tickets.
     pub stopped: bool,
-    /// Whether the slot's memory of requests or recalls is full. Such a slot must move to a new epoch.
+    /// Whether the slot's memory of requests or recalls is full. Such a slot needs a new epoch.
     pub sealed: bool,
 }
 
