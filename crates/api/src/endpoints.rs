@@ -2,7 +2,7 @@
 //!
 //! The OpenAPI document is generated from it, and tests compare the router and `docs/api.md` with
 //! it. Problem codes that follow from an endpoint's shape (a body can be too large, a token can be
-//! missing) are derived; only the others are in the table.
+//! missing) are derived. The table has only the other codes.
 
 /// Defines a table of endpoints, and the type of what a program has for each endpoint of the table.
 macro_rules! endpoints {

@@ -20,7 +20,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The word in log lines of JSON: `ERROR`, `WARN` or `INFO`.
+    /// The word for the level in JSON log lines: `ERROR`, `WARN` or `INFO`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -58,7 +58,7 @@ pub struct Item {
     /// A price for comparison, such as the usual price.
     #[schema(required = true)]
     pub list_price: Option<Money>,
-    /// The most units of the item that one buyer may have.
+    /// The largest number of units of the item that one buyer may have.
     #[schema(minimum = 1)]
     pub limit_per_buyer: u32,
     /// How long reserved units are held for payment, in seconds.
@@ -112,8 +112,8 @@ pub struct SaleList {
     "access_codes": "off"
 })))]
 pub struct StatusFrontDoor {
-    /// Whether a purchase needs a pass. It also does where the sale requires something that only a
-    /// pass proves.
+    /// Whether a purchase needs a pass. A pass is also needed if the sale requires something that
+    /// only a pass proves.
     pub pass: RequirementMode,
     /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,

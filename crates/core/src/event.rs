@@ -16,9 +16,9 @@ pub use doorbuster_types::EventType;
 pub enum Actor {
     /// The buyer.
     Buyer,
-    /// An operator, by the id of their key.
+    /// An operator, identified by the id of the operator's key.
     Operator(String),
-    /// A payment provider, by its name.
+    /// A payment provider, identified by its name.
     Provider(String),
     /// The engine itself, for example when a payment window ends or a waitlist entry is served.
     Engine,
@@ -40,7 +40,7 @@ impl Attribution {
         Self { actor, why: None }
     }
 
-    /// Returns the engine with this reason.
+    /// Returns an attribution to the engine, with this reason.
     #[must_use]
     pub fn from_engine(why: &str) -> Self {
         Self { actor: Actor::Engine, why: Some(why.to_owned()) }
@@ -101,7 +101,8 @@ pub enum Subject {
     },
     /// An item.
     Item(ItemId),
-    /// A sale, by the shop's id. The stores write this event because they know sales by name.
+    /// A sale, identified by the shop's id. The stores write this event, because only they know the
+    /// shop's ids of sales.
     Sale(String),
 }
 

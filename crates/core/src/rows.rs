@@ -25,7 +25,7 @@ pub struct Item {
     pub ended: u64,
     /// Units of orders that are paid now.
     pub paid: u64,
-    /// Entries in its waitlist ([`crate::waitlist`]).
+    /// Entries in the item's waitlist ([`crate::waitlist`]).
     pub waiting: u64,
 }
 
@@ -40,7 +40,7 @@ impl Item {
 /// An entry in an item's waitlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitlistEntry {
-    /// The id of the order that it may become.
+    /// The id of the order that the entry may become.
     pub id: TicketId,
     /// The item.
     pub item: ItemId,
@@ -48,7 +48,7 @@ pub struct WaitlistEntry {
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
-    /// The key of the request that joined, and of the order that it becomes.
+    /// The key of the request that joined. The entry's order gets the same key.
     pub key: RequestKey,
     /// The state.
     pub state: WaitlistState,
@@ -236,8 +236,8 @@ pub struct FeedRow {
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
-    /// The request to forget, if known. A verdict that was forced from an id alone has no request.
-    /// Then the slot looks for the ticket instead.
+    /// The request to forget, if known. If the store decided the ticket from its id alone, the
+    /// request is unknown. Then the slot looks for the ticket instead.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
@@ -290,19 +290,19 @@ pub struct Order {
     pub key: RequestKey,
     /// The units.
     pub units: Units,
-    /// Its state.
+    /// The order's state.
     pub state: OrderState,
-    /// The grant under which its ticket was consumed.
+    /// The grant under which the order's ticket was consumed.
     pub grant: GrantId,
     /// The ticket's number.
     pub n: TicketN,
-    /// When it was created (store time).
+    /// When the order was created (store time).
     pub reserved_at: Millis,
     /// The time until which the order can be paid.
     pub pay_by: Millis,
     /// When it was paid.
     pub paid_at: Option<Millis>,
-    /// When it was cancelled, expired or refunded.
+    /// When the order was cancelled, expired or refunded.
     pub ended_at: Option<Millis>,
 }
 
@@ -344,6 +344,6 @@ pub struct Recall {
     pub asked: u64,
     /// Units that left the grant.
     pub taken: u64,
-    /// Whether it is finished.
+    /// Whether the recall is finished.
     pub done: bool,
 }

@@ -119,7 +119,7 @@ impl Discard {
     }
 }
 
-/// The dead letters to resolve at once: the dead letters of one endpoint, or all.
+/// The dead letters to resolve at once: the dead letters of one endpoint, or all dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSelection {
     /// Only events that this endpoint did not accept.

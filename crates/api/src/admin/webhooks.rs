@@ -21,12 +21,13 @@ fn types() -> Schema {
         .max_items(Some(EventType::ALL.len()))
         .unique_items(true)
         .description(Some(
-            "The event types that it receives, or `[\"*\"]` for all types, including later ones.",
+            "The event types to receive, or `[\"*\"]` for all types, also types of later versions.",
         ))
         .into()
 }
 
-/// A known scheme in any case, then a host or a user name, then any further characters.
+/// A known scheme in small or capital letters, then a host or a user name, then any further
+/// characters.
 const ADDRESS_PATTERN: &str = r"^([Hh][Tt][Tt][Pp][Ss]?|[Aa][Mm][Qq][Pp][Ss]?|[Nn][Aa][Tt][Ss]|[Tt][Ll][Ss])://[!\u0022$-.0->@-\u005B\u005D-~][!-~]*$";
 
 fn address() -> Schema {
@@ -186,7 +187,7 @@ pub struct CreatedWebhookEndpoint {
     pub types: Vec<String>,
     /// Whether the endpoint receives events.
     pub enabled: bool,
-    /// When the endpoint was added. It receives later events.
+    /// When the endpoint was added. The endpoint receives the events after this time.
     pub created_at: Time,
 }
 
@@ -218,7 +219,7 @@ pub struct WebhookEndpoint {
     pub failing: u64,
     /// The endpoint's unresolved dead letters.
     pub dead: u64,
-    /// The time of the oldest undelivered event, or of its failure or redelivery.
+    /// The time when the oldest undelivered event started to wait.
     #[schema(required = true)]
     pub oldest_waiting_at: Option<Time>,
 }
@@ -238,7 +239,8 @@ pub struct WebhookEndpointList {
     pub endpoints: Vec<WebhookEndpoint>,
 }
 
-/// An event that an endpoint did not accept at the first attempt. Others are not recorded.
+/// An event that an endpoint did not accept at the first attempt. The server does not record
+/// deliveries that succeed at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",

@@ -86,7 +86,7 @@ endpoints!(
         summary: "Read an order, a waitlist entry, or the verdict on a queued request",
         description: "A buyer may read only the buyer's own orders. An operator may read every decided order. Another buyer's order is \
             not found.",
-        responses: &[ok::<AnyOrder>("What the id refers to now.")],
+        responses: &[ok::<AnyOrder>("The object that the id refers to now.")],
         ..BUYER_ENDPOINT
     },
     cancel_order = Endpoint {

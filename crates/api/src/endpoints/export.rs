@@ -58,8 +58,8 @@ endpoints!(
         responses: &[csv_response(Export::Actions)],
         codes: &[],
         summary: "Export operators' actions as CSV",
-        description: "All or those that match, oldest first, streamed. `changes` is the JSON of \
-            the list of changed fields. Actions are kept for a year.",
+        description: "Exports all actions, or the actions that match, oldest first, as a stream. `changes` is \
+            the list of changed fields as JSON. Actions are kept for a year.",
         ..CSV_ENDPOINT
     },
     reconcile = Endpoint {

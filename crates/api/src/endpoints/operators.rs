@@ -105,7 +105,7 @@ endpoints!(
     unschedule_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/unschedule",
         summary: "Make a scheduled sale a draft again",
-        description: "Buyers do not see it any more. A repeated request changes nothing.",
+        description: "Buyers do not see the sale any more. A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
     open_sale = Endpoint {
@@ -196,7 +196,7 @@ endpoints!(
         summary: "Read an order with its history and payments",
         description: "A queued request is not found, because its id can be verified only with its buyer. A refused request \
             has an empty `buyer`.",
-        responses: &[ok::<AnyOrderDetail>("What the id refers to now.")],
+        responses: &[ok::<AnyOrderDetail>("The object that the id refers to now.")],
         ..VIEWER_ENDPOINT
     },
     cancel_any_order = Endpoint {
@@ -213,7 +213,7 @@ endpoints!(
     list_keys = Endpoint {
         path: "/v1/admin/keys",
         summary: "List operators' keys",
-        description: "The keys created with this API, without the configured key and without the keys themselves.",
+        description: "Lists the keys that were created with this API. The secret keys and the configured key are not in the list.",
         responses: &[ok::<KeyList>("The keys.")],
         ..VIEWER_ENDPOINT
     },
@@ -222,7 +222,7 @@ endpoints!(
         path: "/v1/admin/keys",
         auth: Auth::Operator(Role::Admin),
         summary: "Create an operator's key",
-        description: "The server shows the key only in this response. There are at most 1,000.",
+        description: "The server shows the key only in this response. At most 1,000 keys can exist.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewKey>() }),
         responses: &[SuccessResponse::new(201, json::<CreatedKey>(), "The key.")],
         codes: &[Code::WrongState],
@@ -249,7 +249,7 @@ endpoints!(
         path: "/v1/admin/blocks",
         auth: Auth::Operator(Role::Operator),
         summary: "Block a buyer, an address or a network",
-        description: "The block takes effect at every node within a second, for every sale. It replaces an earlier block of the same value. There are at most 10,000.",
+        description: "The block takes effect at every node within a second, for every sale. It replaces an earlier block of the same value. At most 10,000 blocks can exist.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewBlock>() }),
         responses: &[SuccessResponse::new(201, json::<Block>(), "The block.")],
         codes: &[Code::WrongState],

@@ -47,7 +47,7 @@ endpoints!(
         path: "/v1/linked-orders/{order}",
         auth: Auth::Public,
         summary: "Read an order by its link",
-        description: "With the key of the link in place of the buyer's token.",
+        description: "The key of the link replaces the buyer's token.",
         params: &[Param::OrderKey],
         responses: &[ok::<Order>("The order.")],
         ..BUYER_ENDPOINT
@@ -57,7 +57,7 @@ endpoints!(
         path: "/v1/linked-orders/{order}/checkout",
         auth: Auth::Public,
         summary: "Get the checkout of an order by its link",
-        description: "As for the buyer, with the same limits.",
+        description: "Works as for the buyer, with the same limits.",
         params: &[Param::OrderKey],
         responses: &[ok::<Checkout>("The page for the payer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],

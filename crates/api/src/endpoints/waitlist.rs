@@ -1,4 +1,5 @@
-//! The waitlist of an item that is held out: its first buyer gets the next unit that comes back.
+//! The waitlist of an item whose units are all held. The first buyer in it gets the next unit that
+//! comes back.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::response::{json, ok};

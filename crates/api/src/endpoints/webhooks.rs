@@ -30,9 +30,9 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints",
         summary: "Add an endpoint",
-        description: "The endpoint receives later events: a webhook signed as Standard Webhooks, a \
+        description: "The endpoint receives the events from now on: a webhook signed as Standard Webhooks, a \
             broker in a CloudEvents envelope. The server shows a webhook's secret in this response and \
-            never again. A URL that the server may not call is refused. There are at most 50.",
+            never again. A URL that the server may not call is refused. At most 50 endpoints can exist.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewWebhookEndpoint>(),

@@ -41,16 +41,16 @@ pub struct Payment {
     pub order: String,
     /// The amount.
     pub money: Money,
-    /// Its state.
+    /// The payment's state.
     pub state: PaymentState,
-    /// When its first message was handled (store time).
+    /// When the payment's first message was handled (store time).
     pub at: Millis,
 }
 
 /// A refund of one whole payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// Its id, and the provider's idempotency key.
+    /// The refund's id, which is also the provider's idempotency key.
     pub id: RefundId,
     /// The payment.
     pub payment: PaymentId,

@@ -57,8 +57,8 @@ pub enum SendOutcome {
         error: String,
     },
     /// This version of the program cannot send the event. The newer version that wrote the event
-    /// can. The failure says nothing about the endpoint, so the attempt does not count as a try.
-    /// This version retries, because it may only lack data that it reads later.
+    /// can send it. The failure says nothing about the endpoint, so the attempt does not count as a
+    /// try. This version retries, because it may only lack data that it reads later.
     Deferred {
         /// The unknown part of the event.
         error: String,

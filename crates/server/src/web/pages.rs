@@ -77,7 +77,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
         let status = app.views.status(&app.engine, sale).await;
         let words = match serde_json::from_slice(&status.bytes) {
             Ok(status) => page_html::state_words(&status),
-            Err(_) => page_html::phase_words(wire::phase(sale.row.phase)),
+            Err(_) => page_html::phase_words(sale.row.phase),
         };
         listed.push((wire::sale(&sale.row), words));
     }

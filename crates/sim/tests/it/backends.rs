@@ -24,8 +24,8 @@ const LISTS: u64 = 28;
 const SLOT_LISTS: u64 = 280;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A script that starts a server. When the script's input ends, it kills the server and removes its
-/// directory. The input ends at the latest with the test process.
+/// A script that starts a server. When the script's input ends, the script kills the server and
+/// removes the server's directory. The input ends at the latest with the test process.
 const KEEPER: &str = r#"
 dir=$1; shift
 "$@" >"$dir/log" 2>&1 & server=$!
@@ -87,7 +87,7 @@ impl Redis {
         redis
     }
 
-    /// Returns options for slots that share no data with any others.
+    /// Returns options for slots that share no data with any other slots.
     fn options(&self) -> RedisOptions {
         static MADE: AtomicU64 = AtomicU64::new(0);
         RedisOptions {

@@ -134,6 +134,6 @@ async fn a_limit_is_charged_by_all_nodes_together_and_expires() {
     assert_eq!(
         first.charge(&[charge(4, 7_000)]).await.expect("reachable"),
         [7_000],
-        "an invalid state counts as none"
+        "an invalid state counts as no state"
     );
 }
