@@ -6,7 +6,7 @@ use serde_json::json;
 use super::driver::Browser;
 use super::tab::{ENTER, Tab};
 use super::{STATE, draft, in_secs, link, plain, sale, states};
-use crate::windows::fixture::ServerFixture;
+use crate::crash_windows::fixture::ServerFixture;
 
 /// Slow 4G as Lighthouse defines it: milliseconds of a round trip, and bytes in a second.
 const ROUND_TRIP_MS: u32 = 150;
