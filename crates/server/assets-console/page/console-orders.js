@@ -1,7 +1,6 @@
 /* The views for orders: a search, one order with its history, changes of one or many orders, and
    one buyer's orders and refusals in a sale. */
 import {
-  announce,
   api,
   Ask,
   count,
@@ -14,6 +13,7 @@ import {
   Problem,
   query,
   SaleTabs,
+  say,
   seg,
   t,
   Table,
@@ -83,7 +83,7 @@ function change(name, orders, done) {
         changed.add(order.id);
       }
       done();
-      announce(t('orders_changed', { n: orders.length }));
+      say(t('orders_changed', { n: orders.length }));
     },
   };
 }
