@@ -169,7 +169,6 @@ export const money = ({ amount_minor, currency }) => {
     return new Intl.NumberFormat(locale, {
       style: 'currency',
       currency,
-      currencyDisplay: 'narrowSymbol',
       minimumFractionDigits: places,
       maximumFractionDigits: places,
     }).format(amount_minor / 10 ** places);
