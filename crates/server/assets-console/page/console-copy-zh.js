@@ -216,8 +216,7 @@ export default {
   'difference.refund_unfounded': '退款没有依据', 'difference.refund_amount': '退款金额不符',
   'difference.refunded_twice': '重复退款', 'difference.refund_failed': '退款失败',
   'difference.reversed': '支付渠道已撤销', sum_of_orders: '合计：{sum}', minutes_hint: '从现在算起，1 到 1440 分钟。',
-  reason_hint: '选填，会记入订单历史。', stopped_at: '已处理 {done} / {n} 个订单，订单 {order} 被拒绝：{error}',
-  orders_changed: '已处理 {n} 个订单。', 'order.cancel.yes': '取消 {n} 个订单',
+  reason_hint: '选填，会记入订单历史。', orders_changed: '已处理 {n} 个订单。', 'order.cancel.yes': '取消 {n} 个订单',
   'order.refund.yes': '为 {n} 个订单退款', 'order.extend.yes': '延长付款时间', choose_all: '选择列表中的全部订单',
   choose_none: '取消选择', back_to_orders: '返回订单列表', limits: '限购', has_units: '买家已有', at_limit: '已达限购',
   'story.refunded': '买家付过款，款项已退还。', 'support.about': '请选择活动，并填写买家在店铺中的编号。',
@@ -266,6 +265,6 @@ export default {
   'step.delete.title': '删除草稿？', 'step.delete.points': '草稿及其商品会被删除。|此操作无法撤销。',
   'alarm.feed_stale': '此边缘节点的数据过旧，正在转发所有请求。', 'alarm.no_upstream': '此边缘节点后面没有节点响应。', details: '详情',
   when: '时间', no_start: '未设时间', starts: '{at} 开抢', ends: '{at} 结束', stop: '。',
-  'key_name.configured': '配置密钥',
+  'key_name.configured': '配置密钥', some_refused: '已处理 {done} / {n} 个订单，订单 {order} 被拒绝：{error}',
   apiDetails,
 };
