@@ -385,6 +385,7 @@ export default {
   no_start: 'no time set', starts: 'opens {at}', ends: 'closes {at}', stop: '. ',
   'key_name.configured': 'configured key',
   some_refused: '{done} of {n} orders are changed. Order {order} was refused: {error}',
+  read_only: 'Your key may read, and change nothing.',
   // The API’s details are in English.
   apiDetails: [],
 };

@@ -266,5 +266,6 @@ export default {
   'alarm.feed_stale': '此边缘节点的数据过旧，正在转发所有请求。', 'alarm.no_upstream': '此边缘节点后面没有节点响应。', details: '详情',
   when: '时间', no_start: '未设时间', starts: '{at} 开抢', ends: '{at} 结束', stop: '。',
   'key_name.configured': '配置密钥', some_refused: '已处理 {done} / {n} 个订单，订单 {order} 被拒绝：{error}',
+  read_only: '你的密钥只能查看，不能修改。',
   apiDetails,
 };
