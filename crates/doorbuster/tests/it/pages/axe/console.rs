@@ -183,7 +183,8 @@ async fn the_console_is_usable_by_everyone() {
         ] {
             open_view(&tab, hash).await;
             shows(&tab, words).await;
-            let heading = "document.querySelector('main .view > :first-child').matches('h1, :has(h1)')";
+            let heading =
+                "document.querySelector('main .view > :first-child').matches('h1, :has(h1)')";
             assert_eq!(tab.eval(heading).await, true, "{name} begins with its heading");
             inspect(&tab, &format!("console-{name}")).await;
         }
