@@ -295,7 +295,6 @@ export default {
   'difference.reversed': 'Reversed by the provider', sum_of_orders: 'Together: {sum}',
   minutes_hint: 'From now on, 1 to 1,440.',
   reason_hint: 'Optional. It is kept in the order’s history.',
-  stopped_at: '{done} of {n} orders are changed. Then order {order} was refused: {error}',
   orders_changed: '{n} {n|order is|orders are} changed.',
   'order.cancel.yes': 'Cancel {n} {n|order|orders}',
   'order.refund.yes': 'Refund {n} {n|order|orders}', 'order.extend.yes': 'Give more time',
@@ -385,6 +384,8 @@ export default {
   'alarm.no_upstream': 'No node behind this edge answers.', details: 'Details', when: 'When',
   no_start: 'no time set', starts: 'opens {at}', ends: 'closes {at}', stop: '. ',
   'key_name.configured': 'configured key',
+  some_refused: '{done} of {n} orders are changed. Order {order} was refused: {error}',
+  read_only: 'Your key may read, and change nothing.',
   // The API’s details are in English.
   apiDetails: [],
 };

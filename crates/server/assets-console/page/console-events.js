@@ -1,6 +1,5 @@
 /* The views for dead letters, for receivers of events, and for their deliveries. */
 import {
-  announce,
   api,
   Ask,
   count,
@@ -13,6 +12,7 @@ import {
   Pill,
   Problem,
   query,
+  say,
   seg,
   t,
   Table,
@@ -47,7 +47,7 @@ async function changeAll(what, body, kind) {
     skipped += page.skipped;
     cursor = page.next_cursor;
   } while (cursor);
-  announce(t('letters_changed', { n: count(done), skipped: count(skipped) }));
+  say(t('letters_changed', { n: count(done), skipped: count(skipped) }));
 }
 
 const reasonField = error => html`<${Field} label=${t('reason')} fault=${faultAt(error, '/reason')}>
@@ -229,7 +229,7 @@ function Deliveries({ params, search, can }) {
     try {
       await api.send('POST', end + '/deliveries', { event });
       setError(null);
-      announce(t('sent_again'));
+      say(t('sent_again'));
       list.reload();
     } catch (problem) {
       setError(problem);

@@ -86,11 +86,14 @@ const SubDomain = ({ units, all, active }) =>
     ]} kind="mini" /> ${count(units)}
     ${active && html`<${Pill} kind="warn">${t('active')}<//>`}</span>`;
 
+/** Whether these slots have two counters each. */
+export const hasTwoCounters = rows => (rows ?? []).some(slot => slot.active);
+
 /** The slots of a sale, each with its two counters and the one that is active. */
 export function Slots({ rows }) {
   const has = name => slot => slot.available?.[name] ?? 0;
   const most = Math.max(1, ...(rows ?? []).flatMap(slot => [has('a')(slot), has('b')(slot)]));
-  const two = (rows ?? []).some(slot => slot.active);
+  const two = hasTwoCounters(rows);
   const counter = name => [
     t('sub_domain', { name }),
     slot => slot.active && slot.available

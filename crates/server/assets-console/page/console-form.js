@@ -140,7 +140,7 @@ function FrontDoor({ form, set, fault }) {
 }
 
 /** The fields of one item. `control` draws a field; `locked` are those that cannot change now. */
-function ItemFields({ at, item, set, control, sale, isNew, form, change }) {
+function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) {
   const locked = sale && !isNew && !['draft', 'scheduled'].includes(sale.phase);
   const field = (name, label, hint, more = {}) =>
     control(`/items/${at}/${name}`, label, hint, item[name], value => set(name, value), more);
@@ -177,14 +177,14 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change }) {
     html`<p><img class="preview" src=${item.image} alt=${t('preview_of', { n: at + 1 })} /></p>`}
     <div class="wide">
       ${field('description', t('description'), t('text_hint'), { rows: 3 })}</div>
-    ${!isNew && html`<${SpreadForm} sale=${sale.id} item=${item.id} />`}
+    ${!isNew && html`<${SpreadForm} sale=${sale.id} item=${item.id} can=${can} />`}
     ${isNew && form.items.length > 1 && html`<p><button class="button" type="button"
       onClick=${() => change('items', form.items.filter((_, n) => n !== at))}>
       ${t('remove_item')}</button></p>`}
   </section>`;
 }
 
-export function SaleForm({ sale, isNew }) {
+export function SaleForm({ sale, isNew, can }) {
   const [form, setForm] = useState(() => texts(sale, isNew));
   const [state, setState] = useState({ busy: false, error: null, done: false });
   const { error } = state;
@@ -239,7 +239,8 @@ export function SaleForm({ sale, isNew }) {
         : html`<${Phase} phase=${sale.phase} />`}
     </div>
     ${!isNew && html`<${SaleTabs} sale=${sale.id} now="edit" />`}
-    ${running && html`<p class="alarm alarm--warn">${t('edit.running')}</p>`}
+    ${!can('operator') ? html`<p class="alarm">${t('read_only')}</p>`
+      : running && html`<p class="alarm alarm--warn">${t('edit.running')}</p>`}
     <div class="split">
       <form class="sale-form" onSubmit=${send} novalidate>
         <${Errors} error=${error} />
@@ -253,16 +254,16 @@ export function SaleForm({ sale, isNew }) {
           ${field('ends_at', t('ends_at'), t('ends_hint'), { type: 'datetime-local', step: 1 })}
         </section>
         ${form.items.map((item, at) => html`<${ItemFields} key=${at} at=${at} item=${item}
-          sale=${sale} isNew=${isNew} form=${form} change=${set} control=${control}
+          sale=${sale} isNew=${isNew} form=${form} change=${set} control=${control} can=${can}
           set=${(name, value) => setItem(at, name, value)} />`)}
-        ${isNew && html`<p><button class="button" type="button" onClick=${() =>
+        ${isNew && can('operator') && html`<p><button class="button" type="button" onClick=${() =>
           set('items', [...form.items, newItem(form.items.length + 1)])}>
           ${t('add_item')}</button></p>`}
         <${FrontDoor} form=${form} set=${set} fault=${fault} />
-        <p class="sale-form__do card"><button class="button button--main"
+        ${can('operator') && html`<p class="sale-form__do card"><button class="button button--main"
           aria-disabled=${String(state.busy)}>${isNew ? t('create') : t('save')}</button>
           ${state.done && html` <span role="status">${t('saved')}</span>`}
-          ${error && html`<span class="fault">${t('see_above')}</span>`}</p>
+          ${error && html`<span class="fault">${t('see_above')}</span>`}</p>`}
       </form>
       <${Plan} form=${form} />
     </div>`;

@@ -169,7 +169,6 @@ export const money = ({ amount_minor, currency }) => {
     return new Intl.NumberFormat(locale, {
       style: 'currency',
       currency,
-      currencyDisplay: 'narrowSymbol',
       minimumFractionDigits: places,
       maximumFractionDigits: places,
     }).format(amount_minor / 10 ** places);
@@ -178,8 +177,19 @@ export const money = ({ amount_minor, currency }) => {
   }
 };
 
+/** Says a text to those who do not see the page. */
 export const announce = text => {
   document.getElementById('announce').textContent = text;
+};
+const SHOWN_MS = 8000;
+let hiding = 0;
+/** Says what a change did. Everybody sees it for some seconds. */
+export const say = text => {
+  const { classList } = document.getElementById('announce');
+  announce(text);
+  classList.replace('unseen', 'toast');
+  clearTimeout(hiding);
+  hiding = setTimeout(() => classList.replace('toast', 'unseen'), SHOWN_MS);
 };
 
 /** Reads `path` now and every `secs` seconds, but not in a hidden tab. Returns the newest answer,
@@ -322,7 +332,8 @@ export function usePages(path, member) {
 }
 /** The button for the next page. Without a next page it is hidden and keeps its place. */
 export const More = ({ list }) =>
-  html`<p hidden=${!list.next}><button class="button" type="button" onClick=${list.more}>${t('more')}</button></p>`;
+  html`<p hidden=${!list.next}><button class="button" type="button" onClick=${list.more}>
+    ${t('more')}</button></p>`;
 
 /** Asks before a change. The question explains the change. If nobody can undo the change, the
    operator must type a word. */

@@ -19,6 +19,7 @@ import {
   Problem,
   query,
   SaleTabs,
+  say,
   seg,
   serverNow,
   t,
@@ -31,7 +32,7 @@ import {
   word,
 } from '/assets/console-kit.js';
 import { alarmsOf, Alarms } from '/assets/console-alarms.js';
-import { Flow, Slots, sumOf } from '/assets/console-flow.js';
+import { Flow, hasTwoCounters, Slots, sumOf } from '/assets/console-flow.js';
 import { State } from '/assets/console-orders.js';
 import { Charts, usePeriod } from '/assets/console-rates.js';
 import { plainText } from '/assets/console-texts.js';
@@ -121,7 +122,7 @@ function Admit({ sale, ask }) {
           `/v1/admin/sales/${seg(sale.id)}/waiting-room/admissions`,
           { visitors: Number(form.get('visitors')), reason: form.get('reason') },
         );
-        announce(t('admitted', { n: count(done.admitted), waiting: count(done.waiting) }));
+        say(t('admitted', { n: count(done.admitted), waiting: count(done.waiting) }));
       },
     });
   return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
@@ -193,6 +194,7 @@ function Steps({ sale, items, path, can, ask, reload }) {
 function Panels({ sale, path }) {
   const slots = usePoll(path + '/slots', 5);
   const orders = usePoll(`/v1/admin/orders?sale=${seg(sale.id)}&limit=10`, 5);
+  const two = hasTwoCounters(slots.data?.slots);
   return html`<div class="panels">
     <section class="panel card"><h2>${t('recent_orders')}</h2>
       <${Table} caption=${t('recent_orders')} empty=${t('no_orders')} columns=${[
@@ -202,7 +204,7 @@ function Panels({ sale, path }) {
         [t('amount'), row => money(row.amount), 'end'],
         [t('state'), row => html`<a href=${'#/orders/' + row.id}><${State} state=${row.state} /></a>`],
       ]} rows=${orders.data?.orders} /></section>
-    <section class="panel card"><h2>${t('slots')}</h2>
+    <section class=${'panel card' + (two ? ' wide' : '')}><h2>${t('slots')}</h2>
       <${Slots} rows=${slots.data?.slots} /></section>
   </div>`;
 }
@@ -290,9 +292,9 @@ function Waitlist({ params }) {
     <${Problem} error=${list.error} />
     <${Table} caption=${t('waitlist')} card=${true} empty=${t('nobody_waits')}
       rows=${list.rows} columns=${[
-        [t('ahead'), row => count(row.ahead), 'end'],
         [t('buyer'), row => html`<a href=${'#/support' + query({ sale: params.sale,
           buyer: row.buyer })}>${row.buyer}</a>`],
+        [t('ahead'), row => count(row.ahead), 'end'],
         [t('units'), row => count(row.units), 'end'],
         [t('since'), row => moment(row.joined_at)],
       ]} />

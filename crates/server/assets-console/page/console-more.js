@@ -136,7 +136,9 @@ function Audit() {
   return html`<div class="lead"><h1>${t('audit')}</h1>
       ${data && html`<${Pill} kind=${data.ok ? 'good' : 'bad'}>
         ${t(data.ok ? 'audit.good' : 'audit.bad')}<//>
-        <span class="soft">${t('checked', { at: moment(data.checked_at) })}${' · '}${t('repairs', { n: count(data.repairs) })}</span>`}
+        <span class="soft">${t('checked', { at: moment(data.checked_at) })} · ${t('repairs', {
+          n: count(data.repairs),
+        })}</span>`}
       <div class="lead__do"><button class="button" type="button" onClick=${again}>
         ${t('audit_again')}</button></div></div>
     <p class="soft">${t('audit.about')}</p>

@@ -1,7 +1,6 @@
 /* The views for orders: a search, one order with its history, changes of one or many orders, and
    one buyer's orders and refusals in a sale. */
 import {
-  announce,
   api,
   Ask,
   count,
@@ -14,6 +13,7 @@ import {
   Problem,
   query,
   SaleTabs,
+  say,
   seg,
   t,
   Table,
@@ -66,24 +66,29 @@ function change(name, orders, done) {
       const reason = form.get('reason') || undefined;
       const body =
         name === 'extend' ? { secs: Number(form.get('minutes')) * 60, reason } : { reason };
-      for (const order of orders) {
-        if (changed.has(order.id)) continue;
+      let refused = null;
+      for (const order of orders.filter(order => !changed.has(order.id))) {
         try {
           await api.send('POST', `/v1/admin/orders/${seg(order.id)}/${name}`, body);
+          changed.add(order.id);
         } catch (error) {
-          error.message = t('stopped_at', {
-            done: changed.size,
-            n: orders.length,
-            order: short(order.id),
-            error: error.message,
-          });
-          done();
-          throw error;
+          refused = { order, error };
+          // Without an answer or a session, no other order would be changed either.
+          if (![409, 422].includes(error.status)) break;
         }
-        changed.add(order.id);
       }
       done();
-      announce(t('orders_changed', { n: orders.length }));
+      if (refused) {
+        const { order, error } = refused;
+        error.message = t('some_refused', {
+          done: changed.size,
+          n: orders.length,
+          order: short(order.id),
+          error: error.message,
+        });
+        throw error;
+      }
+      say(t('orders_changed', { n: orders.length }));
     },
   };
 }

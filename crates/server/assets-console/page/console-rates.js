@@ -50,6 +50,12 @@ export function wholePeriod({ opened, closed }) {
   return { from, to, step: long ? 60 : 1 };
 }
 
+/** Returns the last `secs` seconds before `to`, by seconds if they are still kept. */
+function endOf(to, secs) {
+  const from = to - secs;
+  return { from, to, step: serverNow() / 1000 - from > DAY_SECS ? 60 : 1 };
+}
+
 /** Adds up the refusals of these points by reason. */
 export function refusalsOf(points) {
   const all = {};
@@ -97,7 +103,7 @@ export function Charts({ sale, period, stale }) {
   const whole = wholePeriod(period);
   const secs = SPANS[span];
   const wanted = span === 'whole' ? whole
-    : whole.to ? { from: whole.to - secs, to: whole.to, step: 1 }
+    : whole.to ? endOf(whole.to, secs)
     : { secs, step: 1 };
   const { points, to, error } = useSeries(sale, wanted);
   const from = wanted.from ?? to - wanted.secs;

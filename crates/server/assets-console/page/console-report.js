@@ -24,6 +24,9 @@ import { Bar, partsOf, Refusals, sumOf } from '/assets/console-flow.js';
 import { RateCharts, refusalsOf, usePeriod, wholePeriod } from '/assets/console-rates.js';
 import { plainText } from '/assets/console-texts.js';
 
+/** What became of captured money. */
+const AMOUNTS = ['captured', 'standing', 'refunded', 'pending', 'failed'];
+
 /** The verdict of the audit and of the reconciliation, in a few words. */
 function Verdict({ sale, stock, audit, sums, findings }) {
   if (!audit || !sums) return null;
@@ -122,7 +125,7 @@ function Money({ sums }) {
   return html`<section class="panel card"><h2>${t('money')}</h2>
     <${Table} caption=${t('money')} empty=${t('no_money')} columns=${[
       [t('currency'), row => row.id],
-      ...['captured', 'standing', 'refunded', 'pending', 'failed'].map(name => [
+      ...AMOUNTS.map(name => [
         t('money.' + name),
         row => amount(row, name),
         'end',
@@ -204,10 +207,8 @@ function moneyRows(report) {
   const sums = new Map();
   for (const { money: rows } of report.items) {
     for (const row of rows) {
-      const sum = sums.get(row.currency) ?? { id: row.currency, captured: 0, refunded: 0, pending: 0, failed: 0, standing: 0 };
-      for (const name of ['captured', 'standing', 'refunded', 'pending', 'failed']) {
-        sum[name] += row[name];
-      }
+      const sum = sums.get(row.currency) ?? { id: row.currency };
+      for (const name of AMOUNTS) sum[name] = (sum[name] ?? 0) + row[name];
       sums.set(row.currency, sum);
     }
   }

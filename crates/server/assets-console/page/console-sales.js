@@ -96,13 +96,13 @@ function FormFor({ id, children }) {
   return children(data);
 }
 
-const New = ({ search }) =>
+const New = ({ search, can }) =>
   html`<${FormFor} id=${search.copy}>
-    ${sale => html`<${SaleForm} sale=${sale} isNew=${true} />`}
+    ${sale => html`<${SaleForm} sale=${sale} isNew=${true} can=${can} />`}
   <//>`;
-const Edit = ({ params }) =>
+const Edit = ({ params, can }) =>
   html`<${FormFor} id=${params.sale}>
-    ${sale => html`<${SaleForm} sale=${sale} isNew=${false} />`}
+    ${sale => html`<${SaleForm} sale=${sale} isNew=${false} can=${can} />`}
   <//>`;
 
 export const pages = [

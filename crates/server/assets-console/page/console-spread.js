@@ -4,7 +4,7 @@ import { api, faultAt, Field, html, Problem, seg, t, useState } from '/assets/co
 const CHOOSE = ['buyer', 'random', 'round_robin'];
 
 /** The form that sets how the stock of one item is divided among its slots. */
-export function SpreadForm({ sale, item }) {
+export function SpreadForm({ sale, item, can }) {
   const [state, set] = useState({ spread: null, error: null, done: false });
   const path = `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;
   const open = async () => {
@@ -53,7 +53,8 @@ export function SpreadForm({ sale, item }) {
           ${t('spread.' + way)}</option>`)}
       </select>`}
     <//>
-    <p><button class="button" type="button" onClick=${save}>${t('save_spread')}</button>
+    <p>${can('operator') && html`<button class="button" type="button" onClick=${save}>
+        ${t('save_spread')}</button>`}
       ${state.done && html` <span role="status">${t('saved')}</span>`}</p>
     <${Problem} error=${state.error} />
   </fieldset>`;

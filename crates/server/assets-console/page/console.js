@@ -55,6 +55,17 @@ function route(hash) {
   return { page: pages[0], params: {}, search: {} };
 }
 
+const Brand = () => html`<a class="brand" href="#/sales">
+  <svg viewBox="0 0 24 28" fill="none" stroke-width="2.5" aria-hidden="true">
+    <path d="M3 27V11a9 9 0 0 1 18 0v16" stroke="currentColor" />
+    <path class="brand__slit" d="M12 6v21" />
+  </svg>
+  <span>Doorbuster</span>
+</a>`;
+/** The link to this view in the other language. */
+const Language = () => html`<a lang=${zh ? 'en' : 'zh-Hans'}
+  href=${(zh ? '?lang=en' : '?lang=zh') + location.hash}>${zh ? 'English' : '中文'}</a>`;
+
 function SignIn({ done, ended }) {
   const [state, set] = useState({ busy: false, error: null });
   const send = async event => {
@@ -69,6 +80,7 @@ function SignIn({ done, ended }) {
     }
   };
   return html`<main class="signin card" id="main">
+    <div class="signin__head"><${Brand} /><${Language} /></div>
     <h1>${t('sign_in')}</h1>
     ${ended && html`<p class="alarm" role="status">${t('session_ended')}</p>`}
     ${FAILED && html`<p class="alarm alarm--bad" role="alert">${word('sign_in', FAILED)}</p>`}
@@ -118,13 +130,7 @@ function Frame({ session, signOut }) {
       document.getElementById('main').focus();
     }}>${t('skip')}</a>
     <header class="top">
-      <a class="brand" href="#/sales">
-        <svg viewBox="0 0 24 28" fill="none" stroke-width="2.5" aria-hidden="true">
-          <path d="M3 27V11a9 9 0 0 1 18 0v16" stroke="currentColor" />
-          <path class="brand__slit" d="M12 6v21" />
-        </svg>
-        <span>Doorbuster</span>
-      </a>
+      <${Brand} />
       <nav class="views" aria-label=${t('views')}>
         ${pages.filter(entry => entry.nav).map(
           entry => html`<a
@@ -135,10 +141,9 @@ function Frame({ session, signOut }) {
       </nav>
       <p class="top__end">
         <${Clock} />
-        <span class="top__who">${word('key_name', session.key.name || session.key.id)} · ${word('role', session.role)}</span>
-        <a href=${zh ? '?lang=en' + hash : '?lang=zh' + hash} lang=${zh ? 'en' : 'zh-Hans'}>
-          ${zh ? 'English' : '中文'}
-        </a>
+        <span class="top__who">${word('key_name', session.key.name || session.key.id)} · ${
+          word('role', session.role)}</span>
+        <${Language} />
         <button class="button button--plain" type="button" onClick=${signOut}>
           ${t('sign_out')}
         </button>
