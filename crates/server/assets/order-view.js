@@ -29,8 +29,8 @@ const views = {
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
 const PAID = ['paid', 'paidlate'];
-/* The states whose order can be printed as a receipt. */
-const RECEIPTS = [...PAID, 'refunded'];
+/* The states whose order can be printed. */
+const PRINTED = [...PAID, 'refunded'];
 /* The texts and actions if there is no order to show. */
 const bare = {
   loading: {},
@@ -159,7 +159,7 @@ function showButtons(m, name, view, v) {
           : 'cancel'
         : name === 'waiting'
           ? 'leave'
-          : RECEIPTS.includes(name)
+          : PRINTED.includes(name)
             ? 'print'
             : null;
   side.hidden = !does;
