@@ -313,7 +313,7 @@ export default {
   'p.queued': 'Waiting', 'p.refused': 'No luck', 'p.paid': 'Paid', 'p.cancelled': 'Cancelled',
   'p.expired': 'Expired', 'p.refunded': 'Refunded', 'p.checking': 'Checking',
   'p.over': 'Time is over', 'p.offline': 'Not connected', 'p.none': 'No order',
-  'p.signin': 'Not signed in', 'h.joined': 'Joined the waitlist', 'h.queued': 'Requested',
+  'p.signin': 'Not signed in', 'h.joined': 'Joined the waitlist', 'h.left': 'Left the waitlist', 'h.queued': 'Requested',
   'h.reserved': 'Reserved', 'h.payby': 'Pay by', 'h.answerby': 'Answer by', 'h.paid': 'Paid',
   'h.cancelled': 'Cancelled', 'h.expired': 'Expired and released', 'h.refunded': 'Refunded',
   'h.refused': 'No luck', 'h.waiting': 'Waiting for confirmation',

@@ -74,6 +74,7 @@ function showSlip(m) {
 }
 /* The steps of a finished order have their dates, because it may be printed. */
 function showSteps(steps, isOver) {
+  $('#steps').classList.toggle('is-dated', isOver);
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
       const li = document.createElement('li'),
