@@ -28,7 +28,16 @@ pub(crate) fn run() -> Result<()> {
     }
     std::fs::create_dir_all(&folder)?;
     let status = Command::new(env!("CARGO"))
-        .args(["test", "-p", "doorbuster", "--test", "it", "pages::axe::"])
+        .args([
+            "test",
+            "-p",
+            "doorbuster",
+            "--test",
+            "it",
+            "--",
+            "pages::axe::",
+            "pages::product::",
+        ])
         .env("DOORBUSTER_SHOTS", &folder)
         .current_dir(root)
         .status()?;

@@ -313,7 +313,7 @@ export default {
   'p.queued': 'Waiting', 'p.refused': 'No luck', 'p.paid': 'Paid', 'p.cancelled': 'Cancelled',
   'p.expired': 'Expired', 'p.refunded': 'Refunded', 'p.checking': 'Checking',
   'p.over': 'Time is over', 'p.offline': 'Not connected', 'p.none': 'No order',
-  'p.signin': 'Not signed in', 'h.joined': 'Joined the waitlist', 'h.queued': 'Requested',
+  'p.signin': 'Not signed in', 'h.joined': 'Joined the waitlist', 'h.left': 'Left the waitlist', 'h.queued': 'Requested',
   'h.reserved': 'Reserved', 'h.payby': 'Pay by', 'h.answerby': 'Answer by', 'h.paid': 'Paid',
   'h.cancelled': 'Cancelled', 'h.expired': 'Expired and released', 'h.refunded': 'Refunded',
   'h.refused': 'No luck', 'h.waiting': 'Waiting for confirmation',
@@ -333,7 +333,7 @@ export default {
   'o.unlinked': 'This link no longer opens the order',
   'o.unlinked+': 'A payment link works while the order can be paid. To see the order, sign in.',
   'o.calendar': 'Add the deadline to your calendar', 'o.next': 'What happens next',
-  'o.copied': 'Copied', 'o.copy': 'Copy', 'o.print': 'Print receipt',
+  'o.copied': 'Copied', 'o.copy': 'Copy', 'o.print': 'Print this order',
   'o.uncancelled': 'The cancellation failed. Please try again.',
 
   /* the sandbox's checkout */

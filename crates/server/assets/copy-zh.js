@@ -221,7 +221,7 @@ export default {
   'p.waiting': '候补中', 'p.left': '已退出', 'p.queued': '排队中', 'p.refused': '未抢到',
   'p.paid': '已付款', 'p.cancelled': '已取消', 'p.expired': '已过期', 'p.refunded': '已退款',
   'p.checking': '确认中', 'p.over': '时间已过', 'p.offline': '连接中断', 'p.none': '无订单',
-  'p.signin': '未登录', 'h.joined': '加入候补', 'h.queued': '已提交', 'h.reserved': '已保留',
+  'p.signin': '未登录', 'h.joined': '加入候补', 'h.left': '退出候补', 'h.queued': '已提交', 'h.reserved': '已保留',
   'h.payby': '付款截止', 'h.answerby': '最迟出结果', 'h.paid': '已付款', 'h.cancelled': '已取消',
   'h.expired': '已过期并释放', 'h.refunded': '已退款', 'h.refused': '未抢到',
   'h.waiting': '等待付款确认', 'h.paidlate': '逾期付款，仍然成交', 'h.cancelled.shop': '商家取消',
@@ -235,7 +235,7 @@ export default {
   'o.linkis': '订单可付款期间，任何人打开此链接都能查看并支付该订单：{link}',
   'o.unlinked': '此链接已失效', 'o.unlinked+': '付款链接仅在订单可付款期间有效。如需查看订单，请登录。',
   'o.calendar': '把付款截止时间加入日历', 'o.next': '接下来', 'o.copied': '已复制',
-  'o.copy': '复制', 'o.print': '打印收据',
+  'o.copy': '复制', 'o.print': '打印订单',
   'o.uncancelled': '取消请求未能送达，请再试一次。',
 
   /* the sandbox's checkout */

@@ -29,8 +29,8 @@ const views = {
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
 const PAID = ['paid', 'paidlate'];
-/* The states whose order can be printed as a receipt. */
-const RECEIPTS = [...PAID, 'refunded'];
+/* The states whose order can be printed. */
+const PRINTED = [...PAID, 'refunded'];
 /* The texts and actions if there is no order to show. */
 const bare = {
   loading: {},
@@ -74,6 +74,7 @@ function showSlip(m) {
 }
 /* The steps of a finished order have their dates, because it may be printed. */
 function showSteps(steps, isOver) {
+  $('#steps').classList.toggle('is-dated', isOver);
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
       const li = document.createElement('li'),
@@ -159,7 +160,7 @@ function showButtons(m, name, view, v) {
           : 'cancel'
         : name === 'waiting'
           ? 'leave'
-          : RECEIPTS.includes(name)
+          : PRINTED.includes(name)
             ? 'print'
             : null;
   side.hidden = !does;

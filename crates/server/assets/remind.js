@@ -94,7 +94,8 @@ export function remind(m, scene, deal, t, turn) {
    when the buyer can act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
-  if (wanted === icon) return;
+  /* The page itself is shown first. */
+  if (wanted === icon || !document.documentElement.classList.contains('ready')) return;
   icon = wanted;
   const link = $('link[rel=icon]');
   if (!number && !lit) return attr(link, 'href', link.dataset.plain ?? link.href);

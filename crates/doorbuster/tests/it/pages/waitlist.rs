@@ -43,7 +43,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
-        tab.says("#clock", "None left now").await;
+        tab.says("#clock", "None left").await;
         tab.says(BUY, "Join the waitlist").await;
         // Uses only keys, and checks the text for screen readers.
         tab.keys_to(BUY, "\u{e007}").await;
