@@ -16,6 +16,7 @@ mod events;
 mod failure;
 mod fast_path;
 mod framing;
+mod front_door;
 mod gate;
 mod guarded_stream;
 mod health;

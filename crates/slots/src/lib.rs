@@ -20,7 +20,6 @@ use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId
 
 pub use self::redis::{Redis, RedisOptions};
 pub use edge_feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, FeedPart};
-pub use limit::LimitCharge;
 pub use local::Local;
 pub use lock::{LockGuard, Locks};
 pub use shared::{ScriptReply, SharedRedis};

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{AdjustResult, FindingView};
 use crate::holders::HOLDER_LOOKUPS_MAX;
-use crate::purchase::{Purchase, PurchaseOutcome, Refusal};
+use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
 use crate::temp_dir::TempDir;
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -109,7 +109,8 @@ async fn buy_within(
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("the number is in range");
-    if let Some(refusal) = engine.refuse_from_memory((buyer, key), &sale, &item, units, || None) {
+    let open = |_| DoorAnswer::Open;
+    if let Some(refusal) = engine.refuse_from_memory((buyer, key), &sale, &item, units, open) {
         return PurchaseOutcome::Refused(refusal);
     }
     let (buyer, key) =

@@ -24,6 +24,26 @@ pub enum PurchaseOutcome {
     Refused(Refusal),
 }
 
+/// What this node's memory says of the stock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StockAnswer {
+    /// There are too few units.
+    Refuses,
+    /// There may be enough units.
+    MayHave,
+}
+
+/// The front door's answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorAnswer {
+    /// The front door refuses the request.
+    Refused(Refusal),
+    /// The front door admits the request.
+    Open,
+    /// The front door waits for a share of a limit, so memory alone cannot answer.
+    Undecided,
+}
+
 /// The reason for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

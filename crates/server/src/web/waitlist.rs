@@ -47,7 +47,7 @@ pub(crate) async fn join(
             // requests.
             Some(joined) => joined,
             None => {
-                check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item)?;
+                check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item).await?;
                 app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
             }
         };
@@ -123,7 +123,7 @@ fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
 }
 
 /// Checks the front door as for a purchase, and counts the request against the limits.
-fn check_front_door(
+async fn check_front_door(
     app: &App,
     headers: &HeaderMap,
     (buyer, standing, client): (&BuyerId, Membership, ClientAddress),
@@ -144,10 +144,11 @@ fn check_front_door(
         pass,
         now,
     );
-    let refusal = app.engine.phase_refusal(sale);
-    match refusal
-        .or_else(|| app.door_refusal((client, buyer.as_str()), sale, against, now, &mut None))
-    {
+    let refusal = match app.engine.phase_refusal(sale) {
+        Some(refusal) => Some(refusal),
+        None => app.door_refusal((client, buyer.as_str()), sale, against, now).await,
+    };
+    match refusal {
         Some(refusal) => Err(refusals::refusal_problem(&app.engine.unless_stale(refusal))),
         None => Ok(()),
     }

@@ -168,14 +168,15 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_limits_shared_total",
         MetricKind::Counter,
-        "Round trips that report admitted requests to other nodes.",
+        "Calls that take shares of limits and report requests to other nodes.",
     )
     .sample(&[("outcome", "told")], counts.batches)
     .sample(&[("outcome", "failed")], counts.failures);
     text.metric(
         "doorbuster_limits_kept_total",
         MetricKind::Counter,
-        "Times that a count waited to be reported because too many were queued.",
+        "Requests decided by this node's part of a limit, or reported later, because too many were \
+         queued.",
     )
     .sample(&[], counts.kept);
     text.metric(
