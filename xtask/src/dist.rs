@@ -96,7 +96,13 @@ fn build(root: &Path, commit: &str, epoch: &str) -> Result<PathBuf> {
     command.current_dir(root).args(["build", "--locked", "--profile", "dist", "-p", "doorbuster"]);
     command.env("RUSTFLAGS", flags).env("BUILD_COMMIT", commit).env("SOURCE_DATE_EPOCH", epoch);
     run_command(&mut command)?;
-    Ok(root.join("target/dist/doorbuster"))
+    Ok(target()?.join("dist/doorbuster"))
+}
+
+/// The directory in which cargo builds, which has this program in `debug` or `release`.
+fn target() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.ancestors().nth(2).context("xtask was not started by cargo")?.to_owned())
 }
 
 /// Packs the tree: sorted, owned by root, with the time of the commit.

@@ -157,6 +157,8 @@ fn expression(Metric { name, labels, meaning }: &Metric) -> (String, &'static st
 mod tests {
     use std::collections::BTreeSet;
 
+    use doorbuster_testkit::tool::program;
+
     use super::*;
 
     #[test]
@@ -179,8 +181,8 @@ mod tests {
     /// Runs promtool on a file in the directory of the rules.
     fn promtool(words: [&str; 3]) {
         let dir = root().expect("a root").join("packaging/prometheus");
-        let output = std::process::Command::new("promtool").current_dir(dir).args(words).output();
-        let output = output.expect("promtool starts; it is in Debian's package prometheus");
+        let mut command = std::process::Command::new(program("promtool"));
+        let output = command.current_dir(dir).args(words).output().expect("promtool starts");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{text}{error}");

@@ -3,7 +3,7 @@
 //!
 //! The browser tests of accessibility visit the states, and save a picture of each if a folder is
 //! named. This task runs these tests. Then it writes a page with all pictures, and one picture of
-//! that page for each width.
+//! that page for each language, width and colour scheme.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,7 +28,16 @@ pub(crate) fn run() -> Result<()> {
     }
     std::fs::create_dir_all(&folder)?;
     let status = Command::new(env!("CARGO"))
-        .args(["test", "-p", "doorbuster", "--test", "it", "pages::axe::"])
+        .args([
+            "test",
+            "-p",
+            "doorbuster",
+            "--test",
+            "it",
+            "--",
+            "pages::axe::",
+            "pages::product::",
+        ])
         .env("DOORBUSTER_SHOTS", &folder)
         .current_dir(root)
         .status()?;
@@ -37,10 +46,11 @@ pub(crate) fn run() -> Result<()> {
     for entry in std::fs::read_dir(&folder)? {
         let path = entry?.path();
         let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
-        // The name ends with the width and the colour scheme: `sold out-360-dark`.
-        let mut parts = name.rsplitn(3, '-');
-        if let (Some(scheme), Some(width)) = (parts.next(), parts.next()) {
-            sheets.entry(format!("{width}-{scheme}")).or_default().push(path);
+        // The name ends with language, width and colour scheme: `sold out-en-360-dark`.
+        let mut parts = name.rsplitn(4, '-');
+        if let (Some(scheme), Some(width), Some(lang)) = (parts.next(), parts.next(), parts.next())
+        {
+            sheets.entry(format!("{lang}-{width}-{scheme}")).or_default().push(path);
         }
     }
     for (name, mut pictures) in sheets {

@@ -22,15 +22,16 @@ const LONG: &str = include_str!("tidy/long.txt");
 /// Words that must not be in the repository.
 const FORBIDDEN: [&str; 5] = ["todo!(", "dbg!(", "unimplemented!(", "FIXME", "XXX"];
 /// The workspace crates on which each crate may depend.
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 13] = [
-    ("core", &[]),
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 14] = [
+    ("types", &[]),
+    ("core", &["types"]),
     ("brokers", &[]),
     ("challenge", &[]),
-    ("api", &[]),
+    ("api", &["types"]),
     ("slots", &["core"]),
     ("postgres-tls", &[]),
     ("testkit", &[]),
-    ("store", &["core", "postgres-tls"]),
+    ("store", &["core", "postgres-tls", "types"]),
     ("server", &["core", "slots", "store", "api", "brokers", "challenge"]),
     ("harness", &["api", "postgres-tls"]),
     ("lab", &["harness"]),

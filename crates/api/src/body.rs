@@ -17,6 +17,7 @@ pub use text::TextPatch;
 
 use serde_json::value::RawValue;
 
+use crate::header::PresentedKey;
 use crate::problem::{Fault, Problem};
 
 /// Reads `bytes` as one object with `members`, from which `shape` takes the values.
@@ -51,9 +52,9 @@ pub fn nothing(bytes: &[u8]) -> Result<(), Problem> {
 /// # Errors
 /// The problem of the body, the fault of the key, or both together.
 pub fn join_key_and_body<T>(
-    key: Result<&str, Fault>,
+    key: Result<PresentedKey<'_>, Fault>,
     body: Result<T, Problem>,
-) -> Result<(&str, T), Problem> {
+) -> Result<(PresentedKey<'_>, T), Problem> {
     match (key, body) {
         (Ok(key), Ok(body)) => Ok((key, body)),
         (Ok(_), Err(problem)) => Err(problem),

@@ -2,23 +2,45 @@
 //!
 //! The OpenAPI document is generated from it, and tests compare the router and `docs/api.md` with
 //! it. Problem codes that follow from an endpoint's shape (a body can be too large, a token can be
-//! missing) are derived; only the others are in the table.
+//! missing) are derived. The table has only the other codes.
 
-mod buyers;
-mod challenge;
-mod console;
-mod export;
-mod operators;
+/// Defines a table of endpoints, and the type of what a program has for each endpoint of the table.
+macro_rules! endpoints {
+    ($($id:ident = Endpoint { $($row:tt)* }),+ $(,)?) => {
+        pub(super) const ENDPOINTS: &[Endpoint] =
+            &[$(Endpoint { id: stringify!($id), $($row)* }),+];
+
+        /// One value for each endpoint of this table, such as its handler.
+        pub struct ByEndpoint<T> {
+            $(
+                #[doc = concat!("The value of `", stringify!($id), "`.")]
+                pub $id: T,
+            )+
+        }
+
+        impl<T> ByEndpoint<T> {
+            pub(super) fn rows(self) -> impl Iterator<Item = (&'static Endpoint, T)> {
+                ENDPOINTS.iter().zip([$(self.$id),+])
+            }
+        }
+    };
+}
+
+pub mod buyers;
+pub mod challenge;
+pub mod console;
+pub mod export;
+pub mod operators;
 mod param;
-mod passes;
-mod payments;
-mod privacy;
-mod push;
+pub mod passes;
+pub mod payments;
+pub mod privacy;
+pub mod push;
 mod response;
-mod service;
-mod waiting_room;
-mod waitlist;
-mod webhooks;
+pub mod service;
+pub mod waiting_room;
+pub mod waitlist;
+pub mod webhooks;
 
 pub use param::{Param, ParamLocation};
 pub use response::{Content, JsonType, ResponseHeader, SuccessResponse};
@@ -130,26 +152,47 @@ pub struct Endpoint {
     pub codes: &'static [Code],
 }
 
-/// Every endpoint, in the order of the chapters.
-pub fn all() -> impl Iterator<Item = &'static Endpoint> {
-    [
-        buyers::ENDPOINTS,
-        challenge::ENDPOINTS,
-        passes::ENDPOINTS,
-        waiting_room::ENDPOINTS,
-        waitlist::ENDPOINTS,
-        payments::ENDPOINTS,
-        push::ENDPOINTS,
-        webhooks::ENDPOINTS,
-        operators::ENDPOINTS,
-        console::ENDPOINTS,
-        privacy::ENDPOINTS,
-        export::ENDPOINTS,
-        service::ENDPOINTS,
-    ]
-    .into_iter()
-    .flatten()
+/// Joins the tables.
+macro_rules! tables {
+    ($($table:ident),+ $(,)?) => {
+        /// Every endpoint, in the order of the chapters.
+        pub fn all() -> impl Iterator<Item = &'static Endpoint> {
+            [$($table::ENDPOINTS),+].into_iter().flatten()
+        }
+
+        /// One value for each endpoint. So a program that lacks the value of an endpoint, or has
+        /// a value for an endpoint that does not exist, does not compile.
+        pub struct ByEndpoint<T> {
+            $(
+                #[doc = concat!("The values of the table `", stringify!($table), "`.")]
+                pub $table: $table::ByEndpoint<T>,
+            )+
+        }
+
+        impl<T> ByEndpoint<T> {
+            /// Each endpoint with its value.
+            pub fn rows(self) -> impl Iterator<Item = (&'static Endpoint, T)> {
+                std::iter::empty()$(.chain(self.$table.rows()))+
+            }
+        }
+    };
 }
+
+tables!(
+    buyers,
+    challenge,
+    passes,
+    waiting_room,
+    waitlist,
+    payments,
+    push,
+    webhooks,
+    operators,
+    console,
+    privacy,
+    export,
+    service,
+);
 
 impl Endpoint {
     /// Parameters of the path.

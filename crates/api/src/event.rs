@@ -50,7 +50,7 @@ pub enum Event {
         place: String,
         /// The entry's state.
         state: WaitingRoomPositionState,
-        /// The number of entries that are admitted before it, plus 1.
+        /// The number of entries that are admitted before this entry, plus 1.
         position: Option<u64>,
         /// The expected time until the entry is admitted.
         estimate_secs: Option<EstimateSecs>,

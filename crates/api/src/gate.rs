@@ -18,7 +18,7 @@ pub enum RequirementMode {
     /// The sale does not require it.
     #[default]
     Off,
-    /// The sale requires it for every purchase.
+    /// Every purchase requires it.
     Required,
 }
 

@@ -8,6 +8,8 @@ pub use accept::{accepts, accepts_explicitly};
 pub use etag::{if_match, if_none_match};
 pub use prefer::Prefer;
 
+pub use doorbuster_types::PresentedKey;
+
 use crate::limits::{HEADER_ELEMENTS_MAX, KEY_MAX};
 use crate::problem::{Fault, FaultLocation};
 
@@ -27,7 +29,9 @@ pub const KEY_PATTERN: &str = "^[!-~]{1,64}$";
 ///
 /// # Errors
 /// A fault when the key is missing, empty, too long, sent twice, or has other characters.
-pub fn idempotency_key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<&'a str, Fault> {
+pub fn idempotency_key<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<PresentedKey<'a>, Fault> {
     let fault = |detail: &'static str| Fault::new(FaultLocation::Header(IDEMPOTENCY_KEY), detail);
     let mut values = values.into_iter();
     let Some(value) = values.next() else {
@@ -44,10 +48,8 @@ pub fn idempotency_key<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result
     if value.len() > KEY_MAX {
         return Err(fault("is longer than 64 characters"));
     }
-    match std::str::from_utf8(value) {
-        Ok(key) if value.iter().all(u8::is_ascii_graphic) => Ok(key),
-        _ => Err(fault("must hold only visible ASCII characters, without spaces")),
-    }
+    let key = std::str::from_utf8(value).ok().and_then(PresentedKey::new);
+    key.ok_or_else(|| fault("must hold only visible ASCII characters, without spaces"))
 }
 
 /// Media types of a request body.
@@ -119,7 +121,8 @@ mod tests {
     fn a_key_is_one_to_sixty_four_visible_characters_sent_once() {
         let check = |values: &[&[u8]], expected: Result<&str, &str>| {
             let found = idempotency_key(values.iter().copied());
-            let found = found.as_ref().map(|key| *key).map_err(|fault| fault.detail.as_ref());
+            let found =
+                found.as_ref().map(|key| key.as_str()).map_err(|fault| fault.detail.as_ref());
             match expected {
                 Ok(key) => assert_eq!(found, Ok(key)),
                 Err(word) => {

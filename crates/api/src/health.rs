@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 pub struct Health {
     /// Always `ok`.
     pub status: HealthStatus,
-    /// Facts about this node that do not make it unready.
+    /// Facts about this node. The node is ready despite them.
     #[serde(flatten)]
     pub facts: ReadinessFacts,
 }

@@ -1,110 +1,115 @@
 //! Every limit of the API, with the response at the limit.
 
-/// Longest name of a sale, item or buyer, in bytes; longer: `422`.
-pub const NAME_MAX: usize = 64;
+/// Longest name of a sale, item or buyer, in bytes. A longer value gets `422`.
+pub const NAME_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 
-/// Longest `Idempotency-Key`, in bytes; longer: `422`.
-pub const KEY_MAX: usize = 64;
+/// Longest `Idempotency-Key`, in bytes. A longer value gets `422`.
+pub const KEY_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 
-/// Most units in one request; more: `422`.
-pub const UNITS_MAX: u32 = 1_000_000;
+/// The largest number of units in one request. A larger number gets `422`.
+pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
 
-/// Most units of counted stock in one item, and the largest adjustment; more: `422`.
+/// The largest number of units of counted stock in one item, and the largest adjustment. A larger
+/// number gets `422`.
 pub const STOCK_MAX: u32 = 1_000_000_000;
 
-/// Most visitors of a waiting room that an operator admits at once; more: `422`.
+/// The largest number of visitors of a waiting room that an operator admits at once. A larger
+/// number gets `422`.
 pub const ADMISSIONS_MAX: u32 = 5_000;
 
-/// Most slots that an item's stock is spread over; more: `422`.
+/// The largest number of slots that an item's stock is spread over. A larger number gets `422`.
 pub const PARTITIONS_MAX: u32 = 64;
 
-/// Highest price in minor units; more: `422`. Times [`UNITS_MAX`] it still fits an `i64`.
+/// Highest price in minor units. A larger number gets `422`. The highest price times [`UNITS_MAX`]
+/// fits an `i64`.
 pub const PRICE_MINOR_MAX: i64 = 1_000_000_000_000;
 
-/// Largest body of a buyer's request, in bytes; larger: `413`.
+/// Largest body of a buyer's request, in bytes. A larger body gets `413`.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Largest body of an operator's request, in bytes; larger: `413`.
+/// Largest body of an operator's request, in bytes. A larger body gets `413`.
 pub const ADMIN_BODY_BYTES_MAX: usize = 256 * 1024;
 
-/// Most items in one sale; more: `422`.
+/// The largest number of items in one sale. A larger number gets `422`.
 pub const ITEMS_MAX: usize = 100;
 
-/// Longest title, reason or key name, in characters; longer: `422`.
+/// Longest title, reason or key name, in characters. A longer value gets `422`.
 pub const TITLE_CHARS_MAX: usize = 200;
 
-/// Longest description, in characters; longer: `422`.
+/// Longest description, in characters. A longer value gets `422`.
 pub const DESCRIPTION_CHARS_MAX: usize = 4_000;
 
-/// Longest address of an image, in bytes; longer: `422`.
+/// Longest address of an image, in bytes. A longer value gets `422`.
 pub const IMAGE_BYTES_MAX: usize = 2_048;
 
-/// Most languages of one text; more: `422`.
+/// The largest number of languages of one text. A larger number gets `422`.
 pub const LANGUAGES_MAX: usize = 20;
 
-/// Most pictures of an item beside its first; more: `422`.
+/// The largest number of pictures of an item beside its first. A larger number gets `422`.
 pub const GALLERY_MAX: usize = 12;
 
-/// Most facts about one item; more: `422`.
+/// The largest number of facts about one item. A larger number gets `422`.
 pub const ITEM_FACTS_MAX: usize = 40;
 
-/// Highest limit per buyer; more: `422`.
+/// Highest limit per buyer. A larger number gets `422`.
 pub const LIMIT_PER_BUYER_MAX: u32 = 1_000_000;
 
 /// Limit per buyer when a new item has no limit.
 pub const LIMIT_PER_BUYER_DEFAULT: u32 = 1;
 
-/// Longest payment window, in seconds; longer: `422`.
+/// Longest payment window, in seconds. A longer value gets `422`.
 pub const HOLD_SECS_MAX: u32 = 86_400;
 
 /// Payment window when a new item has none, in seconds.
 pub const HOLD_SECS_DEFAULT: u32 = 900;
 
-/// Longest extension of an order's payment window, in seconds; longer: `422`.
+/// Longest extension of an order's payment window, in seconds. A longer value gets `422`.
 pub const EXTEND_SECS_MAX: u32 = 30 * 86_400;
 
 /// Longest text that a provider may write for an order or a payment, in characters; a message with
 /// a longer text is invalid.
 pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 
-/// Largest burst, and largest rate a minute, of a limit at the front door; more: `422`.
+/// Largest burst, and largest rate a minute, of a limit at the front door. A larger number gets
+/// `422`.
 pub const LIMIT_MAX: u32 = 10_000_000;
 
-/// Least effort of a proof of work, in keys that a device tries on average; less: `422`.
+/// Least effort of a proof of work, in keys that a device tries on average. A smaller number gets
+/// `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
-/// Largest effort of a proof of work; more: `422`. At one key a millisecond, as on a slow phone,
-/// the worst case takes 80 seconds of the two minutes.
+/// Largest effort of a proof of work. A larger number gets `422`. A challenge is valid for two
+/// minutes. At one key a millisecond, as on a slow phone, the worst case takes 80 seconds.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
 /// Effort of a proof of work for a sale that sets no effort.
 pub const POW_EFFORT_DEFAULT: u32 = 5_000;
 
-/// Longest URL of an endpoint that receives events, in bytes; longer: `422`.
+/// Longest URL of an endpoint that receives events, in bytes. A longer value gets `422`.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 
-/// Longest address of a browser's push service, in bytes; longer: `422`.
+/// Longest address of a browser's push service, in bytes. A longer value gets `422`.
 pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 
-/// Longest time for which a replaced secret still signs, in seconds; longer: `422`.
+/// Longest time for which a replaced secret still signs, in seconds. A longer value gets `422`.
 pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;
 
 /// Default time for which a replaced secret still signs, in seconds.
 pub const OVERLAP_SECS_DEFAULT: u32 = 86_400;
 
-/// Longest challenge that a client sends back, in characters; longer: `422`.
+/// Longest challenge that a client sends back, in characters. A longer value gets `422`.
 pub const CHALLENGE_BYTES_MAX: usize = 2_048;
 
-/// Longest answer to a challenge, in characters; longer: `422`.
+/// Longest answer to a challenge, in characters. A longer value gets `422`.
 pub const ANSWER_BYTES_MAX: usize = 8_192;
 
-/// Longest access code as the buyer types it, in characters; longer: `422`.
+/// Longest access code as the buyer types it, in characters. A longer value gets `422`.
 pub const ACCESS_CODE_CHARS_MAX: usize = 64;
 
-/// Most access codes created at once; more: `422`.
+/// The largest number of access codes created at once. A larger number gets `422`.
 pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 
-/// Most buyers that one access code may serve; more: `422`.
+/// The largest number of buyers that one access code may serve. A larger number gets `422`.
 pub const CODE_USES_MAX: u32 = 1_000_000;
 
 /// Longest wait that `Prefer: wait=` may ask for, in seconds; a longer wait is ignored.
@@ -113,7 +118,7 @@ pub const WAIT_SECS_MAX: u32 = 30;
 /// Default wait of a purchase for its verdict, in seconds.
 pub const WAIT_SECS_DEFAULT: u32 = 2;
 
-/// Most entries of a page; more: `422`.
+/// The largest number of entries of a page. A larger number gets `422`.
 pub const PAGE_MAX: u32 = 200;
 
 /// Longest text in a search for sales, in characters.
@@ -121,16 +126,18 @@ pub const SEARCH_CHARS_MAX: usize = 64;
 /// Entries of a page when `limit` is absent.
 pub const PAGE_DEFAULT: u32 = 50;
 
-/// Longest cursor, in bytes; longer: `422`.
+/// Longest cursor, in bytes. A longer value gets `422`.
 pub const CURSOR_BYTES_MAX: usize = 512;
 
-/// Most faults in one response; further faults are omitted, and the last entry says so.
+/// The largest number of faults in one response; further faults are omitted, and the last entry
+/// says so.
 pub const FAULTS_MAX: usize = 256;
 
-/// Most sales that one event stream may follow; more: `422`.
+/// The largest number of sales that one event stream may follow. A larger number gets `422`.
 pub const EVENT_SALES_MAX: usize = 32;
 
-/// Most elements of `Accept`, `Prefer` or `If-Match` that are read; further ones are ignored.
+/// The largest number of elements of `Accept`, `Prefer` or `If-Match` that are read; further ones
+/// are ignored.
 pub const HEADER_ELEMENTS_MAX: usize = 64;
 
 const _: () = assert!(PRICE_MINOR_MAX <= i64::MAX / UNITS_MAX as i64);

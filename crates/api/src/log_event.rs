@@ -20,7 +20,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The word in log lines of JSON: `ERROR`, `WARN` or `INFO`.
+    /// The word for the level in JSON log lines: `ERROR`, `WARN` or `INFO`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,6 +40,18 @@ pub struct LogEvent {
     pub level: LogLevel,
     /// What happened, and what follows.
     pub meaning: &'static str,
+}
+
+const fn error(code: &'static str, meaning: &'static str) -> LogEvent {
+    LogEvent { code, level: LogLevel::Error, meaning }
+}
+
+const fn warn(code: &'static str, meaning: &'static str) -> LogEvent {
+    LogEvent { code, level: LogLevel::Warn, meaning }
+}
+
+const fn info(code: &'static str, meaning: &'static str) -> LogEvent {
+    LogEvent { code, level: LogLevel::Info, meaning }
 }
 
 const INTRODUCTION: &str = "\

@@ -14,83 +14,13 @@ use crate::value::Time;
 pub use cloud_event::CloudEvent;
 pub use event_docs::document;
 
+pub use doorbuster_types::EventType;
+
 /// The name that stands for every type, including types of later versions.
 pub const ALL_TYPES: &str = "*";
 
 /// Pattern of an event's id.
 pub(crate) const EVENT_ID_PATTERN: &str = "^evt_[0-9]{16}(_[0-9a-f]{10})?$";
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventType {
-    /// A request became an order.
-    OrderReserved,
-    /// The order was paid.
-    OrderPaid,
-    /// The order was cancelled before it was paid.
-    OrderCancelled,
-    /// The order was not paid in time.
-    OrderExpired,
-    /// The order was paid, and its money goes back.
-    OrderRefunded,
-    /// An operator gave the order more time to pay.
-    OrderExtended,
-    /// A queued request was refused.
-    OrderRefused,
-    /// A payment that pays for no order goes back.
-    PaymentRefunded,
-    /// Money went back although the shop did not request it, or a reversal was cancelled.
-    PaymentReversed,
-    /// The sale opened.
-    SaleOpened,
-    /// The sale closed.
-    SaleClosed,
-    /// Every unit of the item is paid.
-    ItemSoldOut,
-}
-
-impl EventType {
-    /// Every type.
-    pub const ALL: &[Self] = &[
-        Self::OrderReserved,
-        Self::OrderPaid,
-        Self::OrderCancelled,
-        Self::OrderExpired,
-        Self::OrderRefunded,
-        Self::OrderExtended,
-        Self::OrderRefused,
-        Self::PaymentRefunded,
-        Self::PaymentReversed,
-        Self::SaleOpened,
-        Self::SaleClosed,
-        Self::ItemSoldOut,
-    ];
-
-    /// The type's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OrderReserved => "order.reserved",
-            Self::OrderPaid => "order.paid",
-            Self::OrderCancelled => "order.cancelled",
-            Self::OrderExpired => "order.expired",
-            Self::OrderRefunded => "order.refunded",
-            Self::OrderExtended => "order.extended",
-            Self::OrderRefused => "order.refused",
-            Self::PaymentRefunded => "payment.refunded",
-            Self::PaymentReversed => "payment.reversed",
-            Self::SaleOpened => "sale.opened",
-            Self::SaleClosed => "sale.closed",
-            Self::ItemSoldOut => "item.sold_out",
-        }
-    }
-
-    /// The type with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|what| what.as_str() == word)
-    }
-}
 
 /// One event; its content is the same each time it is delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

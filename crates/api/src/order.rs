@@ -7,45 +7,7 @@ use crate::admin::payments::{RefundCause, RefundState};
 use crate::problem::Code;
 use crate::value::{Money, Time};
 
-/// State of an order that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderState {
-    /// The units are held for the buyer until `pay_by`.
-    Reserved,
-    /// The order was paid.
-    Paid,
-    /// The buyer or an operator cancelled the order before it was paid.
-    Cancelled,
-    /// The order was not paid in time.
-    Expired,
-    /// The order was paid, and the money was given back.
-    Refunded,
-}
-
-impl OrderState {
-    /// Every state, in the order of an order's life.
-    pub const ALL: [OrderState; 5] =
-        [Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
-
-    /// The state's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reserved => "reserved",
-            Self::Paid => "paid",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Refunded => "refunded",
-        }
-    }
-
-    /// The state with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
-}
+pub use doorbuster_types::OrderState;
 
 /// An order: units that a buyer holds or held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -98,7 +60,7 @@ pub enum QueuedState {
     "state": "queued", "decide_by": "2026-11-20T10:00:10.123Z"
 })))]
 pub struct QueuedOrder {
-    /// The id that the order will have if the request becomes one.
+    /// The id that the order will have if the request becomes an order.
     pub id: String,
     /// The requested sale.
     pub sale: String,
@@ -124,15 +86,15 @@ pub enum WaitingState {
     Waiting,
 }
 
-/// An entry in an item's waitlist. When a unit comes back and the entries before it were served, it
-/// becomes the buyer's order under the same id.
+/// An entry in an item's waitlist. When a unit comes back after all earlier entries were served,
+/// the entry becomes the buyer's order under the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 1,
     "state": "waiting", "ahead": 7, "joined_at": "2026-11-20T10:00:00.123Z"
 })))]
 pub struct WaitingOrder {
-    /// The id that the order will have if the entry becomes one.
+    /// The id that the order will have if the entry becomes an order.
     pub id: String,
     /// The sale.
     pub sale: String,
@@ -223,7 +185,7 @@ pub struct RefusedOrder {
     pub code: RefusalCode,
 }
 
-/// What an order's id refers to; `state` says which form it has.
+/// The object that an order's id refers to. `state` says which form the object has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrder {
@@ -334,7 +296,7 @@ pub struct OrderRefund {
     pub settled_at: Option<Time>,
 }
 
-/// A page of orders, newest first. It has no queued and no refused requests.
+/// A page of orders, newest first. Queued and refused requests are not in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderList {
     /// The orders of this page.

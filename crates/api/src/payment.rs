@@ -12,7 +12,7 @@ use crate::value::{Money, Time};
     "expires_at": "2026-11-20T10:15:00.123Z"
 })))]
 pub struct Checkout {
-    /// The provider's page for the buyer's browser. It leads back to the order's page.
+    /// The provider's page for the buyer's browser. That page leads back to the order's page.
     pub checkout_url: String,
     /// The time until which the page accepts payment.
     pub expires_at: Time,
@@ -35,7 +35,7 @@ pub struct OrderLink {
 })))]
 pub struct PaymentEvent {
     /// `payment.captured`, `payment.failed`, `payment.returned`, `payment.disputed`,
-    /// `refund.settled` or `refund.failed`; others are ignored.
+    /// `refund.settled` or `refund.failed`; messages of other types are ignored.
     #[serde(rename = "type")]
     pub kind: String,
     /// When the event happened. The server does not use it.

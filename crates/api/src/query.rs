@@ -22,7 +22,7 @@ use crate::value::is_name;
 /// The requested part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The end of the page before; absent for the first page.
+    /// The end of the previous page; absent for the first page.
     pub cursor: Option<String>,
     /// Most entries to return.
     pub limit: u32,

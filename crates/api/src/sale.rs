@@ -7,45 +7,7 @@ use crate::admin::front_door::FrontDoor;
 use crate::gate::{ChallengeKind, RequirementMode, WaitingRoomMode};
 use crate::value::{Money, Text, Time};
 
-/// Phase of a sale. Buyers never see a draft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// In preparation. Buyers cannot see the sale.
-    Draft,
-    /// The sale opens by itself at `starts_at`.
-    Scheduled,
-    /// The sale is selling.
-    Open,
-    /// An operator stopped the sale for a while.
-    Paused,
-    /// The sale has ended.
-    Closed,
-}
-
-impl Phase {
-    /// Every phase, in the order of a sale's life.
-    pub const ALL: [Phase; 5] =
-        [Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
-
-    /// The phase's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Scheduled => "scheduled",
-            Self::Open => "open",
-            Self::Paused => "paused",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// The phase with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|phase| phase.as_str() == word)
-    }
-}
+pub use doorbuster_types::Phase;
 
 /// A sale as its buyers see it. It can be cached for a minute, so it has no members that change
 /// quickly.
@@ -96,7 +58,7 @@ pub struct Item {
     /// A price for comparison, such as the usual price.
     #[schema(required = true)]
     pub list_price: Option<Money>,
-    /// The most units of the item that one buyer may have.
+    /// The largest number of units of the item that one buyer may have.
     #[schema(minimum = 1)]
     pub limit_per_buyer: u32,
     /// How long reserved units are held for payment, in seconds.
@@ -150,8 +112,8 @@ pub struct SaleList {
     "access_codes": "off"
 })))]
 pub struct StatusFrontDoor {
-    /// Whether a purchase needs a pass. It also does where the sale requires something that only a
-    /// pass proves.
+    /// Whether a purchase needs a pass. A pass is also needed if the sale requires something that
+    /// only a pass proves.
     pub pass: RequirementMode,
     /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,

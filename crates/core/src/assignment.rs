@@ -14,7 +14,7 @@ use crate::value::{NodeId, SlotKey};
 /// the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
 
-/// The live nodes that settle, and the nodes before their last change.
+/// The live nodes that settle tickets now, and the nodes that did so before the last change.
 ///
 /// Times are milliseconds of any clock that does not go back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,8 @@ impl Settlers {
         true
     }
 
-    /// Returns the live nodes that settle, in ascending order. Empty before the first check.
+    /// Returns the live nodes that settle, in ascending order. The list is empty before the first
+    /// check.
     #[must_use]
     pub fn live(&self) -> &[NodeId] {
         &self.live
@@ -55,8 +56,8 @@ impl Settlers {
         settler_of(slot, &self.live).is_none_or(|settler| settler == node)
     }
 
-    /// Returns whether this node settles a slot: the slot is this node's now, or was before the
-    /// handover.
+    /// Returns whether this node settles a slot: the slot is assigned to this node now, or was
+    /// assigned to it before the handover.
     #[must_use]
     pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
         let hands_over = || {
@@ -79,7 +80,8 @@ fn weight(slot: SlotKey, node: NodeId) -> u64 {
     mix(of_slot ^ u64::from(node.0))
 }
 
-/// Returns the finalizer of SplitMix64 (G. Steele, D. Lea and C. Flood, 2014).
+/// Mixes the bits of a number with the finalizer of SplitMix64 (G. Steele, D. Lea and C. Flood,
+/// 2014).
 fn mix(n: u64) -> u64 {
     let z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,8 +1,9 @@
-//! Which database a deployment may use after a failover.
+//! Decides which database a deployment may use after a failover.
 //!
-//! A database has a history: a row for each change of the server that runs it, with a rising
-//! fencing number and a random token. A deployment remembers the newest row that any of its nodes
-//! used. A database without that row lacks changes that buyers saw, or has forked.
+//! Each database stores its own history. When another server begins to run the database, a row is
+//! added, with a higher fencing number and a random token. A deployment remembers the newest row
+//! that any of its nodes used. If a database lacks that row, the database has forked, or it lacks
+//! changes whose results buyers saw.
 
 /// One row of a database's history: a server that began to run the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub struct DatabaseHistory {
     pub fence: i64,
     /// A random token. It distinguishes two rows with the same number.
     pub token: String,
-    /// The database cluster. Empty if the cluster is unknown.
+    /// The id of the database cluster; empty if it is unknown.
     pub system_id: String,
     /// The timeline of the database cluster.
     pub timeline: i64,
@@ -23,25 +24,27 @@ impl DatabaseHistory {
     }
 }
 
-/// A database as a new connection finds it.
+/// The state of a database that a new connection finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenDatabase {
     /// The database cluster.
     pub system_id: String,
-    /// Its timeline now.
+    /// The present timeline of the database cluster.
     pub timeline: i64,
-    /// The rows of its history, newest first. Empty if no node has used the database.
+    /// The rows of the database's history, newest first. There are none if no node has used the
+    /// database.
     pub rows: Vec<DatabaseHistory>,
 }
 
 impl SeenDatabase {
-    /// Returns the newest row of its history.
+    /// Returns the newest row of the database's history.
     #[must_use]
     pub fn newest(&self) -> Option<&DatabaseHistory> {
         self.rows.first()
     }
 
-    /// Returns the key by which a deployment orders its databases: the newest history comes last.
+    /// Returns the key by which a deployment sorts its databases. The database with the newest
+    /// history comes last.
     #[must_use]
     pub fn age_key(&self) -> (i64, i64) {
         (self.newest().map_or(0, |newest| newest.fence), self.timeline)
@@ -62,11 +65,12 @@ pub enum HistoryChange {
 pub enum DatabaseDecision {
     /// Use it.
     Accept,
-    /// Add a row to its history, then use it.
+    /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
-    /// Refuse the database: its history ended before the known row.
+    /// Refuse the database: its history ends before the row that the deployment knows.
     Older,
-    /// Refuse the database: it has newer rows, but not the known row.
+    /// Refuse the database: its history has newer rows, but lacks the row that the deployment
+    /// knows.
     Forked,
 }
 

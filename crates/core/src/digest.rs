@@ -22,19 +22,19 @@ pub struct OrderDigest {
     pub buyer: u32,
     /// The order's item.
     pub item: ItemId,
-    /// The order's grant, which names the order together with `n`.
+    /// The order's grant. The grant and `n` together identify the order.
     pub grant: GrantId,
-    /// The number of its ticket under the grant.
+    /// The number of the order's ticket under the grant.
     pub n: TicketN,
     /// The node whose ticket became this order. `None` means that the transaction changed an
     /// earlier order.
     pub created_for: Option<NodeId>,
-    /// Whether the order is no longer merely reserved.
+    /// Whether the order has left the state `reserved`.
     pub ended: bool,
 }
 
 impl OrderDigest {
-    /// Returns whether an order in this state is marked as ended.
+    /// Returns whether an order in this state counts as ended.
     #[must_use]
     pub fn is_ended(state: OrderState) -> bool {
         state != OrderState::Reserved

@@ -1,29 +1,32 @@
-//! How an edge follows the nodes. An edge is a node without a store. It refuses requests from a
-//! copy of the nodes' memory. One node publishes that memory as an ordered feed.
+//! Keeps an edge up to date with the nodes. An edge is a node without a store. It refuses requests
+//! from a copy of the nodes' memory. One node publishes that memory as an ordered feed.
 //!
 //! The feed has a list and a set. The list has the hashes of the requests that hold orders, and
 //! only grows. The set has an entry for everything else (counts, phases, blocks), with the number
-//! of its newest change. A head says how many requests and which change belong together. The head
-//! also has the store's time up to which both are complete. One node writes the feed at a time. The
-//! writer begins a new generation with all that it knows when another node takes over, or when the
-//! Redis server lost a part of the feed.
+//! of its newest change. The head of the feed gives the number of requests and the number of the
+//! newest change that belong together. It also gives the store's time up to which both are
+//! complete. One node writes the feed at a time. If another node takes over, or if Redis lost a
+//! part of the feed, the writer begins a new generation. A new generation contains everything that
+//! its writer knows.
 //!
 //! The rules of an edge:
 //!
-//! 1. It uses entries only with all requests that the head counts ([`Follower::receive`]). So if a
-//!    count says "sold out", the edge knows every request whose order is in that count.
-//! 2. It never goes back in time, and it ignores a generation that is not complete.
-//! 3. It refuses no request if its copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]) or lacks
-//!    requests.
-//! 4. It knows at once each request that got an order through this edge.
-//! 5. It passes every other request on to a node, which decides by the same rules.
+//! 1. An edge uses entries only after it has all requests that the head counts
+//!    ([`Follower::receive`]). So if a count says "sold out", the edge knows every request whose
+//!    order is in that count.
+//! 2. An edge never uses an older state than before, and ignores a generation that is not complete.
+//! 3. An edge refuses no request if its copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]) or
+//!    lacks requests.
+//! 4. If a request gets an order through an edge, that edge knows the request at once.
+//! 5. An edge passes every other request on to a node, which decides by the same rules.
 #[cfg(test)]
 mod sim;
 
 use crate::limits::FEED_AGE_MAX_MS;
 use crate::value::Millis;
 
-/// The head of a feed: which list and which changes belong together, and for which time.
+/// The head of a feed. It says which requests and changes belong together, and up to which time
+/// they are complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedHead {
     /// The generation: a random number, chosen by the node that began it.
@@ -40,7 +43,7 @@ pub struct FeedHead {
     pub has_all_requests: bool,
 }
 
-/// How far an edge has read a generation.
+/// The position up to which an edge has read a generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeedPosition {
     /// The generation; 0 before the first read.
@@ -70,15 +73,16 @@ pub struct FeedRead {
 /// The action of an edge after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// Ignore the read: it is older than the copy, not complete, or of another position.
+    /// Ignore the read: its state is older than the copy, its generation is not complete, or it
+    /// began at another position.
     Ignore,
-    /// Keep the requests and entries, and read the next part at once. The entries are not used yet.
+    /// Keep the requests and entries, and read the next part at once. Do not use the entries yet.
     ReadOn {
         /// Whether a generation begins with this read. If so, drop the entries that were kept
         /// before.
         begins: bool,
     },
-    /// Use all entries that were kept since the last `Use`, after adding all requests.
+    /// Add all requests. Then use all entries that were kept since the last `Use`.
     Use {
         /// Whether a generation begins with this read, as in `ReadOn`.
         begins: bool,
@@ -107,7 +111,7 @@ impl Follower {
         self.used
     }
 
-    /// Takes a read, and returns the action for its content.
+    /// Returns what the edge must do with the content of a read.
     pub fn receive(&mut self, read: &FeedRead) -> FeedStep {
         let head = &read.head;
         if !head.is_complete && holds(FeedRule::CompleteGeneration) {
@@ -142,7 +146,7 @@ impl Follower {
     }
 }
 
-/// An edge's knowledge of the store's time: a node's clock, read over the network.
+/// A reading of a node's clock over the network, from which an edge computes the store's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
     /// The time in the node's answer.
@@ -186,8 +190,8 @@ impl ClockReading {
 /// Returns whether an edge may refuse a request from the copy with this head. The head last changed
 /// at `read_at` of the edge's clock, which now shows `now`.
 ///
-/// Both clocks must agree. By the store's time the copy is recent, so a copy that arrived late is
-/// refused. By the edge's time the feed still moves.
+/// Two conditions must hold. By the store's clock, the copy is recent, so a copy that arrived late
+/// is not used. By the edge's clock, the head changed recently, so a node still writes the feed.
 #[must_use]
 pub fn is_fresh(
     head: Option<&FeedHead>,

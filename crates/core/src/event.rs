@@ -5,103 +5,20 @@
 use crate::id::TicketId;
 use crate::ledger::Ledger;
 use crate::money::{Money, PaymentId, ReversalKind};
-use crate::rows::{Order, OrderState, Verdict};
+use crate::rows::{Order, Verdict};
 use crate::rules::{Rule, enforces};
 use crate::value::{BuyerId, ItemId, Millis};
 
-/// The type of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum EventType {
-    /// An order was reserved.
-    OrderReserved,
-    /// The order was paid.
-    OrderPaid,
-    /// The payment window of the order ended without a payment.
-    OrderCancelled,
-    /// The order was not paid in time.
-    OrderExpired,
-    /// A paid order was refunded.
-    OrderRefunded,
-    /// An operator extended the order's payment window.
-    OrderExtended,
-    /// A request got a ticket id, but the server returned the ticket.
-    OrderRefused,
-    /// A payment that belongs to no order is refunded.
-    PaymentRefunded,
-    /// Money went back without a refund by this server (a return or a dispute), or such a return of
-    /// money was cancelled.
-    PaymentReversed,
-    /// A sale opened.
-    SaleOpened,
-    /// A sale closed.
-    SaleClosed,
-    /// Every unit of an item is paid for.
-    ItemSoldOut,
-}
-
-impl EventType {
-    /// Every type.
-    pub const ALL: &[Self] = &[
-        Self::OrderReserved,
-        Self::OrderPaid,
-        Self::OrderCancelled,
-        Self::OrderExpired,
-        Self::OrderRefunded,
-        Self::OrderExtended,
-        Self::OrderRefused,
-        Self::PaymentRefunded,
-        Self::PaymentReversed,
-        Self::SaleOpened,
-        Self::SaleClosed,
-        Self::ItemSoldOut,
-    ];
-
-    /// Returns the name of the type in rows, JSON and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OrderReserved => "order.reserved",
-            Self::OrderPaid => "order.paid",
-            Self::OrderCancelled => "order.cancelled",
-            Self::OrderExpired => "order.expired",
-            Self::OrderRefunded => "order.refunded",
-            Self::OrderExtended => "order.extended",
-            Self::OrderRefused => "order.refused",
-            Self::PaymentRefunded => "payment.refunded",
-            Self::PaymentReversed => "payment.reversed",
-            Self::SaleOpened => "sale.opened",
-            Self::SaleClosed => "sale.closed",
-            Self::ItemSoldOut => "item.sold_out",
-        }
-    }
-
-    /// Parses a type's name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|t| t.as_str() == word)
-    }
-
-    /// Returns the event type for an order's new state.
-    #[must_use]
-    pub fn from_order_state(state: OrderState) -> Self {
-        match state {
-            OrderState::Reserved => Self::OrderReserved,
-            OrderState::Paid => Self::OrderPaid,
-            OrderState::Cancelled => Self::OrderCancelled,
-            OrderState::Expired => Self::OrderExpired,
-            OrderState::Refunded => Self::OrderRefunded,
-        }
-    }
-}
+pub use doorbuster_types::EventType;
 
 /// Who made a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// The buyer.
     Buyer,
-    /// An operator, by the id of their key.
+    /// An operator, identified by the id of the operator's key.
     Operator(String),
-    /// A payment provider, by its name.
+    /// A payment provider, identified by its name.
     Provider(String),
     /// The engine itself, for example when a payment window ends or a waitlist entry is served.
     Engine,
@@ -123,7 +40,7 @@ impl Attribution {
         Self { actor, why: None }
     }
 
-    /// Returns the engine with this reason.
+    /// Returns an attribution to the engine, with this reason.
     #[must_use]
     pub fn from_engine(why: &str) -> Self {
         Self { actor: Actor::Engine, why: Some(why.to_owned()) }
@@ -184,7 +101,8 @@ pub enum Subject {
     },
     /// An item.
     Item(ItemId),
-    /// A sale, by the shop's id. The stores write this event because they know sales by name.
+    /// A sale, identified by the shop's id. The stores write this event, because only they know the
+    /// shop's ids of sales.
     Sale(String),
 }
 

@@ -8,3 +8,4 @@ pub mod eligibility;
 pub mod gcra;
 pub mod pass;
 pub mod room;
+pub mod shared_limit;

@@ -1,9 +1,11 @@
-//! The end of a sale. The pool is empty, and the last units are spread over the slots. A request
-//! asks for more units than its slot has, but not for more than all free units.
+//! Gathers the last units of an item for a waiting request. Near the end of a sale, the pool is
+//! almost empty, and the last units are spread over the slots. A request then may ask for more
+//! units than its slot has, although enough units are free.
 //!
 //! The request is parked while the server gathers units in one slot: from the pool by a refill,
 //! from other slots by recalls. The oldest parked request is served first, and only that request is
-//! planned. Gathering for a second request would take units that are on their way to the first.
+//! planned. Gathering for a second request would take units that are on their way to the slot of
+//! the first request.
 use crate::rules::{Rule, enforces};
 use crate::value::{SlotKey, Units};
 
@@ -14,15 +16,15 @@ pub struct SlotHolding {
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for ([`crate::slot::SlotView::available`]). If only
     /// another node reaches the slot, these are the granted units that are not settled. That number
-    /// may be too high, because a recall takes only units that the slot has.
+    /// can be too high. This is harmless, because a recall takes only units that the slot has.
     pub available: u64,
     /// Units on their way to the slot: in feed rows that it has not applied, and in unfinished
     /// recalls for it.
     pub on_its_way: u64,
     /// Whether the parked request can use the slot.
     pub reachable: bool,
-    /// Whether a recall from the slot is unfinished. The slot gets no second recall before it
-    /// finishes.
+    /// Whether a recall from the slot is unfinished. The slot gets no second recall before the
+    /// first one finishes.
     pub asked: bool,
 }
 

@@ -238,18 +238,6 @@ impl IdKey {
     }
 }
 
-impl BuyerId {
-    /// The prefix of the names of erased buyers and of their request keys. A buyer's token with
-    /// such a name is refused.
-    pub const ERASED: &str = "erased:";
-
-    /// Returns whether this is the name of an erased buyer.
-    #[must_use]
-    pub fn is_erased(&self) -> bool {
-        self.as_str().starts_with(Self::ERASED)
-    }
-}
-
 fn first_16_bytes(hasher: &blake3::Hasher) -> u128 {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);

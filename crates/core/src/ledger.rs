@@ -1,8 +1,8 @@
 //! The rows that a transaction of the store reads and writes.
 //!
 //! A transaction is a function of this crate over a `Ledger`. A store runs the function between
-//! BEGIN and COMMIT. The in-memory [`crate::model::Model`] and the stores implement the trait. The
-//! functions are serialised if they use the same grant or item.
+//! BEGIN and COMMIT. The in-memory [`crate::model::Model`] and the stores implement the trait. Two
+//! transactions that use the same grant or item run one after the other.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
@@ -60,8 +60,9 @@ pub trait Ledger {
     /// Returns the buyer's orders of one item, which are few.
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId)
     -> Result<Vec<Order>, Self::Error>;
-    /// Returns the buyer's first order by number under this grant that expired, or that this actor
-    /// cancelled. `None` stands for any actor.
+    /// Returns an order of the buyer under this grant that expired or that the actor `by`
+    /// cancelled. If there are several, the one with the lowest ticket number is returned. `None`
+    /// stands for any actor.
     fn first_unpaid(
         &mut self,
         grant: GrantId,

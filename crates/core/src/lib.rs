@@ -1,6 +1,7 @@
 //! The rules of a flash sale as values: no IO, no async, no clock, no randomness.
 //!
-//! Each unit of stock is decided three times, each time by the cheapest component that can decide:
+//! A unit of stock reaches a buyer in three steps. Each step is decided by the cheapest component
+//! that can decide it:
 //!
 //! 1. **Grant**: the store moves units from an item's pool to a slot ([`stock`]).
 //! 2. **Ticket**: a slot deducts units for one request, atomically ([`slot`]). A ticket is not yet
@@ -65,6 +66,6 @@ pub use sale::Phase;
 pub use spread::{Counter, PartitionChoice, Spread, SpreadFault};
 pub use ticket::{RequestHash, Ticket};
 pub use value::{
-    BuyerId, Epoch, GrantId, ItemId, Millis, NodeId, RecallId, RequestKey, Seq, SlotKey, Stock,
-    TicketN, Token, Units,
+    BuyerId, BuyerName, Epoch, GrantId, ItemId, Millis, NodeId, PresentedKey, RecallId, RequestKey,
+    Seq, SlotKey, Stock, TicketN, Token, Units,
 };

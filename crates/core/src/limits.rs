@@ -1,30 +1,31 @@
 //! Every capacity, timeout and retry of the protocol, with what happens at the bound.
 
 /// The largest number of units in one request. The server refuses a request for more.
-pub const UNITS_MAX: u32 = 1_000_000;
+pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
 /// The largest counted stock of one item. The server refuses more.
 pub const STOCK_MAX: u64 = 1_000_000_000;
 /// The longest id (sale, item, buyer) and the longest idempotency key, in bytes. The server refuses
 /// longer ones.
-pub const NAME_BYTES_MAX: usize = 64;
+pub const NAME_BYTES_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 /// Tickets that one settle transaction resolves. The rest waits for the next transaction.
 pub const SETTLE_BATCH_MAX: usize = 500;
-/// Tickets that wait in one slot's queue. At the bound the slot answers
+/// The largest number of tickets that wait in one slot's queue. At the bound the slot answers
 /// [`crate::slot::TicketAnswer::Full`] and deducts nothing.
 pub const SLOT_QUEUE_MAX: usize = 65_536;
-/// Age of the oldest ticket in one slot's queue, in milliseconds. At the bound the slot answers
-/// "full", because later tickets would be settled too late and returned.
+/// The greatest age of the oldest ticket in one slot's queue, in milliseconds. At the bound the
+/// slot answers "full", because later tickets would be settled too late and returned.
 pub const SLOT_QUEUE_AGE_MAX_MS: i64 = 3_000;
-/// Requests that one slot remembers. At the bound the slot is sealed, drained and moved to a new
-/// epoch.
+/// The largest number of requests that one slot remembers. At the bound the slot is sealed, drained
+/// and moved to a new epoch.
 pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
-/// Recalls that one slot remembers under one grant. At the bound further recalls are refused, and
-/// the slot is sealed.
+/// The largest number of recalls that one slot remembers under one grant. At the bound further
+/// recalls are refused, and the slot is sealed.
 pub const SLOT_RECALLS_MAX: usize = 65_536;
-/// Partitions over which an item's stock can be spread. The server refuses more.
+/// The largest number of partitions over which an item's stock can be spread. The server refuses
+/// more.
 pub const PARTITIONS_MAX: u32 = 64;
-/// Slots in Redis whose queues one node reads at a time. A sale is refused before it opens if it
-/// and the other sales of its time need more slots.
+/// The largest number of slots in Redis whose queues one node reads at a time. Before a sale opens,
+/// the server refuses it if all sales of that time together need more slots.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// Time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
@@ -35,14 +36,15 @@ pub const VERDICT_GRACE_MS: i64 = 1_000;
 pub const FEED_AGE_MAX_MS: i64 = 2_000;
 /// Longest time that a request is parked for a commit in flight, a refill or a recall.
 pub const PARK_MS: i64 = 1_000;
-/// Requests parked on one node. At the bound a further request is answered "overloaded".
+/// The largest number of requests that are parked on one node. At the bound a further request is
+/// answered "overloaded".
 pub const PARKED_MAX: usize = 20_000;
 /// The longest payment window, in seconds. The server refuses a longer one.
 pub const HOLD_SECS_MAX: u32 = 86_400;
-/// Entries in one item's waitlist. At the bound no further buyer can join.
+/// The largest number of entries in one item's waitlist. At the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
-/// Waitlist entries that one transaction serves, or ends together with their sale. The rest waits
-/// for the next transaction.
+/// The largest number of waitlist entries that one transaction serves, or ends together with their
+/// sale. Further entries wait for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
 /// Longest payment window of an order that was created from a waitlist entry, in milliseconds. The
 /// item's own window applies if it is shorter. Other buyers wait for these units.
@@ -50,19 +52,21 @@ pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// How long an overdue order keeps its units after the first failed query to its provider, in
 /// milliseconds. Then the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
-/// Longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. This
-/// also holds if too many orders were overdue to query the provider about this order.
+/// Longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
+/// bound also holds if the server could not query the provider about this order, because too many
+/// orders were overdue.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
 /// Latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a later
 /// one.
 pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
-/// Failed requests to a provider for one refund. At the bound the refund fails and an operator must
-/// resolve it.
+/// The largest number of failed requests to a provider for one refund. At the bound the refund
+/// fails and an operator must resolve it.
 pub const REFUND_TRIES_MAX: u32 = 12;
 /// Longest pause between two attempts of anything that is retried, in milliseconds.
 pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
-/// Failed deliveries of one event to one endpoint, unless the settings give another number. At the
-/// bound the event is a dead letter. With the pauses, the tries take a day and a half.
+/// The largest number of failed deliveries of one event to one endpoint, unless the settings give
+/// another number. At the bound the event is a dead letter. With the pauses, the tries take a day
+/// and a half.
 pub const DELIVERY_TRIES: u32 = 20;
 /// Largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
@@ -70,31 +74,33 @@ pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// of failure between them. With the pauses, the refusals take half a minute. So an endpoint that
 /// refuses every event of one type gets the other events before too many are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
-/// Shortest time over which the endpoint must refuse the event, in milliseconds. It is longer than
-/// a shop answers `404` during a deployment. It does not apply if the endpoint refuses half of the
-/// events that may be pending.
+/// Shortest time over which the endpoint must refuse the event, in milliseconds. While a shop
+/// deploys a new version, it may answer `404`. Such a deployment takes less time than this. The
+/// bound does not apply if the endpoint refuses half of the events that may be pending.
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
-/// Longest pause between two attempts of a refused event, so that a shop gets it soon after it
-/// recovers.
+/// Longest pause between two attempts of a refused event, so that a shop gets the event soon after
+/// the shop recovers.
 pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// Longest pause between two attempts of an event that this server could not send.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// How often in a row this server may fail to send an event before it gives up the event. With the
 /// pauses, this takes a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
-/// Events in delivery to one endpoint at once. Further events wait.
+/// The largest number of events in delivery to one endpoint at once. Further events wait.
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
-/// Events that the server reads ahead of an endpoint's position. The store keeps the rest.
+/// The largest number of events that the server reads ahead of an endpoint's position. The store
+/// keeps the other events.
 pub const DELIVERY_WINDOW: usize = 256;
-/// Events that one endpoint keeps for retry. At the bound the endpoint gets no new events until one
-/// of them is delivered, dead or discarded.
+/// The largest number of events that are kept for retry at one endpoint. At the bound the endpoint
+/// gets no new events until one of them is delivered, dead or discarded.
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
-/// Consecutive failed events after which an endpoint counts as down and gets one event at a time.
+/// The number of consecutive failed events after which an endpoint counts as down and gets one
+/// event at a time.
 pub const BREAKER_FAILURES: usize = 5;
-/// Consecutive attempts of the same event at an endpoint that is down.
+/// The largest number of consecutive attempts of the same event at an endpoint that is down.
 pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
-/// Attempts at an endpoint that is down before the pause doubles. So an endpoint with a short
-/// failure gets its events soon.
+/// The number of attempts at an endpoint that is down before the pause doubles. So an endpoint with
+/// a short failure gets its events soon.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// Longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
@@ -133,6 +139,6 @@ const _: () = assert!(
 );
 const _: () = assert!(
     PROVIDER_GRACE_MS < PROVIDER_CHECK_WITHIN_MS,
-    "a failed question does not extend the longest wait"
+    "a failed query does not extend the longest wait"
 );
 const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");

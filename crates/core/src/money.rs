@@ -33,14 +33,14 @@ pub use rows::{
 /// The result of a captured payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureOutcome {
-    /// This message was handled before, or another message about this payment.
+    /// The server has already handled this message, or another message about the same payment.
     Repeated,
     /// The payment pays for the order.
     Paid(Order),
     /// The payment is refunded.
     Refund(Refund),
-    /// Nothing was written. The order had ended, and the pool lacks this many of its units, which
-    /// slots may hold. Recall the units and try again. On the last attempt, pass `last`.
+    /// Nothing was written. The order had ended, and the pool lacks this many of the order's units.
+    /// Slots may have these units. Recall them and try again. On the last attempt, pass `last`.
     UnitsMissing {
         /// The order.
         order: Order,

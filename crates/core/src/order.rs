@@ -65,7 +65,7 @@ pub(crate) fn lock_order<L: Ledger>(
 }
 
 /// Ends an order: its units return to the pool and its quota to the buyer. The store always records
-/// this. The slot also gets the change while its grant is open.
+/// both. The slot learns of the returned quota while its grant is open.
 pub fn end<L: Ledger>(
     ledger: &mut L,
     id: &TicketId,

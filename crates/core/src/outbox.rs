@@ -1,10 +1,10 @@
 //! Plans the deliveries to one endpoint: which event to send next, which events wait, when to retry
 //! an event, and when to give it up.
 //!
-//! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself. It receives outcomes and
-//! returns decisions, and its driver writes them to the store. The store has a position for each
-//! endpoint: every event up to that position was delivered, or has its own row with its state. So a
-//! healthy endpoint needs no row for each event.
+//! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself. The queue receives outcomes
+//! and returns decisions. Its driver writes the decisions to the store. The store has a position
+//! for each endpoint: every event up to that position was delivered, or has its own row with its
+//! state. So a healthy endpoint needs no row for each event.
 //!
 //! These rules hold despite any failure. If the driver crashes, it starts again from the store's
 //! rows.
@@ -15,8 +15,8 @@
 //! - At most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
 //!   down.
 //!
-//! Only the memory knows that an endpoint is down or asked for a pause. After a restart the driver
-//! tries the endpoint again.
+//! The store does not record that an endpoint is down or asked for a pause. So after a restart, the
+//! driver tries the endpoint again.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -283,8 +283,8 @@ impl DeliveryQueue {
                 if self.rows.len() >= self.bounds.pending && enforces(Rule::PendingBound) {
                     break;
                 }
-                // This includes a row that is given up. The events behind it continue after the
-                // store has recorded that.
+                // A dead event is kept here too. The events that wait behind it are sent only after
+                // the store has recorded that it is dead.
                 if !parcel.dead || enforces(Rule::GivenUpOnceKept) {
                     self.rows.insert(at, PendingRow { parcel: parcel.clone(), saved: false });
                 }

@@ -1,8 +1,8 @@
-//! How nodes that share a store pace their work, so that an order costs the store about the same
-//! whatever the number of nodes.
+//! Paces the work of nodes that share a store. Then an order costs the store about the same,
+//! however many nodes there are.
 //!
-//! A transaction has a fixed cost. Settlers that share the load of one store each gather only a
-//! part of the tickets while the store commits, so their batches are smaller and the fixed cost of
+//! A transaction has a fixed cost. If several settlers share the load, each of them gathers only a
+//! part of the tickets while the store commits. So their batches are smaller, and the fixed cost of
 //! each order is higher. Each settler therefore waits until it has about as many tickets as a
 //! single settler would have ([`linger`]). Each node reads what other nodes committed. More nodes
 //! read less often, so that all nodes together read equally often ([`refreshes_apart`]).
@@ -16,7 +16,7 @@ pub const LINGER_MAX: Duration = Duration::from_millis(3);
 pub const LINGER_MIN_BATCH: usize = 8;
 
 /// Returns how long a settler waits after a batch of `tickets` that took `commit` to resolve, while
-/// `settlers` nodes settle, this one included.
+/// `settlers` nodes settle, including this node.
 #[must_use]
 pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
     let is_useful = (LINGER_MIN_BATCH..SETTLE_BATCH_MAX).contains(&tickets);
@@ -28,12 +28,12 @@ pub fn linger(tickets: usize, commit: Duration, settlers: usize) -> Duration {
 }
 
 /// The shortest time between two refreshes that other nodes' commits cause, for each node. A node
-/// whose last refresh is longer ago refreshes at once, so this delays verdicts of other nodes only
-/// under load.
+/// whose last refresh is longer ago refreshes at once. So this pause delays the verdicts of other
+/// nodes only under load.
 const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
-/// A node never refreshes more often because of other nodes' commits.
+/// The smallest pause between two refreshes that other nodes' commits cause.
 pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);
-/// A node never waits longer, however many nodes there are.
+/// The largest pause between two such refreshes, however many nodes there are.
 pub const REFRESHES_APART_MAX: Duration = Duration::from_millis(100);
 
 /// Returns the shortest time between two refreshes that other nodes' commits cause, while `nodes`

@@ -27,9 +27,9 @@ impl AvailablePartitions {
     /// granted units of each partition, in order.
     ///
     /// A partition leaves the registry if all of its granted units are settled and the pool is
-    /// empty. Units in flight may come back, so they keep a partition in. The partition returns as
-    /// soon as one of the two changes. Do not call this for unlimited stock: there, every partition
-    /// is always listed.
+    /// empty. Units in flight may come back, so a partition with unsettled units stays. A partition
+    /// that left returns as soon as it has unsettled units, or the pool has units. Do not call this
+    /// for unlimited stock: there, every partition is always listed.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
@@ -66,7 +66,7 @@ impl AvailablePartitions {
         self.0 == 0
     }
 
-    /// Returns the listed partitions from this one on, wrapping around.
+    /// Returns the listed partitions, beginning at this index and wrapping around.
     pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
         (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
     }
@@ -108,12 +108,12 @@ pub fn first_try(
     if enforces(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
 }
 
-/// Returns the partition for a request after `first` had too few units: the one with the most
-/// units, if it may have enough. If this returns `None`, park the request.
+/// Returns the partition for a request after `first` had too few units: the partition with the most
+/// units, if it may have enough for the request. If this returns `None`, park the request.
 ///
 /// `seen` returns granted units that are not settled in the latest snapshot ([`unsettled`]). If
-/// several have the same number, the next one after `first` is chosen. So the requests that one
-/// partition turns away do not all go to the same other partition.
+/// several partitions have equally many units, the next one after `first` is chosen. So the
+/// requests that one partition turns away do not all go to the same other partition.
 #[must_use]
 pub fn second_try(
     registry: AvailablePartitions,
@@ -134,8 +134,9 @@ pub fn second_try(
 /// Returns the partitions for the last try of a request that was parked for the longest time
 /// allowed. These are all partitions, listed or not, with the home partition first.
 ///
-/// An earlier try of the same request (for example at another node) may be undecided in any of
-/// them. That slot then knows the request, so a request with an undecided try is never refused.
+/// An earlier try of the same request (for example at another node) may be undecided in one of
+/// them. The slot of that partition knows the request and returns its ticket. So a request with an
+/// undecided try is never refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,
@@ -203,8 +204,8 @@ mod tests {
             let mut counts = [0_u32; 8];
             for n in 0..8_000_u64 {
                 let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let number = if *choose == PartitionChoice::RoundRobin { n } else { hash };
-                counts[home(&spread(8, *choose), hash, number) as usize] += 1;
+                let number = if choose == PartitionChoice::RoundRobin { n } else { hash };
+                counts[home(&spread(8, choose), hash, number) as usize] += 1;
             }
             assert!(counts.iter().all(|c| (900..1_100).contains(c)), "{choose:?}: {counts:?}");
         }

@@ -36,8 +36,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Returns the number of kept entries, including acknowledged ones behind an unacknowledged
-    /// one.
+    /// Returns the number of kept entries, including acknowledged entries behind an unacknowledged
+    /// entry.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

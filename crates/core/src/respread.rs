@@ -1,4 +1,4 @@
-//! How a spread changes while its sale runs. Slots that left the spread are drained, and slots that
+//! Changes a spread while its sale runs. Slots that left the spread are drained, and slots that
 //! joined get their part of the stock.
 //!
 //! The spread in the store says where an item's slots are. All decisions here follow from the
@@ -82,7 +82,7 @@ pub fn last_tries<T>(leaving: &[T]) -> &[T] {
 pub struct SlotShare {
     /// The slot.
     pub slot: SlotKey,
-    /// Units that it can issue tickets for.
+    /// Units that the slot can issue tickets for.
     pub available: u64,
     /// Whether the slot's grant never had units and gets none from a pending feed row.
     pub is_new: bool,

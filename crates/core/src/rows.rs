@@ -6,6 +6,8 @@ use crate::value::{
     Units,
 };
 
+pub use doorbuster_types::OrderState;
+
 /// An item on sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -23,7 +25,7 @@ pub struct Item {
     pub ended: u64,
     /// Units of orders that are paid now.
     pub paid: u64,
-    /// Entries in its waitlist ([`crate::waitlist`]).
+    /// Entries in the item's waitlist ([`crate::waitlist`]).
     pub waiting: u64,
 }
 
@@ -38,7 +40,7 @@ impl Item {
 /// An entry in an item's waitlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitlistEntry {
-    /// The id of the order that it may become.
+    /// The id of the order that the entry may become.
     pub id: TicketId,
     /// The item.
     pub item: ItemId,
@@ -46,7 +48,7 @@ pub struct WaitlistEntry {
     pub n: TicketN,
     /// The buyer.
     pub buyer: BuyerId,
-    /// The key of the request that joined, and of the order that it becomes.
+    /// The key of the request that joined. The entry's order gets the same key.
     pub key: RequestKey,
     /// The state.
     pub state: WaitlistState,
@@ -234,8 +236,8 @@ pub struct FeedRow {
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
-    /// The request to forget, if known. A verdict that was forced from an id alone has no request.
-    /// Then the slot looks for the ticket instead.
+    /// The request to forget, if known. If the store decided the ticket from its id alone, the
+    /// request is unknown. Then the slot looks for the ticket instead.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
@@ -275,52 +277,6 @@ pub struct Resolution {
     pub verdict: Verdict,
 }
 
-/// An order's state: `reserved → paid | cancelled | expired`, `paid → refunded`. A late payment can
-/// make an ended order paid again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum OrderState {
-    /// The order keeps its units until `pay_by`.
-    Reserved,
-    /// The order is paid.
-    Paid,
-    /// The buyer or an operator cancelled the order.
-    Cancelled,
-    /// The order was not paid in time.
-    Expired,
-    /// The order was paid and then refunded.
-    Refunded,
-}
-
-impl OrderState {
-    /// Every state.
-    pub const ALL: &[Self] =
-        &[Self::Reserved, Self::Paid, Self::Cancelled, Self::Expired, Self::Refunded];
-
-    /// Returns whether the order is active.
-    #[must_use]
-    pub fn is_active(self) -> bool {
-        matches!(self, Self::Reserved | Self::Paid)
-    }
-
-    /// Returns the name in rows, JSON and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reserved => "reserved",
-            Self::Paid => "paid",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Refunded => "refunded",
-        }
-    }
-
-    /// Parses a state's name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|s| s.as_str() == word)
-    }
-}
-
 /// An order, which is stored before the buyer gets an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -334,19 +290,19 @@ pub struct Order {
     pub key: RequestKey,
     /// The units.
     pub units: Units,
-    /// Its state.
+    /// The order's state.
     pub state: OrderState,
-    /// The grant under which its ticket was consumed.
+    /// The grant under which the order's ticket was consumed.
     pub grant: GrantId,
     /// The ticket's number.
     pub n: TicketN,
-    /// When it was created (store time).
+    /// When the order was created (store time).
     pub reserved_at: Millis,
     /// The time until which the order can be paid.
     pub pay_by: Millis,
     /// When it was paid.
     pub paid_at: Option<Millis>,
-    /// When it was cancelled, expired or refunded.
+    /// When the order was cancelled, expired or refunded.
     pub ended_at: Option<Millis>,
 }
 
@@ -388,6 +344,6 @@ pub struct Recall {
     pub asked: u64,
     /// Units that left the grant.
     pub taken: u64,
-    /// Whether it is finished.
+    /// Whether the recall is finished.
     pub done: bool,
 }

@@ -66,9 +66,10 @@ rules! {
     LossNumberBehind,
     /// An idle slot whose units differ from the store proves that it lost its memory.
     LossQuietMismatch,
-    /// A slot whose grant was closed gets the next one, even with no units.
+    /// A slot whose grant was closed gets a new grant, even one without units.
     GrantOfZero,
-    /// The evidence of a lost memory is read in the order store, slot, feed length.
+    /// A node reads the evidence of a lost memory in this sequence: the store, the slot, the feed
+    /// length.
     EvidenceOrder,
     /// Pending recalls are read before the grant is read again. So a recall that finishes between
     /// the two reads shows in the grant.
@@ -86,7 +87,7 @@ rules! {
     RecallMemory,
     /// A slot of another epoch refuses a recall.
     RecallEpoch,
-    /// Units recalled for a slot reach it in the same transaction.
+    /// Units that are recalled for a slot reach the slot's grant in the same transaction.
     RecallTarget,
     /// A refused recall finishes nothing.
     RecallRefusalFinishesNothing,
@@ -105,9 +106,10 @@ rules! {
     /// Units reach a grant by its feed only after its slot acknowledged `init`. The `init` carries
     /// the units that were granted before.
     RefillAfterInit,
-    /// "Sold out" is answered only if even the units in flight and in transit are too few.
+    /// A node answers "sold out" only if too few units are left, counting units in flight and in
+    /// transit.
     InFlightIsFree,
-    /// A node that answers "sold out" from a snapshot finds every request that holds an order in it.
+    /// A snapshot from which a node answers "sold out" contains every request that holds an order.
     WinnersInSnapshot,
     /// A node remembers the orders that it confirmed itself, even if its snapshot lacks them.
     OwnOrders,
@@ -119,9 +121,10 @@ rules! {
     /// The last attempt of a parked request goes to every partition, because an earlier attempt may
     /// be undecided in any of them.
     LastTryEverywhere,
-    /// The phases paused and ended are published only after the drain.
+    /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// A phase is published only if it is still the requested phase in the same commit.
+    /// A transaction shows a phase only if that phase is still the requested one in that
+    /// transaction.
     ShowAsIntended,
     /// The transaction that shows paused or ended closes the item's grants.
     PhaseClosesGrants,
@@ -135,12 +138,12 @@ rules! {
     FirstCommitWins,
     /// A forced verdict finds the order that the request holds.
     ForcedFindsOrder,
-    /// A request is sent again under a new epoch only if the buyer got no id.
+    /// A request is sent again under a new epoch only if the buyer got no ticket id.
     AskAgainOnlyWithoutId,
     /// A slot remembers a request and returns its ticket again.
     SlotRemembers,
-    /// A repeated ticket that was refused before does not decide a new attempt. Its slot has only
-    /// not yet forgotten the ticket.
+    /// If a slot returns a ticket again that was refused before, that ticket does not decide the
+    /// new attempt. The slot only has not forgotten the ticket yet.
     NewTryAfterRefusal,
     /// A slot compares the content of a request that it remembers.
     SlotDigest,
@@ -159,7 +162,7 @@ rules! {
     RefillMark,
     /// A recall takes from the inactive counter first.
     RecallInactiveFirst,
-    /// A feed row's units go to the counter that it names.
+    /// A feed row's units go to the counter that the row names.
     RowNamesCounter,
     /// A stopped slot issues no tickets.
     SlotStops,
@@ -203,10 +206,11 @@ rules! {
     LastTryAsksLeaving,
     /// The number of requests that a node parks is bounded.
     ParkedBound,
-    /// A snapshot includes the holders of every transaction that may have committed since the
-    /// previous snapshot. The order of the commits does not matter.
+    /// A snapshot includes the requests that got an order in any transaction that may have been
+    /// committed since the previous snapshot. Transactions need not commit in the sequence of their
+    /// numbers.
     RefreshFromXmin,
-    /// A snapshot's requests that hold orders are as complete as its counts.
+    /// If a snapshot counts an order, the snapshot also contains the request that holds the order.
     HoldersWithCounts,
     /// The grants of a node whose lease lapsed are closed.
     LapsedLeaseCloses,
@@ -232,15 +236,15 @@ rules! {
     /// A reader of events continues by positions, which committed events get. It does not use
     /// numbers that are assigned before the commit.
     ReadByPosition,
-    /// An endpoint's position is moved only from the value that was read.
+    /// An endpoint's position moves only if it still has the value that the worker read.
     AdvanceCompares,
     /// The outcome of a retry is stored before another event is sent.
     NoteBeforeNext,
     /// The outcome of an attempt changes only an event that still waits.
     NoteOnlyWhatWaits,
-    /// Of events about the same order, one is in delivery at a time.
+    /// Of the events about one order, only one is in delivery at a time.
     OneOnItsWay,
-    /// Of the failed events about an order, the first is tried first.
+    /// Of the failed events about one order, the earliest is retried first.
     RowsInTurn,
     /// An event waits while an earlier one about the same order failed.
     FreshBehindFailed,
@@ -250,9 +254,10 @@ rules! {
     FailedIsKept,
     /// The number of events that wait for one endpoint is bounded.
     PendingBound,
-    /// The events behind a given-up event continue only after the store has recorded that.
+    /// The events behind a given-up event are sent only after the store has recorded that the event
+    /// is given up.
     GivenUpOnceKept,
-    /// An event that is refused for a long time is given up, and others continue.
+    /// An event that is refused for a long time is given up, so that other events can be sent.
     DeadAtLast,
     /// A change and its event are in one transaction.
     EventWithChange,
@@ -260,7 +265,7 @@ rules! {
     InboxOnce,
     /// A payment has its effect once, also if several messages report it.
     PaymentOnce,
-    /// Only a payment with the order's exact amount and currency pays for it.
+    /// Only a payment with the order's exact amount and currency pays for the order.
     AmountMatches,
     /// A payment that failed may be captured after all.
     FailedMaySucceed,
@@ -286,7 +291,7 @@ rules! {
     RefundUnderItsKey,
     /// A late payment whose units may be in slots waits for them to be recalled.
     LatePayRecalls,
-    /// Units are recalled for a late payment only if the buyer's limit allows it.
+    /// Units are recalled for a late payment only if the buyer's limit allows the order.
     RecallWithinLimit,
     /// A provider's message is answered only after its effect is committed.
     AnswerAfterEffect,
@@ -322,7 +327,7 @@ rules! {
     OnePlace,
     /// A waitlist is bounded.
     LineBounded,
-    /// A waitlist has no more entries than units that may come back.
+    /// A waitlist never has more entries than there are units that may come back.
     LineWithinReturns,
     /// A buyer whose order from a waitlist expired, or who cancelled it, cannot join again.
     LapsedStaysOut,

@@ -1,20 +1,7 @@
 //! A sale's phases: `draft ⇄ scheduled → open ⇄ paused → closed`. The store's clock decides when a
 //! phase changes.
 
-/// A sale's phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Phase {
-    /// The operator still edits the sale, and buyers do not see it.
-    Draft,
-    /// The sale is announced, and opens at its start.
-    Scheduled,
-    /// The sale is open.
-    Open,
-    /// An operator stopped the sale for a while.
-    Paused,
-    /// The sale is over.
-    Closed,
-}
+pub use doorbuster_types::Phase;
 
 /// A step that an operator or the clock requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,58 +31,26 @@ pub enum PhaseChange {
     WrongState,
 }
 
-impl Phase {
-    /// Every phase.
-    pub const ALL: &[Self] =
-        &[Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Closed];
-
-    /// Returns the name in rows, JSON and metrics.
+impl PhaseStep {
+    /// Returns the effect of this step in a phase. A repeated step changes nothing.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Scheduled => "scheduled",
-            Self::Open => "open",
-            Self::Paused => "paused",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// Parses a phase's name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|p| p.as_str() == word)
-    }
-
-    /// Returns the effect of `step` in this phase. A repeated step changes nothing.
-    #[must_use]
-    pub fn step(self, step: PhaseStep) -> PhaseChange {
+    pub fn apply(self, phase: Phase) -> PhaseChange {
         use Phase::{Closed, Draft, Open, Paused, Scheduled};
-        match (step, self) {
-            (PhaseStep::Schedule, Draft) => PhaseChange::To(Scheduled),
-            (PhaseStep::Unschedule, Scheduled) => PhaseChange::To(Draft),
-            (PhaseStep::Open, Draft | Scheduled) | (PhaseStep::Resume, Paused) => {
-                PhaseChange::To(Open)
-            }
-            (PhaseStep::Pause, Open) => PhaseChange::To(Paused),
-            (PhaseStep::Close, Scheduled | Open | Paused) => PhaseChange::To(Closed),
-            (PhaseStep::Schedule, Scheduled)
-            | (PhaseStep::Unschedule, Draft)
-            | (PhaseStep::Open | PhaseStep::Resume, Open)
-            | (PhaseStep::Pause, Paused)
-            | (PhaseStep::Close, Closed) => PhaseChange::Already,
+        match (self, phase) {
+            (Self::Schedule, Draft) => PhaseChange::To(Scheduled),
+            (Self::Unschedule, Scheduled) => PhaseChange::To(Draft),
+            (Self::Open, Draft | Scheduled) | (Self::Resume, Paused) => PhaseChange::To(Open),
+            (Self::Pause, Open) => PhaseChange::To(Paused),
+            (Self::Close, Scheduled | Open | Paused) => PhaseChange::To(Closed),
+            (Self::Schedule, Scheduled)
+            | (Self::Unschedule, Draft)
+            | (Self::Open | Self::Resume, Open)
+            | (Self::Pause, Paused)
+            | (Self::Close, Closed) => PhaseChange::Already,
             _ => PhaseChange::WrongState,
         }
     }
 
-    /// Returns whether prices and limits may still change.
-    #[must_use]
-    pub fn is_before_opening(self) -> bool {
-        matches!(self, Self::Draft | Self::Scheduled)
-    }
-}
-
-impl PhaseStep {
     /// Returns the name in paths and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -126,16 +81,16 @@ mod tests {
             (PhaseStep::Close, [None, Some(Closed), Some(Closed), Some(Closed), None]),
         ];
         for (step, row) in table {
-            for (phase, wanted) in Phase::ALL.iter().zip(row) {
-                match (phase.step(step), wanted) {
+            for (phase, wanted) in Phase::ALL.into_iter().zip(row) {
+                match (step.apply(phase), wanted) {
                     (PhaseChange::To(got), Some(wanted)) => assert_eq!(got, wanted),
                     (PhaseChange::Already | PhaseChange::WrongState, None) => {}
                     other => panic!("{phase:?} {step:?}: {other:?}"),
                 }
             }
         }
-        assert_eq!(Open.step(PhaseStep::Open), PhaseChange::Already);
-        assert_eq!(Draft.step(PhaseStep::Close), PhaseChange::WrongState);
-        assert_eq!(Paused.step(PhaseStep::Open), PhaseChange::WrongState);
+        assert_eq!(PhaseStep::Open.apply(Open), PhaseChange::Already);
+        assert_eq!(PhaseStep::Close.apply(Draft), PhaseChange::WrongState);
+        assert_eq!(PhaseStep::Open.apply(Paused), PhaseChange::WrongState);
     }
 }

@@ -16,11 +16,11 @@ use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 pub struct TicketVerdict {
     /// The ticket's id.
     pub id: TicketId,
-    /// Its verdict.
+    /// The ticket's verdict.
     pub verdict: Verdict,
     /// The order of the verdict, if any.
     pub order: Option<Order>,
-    /// Whether this transaction decided the verdict, and not an earlier one.
+    /// Whether this transaction decided the verdict. `false` if an earlier transaction did.
     pub fresh: bool,
 }
 
@@ -74,8 +74,8 @@ pub fn settle<L: Ledger>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, after its `decide_by` has passed. It never consumes the
-/// ticket. Returns `None` if the ticket may still be settled, or is a waitlist entry.
+/// Resolves a ticket from its id alone, after its `decide_by` has passed. The function never
+/// consumes the ticket. Returns `None` if the ticket may still be settled, or is a waitlist entry.
 pub fn force_verdict<L: Ledger>(
     ledger: &mut L,
     key: &IdKey,
@@ -153,7 +153,7 @@ fn earlier_verdict<L: Ledger>(
 /// A ticket that this transaction resolves.
 struct Settlement<'a> {
     input: SettleInput<'a>,
-    /// Whether its number belongs to another ticket.
+    /// Whether the ticket's number belongs to another ticket.
     reused: bool,
 }
 
@@ -228,8 +228,8 @@ impl Settlement<'_> {
         })
     }
 
-    /// Returns the ticket's units. Only the grant's state decides whether the slot gets a credit,
-    /// because the units of a closed grant went back when it was closed.
+    /// Gives the ticket's units back. Only the grant's state decides whether the slot gets a
+    /// credit, because the units of a closed grant went back when it was closed.
     fn return_ticket<L: Ledger>(
         mut self,
         ledger: &mut L,

@@ -46,13 +46,13 @@ pub struct TicketRequest {
     pub units: Units,
     /// The item's limit for one buyer.
     pub limit: u32,
-    /// The latest time of the verdict (store time).
+    /// The last time at which the ticket can become an order (store time).
     pub decide_by: Millis,
     /// The node that sends the request.
     pub node: NodeId,
 }
 
-/// What a slot remembers of a request, so that it can rebuild the ticket's id.
+/// The values of a ticket that a slot remembers, so that the ticket's id can be built again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IssuedTicket {
     /// See [`Ticket::token`].
@@ -99,7 +99,7 @@ pub enum TicketAnswer {
 pub struct GrantTerms {
     /// The slot's grant from now on.
     pub grant: GrantId,
-    /// Its epoch.
+    /// The epoch of the grant.
     pub epoch: Epoch,
     /// Whether the item's stock is counted.
     pub counted: bool,
@@ -132,13 +132,14 @@ pub enum RecallOutcome {
 /// The state of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotView {
-    /// Its grant.
+    /// The slot's grant.
     pub grant: GrantId,
-    /// Its epoch.
+    /// The slot's epoch.
     pub epoch: Epoch,
-    /// Units that it can issue tickets for now, in both counters. Meaningless for unlimited stock.
+    /// Units in both counters that the slot can issue tickets for now. The number has no meaning
+    /// for unlimited stock.
     pub available: u64,
-    /// Its counters, A and B. Only their sum is compared with the store.
+    /// The slot's counters, A and B. Only their sum is compared with the store.
     pub counters: [u64; 2],
     /// The counter that tickets deduct from.
     pub active: Counter,
@@ -152,7 +153,7 @@ pub struct SlotView {
     pub unacknowledged: usize,
     /// Whether the slot is stopped and issues no tickets.
     pub stopped: bool,
-    /// Whether its memory of requests or recalls is full. Such a slot must move to a new epoch.
+    /// Whether the slot's memory of requests or recalls is full. Such a slot needs a new epoch.
     pub sealed: bool,
 }
 

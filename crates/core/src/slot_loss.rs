@@ -1,7 +1,8 @@
 //! The evidence that proves that a slot lost its memory.
 //!
-//! A node reads the grant in the store, then the slot, then the feed length. The evidence names the
-//! grant that was read by its id, and closes only that grant. So an old reading is harmless.
+//! A node reads the grant in the store, then the slot, then the feed length. The evidence contains
+//! the id of the grant that the node read, and only that grant is closed. So an old reading is
+//! harmless.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;

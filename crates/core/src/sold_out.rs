@@ -1,5 +1,5 @@
-//! When a node may answer "sold out": only from a snapshot of the store in which the request
-//! exceeds all units that could still be sold.
+//! Decides when a node may answer "sold out". The node needs a snapshot of the store in which fewer
+//! units can still be sold than the request asks for.
 use crate::rules::{Rule, enforces};
 use crate::value::Units;
 

@@ -64,7 +64,7 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
     Ok(())
 }
 
-/// Moves at most `units` from the pool to an open grant, for one of its slot's counters. Returns
+/// Moves at most `units` from the pool to an open grant, for the slot's counter `counter`. Returns
 /// the number of moved units.
 ///
 /// A grant that its slot has not accepted gets no units. The `init` will carry all granted units,

@@ -26,7 +26,7 @@ pub struct Ticket {
     pub token: Token,
     /// The grant of its units.
     pub grant: GrantId,
-    /// Its number under the grant.
+    /// The ticket's number under the grant.
     pub n: TicketN,
     /// The item of its slot.
     pub item: ItemId,
@@ -36,7 +36,7 @@ pub struct Ticket {
     pub key: RequestKey,
     /// The deducted units.
     pub units: Units,
-    /// After this time (store time) it can no longer be consumed.
+    /// After this time (store time) the ticket can no longer be consumed.
     pub decide_by: Millis,
     /// The node that waits for the verdict.
     pub node: NodeId,

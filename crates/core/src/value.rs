@@ -1,8 +1,9 @@
 //! Small value types that must not be confused. Each is parsed once, when the input arrives.
 use std::fmt;
-use std::sync::Arc;
 
-use crate::limits::{NAME_BYTES_MAX, STOCK_MAX, UNITS_MAX};
+pub use doorbuster_types::{BuyerId, BuyerName, PresentedKey, RequestKey, Units};
+
+use crate::limits::STOCK_MAX;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -64,39 +65,6 @@ impl Millis {
     }
 }
 
-/// The number of units in one request: 1 to [`UNITS_MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Units(u32);
-
-impl Units {
-    /// One unit.
-    pub const ONE: Self = Self(1);
-
-    /// Returns `None` if the number is not in 1 to [`UNITS_MAX`].
-    #[must_use]
-    pub fn new(units: u32) -> Option<Self> {
-        (1..=UNITS_MAX).contains(&units).then_some(Self(units))
-    }
-
-    /// Returns the number.
-    #[must_use]
-    pub fn get(self) -> u32 {
-        self.0
-    }
-
-    /// Returns the number in the type that counts stock.
-    #[must_use]
-    pub fn to_u64(self) -> u64 {
-        u64::from(self.0)
-    }
-}
-
-impl fmt::Display for Units {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// The amount of an item: a count, or unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stock {
@@ -152,45 +120,3 @@ impl fmt::Display for SlotKey {
         write!(f, "{}#{}", self.item.0, self.index)
     }
 }
-
-macro_rules! text {
-    ($(#[$doc:meta])* $name:ident, $ok:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// Returns `None` if the text is too long, empty, or has other than the allowed
-            /// characters.
-            #[must_use]
-            pub fn new(text: &str) -> Option<Self> {
-                let ok: fn(u8) -> bool = $ok;
-                let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
-                (fits && text.bytes().all(ok)).then(|| Self(text.into()))
-            }
-
-            /// Returns the text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-text!(
-    /// A buyer's id, chosen by the shop: `A–Z a–z 0–9 _ . : -`.
-    BuyerId,
-    |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-')
-);
-text!(
-    /// The idempotency key of one request of one buyer: visible ASCII.
-    RequestKey,
-    |b| b.is_ascii_graphic()
-);

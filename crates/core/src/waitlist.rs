@@ -389,7 +389,7 @@ fn record_unserved<L: Ledger>(
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };
     let by = match (entry.state, verdict) {
         (WaitlistState::Left, _) => Attribution::BUYER.clone(),
-        // After an entry's turn comes, only the limit can refuse it.
+        // After an entry's turn comes, only the buyer's limit can refuse the entry.
         (_, Verdict::Unavailable) => Attribution::from_engine(event::WAITLIST_ENDED),
         _ => Attribution::ENGINE.clone(),
     };

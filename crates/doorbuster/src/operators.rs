@@ -108,13 +108,21 @@ pub fn nodes(args: &NodesArgs) -> Outcome {
 }
 
 fn node_tables(list: &NodeList) -> String {
-    let mut rows =
-        table::with_header(&["node", "roles", "leader", "version", "started", "connections"]);
+    let mut rows = table::with_header(&[
+        "node",
+        "roles",
+        "leader",
+        "lag",
+        "version",
+        "started",
+        "connections",
+    ]);
     for node in &list.nodes {
         rows.add_row([
             Cell::new(&node.node),
             Cell::new(node.roles.join(",")),
             Cell::new(if node.leader { "yes" } else { "no" }),
+            table::number(format!("{} ms", table::grouped(node.lag_ms))),
             Cell::new(table::or_dash(node.version.as_ref())),
             Cell::new(table::or_dash(node.started_at)),
             table::number(table::grouped(node.connections)),

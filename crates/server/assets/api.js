@@ -7,6 +7,14 @@ export const COOKIE = 'cookie';
 /** The origin of the server. It is empty if the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
+/* Returns the request that first.js sent, once, if it is this one. */
+function takeEarly(method, path) {
+  const early = window.doorbusterEarly;
+  if (!early || method !== 'GET' || early.path !== path) return null;
+  window.doorbusterEarly = null;
+  return early;
+}
+
 /** Sends one request. If no answer comes within `patience`, the connection counts as lost. */
 async function call(
   method,
@@ -16,17 +24,19 @@ async function call(
   if (token === COOKIE) headers['X-Doorbuster-Page'] = '1';
   else if (token) headers.Authorization = 'Bearer ' + token;
   if (body) headers['Content-Type'] = 'application/json';
-  const sent = performance.now(),
+  const early = takeEarly(method, path),
+    sent = early?.sent ?? performance.now(),
     stop = new AbortController(),
     timer = setTimeout(() => stop.abort(), patience_ms);
   try {
-    const answer = await fetch(origin + path, {
-      method,
-      headers,
-      body: body && JSON.stringify(body),
-      cache,
-      signal: stop.signal,
-    });
+    const answer = await (early?.answer ??
+      fetch(origin + path, {
+        method,
+        headers,
+        body: body && JSON.stringify(body),
+        cache,
+        signal: stop.signal,
+      }));
     const got = performance.now();
     const data = await answer.json().catch(() => null);
     const wait = Number(answer.headers.get('Retry-After'));

@@ -1,7 +1,7 @@
 /* The check: a puzzle or a picture, as the sale requires. A buyer who cannot use pictures lets the
    device compute a proof of work instead. A wrong answer uses up its challenge, and the page
    fetches the next challenge at once. */
-import { $, announce, attr, put, text } from '/assets/words.js';
+import { $, announce, attr, tell, text } from '/assets/words.js';
 import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
 import { browser } from '/assets/store.js';
@@ -28,9 +28,9 @@ const busy = on => {
   for (const b of ['#check-send', '#check-new', '#work-start']) attr($(b), 'aria-disabled', on);
 };
 const free = el => el.getAttribute('aria-disabled') !== 'true';
-function say(words, aloud = true) {
-  put($('#check-said'), words);
-  if (words && aloud) announce(words, true);
+function say(key, values) {
+  tell($('#check-said'), key, values);
+  if (key) announce(text(key, values), true);
 }
 
 /** Opens the dialog. `attempt(solved)` sends an answer. It returns `done`, `again`, or `lost` if
@@ -71,7 +71,7 @@ function lay() {
     attr(tab, 'aria-selected', mine === way);
     tab.tabIndex = mine === way ? 0 : -1;
   }
-  put(tabs[0], text(work.kind === 'image' ? 'check.image' : 'check.slide'));
+  tell(tabs[0], work.kind === 'image' ? 'check.image' : 'check.slide');
   attr(tabs[0], 'aria-controls', work.kind === 'image' ? 'way-image' : 'way-slide');
   for (const [id, mine] of [
     ['#way-slide', 'slider'],
@@ -145,8 +145,8 @@ async function fresh(why = '', focus = false) {
     if (focus) (work.kind === 'image' ? typed : range).focus();
     return true;
   }
-  if (status === 429) say(text('check.wait', { s: answer.retry_secs ?? 10 }));
-  else if (status === 0 || status >= 500) say(text('check.lost'));
+  if (status === 429) say('check.wait', { s: answer.retry_secs ?? 10 });
+  else if (status === 0 || status >= 500) say('check.lost');
   else work.refused(answer);
   return false;
 }
@@ -156,7 +156,7 @@ function tooLate() {
   stopWork();
   busy(false);
   for (const el of dialog.querySelectorAll('.puzzle')) el.classList.add('is-over');
-  say(text('check.over'));
+  say('check.over');
 }
 function paint(data) {
   for (const el of dialog.querySelectorAll('.puzzle')) el.classList.remove('is-over');
@@ -225,7 +225,7 @@ function stopWork() {
   worker?.terminate();
   worker = null;
   $('#work').value = 0;
-  put($('#work-text'), '');
+  tell($('#work-text'), '');
 }
 async function startWork() {
   if (!free($('#work-start')) || !(await fresh())) return;
@@ -235,7 +235,7 @@ async function startWork() {
     const p = Math.min(99, Math.round(100 * share)),
       words = text('check.working', { p });
     $('#work').value = p;
-    put($('#work-text'), words);
+    tell($('#work-text'), 'check.working', { p });
     if (share - spoken >= SPOKEN_SHARE) {
       spoken = share;
       announce(words);
@@ -248,7 +248,7 @@ async function startWork() {
     if (mine === turn) {
       stopWork();
       busy(false);
-      say(text('check.broke'));
+      say('check.broke');
     }
   };
   worker.onmessage = ({ data }) => {
@@ -256,7 +256,7 @@ async function startWork() {
     if (data.share !== undefined) return show(data.share);
     if (data.failed) return worker.onerror();
     $('#work').value = 100;
-    put($('#work-text'), text('check.done'));
+    tell($('#work-text'), 'check.done');
     send({ altcha: data.payload });
   };
   worker.postMessage({ challenge: challenge.altcha, most: challenge.tries_max });
@@ -276,18 +276,18 @@ async function send(answer) {
   busy(false);
   if (way === 'work') {
     stopWork();
-    say(text(came === 'lost' ? 'check.lost' : 'check.again'));
+    say(came === 'lost' ? 'check.lost' : 'check.again');
     return;
   }
-  await fresh(text(came === 'lost' ? 'check.lost' : 'check.wrong'), true);
+  await fresh(came === 'lost' ? 'check.lost' : 'check.wrong', true);
 }
 $('#check-form').onsubmit = e => {
   e.preventDefault();
   if (way === 'work') return startWork();
   if (!free($('#check-send'))) return;
-  if (!challenge) return say(text('check.over'));
+  if (!challenge) return say('check.over');
   if (work.kind === 'image' && !typed.value.trim()) {
-    say(text('check.empty'));
+    say('check.empty');
     return typed.focus();
   }
   send(work.kind === 'image' ? { text: typed.value.trim() } : { x: Number(range.value) });

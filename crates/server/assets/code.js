@@ -1,16 +1,16 @@
 /* Asks for an access code, if the sale requires one. The dialog stays open until a code is accepted
    or the buyer closes it. */
-import { $, announce, attr, put, text } from '/assets/words.js';
+import { $, announce, attr, tell, text } from '/assets/words.js';
 
 const dialog = $('#code'),
   typed = $('#code-typed');
 let attempt = null,
   home = null;
 
-function say(words) {
-  put($('#code-said'), words);
-  attr(typed, 'aria-invalid', words !== '');
-  if (words) announce(words, true);
+function say(key) {
+  tell($('#code-said'), key);
+  attr(typed, 'aria-invalid', key !== '');
+  if (key) announce(text(key), true);
 }
 /** Opens the dialog. `tries(code)` returns `done`, `wrong` or `lost`. If the server refuses for
    another reason, `tries` closes the dialog. */
@@ -21,7 +21,7 @@ export function openCode(tries, wrong = false) {
     home = $('#announce').parentElement;
     dialog.append($('#announce'));
   }
-  say(wrong ? text('code.wrong') : '');
+  say(wrong ? 'code.wrong' : '');
   typed.focus();
   typed.select();
 }
@@ -37,7 +37,7 @@ $('#code-form').onsubmit = async event => {
     code = typed.value.trim();
   if (send.getAttribute('aria-disabled') === 'true') return;
   if (!code) {
-    say(text('code.empty'));
+    say('code.empty');
     return typed.focus();
   }
   attr(send, 'aria-disabled', true);
@@ -46,7 +46,7 @@ $('#code-form').onsubmit = async event => {
   attr(send, 'aria-disabled', false);
   if (!dialog.open) return;
   if (came === 'done') return closeCode();
-  say(text(came === 'lost' ? 'check.lost' : 'code.wrong'));
+  say(came === 'lost' ? 'check.lost' : 'code.wrong');
   typed.focus();
   typed.select();
 };

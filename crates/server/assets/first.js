@@ -28,6 +28,23 @@
   words.href = lang === 'zh' ? '/assets/copy-zh.js' : '/assets/copy-en.js';
   document.head.append(words);
 
+  /* The page's first request need not wait for the page's script. api.js takes the answer. */
+  const [, page, id] = location.pathname.split('/'),
+    path =
+      page === 'sale' && /^[\w-]+$/.test(id)
+        ? `/v1/sales/${id}/status?v=`
+        : page === ''
+          ? '/v1/sales?limit=48'
+          : null;
+  if (path)
+    window.doorbusterEarly = attempt(() => {
+      const answer = fetch((window.doorbuster?.api ?? '') + path, {
+        signal: AbortSignal.timeout(10_000),
+      });
+      answer.catch(() => {}); /* api.js handles a failure */
+      return { path, sent: performance.now(), answer };
+    });
+
   /* The shop links to /sale/{sale}#token=<JWT>. The token must not stay in the address or in the
      history. */
   const parts = new URLSearchParams(location.hash.slice(1)),

@@ -1,64 +1,72 @@
 /* Formats numbers, money and times in the page's language and the visitor's time zone. */
-import { zh, text } from '/assets/words.js';
+import { perLanguage, zh, text } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 
-const locale = zh ? 'zh-CN' : 'en';
 const two = n => String(n).padStart(2, '0');
-const clock = (ms, seconds) =>
-  new Intl.DateTimeFormat('en-GB', {
-    hour: '2-digit',
-    minute: '2-digit',
-    second: seconds ? '2-digit' : undefined,
-    hourCycle: 'h23',
-  }).format(ms);
-const day = ms =>
-  new Intl.DateTimeFormat(zh ? 'zh-CN' : 'en-GB', {
-    day: 'numeric',
-    month: zh ? 'long' : 'short',
-    year: 'numeric',
-  }).format(ms);
+/* A formatter takes long to make, and the page draws four times a second. */
+const kept = new Map();
+function keep(key, make) {
+  const name = (zh() ? 'zh ' : 'en ') + key;
+  if (!kept.has(name)) kept.set(name, make());
+  return kept.get(name);
+}
+/* The time of day in the visitor's zone. */
+function clock(ms, seconds) {
+  const at = new Date(ms);
+  return (
+    two(at.getHours()) + ':' + two(at.getMinutes()) + (seconds ? ':' + two(at.getSeconds()) : '')
+  );
+}
+const date = (ms, year) =>
+  keep('date ' + year, () =>
+    new Intl.DateTimeFormat(zh() ? 'zh-CN' : 'en-GB', {
+      day: 'numeric',
+      month: zh() ? 'long' : 'short',
+      year: year ? 'numeric' : undefined,
+    })).format(ms);
+const day = ms => date(ms, true);
 /** Returns the name of a time zone at this time, such as GMT+8. The default is the visitor's zone.
    */
 export const zone = (ms, timeZone = undefined) =>
-  new Intl.DateTimeFormat('en-GB', { timeZone, timeZoneName: 'shortOffset' })
+  keep('zone ' + timeZone, () =>
+    new Intl.DateTimeFormat('en-GB', { timeZone, timeZoneName: 'shortOffset' }))
     .formatToParts(ms)
     .find(part => part.type === 'timeZoneName')?.value ?? '';
 const isToday = ms => new Date(ms).toDateString() === new Date(now()).toDateString();
 
 export const time = ms => clock(ms, true);
-/** Formats a time: 20:00 today, and on other days 27 Nov, 20:00. */
+const yearOf = ms => new Date(ms).getFullYear();
+/** Formats a time: 20:00 today, and on other days 27 Nov, 20:00, in another year with the year. */
 export const shortTime = ms =>
   isToday(ms)
     ? clock(ms, false)
-    : new Intl.DateTimeFormat(zh ? 'zh-CN' : 'en-GB', {
-        day: 'numeric',
-        month: zh ? 'long' : 'short',
-      }).format(ms) +
-      (zh ? ' ' : ', ') +
-      clock(ms, false);
+    : date(ms, yearOf(ms) !== yearOf(now())) + (zh() ? ' ' : ', ') + clock(ms, false);
 /** Formats a date and time: 27 Nov 2026, 20:00 GMT+1 */
-export const fullTime = ms => day(ms) + (zh ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
+export const fullTime = ms => day(ms) + (zh() ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
 /** Formats a time in the shop's zone, with the zone's name. null: the shop has the visitor's time.
    */
 export function shopTime(ms, timeZone) {
   if (!timeZone || zone(ms, timeZone) === zone(ms)) return null;
-  const form = new Intl.DateTimeFormat(zh ? 'zh-CN' : 'en-GB', {
-    timeZone,
-    day: 'numeric',
-    month: zh ? 'long' : 'short',
-    hour: '2-digit',
-    minute: '2-digit',
-    hourCycle: 'h23',
-  });
+  const form = keep('shop ' + timeZone, () =>
+    new Intl.DateTimeFormat(zh() ? 'zh-CN' : 'en-GB', {
+      timeZone,
+      day: 'numeric',
+      month: zh() ? 'long' : 'short',
+      hour: '2-digit',
+      minute: '2-digit',
+      hourCycle: 'h23',
+    }));
   return form.format(ms) + ' ' + zone(ms, timeZone);
 }
 /** Formats a time. Today the time alone; on other days also the date and the zone. */
 export const moment = (ms, seconds = true) =>
   isToday(ms)
     ? clock(ms, seconds)
-    : day(ms) + (zh ? ' ' : ', ') + clock(ms, seconds) + ' ' + zone(ms);
+    : day(ms) + (zh() ? ' ' : ', ') + clock(ms, seconds) + ' ' + zone(ms);
 /** Formats a time inside a sentence: at 20:00, on 27 Nov 2026, 20:00 GMT+1. */
 export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false) });
+/** Formats a time inside a sentence beside the whole date: at 20:00, on 27 Nov, 20:00. */
+export const shortWhen = ms => text(isToday(ms) ? 'at' : 'on', { t: shortTime(ms) });
 
 /** Formats the rest of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
 export function left(ms) {
@@ -85,9 +93,15 @@ export function span(secs) {
   return text('say.' + unit + (n === 1 ? '1' : ''), { n });
 }
 
-export const count = n => new Intl.NumberFormat(locale).format(n);
-/** Returns an order's short number for people: the last eight characters of its id. */
-export const shortId = id => id.slice(-8).toUpperCase();
+const figures = perLanguage(locale => new Intl.NumberFormat(locale));
+export const count = n => figures().format(n);
+/** Returns an order's short number for people: the last eight letters and digits of its id. */
+export const shortId = id =>
+  id
+    .replace(/\W|_/g, '')
+    .slice(-8)
+    .toUpperCase()
+    .replace(/^.{4}/, '$&-');
 /** Decimal places by ISO 4217, as the server uses them. Currencies that are not listed have 2.
    Browsers use the common notation of prices, which can differ. */
 const places = {
@@ -121,12 +135,13 @@ const places = {
 /** Formats `{amount_minor, currency}` times `units`, with the decimals of the currency. */
 export function money({ amount_minor, currency }, units = 1) {
   const digits = places[currency] ?? 2;
-  const form = new Intl.NumberFormat(locale, {
-    style: 'currency',
-    currency,
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+  const form = keep(currency, () =>
+    new Intl.NumberFormat(zh() ? 'zh-CN' : 'en', {
+      style: 'currency',
+      currency,
+      minimumFractionDigits: digits,
+      maximumFractionDigits: digits,
+    }));
   return form.format((amount_minor * units) / 10 ** digits);
 }
 /** Formats a wait as a rounded range, because the estimate is not exact. */

@@ -65,10 +65,16 @@ const names = {
 const plain = {
   queued: () => [['h.queued', null, 'now']],
   waiting: o => [['h.joined', o.joined_at, 'now']],
-  refused: () => [
-    ['h.queued', null],
-    ['h.refused', null, 'bad'],
-  ],
+  refused: o =>
+    o.code === 'left'
+      ? [
+          ['h.joined', o.joined_at],
+          ['h.left', null],
+        ]
+      : [
+          ['h.queued', null],
+          ['h.refused', null, 'bad'],
+        ],
   reserved: o => [['h.reserved', o.reserved_at]],
   paid: o => [
     ['h.reserved', o.reserved_at],

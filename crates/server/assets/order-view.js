@@ -2,7 +2,7 @@
    elements. */
 import { $, text, has, put, putText, attr, announce, countAloud, localized, site } from '/assets/words.js';
 import { now } from '/assets/clock.js';
-import { count, left, moment, money, shortId } from '/assets/format.js';
+import { count, fullTime, left, moment, money, shortId } from '/assets/format.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';
 
 const backToSale = order =>
@@ -28,6 +28,9 @@ const views = {
   late: { tone: 'warn', pill: 'refunded', big: ['h.refunded', 1], does: 'back' },
   refused: { tone: '', pill: 'refused', big: ['o.charged', 0], does: 'back' },
 };
+const PAID = ['paid', 'paidlate'];
+/* The states whose order can be printed. */
+const PRINTED = [...PAID, 'refunded'];
 /* The texts and actions if there is no order to show. */
 const bare = {
   loading: {},
@@ -36,7 +39,8 @@ const bare = {
   signin: { pill: 'signin' },
   far: { pill: 'offline', tone: 'warn' },
 };
-let shown = '';
+let shown = '',
+  broken = ''; /* a picture that did not load */
 
 function showSlip(m) {
   const { order, sale } = m,
@@ -55,25 +59,29 @@ function showSlip(m) {
     put($('#each'), money({ ...sum, amount_minor: sum.amount_minor / order.units }));
     put($('#sum'), money(sum));
   }
-  $('#image').hidden = !item?.image;
-  $('#thumb').toggleAttribute('hidden', !!item?.image);
-  if (item?.image) {
+  const picture = item?.image && item.image !== broken ? item.image : null;
+  $('#image').hidden = !picture;
+  $('#thumb').toggleAttribute('hidden', !!picture);
+  if (picture) {
     $('#image').onerror = () => {
+      broken = picture;
       $('#image').hidden = true;
       $('#thumb').toggleAttribute('hidden', false);
     };
-    attr($('#image'), 'src', item.image);
+    attr($('#image'), 'src', picture);
   }
   return sum;
 }
-function showSteps(steps) {
+/* The steps of a finished order have their dates, because it may be printed. */
+function showSteps(steps, isOver) {
+  $('#steps').classList.toggle('is-dated', isOver);
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
       const li = document.createElement('li'),
         b = document.createElement('span'),
         t = document.createElement('time');
       b.textContent = text(key);
-      t.textContent = at(iso);
+      t.textContent = iso && isOver ? fullTime(Date.parse(iso)) : at(iso);
       if (kind) li.className = kind;
       if (kind === 'now') li.setAttribute('aria-current', 'step');
       li.append(b, t);
@@ -152,7 +160,9 @@ function showButtons(m, name, view, v) {
           : 'cancel'
         : name === 'waiting'
           ? 'leave'
-          : null;
+          : PRINTED.includes(name)
+            ? 'print'
+            : null;
   side.hidden = !does;
   if (does) {
     side.dataset.does = does;
@@ -164,6 +174,7 @@ function showButtons(m, name, view, v) {
           pay: m.opening ? 'o.opening' : 'o.again',
           cancel: m.cancelling ? 'o.cancelling' : 'o.cancel',
           leave: 'o.leave',
+          print: 'o.print',
         }[does],
       ),
     );
@@ -185,17 +196,16 @@ export function showOrder(m) {
   $('#orders').hidden = !order || m.by_link;
   $('#door').toggleAttribute('hidden', !!order || name === 'loading');
   $('#clock-box').hidden = !order;
-  const isPaid = ['paid', 'paidlate'].includes(name);
+  const isPaid = PAID.includes(name);
   $('#next').hidden = !isPaid || !site.next_steps;
   put($('#next-text'), localized(site.next_steps));
-  $('#print').hidden = !isPaid;
   $('#deadline').hidden = order?.state !== 'reserved';
   $('#copy-link').hidden = order?.state !== 'reserved' || !m.token;
   $('#link-note').hidden ||= $('#copy-link').hidden;
   $('#shop').hidden = !isPaid || !site.shop_url;
   attr($('#shop'), 'href', site.shop_url ?? '/');
-  $('#sandbox').hidden =
-    !order || !site.sandbox || ['refused', 'queued', 'waiting'].includes(order.state);
+  $('#sandbox').hidden = !site.sandbox || !['reserved', 'paid'].includes(order?.state);
+  put($('#sandbox'), text(isPaid ? 'o.sandboxed' : 'o.sandbox'));
   const sum = order ? showSlip(m) : null,
     back = order && moneyBack(m);
   const v = order
@@ -235,7 +245,7 @@ export function showOrder(m) {
   $('#time-bar').classList.toggle('is-off', view.clock !== 'pay_by');
   showButtons(m, name, view, v);
   if (order) {
-    showSteps(stepsOf(m));
+    showSteps(stepsOf(m), !['reserved', 'queued', 'waiting'].includes(order.state));
     put($('#sure-text'), text(order.units === 1 ? 'o.sure1+' : 'o.sure+', v));
   }
   document.title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : '');

@@ -1,6 +1,6 @@
 /* The order page: one order from GET /v1/orders/{order}, and its history. Events only say that the
    order has changed. */
-import { $, announce, put, ready, signInUrl, site, text, translate } from '/assets/words.js';
+import { $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
   cancelOrder,
@@ -300,6 +300,7 @@ async function pay() {
 }
 
 translate();
+bindLanguages(draw);
 $('#pay').onclick = event => {
   if (event.currentTarget.getAttribute('aria-disabled') !== 'true') pay();
 };
@@ -312,14 +313,15 @@ $('#side').onclick = event => {
       return pay();
     case 'leave':
       return leave();
+    case 'print':
+      return window.print();
     default:
       $('#sure').showModal();
   }
 };
-$('#print').onclick = () => window.print();
 $('#copy').onclick = async () => {
   await navigator.clipboard?.writeText(m.order.id).catch(() => {});
-  put($('#copy'), text('o.copied'));
+  tell($('#copy'), 'o.copied');
   announce(text('o.copied'), true);
 };
 /* The link for another device or another payer. Where the clipboard refuses, the page shows it. */
@@ -331,7 +333,7 @@ $('#copy-link').onclick = async () => {
     () => true,
     () => false,
   );
-  put($('#link-note'), copied ? text('o.linked') : text('o.linkis', { link }));
+  tell($('#link-note'), copied ? 'o.linked' : 'o.linkis', { link });
   $('#link-note').hidden = false;
   announce($('#link-note').textContent, true);
 };

@@ -16,7 +16,7 @@ const bytes = text =>
 export async function startPush(token) {
   if (!canPush() || !token) return false;
   try {
-    const worker = await navigator.serviceWorker.register('/push.js' + (zh ? '?lang=zh' : ''));
+    const worker = await navigator.serviceWorker.register('/push.js' + (zh() ? '?lang=zh' : ''));
     await navigator.serviceWorker.ready;
     const made = await worker.pushManager.subscribe({
       userVisibleOnly: true,

@@ -4,7 +4,7 @@
 import { origin } from '/assets/api.js';
 import { left } from '/assets/format.js';
 import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
-import { $, attr, put, text } from '/assets/words.js';
+import { $, attr, tell, text } from '/assets/words.js';
 import { starts } from '/assets/sale-state.js';
 
 const HOUR_MS = 3_600_000;
@@ -30,7 +30,7 @@ export function bindReminders(m) {
   const showNotify = pushes => {
     attr($('#notify'), 'aria-pressed', notifies);
     const denied = Notification.permission === 'denied';
-    put($('#remind-note'), text('remind.' + (denied ? 'denied' : pushes ? 'push' : 'note')));
+    tell($('#remind-note'), 'remind.' + (denied ? 'denied' : pushes ? 'push' : 'note'));
   };
   $('#notify').onclick = async () => {
     notifies = !notifies && (await Notification.requestPermission()) === 'granted';
@@ -94,7 +94,8 @@ export function remind(m, scene, deal, t, turn) {
    when the buyer can act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
-  if (wanted === icon) return;
+  /* The page itself is shown first. */
+  if (wanted === icon || !document.documentElement.classList.contains('ready')) return;
   icon = wanted;
   const link = $('link[rel=icon]');
   if (!number && !lit) return attr(link, 'href', link.dataset.plain ?? link.href);
@@ -102,11 +103,12 @@ function drawIcon(number, lit) {
   const canvas = document.createElement('canvas'),
     draw = canvas.getContext('2d');
   canvas.width = canvas.height = ICON_PX;
-  draw.fillStyle = lit || number ? '#ffb000' : '#1b1810';
+  const color = name => getComputedStyle(document.documentElement).getPropertyValue(name);
+  draw.fillStyle = color('--color-accent');
   draw.beginPath();
   draw.roundRect(0, 0, ICON_PX, ICON_PX, 14);
   draw.fill();
-  draw.fillStyle = '#1b1400';
+  draw.fillStyle = color('--color-on-accent');
   draw.textAlign = 'center';
   draw.textBaseline = 'middle';
   draw.font = '700 42px system-ui, sans-serif';

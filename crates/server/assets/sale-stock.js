@@ -26,14 +26,14 @@ export function showStock(m, scene, deal, t) {
   const key = scene === 'due' ? 'before' : scene;
   let words,
     more = key + '+';
-  if (deal === 'gone' && counted && r.remaining) words = 'gone';
+  if (deal === 'gone' && (!counted || r.remaining)) words = counted ? 'gone' : 'gonex';
   else if (key === 'out') {
     words = 'out';
     if (!held) more = 'out0+';
   } else if (key === 'sold') words = counted && r.count ? 'sold' : 'soldx';
   else if (!counted) {
-    words = key === 'ended' ? 'endedx' : 'free';
-    more = key === 'ended' ? 'none+' : r.count === null ? 'free+' : 'none+';
+    words = key === 'live' ? 'free' : key + 'x';
+    more = key !== 'ended' && r.count === null ? 'free+' : 'none+';
   } else if (key === 'ended') {
     words = r.remaining ? 'ended' : 'ended0';
     more = held ? 'endedh+' : taken ? 'ended+' : 'none+';

@@ -4,7 +4,7 @@ import { $, text, has, put, putText, attr, announce, countAloud, localized, site
 import { showFacts, showPictures, watchPrice } from '/assets/product.js';
 import { now } from '/assets/clock.js';
 import { remind } from '/assets/remind.js';
-import { count, estimate, fullTime, left, moment, money, shopTime, shortTime, span, time, when, zone } from '/assets/format.js';
+import { count, estimate, fullTime, left, moment, money, shopTime, shortTime, shortWhen, span, time, zone } from '/assets/format.js';
 import {
   canWaitlist,
   dealOf,
@@ -77,6 +77,8 @@ const verdicts = [
 /* The length of a long title. A Chinese character counts as two letters. A longer title is set
    smaller, so that the button stays in view. */
 const LONG_TITLE = 28;
+/* A longer time is set smaller, so that it fits beside the server's time. */
+const LONG_DIGITS = 12;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
   go = $('#go');
@@ -104,7 +106,10 @@ export function showItem(m) {
   if (item.list_price) put($('#was'), money(item.list_price));
   put($('#rule'), text('rule', { limit: item.limit_per_buyer ?? 1 }));
   $('.stepper').toggleAttribute('data-wide', (item.limit_per_buyer ?? 1) > 999);
-  if (item.hold_secs) put($('#how-hold'), text('how.3t', { hold: span(item.hold_secs) }));
+  put(
+    $('#how-hold'),
+    item.hold_secs ? text('how.3t', { hold: span(item.hold_secs) }) : text('how.3'),
+  );
   m.title = edition === title ? title : `${title} – ${edition}`;
   showPictures(item);
   for (const input of document.querySelectorAll('#items input'))
@@ -129,13 +134,25 @@ export function showItems(m, choose) {
         if (input.getAttribute('aria-disabled') === 'true') event.preventDefault();
       };
       input.onchange = () => choose(item.id);
-      putText(name, item.title);
-      label.title = localized(item.title);
       more.dataset.item = item.id;
       label.append(input, name, more);
+      nameItem(label, item);
       return label;
     }),
   );
+}
+function nameItem(label, item) {
+  putText($('.item__name', label), item.title);
+  label.title = localized(item.title);
+}
+/** Shows the sale's texts in the page's new language. */
+export function translateItem(m) {
+  for (const label of document.querySelectorAll('#items-list label'))
+    nameItem(
+      label,
+      m.sale.items.find(item => item.id === $('input', label).value),
+    );
+  showItem(m);
 }
 
 function values(m, deal, t) {
@@ -159,8 +176,8 @@ function values(m, deal, t) {
     limit: item.limit_per_buyer ?? 1,
     rest: most(m),
     ...m.why,
-    opens: opens ? when(opens) : '',
-    closed: closes ? when(closes) : '',
+    opens: opens ? shortWhen(opens) : '',
+    closed: closes ? shortWhen(closes) : '',
     by: by ? moment(Date.parse(by)) : '',
     need: frontOf(m).min_level,
     level: claimsOf(m.token).level ?? 0,
@@ -183,7 +200,7 @@ function wordsOf(m, deal, part) {
   }
   if (deal === 'heldout' && part === 'button' && canWaitlist(m, deal)) return 'joinable.button';
   if (deal === 'ended' && part === 'title' && !(ends(m) && ends(m) <= now())) return 'endedx.title';
-  if (deal === 'before' && !starts(m)) return 'due.' + part;
+  if (deal === 'before' && !starts(m)) return 'undated.' + part;
   return `${deal}.${part}`;
 }
 
@@ -220,11 +237,11 @@ function showClock(m, scene, deal, t) {
     label = 'in';
     digits = left(opens - t);
   } else if (scene === 'before' || scene === 'due') {
-    label = 'before';
-    digits = opens ? shortTime(opens) : text('clock.soon');
+    label = opens ? 'before' : 'state';
+    digits = opens ? shortTime(opens) : text('pill.undated');
   } else if (scene === 'ended') {
     label = closes && closes <= t ? 'ended' : 'state';
-    digits = closes && closes <= t ? moment(closes) : text('clock.shut');
+    digits = closes && closes <= t ? shortTime(closes) : text('clock.shut');
   } else if (['paused', 'sold'].includes(scene)) {
     /* The clock shows the state itself, because there is no time to wait for. */
   } else if (closes) {
@@ -236,6 +253,7 @@ function showClock(m, scene, deal, t) {
   }
   put($('#clock-label'), text('clock.' + label));
   put($('#clock'), digits);
+  $('#clock').toggleAttribute('data-long', widthOf(digits) > LONG_DIGITS);
   put($('#server'), time(t) + ' ' + zone(t));
   /* This is the whole date of the time that matters now, in the visitor's zone and in the shop's
      zone. */
@@ -244,11 +262,9 @@ function showClock(m, scene, deal, t) {
     shop = whole ? shopTime(whole, site.time_zone) : null;
   $('#full-time').classList.toggle('is-off', !whole);
   if (whole)
-    put(
-      $('#full-time'),
-      text('clock.' + key + '+', { t: fullTime(whole) }) +
-        (shop ? ' · ' + text('clock.shop', { t: shop }) : ''),
-    );
+    put($('#full-time'), text('clock.' + key + '+', { t: fullTime(whole) }));
+  $('#shop-time').hidden = !shop;
+  if (shop) put($('#shop-time'), text('clock.shop', { t: shop }));
   const aim =
     deal === 'reserved'
       ? Date.parse(m.order.pay_by)
@@ -327,7 +343,7 @@ export function show(m) {
   if (deal === 'gone') Object.assign(look, scenes.out);
   if (deal === 'waitlisted') Object.assign(look, { pill: 'waitlisted', tone: 'live' });
   if (inTurn(m, scene, deal, t)) Object.assign(look, { pill: 'turn', tone: 'live' });
-  if (look.pill === 'before' && !starts(m)) look.pill = 'soon';
+  if (look.pill === 'before' && !starts(m)) look.pill = 'undated';
   attr($('#stage'), 'data-light', look.light);
   attr($('#pill'), 'class', 'pill needs-js' + (look.tone ? ' pill--' + look.tone : ''));
   put($('#pill'), text('pill.' + look.pill, v));

@@ -1,6 +1,6 @@
 /* The sale page: reads the sale once, polls its status slowly, and turns a press into one request.
    The page is the same file for every visitor, and its address names the sale. */
-import { $, announce, put, ready, signInUrl, site, text, translate } from '/assets/words.js';
+import { $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { getSale, getStatus, idInAddress, random, writtenSale } from '/assets/api.js';
 import { buyerOf, forget, identify, token } from '/assets/who.js';
@@ -21,7 +21,7 @@ import {
   starts,
 } from '/assets/sale-state.js';
 import { bindReminders } from '/assets/remind.js';
-import { show, showItem, showItems } from '/assets/sale-view.js';
+import { show, showItem, showItems, translateItem } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
 /* The page opens the event stream at a random moment in the last ten minutes before the start. */
@@ -328,7 +328,12 @@ function resume() {
 /* ----- the buyer's choices ----- */
 
 function choose(id) {
-  m.item = m.sale.items.find(i => i.id === id) ?? m.sale.items[0];
+  /* Without a choice, the first item that can be bought. */
+  const buyable = m.status.items?.find(r => r.state === 'on_sale')?.item;
+  m.item =
+    m.sale.items.find(i => i.id === id) ??
+    m.sale.items.find(i => i.id === buyable) ??
+    m.sale.items[0];
   m.units = 1;
   m.why = null;
   if (m.order && m.order.item !== m.item.id) m.order = null;
@@ -364,10 +369,6 @@ function bind() {
     wake();
     draw();
   };
-  for (const a of document.querySelectorAll('.tongue a'))
-    a.onclick = () => {
-      a.href = '?lang=' + a.lang.slice(0, 2) + location.hash;
-    };
   addEventListener('online', wake);
   addEventListener('offline', () => {
     m.offline = true;
@@ -397,8 +398,8 @@ function wake() {
 function lost(why) {
   $('#sale').hidden = true;
   $('#lost').hidden = false;
-  put($('#lost-title'), text(why + '.title'));
-  put($('#lost-text'), text(why + '.text'));
+  tell($('#lost-title'), why + '.title');
+  tell($('#lost-text'), why + '.text');
   $('#lost-retry').hidden = why !== 'far';
   if (why === 'lost') {
     document.title = text('lost.title');
@@ -456,6 +457,11 @@ function tick() {
 }
 
 translate();
+bindLanguages(() => {
+  if (!m.item) return;
+  translateItem(m);
+  draw();
+});
 m.id = idInAddress('sale');
 m.sign_in_url = signInUrl() ?? null;
 door = frontDoor(m, {

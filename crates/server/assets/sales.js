@@ -1,7 +1,7 @@
 /* The list of sales and, for a known buyer, the list of the buyer's orders. */
-import { $, chosen, put, ready, site, speak, text, translate, announce } from '/assets/words.js';
+import { $, announce, bindLanguages, chosen, ready, site, speak, tell, text, translate } from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
-import { moment, money, when } from '/assets/format.js';
+import { fullTime, moment, money, shortWhen, when } from '/assets/format.js';
 import { getOrders, getSale, getSales } from '/assets/api.js';
 import { identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
@@ -12,6 +12,7 @@ const SEARCH_FROM = 12;
 /* After a gap in the stream, the page reads the orders again at a random moment within this time.
    */
 const GAP_MS = 3_000;
+const CACHED_MS = 1_000; /* a shared answer from a cache may be this old */
 const tones = { open: 'live', out: 'warn', paused: 'warn' };
 const lights = {
   scheduled: 'before',
@@ -117,7 +118,10 @@ function priceOf({ items }) {
 function saleTicket({ sale, state }) {
   const opens = Date.parse(sale.starts_at),
     closes = Date.parse(sale.ends_at);
-  const v = { opens: opens ? when(opens) : '', closes: closes ? when(closes) : '' };
+  const v = {
+    opens: opens ? (state === 'scheduled' ? shortWhen(opens) : when(opens)) : '',
+    closes: closes ? when(closes) : '',
+  };
   const pill =
     state === 'scheduled' ? text(opens ? 'l.scheduled' : 'l.soon', v) : text('l.' + state);
   const words =
@@ -125,11 +129,15 @@ function saleTicket({ sale, state }) {
       ? closes && closes <= now()
         ? text('l.ended', v)
         : ''
-      : closes
-        ? text('l.until', v)
-        : state === 'open' && opens <= now()
-          ? text('l.started', v)
-          : '';
+      : state === 'scheduled'
+        ? opens
+          ? fullTime(opens)
+          : ''
+        : closes
+          ? text('l.until', v)
+          : state === 'open' && opens <= now()
+            ? text('l.started', v)
+            : '';
   return ticket({
     href: '/sale/' + encodeURIComponent(sale.id),
     title: sale.title,
@@ -183,7 +191,8 @@ async function learnSales(orders) {
 }
 /* The newest orders are read again after each event about one of them. The page reads older ones
    only on request. */
-let older = [],
+let newest = [],
+  older = [],
   next = null;
 async function showOrders(mine) {
   const answer = await getOrders(mine, ORDERS_MAX);
@@ -194,8 +203,9 @@ async function showOrders(mine) {
   await learnSales(orders);
   $('#orders').hidden = false;
   $('#orders-none').hidden = orders.length > 0;
-  put($('#orders-none'), text(answer.status === 200 ? 'l.noorders' : 'l.refused'));
-  drawOrders(orders);
+  tell($('#orders-none'), answer.status === 200 ? 'l.noorders' : 'l.refused');
+  newest = orders;
+  drawOrders();
   $('#older').onclick = async () => {
     const more = await getOrders(mine, ORDERS_MAX, next);
     if (more.status !== 200) return announce(text('l.refused'), true);
@@ -203,19 +213,19 @@ async function showOrders(mine) {
     const first = $('#orders-list').children.length;
     older.push(...more.data.orders);
     next = more.data.next_cursor ?? null;
-    drawOrders(orders);
+    drawOrders();
     $('#orders-list').children[first]?.querySelector('a').focus();
   };
   return orders;
 }
 const isUnpaid = order => order.state === 'reserved' && Date.parse(order.pay_by) > now();
 /* Shows unpaid orders first, above the sales. */
-function drawOrders(orders) {
-  $('#main').classList.toggle('has-unpaid', orders.some(isUnpaid));
-  const ids = new Set(orders.map(order => order.id)),
+function drawOrders() {
+  $('#main').classList.toggle('has-unpaid', newest.some(isUnpaid));
+  const ids = new Set(newest.map(order => order.id)),
     focus = document.activeElement?.closest?.('#orders-list a')?.href;
   $('#orders-list').replaceChildren(
-    ...[...orders, ...older.filter(order => !ids.has(order.id))]
+    ...[...newest, ...older.filter(order => !ids.has(order.id))]
       .sort((a, b) => isUnpaid(b) - isUnpaid(a))
       .map(orderTicket),
   );
@@ -265,8 +275,8 @@ function drawSales() {
   $('#search').hidden = listed.length < SEARCH_FROM && !rest && !$('#searched').value;
   $('#none').hidden = listed.length > 0;
   const searched = $('#searched').value.trim();
-  put($('#none-title'), text(searched ? 'l.nothing' : 'l.none'));
-  put($('#none-text'), searched ? '' : text('l.none+'));
+  tell($('#none-title'), searched ? 'l.nothing' : 'l.none');
+  tell($('#none-text'), searched ? '' : 'l.none+');
 }
 async function showSales() {
   for (let tries = 0; ; tries += 1) {
@@ -276,12 +286,12 @@ async function showSales() {
       rest = answer.data.next_cursor ?? null;
       /* The newest status was rendered last. */
       const made = Math.max(...listed.map(sale => Date.parse(sale.status.server_time)));
-      if (listed.length) setClock(new Date(made).toISOString(), answer.sent - 1_000, answer.got);
+      if (listed.length) setClock(new Date(made).toISOString(), answer.sent - CACHED_MS, answer.got);
       else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
       return drawSales();
     }
-    put($('#none-title'), text('l.far'));
-    put($('#none-text'), text('far.text'));
+    tell($('#none-title'), 'l.far');
+    tell($('#none-text'), 'far.text');
     if (tries === 0) announce(text('l.far'), true);
     ready();
     await new Promise(done =>
@@ -309,8 +319,16 @@ $('#more').onclick = async () => {
   drawSales();
 };
 
+const nameTab = () => {
+  document.title = text('l.title') + (site.shop ? ' – ' + site.shop : '');
+};
 translate();
-document.title = text('l.title') + (site.shop ? ' – ' + site.shop : '');
+nameTab();
+bindLanguages(() => {
+  nameTab();
+  if (listed.length) drawSales();
+  if (newest.length) drawOrders();
+});
 await showSales();
 ready();
 /* In a demonstration, a guest gets an identity on the page of a sale. On this page only a known

@@ -1,8 +1,8 @@
 /* The sandbox's checkout, with one button for each possible outcome of a payment. The address is
    the only credential. */
-import { $, announce, attr, put, ready, site, text, translate } from '/assets/words.js';
+import { $, announce, attr, bindLanguages, put, ready, site, text, translate } from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
-import { count, left, money } from '/assets/format.js';
+import { count, left, money, shortId } from '/assets/format.js';
 
 const PILLS = {
   open: 'live',
@@ -79,7 +79,8 @@ function draw() {
   );
   attr($('#leave'), 'href', back('left'));
   put($('#slip-title'), desk.title);
-  put($('#id'), desk.order);
+  put($('#id'), shortId(desk.order));
+  attr($('#id'), 'title', desk.order);
   put($('#units'), count(desk.units));
   put($('#sum'), money(desk.amount));
   put(
@@ -108,8 +109,15 @@ async function press(what) {
   if (what === 'pay' && status === 200) location.assign(back('paid'));
 }
 
+const nameTab = () => {
+  document.title = text('x.title') + (site.shop ? ' · ' + site.shop : '');
+};
 translate();
-document.title = text('x.title') + (site.shop ? ' · ' + site.shop : '');
+nameTab();
+bindLanguages(() => {
+  nameTab();
+  draw();
+});
 for (const button of document.querySelectorAll('[data-does]'))
   button.onclick = () => press(button.dataset.does);
 addEventListener('pageshow', event => {

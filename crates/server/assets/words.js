@@ -1,23 +1,35 @@
 /* The texts of one language. They enter the page only by textContent, and screen readers hear
    changes only by one live region. */
 export const $ = (sel, root = document) => root.querySelector(sel);
-export const zh = document.documentElement.lang.startsWith('zh');
-const { default: copy } = await (zh ? import('/assets/copy-zh.js') : import('/assets/copy-en.js'));
+const root = document.documentElement;
+/** Whether the page's language is Chinese. The other language is English. */
+export const zh = () => root.lang.startsWith('zh');
+const load = async chinese =>
+  (await (chinese ? import('/assets/copy-zh.js') : import('/assets/copy-en.js'))).default;
+let copy = await load(zh());
 
 /** The server's settings for pages. first.js sets the default of this object. */
 export const site = window.doorbuster ?? {};
 
 export const has = key => key in copy;
-const locale = zh ? 'zh-CN' : 'en';
-const plural = new Intl.PluralRules(locale),
-  figures = new Intl.NumberFormat(locale);
+/** Returns a function that makes a value at most once for each language of the page. */
+export function perLanguage(make) {
+  const made = {};
+  return () => (made[zh()] ??= make(zh() ? 'zh-CN' : 'en'));
+}
+const plural = perLanguage(locale => new Intl.PluralRules(locale)),
+  figures = perLanguage(locale => new Intl.NumberFormat(locale));
 /** Returns a sentence of the copy. `{name}` becomes the value, and a number is formatted.
-   `{name:person|people}` becomes the first word for the number one, and otherwise the second. */
-export const text = (key, values = {}) =>
-  (copy[key] ?? key).replace(/\{(\w+)(?::([^|}]*)\|([^}]*))?\}/g, (all, name, one, other) => {
+   `{name:person|people}` becomes the first words for the number one, and otherwise the second. The
+   words can contain `{name}`. */
+export const text = (key, values = {}) => filled(copy[key] ?? key, values);
+const PLACE = /\{(\w+)(?::([^|{}]*)\|((?:[^{}]|\{\w+\})*))?\}/g;
+const filled = (words, values) =>
+  words.replace(PLACE, (all, name, one, other) => {
     const value = values[name];
-    if (other !== undefined) return plural.select(value) === 'one' ? one : other;
-    return typeof value === 'number' ? figures.format(value) : (value ?? all);
+    if (other !== undefined)
+      return plural().select(value) === 'one' ? one : filled(other, values);
+    return typeof value === 'number' ? figures().format(value) : (value ?? all);
   });
 
 /* Languages that are written from right to left. */
@@ -27,7 +39,7 @@ const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
 export function chosen(words) {
   if (typeof words === 'string' || !words) return [words ?? '', null];
   const languages = Object.keys(words).sort(),
-    own = zh ? 'zh' : 'en';
+    own = zh() ? 'zh' : 'en';
   const language =
     languages.find(tag => tag === own) ??
     languages.find(tag => tag.startsWith(own + '-')) ??
@@ -67,17 +79,52 @@ export function attr(el, name, value) {
   if (el.getAttribute(name) !== words) el.setAttribute(name, words);
 }
 
+/* The sentences that an action caused: element → [key, values]. */
+const told = new Map();
+/** Shows a sentence until the next one. It follows the page's language. `key` '' clears it. */
+export function tell(el, key, values = {}) {
+  told.set(el, [key, values]);
+  put(el, key && text(key, values));
+}
+
 /** Fills the texts that are the same in every state, and marks the current language. */
-export function translate(root = document) {
-  for (const el of root.querySelectorAll('[data-t]')) put(el, text(el.dataset.t));
-  for (const el of root.querySelectorAll('[data-t-label]'))
+export function translate() {
+  for (const el of document.querySelectorAll('[data-t]')) put(el, text(el.dataset.t));
+  for (const el of document.querySelectorAll('[data-t-label]'))
     attr(el, 'aria-label', text(el.dataset.tLabel));
-  for (const el of root.querySelectorAll('[data-t-alt]')) attr(el, 'alt', text(el.dataset.tAlt));
-  for (const el of root.querySelectorAll('[data-shop]')) put(el, site.shop || 'Doorbuster');
-  for (const a of root.querySelectorAll('.tongue a')) {
-    if (a.lang.startsWith(zh ? 'zh' : 'en')) a.setAttribute('aria-current', 'true');
+  for (const el of document.querySelectorAll('[data-t-alt]'))
+    attr(el, 'alt', text(el.dataset.tAlt));
+  for (const [el, [key, values]] of told) put(el, key && text(key, values));
+  for (const el of document.querySelectorAll('[data-shop]')) put(el, site.shop || 'Doorbuster');
+  for (const a of document.querySelectorAll('.tongue a')) {
+    if (a.lang.startsWith(zh() ? 'zh' : 'en')) a.setAttribute('aria-current', 'true');
     else a.removeAttribute('aria-current');
   }
+}
+/** Lets the links in the page's head change the language in place, so that a press, a position or
+   a form survives it. `redraw` draws the page's other texts again. */
+export function bindLanguages(redraw) {
+  for (const a of document.querySelectorAll('.tongue a'))
+    a.onclick = async event => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; /* another window */
+      event.preventDefault();
+      const chosen = await load(a.lang.startsWith('zh')).catch(() => null);
+      if (!chosen) return; /* there is no connection */
+      copy = chosen;
+      root.lang = a.lang;
+      const lang = zh() ? 'zh' : 'en',
+        url = new URL(location.href);
+      url.searchParams.set('lang', lang);
+      history.replaceState(null, '', url);
+      try {
+        localStorage.setItem('doorbuster.lang', lang);
+      } catch {
+        /* The address still names the language. */
+      }
+      put($('#announce'), '');
+      translate();
+      redraw();
+    };
 }
 /** Shows the page. It is hidden until its first texts exist, so that nothing flashes. */
 export const ready = () => document.documentElement.classList.add('ready');

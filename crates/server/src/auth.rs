@@ -15,7 +15,7 @@ pub use claims::{BuyerName, ExpectedClaims, VerifiedBuyer};
 pub use issue::{NewToken, token};
 pub(crate) use jwks::check_file as check_jwks_file;
 pub(crate) use oidc::{Oidc, OidcError, SignInAttempt, SignedIn};
-pub use operators::{CONFIGURED_KEY, Operator, Operators, role_of_row, role_to_store};
+pub use operators::{CONFIGURED_KEY, Operator, Operators};
 
 /// The reason why authentication failed, as a text for people. It contains no secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 
 mod announce;
 mod demo;
+mod error;
+mod event_loop;
 mod file_limit;
 mod parts;
 mod reload;
@@ -10,29 +12,28 @@ mod without_http;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_store::{HistoryMemory, OpenError};
+use doorbuster_store::HistoryMemory;
 use sd_notify::NotifyState;
-use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use announce::{announce, local_address};
+pub use error::ServeError;
+pub use event_loop::runtime;
 use parts::{continuous_backup, engine_options, publish_keys, stock_location};
+pub use reload::Reloader;
 pub use without_http::{DirectAnswer, DirectSale, without_http};
 
-pub use reload::Reloader;
-
-use crate::auth::{Buyers, ExpectedClaims, JwksError, Operators};
-use crate::backup::{ContinuousBackup, PlaceError};
+use crate::auth::{Buyers, ExpectedClaims, Operators};
+use crate::backup::ContinuousBackup;
 use crate::config::{BuyerKeys, Settings, Shape};
-use crate::database::{HistoryFileError, load_history};
+use crate::database::load_history;
 use crate::edge::keys;
 use crate::engine::{Engine, EngineError, expose_urls};
-use crate::secrets::{self, Secrets, SecretsError};
+use crate::secrets::{self, Secrets};
 use crate::trace;
 use crate::web::{self, App};
 
@@ -40,114 +41,6 @@ use crate::web::{self, App};
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long purchases and operators' changes of disconnected clients may continue.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of threads for blocking work, such as key files. Other threads serve HTTP.
-const BLOCKING_THREADS_MAX: usize = 20;
-
-/// Why a server did not start or did not stop cleanly.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// A secret can be neither read nor created.
-    #[error(transparent)]
-    Secrets(#[from] SecretsError),
-    /// The data directory does not exist and cannot be created.
-    #[error(
-        "data_dir: cannot use {}: {error}; name another directory with --data-dir",
-        path.display()
-    )]
-    DataDir {
-        /// The directory.
-        path: PathBuf,
-        /// The file system's error.
-        error: io::Error,
-    },
-    /// The file of the database's history cannot be used.
-    #[error(transparent)]
-    History(#[from] HistoryFileError),
-    /// The buyers' public keys cannot be read.
-    #[error("auth.buyer_jwks: {0}")]
-    Keys(#[from] JwksError),
-    /// The engine did not start.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The address cannot be used.
-    #[error("listen: cannot serve on {address}: {error}; choose another address with --listen")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The operating system's error.
-        error: io::Error,
-    },
-    /// The target of the continuous backup cannot be used.
-    #[error("backup.to: {0}")]
-    Backup(#[from] PlaceError),
-    /// The limit of open files is too low for a server.
-    #[error(
-        "the limit of open files is {allowed}, too low for a server; raise it (ulimit -n) to at \
-         least {needed}"
-    )]
-    Handles {
-        /// The limit.
-        allowed: u64,
-        /// The lowest limit that works.
-        needed: u64,
-    },
-    /// The store failed permanently while the server ran.
-    #[error("the store failed, so the server ended: {0}")]
-    Fatal(String),
-    /// Accepted tickets were not settled in time. Their units are returned at the next start, or
-    /// other nodes settle the tickets.
-    #[error(
-        "accepted tickets did not settle within {} s; their units are returned at the next start, \
-         or other nodes settle them",
-        SETTLE_TIMEOUT.as_secs()
-    )]
-    Unsettled,
-}
-
-impl ServeError {
-    /// Returns whether an operator must correct the settings, the secrets or the data directory
-    /// before a restart.
-    #[must_use]
-    pub fn is_caused_by_settings(&self) -> bool {
-        use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
-        match self {
-            Self::Keys(_) | Self::DataDir { .. } | Self::History(_) | Self::Backup(_) => true,
-            Self::Secrets(
-                SecretsError::IdKeyMissing(_)
-                | SecretsError::Writable(_)
-                | SecretsError::EdgeKeys(_),
-            ) => true,
-            Self::Secrets(SecretsError::InDirectory { error, .. }) => {
-                matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
-            }
-            Self::Engine(EngineError::Open(error)) => {
-                matches!(error, OpenError::WrongIdKey { .. } | OpenError::IsBackup(_))
-            }
-            _ => false,
-        }
-    }
-}
-
-/// Creates the server's event loop, with the number of threads in the settings.
-///
-/// # Errors
-/// If the threads cannot be created.
-pub fn runtime(settings: &Settings) -> io::Result<Runtime> {
-    event_loop(settings.workers.get())
-}
-
-fn event_loop(workers: usize) -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("doorbuster")
-        // Before each task, a worker checks for tasks that other threads woke. The settler is such
-        // a task. If workers checked less often, a flood of requests would delay the settler by
-        // tens of milliseconds. The store's writer would be idle in that time.
-        .global_queue_interval(1)
-        .enable_all()
-        .build()
-}
 
 /// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
 /// logging.
@@ -381,48 +274,5 @@ fn notify_service_manager(state: &[NotifyState<'_>]) {
             %error, event = "server.notify_failed",
             "failed to notify the service manager"
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::task::Poll;
-
-    use super::*;
-
-    /// The number of tasks that are ready at once. A worker's own queue has less room.
-    const BUSY: usize = 512;
-    const ASKED: usize = 50;
-
-    #[test]
-    fn a_flood_of_tasks_does_not_delay_a_task_that_another_thread_wakes() {
-        let polled: &'static AtomicU64 = Box::leak(Box::default());
-        let runtime = event_loop(1).expect("a thread");
-        for _ in 0..BUSY {
-            drop(runtime.spawn(poll_fn(|context| {
-                polled.fetch_add(1, Ordering::Relaxed);
-                context.waker().wake_by_ref();
-                Poll::<()>::Pending
-            })));
-        }
-        let (ask, mut asked) = tokio::sync::mpsc::channel(1);
-        let (answer, answers) = std::sync::mpsc::sync_channel(1);
-        drop(runtime.spawn(async move {
-            while let Some(at) = asked.recv().await {
-                let _ = answer.send(polled.load(Ordering::Relaxed) - at);
-            }
-        }));
-        let mut waits: Vec<u64> = std::iter::repeat_with(|| {
-            ask.blocking_send(polled.load(Ordering::Relaxed)).expect("the task listens");
-            answers.recv().expect("the task answers")
-        })
-        .take(ASKED)
-        .collect();
-        waits.sort_unstable();
-        // A wait is counted in polls of other tasks. Without the interval, it is 32,000 polls.
-        assert!(waits[ASKED / 2] <= 4 * BUSY as u64, "{waits:?}");
-        runtime.shutdown_background();
     }
 }

@@ -8,11 +8,14 @@
 //! All faults are reported together. Each report names the setting, its source and the way to fix
 //! it. The server does not start with an invalid setting.
 
+mod auth;
 mod backup;
 mod check;
 mod cidr;
+mod deliveries;
 mod fault;
 mod host;
+mod log;
 mod oidc;
 mod page;
 mod payment;
@@ -22,11 +25,18 @@ mod shape;
 mod show;
 mod table;
 
+pub use auth::{AuthSettings, BuyerKeys};
+pub use backup::BackupSettings;
 pub use cidr::Cidr;
+pub use deliveries::DeliverySettings;
 pub use fault::{SettingFault, SettingsError};
 pub use host::BrokerHost;
+pub use log::{LogFormat, LogSettings};
 pub use oidc::OidcSettings;
+pub use page::{PageSettings, PushSettings, Theme, ThemeColors, ThemeFile};
+pub use payment::{PaymentSettings, ProviderSettings, StripeSettings};
 pub use reload::{SettingValues, SettingsChange};
+pub use shape::{Roles, Shape};
 pub use table::{ENV_PREFIX, SETTINGS, Setting};
 
 use std::ffi::OsString;
@@ -36,10 +46,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use doorbuster_api::admin::console::ShownSetting;
-use doorbuster_core::IdKey;
-use secrecy::SecretString;
 
-use crate::backup::BackupPlace;
 use crate::gate::MasterKeys;
 
 /// The text of the default file.
@@ -60,157 +67,6 @@ pub struct Flags {
     pub log_format: Option<String>,
     /// `--demo`.
     pub demo: bool,
-}
-
-/// Where stock is decided and stored.
-#[derive(Debug)]
-pub enum Shape {
-    /// In this process and its data directory.
-    Embedded,
-    /// Each node has a slot in its memory. The store is PostgreSQL.
-    Postgres {
-        /// URL of the store.
-        store: SecretString,
-    },
-    /// All nodes share slots in Redis. The store is PostgreSQL.
-    Cluster {
-        /// URL of the store.
-        store: SecretString,
-        /// URLs of the Redis servers with the slots.
-        slots: Vec<SecretString>,
-        /// Replicas that must confirm a ticket before the buyer gets an answer.
-        wait_replicas: u32,
-    },
-    /// This process decides and stores no stock. It is an edge of a deployment with shape
-    /// `cluster`.
-    Edge {
-        /// URLs of the Redis servers with the slots, or of their replicas.
-        slots: Vec<SecretString>,
-        /// Addresses of nodes with the role `api`.
-        upstreams: Vec<SocketAddr>,
-    },
-}
-
-impl Shape {
-    /// Returns the shape's name in the settings.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::Postgres { .. } => "postgres",
-            Self::Cluster { .. } | Self::Edge { .. } => "cluster",
-        }
-    }
-
-    /// Returns the URL of a store that several nodes share. `None`: the shape has no such store.
-    #[must_use]
-    pub fn store(&self) -> Option<&SecretString> {
-        match self {
-            Self::Embedded | Self::Edge { .. } => None,
-            Self::Postgres { store } | Self::Cluster { store, .. } => Some(store),
-        }
-    }
-}
-
-/// The kinds of work that a process does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Roles {
-    /// Serves buyers and operators.
-    pub api: bool,
-    /// Settles tickets.
-    pub settle: bool,
-    /// Does work that one node does for all nodes.
-    pub control: bool,
-    /// Serves buyers from memory without a store, and passes other requests to nodes. A process
-    /// with this role has no other role.
-    pub edge: bool,
-}
-
-impl Roles {
-    /// All roles of a node with a store.
-    pub const ALL: Self = Self { api: true, settle: true, control: true, edge: false };
-    /// The role of an edge.
-    pub const EDGE: Self = Self { api: false, settle: false, control: false, edge: true };
-
-    /// Returns the names of the roles, as in the settings.
-    #[must_use]
-    pub fn names(self) -> Vec<&'static str> {
-        let all = [
-            ("api", self.api),
-            ("settle", self.settle),
-            ("control", self.control),
-            ("edge", self.edge),
-        ];
-        all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
-    }
-}
-
-/// The shop's texts on the buyers' pages, and its brand.
-#[derive(Clone, Debug, Default)]
-pub struct PageSettings {
-    /// The shop's time zone, such as `Asia/Shanghai`.
-    pub time_zone: Option<String>,
-    /// The shop's own site. The page of a paid order links to it.
-    pub shop_url: Option<String>,
-    /// The text that tells buyers what happens after a payment.
-    pub next_steps: Option<String>,
-    /// The brand.
-    pub theme: Theme,
-    /// Messages to browsers, if the shop set a key.
-    pub push: Option<PushSettings>,
-}
-
-/// Messages to browsers (web push).
-#[derive(Clone, Debug)]
-pub struct PushSettings {
-    /// The private key that names the shop to push services, in base64url.
-    pub key: SecretString,
-    /// Where the operator of a push service reaches the shop: `mailto:` or `https:`.
-    pub contact: String,
-}
-
-/// A shop's brand on the pages.
-#[derive(Clone, Debug, Default)]
-pub struct Theme {
-    /// The colours, if they differ from the default.
-    pub colors: Option<ThemeColors>,
-    /// The logo, which replaces the mark and the shop's name.
-    pub logo: Option<ThemeFile>,
-    /// The font of all texts.
-    pub font: Option<ThemeFile>,
-    /// Links at the end of each page. Each has a text and an address.
-    pub footer: Vec<(String, String)>,
-}
-
-/// Colours as `#rrggbb`, with enough contrast.
-#[derive(Clone, Debug)]
-pub struct ThemeColors {
-    /// The fill of buttons and other things that a buyer can use now.
-    pub accent: String,
-    /// The colour of text on the accent.
-    pub on_accent: String,
-    /// The colour of accented text on a light background.
-    pub accent_text: String,
-    /// A light background for accented text.
-    pub accent_wash: String,
-}
-
-/// A file of the shop's brand.
-#[derive(Clone, Debug)]
-pub struct ThemeFile {
-    /// The extension of the file's name, without the dot.
-    pub extension: String,
-    /// The content.
-    pub bytes: Vec<u8>,
-}
-
-/// The continuous backup.
-#[derive(Clone, Debug)]
-pub struct BackupSettings {
-    /// The directory or bucket of the backup.
-    pub place: BackupPlace,
-    /// How long every earlier state can be restored.
-    pub kept_for: Duration,
 }
 
 /// Checked settings. Each is in range, and no two contradict each other.
@@ -255,18 +111,10 @@ pub struct Settings {
     /// How many buyers a waiting room admits per second. If more buyers arrive, a sale's automatic
     /// waiting room opens.
     pub room_per_sec: u64,
-    /// Whether webhooks may go to `http://` and to private addresses. If so, any host may also be a
-    /// broker.
-    pub webhooks_allow_private: bool,
+    /// How events are delivered.
+    pub deliveries: DeliverySettings,
     /// The maximum number of event streams that one buyer may have open on this node.
     pub event_streams_max: usize,
-    /// How often a delivery of one event to one endpoint may fail. After that the event is a dead
-    /// letter.
-    pub webhooks_tries: u32,
-    /// How long one attempt of a delivery may take.
-    pub webhooks_timeout: Duration,
-    /// Hosts that may be brokers.
-    pub broker_hosts: Vec<BrokerHost>,
     /// The maximum number of connections at once.
     pub connections_max: usize,
     /// How long a connection may be idle, and how long the head of a request may take.
@@ -280,89 +128,6 @@ pub struct Settings {
     pub shown: Vec<ShownSetting>,
     /// Whether this is a demonstration with a sample sale and guests.
     pub demo: bool,
-}
-
-/// Authentication of buyers and operators.
-#[derive(Debug)]
-pub struct AuthSettings {
-    /// The way to verify buyers' tokens. `None`: the server generates a secret and keeps the secret
-    /// in the store or beside it.
-    pub buyers: Option<BuyerKeys>,
-    /// The issuer that every token must name.
-    pub issuer: Option<String>,
-    /// The audience that every token must name.
-    pub audience: Option<String>,
-    /// The operators' key. `None`: the server generates a key and keeps the key in the store or
-    /// beside it.
-    pub admin_key: Option<SecretString>,
-    /// The key of order ids. `None`: the server generates a key and keeps the key in the store or
-    /// beside it.
-    pub id_key: Option<IdKey>,
-    /// The address to which a page sends a visitor without a token.
-    pub sign_in_url: Option<String>,
-}
-
-/// The way to verify buyers' tokens.
-#[derive(Debug)]
-pub enum BuyerKeys {
-    /// HS256 with this secret.
-    Secret(SecretString),
-    /// The public keys in this file.
-    JwksFile(PathBuf),
-    /// The public keys at this address.
-    JwksUrl(String),
-}
-
-/// Payment settings.
-#[derive(Debug)]
-pub struct PaymentSettings {
-    /// The payment provider.
-    pub provider: ProviderSettings,
-    /// Whether buyers may use the sandbox's buttons. The default is yes only in a demonstration.
-    pub sandbox_page: bool,
-    /// Secrets of the sandbox's messages, newest first. Without a secret in the settings, the
-    /// server generates one and keeps it in the store or beside it.
-    pub webhook_secrets: Vec<SecretString>,
-}
-
-/// The payment provider.
-#[derive(Debug)]
-pub enum ProviderSettings {
-    /// The built-in provider, which moves no money.
-    Sandbox,
-    /// Stripe.
-    Stripe(StripeSettings),
-}
-
-/// An account at Stripe.
-#[derive(Debug)]
-pub struct StripeSettings {
-    /// Origin of Stripe's API.
-    pub api_url: String,
-    /// The secret key for Stripe's API.
-    pub secret_key: SecretString,
-    /// The secrets that sign Stripe's events, newest first.
-    pub webhook_secrets: Vec<SecretString>,
-}
-
-/// The settings of the log.
-#[derive(Clone, Debug)]
-pub struct LogSettings {
-    /// The format.
-    pub format: LogFormat,
-    /// The log level of each module.
-    pub filter: tracing_subscriber::filter::Targets,
-}
-
-/// Format of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text if the output is a terminal, and otherwise JSON.
-    Auto,
-    /// Lines of text for people.
-    Text,
-    /// JSON, one object per line.
-    Json,
 }
 
 /// Merges the layers and checks the result.

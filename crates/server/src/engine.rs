@@ -6,6 +6,7 @@ mod node_memory;
 mod orders;
 mod refusals;
 mod settlers;
+mod slot_counts;
 mod start;
 mod stop;
 #[cfg(test)]
@@ -53,8 +54,6 @@ pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 /// The greatest age of a snapshot by which a node refuses requests. The node reads a new snapshot
 /// of the store every second.
 const STALENESS_MAX: Duration = Duration::from_secs(2);
-/// Longest wait for a slot's numbers that are only displayed.
-const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 /// Why the engine failed.
 #[derive(Debug, thiserror::Error)]
@@ -296,7 +295,7 @@ impl Engine {
         self.node_count.now().into()
     }
 
-    /// Returns the counter of live nodes, now and recently.
+    /// Returns the counter of the nodes that are live now or were live recently.
     pub(crate) fn node_count(&self) -> &Arc<NodeCount> {
         &self.node_count
     }
@@ -305,40 +304,6 @@ impl Engine {
     /// that only it reaches. If the node leads, it watches all of them.
     pub(crate) fn watches_slots(&self) -> bool {
         self.layout.is_node_local() || self.control().leads()
-    }
-
-    /// Returns the units that an item's slots can issue tickets for now. For an unreachable slot,
-    /// all units that the slot got count.
-    pub async fn available_units(&self, item: &ItemState) -> u64 {
-        let in_slots = item.gauge.counts().in_slots;
-        if in_slots == 0 || !self.layout.reaches_all_slots() {
-            return in_slots;
-        }
-        let ask = async {
-            let mut units = 0;
-            for slot in item.reached_slots() {
-                units += self.slots.view(slot).await?.map_or(0, |view| view.available);
-            }
-            Ok::<u64, SlotError>(units)
-        };
-        match tokio::time::timeout(SLOT_QUERY_MAX, ask).await {
-            Ok(Ok(units)) => units.min(in_slots),
-            Ok(Err(_)) | Err(_) => in_slots,
-        }
-    }
-
-    /// Returns how many tickets of an item wait for their verdicts in queues that this node
-    /// reaches.
-    pub async fn queued(&self, item: &ItemState) -> u64 {
-        let mut tickets = 0;
-        let ask = async {
-            for slot in item.reached_slots() {
-                let view = self.slots.view(slot).await.ok().flatten();
-                tickets += view.map_or(0, |view| view.unacknowledged as u64);
-            }
-        };
-        drop(tokio::time::timeout(SLOT_QUERY_MAX, ask).await);
-        tickets
     }
 
     /// Returns the engine's counters.

@@ -9,6 +9,8 @@ mod pass;
 mod rate_limit;
 pub(crate) mod waiting_room;
 
+use doorbuster_store::Store;
+
 use crate::config::Settings;
 use crate::engine::Engine;
 use waiting_room::WaitingRooms;
@@ -22,8 +24,8 @@ pub use eligibility::{DoorCheck, check_entry, eligibility_refusal};
 pub use pass::{MASTER_KEY_BYTES, MASTER_KEYS_MAX, MasterKeys, Passes, PresentedPass};
 pub use rate_limit::SaleLimitState;
 pub(crate) use rate_limit::{
-    Caller, LimitRules, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter, Route,
-    SCOPES,
+    Caller, Counting, LimitCheck, LimitRules, LimitSharing, PendingLimit, RateLimitExceeded,
+    RateLimitStatus, RateLimiter, Route, SCOPES, SharedPlace,
 };
 
 /// The parts of the front door.
@@ -45,10 +47,12 @@ impl Gate {
     /// Creates this node's front door.
     #[must_use]
     pub fn new(engine: &Engine, settings: &Settings, masters: MasterKeys) -> Self {
-        let sharing = engine
-            .shared()
-            .cloned()
-            .map(|shared| LimitSharing::new(shared, engine.node_count().clone()));
+        let redis = engine.shared().cloned().map(SharedPlace::Redis);
+        let place = match engine.store() {
+            store @ Store::Postgres(_) => redis.or_else(|| Some(SharedPlace::Store(store.clone()))),
+            Store::Sqlite(_) => redis,
+        };
+        let sharing = place.map(|place| LimitSharing::new(place, engine.node_count().clone()));
         Self {
             room: WaitingRooms::new(&masters, settings.pass_ttl, settings.room_per_sec),
             challenges: Challenges::new(&masters, engine.id_key()),

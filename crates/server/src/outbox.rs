@@ -99,16 +99,21 @@ impl Outbox {
 
     /// Creates the delivery service with these settings.
     pub(crate) fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
-        let guard = AddressGuard::new(settings.webhooks_allow_private);
-        let brokers =
-            BrokerGuard::new(settings.broker_hosts.clone(), settings.webhooks_allow_private);
+        let guard = AddressGuard::new(settings.deliveries.allow_private);
+        let brokers = BrokerGuard::new(
+            settings.deliveries.broker_hosts.clone(),
+            settings.deliveries.allow_private,
+        );
         Self {
             engine,
             origin: settings.page_origin.clone().or_else(|| settings.page_url.clone()),
-            webhooks: Webhooks::new(guard.clone(), settings.webhooks_timeout),
-            brokers: Brokers::new(brokers, settings.webhooks_timeout, settings.page_url.clone()),
+            webhooks: Webhooks::new(guard.clone(), settings.deliveries.timeout),
+            brokers: Brokers::new(brokers, settings.deliveries.timeout, settings.page_url.clone()),
             guard,
-            bounds: DeliveryBounds { tries: settings.webhooks_tries, ..DeliveryBounds::default() },
+            bounds: DeliveryBounds {
+                tries: settings.deliveries.tries,
+                ..DeliveryBounds::default()
+            },
             meter: DeliveryMetrics::default(),
             controls: settings.roles.control,
             changed: Notify::new(),

@@ -28,7 +28,7 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 use crate::waiters::WaiterGuard;
 
-pub use outcome::{PurchaseOutcome, Refusal};
+pub use outcome::{DoorAnswer, PurchaseOutcome, Refusal, StockAnswer};
 use park::VerdictWait;
 use verdict::NoVerdict;
 pub use verdict::OpenGrants;
@@ -94,10 +94,11 @@ impl Engine {
     /// Refuses a request by node memory alone, in well under a microsecond. `None`: the caller
     /// continues with [`Engine::buy`].
     ///
-    /// `door` returns the front door's refusal. The function runs after the check of the phase and
-    /// before the check of the stock. A request that may hold an order is never refused here, so
-    /// `door` does not run for it. The counts are read before the set of requests that hold an
-    /// order. So a replay never gets "sold out".
+    /// `door` returns the front door's answer. The function runs after the check of the phase and
+    /// before the check of the stock. It gets the information whether the stock refuses the
+    /// request. A request that may hold an order is never refused here, so `door` does not run for
+    /// it. The counts are read before the set of requests that hold an order. So a replay never
+    /// gets "sold out".
     #[must_use]
     pub fn refuse_from_memory(
         &self,
@@ -105,14 +106,22 @@ impl Engine {
         sale: &SaleState,
         item: &ItemState,
         units: Units,
-        door: impl FnOnce() -> Option<Refusal>,
+        door: impl FnOnce(StockAnswer) -> DoorAnswer,
     ) -> Option<Refusal> {
         let sold_out = item.gauge.free().refuses(units).map(Refusal::SoldOut);
         let (buyer, key) = ticket_request;
         if self.may_hold(sale, self.id_key().request_hash(buyer, key)) {
             return None;
         }
-        let refusal = self.phase_refusal(sale).or_else(door).or(sold_out)?;
+        let stock = if sold_out.is_some() { StockAnswer::Refuses } else { StockAnswer::MayHave };
+        let refusal = match self.phase_refusal(sale) {
+            Some(refusal) => refusal,
+            None => match door(stock) {
+                DoorAnswer::Refused(refusal) => refusal,
+                DoorAnswer::Open => sold_out?,
+                DoorAnswer::Undecided => return None,
+            },
+        };
         Some(self.unless_stale(refusal))
     }
 

@@ -7,6 +7,7 @@
 //! at that time. A message contains nothing else that can become untrue before it arrives.
 
 mod encrypt;
+mod metrics;
 mod sender;
 mod vapid;
 
@@ -26,6 +27,7 @@ use crate::web::page_document;
 use sender::Sender;
 
 pub(crate) use encrypt::BrowserKeys;
+pub(crate) use metrics::MessageOutcome;
 pub(crate) use vapid::VapidKey;
 
 /// The maximum number of subscriptions of a node. At this bound, further subscriptions are refused.
@@ -36,7 +38,7 @@ const OF_BUYER_MAX: usize = 4;
 /// How long a subscription lives without its page.
 const LIVES_MS: i64 = 86_400_000;
 
-/// The address and the keys to which messages for a browser go.
+/// The address and the keys of a browser's subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The address at the browser's push service.
@@ -52,7 +54,7 @@ struct PushMessage {
     target: Arc<Target>,
     /// The text for the browser's worker.
     body: Vec<u8>,
-    /// Replaces an earlier message with this topic that was not delivered.
+    /// The push service replaces an undelivered message that has the same topic.
     topic: String,
     until: Millis,
 }
@@ -181,6 +183,16 @@ impl WebPush {
         let mut readers = self.lock();
         let keys = readers.by_buyer.get(buyer).cloned().unwrap_or_default();
         keys.into_iter().for_each(|key| readers.remove(key));
+    }
+
+    /// Returns the number of subscriptions at this node.
+    pub(crate) fn subscriptions(&self) -> u64 {
+        self.lock().by_key.len() as u64
+    }
+
+    /// Returns the number of messages with this outcome.
+    pub(crate) fn messages(&self, outcome: MessageOutcome) -> u64 {
+        self.sender.messages(outcome)
     }
 
     /// Reads events and sends messages until the future is dropped.

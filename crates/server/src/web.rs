@@ -16,6 +16,7 @@ mod events;
 mod failure;
 mod fast_path;
 mod framing;
+mod front_door;
 mod gate;
 mod guarded_stream;
 mod health;
@@ -37,9 +38,11 @@ mod purchase_headers;
 mod push;
 mod rate_limits;
 mod refusals;
+mod rendered;
 mod reply;
 mod request_body;
 mod router;
+mod routes;
 mod sale_views;
 mod sales;
 mod series;
@@ -177,7 +180,7 @@ impl App {
             outbox: Arc::new(Outbox::new(engine.clone(), settings)),
             push: WebPush::new(
                 settings.page.push.as_ref(),
-                AddressGuard::new(settings.webhooks_allow_private),
+                AddressGuard::new(settings.deliveries.allow_private),
             ),
             engine,
             buyers,

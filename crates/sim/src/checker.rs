@@ -1,5 +1,5 @@
-//! The checker: it checks every commit and every answer against its own records. It calls no rule
-//! of `core`.
+//! Checks every commit and every answer against the checker's own records. The checker calls no
+//! rule of `core`.
 mod answers;
 mod checkouts;
 mod events;
@@ -77,7 +77,7 @@ impl BuyerRequest {
 pub enum BuyerAnswer {
     /// The request's order.
     Order(TicketId),
-    /// The purchase is queued, without a promise.
+    /// The purchase is queued. The server does not promise an order yet.
     Queued(TicketId),
     /// Not enough units are free.
     SoldOut {
@@ -165,7 +165,7 @@ struct ItemCounts {
     reserved: u64,
 }
 
-/// The store at one commit, as summed by the checker.
+/// The store at one commit, with sums that the checker computed.
 #[derive(Clone, Copy, Debug)]
 struct CommitState {
     version: u64,
@@ -296,7 +296,7 @@ impl Checker {
         &self.history[at.saturating_sub(1)]
     }
 
-    /// Returns the time of the next commit after this one.
+    /// Returns the time of the next commit after this commit.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)

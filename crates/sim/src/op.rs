@@ -27,7 +27,8 @@ pub enum Op {
         node: u8,
         /// The attempt to repeat.
         attempt: u8,
-        /// How many units more than before. Above 0, the request has other content.
+        /// How many units are added to the earlier request's units. Above 0, the request has other
+        /// content.
         more: u8,
     },
     /// A node answers `202` to a request that has a ticket.
@@ -40,7 +41,7 @@ pub enum Op {
         /// The index among the ids handed out.
         id: u8,
     },
-    /// A node reads the verdict that it waits for from the store.
+    /// A node reads from the store the verdict that the node waits for.
     Poll {
         /// The index among the attempts that wait for a verdict.
         attempt: u8,
@@ -365,7 +366,8 @@ pub enum Op {
     },
     /// An operator retries a refund that was given up.
     RetryRefund {
-        /// The index among the refunds that were given up, or all refunds without one.
+        /// The index among the refunds that were given up, or among all refunds if none was given
+        /// up.
         refund: u8,
     },
     /// An operator extends an order's payment window.

@@ -11,7 +11,7 @@ use crate::rng::SimRng;
 /// The kind of operations that are frequent in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// There is no fault: messages only wait.
+    /// There are no faults, and messages only arrive late.
     Calm,
     /// Messages are lost, repeated and delayed, and leaders and settlers fail. Slots keep their
     /// data.

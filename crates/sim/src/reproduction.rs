@@ -45,7 +45,7 @@ impl Reproduction {
             .ok_or_else(|| name.clone())
     }
 
-    /// Runs the list with every rule in place, or without one.
+    /// Runs the list with every rule in place, or without this rule.
     #[must_use]
     pub fn run(&self, without: Option<Rule>) -> Option<Finding> {
         remove(without);
@@ -77,7 +77,7 @@ impl Reproduction {
         Ok(path)
     }
 
-    /// Reads all lists in a directory, by file name.
+    /// Reads all lists in a directory, sorted by file name.
     ///
     /// # Errors Fails if a file cannot be read or is not a list.
     pub fn all(dir: &Path) -> io::Result<Vec<(String, Self)>> {

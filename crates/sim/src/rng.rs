@@ -34,7 +34,7 @@ impl SimRng {
     }
 }
 
-/// Returns the finalizer of SplitMix64, which is a bijection.
+/// Mixes the bits of a number with the finalizer of SplitMix64, which is a bijection.
 #[must_use]
 pub fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

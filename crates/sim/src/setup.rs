@@ -39,7 +39,7 @@ pub struct SlotSetup {
     /// The node that has the slot in its memory. `None` if the slot is separate, so that every node
     /// reaches it.
     pub node: Option<u8>,
-    /// Its initial units, if sub-domains are not in use.
+    /// The slot's initial units, if sub-domains are not in use.
     pub first: u8,
 }
 
@@ -48,7 +48,7 @@ pub struct SlotSetup {
 pub struct Setup {
     /// One or two items.
     pub items: Vec<ItemSetup>,
-    /// Their slots.
+    /// The slots of the items.
     pub slots: Vec<SlotSetup>,
     /// The number of nodes.
     pub nodes: u8,

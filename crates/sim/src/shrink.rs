@@ -170,7 +170,7 @@ fn to_json(op: &Op) -> Value {
     serde_json::to_value(op).expect("an operation is a name over numbers")
 }
 
-/// Returns the map of the numeric arguments, which is below any number of names.
+/// Returns the map of the numeric arguments. The map may be nested below several names.
 fn numbers(value: &mut Value) -> Option<&mut Map<String, Value>> {
     let map = value.as_object_mut()?;
     match map.values().all(Value::is_object) {

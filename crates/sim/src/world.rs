@@ -123,7 +123,7 @@ pub struct World {
     /// Every call to a slot, if the run is recorded.
     pub calls: Option<Vec<RecordedCall>>,
     draws: u64,
-    /// Transactions that have started.
+    /// The number of transactions that have started.
     pub(crate) xids: u64,
     /// Whether an operator moves units. Meanwhile no slot is refilled.
     pub(crate) held: bool,

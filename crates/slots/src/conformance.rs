@@ -211,8 +211,8 @@ pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     );
 }
 
-/// A credit without a key also makes the slot forget the request. Such a credit comes from a
-/// verdict that was forced from an id alone.
+/// A credit without a key also makes the slot forget the request. Such a credit comes from a ticket
+/// that the store decided from its id alone.
 pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     open_slot(&slots, 5).await;
     issue(&slots, "a", "k", 5).await;

@@ -57,11 +57,11 @@ pub struct FeedPart {
 /// An entry of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedEntry {
-    /// The number of its newest change.
+    /// The number of the entry's newest change.
     pub seq: u64,
-    /// Its name.
+    /// The entry's name.
     pub name: String,
-    /// Its content.
+    /// The entry's content.
     pub content: Vec<u8>,
 }
 
@@ -115,7 +115,7 @@ impl SharedRedis {
         self.eval(NOTE_EDGE, &[self.key("feed", "edges")], &arguments).await.map(drop)
     }
 
-    /// Returns the edges' last reports about themselves, in no order.
+    /// Returns the edges' last reports about themselves, in no particular sequence.
     ///
     /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn edges(&self) -> Result<Vec<Vec<u8>>, SlotError> {

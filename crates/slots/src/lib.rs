@@ -20,7 +20,6 @@ use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId
 
 pub use self::redis::{Redis, RedisOptions};
 pub use edge_feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, FeedPart};
-pub use limit::LimitCharge;
 pub use local::Local;
 pub use lock::{LockGuard, Locks};
 pub use shared::{ScriptReply, SharedRedis};
@@ -31,8 +30,8 @@ pub use shared::{ScriptReply, SharedRedis};
 pub struct SlotError {
     /// The reason from the backend.
     pub reason: String,
-    /// Whether the call may have taken effect. Then the protocol repeats it only under the same
-    /// request key.
+    /// Whether the call may have taken effect. If so, the protocol repeats the call only under the
+    /// same request key.
     pub may_have_happened: bool,
 }
 
@@ -50,7 +49,7 @@ pub struct DequeuedTicket {
 pub struct DeliveryRef {
     /// The slot of the queue.
     pub slot: SlotKey,
-    /// Its position.
+    /// The ticket's position in the queue.
     pub at: u64,
     /// The ticket's token, because positions can repeat after a slot lost its memory.
     pub token: Token,
@@ -100,8 +99,8 @@ impl Slots {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. This checks every server, also those that only the cluster names. It
-    /// refuses a server that evicts keys, is too old or is a replica.
+    /// Returns slots in Redis. The function checks every server, also servers that only the cluster
+    /// names. It refuses a server that evicts keys, is too old or is a replica.
     ///
     /// # Errors Fails if a server is refused or cannot be reached. In a cluster, one reachable
     /// server is enough.
@@ -109,8 +108,8 @@ impl Slots {
         Ok(Self::Redis(Redis::open(options).await?))
     }
 
-    /// Makes this node take the tickets of these slots, and of no others. A node always serves the
-    /// slots in its memory, because no other node can reach them.
+    /// Makes this node take the tickets of these slots, and of no other slots. A node always serves
+    /// the slots in its memory, because no other node can reach them.
     ///
     /// # Errors Fails if there are more slots than one node can read. Then only the first slots are
     /// served.
@@ -144,8 +143,8 @@ impl Slots {
         }
     }
 
-    /// Waits until [`LossEvidence::changes`] differs from `seen` and returns it. The caller should
-    /// then check all slots.
+    /// Waits until [`LossEvidence::changes`] differs from `seen`, and returns the new number. The
+    /// caller should then check all slots.
     pub async fn wait_for_change(&self, seen: u64) -> u64 {
         match self {
             Self::Local(_) => std::future::pending().await,

@@ -1,30 +1,40 @@
--- Charges the requests that a node allowed to limits that all nodes share. One call charges a whole
--- batch.
+-- Takes shares of limits that all nodes share, and counts what nodes spent without a share. One call
+-- serves a whole batch.
 --
 -- KEYS: any number of limits' keys.
--- ARGV: two numbers for each key, the charge and the burst, both in microseconds of the limit's
--- rate.
--- Returns for each key how far its limit is ahead of the present, in microseconds.
+-- ARGV: five numbers for each key: used, wanted, the cost of a request in nanoseconds, the burst, and
+-- the reserved part of the burst. All but the cost are microseconds of the limit's rate.
+-- Returns two numbers for each key: how far its limit is ahead of the present, and the granted
+-- share, both in microseconds.
 --
--- A key holds an instant, by this server's clock in microseconds. At that instant all charges are
--- paid off at the limit's rate (doorbuster-core, gate/gcra.rs), and the key expires. The script
--- must never refuse, because the requests were already allowed. It keeps at most twice the burst,
--- so that no client waits longer than that.
+-- A key holds an instant, by this server's clock in microseconds. At that instant everything is
+-- paid off at the limit's rate, and the key expires. The rule is LimitCall::apply in
+-- doorbuster-core, gate/shared_limit.rs. A test compares the two.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local result = {}
 for i, key in ipairs(KEYS) do
-    local charge, reach = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
-    local state = tonumber(redis.call('GET', key) or 0) or 0
-    if state < now then
-        state = now
+    local n = 5 * (i - 1)
+    local used, wanted, cost = tonumber(ARGV[n + 1]), tonumber(ARGV[n + 2]), tonumber(ARGV[n + 3])
+    local burst, reserved = tonumber(ARGV[n + 4]), tonumber(ARGV[n + 5])
+    local before = tonumber(redis.call('GET', key) or 0) or 0
+    local state = math.min(math.max(before, now) + used, now + 2 * burst)
+    local free = math.max(0, math.max(0, burst - reserved) - (state - now))
+    local granted = wanted
+    if wanted > free then
+        granted = math.min(free, math.ceil(math.floor(free * 1000 / cost) * cost / 1000))
     end
-    state = math.min(state + charge, now + 2 * reach)
+    state = state + granted
     local ahead = state - now
-    if charge > 0 and ahead > 0 then
-        redis.call('SET', key, string.format('%.0f', state), 'PX', math.max(1, math.ceil(ahead / 1000)))
+    if ahead > 0 then
+        if state ~= before then
+            redis.call('SET', key, string.format('%.0f', state), 'PX', math.max(1, math.ceil(ahead / 1000)))
+        end
+    elseif before > 0 then
+        redis.call('DEL', key)
     end
-    result[i] = ahead
+    result[2 * i - 1] = ahead
+    result[2 * i] = granted
 end
 return result

@@ -1,48 +1,46 @@
-//! Rate limits that all nodes share. Each node charges the requests that it allowed to a shared
-//! state, in batches. The state never decides a request and never affects stock.
+//! Rate limits that all nodes share. Nodes take shares of a limit and count what they spent, in
+//! batches. The state never affects stock.
 use std::fmt::Write;
+
+use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
 
 use crate::SlotError;
 use crate::shared::{ScriptReply, SharedRedis};
 
-const CHARGE_SCRIPT: &str = include_str!("limit.lua");
-
-/// Requests that a node allowed under a limit and has not charged yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitCharge {
-    /// The limit and the limited key, as a keyed hash that is the same on every node.
-    pub key: u64,
-    /// The time used, in microseconds of the limit's rate.
-    pub used_us: u64,
-    /// The burst, in microseconds of the limit's rate.
-    pub burst_us: u64,
-}
+const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
-    /// Charges all of these in one round trip. Returns how far each limit is ahead of the present
-    /// over all nodes, in microseconds of its rate.
+    /// Applies all of these calls in one round trip. Each call has the limit and the limited key as
+    /// a keyed hash, which is the same on every node.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The
-    /// charge may still have taken effect, so the caller must not repeat it.
-    pub async fn charge(&self, charges: &[LimitCharge]) -> Result<Vec<u64>, SlotError> {
+    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The calls
+    /// may still have taken effect.
+    pub async fn take_limits(
+        &self,
+        calls: &[(u64, LimitCall)],
+    ) -> Result<Vec<LimitAnswer>, SlotError> {
         let (mut keys, mut numbers) =
-            (Vec::with_capacity(charges.len()), Vec::with_capacity(2 * charges.len()));
+            (Vec::with_capacity(calls.len()), Vec::with_capacity(5 * calls.len()));
         let mut name = String::with_capacity(16);
-        for charge in charges {
+        for (key, call) in calls {
             name.clear();
-            write!(name, "{:016x}", charge.key).expect("writing to a string does not fail");
+            write!(name, "{key:016x}").expect("writing to a string does not fail");
             keys.push(self.key("limit", &name));
-            numbers.extend([charge.used_us.to_string(), charge.burst_us.to_string()]);
+            let LimitCall { used_us, wanted_us, cost_ns, burst_us, reserved_us } = *call;
+            let of_call = [used_us, wanted_us, cost_ns.max(1), burst_us, reserved_us];
+            numbers.extend(of_call.map(|number| number.to_string()));
         }
-        let reply = self.eval(CHARGE_SCRIPT, &keys, &numbers).await?;
-        let used_us: Option<Vec<u64>> = reply.items().iter().map(used_us).collect();
-        used_us.filter(|used_us| used_us.len() == charges.len()).ok_or_else(|| SlotError {
+        let reply = self.eval(LIMIT_SCRIPT, &keys, &numbers).await?;
+        let answers: Option<Vec<LimitAnswer>> = reply.items().chunks(2).map(limit_answer).collect();
+        answers.filter(|answers| answers.len() == calls.len()).ok_or_else(|| SlotError {
             reason: "the limit script returned an unexpected answer".to_owned(),
             may_have_happened: true,
         })
     }
 }
 
-fn used_us(reply: &ScriptReply) -> Option<u64> {
-    reply.number().and_then(|number| u64::try_from(number).ok())
+fn limit_answer(reply: &[ScriptReply]) -> Option<LimitAnswer> {
+    let [ahead, granted] = reply else { return None };
+    let micros = |reply: &ScriptReply| u64::try_from(reply.number()?).ok();
+    Some(LimitAnswer { ahead_us: micros(ahead)?, granted_us: micros(granted)? })
 }

@@ -108,8 +108,7 @@ impl Locks {
         if is_known && Instant::now() < until {
             return Ok(Some(LockGuard::new(self.clone(), name, owner, fence, until)));
         }
-        // Release also on servers whose answer was lost, because the lock may have been taken
-        // there.
+        // Release also on servers whose answer was lost, because these servers may have the lock.
         self.release(name, &owner).await;
         let unreachable = taken.iter().filter(|answer| answer.is_err()).count();
         match taken.into_iter().find_map(Result::err) {

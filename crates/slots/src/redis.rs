@@ -47,8 +47,8 @@ use crate::{LossEvidence, SlotError};
 /// Options of slots in Redis. They must not be printed, because URLs contain passwords.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// The URL of one server, of several plain servers, or of some servers of a cluster. They are
-    /// the same on every node.
+    /// The URL of one server, of several plain servers, or of some servers of a cluster. The URLs
+    /// are the same on every node.
     pub urls: Vec<String>,
     /// The prefix of every key. Deployments that share a Redis need different prefixes.
     pub prefix: String,
@@ -58,8 +58,8 @@ pub struct RedisOptions {
     pub node: NodeId,
     /// The bounds of one slot's memory.
     pub bounds: SlotBounds,
-    /// How many replicas must confirm before tickets are returned; 0 means none. The wait is short,
-    /// and no safety depends on it.
+    /// How many replicas must confirm the tickets before the callers get them; 0 means none. The
+    /// wait is short, and no safety depends on it.
     pub wait_replicas: u32,
 }
 
@@ -224,7 +224,8 @@ impl Redis {
     }
 
     /// Applies rows of one grant in one call. If a row names a ticket but no request, the script
-    /// looks for the request in the queue. If the queue lacks it, the script asks the caller.
+    /// looks for the request in the queue. If the queue lacks the request, the caller must search
+    /// for it.
     async fn apply_some(
         &self,
         slot: SlotKey,

@@ -1,5 +1,5 @@
 //! A Redis server that all nodes share for data that may be lost: rate limits, locks, published
-//! status. Never for stock.
+//! status. The server never has data about stock.
 //!
 //! With several plain servers, the first one that can be reached is used, so that the nodes agree
 //! as long as possible. In a Redis Cluster the server that has the keys is used. Nothing with an
@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | one lease, unless renewed |
 //! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | does not expire: one key for each name, and names are few |
-//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until its charges are worked off |
+//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until its charges are paid off |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, their order | 60 s after it was last written |
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
@@ -40,9 +40,11 @@ const RESPONSE_MAX: Duration = Duration::from_millis(250);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// After a change to another server than the first, the first is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
-/// Redirects of a cluster that one call follows. At the bound the call fails, with no effect.
+/// The largest number of redirects of a cluster that one call follows. At the bound the call fails,
+/// with no effect.
 const REDIRECTS_MAX: usize = 3;
-/// Scripts whose digests are remembered. Above the bound each call of a script sends its source.
+/// The largest number of scripts whose digests are remembered. Above the bound each call of a
+/// script sends its source.
 const SCRIPTS_MAX: usize = 32;
 
 /// A server's answer.
@@ -59,7 +61,7 @@ pub enum ScriptReply {
 }
 
 impl ScriptReply {
-    /// Returns the number, also if the answer is its digits.
+    /// Returns the number, also if the answer is a text of digits.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
@@ -130,7 +132,7 @@ impl SharedRedis {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must get the same order.
+        // Every node must have the servers in the same sequence.
         urls.sort();
         urls.dedup();
         let refused = |e: RedisError| SlotError {
@@ -157,7 +159,7 @@ impl SharedRedis {
     }
 
     /// Returns a key's full name. All names have one hash tag, so that one script can use any of
-    /// them.
+    /// these keys.
     #[must_use]
     pub fn key(&self, room: &str, name: &str) -> String {
         format!("{}:{{shared}}:{room}:{name}", self.0.prefix)
@@ -254,7 +256,8 @@ impl SharedRedis {
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
-        // While one caller connects, the others wait, at most as long as connecting may take.
+        // While one caller connects, the other callers wait, at most as long as connecting may
+        // take.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
         if let Some(connection) = &at.connection

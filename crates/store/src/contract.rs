@@ -30,7 +30,7 @@ pub use block::{Block, BlockKind, BlocksVersion};
 pub use challenge::{AnswerSpend, SpendOutcome};
 pub use codes::{CODE_PREFIX_CHARS, CodeCounts, CodeSelection, CodesOutcome};
 pub use console::{
-    AdminKey, AdminRole, Hash, NodeRow, Person, PointQuery, PointStep, SalePoint, SessionOwner,
+    AdminKey, Hash, NodeRow, Person, PointQuery, PointStep, Role, SalePoint, SessionOwner,
     StoreServer,
 };
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};

@@ -119,6 +119,8 @@ pub const PG_LOCK_WAIT: Duration = Duration::from_secs(4);
 /// How long a session may stay idle in a transaction, for example because its node was suspended.
 /// After that time PostgreSQL ends the session.
 pub const PG_IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// How long the row of a rate limit is kept after the limit is full again, in microseconds.
+pub const RATE_LIMIT_KEPT_US: i64 = 60_000_000;
 /// How long a node waits for an answer of PostgreSQL. After that time it closes the connection, and
 /// the outcome of a COMMIT is unknown.
 pub const PG_ANSWER_WAIT: Duration = Duration::from_secs(12);

@@ -38,6 +38,7 @@ mod history;
 mod hosts;
 mod inspect_database;
 mod ledger;
+mod limits;
 mod migrate;
 mod money;
 mod operators;

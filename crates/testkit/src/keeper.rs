@@ -56,7 +56,7 @@ impl Keeper {
         while !is_ready() {
             assert!(
                 since.elapsed() < READY_WITHIN && !self.log().contains("not found"),
-                "{} is installed (scripts/setup) and starts: {}",
+                "{} does not start: {}",
                 self.broker,
                 self.log()
             );

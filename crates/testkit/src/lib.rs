@@ -14,4 +14,5 @@ pub mod proxy;
 pub mod rabbit;
 #[cfg(feature = "challenges")]
 pub mod sealed;
+pub mod tool;
 pub mod watch;

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::keeper::{Keeper, dial, directory, free_ports};
+use crate::tool::program;
 
 /// How long a stream detects a repeated id, unless a test chooses another time.
 const WINDOW: Duration = Duration::from_secs(120);
@@ -53,7 +54,8 @@ impl NatsServer {
         let dir = directory("nats");
         let here = dir.display();
         let server = format!(
-            "nats-server -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret{arguments}"
+            "{} -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret{arguments}",
+            program("nats-server").display()
         );
         let mut server =
             Self { keeper: Keeper::new(dir, String::new(), server, Vec::new()), port, certificate };

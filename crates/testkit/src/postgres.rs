@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::tool::program;
+
 /// The time limit for a start of PostgreSQL.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The user that runs PostgreSQL when the tests run as root, because PostgreSQL refuses root.
@@ -227,17 +229,9 @@ impl Drop for Cluster {
     }
 }
 
-fn programs() -> &'static Path {
-    static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
-        let versions = std::fs::read_dir("/usr/lib/postgresql")
-            .expect("postgresql is installed: run scripts/setup");
-        let programs = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
-        let mut found: Vec<PathBuf> =
-            programs.filter(|bin| bin.join("postgres").is_file()).collect();
-        found.sort();
-        found.pop().expect("postgresql is installed: run scripts/setup")
-    });
-    &PROGRAMS
+/// Returns the directory of PostgreSQL's programs.
+pub fn programs() -> PathBuf {
+    program("postgres").parent().expect("a program is in a directory").to_owned()
 }
 
 fn run_program(words: &[&str]) -> String {

@@ -11,6 +11,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
 use crate::keeper::{Keeper, dial, directory, free_ports};
+use crate::tool::program;
 
 /// The server program itself. The wrapper in the `PATH` is not used, because it changes the user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -47,6 +48,7 @@ impl Rabbit {
 
     /// Starts a broker with these additional lines of configuration.
     fn start_with(lines: &str) -> Self {
+        program("rabbitmq-server");
         let [port, names, nodes] = free_ports();
         let dir = directory("rabbit");
         let at = |name: &str| dir.join(name).display().to_string();

@@ -12,35 +12,7 @@ use crate::limits::NAME_MAX;
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// The kind of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BlockKind {
-    /// A buyer.
-    Buyer,
-    /// An address, or a network of addresses.
-    Ip,
-}
-
-impl BlockKind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Buyer, Self::Ip];
-
-    /// The kind's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Buyer => "buyer",
-            Self::Ip => "ip",
-        }
-    }
-
-    /// The kind with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-}
+pub use doorbuster_types::BlockKind;
 
 /// A buyer, an address or a network to block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -113,12 +85,12 @@ impl NewBlock {
     /// `400` or `422`.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["kind", "value", "expires_at", "reason"], |body| {
-            let kind = body.required("kind", read::one_of(&["buyer", "ip"]));
+            let kind = body.required("kind", read::word(&BlockKind::ALL, BlockKind::as_str));
             let value = body.required("value", read::string);
             let expires_at = body.optional("expires_at", None, read::nullable(read::time));
             let reason = body.optional("reason", String::new(), read::title);
             // The reader `one_of` accepts only names of kinds.
-            let (kind, value) = (BlockKind::parse(kind?)?, value?.into_owned());
+            let (kind, value) = (kind?, value?.into_owned());
             Some(Self { kind, value, expires_at: expires_at?, reason: reason? })
         })
     }

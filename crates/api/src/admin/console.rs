@@ -66,7 +66,7 @@ pub struct ActionList {
 #[schema(examples(json!({
     "node": "17", "roles": ["api", "settle"], "version": "0.1.0", "leader": true,
     "started_at": "2026-11-20T09:00:00.000Z", "lease_until": "2026-11-20T10:00:03.000Z",
-    "settles": ["spring:phone:0"], "connections": 812
+    "lag_ms": 240, "settles": ["spring:phone:0"], "connections": 812
 })))]
 pub struct Node {
     /// The node's number, new at each start.
@@ -79,6 +79,8 @@ pub struct Node {
     pub started_at: Option<Time>,
     /// When the node's lease expires; `null` in shape `embedded`, which has no leases.
     pub lease_until: Option<Time>,
+    /// How long ago the node last reported, in milliseconds. It is 0 in shape `embedded`.
+    pub lag_ms: u64,
     /// Whether the node is the leader.
     pub leader: bool,
     /// The slots whose tickets the node settles, at most 64.
@@ -223,7 +225,7 @@ pub struct WaitlistList {
 pub enum Severity {
     /// The sale cannot run.
     Error,
-    /// The sale can run, but the shop should know.
+    /// The sale can run, but the shop should know about the problem.
     Warning,
 }
 
@@ -244,11 +246,11 @@ pub struct CheckProblem {
     "ready": true,
     "problems": [{
         "severity": "warning", "code": "sandbox_payments",
-        "detail": "payments go to the sandbox; set payments.provider before a real sale"
+        "detail": "payments go to the sandbox; set payment.provider before a real sale"
     }]
 })))]
 pub struct CheckReport {
-    /// Whether no problem is an error.
+    /// `true` if every problem is only a warning, or there are no problems.
     pub ready: bool,
     /// The problems, errors first.
     pub problems: Vec<CheckProblem>,
@@ -313,16 +315,16 @@ pub struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"revoked": 37})))]
 pub struct RevokedCodes {
-    /// The number of codes that no further buyer can use.
+    /// The number of revoked codes. No further buyer can use these codes.
     pub revoked: u64,
 }
 
-/// Admits visitors of a waiting room at once.
+/// A request to admit visitors of a waiting room at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"visitors": 100, "reason": "the shop has room"})))]
 pub struct NewAdmissions {
-    /// The number of visitors, in the order of the room.
+    /// The number of visitors to admit, beginning with the visitor at position 1.
     #[schema(minimum = 1, maximum = 5_000)]
     pub visitors: u32,
     /// The reason.
@@ -358,11 +360,11 @@ pub struct Admissions {
 /// A setting of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShownSetting {
-    /// Its path, such as `waiting_room.per_sec`.
+    /// The setting's path, such as `waiting_room.per_sec`.
     pub path: String,
-    /// Its value as TOML, `"***"` for a secret; `null`: it is not set.
+    /// The setting's value as TOML, `"***"` for a secret, or `null` without a value.
     pub value: Option<String>,
-    /// Where it is set: `default`, a file, a variable of the environment, or an option.
+    /// Where the value comes from: `default`, a file, a variable of the environment, or an option.
     pub origin: String,
 }
 

@@ -12,39 +12,7 @@ use crate::body::{self, read};
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// The kind of a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeadLetterKind {
-    /// An event that an endpoint did not accept.
-    Delivery,
-    /// A refund that a payment provider did not make.
-    Refund,
-    /// A queued request that could not be decided. Its units were returned, and its buyer got a
-    /// refusal.
-    Ticket,
-}
-
-impl DeadLetterKind {
-    /// Every kind, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::Delivery, Self::Refund, Self::Ticket];
-
-    /// The kind's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivery => "delivery",
-            Self::Refund => "refund",
-            Self::Ticket => "ticket",
-        }
-    }
-
-    /// The kind with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-}
+pub use doorbuster_types::DeadLetterKind;
 
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -151,7 +119,7 @@ impl Discard {
     }
 }
 
-/// The dead letters to resolve at once: the dead letters of one endpoint, or all.
+/// The dead letters to resolve at once: the dead letters of one endpoint, or all dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeadLetterSelection {
     /// Only events that this endpoint did not accept.

@@ -6,6 +6,8 @@ use utoipa::ToSchema;
 use crate::body::{self, read};
 use crate::problem::Problem;
 
+pub use doorbuster_types::RetainReason;
+
 /// A buyer to erase. The name is in the body so that it does not appear in logs of URLs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -34,33 +36,17 @@ impl NewErasure {
     }
 }
 
-/// Why a row of the buyer cannot be erased yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HeldBackReason {
-    /// The sale is not closed.
-    NotClosed,
-    /// The order waits for its payment.
-    Unpaid,
-    /// The payment provider has not confirmed that the checkout is closed.
-    OpenCheckout,
-    /// A refund has not arrived, or is an unresolved dead letter.
-    RefundDue,
-}
-
-impl HeldBackReason {
-    /// The reason in words, for one row or for several.
-    #[must_use]
-    pub const fn explanation(self, is_one: bool) -> &'static str {
-        match (self, is_one) {
-            (Self::NotClosed, _) => "the sale is not closed",
-            (Self::Unpaid, true) => "it waits for its payment",
-            (Self::Unpaid, false) => "they wait for their payments",
-            (Self::OpenCheckout, true) => "its checkout is not closed yet",
-            (Self::OpenCheckout, false) => "their checkouts are not closed yet",
-            (Self::RefundDue, true) => "its refund has not arrived",
-            (Self::RefundDue, false) => "their refunds have not arrived",
-        }
+/// The reason in words, for one row or for several.
+#[must_use]
+pub const fn explanation(reason: RetainReason, is_one: bool) -> &'static str {
+    match (reason, is_one) {
+        (RetainReason::NotClosed, _) => "the sale is not closed",
+        (RetainReason::Unpaid, true) => "it waits for its payment",
+        (RetainReason::Unpaid, false) => "they wait for their payments",
+        (RetainReason::OpenCheckout, true) => "its checkout is not closed yet",
+        (RetainReason::OpenCheckout, false) => "their checkouts are not closed yet",
+        (RetainReason::RefundDue, true) => "its refund has not arrived",
+        (RetainReason::RefundDue, false) => "their refunds have not arrived",
     }
 }
 
@@ -70,7 +56,7 @@ pub struct HeldBack {
     /// The sale.
     pub sale: String,
     /// The reason.
-    pub reason: HeldBackReason,
+    pub reason: RetainReason,
     /// Number of orders.
     pub orders: u64,
     /// Number of other rows.

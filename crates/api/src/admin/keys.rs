@@ -7,40 +7,7 @@ use crate::body::{self, read};
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// The rights of a key; each role includes the rights of the roles before it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// May read all operators' data.
-    Viewer,
-    /// May also change sales, stock and orders.
-    Operator,
-    /// May also create and delete keys.
-    Admin,
-}
-
-impl Role {
-    /// Every role, from the weakest to the strongest.
-    pub const ALL: [Role; 3] = [Self::Viewer, Self::Operator, Self::Admin];
-
-    /// The role's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The role with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.as_str() == word)
-    }
-}
+pub use doorbuster_types::Role;
 
 /// A key to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -62,9 +29,8 @@ impl NewKey {
     pub fn from_json(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["name", "role"], |body| {
             let name = body.required("name", read::title);
-            let role = body.required("role", read::one_of(&["viewer", "operator", "admin"]));
-            // The reader `one_of` accepts only names of roles.
-            Some(Self { name: name?, role: Role::parse(role?)? })
+            let role = body.required("role", read::word(&Role::ALL, Role::as_str));
+            Some(Self { name: name?, role: role? })
         })
     }
 }

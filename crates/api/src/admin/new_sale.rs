@@ -57,7 +57,7 @@ pub struct NewItem {
     pub price: Money,
     /// The number of units.
     pub stock: Stock,
-    /// Most units that one buyer may have.
+    /// The largest number of units that one buyer may have.
     #[schema(minimum = 1, maximum = 1_000_000, default = 1, required = false)]
     pub limit_per_buyer: u32,
     /// How long reserved units are held for payment, in seconds.

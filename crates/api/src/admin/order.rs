@@ -29,9 +29,9 @@ pub struct OrderDetail {
     pub payments: Vec<Payment>,
 }
 
-/// What an order's id refers to, as operators see it; `state` says which form it has. A request
-/// that is queued at another node is not found, because its id cannot be verified without its
-/// buyer.
+/// The object that an order's id refers to, as operators see it. `state` says which form the object
+/// has. A request that is queued at another node is not found, because its id cannot be verified
+/// without its buyer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {

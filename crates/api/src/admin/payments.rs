@@ -12,29 +12,7 @@ use crate::limits::EXTEND_SECS_MAX;
 use crate::problem::Problem;
 use crate::value::{Money, Time};
 
-/// State of a payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PaymentState {
-    /// The payment pays for its order.
-    Captured,
-    /// The payment is being refunded or was refunded; its refund has the progress.
-    Refunded,
-    /// The attempt to pay failed.
-    Failed,
-}
-
-impl PaymentState {
-    /// The state's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Captured => "captured",
-            Self::Refunded => "refunded",
-            Self::Failed => "failed",
-        }
-    }
-}
+pub use doorbuster_types::{PaymentState, RefundCause, RefundState, ReversalKind};
 
 /// A payment for an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -66,70 +44,6 @@ pub struct PaymentList {
     /// The `cursor` of the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
-}
-
-/// State of a refund.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RefundState {
-    /// The server has not asked the provider yet, or the money has not arrived.
-    Pending,
-    /// The provider reported that the money arrived.
-    Settled,
-    /// The provider refused the refund, or all attempts failed: an operator must act.
-    Failed,
-}
-
-impl RefundState {
-    /// The state's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Settled => "settled",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// Why a payment is refunded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RefundCause {
-    /// The order had ended, and no units or no quota were left for it.
-    Late,
-    /// The amount or the currency differs from the order's price.
-    Mismatch,
-    /// The order was already paid.
-    Second,
-    /// No order had this id when the money arrived.
-    UnknownOrder,
-    /// An operator refunded the order.
-    Operator,
-}
-
-impl RefundCause {
-    /// The cause's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Late => "late",
-            Self::Mismatch => "mismatch",
-            Self::Second => "second",
-            Self::UnknownOrder => "unknown_order",
-            Self::Operator => "operator",
-        }
-    }
-}
-
-/// The kind of a reversal: how money went back although the shop did not request it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReversalKind {
-    /// A person refunded the payment at the provider's console.
-    Returned,
-    /// The buyer's bank took the money back, or a dispute is open.
-    Disputed,
 }
 
 /// Money that went back although the shop did not request it. The payment and the order do not

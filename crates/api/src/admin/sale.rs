@@ -47,7 +47,7 @@ pub struct AdminItem {
     pub price: Money,
     /// All units, including adjustments.
     pub stock: Stock,
-    /// Most units that one buyer may have.
+    /// The largest number of units that one buyer may have.
     #[schema(minimum = 1)]
     pub limit_per_buyer: u32,
     /// How long reserved units are held for payment, in seconds.

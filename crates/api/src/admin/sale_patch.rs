@@ -68,8 +68,8 @@ pub struct ItemPatch {
     /// A price for comparison; may change before the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: MemberPatch<Money>,
-    /// Most units that one buyer may have; may change before the sale opens; `null` is the default,
-    /// 1.
+    /// The largest number of units that one buyer may have; may change before the sale opens;
+    /// `null` is the default, 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
     pub limit_per_buyer: Option<u32>,
     /// How long reserved units are held for payment, in seconds; may change before the sale opens;

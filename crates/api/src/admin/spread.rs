@@ -11,33 +11,7 @@ use crate::body::{self, Faults, read};
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 use crate::problem::Problem;
 
-/// How the partition of a request is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PartitionChoice {
-    /// The hash of the buyer's id chooses the partition.
-    #[default]
-    Buyer,
-    /// The partition is chosen at random.
-    Random,
-    /// The partitions are chosen in turn.
-    RoundRobin,
-}
-
-impl PartitionChoice {
-    const WORDS: &'static [&'static str] = &["buyer", "random", "round_robin"];
-
-    /// The choice with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        match word {
-            "buyer" => Some(Self::Buyer),
-            "random" => Some(Self::Random),
-            "round_robin" => Some(Self::RoundRobin),
-            _ => None,
-        }
-    }
-}
+pub use doorbuster_types::PartitionChoice;
 
 /// The number of partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,12 +112,16 @@ impl Spread {
         body::object(bytes, &["partitions", "choose", "initial", "threshold", "refill"], |body| {
             let most = i64::from(STOCK_MAX);
             let partitions = body.required("partitions", partitions);
-            let choose = body.optional("choose", "buyer", read::one_of(PartitionChoice::WORDS));
+            let choose = body.optional(
+                "choose",
+                PartitionChoice::Buyer,
+                read::word(&PartitionChoice::ALL, PartitionChoice::as_str),
+            );
             let [initial, threshold, refill] = ["initial", "threshold", "refill"]
                 .map(|name| body.optional(name, 0, read::integer(0..=most)).map(i64::unsigned_abs));
             Some(Self {
                 partitions: partitions?,
-                choose: PartitionChoice::parse(choose?)?,
+                choose: choose?,
                 initial: initial?,
                 threshold: threshold?,
                 refill: refill?,

@@ -7,6 +7,8 @@ use crate::body::{self, read};
 use crate::limits::STOCK_MAX;
 use crate::problem::Problem;
 
+pub use doorbuster_types::Counter;
+
 /// A change of an item's stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -74,16 +76,6 @@ pub struct StockRow {
 pub struct StockList {
     /// One row for each item.
     pub items: Vec<StockRow>,
-}
-
-/// One of a partition's two counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Counter {
-    /// The first counter.
-    A,
-    /// The second counter.
-    B,
 }
 
 /// Units that a slot still has.

@@ -10,6 +10,8 @@ use crate::notification::{ALL_TYPES, EVENT_ID_PATTERN, EventType};
 use crate::problem::Problem;
 use crate::value::Time;
 
+pub use doorbuster_types::{DeliveryState, EndpointKind};
+
 fn types() -> Schema {
     let words = std::iter::once(ALL_TYPES).chain(EventType::ALL.iter().map(|what| what.as_str()));
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
@@ -19,12 +21,13 @@ fn types() -> Schema {
         .max_items(Some(EventType::ALL.len()))
         .unique_items(true)
         .description(Some(
-            "The event types that it receives, or `[\"*\"]` for all types, including later ones.",
+            "The event types to receive, or `[\"*\"]` for all types, also types of later versions.",
         ))
         .into()
 }
 
-/// A known scheme in any case, then a host or a user name, then any further characters.
+/// A known scheme in small or capital letters, then a host or a user name, then any further
+/// characters.
 const ADDRESS_PATTERN: &str = r"^([Hh][Tt][Tt][Pp][Ss]?|[Aa][Mm][Qq][Pp][Ss]?|[Nn][Aa][Tt][Ss]|[Tt][Ll][Ss])://[!\u0022$-.0->@-\u005B\u005D-~][!-~]*$";
 
 fn address() -> Schema {
@@ -38,16 +41,6 @@ fn address() -> Schema {
         ))
         .examples(["https://shop.example/hooks/doorbuster"])
         .into()
-}
-
-/// The kind of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EndpointKind {
-    /// A receiver of signed messages over HTTP.
-    Webhook,
-    /// A broker, which receives the same events as `CloudEvents`.
-    Broker,
 }
 
 /// An endpoint to add.
@@ -194,7 +187,7 @@ pub struct CreatedWebhookEndpoint {
     pub types: Vec<String>,
     /// Whether the endpoint receives events.
     pub enabled: bool,
-    /// When the endpoint was added. It receives later events.
+    /// When the endpoint was added. The endpoint receives the events after this time.
     pub created_at: Time,
 }
 
@@ -226,7 +219,7 @@ pub struct WebhookEndpoint {
     pub failing: u64,
     /// The endpoint's unresolved dead letters.
     pub dead: u64,
-    /// The time of the oldest undelivered event, or of its failure or redelivery.
+    /// The time when the oldest undelivered event started to wait.
     #[schema(required = true)]
     pub oldest_waiting_at: Option<Time>,
 }
@@ -246,40 +239,8 @@ pub struct WebhookEndpointList {
     pub endpoints: Vec<WebhookEndpoint>,
 }
 
-/// The state of a delivery that failed at the first attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryState {
-    /// The server retries the delivery.
-    Pending,
-    /// All attempts failed.
-    Dead,
-    /// An operator discarded the delivery.
-    Discarded,
-}
-
-impl DeliveryState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Dead, Self::Discarded];
-
-    /// The state's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Dead => "dead",
-            Self::Discarded => "discarded",
-        }
-    }
-
-    /// The state with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
-}
-
-/// An event that an endpoint did not accept at the first attempt. Others are not recorded.
+/// An event that an endpoint did not accept at the first attempt. The server does not record
+/// deliveries that succeed at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "event": "evt_0000000000000042_f2aa95665c", "type": "order.paid", "about": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa",

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use doorbuster_types::Units;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,8 +22,8 @@ pub struct Purchase<'a> {
     #[schema(schema_with = crate::admin::schema::name)]
     pub item: Cow<'a, str>,
     /// The number of units.
-    #[schema(minimum = 1, maximum = 1_000_000)]
-    pub units: u32,
+    #[schema(value_type = u32, minimum = 1, maximum = 1_000_000)]
+    pub units: Units,
 }
 
 /// The same members, for a body without faults and without escapes in names.
@@ -57,8 +58,8 @@ impl<'a> Purchase<'a> {
         // Serde would also accept a list of three values.
         bytes.trim_ascii_start().starts_with(b"{").then_some(())?;
         let UnescapedPurchase { sale, item, units } = serde_json::from_slice(bytes).ok()?;
-        let right =
-            is_name(sale) && is_name(item) && (1..=crate::limits::UNITS_MAX).contains(&units);
+        let units = Units::new(units)?;
+        let right = is_name(sale) && is_name(item);
         right.then_some(Self { sale: Cow::Borrowed(sale), item: Cow::Borrowed(item), units })
     }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
+use doorbuster_types::Units;
 use serde_json::value::RawValue;
 
 use super::json::{self, JsonKind};
@@ -58,8 +59,8 @@ pub(crate) fn count<'a>(
 }
 
 /// Units of one request.
-pub(crate) fn units(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<u32> {
-    count(1..=UNITS_MAX)(raw, pointer, faults)
+pub(crate) fn units(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Units> {
+    count(1..=UNITS_MAX)(raw, pointer, faults).and_then(Units::new)
 }
 
 /// `true` or `false`.
@@ -94,7 +95,23 @@ pub(crate) fn string<'a>(
     }
 }
 
-/// One of `words`.
+/// One of these values, by its word.
+pub(crate) fn word<'a, T: Copy>(
+    all: &'static [T],
+    as_str: fn(T) -> &'static str,
+) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T> {
+    move |raw, pointer, faults| {
+        let text = string(raw, pointer, faults)?;
+        let found = all.iter().copied().find(|value| as_str(*value) == text);
+        if found.is_none() {
+            let words: Vec<&str> = all.iter().map(|value| as_str(*value)).collect();
+            faults.add(pointer, format!("must be one of {}", words.join(", ")));
+        }
+        found
+    }
+}
+
+/// One of these words.
 pub(crate) fn one_of<'a>(
     words: &'static [&'static str],
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<&'static str> {

@@ -1,5 +1,5 @@
-//! Readers of the shop's texts, which may be in several languages, and of what a product's page
-//! shows beside them.
+//! Readers of the shop's texts, which may be in several languages, and of the other parts of a
+//! product's page.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +21,12 @@ type Reader<'a> = fn(Raw<'a>, &str, &mut Faults) -> Option<String>;
 pub enum TextPatch {
     /// One text for every reader.
     Plain(String),
-    /// The languages to set and to remove; others stay.
+    /// The languages to set and to remove; other languages stay.
     Languages(BTreeMap<String, Option<String>>),
 }
 
 impl TextPatch {
-    /// The text after the change, from the text `before` it.
+    /// The text after the change; `before` is the text before the change.
     ///
     /// # Errors
     /// If no language would be left, or too many.

@@ -28,11 +28,10 @@ pub(super) const BUYER_ENDPOINT: Endpoint = Endpoint {
     codes: &[],
 };
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    purchase = Endpoint {
         method: Method::Post,
         path: "/v1/orders",
-        id: "purchase",
         summary: "Buy units of an item",
         description: "The first failing check decides the response, in this order: body and \
             headers, identity, sale and item, the key, the sale's phase, eligibility and pass, \
@@ -73,39 +72,35 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    list_orders = Endpoint {
         path: "/v1/orders",
-        id: "list_orders",
         summary: "List the buyer's own orders",
         description: "Lists the newest orders first, without queued and refused requests.",
         params: &[Param::State, Param::Cursor, Param::Limit],
         responses: &[ok::<OrderList>("A page of orders.")],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_order = Endpoint {
         path: "/v1/orders/{order}",
-        id: "get_order",
         auth: Auth::BuyerOrOperator,
         summary: "Read an order, a waitlist entry, or the verdict on a queued request",
         description: "A buyer may read only the buyer's own orders. An operator may read every decided order. Another buyer's order is \
             not found.",
-        responses: &[ok::<AnyOrder>("What the id refers to now.")],
+        responses: &[ok::<AnyOrder>("The object that the id refers to now.")],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    cancel_order = Endpoint {
         method: Method::Post,
         path: "/v1/orders/{order}/cancel",
-        id: "cancel_order",
         summary: "Cancel an unpaid order",
         description: "The order's units go back on sale. An order that is already cancelled is returned unchanged.",
         responses: &[ok::<Order>("The order, cancelled.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    keep_buyer = Endpoint {
         method: Method::Post,
         path: "/v1/session",
-        id: "keep_buyer",
         summary: "Keep the buyer's token in a cookie",
         description: "The pages use this cookie. It holds the token of `Authorization` until it \
             expires. It is `HttpOnly` and `SameSite=Lax`, and `Secure` behind TLS. With it, a \
@@ -114,26 +109,23 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         responses: &[SuccessResponse::new(204, Content::None, "The cookie is set.")],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_buyer_session = Endpoint {
         path: "/v1/session",
-        id: "get_buyer_session",
         summary: "Read who the buyer is",
         description: "The cookie or `Authorization` identifies the buyer.",
         responses: &[ok::<BuyerSession>("The buyer.")],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    forget_buyer = Endpoint {
         method: Method::Delete,
         path: "/v1/session",
-        id: "forget_buyer",
         summary: "Remove the buyer's cookie",
         description: "The token itself stays valid until it expires.",
         responses: &[SuccessResponse::new(204, Content::None, "The cookie is removed.")],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    list_sales = Endpoint {
         path: "/v1/sales",
-        id: "list_sales",
         auth: Auth::Public,
         summary: "List the sales that a buyer may see",
         description: "Every sale except drafts, with its status. Only the address without a query, \
@@ -146,9 +138,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_sale = Endpoint {
         path: "/v1/sales/{sale}",
-        id: "get_sale",
         auth: Auth::Public,
         summary: "Read a sale and its items",
         description: "Returns texts, prices, limits and times. Caches may keep the answer for a minute.",
@@ -159,9 +150,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_status = Endpoint {
         path: "/v1/sales/{sale}/status",
-        id: "get_status",
         auth: Auth::Public,
         summary: "Read a sale's status: its phase and each item's remaining units",
         description: "Caches may keep the answer for a second.",
@@ -173,9 +163,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    stream_events = Endpoint {
         path: "/v1/events",
-        id: "stream_events",
         summary: "Follow one's own orders, and the status of sales, as server-sent events",
         description: "`hello` comes first. Events are hints; `GET` returns the stored state. A \
             reader with more than 1 MiB of unread events is disconnected; a buyer whom an operator \
@@ -190,9 +179,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::Forbidden, Code::NotFound, Code::RateLimited],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    open_websocket = Endpoint {
         path: "/v1/ws",
-        id: "open_websocket",
         summary: "Follow the same events over a WebSocket",
         description: "The subprotocol is `doorbuster.v1`. A browser cannot set `Authorization` here, so \
             it offers its token as a second subprotocol, `bearer.<JWT>`. A bad token is refused \
@@ -207,4 +195,4 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::Forbidden, Code::NotFound, Code::RateLimited],
         ..BUYER_ENDPOINT
     },
-];
+);

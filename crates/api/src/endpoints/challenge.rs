@@ -7,16 +7,20 @@ use crate::gate::{Challenge, ChallengeRequest};
 use crate::header::BodyType;
 use crate::problem::Code;
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
-    method: Method::Post,
-    path: "/v1/sales/{sale}/challenges",
-    id: "get_challenge",
-    summary: "Get a challenge; a purchase pass requires its answer",
-    description: "The challenge is for this buyer and this sale, and is valid for two minutes. The first answer \
-        uses it up, right or wrong. Any kind may be requested: `pow` requires neither sight nor \
-        manual skill and is always available. `404` if the sale requires no challenge.",
-    body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<ChallengeRequest>() }),
-    responses: &[SuccessResponse::new(201, json::<Challenge>(), "The challenge.")],
-    codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
-    ..BUYER_ENDPOINT
-}];
+endpoints!(
+    get_challenge = Endpoint {
+        method: Method::Post,
+        path: "/v1/sales/{sale}/challenges",
+        summary: "Get a challenge; a purchase pass requires its answer",
+        description: "The challenge is for this buyer and this sale, and is valid for two minutes. The first answer \
+            uses it up, right or wrong. Any kind may be requested: `pow` requires neither sight nor \
+            manual skill and is always available. `404` if the sale requires no challenge.",
+        body: Some(Body {
+            media: BodyType::Json,
+            json_type: JsonType::for_type::<ChallengeRequest>()
+        }),
+        responses: &[SuccessResponse::new(201, json::<Challenge>(), "The challenge.")],
+        codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
+        ..BUYER_ENDPOINT
+    },
+);

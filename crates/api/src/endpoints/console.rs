@@ -14,11 +14,10 @@ use crate::admin::spread::Spread;
 use crate::header::BodyType;
 use crate::problem::Code;
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    create_session = Endpoint {
         method: Method::Post,
         path: "/v1/admin/session",
-        id: "create_session",
         group: EndpointGroup::Operating,
         auth: Auth::Public,
         summary: "Sign in at the console",
@@ -29,49 +28,43 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::Unauthenticated, Code::RateLimited],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    get_session = Endpoint {
         path: "/v1/admin/session",
-        id: "get_session",
         summary: "Read who is signed in",
         responses: &[ok::<Session>("The operator's key and its role.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    delete_session = Endpoint {
         method: Method::Delete,
         path: "/v1/admin/session",
-        id: "delete_session",
         summary: "Sign out",
         description: "Ends the session of the cookie. Deleting the key ends its sessions too.",
         responses: &[SuccessResponse::new(204, Content::None, "The session has ended.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    list_actions = Endpoint {
         path: "/v1/admin/actions",
-        id: "list_actions",
         summary: "List operators' actions",
         description: "Lists every change by an operator, newest first, with the changed fields. Actions are kept for a year.",
         params: &[Param::By, Param::Action, Param::Subject, Param::Cursor, Param::Limit],
         responses: &[ok::<ActionList>("A page of actions.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    list_nodes = Endpoint {
         path: "/v1/admin/nodes",
-        id: "list_nodes",
         summary: "List the nodes, the store and the servers that hold slots",
         responses: &[ok::<NodeList>("The installation as this node sees it.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    list_settings = Endpoint {
         path: "/v1/admin/settings",
-        id: "list_settings",
         summary: "List the settings of the node that answers",
         description: "Secrets are never shown.",
         responses: &[ok::<SettingList>("The settings.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    get_series = Endpoint {
         path: "/v1/admin/sales/{sale}/series",
-        id: "get_series",
         summary: "Read a sale's numbers over time",
         description: "The numbers are sums of all nodes, kept by second for a day and by minute for 30 days. Without `from`, they cover the last hour \
             before `to`; at most 3,600 steps.",
@@ -79,36 +72,32 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         responses: &[ok::<Series>("The numbers.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    get_buyer_history = Endpoint {
         path: "/v1/admin/sales/{sale}/buyers/{buyer}",
-        id: "get_buyer_history",
         summary: "Read a buyer's orders, waitlist entries and refusals in a sale",
         description: "The refusals are recent ones from the memory of all nodes, so an answer may take two seconds.",
         responses: &[ok::<BuyerHistory>("Orders, waitlist entries and refusals.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    list_waitlist = Endpoint {
         path: "/v1/admin/sales/{sale}/items/{item}/waitlist",
-        id: "list_waitlist",
         summary: "List an item's waitlist",
         description: "Lists the entries that wait for a unit, in the order in which they are served.",
         params: &[Param::Cursor, Param::Limit],
         responses: &[ok::<WaitlistList>("A page of entries.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    check_sale = Endpoint {
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/check",
-        id: "check_sale",
         auth: Auth::Operator(crate::admin::keys::Role::Viewer),
         summary: "Check what would go wrong at the opening",
         responses: &[ok::<CheckReport>("The problems.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    admit_visitors = Endpoint {
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/waiting-room/admissions",
-        id: "admit_visitors",
         summary: "Admit visitors of a waiting room now",
         description: "Admits the next visitors at once, however few units are left. The sale must be open. An admission \
             cannot be taken back, and each request admits further visitors. `404` if the sale has no waiting room.",
@@ -120,21 +109,19 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    get_spread = Endpoint {
         path: "/v1/admin/sales/{sale}/items/{item}/spread",
-        id: "get_spread",
         summary: "Read how an item's stock is spread over its slots",
         responses: &[ok::<Spread>("The present spread.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    revoke_codes = Endpoint {
         method: Method::Delete,
         path: "/v1/admin/sales/{sale}/access-codes/{prefix}",
-        id: "revoke_codes",
         summary: "Revoke access codes",
         description: "Revokes the codes that begin with these 1 to 4 characters, or one whole code. A buyer who has used \
             a code keeps the access; the code admits no further buyer.",
         responses: &[ok::<RevokedCodes>("The number of codes.")],
         ..OPERATOR_ENDPOINT
     },
-];
+);

@@ -19,36 +19,32 @@ const fn csv_response(export: Export) -> SuccessResponse {
 const CSV_ENDPOINT: Endpoint =
     Endpoint { params: &[Param::Sale], codes: &[Code::NotFound], ..VIEWER_ENDPOINT };
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    export_orders = Endpoint {
         path: "/v1/admin/exports/orders.csv",
-        id: "export_orders",
         responses: &[csv_response(Export::Orders)],
         summary: "Export orders as CSV",
         description: "Exports one sale or all sales, oldest first, as a stream.",
         ..CSV_ENDPOINT
     },
-    Endpoint {
+    export_payments = Endpoint {
         path: "/v1/admin/exports/payments.csv",
-        id: "export_payments",
         responses: &[csv_response(Export::Payments)],
         summary: "Export payments as CSV",
         description: "Exports one sale or all sales, oldest first, as a stream. Payments that name no order \
             appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
-    Endpoint {
+    export_refunds = Endpoint {
         path: "/v1/admin/exports/refunds.csv",
-        id: "export_refunds",
         responses: &[csv_response(Export::Refunds)],
         summary: "Export refunds as CSV",
         description: "Exports one sale or all sales, oldest first, as a stream. Refunds of payments that name \
             no order appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
-    Endpoint {
+    export_ledger = Endpoint {
         path: "/v1/admin/exports/ledger.csv",
-        id: "export_ledger",
         responses: &[csv_response(Export::Ledger)],
         summary: "Export every movement of units as CSV",
         description: "Exports one sale or all sales, as a stream: an item's first total, each change of the total, \
@@ -56,20 +52,18 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             counts the units in the pool and in slots.",
         ..CSV_ENDPOINT
     },
-    Endpoint {
+    export_actions = Endpoint {
         path: "/v1/admin/exports/actions.csv",
-        id: "export_actions",
         params: &[Param::By, Param::Action, Param::Subject],
         responses: &[csv_response(Export::Actions)],
         codes: &[],
         summary: "Export operators' actions as CSV",
-        description: "All or those that match, oldest first, streamed. `changes` is the JSON of \
-            the list of changed fields. Actions are kept for a year.",
+        description: "Exports all actions, or the actions that match, oldest first, as a stream. `changes` is \
+            the list of changed fields as JSON. Actions are kept for a year.",
         ..CSV_ENDPOINT
     },
-    Endpoint {
+    reconcile = Endpoint {
         path: "/v1/admin/exports/reconciliation",
-        id: "reconcile",
         summary: "Reconcile units and money",
         description: "Compares one sale or all sales, in one snapshot: the units and the money of each \
             item, and every difference by name, at most 1,000 of a kind at once. It reads every \
@@ -79,4 +73,4 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::NotFound],
         ..VIEWER_ENDPOINT
     },
-];
+);

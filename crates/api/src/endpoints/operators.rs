@@ -46,11 +46,10 @@ const PHASE_ENDPOINT: Endpoint = Endpoint {
     ..OPERATOR_ENDPOINT
 };
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    create_sale = Endpoint {
         method: Method::Post,
         path: "/v1/admin/sales",
-        id: "create_sale",
         summary: "Create a sale",
         description: "The sale starts as a draft, which buyers do not see.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSale>() }),
@@ -59,25 +58,22 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::AlreadyExists],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    list_all_sales = Endpoint {
         path: "/v1/admin/sales",
-        id: "list_all_sales",
         summary: "List all sales",
         params: &[Param::Phase, Param::Cursor, Param::Limit],
         responses: &[ok::<AdminSaleList>("A page of sales.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    get_any_sale = Endpoint {
         path: "/v1/admin/sales/{sale}",
-        id: "get_any_sale",
         summary: "Read a sale with all its settings",
         responses: &[ok::<AdminSale>("The sale.").headers(&[ResponseHeader::ETag])],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    change_sale = Endpoint {
         method: Method::Patch,
         path: "/v1/admin/sales/{sale}",
-        id: "change_sale",
         summary: "Change a sale by a JSON merge patch",
         description: "Title, times, texts and front door may change at any time; prices and limits until the sale opens. Entries of \
             `items` change the item with that id; other items do not change.",
@@ -90,64 +86,56 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    delete_sale = Endpoint {
         method: Method::Delete,
         path: "/v1/admin/sales/{sale}",
-        id: "delete_sale",
         summary: "Delete a draft",
         params: &[Param::IfMatch],
         responses: &[SuccessResponse::new(204, Content::None, "The draft was deleted.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    schedule_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/schedule",
-        id: "schedule_sale",
         summary: "Schedule a draft to open at its `starts_at`",
         description: "`starts_at` must be in the future. A repeated request changes nothing.",
         codes: &[Code::WrongState, Code::InvalidRequest],
         ..PHASE_ENDPOINT
     },
-    Endpoint {
+    unschedule_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/unschedule",
-        id: "unschedule_sale",
         summary: "Make a scheduled sale a draft again",
-        description: "Buyers do not see it any more. A repeated request changes nothing.",
+        description: "Buyers do not see the sale any more. A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
-    Endpoint {
+    open_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/open",
-        id: "open_sale",
         summary: "Open a draft or a scheduled sale at once",
         description: "A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
-    Endpoint {
+    pause_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/pause",
-        id: "pause_sale",
         summary: "Pause an open sale",
         description: "The server answers when the tickets in progress are settled. A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
-    Endpoint {
+    resume_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/resume",
-        id: "resume_sale",
         summary: "Resume a paused sale",
         description: "A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
-    Endpoint {
+    close_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/close",
-        id: "close_sale",
         summary: "Close a sale permanently",
         description: "Every sale except a draft can be closed. Unpaid orders keep their holds. The server answers when the tickets in progress are \
             settled. A repeated request changes nothing.",
         ..PHASE_ENDPOINT
     },
-    Endpoint {
+    adjust_stock = Endpoint {
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/items/{item}/adjustments",
-        id: "adjust_stock",
         summary: "Raise or lower an item's stock",
         description: "A negative adjustment removes free units; a larger one is refused, with `free` in the \
             response. Unlimited stock cannot be adjusted. A repeated key with the same content has \
@@ -159,10 +147,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState, Code::IdempotencyKeyReused],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    set_spread = Endpoint {
         method: Method::Put,
         path: "/v1/admin/sales/{sale}/items/{item}/spread",
-        id: "set_spread",
         summary: "Set how an item's stock is spread over its slots",
         description: "Possible until the sale is closed. While it runs, the answer comes at once: new slots get units, slots that are no longer in the spread are drained, and `…/slots` shows the progress. A repeated request changes nothing.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Spread>() }),
@@ -170,31 +157,27 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    get_stock = Endpoint {
         path: "/v1/admin/sales/{sale}/stock",
-        id: "get_stock",
         summary: "Read where the units of a sale are",
         description: "One snapshot: for counted stock `total = pool + in_slots + held + paid`, at every instant.",
         responses: &[ok::<StockList>("One row for each item.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    get_slots = Endpoint {
         path: "/v1/admin/sales/{sale}/slots",
-        id: "get_slots",
         summary: "Read the slots of a sale",
         responses: &[ok::<SlotList>("One row for each slot.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    get_stats = Endpoint {
         path: "/v1/admin/sales/{sale}/stats",
-        id: "get_stats",
         summary: "Read a sale's statistics: rates, latencies, refusals by code, queue depth",
         responses: &[ok::<Stats>("The statistics of this process.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    list_all_orders = Endpoint {
         path: "/v1/admin/orders",
-        id: "list_all_orders",
         summary: "List orders of all buyers",
         description: "Lists the newest orders first, without queued and refused requests.",
         params: &[
@@ -208,19 +191,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         responses: &[ok::<OrderList>("A page of orders.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    get_any_order = Endpoint {
         path: "/v1/admin/orders/{order}",
-        id: "get_any_order",
         summary: "Read an order with its history and payments",
         description: "A queued request is not found, because its id can be verified only with its buyer. A refused request \
             has an empty `buyer`.",
-        responses: &[ok::<AnyOrderDetail>("What the id refers to now.")],
+        responses: &[ok::<AnyOrderDetail>("The object that the id refers to now.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    cancel_any_order = Endpoint {
         method: Method::Post,
         path: "/v1/admin/orders/{order}/cancel",
-        id: "cancel_any_order",
         summary: "Cancel a buyer's unpaid order",
         description: "The order is cancelled once; a repeated request changes nothing.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
@@ -229,70 +210,63 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    list_keys = Endpoint {
         path: "/v1/admin/keys",
-        id: "list_keys",
         summary: "List operators' keys",
-        description: "The keys created with this API, without the configured key and without the keys themselves.",
+        description: "Lists the keys that were created with this API. The secret keys and the configured key are not in the list.",
         responses: &[ok::<KeyList>("The keys.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    create_key = Endpoint {
         method: Method::Post,
         path: "/v1/admin/keys",
-        id: "create_key",
         auth: Auth::Operator(Role::Admin),
         summary: "Create an operator's key",
-        description: "The server shows the key only in this response. There are at most 1,000.",
+        description: "The server shows the key only in this response. At most 1,000 keys can exist.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewKey>() }),
         responses: &[SuccessResponse::new(201, json::<CreatedKey>(), "The key.")],
         codes: &[Code::WrongState],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    delete_key = Endpoint {
         method: Method::Delete,
         path: "/v1/admin/keys/{key}",
-        id: "delete_key",
         auth: Auth::Operator(Role::Admin),
         summary: "Delete an operator's key",
         description: "The key stops working at once.",
         responses: &[SuccessResponse::new(204, Content::None, "The key was deleted.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    list_blocks = Endpoint {
         path: "/v1/admin/blocks",
-        id: "list_blocks",
         summary: "List blocks",
         description: "The buyers, addresses and networks that operators block, each with its end and its reason.",
         responses: &[ok::<BlockList>("The blocks.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    create_block = Endpoint {
         method: Method::Post,
         path: "/v1/admin/blocks",
-        id: "create_block",
         auth: Auth::Operator(Role::Operator),
         summary: "Block a buyer, an address or a network",
-        description: "The block takes effect at every node within a second, for every sale. It replaces an earlier block of the same value. There are at most 10,000.",
+        description: "The block takes effect at every node within a second, for every sale. It replaces an earlier block of the same value. At most 10,000 blocks can exist.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewBlock>() }),
         responses: &[SuccessResponse::new(201, json::<Block>(), "The block.")],
         codes: &[Code::WrongState],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    delete_block = Endpoint {
         method: Method::Delete,
         path: "/v1/admin/blocks/{block}",
-        id: "delete_block",
         auth: Auth::Operator(Role::Operator),
         summary: "Delete a block",
         responses: &[SuccessResponse::new(204, Content::None, "The block was deleted.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    audit = Endpoint {
         path: "/v1/admin/audit",
-        id: "audit",
         summary: "Check every invariant now",
         responses: &[ok::<Audit>("The findings.")],
         ..VIEWER_ENDPOINT
     },
-];
+);

@@ -9,11 +9,10 @@ use crate::gate::{NewPass, Pass};
 use crate::header::BodyType;
 use crate::problem::Code;
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    issue_pass = Endpoint {
         method: Method::Post,
         path: "/v1/sales/{sale}/passes",
-        id: "issue_pass",
         summary: "Get a purchase pass for an item",
         description: "Available from 60 seconds before the opening. The first failing check \
             decides the response, in this order: identity, sale and item, the sale's phase, \
@@ -35,10 +34,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    create_codes = Endpoint {
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/access-codes",
-        id: "create_codes",
         summary: "Create access codes for a sale",
         description: "The codes are shown in this response and never again, because only their \
             hashes are stored. A sale has at most 1,000,000.",
@@ -47,11 +45,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    count_codes = Endpoint {
         path: "/v1/admin/sales/{sale}/access-codes",
-        id: "count_codes",
         summary: "Read how many access codes a sale has, and how many are used up",
         responses: &[ok::<CodeCounts>("The counts.")],
         ..VIEWER_ENDPOINT
     },
-];
+);

@@ -21,11 +21,10 @@ const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     ..BUYER_ENDPOINT
 };
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    open_checkout = Endpoint {
         method: Method::Post,
         path: "/v1/orders/{order}/checkout",
-        id: "open_checkout",
         summary: "Get the checkout of an order",
         description: "The order must be reserved. A repeated request returns the same checkout while \
             it accepts payment. Requests for a new checkout are limited: ten at once and ten a \
@@ -34,9 +33,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_order_link = Endpoint {
         path: "/v1/orders/{order}/link",
-        id: "get_order_link",
         summary: "Get a link that opens the order without the buyer's token",
         description: "For a reserved order. The holder of the link can read the order and pay \
             for it, and nothing else. It opens the order while that can be paid, and for one hour \
@@ -45,40 +43,36 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_linked_order = Endpoint {
         path: "/v1/linked-orders/{order}",
-        id: "get_linked_order",
         auth: Auth::Public,
         summary: "Read an order by its link",
-        description: "With the key of the link in place of the buyer's token.",
+        description: "The key of the link replaces the buyer's token.",
         params: &[Param::OrderKey],
         responses: &[ok::<Order>("The order.")],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    open_linked_checkout = Endpoint {
         method: Method::Post,
         path: "/v1/linked-orders/{order}/checkout",
-        id: "open_linked_checkout",
         auth: Auth::Public,
         summary: "Get the checkout of an order by its link",
-        description: "As for the buyer, with the same limits.",
+        description: "Works as for the buyer, with the same limits.",
         params: &[Param::OrderKey],
         responses: &[ok::<Checkout>("The page for the payer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_history = Endpoint {
         path: "/v1/orders/{order}/history",
-        id: "get_history",
         auth: Auth::BuyerOrOperator,
         summary: "Read an order's history: what happened, when, by whom, why",
         description: "Lists the oldest step first. Buyers read the history of their own orders and see `operator` for an operator's step.",
         responses: &[ok::<History>("The history.")],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    take_sandbox_message = Endpoint {
         path: "/v1/payments/sandbox/webhook",
-        id: "take_sandbox_message",
         summary: "Receive a message of the sandbox provider",
         description: "The message is signed as Standard Webhooks: `webhook-id` (at most 256 characters, visible \
             ASCII), `webhook-timestamp` (whole seconds), `webhook-signature` (only the first 16 \
@@ -89,36 +83,32 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
     },
-    Endpoint {
+    take_stripe_message = Endpoint {
         path: "/v1/payments/stripe/webhook",
-        id: "take_stripe_message",
         summary: "Receive a message of Stripe",
         description: "The message has Stripe's signature, in `Stripe-Signature`. `404` if `payment.provider` is not `stripe`.",
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
     },
-    Endpoint {
+    list_payments = Endpoint {
         path: "/v1/admin/payments",
-        id: "list_payments",
         summary: "List payments",
         description: "Lists the newest payments first, including payments that name an order that does not exist.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<PaymentList>("A page of payments.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    list_refunds = Endpoint {
         path: "/v1/admin/refunds",
-        id: "list_refunds",
         summary: "List refunds",
         description: "Lists the newest refunds first, including refunds of payments that name an order that does not exist.",
         params: &[Param::Order, Param::Cursor, Param::Limit],
         responses: &[ok::<RefundList>("A page of refunds.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    refund_any_order = Endpoint {
         method: Method::Post,
         path: "/v1/admin/orders/{order}/refund",
-        id: "refund_any_order",
         summary: "Refund a paid order",
         description: "The order is `refunded` at once, and its units go back on sale; the refund \
             is `pending` until the provider reports that the money arrived. A repeated request changes nothing.",
@@ -128,10 +118,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    extend_any_order = Endpoint {
         method: Method::Post,
         path: "/v1/admin/orders/{order}/extend",
-        id: "extend_any_order",
         summary: "Give an unpaid order more time",
         description: "The new time is at most 30 days from now. Repeating the same `pay_by` changes nothing; repeated `secs` are added again.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Extension>() }),
@@ -139,4 +128,4 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-];
+);

@@ -7,18 +7,19 @@ use crate::admin::erasures::{Erasure, NewErasure};
 use crate::admin::keys::Role;
 use crate::header::BodyType;
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[Endpoint {
-    method: Method::Post,
-    path: "/v1/admin/erasures",
-    id: "erase_buyer",
-    auth: Auth::Operator(Role::Admin),
-    summary: "Erase a buyer",
-    description: "Replaces the buyer's id and the keys of the buyer's requests by a name that \
-        cannot be traced back, in every closed sale. Rows of open sales and rows with pending \
-        money stay and are listed. A repeated request erases the rows that have become erasable.",
-    body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewErasure>() }),
-    responses: &[ok::<Erasure>(
-        "The numbers of erased rows, and of rows that cannot be erased yet.",
-    )],
-    ..VIEWER_ENDPOINT
-}];
+endpoints!(
+    erase_buyer = Endpoint {
+        method: Method::Post,
+        path: "/v1/admin/erasures",
+        auth: Auth::Operator(Role::Admin),
+        summary: "Erase a buyer",
+        description: "Replaces the buyer's id and the keys of the buyer's requests by a name that \
+            cannot be traced back, in every closed sale. Rows of open sales and rows with pending \
+            money stay and are listed. A repeated request erases the rows that have become erasable.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewErasure>() }),
+        responses: &[ok::<Erasure>(
+            "The numbers of erased rows, and of rows that cannot be erased yet.",
+        )],
+        ..VIEWER_ENDPOINT
+    },
+);

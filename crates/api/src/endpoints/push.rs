@@ -6,11 +6,10 @@ use crate::header::BodyType;
 use crate::problem::Code;
 use crate::push::NewPushSubscription;
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    subscribe_push = Endpoint {
         method: Method::Post,
         path: "/v1/push-subscriptions",
-        id: "subscribe_push",
         summary: "Get messages when the page is closed",
         description: "For the pages: a message says that it is the buyer's turn in a waiting room, \
             or that units are reserved for the buyer, each with the time until which that holds. \
@@ -24,10 +23,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::NotFound],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    unsubscribe_push = Endpoint {
         method: Method::Delete,
         path: "/v1/push-subscriptions",
-        id: "unsubscribe_push",
         summary: "Get no more messages",
         description: "Removes the buyer's subscriptions at this node. A browser also ends its own \
             subscription at its push service.",
@@ -35,4 +33,4 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::NotFound],
         ..BUYER_ENDPOINT
     },
-];
+);

@@ -75,7 +75,7 @@ impl Content {
         }
     }
 
-    /// The JSON type in it, if there is one.
+    /// The JSON type of the content, if there is one.
     #[must_use]
     pub const fn json_type(self) -> Option<JsonType> {
         match self {

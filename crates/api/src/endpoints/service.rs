@@ -23,33 +23,29 @@ const SERVICE_ENDPOINT: Endpoint = Endpoint {
     codes: &[],
 };
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    health = Endpoint {
         path: "/healthz",
-        id: "health",
         summary: "Check whether the process is alive",
         responses: &[ok::<Health>("The process is alive.")],
         ..SERVICE_ENDPOINT
     },
-    Endpoint {
+    readiness = Endpoint {
         path: "/readyz",
-        id: "readiness",
         summary: "Check whether the process is ready for requests",
         description: "`503` with `reasons` while the store is unreachable, or after the process was asked to stop.",
         responses: &[ok::<Health>("The process is ready.")],
         codes: &[Code::Unavailable],
         ..SERVICE_ENDPOINT
     },
-    Endpoint {
+    metrics = Endpoint {
         path: "/metrics",
-        id: "metrics",
         summary: "Read the metrics, as Prometheus text",
         responses: &[SuccessResponse::new(200, Content::Metrics, "The metrics.")],
         ..SERVICE_ENDPOINT
     },
-    Endpoint {
+    openapi = Endpoint {
         path: "/openapi.json",
-        id: "openapi",
         summary: "Read this document",
         params: &[Param::IfNoneMatch],
         responses: &[
@@ -59,9 +55,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         ..SERVICE_ENDPOINT
     },
-    Endpoint {
+    docs = Endpoint {
         path: "/docs",
-        id: "docs",
         summary: "Read this document as a page",
         params: &[Param::IfNoneMatch],
         responses: &[
@@ -71,4 +66,4 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         ..SERVICE_ENDPOINT
     },
-];
+);

@@ -7,11 +7,10 @@ use super::{Auth, Content, Endpoint, Method, ResponseHeader, SuccessResponse};
 use crate::gate::{Draw, WaitingRoomPosition};
 use crate::problem::Code;
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    enter_waiting_room = Endpoint {
         method: Method::Post,
         path: "/v1/sales/{sale}/waiting-room",
-        id: "enter_waiting_room",
         summary: "Join a sale's waiting room",
         description: "Each buyer has at most one entry, and a repeated request returns the entry. Buyers who \
             join before the opening are shuffled; later buyers follow in the order of arrival. A \
@@ -24,9 +23,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_place = Endpoint {
         path: "/v1/sales/{sale}/waiting-room",
-        id: "get_place",
         summary: "Read the buyer's own entry in a sale's waiting room",
         description: "The server answers from memory, so a client may poll every few seconds; events \
             report changes sooner. `404` if the buyer has no entry or the admission has expired.",
@@ -34,10 +32,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    leave_waiting_room = Endpoint {
         method: Method::Delete,
         path: "/v1/sales/{sale}/waiting-room",
-        id: "leave_waiting_room",
         summary: "Leave a sale's waiting room",
         description: "Succeeds also if the buyer has no entry. An admission ends at once. A buyer \
             who joins again gets the same position, unless its turn has passed. The buyer's lot \
@@ -46,9 +43,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_draw = Endpoint {
         path: "/v1/sales/{sale}/draw",
-        id: "get_draw",
         auth: Auth::Public,
         summary: "Read the draw of a sale's waiting room",
         description: "The commitment is published before the first buyer joins; the seed is shown \
@@ -58,9 +54,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         responses: &[ok::<Draw>("The draw.").headers(&[ResponseHeader::CacheControl])],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    export_draw = Endpoint {
         path: "/v1/admin/sales/{sale}/draw.csv",
-        id: "export_draw",
         summary: "Export the participants of a sale's draw, in their order",
         description: "The list is available once the sale has opened, as a stream. Before, the order is secret.",
         responses: &[SuccessResponse::new(
@@ -71,4 +66,4 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..VIEWER_ENDPOINT
     },
-];
+);

@@ -1,4 +1,5 @@
-//! The waitlist of an item that is held out: its first buyer gets the next unit that comes back.
+//! The waitlist of an item whose units are all held. The first buyer in it gets the next unit that
+//! comes back.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::response::{json, ok};
@@ -6,11 +7,10 @@ use super::{Content, Endpoint, Method, Param, ResponseHeader, SuccessResponse};
 use crate::order::{AnyOrder, WaitingOrder};
 use crate::problem::Code;
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    join_waitlist = Endpoint {
         method: Method::Post,
         path: "/v1/sales/{sale}/items/{item}/waitlist",
-        id: "join_waitlist",
         summary: "Join the waitlist of an item that is held out",
         description: "An entry is for one unit, and a buyer has at most one entry for an item. \
             When a unit comes back, the first entry becomes an order under the entry's id before \
@@ -52,22 +52,20 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    get_waitlist_entry = Endpoint {
         path: "/v1/sales/{sale}/items/{item}/waitlist",
-        id: "get_waitlist_entry",
         summary: "Read the buyer's own entry in an item's waitlist",
         description: "`404` if the buyer has no entry. To read the result of an entry, read the order with the entry's id.",
         responses: &[ok::<WaitingOrder>("The entry's present state.")],
         ..BUYER_ENDPOINT
     },
-    Endpoint {
+    leave_waitlist = Endpoint {
         method: Method::Delete,
         path: "/v1/sales/{sale}/items/{item}/waitlist",
-        id: "leave_waitlist",
         summary: "Leave an item's waitlist",
         description: "Succeeds also if the buyer has no entry. If the entry became an order, the answer is `wrong_state` with the order's state.",
         responses: &[SuccessResponse::new(204, Content::None, "The buyer has no entry.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT
     },
-];
+);

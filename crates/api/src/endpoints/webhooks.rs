@@ -18,23 +18,21 @@ use crate::problem::Code;
 /// An endpoint that only an `admin` may call.
 const ADMIN_ENDPOINT: Endpoint = Endpoint { auth: Auth::Operator(Role::Admin), ..VIEWER_ENDPOINT };
 
-pub(super) const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
+endpoints!(
+    list_webhook_endpoints = Endpoint {
         path: "/v1/admin/webhook-endpoints",
-        id: "list_webhook_endpoints",
         summary: "List the endpoints that receive events",
         description: "Lists the oldest endpoint first, each with its progress and without its secret.",
         responses: &[ok::<WebhookEndpointList>("The endpoints.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    create_webhook_endpoint = Endpoint {
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints",
-        id: "create_webhook_endpoint",
         summary: "Add an endpoint",
-        description: "The endpoint receives later events: a webhook signed as Standard Webhooks, a \
+        description: "The endpoint receives the events from now on: a webhook signed as Standard Webhooks, a \
             broker in a CloudEvents envelope. The server shows a webhook's secret in this response and \
-            never again. A URL that the server may not call is refused. There are at most 50.",
+            never again. A URL that the server may not call is refused. At most 50 endpoints can exist.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewWebhookEndpoint>(),
@@ -47,17 +45,15 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..ADMIN_ENDPOINT
     },
-    Endpoint {
+    get_webhook_endpoint = Endpoint {
         path: "/v1/admin/webhook-endpoints/{endpoint}",
-        id: "get_webhook_endpoint",
         summary: "Read an endpoint and its progress",
         responses: &[ok::<WebhookEndpoint>("The endpoint.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    change_webhook_endpoint = Endpoint {
         method: Method::Patch,
         path: "/v1/admin/webhook-endpoints/{endpoint}",
-        id: "change_webhook_endpoint",
         summary: "Change an endpoint by a JSON merge patch",
         description: "The change applies to every event that was not delivered yet.",
         body: Some(Body {
@@ -67,19 +63,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         responses: &[ok::<WebhookEndpoint>("The endpoint, changed.")],
         ..ADMIN_ENDPOINT
     },
-    Endpoint {
+    delete_webhook_endpoint = Endpoint {
         method: Method::Delete,
         path: "/v1/admin/webhook-endpoints/{endpoint}",
-        id: "delete_webhook_endpoint",
         summary: "Remove an endpoint",
         description: "The endpoint's undelivered events are removed too.",
         responses: &[SuccessResponse::new(204, Content::None, "The endpoint was removed.")],
         ..ADMIN_ENDPOINT
     },
-    Endpoint {
+    rotate_webhook_secret = Endpoint {
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/rotate-secret",
-        id: "rotate_webhook_secret",
         summary: "Give an endpoint a new secret",
         description: "The new secret signs at once; the earlier ones still sign for a while. The \
             new one is shown in this response and never again. At most five sign at once; the \
@@ -93,19 +87,17 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..ADMIN_ENDPOINT
     },
-    Endpoint {
+    list_deliveries = Endpoint {
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
-        id: "list_deliveries",
         summary: "List the deliveries that an endpoint did not accept at the first attempt",
         description: "Lists the newest event first. Deliveries that succeeded at the first attempt are not listed.",
         params: &[Param::DeliveryState, Param::Cursor, Param::Limit],
         responses: &[ok::<DeliveryList>("A page of deliveries.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    redeliver = Endpoint {
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
-        id: "redeliver",
         summary: "Deliver one event to an endpoint again",
         description: "The state of earlier deliveries does not matter. Later events about the same order wait for this event.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Redelivery>() }),
@@ -117,9 +109,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    list_dead_letters = Endpoint {
         path: "/v1/admin/dead-letters",
-        id: "list_dead_letters",
         summary: "List unresolved dead letters",
         description: "Lists events that an endpoint did not accept, refunds that a provider did not \
             make, and tickets that could not be settled: in this order, the newest of each kind first.",
@@ -127,18 +118,16 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         responses: &[ok::<DeadLetterList>("A page of dead letters.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    get_dead_letter = Endpoint {
         path: "/v1/admin/dead-letters/{letter}",
-        id: "get_dead_letter",
         summary: "Read a dead letter with its content",
         description: "For an event: the undelivered message. For a refund: its payment and amount. For a ticket: its request.",
         responses: &[ok::<DeadLetterDetail>("The dead letter.")],
         ..VIEWER_ENDPOINT
     },
-    Endpoint {
+    retry_dead_letter = Endpoint {
         method: Method::Post,
         path: "/v1/admin/dead-letters/{letter}/retry",
-        id: "retry_dead_letter",
         summary: "Retry a dead letter",
         description: "The server starts again with the first attempt. A ticket cannot be retried, because its \
             units were returned and its buyer got the refusal.",
@@ -146,10 +135,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    discard_dead_letter = Endpoint {
         method: Method::Post,
         path: "/v1/admin/dead-letters/{letter}/discard",
-        id: "discard_dead_letter",
         summary: "Discard a dead letter",
         description: "The dead letter leaves the list, and the server keeps the reason. Without a body the reason is `none given`.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Discard>() }),
@@ -157,10 +145,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         responses: &[ok::<DeadLetterResolution>("The dead letter is discarded.")],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    retry_dead_letters = Endpoint {
         method: Method::Post,
         path: "/v1/admin/dead-letters/retry",
-        id: "retry_dead_letters",
         summary: "Retry many dead letters",
         description: "Retries the dead letters of one endpoint, or all, newest first. One call handles at \
             most `limit`; `next_cursor` continues from there.",
@@ -173,10 +160,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
     },
-    Endpoint {
+    discard_dead_letters = Endpoint {
         method: Method::Post,
         path: "/v1/admin/dead-letters/discard",
-        id: "discard_dead_letters",
         summary: "Discard many dead letters",
         description: "Discards the dead letters of one endpoint, or all. The server stores `reason` with each.",
         params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
@@ -188,4 +174,4 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
     },
-];
+);

@@ -15,8 +15,8 @@ pub enum WaitingRoomPositionState {
     Waiting,
     /// The entry is admitted: its buyer may get a purchase pass.
     Admitted,
-    /// More entries are before it than units are left. The entry waits again as soon as units
-    /// return.
+    /// More entries are before this entry than units are left. The entry waits again as soon as
+    /// units return.
     Gone,
 }
 
@@ -41,8 +41,8 @@ pub struct WaitingRoomPosition {
     pub place: String,
     /// The entry's state.
     pub state: WaitingRoomPositionState,
-    /// The number of entries that are admitted before it, plus 1. `null` before the draw, after the
-    /// admission, and after the end of the sale.
+    /// The number of entries that are admitted before this entry, plus 1. `null` before the draw,
+    /// after the admission, and after the end of the sale.
     pub position: Option<u64>,
     /// The expected time until the entry is admitted; `null` without an estimate.
     pub estimate_secs: Option<EstimateSecs>,

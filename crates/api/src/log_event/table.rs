@@ -1,18 +1,6 @@
 //! The table of log events. `cargo xtask tidy` compares it with the log lines in the code.
 
-use super::{LogEvent, LogLevel};
-
-const fn error(code: &'static str, meaning: &'static str) -> LogEvent {
-    LogEvent { code, level: LogLevel::Error, meaning }
-}
-
-const fn warn(code: &'static str, meaning: &'static str) -> LogEvent {
-    LogEvent { code, level: LogLevel::Warn, meaning }
-}
-
-const fn info(code: &'static str, meaning: &'static str) -> LogEvent {
-    LogEvent { code, level: LogLevel::Info, meaning }
-}
+use super::{LogEvent, error, info, warn};
 
 /// Every event, in the order of the codes.
 pub const LOG_EVENTS: &[LogEvent] = &[
@@ -51,13 +39,19 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "block.reload_failed",
         "The blocks could not be read again. The blocks from the last read stay in force.",
     ),
-    error("challenge.threads_missing", "Not every thread that draws challenges could be started."),
+    error("challenge.threads_missing", "Some threads that draw challenges could not be started."),
     error(
         "clock.stepped",
         "The clock of the machine was set. No order expires until the clock of the machine and the clock of the server agree again.",
     ),
-    error("config.reload_refused", "SIGHUP came, but the settings are invalid. Nothing changed."),
-    info("config.reloaded", "SIGHUP came. The settings and certificates were loaded again."),
+    error(
+        "config.reload_refused",
+        "The server got SIGHUP, but the settings are invalid. Nothing changed.",
+    ),
+    info(
+        "config.reloaded",
+        "The server got SIGHUP and loaded the settings and certificates again.",
+    ),
     warn(
         "console.sign_in_failed",
         "An operator could not sign in by OpenID Connect. The error says why.",
@@ -73,7 +67,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "database.failed_over",
-        "The database failed over to another server. Every order is read again.",
+        "The database failed over to another server. The node reads every order again.",
     ),
     warn(
         "database.history_changed",
@@ -175,7 +169,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.postpone_failed",
-        "The provider does not answer, and the store could not defer its checkouts.",
+        "The provider does not answer. The next queries about its checkouts could not be postponed in the store.",
     ),
     info("payment.provider_answers", "The payment provider answers again."),
     warn(

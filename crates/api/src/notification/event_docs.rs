@@ -219,7 +219,8 @@ pub fn document() -> String {
     text
 }
 
-/// The description of a member. An optional member has it beside `oneOf` or in one of its items.
+/// The description of a member. An optional member has the description beside `oneOf`, or in an
+/// item of `oneOf`.
 fn description(schema: &Value) -> &str {
     let own = schema.get("description").and_then(Value::as_str);
     let any = schema.get("oneOf").and_then(Value::as_array);

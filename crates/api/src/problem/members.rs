@@ -3,17 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The requirement of a sale that a buyer does not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Requirement {
-    /// Only members may buy.
-    Member,
-    /// The buyer's level is too low.
-    Level,
-    /// An access code is required.
-    AccessCode,
-}
+pub use doorbuster_types::Requirement;
 
 /// The scope of an exceeded rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -9,19 +9,20 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// The language that a reader gets whose own language a text does not have.
+/// The language of the text for a reader whose own language is missing.
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
-/// Longest part of a language tag after the language, and the fewest characters of a part.
+/// The number of characters in a part of a language tag, after the language.
 const SUBTAG_CHARS: std::ops::RangeInclusive<usize> = 2..=8;
-/// Most parts of a language tag after the language.
+/// The largest number of parts of a language tag after the language.
 const SUBTAGS_MAX: usize = 3;
 /// Languages that are written from right to left.
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];
 
-/// A text of the shop. A reader gets the text of their language. Without one, they get the English
-/// text; without that, the text of the first language in the alphabet.
+/// A text of the shop. A reader gets the text in the reader's language. If it is missing, the
+/// reader gets the English text. If that is missing too, the reader gets the text whose language
+/// tag is first in the alphabet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Text {
@@ -53,12 +54,12 @@ impl Text {
         };
         let mut each: Vec<(Option<&str>, &str)> =
             texts.iter().map(|(language, text)| (Some(language.as_str()), text.as_str())).collect();
-        // The sort is stable, so the others stay in the order of the alphabet.
+        // The sort is stable, so the other texts stay in the order of the alphabet.
         each.sort_by_key(|(language, _)| *language != Some(FALLBACK_LANGUAGE));
         each
     }
 
-    /// Whether any text is longer than nothing.
+    /// Whether all texts are empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.in_languages().iter().all(|(_, text)| text.is_empty())

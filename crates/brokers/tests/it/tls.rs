@@ -6,6 +6,7 @@ use crate::keeper::directory;
 use crate::nats_server::NatsServer;
 use crate::rabbit::Rabbit;
 use crate::{broker, message, name};
+use doorbuster_testkit::tool;
 
 /// The variable that gives the child process the broker's URL.
 const URL: &str = "BROKER_TLS_URL";
@@ -19,7 +20,7 @@ struct Certificate {
 impl Certificate {
     fn make() -> Self {
         let certificate = Self { dir: directory("broker-tls") };
-        let made = Command::new("openssl")
+        let made = Command::new(tool::program("openssl"))
             .args([
                 "req",
                 "-x509",
@@ -37,7 +38,7 @@ impl Certificate {
             .arg("-out")
             .arg(certificate.file())
             .output()
-            .expect("openssl is installed");
+            .expect("openssl starts");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         certificate
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use doorbuster_challenge::{
     CAPTCHA_CHARACTERS, Captcha, RandomSource, draw_captcha, normalize_answer,
 };
+use doorbuster_testkit::tool::program;
 use png::{BitDepth, ColorType, Encoder};
 
 use crate::pixels::Grey;
@@ -18,7 +19,7 @@ const MOST: usize = 4;
 /// Returns the text that Tesseract reads in a line (7) or a word (8). Only the characters of
 /// captchas are allowed.
 fn reads(png: &[u8], mode: &str) -> Option<String> {
-    let mut child = Command::new("tesseract")
+    let mut child = Command::new(program("tesseract"))
         .args([
             "stdin",
             "stdout",
@@ -106,10 +107,6 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tesseract_reads_few_captchas() {
-    if Command::new("tesseract").arg("--version").output().is_err() {
-        println!("SKIPPED: there is no tesseract on this machine; scripts/setup installs it");
-        return;
-    }
     // Without this check, a Tesseract that reads nothing would pass the test.
     assert_eq!(read_each_way(&plain()), ["teeth"; 3], "a plain word is read");
     let mut random = RandomSource::from_seed(2_026);

@@ -73,7 +73,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// After nodes used a database, they never use another database that lacks its newest row.
+    /// After nodes used one database, they never use another database that lacks the newest row of
+    /// the first one.
     #[test]
     fn a_deployment_never_uses_an_older_database(steps in prop::collection::vec(step(), 1..40)) {
         let mut databases = vec![database("s", 1, &[])];

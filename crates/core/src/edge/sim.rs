@@ -1,7 +1,7 @@
 //! Attacks the edge's rules with random runs. Nodes know different commits, and the writer changes.
 //! A server loses data or returns to an old copy. Replicas lag. Reads arrive in parts or twice.
-//! Buyers repeat requests at the edge. Each rule is removed in turn, and the removal must be
-//! noticed.
+//! Buyers repeat requests at the edge. The test removes each rule in turn, and must notice the
+//! removal.
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,11 +64,11 @@ struct Node {
 struct Server {
     head: Option<FeedHead>,
     requests: Vec<u64>,
-    /// For each item the number of its last change, and its free units.
+    /// The number of each item's last change, and the item's free units.
     entries: BTreeMap<u64, (u64, u64)>,
 }
 
-/// The writing node's knowledge of the feed.
+/// The state of the feed as the writing node knows it.
 #[derive(Clone, Default)]
 struct Writer {
     node: usize,
@@ -317,7 +317,7 @@ impl World {
         Ok(())
     }
 
-    /// Checks that an edge with working servers soon refuses from the last commit.
+    /// Checks that an edge soon refuses requests by the newest commit, once all servers work.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;

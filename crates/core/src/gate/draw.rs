@@ -1,11 +1,11 @@
 //! The draw: the order in which a waiting room admits the visitors who came before the sale opened.
 //!
-//! When the first visitor arrives, the server creates a seed of 32 random bytes. It publishes the
-//! SHA-256 of the seed, the commitment, at once, and the seed after the sale opens. Each
-//! participant's lot is `HMAC-SHA-256(key = seed, message = buyer id)`. Participants are ranked by
-//! their lots, read as numbers of 256 bits, smallest first. So the order is secret before the
-//! opening. The seed is fixed before the participants are known. Anyone with the seed and the list
-//! can repeat the draw.
+//! When the first visitor arrives, the server creates a seed of 32 random bytes. The server at once
+//! publishes the SHA-256 of the seed, which is called the commitment. After the sale opens, the
+//! server publishes the seed. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer
+//! id)`. Participants are ranked by their lots, read as numbers of 256 bits, smallest first. So the
+//! order is secret before the opening. The seed is fixed before the participants are known. Anyone
+//! with the seed and the list can repeat the draw.
 //!
 //! The operator of the server can read the seed early. The draw proves that the seed did not
 //! change, not that the seed stayed secret.

@@ -2,16 +2,7 @@
 
 use super::pass::Membership;
 
-/// The requirement that a buyer does not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissingRequirement {
-    /// Membership.
-    Member,
-    /// A higher level.
-    Level,
-    /// An access code.
-    AccessCode,
-}
+pub use doorbuster_types::Requirement;
 
 /// Checks whether a buyer meets a sale's requirements for membership and level.
 ///
@@ -20,12 +11,12 @@ pub fn check_eligible(
     standing: Membership,
     members_only: bool,
     min_level: u8,
-) -> Result<(), MissingRequirement> {
+) -> Result<(), Requirement> {
     if members_only && !standing.member {
-        return Err(MissingRequirement::Member);
+        return Err(Requirement::Member);
     }
     if standing.level < min_level {
-        return Err(MissingRequirement::Level);
+        return Err(Requirement::Level);
     }
     Ok(())
 }
@@ -44,9 +35,9 @@ mod tests {
         };
         check(false, 0, false, 0, Ok(()));
         check(true, 255, true, 255, Ok(()));
-        check(false, 255, true, 0, Err(MissingRequirement::Member));
-        check(false, 0, true, 1, Err(MissingRequirement::Member));
-        check(true, 1, true, 2, Err(MissingRequirement::Level));
-        check(true, 0, false, 1, Err(MissingRequirement::Level));
+        check(false, 255, true, 0, Err(Requirement::Member));
+        check(false, 0, true, 1, Err(Requirement::Member));
+        check(true, 1, true, 2, Err(Requirement::Level));
+        check(true, 0, false, 1, Err(Requirement::Level));
     }
 }

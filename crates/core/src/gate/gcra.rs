@@ -1,10 +1,10 @@
 //! Rate limits: a rate with a burst, kept as one number for each limited key.
 //!
 //! The method is the generic cell rate algorithm (ITU-T I.371, in the form of virtual scheduling).
-//! The state is an instant: by then, all accepted requests are served at the limit's rate. Each
-//! request moves the state forward by the limit's interval. The request is allowed if the state is
-//! then ahead of the present by at most the burst. So the decision is one comparison, the state is
-//! one word, and no timer refills it.
+//! The state is an instant: the time at which all accepted requests would be served at the limit's
+//! rate. Each request moves the state forward by the limit's interval. The request is allowed if
+//! the state is then ahead of the present by at most the burst. So a decision is one comparison,
+//! the state is one 64-bit number, and no timer is needed.
 //!
 //! Instants are nanoseconds since any fixed origin. An instant in the past means no recent
 //! requests, so zero is the state of a new key.
@@ -102,7 +102,7 @@ impl RateLimit {
         self.burst_nanos / self.interval
     }
 
-    /// Whole seconds until a used-up burst is available again.
+    /// Returns the whole seconds until a used-up burst is available again.
     #[must_use]
     pub const fn window_secs(self) -> u64 {
         secs_rounded_up(self.burst_nanos)

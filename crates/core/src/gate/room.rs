@@ -17,25 +17,26 @@ pub const VISITORS_MAX: u64 = 4_000_000;
 /// Admissions that are neither used nor lapsed. At the bound, admission pauses until some of them
 /// are used or lapse.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
-/// Until the room knows how many units a buyer takes, the first admissions leave each buyer at
-/// least one part in `FIRST_BUYERS_MIN` of the stock.
+/// The room assumes that each of its first buyers takes at most this fraction of the stock: one
+/// part in `FIRST_BUYERS_MIN`. The assumption ends when the room knows how many units a buyer
+/// takes.
 const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many used admissions, their mean predicts how many units the next buyer takes.
 const USED_SAMPLE_MIN: u64 = 8;
 /// The end of the admission of a visitor who left before the rank was called.
 pub const LEFT: Millis = Millis(0);
 /// How long an admission lasts at first while others wait. A visitor who does something in this
-/// time keeps the whole admission; an idle visitor's turn passes to the next one.
+/// time keeps the whole admission; an idle visitor's turn passes to the next visitor.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
-/// How long an admission lasts at first, if a whole one lasts `for_ms`.
+/// Returns how long an admission lasts at first, if a whole one lasts `for_ms`.
 #[must_use]
 pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
 }
 
-/// The end of the whole admission that a visitor keeps by using it before its first end. `None`:
-/// the admission has ended, or is a whole one already.
+/// Returns the end of the whole admission, for a visitor who did something before the first end.
+/// Returns `None` if the admission has ended, or is already a whole one.
 #[must_use]
 pub fn kept_until(called_at: Millis, until: Millis, for_ms: i64, now: Millis) -> Option<Millis> {
     let whole = called_at.plus(for_ms);
@@ -46,7 +47,7 @@ pub fn kept_until(called_at: Millis, until: Millis, for_ms: i64, now: Millis) ->
 #[cfg(test)]
 const STEP_ADMISSIONS_MAX: u64 = 500;
 
-/// How far a sale's waiting room has come.
+/// The progress of a sale's waiting room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomProgress {
     /// Visitors who joined.
@@ -130,8 +131,8 @@ impl RoomSupply {
         share.clamp(1, self.limit.max(1))
     }
 
-    /// Returns how many ranks to admit now, at most `admissions_max`. The next step admits the
-    /// rest.
+    /// Returns how many ranks to admit now, at most `admissions_max`. The next step admits further
+    /// ranks.
     ///
     /// For each admitted buyer there is at least one unit that no earlier buyer is expected to
     /// take. So no buyer is admitted to an empty shop. If units are free and no admitted buyer is

@@ -26,8 +26,8 @@ pub struct Checkout {
     pub open: bool,
     /// When it was created.
     pub at: Millis,
-    /// When the server sent the first query since the order's `pay_by` that failed or had no
-    /// definite answer.
+    /// When the server sent the first query without a definite answer. Only queries after the
+    /// order's `pay_by` count.
     pub asked_at: Option<Millis>,
 }
 

@@ -12,7 +12,7 @@ const CAME_BACK_PREFIX: &str = "came back: ";
 /// message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
-/// Decides the refund of a payment. A payment has only one.
+/// Decides the refund of a payment. A payment has only one refund.
 pub(crate) fn refund<L: Ledger>(
     ledger: &mut L,
     payment: &Payment,
@@ -55,8 +55,8 @@ pub enum RefundUpdate {
     /// The money arrived.
     Settled,
     /// This amount arrived, in minor units. If the amount is less than the refund, a person
-    /// returned the rest by hand. Then only the provider's answer to a query tells the state of the
-    /// refund.
+    /// returned the rest of the money by hand. Then only the provider's answer to a query tells the
+    /// state of the refund.
     Arrived(i64),
     /// The provider refused the request, or did not answer.
     Failed(String),
@@ -103,7 +103,8 @@ pub fn apply_refund_update<L: Ledger>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // After the money arrived, it can only come back. Then only an operator can act.
+    // After the money arrived, only one thing can still happen: the money comes back. Then an
+    // operator must act.
     let undoes = match news {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -114,8 +115,8 @@ pub fn apply_refund_update<L: Ledger>(
     }
     match news {
         RefundUpdate::CheckAgain { .. } => {
-            // The server only queries a finished refund, and sends it again only when an operator
-            // asks. One failed query does not end the refund.
+            // For a finished refund, the server only sends queries. It requests the refund again
+            // only if an operator asks for that. One failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -173,7 +174,7 @@ pub fn answer_refund<L: Ledger>(
     }
     let news = match news {
         RefundUpdate::Failed(_) => news,
-        // The provider accepted the request in any case. From now on the server only queries its
+        // In both cases the provider accepted the request. From now on the server only queries its
         // progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }

@@ -96,7 +96,7 @@ impl Breaker {
 
     /// Chooses the event of the next try: a new event and a row in turn, and the rows one after
     /// another. Each event gets a few tries, because the endpoint may accept an event only after
-    /// some tries. It gets no more, because the endpoint may refuse only this event.
+    /// some tries. It gets no further tries, because the endpoint may refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

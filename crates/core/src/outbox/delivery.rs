@@ -1,6 +1,8 @@
 //! The values between a delivery queue and its driver.
 use std::sync::Arc;
 
+use doorbuster_types::DeliveryState;
+
 use crate::value::Millis;
 
 /// A row of the store: an event behind the endpoint's position that is not delivered yet.
@@ -18,6 +20,14 @@ pub struct PendingDelivery {
     pub error: Option<String>,
     /// Whether all tries are used, so that an operator must act.
     pub dead: bool,
+}
+
+impl PendingDelivery {
+    /// Returns the state of the delivery.
+    #[must_use]
+    pub fn state(&self) -> DeliveryState {
+        if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
+    }
 }
 
 /// The outcome of a delivery.
@@ -47,8 +57,8 @@ pub enum SendOutcome {
         error: String,
     },
     /// This version of the program cannot send the event. The newer version that wrote the event
-    /// can. The failure says nothing about the endpoint, so the attempt does not count as a try.
-    /// This version retries, because it may only lack data that it reads later.
+    /// can send it. The failure says nothing about the endpoint, so the attempt does not count as a
+    /// try. This version retries, because it may only lack data that it reads later.
     Deferred {
         /// The unknown part of the event.
         error: String,

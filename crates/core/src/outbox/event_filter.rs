@@ -4,7 +4,7 @@ use crate::event::EventType;
 /// A filter of event types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventFilter {
-    /// Every type, including later ones.
+    /// Every type, including types that later versions add.
     All,
     /// The types with these names. A name that only a newer version of the program knows is kept
     /// and also matches.

@@ -100,8 +100,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Decides about a retry. Returns `None` if the try does not count, because it was before its
-    /// time or says nothing about the event.
+    /// Decides about a retry. Returns `None` if the try does not count, because the try was early,
+    /// or says nothing about the event.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -158,14 +158,14 @@ impl DeliveryQueue {
     }
 
     /// Returns whether the refusal is final: the refusals lasted long enough, or the refused events
-    /// would leave no room for others.
+    /// would leave no room for other events.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals
             && (now.0 - refused.since.0 >= self.bounds.refused_ms || is_crowded)
     }
 
-    /// Returns an event whose try does not count.
+    /// Puts an event back into the queue, because its try does not count.
     fn put_back(&mut self, position: i64, about: Arc<str>) {
         if !self.rows.contains_key(&position) {
             self.window.insert(position, NewEvent::Waiting(about));

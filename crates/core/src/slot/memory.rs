@@ -42,8 +42,8 @@ impl SlotMemory {
             (Some(buyer), Some(request)) => {
                 Some(key.request_hash(buyer.as_str(), request.as_str()))
             }
-            // The verdict was forced from an id alone. A ticket that was never settled is still in
-            // the queue.
+            // The store decided the ticket from its id alone. A ticket that was never settled is
+            // still in the queue.
             _ => queue
                 .find(self.grant, parts.n)
                 .map(|t| key.request_hash(t.buyer.as_str(), t.key.as_str())),

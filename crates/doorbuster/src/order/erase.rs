@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
-use doorbuster_api::admin::erasures::{Erasure, NewErasure};
+use doorbuster_api::admin::erasures::{Erasure, NewErasure, explanation};
 
 use crate::cli::EraseArgs;
 use crate::client::{ApiResult, Client, Path};
@@ -57,7 +57,7 @@ fn report_text(erasure: &Erasure) -> String {
     for held in &erasure.held_back {
         let is_one = held.orders + held.other == 1;
         let stay = if is_one { "stays" } else { "stay" };
-        let (rows, why) = (counts_text(held.orders, held.other), held.reason.explanation(is_one));
+        let (rows, why) = (counts_text(held.orders, held.other), explanation(held.reason, is_one));
         out += &format!("{}: {rows} {stay}: {why}.\n", held.sale);
     }
     if erasure.blocked {
@@ -81,7 +81,7 @@ fn counts_text(orders: u64, other: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_api::admin::erasures::{HeldBack, HeldBackReason};
+    use doorbuster_api::admin::erasures::{HeldBack, RetainReason};
 
     use super::*;
 
@@ -117,33 +117,28 @@ mod tests {
             assert!(!found.is_whole());
         };
         check(
-            HeldBackReason::NotClosed,
+            RetainReason::NotClosed,
             1,
             2,
             "spring: 1 order and 2 other rows stay: the sale is not closed.",
         );
-        check(HeldBackReason::Unpaid, 1, 0, "spring: 1 order stays: it waits for its payment.");
-        check(HeldBackReason::Unpaid, 4, 0, "spring: 4 orders stay: they wait for their payments.");
+        check(RetainReason::Unpaid, 1, 0, "spring: 1 order stays: it waits for its payment.");
+        check(RetainReason::Unpaid, 4, 0, "spring: 4 orders stay: they wait for their payments.");
         check(
-            HeldBackReason::OpenCheckout,
+            RetainReason::OpenCheckout,
             1,
             0,
             "spring: 1 order stays: its checkout is not closed yet.",
         );
         check(
-            HeldBackReason::OpenCheckout,
+            RetainReason::OpenCheckout,
             2,
             0,
             "spring: 2 orders stay: their checkouts are not closed yet.",
         );
+        check(RetainReason::RefundDue, 1, 0, "spring: 1 order stays: its refund has not arrived.");
         check(
-            HeldBackReason::RefundDue,
-            1,
-            0,
-            "spring: 1 order stays: its refund has not arrived.",
-        );
-        check(
-            HeldBackReason::RefundDue,
+            RetainReason::RefundDue,
             2,
             0,
             "spring: 2 orders stay: their refunds have not arrived.",

@@ -5,7 +5,7 @@ use std::path::Path;
 use doorbuster_harness::chaos::{self, ChaosPlan, Fault};
 use doorbuster_harness::cluster::Shape;
 
-use crate::several::installed;
+use crate::several::require_servers;
 use crate::test_server::TempDir;
 
 /// Buyers of a round; few, because there are many rounds.
@@ -13,9 +13,7 @@ const BUYERS: u32 = 240;
 
 /// Runs one round of each fault, which must have no findings.
 fn every_fault(shape: Shape) {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     let mut plan =
         ChaosPlan::new(Path::new(env!("CARGO_BIN_EXE_doorbuster")), &temp_dir.join("chaos"), shape);

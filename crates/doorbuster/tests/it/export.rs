@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::crash_windows::client::{PurchaseSpec, Reply, Wire, request, signed_in};
 use super::crash_windows::fixture::ServerFixture;
 use crate::test_server::program;
+use doorbuster_testkit::tool;
 
 /// The configuration from the guide, with this test's paths.
 const GUIDE: &str = include_str!("../../../../docs/front-door.md");
@@ -53,14 +54,14 @@ impl Cdn {
         );
         let file = dir.join("nginx.conf");
         std::fs::write(&file, config).expect("the file is written");
-        let child = Command::new("nginx")
+        let child = Command::new(tool::program("nginx"))
             .arg("-p")
             .arg(&dir)
             .arg("-c")
             .arg(&file)
             .stderr(Stdio::null())
             .spawn();
-        let cdn = Self { child: child.expect("nginx is installed: run scripts/setup"), address };
+        let cdn = Self { child: child.expect("nginx starts"), address };
         let begun = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
             let log = || std::fs::read_to_string(dir.join("error.log")).unwrap_or_default();

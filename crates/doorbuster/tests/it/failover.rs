@@ -7,7 +7,7 @@ use doorbuster_harness::cluster::{Cluster, ClusterPlan, Postgres, Shape, http};
 use doorbuster_harness::load::{self, LoadPlan};
 use serde_json::{Value, json};
 
-use crate::several::installed;
+use crate::several::require_servers;
 use crate::test_server::TempDir;
 
 /// Longest time until a condition holds.
@@ -67,9 +67,7 @@ fn ready(cluster: &Cluster, node: usize) -> (u16, Value) {
 
 #[test]
 fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     let mut cluster = start(&temp_dir, Shape::Postgres);
     open_sale(&cluster);
@@ -120,9 +118,7 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
 
 #[test]
 fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     let mut cluster = start(&temp_dir, Shape::Postgres);
     open_sale(&cluster);

@@ -19,12 +19,12 @@ mod store_access;
 mod waitlist;
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use doorbuster_harness::cluster::{ClusterDir, Postgres};
 use doorbuster_server::failpoint::{Failpoint, SETTING};
+use doorbuster_testkit::tool;
 use serde_json::json;
 
 use crate::crash_windows::fixture::ServerFixture;
@@ -87,10 +87,7 @@ fn a_server_may_die_between_any_two_steps() {
 
 #[test]
 fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
-    if !Path::new("/usr/lib/postgresql").exists() {
-        println!("skipped; postgresql is missing (scripts/setup installs it)");
-        return;
-    }
+    tool::program("postgres");
     let temp_dir = TempDir::new();
     let place = ClusterDir::create(&temp_dir.join("postgres")).expect("a new directory");
     let postgres = Postgres::create(&place, true).expect("PostgreSQL starts");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use doorbuster_harness::cluster::{Cluster, ClusterPlan, Shape, http};
 use serde_json::{Value, json};
 
-use crate::several::installed;
+use crate::several::require_servers;
 use crate::test_server::TempDir;
 
 /// Longest time until a condition holds.
@@ -60,9 +60,7 @@ fn ask(cluster: &Cluster, stop: &AtomicBool) {
 
 #[test]
 fn a_database_outage_is_a_few_lines_in_the_log_of_each_node() {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     let program = Path::new(env!("CARGO_BIN_EXE_doorbuster"));
     let plan = ClusterPlan::new(program, &temp_dir.join("cluster"), Shape::Postgres);

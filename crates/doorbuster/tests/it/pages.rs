@@ -14,6 +14,8 @@ mod paying;
 mod polling;
 mod product;
 mod room;
+mod slow_phone;
+mod states;
 mod tab;
 mod visitors;
 mod waitlist;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use doorbuster_harness::cluster::free_port;
 
-use crate::several::installed;
+use crate::several::require_servers;
 use crate::test_server::{TempDir, TestServer, run, serve, until};
+use doorbuster_testkit::postgres::programs;
 
 const PAGE: &str = include_str!("../../../../docs/how-to/postgres-point-in-time-recovery.md");
 const ITEM: &str = "id=phone,title=Phone,stock=10,price=0.10CNY,limit=10";
@@ -36,12 +37,7 @@ struct Installation {
 impl Installation {
     fn create(temp_dir: &TempDir) -> Self {
         let dir = temp_dir.join("postgres");
-        let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-            .expect("PostgreSQL is installed")
-            .map(|entry| entry.expect("readable").path().join("bin"))
-            .collect();
-        versions.sort();
-        let bin_dir = versions.pop().expect("a version");
+        let bin_dir = programs();
         let port = free_port().expect("a free port");
         let at = |name: &str| dir.join(name).display().to_string();
         let replacements =
@@ -165,9 +161,7 @@ fn token(temp_dir: &TempDir, path: &Path) -> String {
 
 #[test]
 fn a_database_is_recovered_to_a_point_in_time_as_the_page_says() {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     let installation = Installation::create(&temp_dir);
     let mut blocks = blocks().into_iter();

@@ -1,27 +1,15 @@
 //! Several nodes on this machine, with a private PostgreSQL and a private Redis Cluster: start,
 //! sell, fail, remove.
 
-use std::path::Path;
-
+use doorbuster_testkit::tool;
 use serde_json::{Value, json};
 
 use crate::test_server::{CommandRun, TempDir, program, run};
 
-/// Returns whether the required packages are installed; if not, prints that the test is skipped.
-pub fn installed() -> bool {
-    let redis = ["/usr/bin/redis-server", "/usr/sbin/redis-server", "/usr/local/bin/redis-server"];
-    let missing = [
-        (!redis.iter().any(|file| Path::new(file).exists())).then_some("redis-server"),
-        (!Path::new("/usr/lib/postgresql").exists()).then_some("postgresql"),
-    ];
-    let missing: Vec<&str> = missing.into_iter().flatten().collect();
-    if !missing.is_empty() {
-        println!(
-            "skipped; these packages are missing (scripts/setup installs them): {}",
-            missing.join(", ")
-        );
-    }
-    missing.is_empty()
+/// Fails the test if a server of an installation is missing.
+pub fn require_servers() {
+    tool::program("postgres");
+    tool::program("redis-server");
 }
 
 fn cluster(temp_dir: &TempDir, words: &[&str]) -> CommandRun {
@@ -40,9 +28,7 @@ impl Drop for Down<'_> {
 
 #[test]
 fn an_installation_is_started_once_shown_and_removed() {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     assert!(cluster(&temp_dir, &["status"]).stderr_of_failure(1).contains("no installation"));
     let down = Down(&temp_dir);
@@ -105,9 +91,7 @@ fn the_store_is_maintained(temp_dir: &TempDir, found: &Value) {
 }
 
 fn demo(shape: &str) {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     let ran =
         run(program(&temp_dir).args(["demo", "--json", "--buyers", "3000", "--shape", shape]));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorbuster_harness::soak::{self, SoakPlan};
 
-use crate::several::installed;
+use crate::several::require_servers;
 use crate::test_server::TempDir;
 
 /// The length of the run.
@@ -13,9 +13,7 @@ const FOR: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_short_soak_run_sells_with_restarts_and_failing_webhooks_and_nothing_grows() {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     let program = Path::new(env!("CARGO_BIN_EXE_doorbuster"));
     let mut plan = SoakPlan::new(program, &temp_dir.join("soak"), FOR);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// The operators' key of every test's server.
 pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
+/// The environment variable that names another program to test, such as a release build.
+const PROGRAM: &str = "DOORBUSTER_PROGRAM";
 /// Longest wait for anything in these tests, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -48,7 +50,8 @@ impl Drop for TempDir {
 /// The program, without the settings of the user who runs the tests, and with its temporary files
 /// in `temp_dir`.
 pub fn program(temp_dir: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_doorbuster"));
+    let built = || env!("CARGO_BIN_EXE_doorbuster").into();
+    let mut command = Command::new(std::env::var_os(PROGRAM).unwrap_or_else(built));
     let ours = |name: &str| ["DOORBUSTER_", "OTEL_"].iter().any(|start| name.starts_with(start));
     for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
         command.env_remove(name);

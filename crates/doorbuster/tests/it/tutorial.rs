@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use doorbuster_testkit::tool;
 use serde_json::{Value, json};
 
 use crate::test_server::{TempDir, TestServer, serve, until};
@@ -27,7 +28,7 @@ impl Drop for SampleShop {
 /// Starts `examples/shop/{file}` and waits until it listens.
 fn start_shop(interpreter: &str, file: &str, port: u16, url: &str, secret: &str) -> SampleShop {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop").join(file);
-    let mut child = Command::new(interpreter)
+    let mut child = Command::new(tool::program(interpreter))
         .arg(file)
         .env("BUYER_SECRET", BUYER_SECRET)
         .env("WEBHOOK_SECRET", secret)
@@ -36,7 +37,7 @@ fn start_shop(interpreter: &str, file: &str, port: u16, url: &str, secret: &str)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{interpreter} is not installed: {error}"));
+        .expect("the sample shop starts");
     let mut line = String::new();
     let output = child.stdout.take().expect("piped output");
     let shop = SampleShop(child);

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use doorbuster_harness::cluster::{ClusterDir, Postgres};
+use doorbuster_testkit::postgres::programs;
 use serde_json::{Value, json};
 
-use crate::several::installed;
+use crate::several::require_servers;
 use crate::test_server::{KEY, TempDir, TestServer, program, run, serve, until};
 
 const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
@@ -128,9 +129,7 @@ fn a_sqlite_store_of_version_0_1_0_is_migrated_and_sells_on() {
 
 #[test]
 fn a_postgresql_store_of_version_0_1_0_is_migrated_and_sells_on() {
-    if !installed() {
-        return;
-    }
+    require_servers();
     let temp_dir = TempDir::new();
     let postgres = postgres(&temp_dir);
     let dump = fs::read_to_string(stores().join("postgres.dump")).expect("the kept store");
@@ -166,8 +165,8 @@ fn a_store_of_this_version() {
     let server = start(&temp_dir, &temp_dir.join("node"), Some(&postgres));
     write("postgres.json", fill(&server, &temp_dir).to_string());
     assert_eq!(server.terminate().0, Some(0));
-    let dump = Command::new("sh")
-        .args(["-c", "$(ls -d /usr/lib/postgresql/*/bin | tail -1)/pg_dump --no-owner \"$0\""])
+    let dump = Command::new(programs().join("pg_dump"))
+        .arg("--no-owner")
         .arg(postgres.url(postgres.port()))
         .output()
         .expect("pg_dump starts");

@@ -31,7 +31,7 @@ function Keys({ can, ask }) {
       fields: error => html`
         <${Field} label=${t('name')} fault=${faultAt(error, '/name')}>
           ${props => html`<input ...${props} name="name" required />`}<//>
-        <${Field} label=${t('role')}>
+        <${Field} label=${t('role')} hint=${t('role_hint')}>
           ${props => html`<select ...${props} name="role">${ROLES.map(role => html`
             <option value=${role}>${word('role', role)}</option>`)}</select>`}<//>`,
       act: async form => {
@@ -55,16 +55,16 @@ function Keys({ can, ask }) {
       ${can('admin') && html`<button class="button" type="button" onClick=${create}>
         ${t('key.create')}</button>`}</div>
     <${Problem} error=${error} />
-    ${made && html`<p class="alarm" role="status"><b>${t('secret_once')}</b>
+    ${made && html`<p class="once" role="status"><b>${t('secret_once')}</b>
       <span class="code wrap">${made.key}</span></p>`}
     <${Table} caption=${t('keys')} columns=${[
-      [t('name'), row => row.name],
+      [t('name'), row => html`<b>${row.name}</b>`],
       [t('id'), row => html`<a class="code" href=${`#/actions?by=${seg(row.id)}`}>${row.id}</a>`],
       [t('role'), row => word('role', row.role)],
       [t('created_at'), row => moment(row.created_at)],
-      [t('do'), row => can('admin') && html`<button class="button" type="button"
-        onClick=${() => remove(row)}>${t('delete')}</button>`],
-    ]} rows=${data?.keys} /></section>`;
+      ...(can('admin') ? [[t('do'), row => html`<button class="button" type="button"
+        onClick=${() => remove(row)}>${t('delete')}</button>`]] : []),
+    ]} rows=${data?.keys} empty=${t('no_keys')} /></section>`;
 }
 
 function Blocks({ can, ask }) {
@@ -79,12 +79,18 @@ function Blocks({ can, ask }) {
           ${props => html`<select ...${props} name="kind">
             <option value="buyer">${word('block', 'buyer')}</option>
             <option value="ip">${word('block', 'ip')}</option></select>`}<//>
-        <${Field} label=${t('block.value')} fault=${faultAt(error, '/value')}>
-          ${props => html`<input ...${props} name="value" required spellcheck=${false} />`}<//>
+        <${Field} label=${t('block.value')} hint=${t('block.value_hint')}
+          fault=${faultAt(error, '/value')}>
+          ${props => html`<input ...${props} name="value" required spellcheck=${false}
+            autocapitalize="none" />`}<//>
         <${Field} label=${t('reason')} fault=${faultAt(error, '/reason')}>
-          ${props => html`<input ...${props} name="reason" required />`}<//>`,
+          ${props => html`<input ...${props} name="reason" maxlength="200" required />`}<//>
+        <${Field} label=${t('until')} hint=${t('until_hint')} fault=${faultAt(error, '/expires_at')}>
+          ${props => html`<input ...${props} name="until" type="datetime-local" />`}<//>`,
       act: async form => {
-        await api.send('POST', '/v1/admin/blocks', Object.fromEntries(form));
+        const { until, ...body } = Object.fromEntries(form);
+        if (until) body.expires_at = new Date(until).toISOString();
+        await api.send('POST', '/v1/admin/blocks', body);
         reload();
       },
     });
@@ -106,10 +112,10 @@ function Blocks({ can, ask }) {
       [t('kind'), row => word('block', row.kind)],
       [t('block.value'), row => row.value],
       [t('reason'), row => row.reason || '–'],
-      [t('until'), row => moment(row.expires_at)],
-      [t('do'), row => can('operator') && html`<button class="button" type="button"
-        onClick=${() => remove(row)}>${t('block.delete')}</button>`],
-    ]} rows=${data?.blocks} /></section>`;
+      [t('until'), row => (row.expires_at ? moment(row.expires_at) : t('for_ever'))],
+      ...(can('operator') ? [[t('do'), row => html`<button class="button" type="button"
+        onClick=${() => remove(row)}>${t('block.delete')}</button>`]] : []),
+    ]} rows=${data?.blocks} empty=${t('no_blocks')} /></section>`;
 }
 
 function Codes({ can, ask }) {
@@ -152,18 +158,22 @@ function Codes({ can, ask }) {
       ${can('operator') && path && html`<button class="button" type="button" onClick=${create}>
         ${t('codes.create')}</button>
         <button class="button" type="button" onClick=${revoke}>${t('codes.revoke')}</button>`}</div>
-    <${Field} label=${t('sale')}>
-      ${props => html`<select ...${props} onChange=${event => setSale(event.target.value)}>
+    <p class="soft">${t('codes.about')}</p>
+    <div class="filters"><${Field} label=${t('sale')}>
+      ${props => html`<select ...${props} onChange=${event => {
+        setSale(event.target.value);
+        setMade(null);
+      }}>
         ${(sales.rows ?? []).map(row => html`<option value=${row.id} selected=${row.id === chosen}>
-          ${plainText(row.title)}</option>`)}</select>`}<//>
+          ${plainText(row.title)}</option>`)}</select>`}<//></div>
     <${Problem} error=${error} />
-    ${data && html`<p>${t('codes.numbers', {
+    ${data && html`<p role="status">${data.codes === 0 ? t('no_codes') : t('codes.numbers', {
       codes: count(data.codes),
       spent: count(data.spent),
       uses: count(data.uses),
     })}</p>`}
     ${made && html`<${Field} label=${t('secret_once')}>
-      ${props => html`<textarea ...${props} readonly rows="6">${made.join('\n')}</textarea>`}<//>`}
+      ${props => html`<textarea ...${props} readonly rows="6" value=${made.join('\n')}></textarea>`}<//>`}
   </section>`;
 }
 
@@ -194,10 +204,11 @@ function Erasure({ can, ask }) {
     }
   };
   return html`<section class="panel card"><h2>${t('erase')}</h2>
-    <form class="search" onSubmit=${preview}>
+    <p class="soft">${t('erase.about')}</p>
+    <form class="filters" onSubmit=${preview}>
       <${Field} label=${t('find.buyer')} fault=${faultAt(error, '/buyer')}>
         ${props => html`<input ...${props} name="buyer" required spellcheck=${false} />`}<//>
-      <p><button class="button">${t('preview')}</button></p>
+      <p class="filters__do"><button class="button">${t('preview')}</button></p>
     </form>
     <${Problem} error=${error} />
     ${result && html`<p role="status">${t('erased', { as: result.erased_as })}</p>`}</section>`;

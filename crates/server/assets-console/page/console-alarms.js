@@ -4,12 +4,12 @@ import { count, html, t, word } from '/assets/console-kit.js';
 /** What needs a person now, each with what to do and where. */
 export function alarmsOf(ready, audit, nodes, ends) {
   const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
-  const alarms = [...reasons, ...(ready.data?.warnings ?? [])].map(reason => ({
+  const alarms = [...reasons, ...(ready.data?.warnings ?? ready.error?.warnings ?? [])].map(reason => ({
     text: word('alarm', reason),
     to: '#/nodes',
   }));
   for (const finding of audit.data?.findings ?? []) {
-    const text = `${finding.rule}: ${finding.detail}`;
+    const text = `${finding.rule}: ${finding.detail}${t('stop')}`;
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
   }
   for (const slot of nodes.data?.slots ?? []) {

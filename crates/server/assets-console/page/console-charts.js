@@ -1,5 +1,7 @@
-/* Charts by second, drawn with uPlot. In a chart of counts, a second without a point is zero. */
-import { clock, html, t, useEffect, useRef } from '/assets/console-kit.js';
+/* Charts over time, drawn with uPlot, and the series behind them. In a chart of counts, a step
+   without a point is zero. In a chart of latencies, it is a gap. */
+import { api, brief, clock, html, seg, serverNow, t, useEffect, useRef, useState } from
+  '/assets/console-kit.js';
 
 let loading = null;
 /** Loads uPlot when the first chart is drawn. */
@@ -14,41 +16,154 @@ function load() {
   return loading;
 }
 
+/** The most steps in one answer of the API. */
+const STEPS_MAX = 3600;
+/** Nodes write each second a little later, so the newest steps are read again. */
+const OVERLAP = 5;
+
+/** Reads the points of `period`: `{ from, to, step }` in seconds since 1970. Without `to`, the
+   period ends now, and later calls read only the newest steps; then `secs` says how long it is. */
+export function useSeries(sale, { from, to, secs, step }) {
+  const [state, set] = useState({ points: new Map(), to: 0, error: null });
+  useEffect(() => {
+    let ended = false;
+    let timer = 0;
+    let points = new Map();
+    let next = from ?? Math.floor(serverNow() / 1000) - secs;
+    const read = async () => {
+      if (!document.hidden) {
+        try {
+          const last = to ?? Math.ceil(serverNow() / 1000) + 1;
+          let [newest, end] = [0, 0];
+          do {
+            end = Math.min(last, next + (STEPS_MAX - 1) * step);
+            const path = `/v1/admin/sales/${seg(sale)}/series?step=${step}`
+              + `&from=${new Date(next * 1000).toISOString()}`
+              // Without an end, the server answers up to its own present time.
+              + (end === last && !to ? '' : `&to=${new Date(end * 1000).toISOString()}`);
+            const answer = await api.get(path);
+            for (const point of answer.points) {
+              points.set(Math.floor(Date.parse(point.at) / 1000), point);
+            }
+            newest = Math.floor(Date.parse(answer.to) / 1000);
+            next = end === last ? newest - OVERLAP * step : end;
+          } while (!ended && end < last);
+          if (secs) points = new Map([...points].filter(([at]) => at >= newest - secs));
+          if (!ended) set({ points, to: newest, error: null });
+        } catch (error) {
+          if (!ended) set(old => ({ ...old, error }));
+        }
+      }
+      if (!ended && !to) timer = setTimeout(read, step === 1 ? 1000 : 10_000);
+    };
+    set({ points: new Map(), to: 0, error: null });
+    read();
+    return () => {
+      ended = true;
+      clearTimeout(timer);
+    };
+  }, [sale, step, secs, from, to]);
+  return state;
+}
+
+/** Returns each step from `from` to `to`, and a function that reads a value of each step up to
+   `shown`. */
+export function steps(points, { from, to, step, shown = to }) {
+  const times = [];
+  for (let at = from - (from % step); at < to; at += step) times.push(at);
+  return {
+    times,
+    of: (read, empty = 0) =>
+      times.map(at => (at > shown ? null : points.has(at) ? read(points.get(at)) : empty)),
+  };
+}
+
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const HEIGHT = 180;
+/** The distances of the marks on an axis of counts. */
+const WHOLE_STEPS = Array.from({ length: 10 }, (_, n) => [1, 2, 5].map(digit => digit * 10 ** n))
+  .flat();
+/** Up to this many seconds, the axis shows seconds. */
+const SECONDS_SHOWN = 1200;
+/** Adds each line to the lines before it, so that the areas stand on each other. */
+function stacked(values) {
+  const sums = [];
+  return values.map((line, n) => {
+    sums.push(line.map((value, at) =>
+      value === null ? null : value + (n ? sums[n - 1][at] : 0)));
+    return sums[n];
+  });
+}
 
-/** Draws a chart. `lines` has [label, color token, values], and `times` has seconds since 1970. */
-export function Chart({ title, times, lines, unit }) {
+/** Changes when the colour scheme changes. */
+function useScheme() {
+  const dark = matchMedia('(prefers-color-scheme: dark)');
+  const [scheme, set] = useState(dark.matches);
+  useEffect(() => {
+    const changed = () => set(dark.matches);
+    dark.addEventListener('change', changed);
+    return () => dark.removeEventListener('change', changed);
+  }, []);
+  return scheme;
+}
+
+function options({ lines, stack, whole, secs, width, moved }) {
+  const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  const axis = {
+    stroke: color('--color-text-soft'),
+    grid: { stroke: color('--color-line'), width: 1 },
+    ticks: { show: false },
+    font,
+  };
+  const label = at => clock(at * 1000).slice(0, secs <= SECONDS_SHOWN ? 8 : 5);
+  const series = lines.map(([name, token], n) => ({
+    label: name,
+    stroke: color(token),
+    width: stack ? 0 : 1.75,
+    fill: stack ? color(token) : n === 0 ? color(token) + '26' : undefined,
+    points: { show: false },
+  }));
+  return {
+    width,
+    height: HEIGHT,
+    padding: [10, 26, 0, 0],
+    legend: { show: false },
+    cursor: { sync: { key: 'sale' }, y: false, points: { size: 6 } },
+    hooks: { setCursor: [plot => moved(plot.cursor.idx ?? null)] },
+    scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.12)] } },
+    axes: [
+      { ...axis, grid: { show: false }, space: 76, size: 26, values: (_, at) => at.map(label) },
+      {
+        ...axis,
+        size: 44,
+        space: 34,
+        values: (_, n) => n.map(brief),
+        ...(whole && { incrs: WHOLE_STEPS }),
+      },
+    ],
+    series: [{}, ...(stack ? series.reverse() : series)],
+  };
+}
+
+/** Draws a chart. `lines` has [label, color token, values], and `times` has seconds since 1970. The
+   keys show the numbers at `shown`, or those under the pointer or the arrow keys. */
+export function Chart({ title, times, lines, unit = '', stack = false, shown = times.length - 1 }) {
   const box = useRef(null);
   const chart = useRef(null);
-  const data = [times, ...lines.map(([, , values]) => values)];
+  const [at, setAt] = useState(null);
+  const scheme = useScheme();
+  const values = lines.map(([, , line]) => line);
+  const data = [times, ...(stack ? stacked(values).reverse() : values)];
+  const newest = useRef(data);
+  newest.current = data;
+  const secs = times.length ? times.at(-1) - times[0] : 0;
   useEffect(() => {
     let ended = false;
     load().then(UPlot => {
       if (ended) return;
-      const axis = { stroke: color('--color-text-soft'), grid: { stroke: color('--color-line') } };
-      const options = {
-        width: box.current.clientWidth,
-        height: HEIGHT,
-        legend: { live: true },
-        cursor: { sync: { key: 'live' } },
-        scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
-        axes: [
-          { ...axis, values: (_, times) => times.map(at => clock(at * 1000).slice(0, 5)) },
-          { ...axis, size: 56 },
-        ],
-        series: [
-          { value: (_, at) => (at == null ? '–' : clock(at * 1000)) },
-          ...lines.map(([label, token]) => ({
-            label,
-            stroke: color(token),
-            width: 2,
-            points: { show: false },
-            value: (_, n) => (n == null ? '–' : `${n}${unit ?? ''}`),
-          })),
-        ],
-      };
-      chart.current = new UPlot(options, data, box.current);
+      const width = box.current.clientWidth;
+      const setup = options({ lines, stack, whole: !unit, secs, width, moved: setAt });
+      chart.current = new UPlot(setup, newest.current, box.current);
     });
     const fit = new ResizeObserver(() =>
       chart.current?.setSize({ width: box.current.clientWidth, height: HEIGHT }),
@@ -60,21 +175,41 @@ export function Chart({ title, times, lines, unit }) {
       chart.current?.destroy();
       chart.current = null;
     };
-  }, [lines.map(([label]) => label).join()]);
+  }, [lines.map(([label]) => label).join(), scheme, secs <= SECONDS_SHOWN]);
   useEffect(() => {
     chart.current?.setData(data);
-  });
-  const last = times.slice(-10).map((at, n) => ({ at, n: Math.max(0, times.length - 10) + n }));
+  }, [times, lines]);
+  const index = at !== null && at < times.length ? at : shown;
+  const number = n => (n == null ? '–' : brief(n) + unit);
+  const when = times.length ? clock(times[index] * 1000) : '–';
+  const spoken = lines.map(([label, , line]) => `${label} ${number(line[index])}`).join(', ');
+  /* The arrow keys move the cursor by one step, and with Shift by ten. */
+  const keyed = event => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by || !chart.current) return;
+    event.preventDefault();
+    const next = Math.max(0, Math.min(times.length - 1, index + by * (event.shiftKey ? 10 : 1)));
+    const left = chart.current.valToPos(times[next], 'x');
+    chart.current.setCursor({ left, top: HEIGHT / 2 });
+    setAt(next);
+  };
+  const first = Math.max(0, times.length - 10);
   return html`<figure class="chart card">
-    <figcaption>${title}</figcaption>
-    <div class="chart__box" ref=${box} aria-hidden="true"></div>
+    <figcaption class="chart__head"><h2>${title}</h2>
+      <ul class="chart__keys">
+        ${lines.map(([label, token, line]) => html`<li class=${'key key-' + token.slice(-1)}>
+          ${label} <b>${number(line[index])}</b></li>`)}
+        <li class="chart__at">${when}</li>
+      </ul></figcaption>
+    <div class="chart__box" ref=${box} role="img" tabindex="0" onKeyDown=${keyed}
+      aria-label=${t('chart_now', { title, at: when, numbers: spoken })}></div>
     <details><summary>${t('as_table')}</summary>
       <div class="scroll" tabindex="0" role="region" aria-label=${title}><table class="grid">
         <thead><tr><th scope="col">${t('time')}</th>
           ${lines.map(([label]) => html`<th scope="col" class="end">${label}</th>`)}</tr></thead>
-        <tbody>${last.reverse().map(
-          ({ at, n }) => html`<tr key=${at}><td>${clock(at * 1000)}</td>
-            ${lines.map(([, , values]) => html`<td class="end">${values[n] ?? '–'}</td>`)}</tr>`,
+        <tbody>${times.slice(first).map((at, n) => [at, first + n]).reverse().map(
+          ([at, n]) => html`<tr key=${at}><td>${clock(at * 1000)}</td>
+            ${lines.map(([, , line]) => html`<td class="end">${line[n] ?? '–'}</td>`)}</tr>`,
         )}</tbody>
       </table></div>
     </details>

@@ -2,255 +2,216 @@
    and shows each fault at its field. */
 import {
   api,
-  decimal,
-  faultAt,
+  count,
+  duration,
   Field,
   html,
-  minorUnits,
+  moment,
+  Phase,
   Problem,
+  SaleTabs,
   seg,
   t,
+  useEffect,
+  useRef,
   useState,
 } from '/assets/console-kit.js';
 import {
-  changed,
-  factsField,
-  factsOf,
-  fieldOf,
-  galleryField,
-  galleryOf,
-  plainText,
-  textOf,
-} from '/assets/console-texts.js';
+  body,
+  CHOICES,
+  limitPointer,
+  newItem,
+  RATES,
+  resetsLimits,
+  SCOPES,
+  texts,
+} from '/assets/console-form-values.js';
+import { SpreadForm } from '/assets/console-spread.js';
+import { plainText } from '/assets/console-texts.js';
 
-const CHOICES = {
-  pass: ['off', 'required'],
-  challenge: ['off', 'image', 'slider', 'pow'],
-  access_codes: ['off', 'required'],
-  waiting_room: ['off', 'auto', 'always'],
-};
-/* Scopes of the front door's rate limits: one buyer, one address, and all requests together. */
-const SCOPES = ['buyer', 'ip', 'interface'];
-const RATES = ['burst', 'per_minute'];
-const CHOOSE = ['buyer', 'random', 'round_robin'];
+/** The id of the control at a pointer of the API, such as `/items/0/price`. */
+const controlId = pointer => 'f' + pointer.replaceAll('/', '-');
+/** The pointer of the field that shows the faults at a pointer. */
+const fieldOf = pointer =>
+  pointer
+    .replace(/\/price\/currency$/, '/currency')
+    .replace(/\/amount_minor$/, '')
+    .replace(/^(\/title|\/items\/\d+\/(title|description|gallery|facts))\/.*$/, '$1');
 
-/** Returns a time of the API as the value of a `datetime-local` control, in the visitor's zone. */
-const localTime = text => {
-  if (!text) return '';
-  const at = new Date(text);
-  return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
-};
-const apiTime = text => (text ? new Date(text).toISOString() : null);
-
-const newItem = n => ({
-  id: `item-${n}`,
-  title: '',
-  description: '',
-  image: '',
-  gallery: '',
-  facts: '',
-  price: '',
-  currency: 'CNY',
-  list_price: '',
-  stock: '100',
-  limit_per_buyer: '1',
-  hold_secs: '900',
-});
-
-/** Returns the text of every field. */
-function texts(sale, isNew) {
-  if (!sale) {
-    const items = [newItem(1)];
-    return { id: '', title: '', starts_at: '', ends_at: '', door: {}, limits: {}, items };
-  }
-  const { pass, challenge, access_codes, waiting_room, members_only, min_level } = sale.front_door;
-  return {
-    id: isNew ? '' : sale.id,
-    title: fieldOf(sale.title),
-    starts_at: isNew ? '' : localTime(sale.starts_at),
-    ends_at: isNew ? '' : localTime(sale.ends_at),
-    door: { pass, challenge, access_codes, waiting_room, members_only, min_level },
-    limits: Object.fromEntries(
-      SCOPES.flatMap(scope =>
-        RATES.map(rate => [`${scope}.${rate}`, String(sale.front_door.limits[scope]?.[rate] ?? '')]),
-      ),
-    ),
-    items: sale.items.map(item => ({
-      id: item.id,
-      title: fieldOf(item.title),
-      description: fieldOf(item.description),
-      image: item.image ?? '',
-      gallery: galleryField(item.gallery),
-      facts: factsField(item.facts),
-      price: decimal(item.price.amount_minor, item.price.currency),
-      currency: item.price.currency,
-      list_price: item.list_price
-        ? decimal(item.list_price.amount_minor, item.list_price.currency)
-        : '',
-      stock: String(item.stock),
-      limit_per_buyer: String(item.limit_per_buyer),
-      hold_secs: String(item.hold_secs),
-    })),
+/** The faults of an error, each with a link to its field. */
+function Errors({ error }) {
+  const box = useRef(null);
+  useEffect(() => {
+    if (error) box.current?.focus();
+  }, [error]);
+  if (!error) return null;
+  if (!error.faults?.length) return html`<${Problem} error=${error} />`;
+  const go = id => event => {
+    event.preventDefault();
+    document.getElementById(id)?.focus();
   };
+  return html`<div class="errors" role="alert" tabindex="-1" ref=${box}>
+    <b>${t('see_fields')}</b>
+    <ul>${error.faults.map(({ pointer, detail }) => {
+      const id = controlId(fieldOf(pointer ?? ''));
+      const label = document.querySelector(`label[for="${id}"]`)?.textContent;
+      const at = /^\/items\/(\d+)\//.exec(pointer ?? '')?.[1];
+      const where = at === undefined ? label : `${t('item_n', { n: Number(at) + 1 })}, ${label}`;
+      return html`<li>${label
+        ? html`<a href=${'#' + id} onClick=${go(id)}>${where}: ${detail}</a>`
+        : html`${pointer} ${detail}`}</li>`;
+    })}</ul>
+  </div>`;
 }
 
-/** Returns the body of the request, or the faults that the API would describe in other words. */
-function body(form, isNew, sale) {
-  const faults = [];
-  const list = (made, pointer) => {
-    if (made === null) faults.push({ pointer, detail: t('bad_lines') });
-    return made;
-  };
-  const text = (field, before) => (isNew ? textOf(field) : changed(before, textOf(field)));
-  const price = (text, currency, pointer) => {
-    const amount_minor = minorUnits(text, currency);
-    if (amount_minor === null) faults.push({ pointer, detail: t('bad_price', { currency }) });
-    return { amount_minor, currency };
-  };
-  const whole = (text, pointer) => {
-    if (!/^\d{1,15}$/.test(text.trim())) faults.push({ pointer, detail: t('bad_number') });
-    return Number(text);
-  };
-  const items = form.items.map((item, at) => {
-    const currency = item.currency.trim().toUpperCase();
-    const made = {
-      id: item.id.trim(),
-      title: text(item.title, sale?.items[at]?.title),
-      description: text(item.description, sale?.items[at]?.description),
-      image: item.image.trim() || null,
-      gallery: list(galleryOf(item.gallery), `/items/${at}/gallery`),
-      facts: list(factsOf(item.facts), `/items/${at}/facts`),
-      price: price(item.price, currency, `/items/${at}/price`),
-      list_price: item.list_price
-        ? price(item.list_price, currency, `/items/${at}/list_price`)
-        : null,
-      limit_per_buyer: whole(item.limit_per_buyer, `/items/${at}/limit_per_buyer`),
-      hold_secs: whole(item.hold_secs, `/items/${at}/hold_secs`),
-    };
-    if (isNew) {
-      made.stock =
-        item.stock === 'unlimited' ? 'unlimited' : whole(item.stock, `/items/${at}/stock`);
-    }
-    return made;
-  });
-  const front_door = { ...form.door };
-  if (front_door.min_level !== undefined) front_door.min_level = Number(front_door.min_level);
-  front_door.limits = limits(form.limits, whole);
-  const made = {
-    title: text(form.title, sale?.title),
-    starts_at: apiTime(form.starts_at),
-    ends_at: apiTime(form.ends_at),
-    front_door,
-    items,
-  };
-  return { sale: isNew ? { id: form.id.trim(), ...made } : made, faults };
+/** What happens when, by the present values of the form. */
+function Plan({ form }) {
+  const at = text => (text ? moment(text) : null);
+  const [opens, closes] = [form.starts_at, form.ends_at].map(text => Date.parse(text));
+  const holds = Math.max(0, ...form.items.map(item => Number(item.hold_secs) || 0));
+  const units = form.items.map(item => item.stock);
+  const all = units.reduce((sum, n) => sum + (Number(n) || 0), 0);
+  const length = closes > opens ? t('plan.for', { length: duration(closes - opens) }) : '';
+  const row = (kind, title, text) => html`<li class=${kind}><b>${title}</b><span>${text}</span></li>`;
+  return html`<aside class="plan card" aria-labelledby="plan-title">
+    <h2 id="plan-title">${t('plan')}</h2>
+    <ol>
+      ${row('', t('plan.draft'), t('plan.draft.text'))}
+      ${row('plan__run', t('plan.open'), at(form.starts_at) ?? t('plan.by_hand'))}
+      ${row('plan__run', units.includes('unlimited') ? t('plan.unlimited')
+        : t('plan.units', { n: all, units: count(all) }),
+      closes <= opens ? t('plan.wrong') : length || t('plan.no_end'))}
+      ${row('plan__run', t('plan.close'), at(form.ends_at) ?? t('plan.by_hand'))}
+      ${row('', t('plan.last'), closes ? moment(closes + holds * 1000)
+        : t('plan.hold', { length: duration(holds * 1000) }))}
+    </ol>
+  </aside>`;
 }
 
-/** Returns the rate limits of the form. A scope without numbers keeps its limit or the default. */
-function limits(form, whole) {
-  const made = {};
-  for (const scope of SCOPES) {
-    const texts = RATES.map(rate => form[`${scope}.${rate}`] ?? '');
-    if (texts.every(text => text === '')) continue;
-    const numbers = texts.map((text, n) =>
-      whole(text, `/front_door/limits/${scope}/${RATES[n]}`),
-    );
-    made[scope] = { burst: numbers[0], per_minute: numbers[1] };
-  }
-  return made;
-}
-
-/** The form that sets how the stock of one item is divided among its slots. */
-function SpreadForm({ sale, item }) {
-  const [state, set] = useState({ spread: null, error: null, done: false });
-  const path = `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;
-  const open = async () => {
-    try {
-      set({ spread: await api.get(path), error: null, done: false });
-    } catch (error) {
-      set({ spread: null, error, done: false });
-    }
-  };
-  if (!state.spread) {
-    return html`<p>
-      <button class="button" type="button" onClick=${open}>${t('spread')}</button>
-      <${Problem} error=${state.error} />
-    </p>`;
-  }
-  const change = name => event =>
-    set({
-      ...state,
-      done: false,
-      spread: {
-        ...state.spread,
-        [name]: Number.isNaN(Number(event.target.value)) || name === 'choose'
-          ? event.target.value : Number(event.target.value),
-      },
-    });
-  const save = async () => {
-    try {
-      set({ spread: await api.send('PUT', path, state.spread), error: null, done: true });
-    } catch (error) {
-      set({ ...state, error, done: false });
-    }
-  };
-  return html`<fieldset class="fields">
-    <legend>${t('spread')}</legend>
-    ${['partitions', 'initial', 'threshold', 'refill'].map(
-      name => html`<${Field} label=${t('spread.' + name)} hint=${t(`spread.${name}.hint`)}
-        fault=${faultAt(state.error, '/' + name)}>
-        ${props => html`<input ...${props} type=${name === 'partitions' ? 'text' : 'number'}
-          min="0" value=${state.spread[name]} onInput=${change(name)} />`}
-      <//>`,
-    )}
-    <${Field} label=${t('spread.choose')} hint=${t('spread.choose.hint')}>
-      ${props => html`<select ...${props} onChange=${change('choose')}>
-        ${CHOOSE.map(way => html`<option value=${way} selected=${way === state.spread.choose}>
-          ${t('spread.' + way)}</option>`)}
+/** The rate limit of a scope: the default, none, or two numbers. */
+function Limit({ scope, limit, change, fault }) {
+  const name = `limit.${scope}`;
+  return html`<${Field} label=${t(name)} hint=${t(`limit.${limit.choice}.hint`)}>
+      ${props => html`<select ...${props} onChange=${event =>
+        change({ ...limit, choice: event.target.value })}>
+        ${['default', 'none', 'own'].map(choice => html`<option value=${choice}
+          selected=${choice === limit.choice}>${t('limit.' + choice)}</option>`)}
       </select>`}
     <//>
-    <p><button class="button" type="button" onClick=${save}>${t('save_spread')}</button>
-      ${state.done && html` <span role="status">${t('saved')}</span>`}</p>
-    <${Problem} error=${state.error} />
-  </fieldset>`;
+    ${limit.choice === 'own' && RATES.map(rate => html`<${Field} label=${t(`${name}.${rate}`)}
+      hint=${t(`limit.${rate}.hint`)} id=${controlId(limitPointer(scope, rate))}
+      fault=${fault(limitPointer(scope, rate))}>
+      ${props => html`<input ...${props} inputmode="numeric" value=${limit[rate]}
+        onInput=${event => change({ ...limit, [rate]: event.target.value })} />`}
+    <//>`)}`;
 }
 
-export function SaleForm({ sale, isNew }) {
+function FrontDoor({ form, set, fault }) {
+  const { door } = form;
+  const change = (name, value) => set('door', { ...door, [name]: value });
+  const number = (name, start) => html`<${Field} label=${t('door.' + name)}
+    hint=${t(`door.${name}.hint`)} id=${controlId('/front_door/' + name)}
+    fault=${fault('/front_door/' + name)}>
+    ${props => html`<input ...${props} inputmode="numeric" value=${door[name] ?? start}
+      onInput=${event => change(name, event.target.value)} />`}
+  <//>`;
+  return html`<section class="card fields"><h2>${t('front_door')}</h2>
+    ${Object.entries(CHOICES).map(([name, choices]) => html`<${Field} label=${t('door.' + name)}
+      hint=${t(`door.${name}.${door[name] ?? 'off'}.hint`)}
+      id=${controlId('/front_door/' + name)} fault=${fault('/front_door/' + name)}>
+      ${props => html`<select ...${props} onChange=${event => change(name, event.target.value)}>
+        ${choices.map(choice => html`<option value=${choice}
+          selected=${choice === (door[name] ?? 'off')}>${t('choice.' + choice)}</option>`)}
+      </select>`}
+    <//>`)}
+    ${door.challenge === 'pow' && number('pow_effort', '5000')}
+    <${Field} label=${t('door.members_only')} hint=${t('door.members_only.hint')}>
+      ${props => html`<select ...${props} onChange=${event =>
+        change('members_only', event.target.value === 'yes')}>
+        <option value="no" selected=${!door.members_only}>${t('no')}</option>
+        <option value="yes" selected=${!!door.members_only}>${t('yes')}</option>
+      </select>`}
+    <//>
+    ${number('min_level', '0')}
+    <h3>${t('rate_limits')}</h3>
+    ${SCOPES.map(scope => html`<${Limit} scope=${scope} limit=${form.limits[scope]} fault=${fault}
+      change=${limit => set('limits', { ...form.limits, [scope]: limit })} />`)}
+  </section>`;
+}
+
+/** The fields of one item. `control` draws a field; `locked` are those that cannot change now. */
+function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) {
+  const locked = sale && !isNew && !['draft', 'scheduled'].includes(sale.phase);
+  const field = (name, label, hint, more = {}) =>
+    control(`/items/${at}/${name}`, label, hint, item[name], value => set(name, value), more);
+  const fixed = { readonly: locked };
+  const holds = Number(item.hold_secs) || 0;
+  return html`<section class="card fields">
+    <h2>${t('item_n', { n: at + 1 })}${!isNew && ` · ${item.id}`}</h2>
+    ${isNew && field('id', t('id'), t('id_hint'), { spellcheck: false })}
+    ${field('title', t('title'), t('text_hint'), { rows: 1 })}
+    ${field('price', t('price'), locked ? t('locked') : t('price_hint'), {
+      ...fixed,
+      inputmode: 'decimal',
+    })}
+    ${field('currency', t('currency'), locked ? t('locked') : t('currency_hint'), {
+      ...fixed,
+      maxlength: 3,
+    })}
+    ${field('list_price', t('list_price'), locked ? t('locked') : t('list_price_hint'), {
+      ...fixed,
+      inputmode: 'decimal',
+    })}
+    ${isNew && field('stock', t('stock'), t('stock_hint'), { inputmode: 'numeric' })}
+    ${field('limit_per_buyer', t('limit'), locked ? t('locked') : t('limit_hint'), {
+      ...fixed,
+      inputmode: 'numeric',
+    })}
+    ${field('hold_secs', t('hold'), locked ? t('locked')
+      : t('hold_hint', { length: duration(holds * 1000) }), { ...fixed, inputmode: 'numeric' })}
+    <h3>${t('item_page')}</h3>
+    ${field('image', t('image'), t('image_hint'), { inputmode: 'url' })}
+    ${field('gallery', t('gallery'), t('gallery_hint'), { rows: 2 })}
+    ${field('facts', t('facts'), t('facts_hint'), { rows: 2 })}
+    ${/^(https:\/\/|\/)\S+$/.test(item.image) &&
+    html`<p><img class="preview" src=${item.image} alt=${t('preview_of', { n: at + 1 })} /></p>`}
+    <div class="wide">
+      ${field('description', t('description'), t('text_hint'), { rows: 3 })}</div>
+    ${!isNew && html`<${SpreadForm} sale=${sale.id} item=${item.id} can=${can} />`}
+    ${isNew && form.items.length > 1 && html`<p><button class="button" type="button"
+      onClick=${() => change('items', form.items.filter((_, n) => n !== at))}>
+      ${t('remove_item')}</button></p>`}
+  </section>`;
+}
+
+export function SaleForm({ sale, isNew, can }) {
   const [form, setForm] = useState(() => texts(sale, isNew));
   const [state, setState] = useState({ busy: false, error: null, done: false });
   const { error } = state;
-  const set = (name, value) => setForm({ ...form, [name]: value });
+  const set = (name, value) => {
+    setForm({ ...form, [name]: value });
+    if (state.done) setState({ ...state, done: false });
+  };
   const setItem = (at, name, value) =>
     set('items', form.items.map((item, n) => (n === at ? { ...item, [name]: value } : item)));
-  const input = (name, label, hint, more = {}) => html`<${Field} label=${label} hint=${hint}
-    fault=${faultAt(error, '/' + name)}>
-    ${props => html`<input ...${props} ...${more} value=${form[name]}
-      onInput=${event => set(name, event.target.value)} />`}
+  /* A field with several values, such as languages, shows the first of their faults. */
+  const fault = pointer =>
+    error?.faults?.find(found => found.pointer && fieldOf(found.pointer) === pointer)?.detail;
+  /* A field with `rows` may have several lines. */
+  const control = (pointer, label, hint, value, change, { rows, ...more }) => html`<${Field}
+    label=${label} hint=${hint} id=${controlId(pointer)} fault=${fault(pointer)}>
+    ${props => rows
+      ? html`<textarea ...${props} ...${more} rows=${rows} value=${value}
+          onInput=${event => change(event.target.value)}></textarea>`
+      : html`<input ...${props} ...${more} value=${value}
+          onInput=${event => change(event.target.value)} />`}
   <//>`;
-  const itemInput = (at, name, label, hint, more = {}) => html`<${Field} label=${label}
-    hint=${hint} fault=${faultAt(error, `/items/${at}/${name}`) ??
-    faultAt(error, `/items/${at}/${name}/amount_minor`) ??
-    (name === 'currency' ? faultAt(error, `/items/${at}/price/currency`) : undefined)}>
-    ${props => html`<input ...${props} ...${more} value=${form.items[at][name]}
-      onInput=${event => setItem(at, name, event.target.value)} />`}
-  <//>`;
-  /* The first fault of a field with several values: a language or an entry. */
-  const faultIn = pointer =>
-    faultAt(error, pointer) ??
-    error?.faults?.find(fault => fault.pointer?.startsWith(pointer + '/'))?.detail;
-  const area = (name, label, hint, more = {}) => html`<${Field} label=${label} hint=${hint}
-    fault=${faultIn('/' + name)}>
-    ${props => html`<textarea ...${props} rows="1" ...${more} value=${form[name]}
-      onInput=${event => set(name, event.target.value)}></textarea>`}
-  <//>`;
-  const itemArea = (at, name, label, hint, more = {}) => html`<${Field} label=${label}
-    hint=${hint} fault=${faultIn(`/items/${at}/${name}`)}>
-    ${props => html`<textarea ...${props} rows="1" ...${more} value=${form.items[at][name]}
-      onInput=${event => setItem(at, name, event.target.value)}></textarea>`}
-  <//>`;
+  const field = (name, label, hint, more = {}) =>
+    control('/' + name, label, hint, form[name], value => set(name, value), more);
 
   const send = async event => {
     event.preventDefault();
+    if (state.busy) return;
     const made = body(form, isNew, sale);
     if (made.faults.length) {
       setState({ busy: false, done: false, error: { faults: made.faults, message: t('see_fields') } });
@@ -258,9 +219,13 @@ export function SaleForm({ sale, isNew }) {
     }
     setState({ busy: true, error: null, done: false });
     try {
+      const path = `/v1/admin/sales/${seg(sale?.id ?? '')}`;
+      if (!isNew && resetsLimits(sale, form.limits)) {
+        await api.send('PATCH', path, { front_door: { limits: null } });
+      }
       const saved = isNew
         ? await api.send('POST', '/v1/admin/sales', made.sale)
-        : await api.send('PATCH', `/v1/admin/sales/${seg(sale.id)}`, made.sale);
+        : await api.send('PATCH', path, made.sale);
       setState({ busy: false, error: null, done: true });
       if (isNew) location.hash = `#/sales/${saved.id}`;
     } catch (error) {
@@ -268,74 +233,38 @@ export function SaleForm({ sale, isNew }) {
     }
   };
 
-  return html`<div class="lead"><h1>${isNew ? t('new_sale') : `${t('edit')}: ${plainText(sale.title)}`}</h1>
-      ${!isNew && html`<div class="lead__do">
-        <a class="button" href=${`#/sales/${sale.id}`}>${t('live')}</a></div>`}
+  const running = !isNew && ['open', 'paused'].includes(sale.phase);
+  return html`<div class="lead"><h1>${isNew ? t('new_sale') : plainText(sale.title)}</h1>
+      ${isNew ? html`<span class="soft">${t('new_sale.about')}</span>`
+        : html`<${Phase} phase=${sale.phase} />`}
     </div>
-    <form class="sale-form" onSubmit=${send} novalidate>
-      <section class="card fields"><h2>${t('sale')}</h2>
-        ${isNew && input('id', t('id'), t('id_hint'), { required: true, spellcheck: false })}
-        ${area('title', t('title'), t('text_hint'), { required: true })}
-        ${input('starts_at', t('starts_at'), t('starts_hint'), {
-          type: 'datetime-local',
-          step: 1,
-        })}
-        ${input('ends_at', t('ends_at'), t('ends_hint'), { type: 'datetime-local', step: 1 })}
-      </section>
-      ${form.items.map((item, at) => html`<section class="card fields" key=${at}>
-        <h2>${t('item_n', { n: at + 1 })}</h2>
-        ${isNew && itemInput(at, 'id', t('id'), t('id_hint'), { spellcheck: false })}
-        ${itemArea(at, 'title', t('title'), t('text_hint'))}
-        ${itemArea(at, 'description', t('description'), t('text_hint'), { rows: 4 })}
-        ${itemInput(at, 'image', t('image'), t('image_hint'), { inputmode: 'url' })}
-        ${itemArea(at, 'gallery', t('gallery'), t('gallery_hint'), { rows: 3 })}
-        ${itemArea(at, 'facts', t('facts'), t('facts_hint'), { rows: 3 })}
-        ${/^(https:\/\/|\/)\S+$/.test(item.image) &&
-        html`<p><img class="preview" src=${item.image} alt=${t('preview_of', { n: at + 1 })} /></p>`}
-        ${itemInput(at, 'price', t('price'), t('price_hint'), { inputmode: 'decimal' })}
-        ${itemInput(at, 'currency', t('currency'), t('currency_hint'), { maxlength: 3 })}
-        ${itemInput(at, 'list_price', t('list_price'), t('list_price_hint'), {
-          inputmode: 'decimal',
-        })}
-        ${isNew && itemInput(at, 'stock', t('stock'), t('stock_hint'), { inputmode: 'numeric' })}
-        ${itemInput(at, 'limit_per_buyer', t('limit'), t('limit_hint'), { inputmode: 'numeric' })}
-        ${itemInput(at, 'hold_secs', t('hold'), t('hold_hint'), { inputmode: 'numeric' })}
-        ${!isNew && html`<${SpreadForm} sale=${sale.id} item=${item.id} />`}
-        ${isNew && form.items.length > 1 && html`<p><button class="button" type="button"
-          onClick=${() => set('items', form.items.filter((_, n) => n !== at))}>
-          ${t('remove_item')}</button></p>`}
-      </section>`)}
-      ${isNew && html`<p><button class="button" type="button" onClick=${() =>
-        set('items', [...form.items, newItem(form.items.length + 1)])}>
-        ${t('add_item')}</button></p>`}
-      <section class="card fields"><h2>${t('front_door')}</h2>
-        ${Object.entries(CHOICES).map(([name, choices]) => html`<${Field} label=${t('door.' + name)}
-          hint=${t(`door.${name}.${form.door[name] ?? 'off'}.hint`)}
-          fault=${faultAt(error, '/front_door/' + name)}>
-          ${props => html`<select ...${props} onChange=${event =>
-            set('door', { ...form.door, [name]: event.target.value })}>
-            ${choices.map(choice => html`<option value=${choice}
-              selected=${choice === (form.door[name] ?? 'off')}>${t('choice.' + choice)}</option>`)}
-          </select>`}
-        <//>`)}
-        ${SCOPES.flatMap(scope => RATES.map(rate => html`<${Field}
-          label=${t(`limit.${scope}.${rate}`)} hint=${t(`limit.${rate}.hint`)}
-          fault=${faultAt(error, `/front_door/limits/${scope}/${rate}`)}>
-          ${props => html`<input ...${props} inputmode="numeric"
-            value=${form.limits[`${scope}.${rate}`] ?? ''} onInput=${event =>
-              set('limits', { ...form.limits, [`${scope}.${rate}`]: event.target.value })} />`}
-        <//>`))}
-        <${Field} label=${t('door.members_only')} hint=${t('door.members_only.hint')}>
-          ${props => html`<select ...${props} onChange=${event =>
-            set('door', { ...form.door, members_only: event.target.value === 'yes' })}>
-            <option value="no" selected=${!form.door.members_only}>${t('no')}</option>
-            <option value="yes" selected=${!!form.door.members_only}>${t('yes')}</option>
-          </select>`}
-        <//>
-      </section>
-      <${Problem} error=${error} />
-      <p class="sale-form__do"><button class="button button--main"
-        aria-disabled=${String(state.busy)}>${isNew ? t('create') : t('save')}</button>
-        ${state.done && html` <span role="status">${t('saved')}</span>`}</p>
-    </form>`;
+    ${!isNew && html`<${SaleTabs} sale=${sale.id} now="edit" />`}
+    ${!can('operator') ? html`<p class="alarm">${t('read_only')}</p>`
+      : running && html`<p class="alarm alarm--warn">${t('edit.running')}</p>`}
+    <div class="split">
+      <form class="sale-form" onSubmit=${send} novalidate>
+        <${Errors} error=${error} />
+        <section class="card fields"><h2>${t('sale')}</h2>
+          ${isNew && field('id', t('id'), t('id_hint'), { required: true, spellcheck: false })}
+          ${field('title', t('title'), t('text_hint'), { required: true, rows: 1 })}
+          ${field('starts_at', t('starts_at'), t('starts_hint'), {
+            type: 'datetime-local',
+            step: 1,
+          })}
+          ${field('ends_at', t('ends_at'), t('ends_hint'), { type: 'datetime-local', step: 1 })}
+        </section>
+        ${form.items.map((item, at) => html`<${ItemFields} key=${at} at=${at} item=${item}
+          sale=${sale} isNew=${isNew} form=${form} change=${set} control=${control} can=${can}
+          set=${(name, value) => setItem(at, name, value)} />`)}
+        ${isNew && can('operator') && html`<p><button class="button" type="button" onClick=${() =>
+          set('items', [...form.items, newItem(form.items.length + 1)])}>
+          ${t('add_item')}</button></p>`}
+        <${FrontDoor} form=${form} set=${set} fault=${fault} />
+        ${can('operator') && html`<p class="sale-form__do card"><button class="button button--main"
+          aria-disabled=${String(state.busy)}>${isNew ? t('create') : t('save')}</button>
+          ${state.done && html` <span role="status">${t('saved')}</span>`}
+          ${error && html`<span class="fault">${t('see_above')}</span>`}</p>`}
+      </form>
+      <${Plan} form=${form} />
+    </div>`;
 }

@@ -34,17 +34,31 @@ export function t(key, values = {}) {
    */
 export const word = (group, value) => copy[`${group}.${value}`] ?? value;
 
+/** Returns a detail of the API in the operator's language, if the language has it. */
+export function localized(detail) {
+  for (const [pattern, sentence] of copy.apiDetails) {
+    if (pattern.test(detail)) return detail.replace(pattern, sentence);
+  }
+  return detail;
+}
+
 /** An answer of the API that is not a success. */
 export class ApiError extends Error {
   constructor(status, body, requestId) {
-    super(body.detail ?? body.title ?? `HTTP ${status}`);
+    super(localized(body.detail ?? body.title ?? `HTTP ${status}`));
     this.status = status;
     this.code = body.code ?? '';
-    this.faults = body.errors ?? [];
+    this.faults = (body.errors ?? []).map(fault => ({ ...fault, detail: localized(fault.detail) }));
     this.reasons = body.reasons;
+    this.warnings = body.warnings;
     this.requestId = requestId;
   }
 }
+
+/* The server's clock minus this device's clock, from the newest answer. */
+let ahead = 0;
+/** Returns the server's time in milliseconds since 1970. */
+export const serverNow = () => Date.now() + ahead;
 
 let signedOut = () => {};
 export const onSignedOut = act => (signedOut = act);
@@ -65,6 +79,9 @@ async function call(method, path, body, headers = {}) {
   } catch {
     throw new ApiError(0, { detail: t('offline') });
   }
+  const date = Date.parse(answer.headers.get('Date') ?? '');
+  // The header has whole seconds, so smaller differences mean nothing.
+  if (Math.abs(date - serverNow()) > 1500) ahead = date - Date.now();
   const text = await answer.text();
   let data = null;
   try {
@@ -90,14 +107,36 @@ export const query = values => {
 
 /* Formats of numbers, times and money. */
 export const count = n => new Intl.NumberFormat(locale).format(n);
-export const moment = text =>
-  text
-    ? new Intl.DateTimeFormat(locale, {
-        dateStyle: 'medium',
-        timeStyle: 'medium',
-        hourCycle: 'h23',
-      }).format(new Date(text))
-    : '–';
+/** Returns a large number in few characters, for axes and keys of charts. */
+export const brief = n =>
+  new Intl.NumberFormat(locale, { notation: 'compact', maximumFractionDigits: 1 }).format(n);
+export const percent = (part, whole) =>
+  new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 }).format(
+    whole ? part / whole : 0,
+  );
+/** Returns the date and time of an instant, with the year only if it is not this year. */
+export const moment = text => {
+  if (!text) return '–';
+  const at = new Date(text);
+  return new Intl.DateTimeFormat(locale, {
+    year: at.getFullYear() === new Date().getFullYear() ? undefined : 'numeric',
+    month: 'short',
+    day: 'numeric',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    hourCycle: 'h23',
+  }).format(at);
+};
+/** Returns a length of time such as `55:27`, `4:05:00` or `2 d 03:00:00`. */
+export const duration = ms => {
+  const secs = Math.max(0, Math.round(ms / 1000));
+  const two = n => String(n).padStart(2, '0');
+  const [days, hours, minutes] = [86_400, 3600, 60].map(unit => Math.floor(secs / unit));
+  const rest = `${two(minutes % 60)}:${two(secs % 60)}`;
+  if (days) return `${t('days', { n: days })} ${two(hours % 24)}:${rest}`;
+  return hours ? `${hours}:${rest}` : rest;
+};
 export const clock = ms =>
   new Intl.DateTimeFormat(locale, {
     hour: '2-digit',
@@ -123,11 +162,34 @@ export function minorUnits(text, currency) {
   if (!parts || (parts[2] ?? '').length > places) return null;
   return Number(parts[1] + (parts[2] ?? '').padEnd(places, '0'));
 }
-export const money = amount =>
-  `${decimal(amount.amount_minor, amount.currency)} ${amount.currency}`;
+/** Returns an amount as the operator's language writes it. */
+export const money = ({ amount_minor, currency }) => {
+  const places = digits(currency);
+  try {
+    return new Intl.NumberFormat(locale, {
+      style: 'currency',
+      currency,
+      minimumFractionDigits: places,
+      maximumFractionDigits: places,
+    }).format(amount_minor / 10 ** places);
+  } catch {
+    return `${decimal(amount_minor, currency)} ${currency}`;
+  }
+};
 
+/** Says a text to those who do not see the page. */
 export const announce = text => {
   document.getElementById('announce').textContent = text;
+};
+const SHOWN_MS = 8000;
+let hiding = 0;
+/** Says what a change did. Everybody sees it for some seconds. */
+export const say = text => {
+  const { classList } = document.getElementById('announce');
+  announce(text);
+  classList.replace('unseen', 'toast');
+  clearTimeout(hiding);
+  hiding = setTimeout(() => classList.replace('toast', 'unseen'), SHOWN_MS);
 };
 
 /** Reads `path` now and every `secs` seconds, but not in a hidden tab. Returns the newest answer,
@@ -185,34 +247,66 @@ export function Field({ label, hint, fault, children, id }) {
   </div>`;
 }
 
-/** A message about an error. It shows the id with which the shop's support can find the request. */
-export const Problem = ({ error }) =>
-  error &&
-  html`<p class="alarm alarm--bad" role="alert">
-    <b>${error.status === 0 ? t('offline') : error.message}</b>
-    ${error.requestId && html`<span class="soft">${error.requestId}</span>`}
-  </p>`;
+/** A message about an error. It shows the id with which the shop's support can find the request.
+   With `atFields`, the faults are shown at their fields. */
+export function Problem({ error, atFields = false }) {
+  if (!error) return null;
+  if (error.faults?.length) {
+    return html`<div class="alarm alarm--bad" role="alert"><b>${t('see_fields')}</b>
+      ${!atFields && html`<ul>${error.faults.map(({ pointer, parameter, detail }) =>
+        html`<li><span class="code">${pointer ?? parameter}</span> ${detail}</li>`)}</ul>`}</div>`;
+  }
+  return html`<p class="alarm alarm--bad" role="alert"><b>${error.message}</b>
+    ${error.requestId && html`<span class="soft">${error.requestId}</span>`}</p>`;
+}
 
-/** A table with a caption. `columns` are [title, cell, class]. */
-export function Table({ caption, columns, rows, empty }) {
-  if (!rows) return html`<p class="soft">${t('loading')}</p>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}>
-    <table class="grid">
+/* A wider table becomes a list of blocks on a phone. */
+const COLUMNS_ON_PHONE = 4;
+/** A table with a caption. `columns` are [title, cell, class]. With `card` it stands alone. */
+export function Table({ caption, columns, rows, empty, card }) {
+  const stack = columns.length > COLUMNS_ON_PHONE ? ' grid--stack' : '';
+  const kind = 'scroll' + (card ? ' card' : '');
+  return html`<div class=${kind} tabindex="0" role="region" aria-label=${caption}>
+    <table class=${'grid' + stack}>
       <caption class="unseen">${caption}</caption>
       <thead><tr>
         ${columns.map(([title, , kind]) => html`<th scope="col" class=${kind ?? ''}>${title}</th>`)}
       </tr></thead>
       <tbody>
-        ${rows.map(
+        ${(rows ?? []).map(
           row => html`<tr key=${row.id}>
-            ${columns.map(([, cell, kind]) => html`<td class=${kind ?? ''}>${cell(row)}</td>`)}
+            ${columns.map(([title, cell, kind]) => html`<td class=${kind ?? ''}
+              data-label=${typeof title === 'string' ? title : ''}>
+              ${cell(row)}</td>`)}
           </tr>`,
         )}
-        ${rows.length === 0 &&
-        html`<tr><td colspan=${columns.length} class="soft">${empty ?? t('none')}</td></tr>`}
+        ${!rows?.length && html`<tr><td colspan=${columns.length} class="soft">
+          ${rows ? (empty ?? t('none')) : t('loading')}</td></tr>`}
       </tbody>
     </table>
   </div>`;
+}
+
+/** The views of one sale, as links. */
+export const SaleTabs = ({ sale, now }) =>
+  html`<nav class="tabs" aria-label=${t('views_of_sale')}>
+    ${[
+      ['live', `#/sales/${seg(sale)}`],
+      ['edit', `#/sales/${seg(sale)}/edit`],
+      ['report', `#/sales/${seg(sale)}/report`],
+      ['orders', `#/orders?sale=${seg(sale)}`],
+      ['support', `#/support?sale=${seg(sale)}`],
+    ].map(([name, to]) => html`<a href=${to} aria-current=${name === now ? 'page' : undefined}>
+      ${t(name)}</a>`)}
+  </nav>`;
+
+/** Renders again every second, for clocks and countdowns. */
+export function useTick() {
+  const [, tick] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => tick(n => n + 1), 1000);
+    return () => clearInterval(timer);
+  }, []);
 }
 
 /** Reads a list page by page. `member` is the name of the list in the answer. */
@@ -236,9 +330,10 @@ export function usePages(path, member) {
   }, [path]);
   return { ...state, more: () => load(state.next), reload: () => load(null) };
 }
+/** The button for the next page. Without a next page it is hidden and keeps its place. */
 export const More = ({ list }) =>
-  list.next &&
-  html`<p><button class="button" type="button" onClick=${list.more}>${t('more')}</button></p>`;
+  html`<p hidden=${!list.next}><button class="button" type="button" onClick=${list.more}>
+    ${t('more')}</button></p>`;
 
 /** Asks before a change. The question explains the change. If nobody can undo the change, the
    operator must type a word. */
@@ -282,7 +377,7 @@ export function Ask({ ask, close }) {
           onInput=${event => setTyped(event.target.value)}
         />`}
       <//>`}
-      <${Problem} error=${state.error} />
+      <${Problem} error=${state.error} atFields=${!!ask.fields} />
       <div class="dialog__feet">
         <button class="button" type="button" onClick=${close}>${t('keep')}</button>
         <button

@@ -12,6 +12,8 @@ import {
   Pill,
   Problem,
   query,
+  SaleTabs,
+  say,
   seg,
   t,
   Table,
@@ -24,38 +26,69 @@ import { plainText } from '/assets/console-texts.js';
 
 const STATES = ['reserved', 'paid', 'cancelled', 'expired', 'refunded'];
 const KINDS = { reserved: 'warn', paid: 'good', refunded: '', cancelled: '', expired: '' };
-const State = ({ state }) => html`<${Pill} kind=${KINDS[state]}>${word('state', state)}<//>`;
+export const State = ({ state }) => html`<${Pill} kind=${KINDS[state]}>${word('state', state)}<//>`;
 const short = id => `${id.slice(0, 12)}…`;
 
 /** The changes that an order's state allows. */
 const changes = state => ({ reserved: ['cancel', 'extend'], paid: ['refund'] })[state] ?? [];
 
-/** Returns the question before a change of these orders. */
+/** Returns the sum of these orders, one amount for each currency. */
+function sums(orders) {
+  const all = new Map();
+  for (const { amount } of orders) {
+    all.set(amount.currency, (all.get(amount.currency) ?? 0) + amount.amount_minor);
+  }
+  return [...all].map(([currency, amount_minor]) => money({ amount_minor, currency })).join(' + ');
+}
+
+/** Returns the question before a change of these orders. It previews them and their sum. */
 function change(name, orders, done) {
+  const changed = new Set();
   return {
     title: t(`order.${name}.title`, { n: orders.length }),
     points: [
       t(`order.${name}.points`),
+      ...(orders.length > 1 ? [t('sum_of_orders', { sum: sums(orders) })] : []),
       ...orders.slice(0, 10).map(order => `${short(order.id)} · ${order.buyer} · ${money(order.amount)}`),
       ...(orders.length > 10 ? [t('and_more', { n: orders.length - 10 })] : []),
     ],
-    yes: t('order.' + name),
+    yes: t(`order.${name}.yes`, { n: orders.length }),
     danger: name !== 'extend',
     fields: () => html`
-      ${name === 'extend' && html`<${Field} label=${t('minutes')}>
-        ${props => html`<input ...${props} name="minutes" type="number" min="1" value="15" />`}
+      ${name === 'extend' && html`<${Field} label=${t('minutes')} hint=${t('minutes_hint')}>
+        ${props => html`<input ...${props} name="minutes" type="number" min="1" max="1440"
+          value="15" required />`}
       <//>`}
-      <${Field} label=${t('reason')}>
-        ${props => html`<input ...${props} name="reason" />`}
+      <${Field} label=${t('reason')} hint=${t('reason_hint')}>
+        ${props => html`<input ...${props} name="reason" maxlength="200" />`}
       <//>`,
     act: async form => {
       const reason = form.get('reason') || undefined;
       const body =
         name === 'extend' ? { secs: Number(form.get('minutes')) * 60, reason } : { reason };
-      for (const order of orders) {
-        await api.send('POST', `/v1/admin/orders/${order.id}/${name}`, body);
+      let refused = null;
+      for (const order of orders.filter(order => !changed.has(order.id))) {
+        try {
+          await api.send('POST', `/v1/admin/orders/${seg(order.id)}/${name}`, body);
+          changed.add(order.id);
+        } catch (error) {
+          refused = { order, error };
+          // Without an answer or a session, no other order would be changed either.
+          if (![409, 422].includes(error.status)) break;
+        }
       }
       done();
+      if (refused) {
+        const { order, error } = refused;
+        error.message = t('some_refused', {
+          done: changed.size,
+          n: orders.length,
+          order: short(order.id),
+          error: error.message,
+        });
+        throw error;
+      }
+      say(t('orders_changed', { n: orders.length }));
     },
   };
 }
@@ -73,51 +106,61 @@ function Orders({ search, can }) {
   };
   const rows = list.rows ?? [];
   const picked = rows.filter(order => chosen.has(order.id));
-  const toggle = id => {
-    const next = new Set(chosen);
-    if (!next.delete(id)) next.add(id);
-    setChosen(next);
-  };
+  const toggle = id =>
+    setChosen(old => {
+      const next = new Set(old);
+      if (!next.delete(id)) next.add(id);
+      return next;
+    });
   const done = () => {
     setChosen(new Set());
     list.reload();
   };
-  return html`<h1>${t('orders')}</h1>
-    <form class="card search" onSubmit=${find} role="search">
+  const all = rows.length > 0 && picked.length === rows.length;
+  const choose = html`<input type="checkbox" aria-label=${t('choose_all')} checked=${all}
+    onChange=${() => setChosen(all ? new Set() : new Set(rows.map(order => order.id)))} />`;
+  return html`<div class="lead"><h1>${t('orders')}</h1><div class="lead__do">
+      <a class="button" download href=${'/v1/admin/exports/orders.csv' + query({
+        sale: search.sale })}>${t('as_csv')}</a></div></div>
+    ${search.sale && html`<${SaleTabs} sale=${search.sale} now="orders" />`}
+    <form class="card filters" onSubmit=${find} role="search">
       ${['id', 'sale', 'item', 'buyer'].map(name => html`<${Field} label=${t('find.' + name)}>
         ${props => html`<input ...${props} name=${name} defaultValue=${search[name] ?? ''}
-          spellcheck=${false} />`}<//>`)}
+          spellcheck=${false} autocapitalize="none" />`}<//>`)}
       <${Field} label=${t('state')}>
         ${props => html`<select ...${props} name="state">
           <option value="">${t('any')}</option>
           ${STATES.map(state => html`<option value=${state} selected=${state === search.state}>
             ${word('state', state)}</option>`)}</select>`}
       <//>
-      <p><button class="button button--main">${t('find')}</button></p>
+      <p class="filters__do"><button class="button button--main">${t('find')}</button></p>
     </form>
     <${Problem} error=${list.error} />
-    ${can('operator') && picked.length > 0 && html`<p class="bulk" role="status">
-      ${t('chosen', { n: picked.length })}
+    <${Table} caption=${t('orders')} rows=${list.rows} card=${true} empty=${t('no_orders')}
+      columns=${[
+        ...(can('operator') ? [[choose, row => html`<input type="checkbox" aria-label=${t('choose', {
+          id: row.id,
+        })} checked=${chosen.has(row.id)} onChange=${() => toggle(row.id)} />`]] : []),
+        [t('order'), row => html`<a class="code short" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
+        [t('sale'), row => html`<span><a href=${'#/sales/' + seg(row.sale)}>${row.sale}</a> / ${row.item}</span>`],
+        [t('buyer'), row => html`<a href=${'#/support' + query({ sale: row.sale, buyer: row.buyer })}>
+          ${row.buyer}</a>`],
+        [t('units'), row => count(row.units), 'end'],
+        [t('amount'), row => money(row.amount), 'end'],
+        [t('state'), row => html`<${State} state=${row.state} />`],
+        [t('reserved_at'), row => moment(row.reserved_at), 'nowrap'],
+      ]} />
+    <${More} list=${list} />
+    ${can('operator') && picked.length > 0 && html`<p class="bulk card" role="status">
+      <b>${t('chosen', { n: picked.length })}</b>
       ${['cancel', 'extend', 'refund'].map(name => {
         const able = picked.filter(order => changes(order.state).includes(name));
         return able.length > 0 && html`<button class="button" type="button"
           onClick=${() => setAsk(change(name, able, done))}>
           ${t('order.' + name)} (${able.length})</button>`;
-      })}</p>`}
-    <${Table} caption=${t('orders')} rows=${list.rows} columns=${[
-      ...(can('operator') ? [[t('choice_column'), row => html`<input type="checkbox" aria-label=${t('choose', {
-        id: row.id,
-      })} checked=${chosen.has(row.id)} onChange=${() => toggle(row.id)} />`]] : []),
-      [t('order'), row => html`<a class="code" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
-      [t('sale'), row => html`<a href=${'#/sales/' + row.sale}>${row.sale}</a> / ${row.item}`],
-      [t('buyer'), row => html`<a href=${'#/support' + query({ sale: row.sale, buyer: row.buyer })}>
-        ${row.buyer}</a>`],
-      [t('units'), row => count(row.units), 'end'],
-      [t('amount'), row => money(row.amount), 'end'],
-      [t('state'), row => html`<${State} state=${row.state} />`],
-      [t('reserved_at'), row => moment(row.reserved_at)],
-    ]} />
-    <${More} list=${list} />
+      })}
+      <button class="button button--plain" type="button" onClick=${() => setChosen(new Set())}>
+        ${t('choose_none')}</button></p>`}
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
 }
 
@@ -126,7 +169,11 @@ function Order({ params, can }) {
   const id = seg(params.order);
   const { data, error, reload } = usePoll(`/v1/admin/orders/${id}`, 5);
   const refunds = usePoll(`/v1/admin/refunds?order=${id}`, 5);
-  if (!data) return html`<h1>${t('order')}</h1><${Problem} error=${error} />`;
+  if (!data) {
+    return html`<h1>${t('order')}</h1>
+      ${error ? html`<${Problem} error=${error} />` : html`<p>${t('loading')}</p>`}
+      <p><a href="#/orders">${t('back_to_orders')}</a></p>`;
+  }
   return html`<div class="lead"><h1>${t('order')}</h1><${State} state=${data.state} />
       <div class="lead__do">
         ${can('operator') && changes(data.state).map(name => html`<button type="button"
@@ -134,11 +181,11 @@ function Order({ params, can }) {
           ${t('order.' + name)}</button>`)}
       </div></div>
     <p class="code wrap">${data.id}</p>
-    <dl class="facts card">
+    <dl class="pairs card">
       <div><dt>${t('sale')}</dt><dd><a href=${'#/sales/' + data.sale}>${data.sale}</a> / ${data.item}</dd></div>
       <div><dt>${t('buyer')}</dt><dd><a href=${'#/support' + query({ sale: data.sale, buyer: data.buyer })}>
         ${data.buyer}</a></dd></div>
-      <div><dt>${t('units')}</dt><dd>${data.units}</dd></div>
+      <div><dt>${t('units')}</dt><dd>${count(data.units)}</dd></div>
       ${data.amount && html`<div><dt>${t('amount')}</dt><dd>${money(data.amount)}</dd></div>`}
       <div><dt>${t('reserved_at')}</dt><dd>${moment(data.reserved_at)}</dd></div>
       <div><dt>${t('pay_by')}</dt><dd>${moment(data.pay_by)}</dd></div>
@@ -148,8 +195,9 @@ function Order({ params, can }) {
     <section class="panel card"><h2>${t('history')}</h2>
       <${Table} caption=${t('history')} columns=${[
         [t('time'), row => moment(row.at)],
-        [t('event'), row => html`<span class="code">${row.event}</span>`],
-        [t('by'), row => row.by],
+        [t('event'), row => html`<b>${word('event', row.event)}</b>${' '}
+          <span class="code soft">${row.event}</span>`],
+        [t('by'), row => actor(row.by)],
         [t('reason'), row => row.why ?? '–'],
       ]} rows=${(data.history ?? []).map((row, n) => ({ id: n, ...row }))} /></section>
     <section class="panel card"><h2>${t('payments')}</h2>
@@ -161,12 +209,35 @@ function Order({ params, can }) {
       ]} rows=${(data.payments ?? []).map(row => ({ id: row.payment, ...row }))} /></section>
     <section class="panel card"><h2>${t('refunds')}</h2>
       <${Table} caption=${t('refunds')} columns=${[
-        [t('amount'), row => money(row.amount), 'end'],
         [t('state'), row => word('refund', row.state)],
+        [t('amount'), row => money(row.amount), 'end'],
         [t('reason'), row => word('cause', row.cause)],
         [t('error'), row => row.error ?? '–'],
       ]} rows=${(refunds.data?.refunds ?? []).map(row => ({ id: row.refund, ...row }))} /></section>
     <${Ask} ask=${ask} close=${() => setAsk(null)} />`;
+}
+
+/** Returns who did a step of an order: the buyer, an operator's key, the provider, or the server. */
+function actor(by) {
+  const [kind, name] = by.split(':');
+  const text = word('actor', kind);
+  return name ? `${text} · ${name}` : text;
+}
+
+/** How many units the buyer has of each item that the sale limits. */
+function Limits({ sale, orders }) {
+  const { data } = usePoll(`/v1/admin/sales/${seg(sale)}`, 0);
+  if (!data) return null;
+  const has = item => orders
+    .filter(order => order.item === item.id && ['reserved', 'paid'].includes(order.state))
+    .reduce((all, order) => all + order.units, 0);
+  return html`<section class="panel card"><h2>${t('limits')}</h2>
+    <${Table} caption=${t('limits')} columns=${[
+      [t('item'), row => plainText(row.title)],
+      [t('has_units'), row => html`${has(row) >= row.limit_per_buyer && html`<${Pill} kind="warn">
+        ${t('at_limit')}<//>`} ${count(has(row))}`, 'end'],
+      [t('limit'), row => count(row.limit_per_buyer), 'end'],
+    ]} rows=${data.items} /></section>`;
 }
 
 function Story({ sale, buyer }) {
@@ -174,33 +245,38 @@ function Story({ sale, buyer }) {
     `/v1/admin/sales/${seg(sale)}/buyers/${seg(buyer)}`,
     5,
   );
-  if (!data) return html`<${Problem} error=${error} />`;
+  if (!data) return error ? html`<${Problem} error=${error} />` : html`<p>${t('loading')}</p>`;
   return html`<section class="story">
     ${data.blocked && html`<p class="alarm alarm--bad"><b>${t('blocked')}</b>
       <a href="#/access">${t('blocks')}</a></p>`}
-    <p class="answer card"><b>${t('story')}</b> ${story(data)}</p>
+    <p class="answer card" role="status"><span><b>${t('story')}</b> ${story(data)}</span></p>
+    <section class="panel card"><h2>${t('refusals')}</h2>
+      <${Table} caption=${t('refusals')} columns=${[
+        [t('time'), row => moment(row.at), 'nowrap'],
+        [t('item'), row => row.item],
+        [t('reason'), row => html`<span><b>${word('code', row.code)}</b> ${t(`why.${row.code}`) ===
+          `why.${row.code}` ? '' : html`<br /><span class="soft">${t(`why.${row.code}`)}</span>`}</span>`],
+        [t('node'), row => row.node, 'end'],
+      ]} rows=${data.refusals.map((row, n) => ({ id: n, ...row }))} empty=${t('no_refusals')} />
+      ${!data.refusals_complete && html`<p class="soft">${t('refusals_incomplete')}</p>`}</section>
     <section class="panel card"><h2>${t('orders')}</h2>
       <${Table} caption=${t('orders')} columns=${[
-        [t('order'), row => html`<a class="code" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
+        [t('order'), row => html`<a class="code short" href=${'#/orders/' + row.id}>${short(row.id)}</a>`],
         [t('item'), row => row.item],
-        [t('units'), row => row.units, 'end'],
+        [t('units'), row => count(row.units), 'end'],
+        [t('amount'), row => money(row.amount), 'end'],
         [t('state'), row => html`<${State} state=${row.state} />`],
         [t('reserved_at'), row => moment(row.reserved_at)],
       ]} rows=${data.orders} empty=${t('no_orders')} /></section>
-    <section class="panel card"><h2>${t('refusals')}</h2>
-      <${Table} caption=${t('refusals')} columns=${[
-        [t('time'), row => moment(row.at)],
-        [t('item'), row => row.item],
-        [t('reason'), row => html`<b>${word('code', row.code)}</b> ${t(`why.${row.code}`) ===
-          `why.${row.code}` ? '' : html`<br /><span class="soft">${t(`why.${row.code}`)}</span>`}`],
-        [t('node'), row => row.node],
-      ]} rows=${data.refusals.map((row, n) => ({ id: n, ...row }))} empty=${t('no_refusals')} />
-      ${!data.refusals_complete && html`<p class="soft">${t('refusals_incomplete')}</p>`}</section>
-    <section class="panel card"><h2>${t('waitlist')}</h2>
-      <${Table} caption=${t('waitlist')} columns=${[
-        [t('item'), row => row.item],
-        [t('ahead'), row => count(row.ahead), 'end'],
-      ]} rows=${data.waitlist} empty=${t('not_waiting')} /></section>
+    <div class="panels">
+      <section class="panel card"><h2>${t('waitlist')}</h2>
+        <${Table} caption=${t('waitlist')} columns=${[
+          [t('item'), row => row.item],
+          [t('since'), row => moment(row.joined_at)],
+          [t('ahead'), row => count(row.ahead), 'end'],
+        ]} rows=${data.waitlist} empty=${t('not_waiting')} /></section>
+      <${Limits} sale=${sale} orders=${data.orders} />
+    </div>
   </section>`;
 }
 
@@ -210,6 +286,7 @@ function story(data) {
   if (has('paid')) return t('story.paid');
   if (has('reserved')) return t('story.reserved');
   if (data.blocked) return t('story.blocked');
+  if (has('refunded')) return t('story.refunded');
   if (has('expired')) return t('story.expired');
   if (data.orders.length) return t('story.ended');
   if (data.waitlist.length) return t('story.waiting');
@@ -226,10 +303,12 @@ function Support({ search }) {
   const list = usePages('/v1/admin/sales?limit=100', 'sales');
   const find = event => {
     event.preventDefault();
-    location.hash = '#/support' + query(Object.fromEntries(new FormData(event.target)));
+    const { sale, buyer } = Object.fromEntries(new FormData(event.target));
+    location.hash = '#/support' + query({ sale, buyer: buyer.trim() });
   };
   return html`<h1>${t('support.title')}</h1>
-    <form class="card search" role="search" onSubmit=${find}>
+    ${search.sale && html`<${SaleTabs} sale=${search.sale} now="support" />`}
+    <form class="card filters" role="search" onSubmit=${find}>
       <${Field} label=${t('sale')}>
         ${props => html`<select ...${props} name="sale">
           ${(list.rows ?? []).map(sale => html`<option value=${sale.id}
@@ -237,17 +316,18 @@ function Support({ search }) {
       <//>
       <${Field} label=${t('find.buyer')}>
         ${props => html`<input ...${props} name="buyer" required defaultValue=${search.buyer ?? ''}
-          spellcheck=${false} />`}
+          spellcheck=${false} autocapitalize="none" />`}
       <//>
-      <p><button class="button button--main">${t('find')}</button></p>
+      <p class="filters__do"><button class="button button--main">${t('find')}</button></p>
     </form>
     <${Problem} error=${list.error} />
+    ${!(search.sale && search.buyer) && html`<p class="blank card soft">${t('support.about')}</p>`}
     ${search.sale && search.buyer &&
     html`<${Story} key=${search.sale + ' ' + search.buyer} sale=${search.sale} buyer=${search.buyer} />`}`;
 }
 
 export const pages = [
   { path: '/orders', title: () => t('orders'), nav: true, view: Orders },
-  { path: '/orders/:order', title: () => t('order'), view: Order },
+  { path: '/orders/:order', title: () => t('order'), under: '/orders', view: Order },
   { path: '/support', title: () => t('support'), nav: true, view: Support },
 ];

@@ -1,12 +1,148 @@
-/* The report after a sale: totals, refusals, latencies, money and audit. An operator can print it,
-   and replay the sale with a slider. */
-import { count, html, money, moment, Phase, Pill, Problem, seg, t, Table, usePoll, useState, word }
-  from '/assets/console-kit.js';
+/* The report after a sale: verdict, totals, timeline, refusals, latencies, money and audit. An
+   operator can print it, and replay the sale with a slider. */
+import {
+  clock,
+  count,
+  duration,
+  html,
+  moment,
+  money,
+  percent,
+  Phase,
+  Pill,
+  Problem,
+  SaleTabs,
+  seg,
+  t,
+  Table,
+  usePoll,
+  useState,
+  word,
+} from '/assets/console-kit.js';
+import { useSeries } from '/assets/console-charts.js';
+import { Bar, partsOf, Refusals, sumOf } from '/assets/console-flow.js';
+import { RateCharts, refusalsOf, usePeriod, wholePeriod } from '/assets/console-rates.js';
 import { plainText } from '/assets/console-texts.js';
 
-/** Seconds of one step. Even ten hours in steps of a minute easily fit into one answer of the API.
-   */
-const STEP = 60;
+/** What became of captured money. */
+const AMOUNTS = ['captured', 'standing', 'refunded', 'pending', 'failed'];
+
+/** The verdict of the audit and of the reconciliation, in a few words. */
+function Verdict({ sale, stock, audit, sums, findings }) {
+  if (!audit || !sums) return null;
+  const good = !findings.length && sums.ok;
+  const items = stock?.items ?? [];
+  return html`<section class=${'verdict' + (good ? '' : ' verdict--bad')}
+    aria-labelledby="verdict-title">
+    <h2 id="verdict-title">${t(good ? 'verdict.good' : 'verdict.bad')}</h2>
+    <p>${t('verdict.units', {
+      paid: count(sumOf(items, 'paid')),
+      held: count(sumOf(items, 'held')),
+      left: count(sumOf(items, 'pool') + sumOf(items, 'in_slots')),
+    })}${' '}${t(sums.ok ? 'reconciled' : 'not_reconciled', { n: sums.differences.length })}${t('stop')}
+      ${sale.phase !== 'closed' && t('verdict.running')}</p>
+    <p class="soft"><${Pill} kind=${findings.length ? 'bad' : 'good'}>
+      ${t(findings.length ? 'audit.bad' : 'audit.good')}<//>
+      ${' '}${t('checked', { at: moment(audit.checked_at) })}</p>
+  </section>`;
+}
+
+/** Moments of the sale that nobody caused by hand, from its points. */
+function moments(points) {
+  const found = [];
+  const note = (point, name, values) => point && found.push({ at: point.at, name, values });
+  const list = [...points.values()];
+  note(list.find(point => point.reserved > 0), 'first_order');
+  const busiest = list.reduce((a, b) => (b.requests > (a?.requests ?? 0) ? b : a), null);
+  note(busiest, 'busiest', { n: count(busiest?.requests) });
+  const free = point => sumOf(point.items, 'free');
+  const soldOut = list.find(point => point.items.length && free(point) === 0);
+  note(soldOut, 'nothing_free');
+  note(soldOut && list.find(point => point.at > soldOut.at && free(point) > 0), 'free_again');
+  return found;
+}
+
+function Timeline({ period, points }) {
+  const rows = [
+    ...(period.actions ?? []).toReversed().map(row => ({
+      at: row.at,
+      what: word('action', row.action),
+      by: row.by,
+    })),
+    ...moments(points).map(({ at, name, values }) => ({
+      at,
+      what: t('moment.' + name, values),
+      by: null,
+    })),
+  ];
+  // A point is the sum of a second, so it stands after an action of the same second.
+  const second = row => row.at.slice(0, 19);
+  rows.sort((a, b) => second(a).localeCompare(second(b)));
+  return html`<section class="panel card"><h2>${t('events')}</h2>
+    <${Problem} error=${period.error} />
+    <${Table} caption=${t('events')} columns=${[
+      [t('time'), row => moment(row.at), 'nowrap'],
+      [t('event'), row => row.what],
+      [t('by'), row => row.by ?? html`<span class="soft">–</span>`],
+    ]} rows=${period.actions && rows.map((row, id) => ({ id, ...row }))} /></section>`;
+}
+
+/** The sale up to a moment that a slider chooses. */
+function Replay({ points, period, to, step, totals }) {
+  const [chosen, choose] = useState(null);
+  const from = period.from ?? to - period.secs;
+  const at = chosen ?? to;
+  const until = new Map([...points].filter(([time]) => time <= at));
+  const list = [...until.values()];
+  const total = name => list.reduce((all, point) => all + point[name], 0);
+  const slowest = list.reduce((most, point) => Math.max(most, point.p99_ms), 0);
+  const stock = list.findLast(point => point.items.length)?.items;
+  const [paid, held, free] = ['paid', 'held', 'free'].map(name => sumOf(stock ?? [], name));
+  const shown = moment(at * 1000);
+  return html`<section class="panel card"><h2>${t('replay.title')}</h2>
+      <p class="replay noprint"><label for="replay">${t('replay')}</label>
+        <input id="replay" type="range" min=${from} max=${to} step=${step} value=${at}
+          aria-valuetext=${shown} onInput=${event => choose(Number(event.target.value))} />
+        <b>${shown}</b></p>
+      <dl class="numbers">
+        <div><dt>${t('requests')}</dt><dd>${count(total('requests'))}</dd></div>
+        <div><dt>${t('orders')}</dt><dd>${count(total('reserved'))}</dd></div>
+        <div><dt class="key key-sold">${t('flow.sold')}</dt><dd>${count(paid)}</dd></div>
+        <div><dt class="key key-held">${t('flow.held')}</dt><dd>${count(held)}</dd></div>
+        ${totals && html`<div><dt class="key key-slots">${t('flow.free')}</dt>
+          <dd>${count(free)}</dd></div>`}
+        <div><dt>${t('slowest')}</dt><dd>${count(slowest)} <small>ms</small></dd></div>
+      </dl>
+      ${totals && html`<${Bar} parts=${[['sold', paid], ['held', held], ['slots', free]]} />`}
+    </section>
+    <${RateCharts} points=${until} from=${from} to=${to} step=${step} shown=${at} />
+    <section class="panel card"><h2>${t('refusals_by_reason')}</h2>
+      <${Refusals} refused=${refusalsOf(list)} /></section>`;
+}
+
+function Money({ sums }) {
+  const amount = (row, name) => money({ amount_minor: row[name], currency: row.id });
+  return html`<section class="panel card"><h2>${t('money')}</h2>
+    <${Table} caption=${t('money')} empty=${t('no_money')} columns=${[
+      [t('currency'), row => row.id],
+      ...AMOUNTS.map(name => [
+        t('money.' + name),
+        row => amount(row, name),
+        'end',
+      ]),
+    ]} rows=${moneyRows(sums.data)} />
+    <${Problem} error=${sums.error} />
+    ${sums.data && html`<p><${Pill} kind=${sums.data.ok ? 'good' : 'bad'}>
+      ${t(sums.data.ok ? 'reconciled' : 'not_reconciled', { n: sums.data.differences.length })}
+    <//></p>`}
+    ${sums.data?.differences.length > 0 && html`<${Table} caption=${t('differences')} columns=${[
+      [t('kind'), row => word('difference', row.kind)],
+      [t('order'), row => row.order ? html`<a class="code" href=${'#/orders/' + row.order}>
+        ${row.order.slice(0, 12)}…</a>` : '–'],
+      [t('detail'), row => row.detail],
+    ]} rows=${sums.data.differences.map((row, id) => ({ id, ...row }))} />`}
+  </section>`;
+}
 
 function Report({ params }) {
   const path = `/v1/admin/sales/${seg(params.sale)}`;
@@ -14,74 +150,55 @@ function Report({ params }) {
   const stock = usePoll(path + '/stock', 0);
   const audit = usePoll('/v1/admin/audit', 0);
   const sums = usePoll(`/v1/admin/exports/reconciliation?sale=${seg(params.sale)}`, 0);
-  const from = new Date(Math.floor(Date.now() / 60_000) * 60_000 - 59 * 3_600_000).toISOString();
-  const series = usePoll(sale.data && `${path}/series?step=${STEP}&from=${from}`, 0);
-  const timeline = usePoll(`/v1/admin/actions?limit=200&subject=sale:${seg(params.sale)}`, 0);
-  const [at, setAt] = useState(null);
-  if (!sale.data) return html`<${Problem} error=${sale.error} /><p>${t('loading')}</p>`;
-  const points = series.data?.points ?? [];
-  const shown = at === null ? points.length : at;
-  const until = points.slice(0, shown);
-  const total = name => until.reduce((all, point) => all + point[name], 0);
-  const refused = {};
-  for (const point of until) {
-    for (const [code, n] of Object.entries(point.refused)) {
-      refused[code] = (refused[code] ?? 0) + n;
-    }
+  const period = usePeriod(sale.data);
+  const whole = wholePeriod(period);
+  const series = useSeries(params.sale, whole);
+  if (!sale.data) {
+    return sale.error ? html`<${Problem} error=${sale.error} />` : html`<p>${t('loading')}</p>`;
   }
+  const titles = Object.fromEntries(
+    sale.data.items.map(item => [item.id, plainText(item.title)]),
+  );
   const findings = (audit.data?.findings ?? []).filter(
     finding => !finding.sale || finding.sale === params.sale,
   );
+  const counted = (stock.data?.items ?? []).some(item => typeof item.total === 'number');
+  const { opened, closed } = period;
   return html`<div class="lead"><h1>${t('report_of', { title: plainText(sale.data.title) })}</h1>
       <${Phase} phase=${sale.data.phase} />
+      <span class="soft">${opened && moment(opened * 1000)}${closed && html` – ${clock(closed * 1000)}${' '}
+        (${duration((closed - opened) * 1000)})`}</span>
       <div class="lead__do noprint">
-        <a class="button" href=${`#/sales/${params.sale}`}>${t('live')}</a>
-        <button class="button" type="button" onClick=${() => print()}>${t('print')}</button>
+        <button class="button button--main" type="button" onClick=${() => print()}>
+          ${t('print')}</button>
       </div></div>
-    <p>${audit.data && html`<${Pill} kind=${findings.length ? 'bad' : 'good'}>
-      ${t(findings.length ? 'audit.bad' : 'audit.good')}<//>`}
-      <span class="soft"> ${audit.data && t('checked', { at: moment(audit.data.checked_at) })}</span></p>
+    <${SaleTabs} sale=${params.sale} now="report" />
+    <${Problem} error=${audit.error ?? stock.error} />
+    <${Verdict} sale=${sale.data} stock=${stock.data} audit=${audit.data} sums=${sums.data}
+      findings=${findings} />
+    ${findings.length > 0 && html`<section class="panel card"><h2>${t('findings')}</h2>
+      <ul>${findings.map(finding => html`<li><b>${finding.rule}</b> ${finding.detail}</li>`)}</ul>
+    </section>`}
     <section class="panel card"><h2>${t('totals')}</h2>
       <${Table} caption=${t('totals')} columns=${[
-        [t('item'), row => row.item],
+        [t('item'), row => titles[row.item] ?? row.item],
         [t('flow.total'), row => (typeof row.total === 'number' ? count(row.total) : t('unlimited')), 'end'],
         [t('flow.sold'), row => count(row.paid), 'end'],
         [t('flow.held'), row => count(row.held), 'end'],
-        [t('flow.left'), row => count(row.pool + row.in_slots), 'end'],
+        [t('flow.left'), row => (typeof row.total === 'number'
+          ? count(row.pool + row.in_slots) : '–'), 'end'],
+        [t('sold_share'), row => typeof row.total === 'number' && html`<span class="share">
+          <${Bar} parts=${partsOf(row)} kind="mini" /> ${percent(row.paid, row.total)}</span>`],
       ]} rows=${stock.data?.items.map(item => ({ id: item.item, ...item }))} /></section>
-    <section class="panel card"><h2>${t('requests')}</h2>
-      <p class="noprint"><label for="replay">${t('replay')}</label>
-        <input id="replay" type="range" min="0" max=${points.length} value=${shown}
-          aria-valuetext=${until.length ? moment(until.at(-1).at) : t('none')}
-          onInput=${event => setAt(Number(event.target.value))} />
-        <span class="soft"> ${until.length ? moment(until.at(-1).at) : t('none')}</span></p>
-      <dl class="numbers">
-        <div><dt>${t('requests')}</dt><dd>${count(total('requests'))}</dd></div>
-        <div><dt>${t('orders')}</dt><dd>${count(total('reserved'))}</dd></div>
-        <div><dt>p99</dt><dd>${Math.max(0, ...until.map(point => point.p99_ms))} ms</dd></div>
-      </dl>
-      <${Table} caption=${t('refusals')} empty=${t('no_refusals')} columns=${[
-        [t('reason'), row => word('code', row.id)],
-        [t('refusals'), row => count(row.n), 'end'],
-      ]} rows=${Object.entries(refused).map(([id, n]) => ({ id, n }))} /></section>
-    <section class="panel card"><h2>${t('money')}</h2>
-      <${Table} caption=${t('money')} columns=${[
-        [t('currency'), row => row.id],
-        [t('captured'), row => money({ amount_minor: row.captured, currency: row.id }), 'end'],
-        [t('refunded'), row => money({ amount_minor: row.refunded, currency: row.id }), 'end'],
-      ]} rows=${moneyRows(sums.data)} />
-      ${sums.data && html`<p><${Pill} kind=${sums.data.ok ? 'good' : 'bad'}>
-        ${t(sums.data.ok ? 'reconciled' : 'not_reconciled', { n: sums.data.differences.length })}
-      <//></p>`}</section>
-    <section class="panel card"><h2>${t('events')}</h2>
-      <${Table} caption=${t('events')} columns=${[
-        [t('time'), row => moment(row.at)],
-        [t('action'), row => word('action', row.action)],
-        [t('by'), row => row.by],
-      ]} rows=${timeline.data?.actions.toReversed()} /></section>
-    ${findings.length > 0 && html`<section class="panel card"><h2>${t('findings')}</h2>
-      <ul>${findings.map(finding => html`<li><b>${finding.rule}</b> ${finding.detail}</li>`)}</ul>
-    </section>`}`;
+    <${Problem} error=${series.error} />
+    ${series.to > 0 && html`<${Replay} points=${series.points} period=${whole} to=${series.to}
+      step=${whole.step} totals=${counted} />`}
+    <${Money} sums=${sums} />
+    <${Timeline} period=${period} points=${series.points} />
+    <section class="panel card noprint"><h2>${t('exports')}</h2><ul class="links">
+      ${['orders', 'payments', 'refunds', 'ledger'].map(name => html`<li><a class="button" download
+        href=${`/v1/admin/exports/${name}.csv?sale=${seg(params.sale)}`}>${t('export.' + name)}</a></li>`)}
+    </ul></section>`;
 }
 
 /** Returns the captured and the refunded money of each currency, from the reconciliation. */
@@ -90,9 +207,8 @@ function moneyRows(report) {
   const sums = new Map();
   for (const { money: rows } of report.items) {
     for (const row of rows) {
-      const sum = sums.get(row.currency) ?? { id: row.currency, captured: 0, refunded: 0 };
-      sum.captured += row.captured;
-      sum.refunded += row.refunded;
+      const sum = sums.get(row.currency) ?? { id: row.currency };
+      for (const name of AMOUNTS) sum[name] = (sum[name] ?? 0) + row[name];
       sums.set(row.currency, sum);
     }
   }
@@ -102,6 +218,7 @@ function moneyRows(report) {
 export const pages = [
   {
     path: '/sales/:sale/report',
+    under: '/sales',
     title: ({ sale }) => `${t('report')}: ${sale}`,
     view: Report,
   },

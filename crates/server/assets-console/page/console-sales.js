@@ -1,75 +1,117 @@
 /* The list of sales, with phase and key numbers. */
-import { count, html, moment, More, Phase, Problem, t, usePages, usePoll } from
-  '/assets/console-kit.js';
+import {
+  count,
+  html,
+  moment,
+  money,
+  More,
+  Phase,
+  Problem,
+  query,
+  seg,
+  t,
+  Table,
+  usePages,
+  usePoll,
+  word,
+} from '/assets/console-kit.js';
 import { plainText } from '/assets/console-texts.js';
+import { Bar, partsOf, sumOf } from '/assets/console-flow.js';
 import { SaleForm } from '/assets/console-form.js';
+
+const PHASES = ['draft', 'scheduled', 'open', 'paused', 'closed'];
 
 /** Shows a sale's units in one line. They are read while the list is on the screen. */
 function Numbers({ sale }) {
   const { data } = usePoll(
-    sale.phase === 'draft' ? null : `/v1/admin/sales/${sale.id}/stock`,
+    sale.phase === 'draft' ? null : `/v1/admin/sales/${seg(sale.id)}/stock`,
     ['open', 'paused'].includes(sale.phase) ? 5 : 60,
   );
   if (!data) return html`<span class="soft">–</span>`;
-  const sum = name => data.items.reduce((all, item) => all + item[name], 0);
-  return html`<span>${t('units_line', {
-    paid: count(sum('paid')),
-    held: count(sum('held')),
-    left: count(sum('pool') + sum('in_slots')),
-  })}</span>`;
+  const counted = data.items.some(item => typeof item.total === 'number');
+  const parts = ['paid', 'held', 'in_slots', 'pool'];
+  const all = Object.fromEntries(parts.map(name => [name, sumOf(data.items, name)]));
+  return html`<span>${t(counted ? 'units_line' : 'units_line_unlimited', {
+      paid: count(all.paid),
+      held: count(all.held),
+      left: count(all.pool + all.in_slots),
+    })}
+    ${counted && html`<br /><${Bar} parts=${partsOf(all)} kind="mini" />`}</span>`;
 }
 
-function Sales({ can }) {
-  const list = usePages('/v1/admin/sales?limit=50', 'sales');
+/** Returns the price of a sale's items, as one price or as a range. */
+function prices({ items }) {
+  const sorted = items.map(item => item.price).sort((a, b) => a.amount_minor - b.amount_minor);
+  const [least, most] = [sorted[0], sorted.at(-1)].map(money);
+  return least === most ? least : `${least} – ${most}`;
+}
+
+function Sales({ search, can }) {
+  const { phase } = search;
+  const list = usePages('/v1/admin/sales' + query({ limit: 50, phase }), 'sales');
+  const none = list.rows?.length === 0;
   return html`<div class="lead">
       <h1>${t('sales')}</h1>
       <div class="lead__do">
         ${can('operator') && html`<a class="button button--main" href="#/new">${t('new_sale')}</a>`}
       </div>
     </div>
+    <nav class="tabs" aria-label=${t('phases')}>
+      ${[undefined, ...PHASES].map(name => html`<a href=${'#/sales' + query({ phase: name })}
+        aria-current=${name === phase ? 'page' : undefined}>
+        ${name ? word('phase', name) : t('all_sales')}</a>`)}
+    </nav>
     <${Problem} error=${list.error} />
-    ${list.rows?.length === 0 && html`<p class="empty card">${t('no_sales')}</p>`}
-    <ul class="cards">
-      ${(list.rows ?? []).map(
-        sale => html`<li class="card sale-card" key=${sale.id}>
-          <div class="sale-card__head">
-            <h2><a href=${`#/sales/${sale.id}`}>${plainText(sale.title)}</a></h2>
-            <${Phase} phase=${sale.phase} />
-          </div>
-          <p class="soft"><span class="code">${sale.id}</span> · ${t('items_n', {
-            n: sale.items.length,
-          })}${sale.starts_at && html` · ${t('starts', { at: moment(sale.starts_at) })}`}</p>
-          <p><${Numbers} sale=${sale} /></p>
-          <p class="sale-card__do">
-            <a href=${`#/sales/${sale.id}`}>${t('live')}</a>
-            <a href=${`#/sales/${sale.id}/edit`}>${t('edit')}</a>
-            <a href=${`#/new?copy=${encodeURIComponent(sale.id)}`}>${t('copy')}</a>
-            <a href=${`#/sales/${sale.id}/report`}>${t('report')}</a>
-          </p>
-        </li>`,
-      )}
-    </ul>
+    ${none && !phase && html`<section class="blank card"><h2>${t('no_sales')}</h2>
+      <p class="soft">${t('no_sales.about')}</p></section>`}
+    ${!(none && !phase) && html`<${Table} caption=${t('sales')} rows=${list.rows} card=${true}
+      empty=${t('no_sales_in_phase')} columns=${[
+        [t('sale'), row => html`<span><a href=${`#/sales/${seg(row.id)}`}><b>${plainText(row.title)}</b></a>
+          <br /><span class="soft"><span class="code">${row.id}</span> · ${t('items_n', {
+            n: row.items.length,
+          })}</span></span>`],
+        [t('phase'), row => html`<${Phase} phase=${row.phase} />`],
+        [t('when'), row => html`<span>${row.starts_at
+          ? t('starts', { at: moment(row.starts_at) }) : t('no_start')}${row.ends_at &&
+          html`<br /><span class="soft">${t('ends', { at: moment(row.ends_at) })}</span>`}</span>`],
+        [t('price'), row => prices(row), 'end'],
+        [t('totals'), row => html`<${Numbers} sale=${row} />`],
+        [t('do'), row => html`<span class="row-do">
+          <a class="button" href=${`#/sales/${seg(row.id)}`}>${t('live')}</a>
+          <a class="button button--plain" href=${`#/sales/${seg(row.id)}/edit`}>${t('edit')}</a>
+          ${can('operator') && html`<a class="button button--plain"
+            href=${`#/new?copy=${seg(row.id)}`}>${t('copy')}</a>`}
+          <a class="button button--plain" href=${`#/sales/${seg(row.id)}/report`}>${t('report')}</a>
+        </span>`],
+      ]} />`}
     <${More} list=${list} />`;
 }
 
 /** Loads the sale with which a form begins. */
 function FormFor({ id, children }) {
   const { data, error } = usePoll(id ? `/v1/admin/sales/${encodeURIComponent(id)}` : null, 0);
-  if (id && !data) return html`<${Problem} error=${error} /><p class="soft">${t('loading')}</p>`;
+  if (id && !data) {
+    return error ? html`<${Problem} error=${error} />` : html`<p class="soft">${t('loading')}</p>`;
+  }
   return children(data);
 }
 
-const New = ({ search }) =>
+const New = ({ search, can }) =>
   html`<${FormFor} id=${search.copy}>
-    ${sale => html`<${SaleForm} sale=${sale} isNew=${true} />`}
+    ${sale => html`<${SaleForm} sale=${sale} isNew=${true} can=${can} />`}
   <//>`;
-const Edit = ({ params }) =>
+const Edit = ({ params, can }) =>
   html`<${FormFor} id=${params.sale}>
-    ${sale => html`<${SaleForm} sale=${sale} isNew=${false} />`}
+    ${sale => html`<${SaleForm} sale=${sale} isNew=${false} can=${can} />`}
   <//>`;
 
 export const pages = [
   { path: '/sales', title: () => t('sales'), nav: true, view: Sales },
-  { path: '/new', title: () => t('new_sale'), view: New },
-  { path: '/sales/:sale/edit', title: ({ sale }) => `${t('edit')}: ${sale}`, view: Edit },
+  { path: '/new', title: () => t('new_sale'), under: '/sales', view: New },
+  {
+    path: '/sales/:sale/edit',
+    title: ({ sale }) => `${t('edit')}: ${sale}`,
+    under: '/sales',
+    view: Edit,
+  },
 ];

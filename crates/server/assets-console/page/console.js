@@ -1,14 +1,17 @@
 /* The entry of the console: signs in, chooses the view for an address, and draws the frame. */
 import {
   api,
+  clock,
   Field,
   html,
   onSignedOut,
   Problem,
   render,
+  serverNow,
   t,
   useEffect,
   useState,
+  useTick,
   word,
   zh,
 } from '/assets/console-kit.js';
@@ -17,9 +20,10 @@ import { pages as live } from '/assets/console-live.js';
 import { pages as report } from '/assets/console-report.js';
 import { pages as orders } from '/assets/console-orders.js';
 import { pages as more } from '/assets/console-more.js';
+import { pages as events } from '/assets/console-events.js';
 import { pages as access } from '/assets/console-access.js';
 
-const pages = [...sales, ...live, ...report, ...orders, ...more, ...access];
+const pages = [...sales, ...live, ...report, ...orders, ...more, ...events, ...access];
 /* The key under which the browser remembers a sign-in. Scripts cannot read the cookie itself. */
 const SIGNED_IN = 'doorbuster.console';
 /* Whether operators can also sign in at an issuer; the server says so in the page. */
@@ -51,6 +55,17 @@ function route(hash) {
   return { page: pages[0], params: {}, search: {} };
 }
 
+const Brand = () => html`<a class="brand" href="#/sales">
+  <svg viewBox="0 0 24 28" fill="none" stroke-width="2.5" aria-hidden="true">
+    <path d="M3 27V11a9 9 0 0 1 18 0v16" stroke="currentColor" />
+    <path class="brand__slit" d="M12 6v21" />
+  </svg>
+  <span>Doorbuster</span>
+</a>`;
+/** The link to this view in the other language. */
+const Language = () => html`<a lang=${zh ? 'en' : 'zh-Hans'}
+  href=${(zh ? '?lang=en' : '?lang=zh') + location.hash}>${zh ? 'English' : '中文'}</a>`;
+
 function SignIn({ done, ended }) {
   const [state, set] = useState({ busy: false, error: null });
   const send = async event => {
@@ -65,6 +80,7 @@ function SignIn({ done, ended }) {
     }
   };
   return html`<main class="signin card" id="main">
+    <div class="signin__head"><${Brand} /><${Language} /></div>
     <h1>${t('sign_in')}</h1>
     ${ended && html`<p class="alarm" role="status">${t('session_ended')}</p>`}
     ${FAILED && html`<p class="alarm alarm--bad" role="alert">${word('sign_in', FAILED)}</p>`}
@@ -85,6 +101,12 @@ function SignIn({ done, ended }) {
   </main>`;
 }
 
+/** The server's time, which decides when a sale opens. */
+function Clock() {
+  useTick();
+  return html`<span class="top__clock">${t('server_time')} <b>${clock(serverNow())}</b></span>`;
+}
+
 function Frame({ session, signOut }) {
   const [hash, setHash] = useState(location.hash);
   useEffect(() => {
@@ -100,6 +122,7 @@ function Frame({ session, signOut }) {
   const title = page.title(params);
   useEffect(() => {
     document.title = `${title} – Doorbuster`;
+    document.querySelector('.views [aria-current]')?.scrollIntoView({ block: 'nearest' });
   }, [title]);
   const can = role => RANKS.indexOf(session.role) >= RANKS.indexOf(role);
   return html`<a class="skip" href="#main" onClick=${event => {
@@ -107,33 +130,29 @@ function Frame({ session, signOut }) {
       document.getElementById('main').focus();
     }}>${t('skip')}</a>
     <header class="top">
-      <a class="brand" href="#/sales">
-        <svg viewBox="0 0 24 28" fill="none" stroke-width="2.5" aria-hidden="true">
-          <path d="M3 27V11a9 9 0 0 1 18 0v16" stroke="currentColor" />
-          <path class="brand__slit" d="M12 6v21" />
-        </svg>
-        <span>Doorbuster</span>
-      </a>
+      <${Brand} />
       <nav class="views" aria-label=${t('views')}>
         ${pages.filter(entry => entry.nav).map(
           entry => html`<a
             href=${'#' + entry.path}
-            aria-current=${entry.path === page.path ? 'page' : undefined}
-          >${entry.title({})}</a>`,
+            aria-current=${entry.path === (page.under ?? page.path) ? 'page' : undefined}
+          >${(entry.short ?? entry.title)({})}</a>`,
         )}
       </nav>
       <p class="top__end">
-        <span>${session.key.name || session.key.id} · ${word('role', session.role)}</span>
-        <a href=${zh ? '?lang=en' + hash : '?lang=zh' + hash} lang=${zh ? 'en' : 'zh-Hans'}>
-          ${zh ? 'English' : '中文'}
-        </a>
+        <${Clock} />
+        <span class="top__who">${word('key_name', session.key.name || session.key.id)} · ${
+          word('role', session.role)}</span>
+        <${Language} />
         <button class="button button--plain" type="button" onClick=${signOut}>
           ${t('sign_out')}
         </button>
       </p>
     </header>
     <main class="desk" id="main" tabindex="-1">
-      <${page.view} key=${hash.split('?')[0]} params=${params} search=${search} can=${can} />
+      <div class="view" key=${hash.split('?')[0]}>
+        <${page.view} params=${params} search=${search} can=${can} />
+      </div>
     </main>`;
 }
 

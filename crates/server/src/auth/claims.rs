@@ -3,9 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use doorbuster_api::limits::NAME_MAX;
-use doorbuster_api::value::is_name;
-use doorbuster_core::BuyerId;
 use doorbuster_core::gate::pass::Membership;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
@@ -14,37 +11,7 @@ use super::AuthenticationError;
 /// Tolerated difference between the shop's clock and the server's clock, in seconds.
 pub(in crate::auth) const LEEWAY_SECS: i64 = 30;
 
-/// A buyer's name. The type stores the name without an allocation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct BuyerName {
-    bytes: [u8; NAME_MAX],
-    len: u8,
-}
-
-impl BuyerName {
-    /// Returns the name `text`, if it is valid. The names of erased buyers are not valid.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        if !is_name(text) || text.starts_with(BuyerId::ERASED) {
-            return None;
-        }
-        let mut bytes = [0; NAME_MAX];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Some(Self { bytes, len: text.len() as u8 })
-    }
-
-    /// Returns the name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("a name is ASCII")
-    }
-}
-
-impl fmt::Debug for BuyerName {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.as_str())
-    }
-}
+pub use doorbuster_core::BuyerName;
 
 /// The buyer of a valid token, with the attributes that the shop gave the buyer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use doorbuster_api::admin::keys::Role;
-use doorbuster_store::{AdminKey, AdminRole};
+use doorbuster_store::AdminKey;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
@@ -56,7 +56,7 @@ impl Operators {
     /// Replaces the keys that operators created with the keys that the store has now.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
-            operator: Operator { id: key.id.into(), role: role_of_row(key.role) },
+            operator: Operator { id: key.id.into(), role: key.role },
             hash: key.hash,
         };
         self.made.store(Arc::new(keys.into_iter().map(known).collect()));
@@ -92,26 +92,6 @@ impl std::fmt::Debug for Operators {
     }
 }
 
-/// Returns the API's role for a role in the store.
-#[must_use]
-pub fn role_of_row(role: AdminRole) -> Role {
-    match role {
-        AdminRole::Viewer => Role::Viewer,
-        AdminRole::Operator => Role::Operator,
-        AdminRole::Admin => Role::Admin,
-    }
-}
-
-/// Returns the store's role for a role in the API.
-#[must_use]
-pub fn role_to_store(role: Role) -> AdminRole {
-    match role {
-        Role::Viewer => AdminRole::Viewer,
-        Role::Operator => AdminRole::Operator,
-        Role::Admin => AdminRole::Admin,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +103,7 @@ mod tests {
         let made = AdminKey {
             id: "key_1".into(),
             name: "night shift".into(),
-            role: AdminRole::Viewer,
+            role: Role::Viewer,
             hash: Operators::hash("made"),
             created_at: Millis(0),
         };

@@ -8,7 +8,7 @@ use doorbuster_core::{BuyerId, RequestKey, Units};
 
 use super::{Engine, ServeError, Settings, start_engine};
 use crate::catalogue::{ItemState, SaleState};
-use crate::purchase::{Purchase, PurchaseOutcome, Refusal};
+use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
 
 /// How long a purchase waits for its verdict.
 const WAIT: Duration = Duration::from_secs(10);
@@ -43,7 +43,8 @@ impl DirectSale {
             return DirectAnswer::Other;
         };
         let (sale, item) = (&self.sale, &self.item);
-        let refused = self.engine.refuse_from_memory((buyer, key), sale, item, units, || None);
+        let refused =
+            self.engine.refuse_from_memory((buyer, key), sale, item, units, |_| DoorAnswer::Open);
         let outcome = match refused {
             Some(refusal) => PurchaseOutcome::Refused(refusal),
             None => {

@@ -3,9 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::Shape;
 use super::check::SettingsReader;
-use super::{BackupSettings, Shape};
 use crate::backup::BackupPlace;
+
+/// The continuous backup.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// The directory or bucket of the backup.
+    pub place: BackupPlace,
+    /// How long every earlier state can be restored.
+    pub kept_for: Duration,
+}
 
 /// Reads these settings. `None`: there is no continuous backup, or a setting is wrong.
 pub(super) fn backup(

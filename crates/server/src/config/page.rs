@@ -3,11 +3,69 @@
 
 use std::path::PathBuf;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
-use super::{PageSettings, PushSettings, Theme, ThemeColors, ThemeFile};
 use crate::push::VapidKey;
+
+/// The shop's texts on the buyers' pages, and its brand.
+#[derive(Clone, Debug, Default)]
+pub struct PageSettings {
+    /// The shop's time zone, such as `Asia/Shanghai`.
+    pub time_zone: Option<String>,
+    /// The shop's own site. The page of a paid order links to it.
+    pub shop_url: Option<String>,
+    /// The text that tells buyers what happens after a payment.
+    pub next_steps: Option<String>,
+    /// The brand.
+    pub theme: Theme,
+    /// Messages to browsers, if the shop set a key.
+    pub push: Option<PushSettings>,
+}
+
+/// Messages to browsers (web push).
+#[derive(Clone, Debug)]
+pub struct PushSettings {
+    /// The private key that names the shop to push services, in base64url.
+    pub key: SecretString,
+    /// Where the operator of a push service reaches the shop: `mailto:` or `https:`.
+    pub contact: String,
+}
+
+/// A shop's brand on the pages.
+#[derive(Clone, Debug, Default)]
+pub struct Theme {
+    /// The colours, if they differ from the default.
+    pub colors: Option<ThemeColors>,
+    /// The logo, which replaces the mark and the shop's name.
+    pub logo: Option<ThemeFile>,
+    /// The font of all texts.
+    pub font: Option<ThemeFile>,
+    /// Links at the end of each page. Each has a text and an address.
+    pub footer: Vec<(String, String)>,
+}
+
+/// Colours as `#rrggbb`, with enough contrast.
+#[derive(Clone, Debug)]
+pub struct ThemeColors {
+    /// The fill of buttons and other things that a buyer can use now.
+    pub accent: String,
+    /// The colour of text on the accent.
+    pub on_accent: String,
+    /// The colour of accented text on a light background.
+    pub accent_text: String,
+    /// A light background for accented text.
+    pub accent_wash: String,
+}
+
+/// A file of the shop's brand.
+#[derive(Clone, Debug)]
+pub struct ThemeFile {
+    /// The extension of the file's name, without the dot.
+    pub extension: String,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
 
 /// The maximum number of characters of the text that says what happens after a payment.
 const NEXT_STEPS_CHARS_MAX: usize = 500;

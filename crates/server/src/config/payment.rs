@@ -4,8 +4,39 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
 use super::raw::SettingOrigin;
-use super::{PaymentSettings, ProviderSettings, StripeSettings};
 use crate::signing::SigningKey;
+
+/// Payment settings.
+#[derive(Debug)]
+pub struct PaymentSettings {
+    /// The payment provider.
+    pub provider: ProviderSettings,
+    /// Whether buyers may use the sandbox's buttons. The default is yes only in a demonstration.
+    pub sandbox_page: bool,
+    /// Secrets of the sandbox's messages, newest first. Without a secret in the settings, the
+    /// server generates one and keeps it in the store or beside it.
+    pub webhook_secrets: Vec<SecretString>,
+}
+
+/// The payment provider.
+#[derive(Debug)]
+pub enum ProviderSettings {
+    /// The built-in provider, which moves no money.
+    Sandbox,
+    /// Stripe.
+    Stripe(StripeSettings),
+}
+
+/// An account at Stripe.
+#[derive(Debug)]
+pub struct StripeSettings {
+    /// Origin of Stripe's API.
+    pub api_url: String,
+    /// The secret key for Stripe's API.
+    pub secret_key: SecretString,
+    /// The secrets that sign Stripe's events, newest first.
+    pub webhook_secrets: Vec<SecretString>,
+}
 
 /// The maximum number of secrets that may be active at once while secrets are replaced.
 const SECRETS_MAX: usize = 8;

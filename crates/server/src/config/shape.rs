@@ -7,7 +7,89 @@ use doorbuster_store::check_address;
 use secrecy::SecretString;
 
 use super::check::{SettingsReader, is_origin};
-use super::{Roles, Shape};
+
+/// Where stock is decided and stored.
+#[derive(Debug)]
+pub enum Shape {
+    /// In this process and its data directory.
+    Embedded,
+    /// Each node has a slot in its memory. The store is PostgreSQL.
+    Postgres {
+        /// URL of the store.
+        store: SecretString,
+    },
+    /// All nodes share slots in Redis. The store is PostgreSQL.
+    Cluster {
+        /// URL of the store.
+        store: SecretString,
+        /// URLs of the Redis servers with the slots.
+        slots: Vec<SecretString>,
+        /// Replicas that must confirm a ticket before the buyer gets an answer.
+        wait_replicas: u32,
+    },
+    /// This process decides and stores no stock. It is an edge of a deployment with shape
+    /// `cluster`.
+    Edge {
+        /// URLs of the Redis servers with the slots, or of their replicas.
+        slots: Vec<SecretString>,
+        /// Addresses of nodes with the role `api`.
+        upstreams: Vec<SocketAddr>,
+    },
+}
+
+impl Shape {
+    /// Returns the shape's name in the settings.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Postgres { .. } => "postgres",
+            Self::Cluster { .. } | Self::Edge { .. } => "cluster",
+        }
+    }
+
+    /// Returns the URL of a store that several nodes share. `None`: the shape has no such store.
+    #[must_use]
+    pub fn store(&self) -> Option<&SecretString> {
+        match self {
+            Self::Embedded | Self::Edge { .. } => None,
+            Self::Postgres { store } | Self::Cluster { store, .. } => Some(store),
+        }
+    }
+}
+
+/// The kinds of work that a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Serves buyers and operators.
+    pub api: bool,
+    /// Settles tickets.
+    pub settle: bool,
+    /// Does work that one node does for all nodes.
+    pub control: bool,
+    /// Serves buyers from memory without a store, and passes other requests to nodes. A process
+    /// with this role has no other role.
+    pub edge: bool,
+}
+
+impl Roles {
+    /// All roles of a node with a store.
+    pub const ALL: Self = Self { api: true, settle: true, control: true, edge: false };
+    /// The role of an edge.
+    pub const EDGE: Self = Self { api: false, settle: false, control: false, edge: true };
+
+    /// Returns the names of the roles, as in the settings.
+    #[must_use]
+    pub fn names(self) -> Vec<&'static str> {
+        let all = [
+            ("api", self.api),
+            ("settle", self.settle),
+            ("control", self.control),
+            ("edge", self.edge),
+        ];
+        all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    }
+}
 
 /// The maximum number of Redis servers that one deployment may name.
 const URLS_MAX: usize = 64;

@@ -90,7 +90,7 @@ fn render_value(value: &RawValue) -> String {
 /// Returns whether `--demo` allows something in this setting that the default does not allow.
 fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     let is_open = match path {
-        "webhooks.allow_private" => settings.webhooks_allow_private,
+        "webhooks.allow_private" => settings.deliveries.allow_private,
         "payment.sandbox_page" => settings.payment.sandbox_page,
         _ => false,
     };

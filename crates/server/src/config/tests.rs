@@ -30,7 +30,7 @@ fn the_defaults_are_valid_without_any_other_setting() {
     assert!(
         settings.auth.buyers.is_none()
             && settings.auth.admin_key.is_none()
-            && !settings.webhooks_allow_private
+            && !settings.deliveries.allow_private
     );
 }
 
@@ -67,9 +67,9 @@ fn a_stronger_layer_wins() {
 #[test]
 fn a_demonstration_allows_webhooks_to_private_addresses_by_default() {
     let flags = Flags { demo: true, ..Flags::default() };
-    assert!(load(&flags, environment(&[])).expect("valid").webhooks_allow_private);
+    assert!(load(&flags, environment(&[])).expect("valid").deliveries.allow_private);
     let told = environment(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "false")]);
-    assert!(!load(&flags, told.clone()).expect("valid").webhooks_allow_private);
+    assert!(!load(&flags, told.clone()).expect("valid").deliveries.allow_private);
     let shown = |told| show(&flags, told).0;
     assert!(
         shown(environment(&[])).contains("allow_private = true  # --demo\n"),

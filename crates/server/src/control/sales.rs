@@ -104,7 +104,7 @@ impl Engine {
         let Some(sale) = self.catalogue().sale(id).cloned() else {
             return Ok(StepOutcome::NotFound);
         };
-        let outcome = match sale.row.phase.step(step) {
+        let outcome = match step.apply(sale.row.phase) {
             PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
             PhaseChange::Already => {
                 Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false })

@@ -122,8 +122,8 @@ async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result
     Ok(())
 }
 
-/// Closes the grant of a slot outside the item's present spread whose sale is not open. A slot of a
-/// running sale is drained first.
+/// Closes the grant of a slot that is outside the item's present spread, if the sale is not open. A
+/// slot of a running sale is drained first.
 async fn close_leftover(
     engine: &Engine,
     item: &ItemState,

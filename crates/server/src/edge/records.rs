@@ -148,7 +148,7 @@ impl BlocksRecord {
     /// Returns the blocks. Leaves out a kind that only a later version of the program knows.
     pub(crate) fn blocks(self) -> Vec<Block> {
         let block = |(kind, value, until): (String, String, Option<i64>)| {
-            let kind = BlockKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+            let kind = BlockKind::parse(&kind)?;
             let until = until.map(Millis);
             Some(Block { kind, value, until, reason: String::new(), at: Millis(0) })
         };

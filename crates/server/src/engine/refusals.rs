@@ -88,7 +88,7 @@ pub(crate) struct Refusals {
 pub(crate) struct FoundRefusals {
     /// Each refusal, with the node that gave it.
     pub(crate) refusals: Vec<(NodeId, NotedRefusal)>,
-    /// Whether every node answered and none may have forgotten a refusal.
+    /// Whether every node answered and no node may have forgotten a refusal.
     pub(crate) is_complete: bool,
 }
 

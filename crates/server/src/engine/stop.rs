@@ -101,7 +101,8 @@ impl Engine {
         self.store.close().await;
     }
 
-    /// Locks the leases. `true` inside: this node has released them and will not renew them.
+    /// Locks the leases. The value `true` means that this node has released the leases and will not
+    /// renew them.
     pub(crate) async fn lock_leases(&self) -> tokio::sync::MutexGuard<'_, bool> {
         self.leases_released.lock().await
     }

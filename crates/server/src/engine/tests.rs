@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{AdjustResult, FindingView};
 use crate::holders::HOLDER_LOOKUPS_MAX;
-use crate::purchase::{Purchase, PurchaseOutcome, Refusal};
+use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
 use crate::temp_dir::TempDir;
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -109,7 +109,8 @@ async fn buy_within(
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("the number is in range");
-    if let Some(refusal) = engine.refuse_from_memory((buyer, key), &sale, &item, units, || None) {
+    let open = |_| DoorAnswer::Open;
+    if let Some(refusal) = engine.refuse_from_memory((buyer, key), &sale, &item, units, open) {
         return PurchaseOutcome::Refused(refusal);
     }
     let (buyer, key) =
@@ -201,7 +202,7 @@ async fn the_units_of_an_expired_hold_are_sold_again() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 300).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // Tests of the whole program check how soon the units are sold again.
+    // Only tests of the whole program check how soon the units are sold again.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         match buy(&engine, "bert", "k", 1).await {

@@ -40,7 +40,7 @@ impl Visit for CodeVisitor {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
-/// The events of the levels `warn` and `error`, and how often each was logged.
+/// Returns the events of the levels `warn` and `error`, and how often each was logged.
 pub(crate) fn event_counts() -> impl Iterator<Item = (&'static LogEvent, u64)> {
     let counted = LOG_EVENTS.iter().zip(COUNTS.iter());
     counted

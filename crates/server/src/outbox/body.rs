@@ -1,13 +1,13 @@
 //! Builds the message of an event. The content comes only from the event's row, from data that never
 //! changes, and from the setting that names the pages' address. So every attempt and every receiver
 //! gets the same bytes.
-use doorbuster_api::admin::payments::{Reversal, ReversalKind};
+use doorbuster_api::admin::payments::Reversal;
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
 };
 use doorbuster_api::order::RefusalCode;
 use doorbuster_core::event::{Actor, Event, EventType, Subject};
-use doorbuster_core::money::{self, Payment, PaymentState, Refund, RefundId, RefundState};
+use doorbuster_core::money::{Payment, PaymentState, Refund, RefundId, RefundState};
 use doorbuster_core::outbox::ordering_key;
 use doorbuster_core::{IdKey, Millis, Units};
 use doorbuster_store::StoredEvent;
@@ -111,15 +111,11 @@ fn reversal(event: &Event) -> Option<Reversal> {
     let Subject::Reversal { payment, order, money, kind, dispute, stands } = &event.subject else {
         return None;
     };
-    let kind = match kind {
-        money::ReversalKind::Returned => ReversalKind::Returned,
-        money::ReversalKind::Disputed => ReversalKind::Disputed,
-    };
     Some(Reversal {
         payment: payment.0.clone(),
         order: order.clone(),
         amount: wire::amount(money.minor, &money.currency),
-        kind,
+        kind: *kind,
         dispute: dispute.clone(),
         stands: *stands,
         provider: provider(event),

@@ -38,7 +38,7 @@ impl Payments {
         id: TicketId,
         buyer: &BuyerId,
         base: &str,
-        may_ask: impl FnOnce(&Order) -> Result<(), RateLimitExceeded>,
+        may_ask: impl AsyncFnOnce(&Order) -> Result<(), RateLimitExceeded>,
     ) -> Result<CheckoutResult, EngineError> {
         let store = self.engine.store();
         let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
@@ -55,7 +55,7 @@ impl Payments {
         {
             return Ok(CheckoutResult::Open(with_order_deadline(kept.clone(), &order)));
         }
-        if let Err(limited) = may_ask(&order) {
+        if let Err(limited) = may_ask(&order).await {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {

@@ -94,7 +94,7 @@ impl SandboxPayment {
     /// Returns how the money went back without a request of the shop, if it did.
     fn reversal(&self) -> Option<ReversalKind> {
         let word = &self.refund.as_ref()?.0;
-        ReversalKind::ALL.iter().copied().find(|kind| kind.as_str() == word)
+        ReversalKind::parse(word)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The possible answers to a purchase.
 use doorbuster_api::problem::RateLimitScope;
-use doorbuster_core::gate::eligibility::MissingRequirement;
+use doorbuster_core::gate::eligibility::Requirement;
 use doorbuster_core::sold_out::SoldOut;
 use doorbuster_core::{Millis, Order, TicketId};
 
@@ -22,6 +22,26 @@ pub enum PurchaseOutcome {
     },
     /// The request is refused.
     Refused(Refusal),
+}
+
+/// This node's information about the stock, from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StockAnswer {
+    /// There are too few units.
+    Refuses,
+    /// There may be enough units.
+    MayHave,
+}
+
+/// The front door's answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorAnswer {
+    /// The front door refuses the request.
+    Refused(Refusal),
+    /// The front door admits the request.
+    Open,
+    /// The front door waits for a share of a limit, so memory alone cannot answer.
+    Undecided,
 }
 
 /// The reason for a refusal.
@@ -48,7 +68,7 @@ pub enum Refusal {
     /// An operator blocked this buyer or address.
     Blocked,
     /// The buyer does not meet a requirement of the sale.
-    NotEligible(MissingRequirement),
+    NotEligible(Requirement),
     /// The sale requires a pass.
     PassRequired,
     /// The pass is forged, or for another buyer, sale or item.

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::PushMessage;
 use super::encrypt::encrypt;
+use super::metrics::{MessageMetrics, MessageOutcome};
 use super::vapid::VapidKey;
 use crate::engine::Engine;
 use crate::outbox::{AddressGuard, check_address, guarded_client};
@@ -29,11 +30,9 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
 /// The result of one attempt.
 enum Attempt {
-    Done,
+    Done(MessageOutcome),
     /// Another attempt may succeed.
     Failed(String),
-    /// The browser's subscription has ended.
-    Gone,
 }
 
 /// Sends messages.
@@ -44,6 +43,7 @@ pub(super) struct Sender {
     client: OutgoingClient,
     queue: mpsc::Sender<PushMessage>,
     waiting: Mutex<mpsc::Receiver<PushMessage>>,
+    metrics: MessageMetrics,
 }
 
 impl fmt::Debug for Sender {
@@ -56,7 +56,8 @@ impl Sender {
     pub(super) fn new(key: VapidKey, contact: String, guard: AddressGuard) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let client = guarded_client(guard.clone(), TIMEOUT);
-        Self { key, contact, guard, client, queue, waiting: Mutex::new(waiting) }
+        let (waiting, metrics) = (Mutex::new(waiting), MessageMetrics::default());
+        Self { key, contact, guard, client, queue, waiting, metrics }
     }
 
     /// Makes the next message use the certificates that the system has at that time.
@@ -74,6 +75,7 @@ impl Sender {
     /// also read the news on the page.
     pub(super) fn queue(&self, message: PushMessage) {
         if self.queue.try_send(message).is_err() {
+            self.metrics.count(MessageOutcome::Dropped);
             tracing::debug!("dropped a push message, because too many wait");
         }
     }
@@ -86,7 +88,9 @@ impl Sender {
         let gone = &gone;
         let send = |message: PushMessage| async move {
             let key = message.key;
-            if matches!(self.deliver(engine, message).await, Attempt::Gone) {
+            let outcome = self.deliver(engine, message).await;
+            self.metrics.count(outcome);
+            if outcome == MessageOutcome::Gone {
                 gone(key);
             }
         };
@@ -94,30 +98,37 @@ impl Sender {
     }
 
     /// Tries to deliver a message until it expires.
-    async fn deliver(&self, engine: &Engine, message: PushMessage) -> Attempt {
+    async fn deliver(&self, engine: &Engine, message: PushMessage) -> MessageOutcome {
         let mut pauses = PAUSES.iter();
         loop {
-            let attempt = self.attempt(engine.now(), &message).await;
-            let Attempt::Failed(error) = &attempt else { return attempt };
+            let error = match self.attempt(engine.now(), &message).await {
+                Attempt::Done(outcome) => return outcome,
+                Attempt::Failed(error) => error,
+            };
             tracing::debug!(error, "failed to send a push message");
-            let Some(pause) = pauses.next() else { return attempt };
+            let Some(pause) = pauses.next() else { return MessageOutcome::Failed };
             tokio::time::sleep(*pause).await;
         }
+    }
+
+    /// Returns the number of messages with this outcome.
+    pub(super) fn messages(&self, outcome: MessageOutcome) -> u64 {
+        self.metrics.get(outcome)
     }
 
     async fn attempt(&self, now: Millis, message: &PushMessage) -> Attempt {
         let ttl_secs = (message.until.0 - now.0).div_euclid(1_000);
         if ttl_secs <= 0 {
-            return Attempt::Done;
+            return Attempt::Done(MessageOutcome::Expired);
         }
         match self.request(now, ttl_secs, message).await {
-            Ok(status) if status.is_success() => Attempt::Done,
-            Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => Attempt::Gone,
+            Ok(status) if status.is_success() => Attempt::Done(MessageOutcome::Sent),
+            Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => Attempt::Done(MessageOutcome::Gone),
             Ok(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Attempt::Failed(format!("the push service answered {}", status.as_u16()))
             }
             // The push service refused the message, and would also refuse another attempt.
-            Ok(_) => Attempt::Done,
+            Ok(_) => Attempt::Done(MessageOutcome::Failed),
             Err(error) => Attempt::Failed(error),
         }
     }

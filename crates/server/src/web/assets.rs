@@ -9,34 +9,32 @@ mod bundle;
 mod compress;
 #[cfg(test)]
 mod copies;
+mod file;
 mod folder;
 mod names;
 mod theme;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use bytes::Bytes;
-use doorbuster_api::header::if_none_match;
 use doorbuster_api::problem::Problem;
-use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
-};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use rust_embed::RustEmbed;
 use secrecy::ExposeSecret;
 
 use super::App;
-use super::reply::{HandlerResult, Reply, ReplyBody, empty};
-use super::sale_views::Rendered;
+use super::rendered::Rendered;
+use super::reply::HandlerResult;
 use crate::config::{ProviderSettings, Settings};
 use crate::push::VapidKey;
-use compress::Coding;
+use file::CONTENT_POLICY;
 use names::{hashed, rewrite};
 
+pub(crate) use file::AssetFile;
 pub use folder::{ExportedSale, FolderFile, folder};
 
 /// The buyer's pages.
@@ -59,26 +57,10 @@ struct ConsoleFiles;
 #[folder = "assets-console/vendor"]
 struct ConsoleLibraries;
 
-/// Pages may load, run and fetch only files of this origin. Images of items may come from other
-/// origins.
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-                              img-src 'self' data: https:; font-src 'self'; connect-src 'self'; \
-                              form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/// For addresses that contain a hash: their content never changes.
+/// The caching of addresses with a hash, whose content never changes.
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// For pages. A new version of the program may change them.
+/// The caching of pages. A new version of the program may change them.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
-
-/// A file that is ready to be served.
-#[derive(Debug)]
-pub(crate) struct AssetFile {
-    plain: Rendered,
-    /// One entry for each coding. The first request for a coding compresses the file. The inner
-    /// `None` means that the coding does not make the file smaller.
-    packed: [OnceLock<Option<Rendered>>; Coding::ALL.len()],
-    media_type: HeaderValue,
-    cache: HeaderValue,
-}
 
 /// All files by name. An asset has a name with a hash; a page has its plain name.
 #[derive(Debug)]
@@ -148,7 +130,7 @@ impl Assets {
         }
         let styles = bundle::joined_styles("look.css", &sources);
         sources.insert("look.css".to_owned(), AssetSource::generated(styles));
-        theme::apply(&settings.page.theme, &mut sources);
+        theme::apply(settings, &mut sources);
         let addresses = hashed(&sources);
         let (mut assets, mut pages) = (HashMap::new(), HashMap::new());
         for (name, source) in sources {
@@ -291,58 +273,6 @@ fn media_type_of(name: &str) -> Option<&'static str> {
         "webp" => Some("image/webp"),
         "woff2" => Some("font/woff2"),
         _ => None,
-    }
-}
-
-impl AssetFile {
-    fn new(plain: Rendered, media_type: &'static str, cache: HeaderValue) -> Self {
-        let media_type = HeaderValue::from_static(media_type);
-        Self { plain, packed: Default::default(), media_type, cache }
-    }
-
-    /// Wraps a page that was rendered from a file. Caches may keep it as long as other pages.
-    pub(crate) fn page(html: String) -> Self {
-        let media_type = media_type_of(".html").unwrap_or_default();
-        Self::new(Rendered::from_bytes(html.into()), media_type, CACHE_BRIEFLY)
-    }
-
-    pub(crate) fn reply(&self, headers: &HeaderMap) -> Reply {
-        let coding = compress::accepted(headers).filter(|coding| self.packed(*coding).is_some());
-        let it = coding.and_then(|coding| self.packed(coding)).unwrap_or(&self.plain);
-        let etag = it.etag.to_str().expect("an ETag is ASCII");
-        let known =
-            if_none_match(headers.get_all(IF_NONE_MATCH).iter().map(HeaderValue::as_bytes), etag);
-        let mut reply = match known {
-            true => empty(StatusCode::NOT_MODIFIED),
-            false => Response::new(ReplyBody::Bytes(Some(it.bytes.clone()))),
-        };
-        let head = reply.headers_mut();
-        head.insert(ETAG, it.etag.clone());
-        head.insert(CACHE_CONTROL, self.cache.clone());
-        head.insert(VARY, HeaderValue::from_static("accept-encoding"));
-        head.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
-        head.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if !known {
-            head.insert(CONTENT_TYPE, self.media_type.clone());
-            if let Some(coding) = coding {
-                head.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-            }
-        }
-        reply
-    }
-
-    fn packed(&self, coding: Coding) -> Option<&Rendered> {
-        self.packed[coding as usize]
-            .get_or_init(|| {
-                coding.pack(&self.plain.bytes).map(|packed| Rendered::from_bytes(packed.into()))
-            })
-            .as_ref()
-    }
-
-    /// Returns the text of a page.
-    pub(crate) fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.plain.bytes)
     }
 }
 

@@ -27,7 +27,7 @@ use super::identity::{ClientAddress, OperatorIdentity};
 use super::reply::{HandlerError, HandlerResult, Reply, empty, json};
 use super::request_body;
 use super::{App, wire};
-use crate::auth::{AuthenticationError, CONFIGURED_KEY, Operator, Operators, role_of_row};
+use crate::auth::{AuthenticationError, CONFIGURED_KEY, Operator, Operators};
 
 /// The name of the cookie.
 const SESSION_COOKIE: &str = "doorbuster_session";
@@ -247,7 +247,7 @@ impl App {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
             // If the settings no longer name this issuer, the server cannot verify the person.
             Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
-                Ok(Operator { id: person.id.into(), role: role_of_row(person.role) })
+                Ok(Operator { id: person.id.into(), role: person.role })
             }
             Some((SessionOwner::Person(_), _)) | None => Err(ENDED),
         };

@@ -9,8 +9,8 @@ use doorbuster_api::problem::Code;
 use http::{HeaderMap, HeaderValue};
 
 use super::App;
+use super::rendered::Rendered;
 use super::reply::HandlerResult;
-use super::sale_views::Rendered;
 use super::sales::cached;
 
 /// The table of problem codes replaces this mark in the page.

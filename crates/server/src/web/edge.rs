@@ -137,7 +137,7 @@ fn request_hash(
 ) -> Option<RequestHash> {
     let (key, _) = join_key_and_body(headers.key.clone(), PurchaseBody::from_json(body)).ok()?;
     let buyer = app.buyers.check(headers.token.ok()?, now.0.div_euclid(1_000)).ok()?;
-    Some(app.engine.id_key().request_hash(buyer.name.as_str(), key))
+    Some(app.engine.id_key().request_hash(buyer.name.as_str(), key.as_str()))
 }
 
 /// Marks a request as one that may hold an order, because the edge has passed it to a node. When

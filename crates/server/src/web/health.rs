@@ -25,6 +25,7 @@ mod log;
 mod outbox;
 mod page;
 mod process;
+mod push;
 mod sales;
 mod slots;
 

@@ -19,9 +19,7 @@ pub(crate) use super::client_address::ClientAddress;
 use super::App;
 use super::limits::RETRY_SECS;
 use super::reply::HandlerError;
-use crate::auth::{
-    AuthenticationError, BuyerName, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token,
-};
+use crate::auth::{AuthenticationError, Operator, PAGE_HEADER, VerifiedBuyer, bearer, buyer_token};
 
 /// Shortest time between two reads of the operators' keys from the store.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
@@ -179,7 +177,9 @@ impl App {
         {
             return Ok(Requester::Operator);
         }
-        self.buyer_of_token(token).await.map(|shopper| Requester::Buyer(buyer_id(shopper.name)))
+        self.buyer_of_token(token)
+            .await
+            .map(|shopper| Requester::Buyer(BuyerId::from(shopper.name)))
     }
 }
 
@@ -203,11 +203,6 @@ fn token_of<'h>(headers: &'h HeaderMap, method: &Method) -> Result<&'h str, Auth
 /// Returns all values of `Authorization`.
 fn authorization_values(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)
-}
-
-/// Converts a checked name to the engine's type.
-pub(crate) fn buyer_id(name: BuyerName) -> BuyerId {
-    BuyerId::new(name.as_str()).expect("the contract and the core have the same rule for names")
 }
 
 macro_rules! checked_before {

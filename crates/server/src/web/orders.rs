@@ -56,7 +56,7 @@ pub(crate) async fn page(
     let wanted = doorbuster_store::OrderQuery {
         buyer,
         items,
-        state: query.state.map(wire::stored_state),
+        state: query.state,
         after,
         limit: query.page.limit as usize,
     };

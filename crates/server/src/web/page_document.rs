@@ -1,6 +1,5 @@
-//! The content of the pages that the other columns of a row do not have: texts in several
-//! languages, further pictures and facts. Each sale and each item has this content as one JSON
-//! document.
+//! The part of a page's content that has no column of its own: texts in several languages, further
+//! pictures and facts. Each sale and each item has this content as one JSON document.
 //!
 //! The other columns have each text in one language. So exports, payment providers and older
 //! programs do not need the document.

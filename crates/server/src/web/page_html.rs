@@ -6,6 +6,7 @@
 //! too.
 
 mod calendar;
+mod state;
 
 use std::fmt::Write;
 
@@ -14,6 +15,7 @@ use doorbuster_api::value::{Money, Text, Time, direction};
 use serde_json::{Value, json};
 
 pub(crate) use calendar::calendar;
+pub(crate) use state::{phase_words, state_words};
 
 /// The mark for tags in a page's head.
 const HEAD_MARK: &str = "<!-- shell: head -->";
@@ -60,17 +62,16 @@ pub(crate) fn sale_page(
     fill(template, &title(sale, shop), &head(sale, phase, shop), &body(sale, phase), &data)
 }
 
-/// Renders the list of sales.
-pub(crate) fn index_page(template: &str, sales: &[(Sale, Phase)], shop: Shop<'_>) -> String {
-    let mut list = String::from("<ul>");
-    for (sale, phase) in sales.iter().take(LISTED_MAX) {
+/// Renders the list of sales. Each sale has a text that says its state.
+pub(crate) fn index_page(template: &str, sales: &[(Sale, &'static str)], shop: Shop<'_>) -> String {
+    let mut list = String::from("<h1>Sales / 抢购活动</h1><ul>");
+    for (sale, state) in sales.iter().take(LISTED_MAX) {
         let (id, title) = (escaped(&sale.id), each_language(&sale.title));
         let price = sale.items.first().map(|item| item.price.to_string()).unwrap_or_default();
-        let state = phase_words(*phase);
         let when = sale.starts_at.map(|time| format!(" · {}", time_tag(time))).unwrap_or_default();
         write!(
             list,
-            "<li><a href=\"/sale/{id}\">{title}</a> · {} · {state}{when}</li>",
+            "<li><a href=\"/sale/{id}\">{title}</a> <span>{} · {state}{when}</span></li>",
             escaped(&price)
         )
         .expect("writing to a string cannot fail");
@@ -262,15 +263,6 @@ fn language_tags(language: Option<&str>) -> String {
     }
 }
 
-const fn phase_words(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Draft | Phase::Scheduled => "Opens soon / 即将开抢",
-        Phase::Open => "Open now / 正在抢购",
-        Phase::Paused => "Paused / 已暂停",
-        Phase::Closed => "Ended / 已结束",
-    }
-}
-
 fn time_tag(time: Time) -> String {
     format!("<time datetime=\"{time}\">{}</time>", time_words(time))
 }
@@ -393,7 +385,7 @@ mod tests {
     #[test]
     fn the_list_names_each_sale_with_its_price_and_state() {
         let shop = Shop { name: "Ora", url: None };
-        let page = index_page(TEMPLATE, &[(sale(), Phase::Open)], shop);
+        let page = index_page(TEMPLATE, &[(sale(), phase_words(Phase::Open))], shop);
         assert!(page.contains("<a href=\"/sale/spring\">Spring &lt;/script&gt;"), "{page}");
         assert!(page.contains("49.00 EUR · Open now"), "{page}");
     }

@@ -2,7 +2,7 @@
 //! guests' tokens.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -64,17 +64,27 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
 
 /// Serves the list of sales. The server renders it again after a second, from memory alone.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
-    let mut kept = app.index.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((made_at, page)) = kept.as_ref()
-        && made_at.elapsed() < INDEX_EVERY
-    {
-        return Ok(page.reply(&headers));
+    if let Some((made_at, page)) = lock(&app).as_mut() {
+        if made_at.elapsed() < INDEX_EVERY {
+            return Ok(page.reply(&headers));
+        }
+        // This request renders the list again. Until the new list is ready, other requests get the
+        // old list.
+        *made_at = Instant::now();
     }
     let (sales, _) = sales::page(&app, None, page_html::LISTED_MAX, |phase| phase != Phase::Draft)?;
-    let sales: Vec<_> =
-        sales.iter().map(|sale| (wire::sale(&sale.row), wire::phase(sale.row.phase))).collect();
+    let mut listed = Vec::with_capacity(sales.len());
+    for sale in &sales {
+        let status = app.views.status(&app.engine, sale).await;
+        let words = match serde_json::from_slice(&status.bytes) {
+            Ok(status) => page_html::state_words(&status),
+            Err(_) => page_html::phase_words(sale.row.phase),
+        };
+        listed.push((wire::sale(&sale.row), words));
+    }
     let live = app.live();
-    let html = page_html::index_page(&live.assets.page_text("index.html"), &sales, live.shop());
+    let html = page_html::index_page(&live.assets.page_text("index.html"), &listed, live.shop());
+    let mut kept = lock(&app);
     let page = match kept.take() {
         // If the text is unchanged, the old page and its compressed copies stay in use.
         Some((_, page)) if page.text() == html => page,
@@ -82,6 +92,11 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     };
     *kept = Some((Instant::now(), page.clone()));
     Ok(page.reply(&headers))
+}
+
+/// The last rendered list of sales, with the time of its rendering.
+fn lock(app: &App) -> MutexGuard<'_, Option<(Instant, Arc<AssetFile>)>> {
+    app.index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
@@ -99,7 +114,7 @@ async fn sale(
     };
     let live = app.live();
     let page = app.views.page(&app.engine, &sale, live.generation, || {
-        let (shown, phase) = (wire::sale(&sale.row), wire::phase(sale.row.phase));
+        let (shown, phase) = (wire::sale(&sale.row), sale.row.phase);
         let template = live.assets.page_text("sale.html");
         AssetFile::page(page_html::sale_page(&template, &shown, phase, live.shop(), true))
     });
@@ -162,8 +177,8 @@ fn redirect(status: StatusCode, to: &str) -> HandlerResult {
     Ok(reply)
 }
 
-/// Answers for something that does not exist. A browser, which asks for HTML, gets `page`. Other
-/// clients get the usual problem.
+/// Answers a request for something that does not exist. A browser, which asks for HTML, gets
+/// `page`. Other clients get the usual problem.
 fn missing(app: &App, page: &str, headers: &HeaderMap) -> HandlerResult {
     if accepts_explicitly(headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes), "text/html") {
         return app.live().assets.missing_page(page, headers);

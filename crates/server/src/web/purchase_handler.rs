@@ -13,29 +13,29 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use bytes::Bytes;
 use doorbuster_api::body::{Purchase as Wanted, join_key_and_body};
-use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_api::header::Prefer;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_core::{Millis, Phase, RequestKey, TicketId, Units};
+use doorbuster_core::{BuyerId, Millis, Phase, PresentedKey, RequestKey, TicketId, Units};
 use futures_util::FutureExt;
 use http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::body::Body;
 
 use super::edge::{self, RawHead};
+use super::front_door::DoorState;
 use super::identity::ClientAddress;
 use super::limits::{PURCHASES_MAX, RETRY_SECS};
 use super::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 use super::reply::{HandlerResult, Reply, json, problem};
 use super::router::not_served;
-use super::{App, identity, request_body, wire};
+use super::{App, request_body, wire};
 use crate::auth::{AuthenticationError, VerifiedBuyer};
 use crate::catalogue::{Catalogue, ItemState, SaleState};
 use crate::gate::{
-    DoorCheck, PresentedPass, RateLimitExceeded, RateLimitStatus, Route, check_entry,
+    Counting, DoorCheck, PendingLimit, PresentedPass, RateLimitStatus, Route, check_entry,
 };
-use crate::purchase::{Purchase, PurchaseOutcome, Refusal};
+use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal, StockAnswer};
 use crate::trace;
 
 static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -170,7 +170,7 @@ pub(crate) fn start_purchase(
         Ok(CheckedPurchase::Continues(in_progress)) => {
             let app = app.clone();
             PurchaseStep::Continues(Box::pin(async move {
-                trace.run(finish_purchase(&app, &in_progress)).await
+                trace.run(finish_purchase(&app, in_progress)).await
             }))
         }
         Ok(CheckedPurchase::NeedsFact(fact)) => PurchaseStep::NeedsFact(fact),
@@ -194,6 +194,8 @@ pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
     client: ClientAddress,
     standing: Option<RateLimitStatus>,
+    /// The check of the limits, if it waits for a share of a limit.
+    pending: Option<Box<PendingLimit>>,
     started: Instant,
 }
 
@@ -239,13 +241,11 @@ pub(super) fn parse_purchase(
 fn check_purchase(
     app: &App,
     headers: &PurchaseHeaders<'_>,
-    (key, units): (&str, u32),
+    (key, units): (PresentedKey<'_>, Units),
     token: Option<VerifiedBuyer>,
     (sale, item): (&Arc<SaleState>, &Arc<ItemState>),
     (started, now): (Instant, Millis),
 ) -> CheckedPurchase {
-    let units =
-        Units::new(units).expect("the contract and the core have the same bounds for units");
     let DoorCheck { buyer, refusal } =
         check_entry(&app.gate.passes, sale, item, token, headers.pass, now);
     let client = headers.client;
@@ -259,29 +259,27 @@ fn check_purchase(
         return CheckedPurchase::Refused(refusal, limit_status);
     };
     let caller = client.caller(buyer.as_str());
-    let mut standing = None;
-    let mut kept_out = None;
-    let door = || {
-        *kept_out.insert(app.door_refusal(
-            (client, caller.buyer),
-            sale,
-            refusal,
-            now,
-            &mut standing,
-        ))
+    let mut kept_out: Option<DoorState> = None;
+    let door = |stock| {
+        let counting = match stock {
+            StockAnswer::Refuses => Counting::AfterAnswer,
+            StockAnswer::MayHave => Counting::BeforeAnswer,
+        };
+        kept_out.insert(app.door((client, caller.buyer), sale, refusal, now, counting)).answer()
     };
     if let Some(refusal) =
-        app.engine.refuse_from_memory((caller.buyer, key), sale, item, units, door)
+        app.engine.refuse_from_memory((caller.buyer, key.as_str()), sale, item, units, door)
     {
         app.engine.count_answer(sale, item, caller.buyer, refusal.answer(), now);
         app.record_latency(sale, started);
         let standing = || {
-            standing
+            kept_out
+                .and_then(|door| door.standing)
                 .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
         };
         return CheckedPurchase::Refused(refusal, SaleRateLimit::new(sale, standing));
     }
-    let key = RequestKey::new(key).expect("the contract and the core have the same rule for keys");
+    let key = RequestKey::from(key);
     let wait = match headers.prefer {
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
@@ -289,18 +287,26 @@ fn check_purchase(
     // If the request may hold an order already, the front door skips its limits. The front door's
     // refusal counts only if the request holds no order. So a repeated request uses up no limit.
     let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
-    let door = kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
-        true => refusal,
-        false => app.door_refusal((client, caller.buyer), sale, refusal, now, &mut standing),
-    });
-    let (buyer, sale, item) = (identity::buyer_id(buyer), sale.clone(), item.clone());
+    let DoorState { refusal: door, standing, pending } =
+        kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
+            true => DoorState { refusal, ..DoorState::default() },
+            false => app.door((client, caller.buyer), sale, refusal, now, Counting::BeforeAnswer),
+        });
+    let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());
     let purchase = Purchase { buyer, key, sale, item, units, wait, door };
-    CheckedPurchase::Continues(StartedPurchase { purchase, client, standing, started })
+    CheckedPurchase::Continues(StartedPurchase { purchase, client, standing, pending, started })
 }
 
 /// Runs the rest of the purchase and builds the answer.
-async fn finish_purchase(app: &App, in_progress: &StartedPurchase) -> PurchaseReply {
-    let bought = run_purchase(app, &in_progress.purchase).await;
+async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> PurchaseReply {
+    let refused = match in_progress.pending.take() {
+        Some(pending) => Box::pin(finish_limits(app, *pending, &mut in_progress)).await,
+        None => None,
+    };
+    let bought = match refused {
+        Some(refusal) => PurchaseOutcome::Refused(refusal),
+        None => run_purchase(app, &in_progress.purchase).await,
+    };
     let Purchase { buyer, sale, item, units, .. } = &in_progress.purchase;
     app.engine.count_answer(sale, item, buyer.as_str(), bought.answer(), app.engine.now());
     let caller = in_progress.client.caller(buyer.as_str());
@@ -313,6 +319,27 @@ async fn finish_purchase(app: &App, in_progress: &StartedPurchase) -> PurchaseRe
         purchase_reply(bought, SaleRateLimit::new(sale, status), item, buyer.as_str(), *units);
     app.record_latency(sale, in_progress.started);
     sold
+}
+
+/// Waits for the shares of limits that a purchase needs. Returns a refusal from memory, because the
+/// stock may have changed during the wait. A refusal by the limits becomes a part of the purchase.
+async fn finish_limits(
+    app: &App,
+    pending: PendingLimit,
+    in_progress: &mut StartedPurchase,
+) -> Option<Refusal> {
+    let Purchase { ref buyer, ref key, ref sale, ref item, units, .. } = in_progress.purchase;
+    let now = app.engine.now();
+    let door = app.finish_door(pending, (in_progress.client, buyer.as_str()), sale, now).await;
+    let answer = door.answer();
+    (in_progress.standing, in_progress.purchase.door) = (door.standing, door.refusal);
+    match answer {
+        DoorAnswer::Open => {
+            let request = (buyer.as_str(), key.as_str());
+            app.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open)
+        }
+        DoorAnswer::Refused(_) | DoorAnswer::Undecided => None,
+    }
 }
 
 /// Returns the answer to a purchase, with the caller's current rate-limit status.
@@ -344,42 +371,6 @@ fn purchase_reply(
 }
 
 impl App {
-    /// Returns the front door's refusal of a purchase, if there is one. It refuses blocked callers,
-    /// buyers who lack a requirement (`against_buyer`), and requests over a rate limit.
-    pub(super) fn door_refusal(
-        &self,
-        (client, buyer): (ClientAddress, &str),
-        sale: &SaleState,
-        against_buyer: Option<Refusal>,
-        now: Millis,
-        standing: &mut Option<RateLimitStatus>,
-    ) -> Option<Refusal> {
-        if self.gate.blocks.is_blocked(client.addresses(), buyer, now) {
-            return Some(Refusal::Blocked);
-        }
-        if against_buyer.is_some() {
-            return against_buyer;
-        }
-        match self.gate.limits.acquire(Route::Purchase, client.caller(buyer), sale) {
-            Ok(limit_status) => {
-                // Many arrivals open the automatic waiting room. While the room is open, it counts
-                // the buyers who enter it instead. An edge does not count arrivals. It passes the
-                // request to a node, and the node counts the arrival.
-                let is_counted =
-                    sale.front_door.waiting_room == WaitingRoomMode::Auto && !sale.is_held(now);
-                if is_counted && self.engine.edge().is_none() {
-                    self.gate.room.record_arrival(sale, buyer);
-                }
-                *standing = Some(limit_status);
-                None
-            }
-            Err(RateLimitExceeded { scope, retry_after_secs, status: limit_status }) => {
-                *standing = Some(limit_status);
-                Some(Refusal::RateLimited { scope, retry_after_secs })
-            }
-        }
-    }
-
     /// Returns the answer to a request that belongs to no sale. Its body is invalid, or its buyer
     /// or sale is unknown.
     pub(super) fn problem_reply(

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use doorbuster_api::header::{BodyType, Prefer, accepts, idempotency_key};
+use doorbuster_api::header::{BodyType, Prefer, PresentedKey, accepts, idempotency_key};
 use doorbuster_api::problem::Fault;
 
 use super::client_address::{self, ClientAddress};
@@ -56,7 +56,7 @@ pub(crate) struct PurchaseHeaders<'a> {
     /// Whether the body is declared as JSON.
     pub is_json: bool,
     /// The request's key.
-    pub key: Result<&'a str, Fault>,
+    pub key: Result<PresentedKey<'a>, Fault>,
     /// The buyer's token.
     pub token: Result<&'a str, AuthenticationError>,
     /// The purchase pass.

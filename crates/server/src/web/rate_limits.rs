@@ -20,7 +20,7 @@ use super::identity::{Buyer, ClientAddress};
 use super::path_names::PathNames;
 use super::refusals::BLOCKED;
 use crate::catalogue::SaleState;
-use crate::gate::{Caller, LimitRules, RateLimitExceeded, RateLimitStatus, Route};
+use crate::gate::{Caller, LimitCheck, LimitRules, RateLimitExceeded, RateLimitStatus, Route};
 
 /// A request on a rate-limited path.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ impl App {
     /// # Errors
     ///
     /// `403` or `429`.
-    pub(crate) fn admit(
+    pub(crate) async fn admit(
         &self,
         route: Route,
         client: ClientAddress,
@@ -157,14 +157,15 @@ impl App {
         sale: &SaleState,
     ) -> Result<(), Problem> {
         self.ensure_not_blocked(client, buyer)?;
-        self.check_rate_limit(route, client, buyer, sale)
+        self.check_rate_limit(route, client, buyer, sale).await
     }
 
-    /// Checks that a request is within the sale's limits, and counts it.
+    /// Checks that a request is within the sale's limits, and counts it. If nodes share the limits,
+    /// the request may wait for this node's share of the limits.
     ///
     /// # Errors
     /// `429 rate_limited`.
-    pub(crate) fn check_rate_limit(
+    pub(crate) async fn check_rate_limit(
         &self,
         route: Route,
         client: ClientAddress,
@@ -172,11 +173,32 @@ impl App {
         sale: &SaleState,
     ) -> Result<(), Problem> {
         let caller = client.caller(buyer.as_str());
-        match self.gate.limits.acquire(route, caller, sale) {
+        let limited = (route, route.counting());
+        match self.gate.limits.acquire_shared(limited, caller, sale).await {
             Ok(_) => Ok(()),
             Err(RateLimitExceeded { scope, retry_after_secs, .. }) => {
                 Err(Problem::rate_limited(scope, retry_after_secs))
             }
+        }
+    }
+
+    /// Returns whether a request is within the sale's limits, and counts such a request. Does not
+    /// wait for shares of limits.
+    pub(crate) fn is_within_limits_now(
+        &self,
+        route: Route,
+        client: ClientAddress,
+        buyer: &BuyerId,
+        sale: &SaleState,
+    ) -> bool {
+        let limits = &self.gate.limits;
+        match limits.acquire((route, route.counting()), client.caller(buyer.as_str()), sale) {
+            Ok(LimitCheck::Counted(_)) => true,
+            Ok(LimitCheck::Pending(pending)) => {
+                limits.withdraw(*pending, sale);
+                false
+            }
+            Err(_) => false,
         }
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use doorbuster_api::problem::{MEDIA_TYPE, Problem, Requirement};
+use doorbuster_api::problem::{MEDIA_TYPE, Problem};
 use doorbuster_core::Millis;
-use doorbuster_core::gate::eligibility::MissingRequirement;
 use doorbuster_core::sold_out::SoldOut;
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
@@ -181,7 +180,7 @@ pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
         Refusal::RateLimited { scope, retry_after_secs } => {
             Problem::rate_limited(scope, retry_after_secs)
         }
-        Refusal::NotEligible(lacking) => Problem::not_eligible(requirement(lacking)),
+        Refusal::NotEligible(lacking) => Problem::not_eligible(lacking),
         Refusal::PassRequired => Problem::pass_required(),
         Refusal::PassInvalid => Problem::pass_invalid(PASS_INVALID),
         Refusal::PassExpired => Problem::pass_expired(),
@@ -194,18 +193,9 @@ pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
     }
 }
 
-/// Returns the contract's name of a requirement.
-pub(crate) fn requirement(lacking: MissingRequirement) -> Requirement {
-    match lacking {
-        MissingRequirement::Member => Requirement::Member,
-        MissingRequirement::Level => Requirement::Level,
-        MissingRequirement::AccessCode => Requirement::AccessCode,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use doorbuster_api::problem::RateLimitScope;
+    use doorbuster_api::problem::{RateLimitScope, Requirement};
 
     use super::*;
     use crate::web::reply::ReplyBody;
@@ -223,8 +213,8 @@ mod tests {
             Refusal::NotStarted { opens_at: Some(Millis(1_000)) },
             Refusal::Paused,
             Refusal::Ended,
-            Refusal::NotEligible(MissingRequirement::Member),
-            Refusal::NotEligible(MissingRequirement::Level),
+            Refusal::NotEligible(Requirement::Member),
+            Refusal::NotEligible(Requirement::Level),
             Refusal::PassRequired,
             Refusal::PassInvalid,
             Refusal::PassExpired,

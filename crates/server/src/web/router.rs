@@ -10,22 +10,21 @@ use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use doorbuster_api::endpoints::{self, Auth, Endpoint, EndpointGroup, Method};
+use doorbuster_api::endpoints::{Auth, Endpoint, EndpointGroup, Method};
 use doorbuster_api::header::accepts;
 use doorbuster_api::problem::Problem;
+use doorbuster_core::BuyerId;
 use http::HeaderValue;
 use http::header::{ACCEPT, CACHE_CONTROL};
 
 use super::dispatch::{REQUEST_ID, request_id};
 use super::identity::{
-    Buyer, BuyerMembership, ClientAddress, OperatorIdentity, OperatorRequest, TokenExpiry, buyer_id,
+    Buyer, BuyerMembership, ClientAddress, OperatorIdentity, OperatorRequest, TokenExpiry,
 };
 use super::rate_limits::LimitedRequest;
 use super::reply::HandlerError;
-use super::{
-    App, admin, buyer_session, console_session, docs, events, gate, health, order_links, orders,
-    pages, payment, purchase_handler, push, sales, waitlist,
-};
+use super::routes::{self, Route};
+use super::{App, pages};
 use crate::auth::Operator;
 use crate::metrics::{RouteIndex, route_index};
 
@@ -33,9 +32,11 @@ use crate::metrics::{RouteIndex, route_index};
 /// has their path only to refuse other methods.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
-    for endpoint in endpoints::all() {
-        let guard = middleware::from_fn_with_state((app.clone(), endpoint), guard);
-        router = router.route(endpoint.path, handler(endpoint).layer(guard));
+    for (endpoint, Route { serve, checks_caller }) in routes::handlers().rows() {
+        let guarded = GuardedEndpoint { endpoint, checks_caller, index: route_index(endpoint.id) };
+        let guard = middleware::from_fn_with_state((app.clone(), guarded), guard);
+        let handler = serve(method_filter(endpoint.method));
+        router = router.route(endpoint.path, handler.layer(guard));
     }
     for (path, name, handler) in pages::routes(app) {
         router = router.route(
@@ -49,153 +50,36 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(app.clone())
 }
 
-/// Returns the handler of an endpoint. If an endpoint has no handler, the first start panics.
-fn handler(endpoint: &Endpoint) -> MethodRouter<Arc<App>> {
-    let filter = match endpoint.method {
+/// Returns the method of an endpoint, for the router.
+fn method_filter(method: Method) -> MethodFilter {
+    match method {
         Method::Get => MethodFilter::GET,
         Method::Post => MethodFilter::POST,
         Method::Put => MethodFilter::PUT,
         Method::Patch => MethodFilter::PATCH,
         Method::Delete => MethodFilter::DELETE,
-    };
-    match endpoint.id {
-        "purchase" => on(filter, purchase_handler::routed),
-        "list_orders" => on(filter, orders::list),
-        "get_order" => on(filter, orders::get),
-        "cancel_order" => on(filter, orders::cancel),
-        "get_history" => on(filter, orders::history),
-        "open_checkout" => on(filter, payment::checkout::open),
-        "get_order_link" => on(filter, order_links::get),
-        "get_linked_order" => on(filter, order_links::read),
-        "open_linked_checkout" => on(filter, order_links::pay),
-        "subscribe_push" => on(filter, push::subscribe),
-        "unsubscribe_push" => on(filter, push::unsubscribe),
-        id if is_provider_webhook(id) => on(filter, payment::webhook::handle_message),
-        "issue_pass" => on(filter, gate::passes::issue),
-        "list_sales" => on(filter, sales::list),
-        "get_sale" => on(filter, sales::get),
-        "get_status" => on(filter, sales::status),
-        "join_waitlist" => on(filter, waitlist::join),
-        "get_waitlist_entry" => on(filter, waitlist::get),
-        "leave_waitlist" => on(filter, waitlist::leave),
-        "get_challenge" => on(filter, gate::challenges::create),
-        "enter_waiting_room" => on(filter, gate::waiting_room::enter),
-        "leave_waiting_room" => on(filter, gate::waiting_room::leave),
-        "get_place" => on(filter, gate::waiting_room::get),
-        "get_draw" => on(filter, gate::waiting_room::draw),
-        "export_draw" => on(filter, gate::waiting_room::export),
-        "keep_buyer" => on(filter, buyer_session::keep),
-        "get_buyer_session" => on(filter, buyer_session::get),
-        "forget_buyer" => on(filter, buyer_session::forget),
-        "stream_events" => on(filter, events::stream),
-        "open_websocket" => on(filter, events::websocket),
-        "health" => on(filter, health::alive),
-        "readiness" => on(filter, health::ready),
-        "metrics" => on(filter, health::metrics),
-        "openapi" => on(filter, docs::openapi),
-        "docs" => on(filter, docs::page),
-        _ => operator_handler(endpoint, filter),
     }
 }
 
-fn operator_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>> {
-    use doorbuster_core::sale::PhaseStep;
-    let step = |step: PhaseStep| {
-        let stepping =
-            move |state, by, names, request| admin::phases::step(step, state, by, names, request);
-        on(filter, stepping)
-    };
-    match endpoint.id {
-        "create_sale" => on(filter, admin::sales::create),
-        "list_all_sales" => on(filter, admin::sales::list),
-        "get_any_sale" => on(filter, admin::sales::get),
-        "change_sale" => on(filter, admin::sales::change),
-        "delete_sale" => on(filter, admin::sales::delete),
-        "schedule_sale" => step(PhaseStep::Schedule),
-        "unschedule_sale" => step(PhaseStep::Unschedule),
-        "open_sale" => step(PhaseStep::Open),
-        "pause_sale" => step(PhaseStep::Pause),
-        "resume_sale" => step(PhaseStep::Resume),
-        "close_sale" => step(PhaseStep::Close),
-        "adjust_stock" => on(filter, admin::stock::adjust),
-        "set_spread" => on(filter, admin::spread::set),
-        "get_stock" => on(filter, admin::stock::get),
-        "get_slots" => on(filter, admin::stock::slots),
-        "get_stats" => on(filter, admin::stats::get),
-        "list_all_orders" => on(filter, admin::orders::list),
-        "get_any_order" => on(filter, admin::orders::get),
-        "cancel_any_order" => on(filter, admin::orders::cancel),
-        "refund_any_order" => on(filter, admin::orders::refund),
-        "extend_any_order" => on(filter, admin::orders::extend),
-        "list_payments" => on(filter, admin::payments::payments),
-        "list_refunds" => on(filter, admin::payments::refunds),
-        "list_keys" => on(filter, admin::keys::list),
-        "create_key" => on(filter, admin::keys::create),
-        "delete_key" => on(filter, admin::keys::delete),
-        "erase_buyer" => on(filter, admin::erasures::create),
-        "list_blocks" => on(filter, admin::blocks::list),
-        "create_block" => on(filter, admin::blocks::create),
-        "delete_block" => on(filter, admin::blocks::delete),
-        "create_codes" => on(filter, admin::access_codes::create),
-        "count_codes" => on(filter, admin::access_codes::count),
-        "list_webhook_endpoints" => on(filter, admin::webhook_endpoints::list),
-        "create_webhook_endpoint" => on(filter, admin::webhook_endpoints::create),
-        "get_webhook_endpoint" => on(filter, admin::webhook_endpoints::get),
-        "change_webhook_endpoint" => on(filter, admin::webhook_endpoints::change),
-        "delete_webhook_endpoint" => on(filter, admin::webhook_endpoints::delete),
-        "rotate_webhook_secret" => on(filter, admin::webhook_endpoints::rotate),
-        "list_deliveries" => on(filter, admin::webhook_endpoints::deliveries),
-        "redeliver" => on(filter, admin::webhook_endpoints::redeliver),
-        "list_dead_letters" => on(filter, admin::dead_letters::list),
-        "get_dead_letter" => on(filter, admin::dead_letters::get),
-        "retry_dead_letter" => on(filter, admin::dead_letters::retry),
-        "discard_dead_letter" => on(filter, admin::dead_letters::discard),
-        "retry_dead_letters" => on(filter, admin::dead_letters::retry_many),
-        "discard_dead_letters" => on(filter, admin::dead_letters::discard_many),
-        "audit" => on(filter, admin::audit::get),
-        "export_orders" => on(filter, admin::export::orders),
-        "export_payments" => on(filter, admin::export::payments),
-        "export_refunds" => on(filter, admin::export::refunds),
-        "export_actions" => on(filter, admin::export::actions),
-        "export_ledger" => on(filter, admin::export::ledger),
-        "reconcile" => on(filter, admin::export::reconciliation::get),
-        _ => console_handler(endpoint, filter),
-    }
-}
-
-fn console_handler(endpoint: &Endpoint, filter: MethodFilter) -> MethodRouter<Arc<App>> {
-    match endpoint.id {
-        "get_spread" => on(filter, admin::spread::get),
-        "create_session" => on(filter, console_session::create),
-        "get_session" => on(filter, console_session::get),
-        "delete_session" => on(filter, console_session::delete),
-        "list_actions" => on(filter, admin::actions::list),
-        "admit_visitors" => on(filter, admin::admissions::admit),
-        "list_nodes" => on(filter, admin::nodes::list),
-        "list_settings" => on(filter, admin::settings::list),
-        "get_series" => on(filter, admin::series::get),
-        "list_waitlist" => on(filter, admin::waitlist::list),
-        "get_buyer_history" => on(filter, admin::buyers::get),
-        "revoke_codes" => on(filter, admin::access_codes::revoke),
-        "check_sale" => on(filter, admin::check::check),
-        unknown => panic!("the endpoint {unknown} has no handler"),
-    }
-}
-
-/// Returns whether this endpoint takes a payment provider's messages. Its id is `take_…_message`
-/// with the provider's name.
-fn is_provider_webhook(id: &str) -> bool {
-    id.starts_with("take_") && id.ends_with("_message")
+/// The data about an endpoint that the guard before its handler needs.
+#[derive(Clone, Copy)]
+struct GuardedEndpoint {
+    endpoint: &'static Endpoint,
+    /// Whether the handler checks the caller itself.
+    checks_caller: bool,
+    /// The index of the endpoint in metrics.
+    index: RouteIndex,
 }
 
 /// Checks a request before its handler runs. The client must accept the endpoint's media type, and
 /// the caller must have the required identity.
 async fn guard(
-    State((app, endpoint)): State<(Arc<App>, &'static Endpoint)>,
+    State((app, guarded)): State<(Arc<App>, GuardedEndpoint)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let checked = check(&app, endpoint, &mut request).await;
+    let endpoint = guarded.endpoint;
+    let checked = check(&app, guarded, &mut request).await;
     let operator = request.extensions().get::<OperatorIdentity>().cloned();
     let subject =
         is_operator_change(endpoint).then(|| subject(endpoint.path, request.uri().path()));
@@ -211,7 +95,7 @@ async fn guard(
     if let Some(OperatorIdentity(by)) = operator.filter(|_| is_operator_change(endpoint)) {
         note_change(endpoint, &subject.unwrap_or_default(), &by, &mut response);
     }
-    response.extensions_mut().insert(route_index(endpoint.id));
+    response.extensions_mut().insert(guarded.index);
     // A shared cache must not keep an answer for one caller.
     if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -262,7 +146,11 @@ async fn run_to_completion(
         .unwrap_or_else(|_| HandlerError::from(Problem::internal()).into_response())
 }
 
-async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<(), HandlerError> {
+async fn check(
+    app: &App,
+    GuardedEndpoint { endpoint, checks_caller, .. }: GuardedEndpoint,
+    request: &mut Request,
+) -> Result<(), HandlerError> {
     if endpoint.group != EndpointGroup::Service && !app.serves_api {
         return Err(not_served().into());
     }
@@ -276,13 +164,11 @@ async fn check(app: &App, endpoint: &Endpoint, request: &mut Request) -> Result<
         }
     }
     match endpoint.auth {
-        // A purchase is authenticated after its body is read. A browser sends the token of a
-        // WebSocket in another header. So these two handlers check the caller themselves.
-        _ if matches!(endpoint.id, "purchase" | "open_websocket") => {}
+        _ if checks_caller => {}
         Auth::Public => {}
         Auth::Buyer => {
             let shopper = app.buyer(request.headers(), request.method()).await?;
-            request.extensions_mut().insert(Buyer(buyer_id(shopper.name)));
+            request.extensions_mut().insert(Buyer(BuyerId::from(shopper.name)));
             request.extensions_mut().insert(BuyerMembership(shopper.standing));
             request.extensions_mut().insert(TokenExpiry(shopper.expires_secs));
         }

@@ -6,49 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Phase as PhaseWord, Status};
+use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Status};
 use doorbuster_core::Phase;
 use hashbrown::HashMap;
-use http::HeaderValue;
-use serde::Serialize;
 
 use super::assets::AssetFile;
 use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
+use super::rendered::Rendered;
 use super::wire;
 use crate::cache::ItemNumbers;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
 use crate::metrics::{Histogram, RateSample, RateWindow};
-
-/// Rendered JSON and the `ETag` of exactly these bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Rendered {
-    pub bytes: Bytes,
-    pub etag: HeaderValue,
-}
-
-impl Rendered {
-    fn new(value: &impl Serialize) -> Self {
-        Self::from_bytes(
-            serde_json::to_vec(value).expect("wire types serialise into memory").into(),
-        )
-    }
-
-    /// Wraps bytes and computes their `ETag`.
-    pub(crate) fn from_bytes(bytes: Bytes) -> Self {
-        let hash = blake3::hash(&bytes);
-        Self::with_hash(bytes, hash.as_bytes())
-    }
-
-    /// Wraps bytes with a known `hash`.
-    pub(crate) fn with_hash(bytes: Bytes, hash: &[u8; 32]) -> Self {
-        let tag: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let etag = HeaderValue::from_str(&format!("\"{tag}\""))
-            .expect("hexadecimal digits between quotes");
-        Self { bytes, etag }
-    }
-}
 
 /// The last rendered views of a sale.
 #[derive(Debug)]
@@ -61,7 +30,7 @@ struct RenderedSale {
     event: u64,
 }
 
-/// A sale's page, with the sale's version and the generation of the settings on it.
+/// A sale's page, with the sale's version and the generation of the settings that the page shows.
 type RenderedPage = (Arc<SaleState>, u64, Arc<AssetFile>);
 
 /// The state that the server keeps for one sale.
@@ -264,13 +233,12 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
     for item in &sale.items {
         items.push(item_status(engine, sale.row.phase, item).await);
     }
-    let phase = wire::phase(sale.row.phase);
+    let phase = sale.row.phase;
     Status {
         server_time: wire::time(engine.now()),
         sale: sale.row.id.clone(),
         phase,
-        started: sale.row.opened_at.is_some()
-            || matches!(phase, PhaseWord::Open | PhaseWord::Paused),
+        started: sale.row.opened_at.is_some() || matches!(phase, Phase::Open | Phase::Paused),
         starts_at: sale.row.starts_at.map(wire::time),
         ends_at: sale.row.ends_at.map(wire::time),
         version: sale.version(),

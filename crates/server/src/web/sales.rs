@@ -18,8 +18,8 @@ use super::App;
 use super::cursor::{List, cursor, position};
 use super::page_document;
 use super::path_names::PathNames;
+use super::rendered::Rendered;
 use super::reply::{HandlerResult, Reply, empty, rendered};
-use super::sale_views::Rendered;
 use crate::catalogue::SaleState;
 
 /// A sale changes rarely, so caches may keep it for a minute.

@@ -17,7 +17,7 @@ use super::dispatch::request_id;
 use super::identity::ClientAddress;
 use super::reply::{HandlerResult, Reply, empty};
 use super::router::get;
-use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn, role_to_store};
+use crate::auth::{Oidc, OidcError, SignInAttempt, SignedIn};
 
 /// The cookie of an attempt. The cookie is `SameSite=Lax`, because the issuer sends the browser
 /// back from another site.
@@ -92,7 +92,7 @@ fn new_session(person: &SignedIn, client: ClientAddress, headers: &HeaderMap) ->
         address: Some(client.address.to_string()),
         request_id: request_id(headers).to_str().ok().map(str::to_owned),
     };
-    let owner = SessionOwner::Person(Person { id, name, role: role_to_store(role) });
+    let owner = SessionOwner::Person(Person { id, name, role });
     NewSessionFor { owner, action }
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn join(
             // requests.
             Some(joined) => joined,
             None => {
-                check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item)?;
+                check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item).await?;
                 app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
             }
         };
@@ -119,11 +119,11 @@ async fn find_item(
 fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
     let values = headers.get_all(PurchaseHeader::Key.name()).iter().map(HeaderValue::as_bytes);
     let key = idempotency_key(values).map_err(|fault| Problem::invalid_request(vec![fault]))?;
-    Ok(RequestKey::new(key).expect("the contract and the core have the same rule for keys"))
+    Ok(key.into())
 }
 
 /// Checks the front door as for a purchase, and counts the request against the limits.
-fn check_front_door(
+async fn check_front_door(
     app: &App,
     headers: &HeaderMap,
     (buyer, standing, client): (&BuyerId, Membership, ClientAddress),
@@ -131,8 +131,7 @@ fn check_front_door(
     item: &ItemState,
 ) -> Result<(), Problem> {
     let now = app.engine.now();
-    let name = BuyerName::new(buyer.as_str())
-        .expect("the contract and the core have the same rule for names");
+    let name = BuyerName::from(buyer);
     let pass = PresentedPass::new(
         headers.get_all(PurchaseHeader::Pass.name()).iter().map(HeaderValue::as_bytes),
     );
@@ -145,10 +144,11 @@ fn check_front_door(
         pass,
         now,
     );
-    let refusal = app.engine.phase_refusal(sale);
-    match refusal
-        .or_else(|| app.door_refusal((client, buyer.as_str()), sale, against, now, &mut None))
-    {
+    let refusal = match app.engine.phase_refusal(sale) {
+        Some(refusal) => Some(refusal),
+        None => app.door_refusal((client, buyer.as_str()), sale, against, now).await,
+    };
+    match refusal {
         Some(refusal) => Err(refusals::refusal_problem(&app.engine.unless_stale(refusal))),
         None => Ok(()),
     }

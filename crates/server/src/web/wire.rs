@@ -4,10 +4,8 @@ mod money;
 
 use doorbuster_api::admin::sale::{AdminItem, AdminSale};
 use doorbuster_api::admin::stock::StockRow;
-use doorbuster_api::order::{
-    Order, OrderState, QueuedOrder, RefusalCode, RefusedOrder, WaitingOrder,
-};
-use doorbuster_api::sale::{Item, Phase, Sale};
+use doorbuster_api::order::{Order, QueuedOrder, RefusalCode, RefusedOrder, WaitingOrder};
+use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::{Currency, Money, Stock, Time};
 use doorbuster_core as core;
 use doorbuster_core::{Millis, TicketId, Units, Verdict, WaitlistEntry};
@@ -29,39 +27,6 @@ pub(crate) fn amount(amount_minor: i64, currency: &str) -> Money {
     Money { amount_minor, currency }
 }
 
-/// Returns the contract's value for a phase.
-pub(crate) fn phase(phase: core::Phase) -> Phase {
-    match phase {
-        core::Phase::Draft => Phase::Draft,
-        core::Phase::Scheduled => Phase::Scheduled,
-        core::Phase::Open => Phase::Open,
-        core::Phase::Paused => Phase::Paused,
-        core::Phase::Closed => Phase::Closed,
-    }
-}
-
-/// Returns the contract's value for an order's state.
-pub(crate) fn state(state: core::OrderState) -> OrderState {
-    match state {
-        core::OrderState::Reserved => OrderState::Reserved,
-        core::OrderState::Paid => OrderState::Paid,
-        core::OrderState::Cancelled => OrderState::Cancelled,
-        core::OrderState::Expired => OrderState::Expired,
-        core::OrderState::Refunded => OrderState::Refunded,
-    }
-}
-
-/// Returns the store's value for an order's state.
-pub(crate) fn stored_state(state: OrderState) -> core::OrderState {
-    match state {
-        OrderState::Reserved => core::OrderState::Reserved,
-        OrderState::Paid => core::OrderState::Paid,
-        OrderState::Cancelled => core::OrderState::Cancelled,
-        OrderState::Expired => core::OrderState::Expired,
-        OrderState::Refunded => core::OrderState::Refunded,
-    }
-}
-
 /// Converts an order, with its item.
 pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
     Order {
@@ -76,7 +41,7 @@ pub(crate) fn order(order: &core::Order, item: &ItemState) -> Order {
             item.row.price_minor.saturating_mul(i64::from(order.units.get())),
             &item.row.currency,
         ),
-        state: state(order.state),
+        state: order.state,
         reserved_at: time(order.reserved_at),
         pay_by: time(order.pay_by),
         paid_at: order.paid_at.map(time),
@@ -194,7 +159,7 @@ pub(crate) fn admin_sale(row: &SaleRow, known: Option<&SaleState>) -> AdminSale 
     AdminSale {
         id: row.id.clone(),
         title: page_document::sale_title(row),
-        phase: phase(row.phase),
+        phase: row.phase,
         starts_at: row.starts_at.map(time),
         ends_at: row.ends_at.map(time),
         items: row

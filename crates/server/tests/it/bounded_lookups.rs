@@ -5,10 +5,14 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::app::{TestApp, bearer, sale};
 use crate::http::request;
+use crate::nodes::number;
+use crate::postgres::Cluster;
+use crate::several_servers::address;
+use crate::watch::Watch;
 
 /// Refusals that are counted together. Other work of the server, such as watching sales and clocks,
 /// affects only a few of the bursts.
@@ -81,10 +85,16 @@ fn a_refusal_allocates_only_its_read_and_write_buffers() {
         app.step("soon", "schedule").await;
         app
     });
-    for (sale, code) in
-        [("gone", "sold_out"), ("paused", "paused"), ("ended", "ended"), ("soon", "not_started")]
-    {
-        let mut refused = runtime.block_on(RefusedRequest::new(&app, sale, code));
+    let cases =
+        [("gone", "sold_out"), ("paused", "paused"), ("ended", "ended"), ("soon", "not_started")];
+    check_allocations(&runtime, &app, &cases);
+    runtime.block_on(async { drop(app.stop().await) });
+}
+
+/// Checks the allocations of these refusals, each by a sale and a code.
+fn check_allocations(runtime: &Runtime, app: &TestApp, cases: &[(&str, &str)]) {
+    for (sale, code) in cases {
+        let mut refused = runtime.block_on(RefusedRequest::new(app, sale, code));
         let mut counted = Vec::new();
         for _ in 0..BURSTS {
             let burst = allocation_counter::measure(|| {
@@ -99,5 +109,41 @@ fn a_refusal_allocates_only_its_read_and_write_buffers() {
         counted.sort_unstable();
         assert!(counted[BURSTS / 2] <= EACH * BURST, "{sale}: {counted:?}");
     }
+}
+
+#[test]
+fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_call() {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let home = Cluster::start(&[]);
+    let store = address(&home, &home.database());
+    let settings = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", store.as_str())];
+    let app = runtime.block_on(async {
+        let app = TestApp::with(&settings).await;
+        app.open_sale("gone", 1.into(), 1).await;
+        let mut few = sale("few", 1.into(), 1);
+        few["front_door"] = json!({"limits": {"buyer": {"burst": 3, "per_minute": 1}}});
+        assert_eq!(app.admin("POST", "/v1/admin/sales", Some(few)).await.verdict(), "201");
+        app.step("few", "open").await;
+        for sale in ["gone", "few"] {
+            assert_eq!(app.buy("anna", "k", sale, "phone", 1).await.verdict(), "201");
+        }
+        let mut verdict = String::new();
+        for n in 0..4 {
+            verdict = app.buy("late", &format!("k{n}"), "few", "phone", 1).await.verdict();
+        }
+        assert_eq!(verdict, "429 rate_limited");
+        app
+    });
+    let calls = || {
+        let name = "doorbuster_limits_shared_total{outcome=\"told\"}";
+        runtime.block_on(number(&app, name))
+    };
+    let began = Watch::start();
+    while calls() == 0 {
+        assert!(began.elapsed() < PATIENCE, "the node reports the buyer's three requests");
+    }
+    let before = calls();
+    check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
+    assert_eq!(calls(), before, "no refusal caused a call");
     runtime.block_on(async { drop(app.stop().await) });
 }

@@ -329,6 +329,7 @@ async fn one_node_describes_itself_its_store_and_its_slots() {
     let node = &list["nodes"][0];
     assert_eq!(node["roles"], json!(["api", "settle", "control"]));
     assert_eq!((&node["leader"], &node["lease_until"]), (&true.into(), &Value::Null));
+    assert_eq!(node["lag_ms"], 0, "the only node needs no report");
     assert!(node["version"].is_string() && node["started_at"].is_string());
     assert!(node["connections"].as_u64().is_some_and(|open| open >= 1), "{node}");
     assert_eq!(list["store"]["kind"], "sqlite");

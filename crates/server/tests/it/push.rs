@@ -185,6 +185,14 @@ async fn a_buyer_is_told_that_units_are_reserved_until_when_and_nobody_else_is()
     assert_eq!(claims["sub"], "mailto:shop@example.com");
     tokio::time::sleep(WATCH).await;
     assert_eq!(service.got().len(), 1, "bob's order is no news for anna");
+    let metrics = app.get("/metrics").await.text();
+    for line in [
+        "doorbuster_push_messages_total{outcome=\"sent\"} 1",
+        "doorbuster_push_messages_total{outcome=\"failed\"} 0",
+        "doorbuster_push_subscriptions 1",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
 }
 
 #[tokio::test]
@@ -228,6 +236,12 @@ async fn a_subscription_that_the_browser_ended_gets_nothing_more() {
     assert_eq!(app.buy("anna", "b", "spring", "phone", 1).await.status, 201);
     tokio::time::sleep(WATCH).await;
     assert_eq!(service.got().len(), 1);
+    let metrics = app.get("/metrics").await.text();
+    for line in
+        ["doorbuster_push_messages_total{outcome=\"gone\"} 1", "doorbuster_push_subscriptions 0"]
+    {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
 }
 
 #[tokio::test]

@@ -48,8 +48,8 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// Checks I9 with bounds that are small enough to be reached, and that a stopped slot issues no
-    /// ticket.
+    /// Checks the invariant I9 with bounds that are small enough to be reached, and that a stopped
+    /// slot issues no ticket.
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -57,8 +57,8 @@ impl Checker {
         });
     }
 
-    /// Checks a slot without a fault: it knows its own requests, and counts each buyer's limit from
-    /// them.
+    /// Checks a slot that had no fault. Such a slot knows its own requests, and counts each buyer's
+    /// units from them.
     fn issued_by_sound_slot(
         &mut self,
         store: &SimStore,
@@ -172,8 +172,8 @@ impl Checker {
         }
     }
 
-    /// Checks that a request is not refused after parking if a slot that it can reach held its
-    /// ticket all the time.
+    /// Checks a refusal after parking. The request must not be refused if one of the slots that it
+    /// can reach had its ticket all the time.
     fn unknown_to_slots(
         &mut self,
         store: &SimStore,

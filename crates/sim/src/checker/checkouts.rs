@@ -163,7 +163,7 @@ impl Checker {
             self.count_case(if since.is_some() {
                 "expired without an answer of the provider"
             } else {
-                "expired without a question"
+                "expired without a query"
             });
         }
     }

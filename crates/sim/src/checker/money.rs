@@ -1,5 +1,6 @@
-//! Checks I5: each payment captured at the provider ends as exactly one paid order or one refund.
-//! The checker decides this with its own tables, and compares the sums with the provider's books.
+//! Checks the invariant I5: each payment captured at the provider ends as exactly one paid order or
+//! one refund. The checker decides this with its own tables, and compares the sums with the
+//! provider's books.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
@@ -108,8 +109,8 @@ fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether an earlier return of the refund's money is not settled yet: it came back once,
-/// has not arrived since, and no operator must decide. Then a message may be older than the return.
+/// Returns whether the refund's money came back once, has not arrived since, and no operator must
+/// decide. A message about such a refund may be older than the return of the money.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -181,7 +182,8 @@ impl Checker {
                         format!("{id:?}: a repeated message changed {:?} to {now:?}", before.refund)
                     });
                 }
-                // The message may be older than the money's return, so the server asks.
+                // The message may be older than the money's return, so the server queries the
+                // provider.
                 if before.refund.as_ref().is_some_and(is_doubted)
                     && matches!(
                         news,

@@ -1,4 +1,5 @@
-//! Checks I6 and I8 at rest: no message is in flight, and every loop has run until nothing changed.
+//! Checks the invariants I6 and I8 at rest: no message is in flight, and every loop has run until
+//! nothing changed.
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Phase, SlotKey};
 
@@ -54,7 +55,7 @@ impl Checker {
         }
     }
 
-    /// Checks I8: each id that was given to a buyer has a verdict.
+    /// Checks the invariant I8: each id that was given to a buyer has a verdict.
     pub(crate) fn verdicts_at_rest(&mut self, store: &SimStore) {
         for (id, _) in &self.handed {
             if store.verdict(id).is_none() {

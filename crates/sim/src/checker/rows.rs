@@ -1,5 +1,5 @@
-//! Checks I1, I2, I4 and I7 after every commit, and the limits of a single commit, from sums over
-//! the rows.
+//! Checks the invariants I1, I2, I4 and I7 after every commit, and the limits of a single commit,
+//! from sums over the rows.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::{
@@ -97,7 +97,7 @@ impl Checker {
         }
     }
 
-    /// Checks I1, I2 and I4, and the counters in the rows.
+    /// Checks the invariants I1, I2 and I4, and the counters in the rows.
     pub(super) fn record_commit(
         &mut self,
         model: &Model,
@@ -157,7 +157,7 @@ impl Checker {
         self.history.push(CommitState { version, at, items, phases });
     }
 
-    /// Checks I7 and the values of each grant's row.
+    /// Checks the invariant I7 and the values of each grant's row.
     fn grants(&mut self, model: &Model) {
         for grant in model.grants.values() {
             let (id, granted, settled) = (grant.id, grant.granted, grant.settled);

@@ -215,7 +215,7 @@ impl Checker {
         self.check(served, "share", || format!("item {item}: {empty:?} of {shares:?} got no part"));
     }
 
-    /// Checks I9: the number of parked requests is bounded.
+    /// Checks the invariant I9: the number of parked requests is bounded.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
             format!("{parked} requests are parked, but only {tight} may be parked")

@@ -1,5 +1,5 @@
-//! Checks waitlists with the checker's own list. The first buyer is served first, with units that
-//! no other buyer could get meanwhile.
+//! Checks waitlists with the checker's own list. The buyer who joined first must be served first,
+//! with units that no other buyer could get meanwhile.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -291,7 +291,8 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The rows include the orders of this transaction, and each order is of another buyer.
+            // The rows include the orders of this transaction, and no two of these orders have the
+            // same buyer.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());

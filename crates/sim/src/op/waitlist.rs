@@ -15,7 +15,7 @@ pub enum Waitlist {
     },
     /// A buyer leaves the waitlist.
     Leave {
-        /// The index among all entries, including ended ones.
+        /// The index among all entries, including ended entries.
         place: u8,
     },
     /// An operator cancels an order, which may be from a waitlist.

@@ -17,7 +17,7 @@ pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId 
 
 impl World {
     /// Handles a slot's answer. An answer to an earlier try is ignored. If a ticket was issued for
-    /// it, the ticket is still settled.
+    /// that try, the ticket is still settled.
     pub(crate) fn answered(&mut self, i: usize, slot: usize, token: Token, answer: TicketAnswer) {
         if self.attempts[i].state != (AttemptState::Asking { slot }) || self.token_of(i) != token {
             return;
@@ -60,8 +60,8 @@ impl World {
         if ticket.token == self.token_of(i) {
             return;
         }
-        // The ticket is from an earlier try. If it was refused, the slot does not know this yet.
-        // The new try waits until the slot knows.
+        // The ticket is from an earlier try. If the store refused that ticket, the slot does not
+        // know this yet. The new try waits until the slot knows the refusal.
         match self.store.verdict(&id) {
             None => {}
             Some(Verdict::Reserved | Verdict::Order(_)) => self.poll(i),

@@ -135,7 +135,7 @@ impl World {
 
     /// Serves the parked request of an item that has waited longest, first from the pool and then
     /// from other slots. If slots are in nodes' memories, each node serves its own requests,
-    /// independently of the others.
+    /// independently of the other nodes.
     pub(crate) fn serve_parked(&mut self, leader: u8, item: ItemId) {
         let seat = leader % self.setup.nodes;
         let shared = self.places.iter().any(|p| p.at.item == item && p.node.is_none());
@@ -167,8 +167,8 @@ impl World {
         }
     }
 
-    /// Returns what a leader knows about an item's slots. For slots that it reaches, this is their
-    /// present state. For the others, it is the store's rows.
+    /// Returns what a leader knows about an item's slots. The leader knows the present state of the
+    /// slots that it reaches. For other slots, it knows only the store's rows.
     fn holdings(&self, leader: u8, item: ItemId, asking: u8) -> Vec<SlotHolding> {
         let seat = Some(leader % self.setup.nodes);
         let holding = |(i, place): (usize, &super::PlacedSlot)| {

@@ -31,14 +31,14 @@ const NUMBERS: i64 = 1_000;
 /// The behavior of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum EndpointMode {
-    /// It accepts events.
+    /// The endpoint accepts events.
     #[default]
     Accepts,
-    /// It fails.
+    /// The endpoint fails.
     Fails,
-    /// It accepts events, but its answer never arrives.
+    /// The endpoint accepts events, but its answer never arrives.
     Hangs,
-    /// It refuses this event.
+    /// The endpoint refuses this event.
     Refuses(usize),
 }
 

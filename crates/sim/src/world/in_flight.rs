@@ -249,7 +249,7 @@ impl World {
 
     /// Runs a leader's transaction and the steps that follow from its result.
     fn leader_commits(&mut self, leader: u8, tx: Tx) {
-        // The times of the transaction are the store's.
+        // The transaction uses times of the store's clock.
         let tx = match tx {
             Tx::Serve(item, _) => Tx::Serve(item, self.now),
             Tx::EndWaitlist(item, _) => Tx::EndWaitlist(item, self.now),

@@ -33,7 +33,7 @@ impl World {
     }
 
     /// Continues after the slot's answer: reads the pending recalls, and then the grant. If the
-    /// rule is removed, the order is reversed.
+    /// rule about this sequence is removed, the two reads are swapped.
     pub(crate) fn slot_viewed(&mut self, leader: u8, before: Arc<Grant>, view: Option<SlotView>) {
         let Some(now) = self.store.grant(before.id) else { return };
         let before = if enforces(Rule::EvidenceOrder) { before } else { Arc::new(now.clone()) };

@@ -26,7 +26,7 @@ pub(crate) enum MoneyMessage {
     Made { order: TicketId, session: usize },
     /// A leader asks the provider to close a checkout.
     Close { leader: u8, order: TicketId, session: usize },
-    /// The checkout is closed, and these charges were captured at it.
+    /// The checkout is closed, and these charges were captured at this checkout.
     Closed { leader: u8, order: TicketId, session: usize, found: Vec<usize> },
     /// A leader will record that a checkout is closed.
     RecordClosed { leader: u8, order: TicketId, session: usize },
@@ -51,7 +51,8 @@ impl MoneyMessage {
     }
 }
 
-/// A captured payment that waits for recalled units. The node that handled it has it in its memory.
+/// A captured payment that waits for recalled units. The node that handled the payment keeps this
+/// value in its memory.
 #[derive(Clone, Debug)]
 pub(crate) struct WaitingCapture {
     pub(crate) capture: Capture,

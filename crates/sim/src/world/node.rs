@@ -31,8 +31,8 @@ pub(crate) struct ItemSnapshot {
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// Requests that hold an order. Together with the earlier ones, they are complete up to this
-    /// commit.
+    /// Requests that hold an order. Together with the requests of earlier snapshots, they are
+    /// complete up to this commit.
     pub(crate) holders: Vec<u64>,
     /// The first transaction for the next snapshot.
     pub(crate) since: u64,
@@ -51,13 +51,13 @@ pub(crate) struct Node {
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
     /// The first transaction for the next snapshot.
     pub(crate) since: u64,
-    /// Whether its process has ended.
+    /// Whether the node's process has ended.
     pub(crate) is_dead: bool,
-    /// The end of its lease, by the store's clock.
+    /// The end of the node's lease, by the store's clock.
     pub(crate) until: Millis,
-    /// Requests to which this node has answered with their order.
+    /// Requests that this node has answered with their orders.
     pub(crate) own: Vec<u64>,
-    /// The distance of its clock from the store's.
+    /// The distance of the node's clock from the store's clock.
     pub(crate) skew_ms: i64,
 }
 
@@ -247,8 +247,8 @@ impl World {
         self.parked_at(node) >= bound && enforces(Rule::ParkedBound)
     }
 
-    /// Sends a parked request to the slots again. After the longest parking time, this is the last
-    /// time.
+    /// Sends a parked request to the slots again. After the longest parking time, this is the
+    /// request's last try.
     pub(crate) fn retry(&mut self, i: usize) {
         let since = self.attempts[i].parked.unwrap_or(self.mono);
         self.attempts[i].last = self.mono.0 - since.0 >= PARK_MS;

@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// Checks that a request that holds an order gets it at any node, in any phase.
+    /// Checks that a request that holds an order gets that order at any node, in any phase.
     fn replay_winners(&mut self, item: ItemId) {
         let ids: Vec<_> =
             self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
@@ -135,7 +135,8 @@ impl World {
         self.held = false;
     }
 
-    /// Checks that an ended order can be paid late while its units and the buyer's limit are free.
+    /// Checks that an ended order can be paid late while its units are free and the buyer's limit
+    /// allows the order.
     fn pay_late(&mut self, item: ItemId) {
         let ended = |o: &&doorbuster_core::Order| {
             o.item == item && matches!(o.state, OrderState::Cancelled | OrderState::Expired)

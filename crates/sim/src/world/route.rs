@@ -47,7 +47,8 @@ impl World {
         self.places.iter().enumerate().filter_map(can).collect()
     }
 
-    /// Returns the slots of the request's item outside the spread that its node knows.
+    /// Returns the slots of the request's item that are outside the spread, according to the
+    /// request's node.
     pub(crate) fn leaving_at(&self, purchase: &BuyerRequest) -> Vec<usize> {
         self.leaving(purchase.item, self.known_partitions(purchase.node, purchase.item))
     }

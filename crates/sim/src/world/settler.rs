@@ -59,8 +59,8 @@ impl World {
         }
     }
 
-    /// Returns the first ticket of a batch in flight as if it were too late, because it cannot be
-    /// settled. The ticket becomes a dead letter.
+    /// Makes the first ticket of a batch in flight a dead letter, because it cannot be settled. The
+    /// ticket is returned as if it were too late.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { batch, .. } => batch.first(),

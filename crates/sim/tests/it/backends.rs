@@ -12,6 +12,7 @@ use doorbuster_core::slot::SlotBounds;
 use doorbuster_sim::real::{RecordedRun, StoreSetup, compare_slots, compare_store, id_key};
 use doorbuster_slots::{RedisOptions, Slots};
 use doorbuster_store::{HistoryMemory, PostgresOptions, SqliteOptions, Store};
+use doorbuster_testkit::tool;
 use tokio::runtime::{Builder, Runtime};
 
 use super::postgres;
@@ -23,8 +24,8 @@ const LISTS: u64 = 28;
 const SLOT_LISTS: u64 = 280;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A script that starts a server. When the script's input ends, it kills the server and removes its
-/// directory. The input ends at the latest with the test process.
+/// A script that starts a server. When the script's input ends, the script kills the server and
+/// removes the server's directory. The input ends at the latest with the test process.
 const KEEPER: &str = r#"
 dir=$1; shift
 "$@" >"$dir/log" 2>&1 & server=$!
@@ -66,8 +67,9 @@ impl Redis {
         let dir = Dir::new();
         let here = dir.0.display().to_string();
         let socket = dir.0.join("socket").display().to_string();
+        let program = tool::program("redis-server").display().to_string();
         let words =
-            ["redis-server", "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
+            [&program, "--port", "0", "--unixsocket", &socket, "--dir", &here, "--save", ""];
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper", &here])
             .args(words)
@@ -79,17 +81,13 @@ impl Redis {
         let since = Instant::now();
         while std::os::unix::net::UnixStream::connect(redis.dir.0.join("socket")).is_err() {
             let log = || std::fs::read_to_string(redis.dir.0.join("log")).unwrap_or_default();
-            assert!(
-                since.elapsed() < READY_WITHIN,
-                "redis-server is installed and starts: {}",
-                log()
-            );
+            assert!(since.elapsed() < READY_WITHIN, "redis-server does not start: {}", log());
             std::thread::sleep(Duration::from_millis(5));
         }
         redis
     }
 
-    /// Returns options for slots that share no data with any others.
+    /// Returns options for slots that share no data with any other slots.
     fn options(&self) -> RedisOptions {
         static MADE: AtomicU64 = AtomicU64::new(0);
         RedisOptions {

@@ -49,7 +49,7 @@ const REACHED: &[&str] = &[
     "epoch_foreign",
     "epoch_missing",
     "event delivered",
-    "expired without a question",
+    "expired without a query",
     "expired without an answer of the provider",
     "expired",
     "extended",

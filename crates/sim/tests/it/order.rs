@@ -1,5 +1,5 @@
-//! Checks the rules that only the simulator enforces by a condition. In the server they are the
-//! order of steps. docs/protocol.md lists them with the tests that check them.
+//! Checks the rules that only the simulator enforces by a condition. In the server, the sequence of
+//! steps ensures these rules. docs/protocol.md lists them with the tests that check them.
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 -- ARGV, first the feed before the change: the generation, the number of the newest change, and the
 -- number of requests. Then the change: the new head, the number of the newest change, the lifetime
 -- in milliseconds, the number of new requests, these requests, and the name and content of each new
--- entry. The first new entry gets the next number after the newest change before.
+-- entry. The first new entry gets the number after the newest change so far.
 -- Returns 1. If the feed is not as the writer left it, returns 0 and changes nothing.
 local at = redis.call('HMGET', KEYS[1], 'generation', 'seq')
 if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[3]) then

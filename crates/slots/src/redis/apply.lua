@@ -60,8 +60,8 @@ for i = 1, count do
     end
     if token ~= '' then
       if hash == '' then
-        -- The verdict was forced from an id alone, so a ticket that was never settled is still in
-        -- the queue.
+        -- The store decided the ticket from its id alone, so a ticket that was never settled is
+        -- still in the queue.
         local id = ARGV[2] .. '-' .. n
         local entry = redis.call('XRANGE', KEYS[5], id, id)[1]
         if entry and string.match(entry[2][2], '^%d+') == term.grant then

@@ -26,7 +26,7 @@ use super::script::{Script, ScriptForm};
 pub(super) struct RedisSettings {
     pub(super) prefix: String,
     pub(super) bounds: SlotBounds,
-    /// How many replicas must confirm before tickets are returned.
+    /// How many replicas must confirm the tickets before the callers get them.
     pub(super) replicas: u32,
 }
 

@@ -12,10 +12,10 @@ use redis::{Cmd, Value};
 use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::EPOCH_MAX;
 
-/// The bits of a position that have a ticket's number. The higher bits have the epoch.
+/// How many bits of a position contain the ticket's number. The higher bits contain the epoch.
 const NUMBER_BITS: u32 = 40;
 
-/// Returns the position of a queue entry in one word: `EPOCH-N`.
+/// Returns the position of a queue entry in one 64-bit number: `EPOCH-N`.
 fn position(epoch: u64, n: u64) -> u64 {
     epoch << NUMBER_BITS | n
 }
@@ -174,7 +174,7 @@ pub(super) fn text(value: &Value) -> Result<&str, RedisFailure> {
     }
 }
 
-/// Parses a number, or its digits.
+/// Parses a number, or a text of digits.
 pub(super) fn number(value: &Value) -> Result<u64, RedisFailure> {
     match value {
         Value::Int(n) => u64::try_from(*n).map_err(|_| unexpected_reply(value)),
@@ -220,8 +220,8 @@ mod tests {
         #[test]
         fn a_random_entry_is_parsed_exactly_or_refused(
             id in prop_oneof![8 => "[0-9]{1,7}-[0-9]{1,12}", 1 => "[0-9]{0,20}-?[0-9]{0,20}", 1 => "\\PC{0,8}"],
-            // Most words are seven numbers, which is a valid entry, because buyers and keys may
-            // also be numbers.
+            // Most cases have seven numbers as words. Such an entry is valid, because buyers and
+            // keys may also be numbers.
             words in prop_oneof![9 => vec(any_text(), 7), 1 => vec(any_text(), 0..9)],
             name in "t|\\PC{0,3}",
             cut in any::<Index>(),

@@ -1,6 +1,6 @@
-//! Finds a request in a slot's memory by its ticket. This is needed if a verdict was forced from an
-//! id alone and the ticket has left the queue. The memory may be large, so the search takes small
-//! steps between other calls.
+//! Finds a request in a slot's memory by its ticket. The search is needed if the store decided the
+//! ticket from its id alone, and the ticket has left the queue. The memory may be large, so the
+//! search takes small steps between other calls.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 

@@ -49,7 +49,8 @@ pub(super) fn hash_slot(slot: SlotKey) -> u16 {
 }
 
 /// Returns the plain server that has the slot. An item's partitions go to the servers in turn,
-/// beginning with any server. So the servers have equally many partitions, or differ by one.
+/// beginning with a server that depends on the item. So the numbers of partitions on two servers
+/// differ by at most one.
 pub(super) fn server_of(slot: SlotKey, servers: usize) -> usize {
     let start = usize::from(crc16(&slot.item.0.to_be_bytes()));
     (start + slot.index as usize) % servers.max(1)

@@ -9,34 +9,38 @@ pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
 /// How long the start of the program waits for a server. A server that is busy or loads its file is
 /// asked again until then. After that time the program does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
-/// The pause between two such attempts.
+/// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest time that answers wait for replicas. After that time they are sent anyway.
 pub(super) const REPLICAS_WAIT: Duration = Duration::from_millis(50);
 /// After a server could not be reached, calls to it fail at once for this long.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-/// Requests that wait for one server. At the bound a request fails at once, with no effect.
+/// The largest number of requests that wait for one server. At the bound a request fails at once,
+/// with no effect.
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
-/// Requests that go to one server in one write.
+/// The largest number of requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// Writes in flight to one server. While one write waits for its answer, the next batch gathers.
+/// The largest number of writes in flight to one server. While one write waits for its answer, the
+/// next batch gathers.
 pub(super) const BATCH_WRITERS: usize = 2;
-/// Requests of one slot in one call of the script. The server does no other work during the call.
+/// The largest number of requests of one slot in one call of the script. The server does no other
+/// work during the call.
 pub(super) const SCRIPT_TICKETS_MAX: usize = 128;
-/// Feed rows in one call of the script.
+/// The largest number of feed rows in one call of the script.
 pub(super) const SCRIPT_ROWS_MAX: usize = 128;
-/// Tickets acknowledged in one call of the script.
+/// The largest number of tickets that one call of the script acknowledges.
 pub(super) const SCRIPT_DONE_MAX: usize = 256;
 /// How long a read of a queue waits for tickets before the reader sends it again.
 pub(super) const READ_BLOCK: Duration = Duration::from_millis(500);
-/// Tickets in one read of a queue.
+/// The largest number of tickets in one read of a queue.
 pub(super) const READ_MAX: usize = 256;
 /// The pause after a queue could not be read, or did not exist.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
-/// Tickets that were read and that no settler has taken. At the bound the readers wait.
+/// The largest number of tickets that were read and that no settler has taken. At the bound the
+/// readers wait.
 pub(super) const INBOX_MAX: usize = 2_048;
-/// Slots that one node reads, each over its own connection. At the bound the last slots are
-/// reported and not read.
+/// The largest number of slots that one node reads, each over its own connection. At the bound the
+/// last slots are reported and not read.
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// Time between two searches for tickets that a settler received and never acknowledged.
 pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
@@ -44,20 +48,20 @@ pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
 /// decides this. A wrong clock is harmless, because a ticket that is delivered twice is settled
 /// once.
 pub(super) const CLAIM_IDLE: Duration = Duration::from_secs(3);
-/// Attempts of a call that had no effect because its server was wrong or unavailable. At the bound
-/// the call fails.
+/// The largest number of attempts of a call that had no effect because its server was wrong or
+/// unavailable. At the bound the call fails.
 pub(super) const ATTEMPTS_MAX: usize = 5;
-/// The pause between two such attempts.
+/// The pause between two attempts of a call.
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
-/// Time between two checks of the servers' identities. A broken connection starts one at once.
+/// Time between two checks of the servers' identities. A broken connection starts a check at once.
 pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two checks while connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
-/// Requests in one step of a search through a slot's memory.
+/// The largest number of requests in one step of a search through a slot's memory.
 pub(super) const SEARCH_STEP: usize = 1_000;
-/// The highest epoch. The epoch and the number of a ticket share one word.
+/// The highest epoch. The epoch and the number of a ticket share one 64-bit number.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
 /// Oldest version of Redis with which the scripts were tested.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);

@@ -9,7 +9,7 @@ use super::codec::{self, array, text};
 use super::failure::RedisFailure;
 use super::reader::consumer;
 
-/// The names of the live consumers. Empty if they are not known.
+/// The names of the live consumers. The set is empty while the live nodes are not known.
 #[derive(Debug, Default)]
 pub(super) struct LiveConsumers(Mutex<HashSet<String>>);
 

@@ -14,8 +14,8 @@ use super::{Redis, Shared, codec, is_wrong_server};
 use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
-    /// Makes this node read the queues of these slots and of no others. If there are more than the
-    /// bound, it reads only the first ones.
+    /// Makes this node read the queues of these slots and of no other slots. If there are more
+    /// slots than the bound allows, it reads only the first slots.
     pub(crate) fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         let read: HashSet<SlotKey> = slots.iter().copied().take(SERVED_MAX).collect();
         let mut readers = self.0.readers();
@@ -37,7 +37,7 @@ impl Redis {
         Ok(())
     }
 
-    /// Records the live nodes. A new reader leaves them their tickets.
+    /// Records the live nodes. A new reader does not take over the tickets of a live node.
     pub(crate) fn set_live_nodes(&self, nodes: &[NodeId]) {
         self.0.live.set(nodes);
     }

@@ -1,9 +1,9 @@
 //! Reads one slot's queue. The read waits for tickets, so it needs its own connection.
 //!
 //! Each slot needs a connection: in a Redis Cluster, a command can wait on several queues only if
-//! they share a hash slot, and slots do not. One node reads a queue. If that node is lost, the next
-//! reader claims its unacknowledged tickets by its name. Tickets of a live node are claimed only
-//! after a while. Only the script acknowledges.
+//! they share a hash slot. The queues of two slots do not. One node reads a queue. If that node is
+//! lost, the next reader claims its unacknowledged tickets by its name. Tickets of a live node are
+//! claimed only after a while. Only the script `acknowledge.lua` acknowledges tickets.
 use std::sync::Arc;
 
 use doorbuster_core::{NodeId, SlotKey};

@@ -21,7 +21,8 @@ impl Redis {
         let readers = std::mem::take(&mut *self.0.readers());
         let mut slots = Vec::with_capacity(readers.len());
         for (slot, reader) in readers {
-            // After this, the reader's connection is closed, and it receives no more tickets.
+            // After this, the reader's connection is closed, and the reader receives no more
+            // tickets.
             reader.shutdown().await;
             slots.push(slot);
         }

@@ -42,7 +42,7 @@ pub(super) struct Routes {
     broken: Arc<Notify>,
 }
 
-/// The servers, and for each hash slot of a cluster its server.
+/// The servers, and the server of each hash slot of a cluster.
 #[derive(Clone, Debug, Default)]
 struct ServerMap {
     servers: Vec<Arc<Server>>,
@@ -66,7 +66,7 @@ impl Routes {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must get the same order.
+        // Every node must have the servers in the same sequence.
         urls.sort();
         urls.dedup();
         let refused =

@@ -22,9 +22,9 @@ pub(super) enum Script {
 /// How a call names its script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScriptForm {
-    /// By its digest.
+    /// By its digest, which is short.
     Digest,
-    /// By its source, for a server that does not know the digest.
+    /// By its source, because the server does not know the digest.
     Source,
 }
 

@@ -1,7 +1,7 @@
 //! The tickets that readers got from the queues and that no settler has taken.
 //!
-//! The inbox is bounded: readers wait for room. It has a ticket only once, even if the ticket was
-//! read twice.
+//! The inbox is bounded: readers wait for room. The inbox has a ticket only once, even if the
+//! ticket was read twice.
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

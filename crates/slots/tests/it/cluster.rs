@@ -86,7 +86,7 @@ pub fn start() -> Vec<Server> {
 async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
-    // The URL names only the first server, which names the others.
+    // The URL names only the first server, which names the other servers.
     Slots::redis(options(vec![servers[0].url()], test)).await.expect("servers that may hold slots")
 }
 

@@ -104,7 +104,7 @@ fn rows() -> impl Strategy<Value = Row> {
         2 => (any::<Index>(), any::<bool>()).prop_map(|(at, ended)| What::Order(at, ended)),
     ];
     let off = prop_oneof![8 => Just(0_u64), 1 => 1..3_u64];
-    (what, select(Counter::ALL), 0..9_u64, off, prop::bool::weighted(0.1))
+    (what, select(&Counter::ALL), 0..9_u64, off, prop::bool::weighted(0.1))
         .prop_map(|(what, counter, units, off, foreign)| Row { what, counter, units, off, foreign })
 }
 

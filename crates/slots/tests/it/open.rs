@@ -1,4 +1,4 @@
-//! Tests which servers may hold slots, and the errors for the others.
+//! Tests which servers may hold slots, and the errors for the other servers.
 use doorbuster_core::{Epoch, GrantId};
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::terms;

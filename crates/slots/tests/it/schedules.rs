@@ -70,7 +70,7 @@ struct World {
     bounds: SlotBounds,
     terms: GrantTerms,
     key: IdKey,
-    /// The requests. There are few, so that the same ones repeat.
+    /// The requests. There are few, so that the same requests repeat.
     requests: Vec<TicketRequest>,
     /// A counter that rises with each call and each answer of all threads.
     instants: AtomicU64,
@@ -110,7 +110,7 @@ impl World {
             10..=11 => Step::Take,
             12..=13 => Step::Acknowledge,
             14..=15 => Step::GiveBack,
-            16 => Step::Refill(rng.random_range(1..4), one(rng, Counter::ALL)),
+            16 => Step::Refill(rng.random_range(1..4), one(rng, &Counter::ALL)),
             17 => Step::Recall(rng.random_range(1..4), rng.random_range(1..4)),
             18 => {
                 one(rng, &[Step::Redeliver, Step::Stop(true), Step::Stop(false), Step::Stop(false)])
@@ -160,7 +160,8 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Returns whether some order of all calls, with each thread's order, explains these answers.
+    /// Returns whether the calls can be put into one sequence that explains these answers. Each
+    /// thread's own sequence must be kept.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
@@ -168,7 +169,7 @@ impl World {
     /// Returns whether the reference can continue after this many calls of each thread.
     fn explains_rest(&self, threads: &[Vec<Did>], done: &mut [usize], slot: &Slot) -> bool {
         let next = |(did, &done): (&Vec<Did>, &usize)| did.get(done).map(|did| did.answered);
-        // If a call was answered before another call was made, it must come first.
+        // If a call was answered before another call was made, the answered call must come first.
         let Some(first) = threads.iter().zip(&*done).filter_map(next).min() else { return true };
         for (thread, all) in threads.iter().enumerate() {
             let Some(did) = all.get(done[thread]).filter(|did| did.called < first) else {
@@ -353,7 +354,7 @@ fn shown(threads: &[Vec<Did>]) -> String {
     })
 }
 
-/// Returns how many calls overlapped with others.
+/// Returns how many calls overlapped with calls of other threads.
 fn overlapping(threads: &[Vec<Did>]) -> usize {
     let all = || threads.iter().flatten();
     let meets = |one: &&Did| {

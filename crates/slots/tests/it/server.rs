@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::NodeId;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_slots::{RedisOptions, conformance};
+use doorbuster_testkit::tool;
 use rand::RngExt;
 use redis::{Cmd, FromRedisValue};
 
@@ -66,9 +67,10 @@ impl Server {
         let here = self.dir.display().to_string();
         let port = self.port.unwrap_or(0).to_string();
         let socket = self.dir.join("socket").display().to_string();
+        let program = tool::program("redis-server").display().to_string();
         let mut words = vec![
-            &here,
-            "redis-server",
+            here.as_str(),
+            &program,
             "--bind",
             "127.0.0.1",
             "--port",
@@ -86,7 +88,7 @@ impl Server {
         self.guard = Some((guard, stdin));
         let until = Instant::now() + READY_WITHIN;
         while self.try_ask::<String>(&["PING"]).is_err() {
-            assert!(Instant::now() < until, "redis-server is installed and starts: {}", self.log());
+            assert!(Instant::now() < until, "redis-server does not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -125,7 +127,7 @@ impl Server {
         self.launch();
     }
 
-    /// Its URL.
+    /// Returns the server's URL.
     pub fn url(&self) -> String {
         match self.port {
             Some(port) => format!("redis://127.0.0.1:{port}"),

@@ -2,7 +2,9 @@
 //! unreachable server.
 use std::time::{Duration, Instant};
 
-use doorbuster_slots::{LimitCharge, ScriptReply, SharedRedis};
+use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
+use doorbuster_slots::{ScriptReply, SharedRedis};
+use proptest::strategy::{Strategy, ValueTree};
 
 use super::cluster;
 use super::server::Server;
@@ -96,44 +98,84 @@ async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
     }
 }
 
+/// Returns a call for a limit with a burst of 60 seconds and a request every 10 seconds.
+fn limit_call(used_us: u64, wanted_us: u64) -> LimitCall {
+    let (cost_ns, burst_us) = (10_000_000_000, 60_000_000);
+    LimitCall { used_us, wanted_us, cost_ns, burst_us, reserved_us: 0 }
+}
+
 #[tokio::test]
-async fn a_limit_is_charged_by_all_nodes_together_and_expires() {
+async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
     let server = Server::start(&[]);
     let [first, second] =
         [0, 1].map(|_| SharedRedis::new(&[server.url()], "shop").expect("an address"));
-    let charge = |key, used_us| LimitCharge { key, used_us, burst_us: 60_000_000 };
-    // A little of the charge is paid off before the next call.
-    let near = |ahead: u64, expected: u64| {
-        assert!((expected - 5_000_000..=expected).contains(&ahead), "{ahead}")
+    let take = async |node: &SharedRedis, key, call| {
+        node.take_limits(&[(key, call)]).await.expect("reachable")[0]
     };
-    let charged = first.charge(&[charge(1, 20_000_000), charge(2, 0)]).await.expect("reachable");
-    assert_eq!((charged[0], charged[1]), (20_000_000, 0));
-    near(second.charge(&[charge(1, 10_000_000)]).await.expect("reachable")[0], 30_000_000);
-    near(first.charge(&[charge(1, 0)]).await.expect("reachable")[0], 30_000_000);
-    assert_eq!(
-        second.charge(&[charge(1, 900_000_000)]).await.expect("reachable"),
-        [120_000_000],
-        "a state is ahead by at most twice the burst"
-    );
-    let key = first.key("limit", &format!("{:016x}", 1));
-    let lives = server.ask::<i64>(&["PTTL", &key]);
+    // A little is paid off before the next call.
+    let near = |answer: LimitAnswer, ahead_us: u64, granted_us: u64| {
+        assert!((ahead_us - 5_000_000..=ahead_us).contains(&answer.ahead_us), "{answer:?}");
+        assert_eq!(answer.granted_us, granted_us);
+    };
+    near(take(&first, 1, limit_call(0, 20_000_000)).await, 20_000_000, 20_000_000);
+    near(take(&second, 1, limit_call(10_000_000, 0)).await, 30_000_000, 0);
+    near(take(&first, 1, limit_call(0, 50_000_000)).await, 60_000_000, 30_000_000);
+    near(take(&second, 1, limit_call(0, 10_000_000)).await, 60_000_000, 0);
+    near(take(&second, 1, limit_call(900_000_000, 0)).await, 120_000_000, 0);
+    let key = |key: u64| first.key("limit", &format!("{key:016x}"));
+    let lives = server.ask::<i64>(&["PTTL", &key(1)]);
     assert!((100_000..=120_000).contains(&lives), "{lives}");
-    assert_eq!(
-        server.ask::<i64>(&["EXISTS", &first.key("limit", &format!("{:016x}", 2))]),
-        0,
-        "an unused limit has no key"
-    );
-    assert_eq!(first.charge(&[charge(3, 5_000)]).await.expect("reachable"), [5_000]);
+    assert_eq!(take(&first, 2, limit_call(0, 0)).await, LimitAnswer::default());
+    assert_eq!(server.ask::<i64>(&["EXISTS", &key(2)]), 0, "an unused limit has no key");
+    near(take(&first, 3, limit_call(5_000_000, 0)).await, 5_000_000, 0);
+    take(&first, 4, LimitCall { burst_us: 5_000, ..limit_call(5_000, 0) }).await;
     let until = Instant::now() + Duration::from_secs(60);
-    while server.ask::<i64>(&["EXISTS", &first.key("limit", &format!("{:016x}", 3))]) == 1 {
+    while server.ask::<i64>(&["EXISTS", &key(4)]) == 1 {
         assert!(Instant::now() < until, "the state does not expire");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+<<<<<<< HEAD
     assert_eq!(first.charge(&[]).await.expect("reachable"), Vec::<u64>::new());
     server.ask::<String>(&["SET", &first.key("limit", &format!("{:016x}", 4)), "nonsense"]);
     assert_eq!(
         first.charge(&[charge(4, 7_000)]).await.expect("reachable"),
         [7_000],
-        "an invalid state counts as none"
+        "an invalid state counts as no state"
     );
+=======
+    assert!(first.take_limits(&[]).await.expect("reachable").is_empty());
+    server.ask::<String>(&["SET", &key(5), "nonsense"]);
+    near(take(&first, 5, limit_call(7_000_000, 0)).await, 7_000_000, 0);
+}
+
+#[tokio::test]
+async fn the_script_of_limits_decides_as_the_rule_in_the_core() {
+    let server = Server::start(&[]);
+    let shared = SharedRedis::new(&[server.url()], "shop").expect("an address");
+    // Everything is a multiple of ten minutes, so the time that passes changes no decision.
+    const UNIT_US: u64 = 600_000_000;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let number = |most: u64| proptest::num::u64::ANY.prop_map(move |n| n % (most + 1));
+    let any = (number(6), number(8), number(3), number(12), number(4));
+    let mut states = [0; 4];
+    for n in 0..400 {
+        let (used, wanted, cost, burst, reserved) =
+            any.new_tree(&mut runner).expect("a value").current();
+        let key = n % states.len();
+        let call = LimitCall {
+            used_us: used * UNIT_US,
+            wanted_us: wanted * UNIT_US,
+            cost_ns: (cost + 1) * UNIT_US * 1_000,
+            burst_us: burst * UNIT_US,
+            reserved_us: reserved * UNIT_US,
+        };
+        let (state, expected) = call.apply(states[key], 0);
+        states[key] = state;
+        let asked = [(key as u64, call)];
+        let answer = shared.take_limits(&asked).await.expect("reachable")[0];
+        assert_eq!(answer.granted_us, expected.granted_us, "{call:?}");
+        let passed = expected.ahead_us - answer.ahead_us.min(expected.ahead_us);
+        assert!(answer.ahead_us <= expected.ahead_us && passed < UNIT_US / 2, "{call:?}");
+    }
+>>>>>>> limits26
 }

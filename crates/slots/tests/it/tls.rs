@@ -7,6 +7,7 @@ use doorbuster_slots::conformance::{request, terms};
 
 use super::faults::SLOT;
 use super::server::{Server, options};
+use doorbuster_testkit::tool;
 
 /// The variable with which the inner program, which trusts the certificate, finds the server.
 const URL: &str = "SLOTS_TLS_URL";
@@ -18,7 +19,7 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
     std::fs::create_dir_all(&certificates).expect("a temporary directory");
     let file = |name: &str| certificates.join(name).display().to_string();
     let (key, certificate) = (file("key"), file("certificate"));
-    let made = Command::new("openssl")
+    let made = Command::new(tool::program("openssl"))
         .args([
             "req",
             "-x509",
@@ -40,7 +41,7 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
         ])
         .args(["-keyout", &key, "-out", &certificate])
         .output()
-        .expect("openssl is installed");
+        .expect("openssl starts");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let (server, port) = Server::start_with_tls(&key, &certificate);
     // The inner program is a separate process, because trusted certificates come from the

@@ -3,7 +3,7 @@ use doorbuster_core::{Millis, NodeId};
 
 use super::Fixture;
 use crate::contract::{
-    AdminRole, NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, SalePoint, SessionOwner,
+    NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, Role, SalePoint, SessionOwner,
 };
 
 /// A session is found until it is deleted or expires.
@@ -14,7 +14,7 @@ pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
         let owner = SessionOwner::Key([9; 32]);
         store.insert_session([n; 32], owner, until).await.expect("writes");
     }
-    let ann = Person { id: "oidc:ann".into(), name: "Ann".into(), role: AdminRole::Operator };
+    let ann = Person { id: "oidc:ann".into(), name: "Ann".into(), role: Role::Operator };
     let ann = SessionOwner::Person(ann);
     store.insert_session([4; 32], ann.clone(), until).await.expect("writes");
     let found = async |n: u8| store.session([n; 32]).await.expect("reads");

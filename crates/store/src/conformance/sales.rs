@@ -5,8 +5,8 @@ use doorbuster_core::{ItemId, Millis, NodeId, PartitionChoice, Spread, Stock};
 use super::{Fixture, new_item, new_sale};
 use crate::actions::recorded;
 use crate::contract::{
-    ActionQuery, AdminKey, AdminRole, DeleteOutcome, FieldChange, NewAction, PatchOutcome,
-    SalePatch, SaleRow, SessionOwner, SpreadOutcome, StepOutcome,
+    ActionQuery, AdminKey, DeleteOutcome, FieldChange, NewAction, PatchOutcome, Role, SalePatch,
+    SaleRow, SessionOwner, SpreadOutcome, StepOutcome,
 };
 
 async fn create(fixture: &Fixture, id: &str) -> SaleRow {
@@ -217,13 +217,13 @@ pub async fn keys_are_added_and_deleted(fixture: Fixture) {
         hash: [hash; 32],
         created_at: Millis(at),
     };
-    let keys = [key("key_b", AdminRole::Admin, 1, 7), key("key_a", AdminRole::Viewer, 2, 8)];
+    let keys = [key("key_b", Role::Admin, 1, 7), key("key_a", Role::Viewer, 2, 8)];
     for key in &keys {
         fixture.store.insert_key(key.clone()).await.expect("writes");
     }
     assert_eq!(fixture.store.keys().await.expect("reads"), keys);
     assert!(
-        fixture.store.insert_key(key("key_b", AdminRole::Admin, 3, 9)).await.is_err(),
+        fixture.store.insert_key(key("key_b", Role::Admin, 3, 9)).await.is_err(),
         "the id is taken"
     );
     assert!(fixture.store.delete_key("key_b").await.expect("writes"));

@@ -1,34 +1,7 @@
 //! Rows of the buyers and addresses that operators block.
 use doorbuster_core::Millis;
 
-/// The kind of subject that a block applies to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BlockKind {
-    /// A block of a buyer.
-    Buyer,
-    /// A block of a network of addresses, or of one address.
-    Ip,
-}
-
-impl BlockKind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Buyer, Self::Ip];
-
-    /// Returns the word for this kind in the API and the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Buyer => "buyer",
-            Self::Ip => "ip",
-        }
-    }
-
-    /// Parses the word for a kind.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-}
+pub use doorbuster_types::BlockKind;
 
 /// A buyer or a network that operators block.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 //! each second.
 use doorbuster_core::{Millis, NodeId};
 
+pub use doorbuster_types::Role;
+
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
@@ -22,18 +24,7 @@ pub struct Person {
     /// The name, for display.
     pub name: String,
     /// What the person may do.
-    pub role: AdminRole,
-}
-
-/// What an operator may do. Each role includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AdminRole {
-    /// Reads everything.
-    Viewer,
-    /// Also changes sales, phases, stock and orders.
-    Operator,
-    /// Also manages keys.
-    Admin,
+    pub role: Role,
 }
 
 /// An operator's key, without the secret.
@@ -44,27 +35,11 @@ pub struct AdminKey {
     /// A name for people.
     pub name: String,
     /// What the key permits.
-    pub role: AdminRole,
+    pub role: Role,
     /// SHA-256 of the key.
     pub hash: [u8; 32],
     /// When it was created.
     pub created_at: Millis,
-}
-
-impl AdminRole {
-    /// The name in the store.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The role with this name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.as_str() == name)
-    }
 }
 
 impl SessionOwner {

@@ -1,5 +1,7 @@
 //! Results of erasing a buyer.
 
+pub use doorbuster_types::RetainReason;
+
 /// The rows that name one buyer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuyerTraces {
@@ -26,41 +28,6 @@ pub struct RetainedRows {
     pub orders: u64,
     /// The number of other rows.
     pub other: u64,
-}
-
-/// The reason why a row must be kept for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RetainReason {
-    /// The row belongs to a sale that is not closed.
-    NotClosed,
-    /// The order waits for its payment.
-    Unpaid,
-    /// The provider has not yet confirmed that it accepts no money for the order.
-    OpenCheckout,
-    /// A refund is not settled, or it is a dead letter that no operator has resolved.
-    RefundDue,
-}
-
-impl RetainReason {
-    /// Every reason.
-    pub const ALL: [Self; 4] = [Self::NotClosed, Self::Unpaid, Self::OpenCheckout, Self::RefundDue];
-
-    /// Returns the word for this reason in the API and in SQL.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotClosed => "not_closed",
-            Self::Unpaid => "unpaid",
-            Self::OpenCheckout => "open_checkout",
-            Self::RefundDue => "refund_due",
-        }
-    }
-
-    /// Parses the word for a reason.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|why| why.as_str() == word)
-    }
 }
 
 /// How many rows one transaction of an erasure replaced. Both counts are 0 when no row is left that

@@ -2,37 +2,12 @@
 use std::fmt;
 
 use doorbuster_core::money::{Refund, RefundId};
-use doorbuster_core::outbox::{EventFilter, PendingDelivery};
+use doorbuster_core::outbox::EventFilter;
 use doorbuster_core::{ItemId, Millis, TicketId};
 
 use super::EventRead;
 
-/// The type of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum EndpointKind {
-    /// A URL of the shop that accepts signed messages over HTTP.
-    Webhook,
-    /// A broker.
-    Broker,
-}
-
-impl EndpointKind {
-    /// Every kind.
-    pub const ALL: &[Self] = &[Self::Webhook, Self::Broker];
-
-    /// Returns the word for this kind in the API and the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Broker => "broker",
-        }
-    }
-
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
-    }
-}
+pub use doorbuster_types::{DeadLetterKind, DeliveryState, EndpointKind};
 
 /// A secret that signs messages to an endpoint. Its `Debug` output hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -137,43 +112,6 @@ impl EndpointChange {
     }
 }
 
-/// The state of an event that was not delivered to an endpoint at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DeliveryState {
-    /// The delivery will be tried.
-    Pending,
-    /// The event used all attempts.
-    Dead,
-    /// An operator discarded the delivery.
-    Discarded,
-}
-
-impl DeliveryState {
-    /// Every state.
-    pub const ALL: &[Self] = &[Self::Pending, Self::Dead, Self::Discarded];
-
-    /// Returns the word for this state in the API and the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Dead => "dead",
-            Self::Discarded => "discarded",
-        }
-    }
-
-    /// Parses the word for a state.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|state| state.as_str() == word)
-    }
-
-    /// Returns the state of a delivery after an attempt.
-    pub(crate) fn of(parcel: &PendingDelivery) -> Self {
-        if parcel.dead { Self::Dead } else { Self::Pending }
-    }
-}
-
 /// An event that was not delivered to an endpoint at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -270,38 +208,6 @@ pub struct EndpointStatus {
     /// When the oldest undelivered event began to wait. This is the time of the next event after
     /// the position, or the time when the oldest retried delivery failed or was requested again.
     pub oldest_at: Option<Millis>,
-}
-
-/// The kinds of dead letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DeadLetterKind {
-    /// An event that an endpoint did not accept.
-    Delivery,
-    /// A refund that a provider did not make.
-    Refund,
-    /// A ticket that could not be settled. Its units were returned.
-    Ticket,
-}
-
-impl DeadLetterKind {
-    /// Every kind, in the order in which they are listed.
-    pub const ALL: &[Self] = &[Self::Delivery, Self::Refund, Self::Ticket];
-
-    /// Returns the word for this kind in the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivery => "delivery",
-            Self::Refund => "refund",
-            Self::Ticket => "ticket",
-        }
-    }
-
-    /// Parses the word for a kind.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
-    }
 }
 
 /// Identifies a dead letter.

@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    AdminRole, Hash, NodeRow, Person, PointQuery, SalePoint, SessionOwner, StoreServer,
+    Hash, NodeRow, Person, PointQuery, Role, SalePoint, SessionOwner, StoreServer,
 };
 use crate::store::StoreResult;
 
@@ -45,7 +45,7 @@ impl Postgres {
                 Some(id) => SessionOwner::Person(Person {
                     id,
                     name: row.try_get(3)?,
-                    role: rows::parse_text(row, 4, "role", AdminRole::parse)?,
+                    role: rows::parse_text(row, 4, "role", Role::parse)?,
                 }),
             };
             Ok((owner, Millis(row.try_get(1)?)))

@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::actions;
-use crate::contract::{ActionQuery, ActionRow, AdminKey, AdminRole, FieldChange, NewAction};
+use crate::contract::{ActionQuery, ActionRow, AdminKey, FieldChange, NewAction, Role};
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -73,7 +73,7 @@ impl Postgres {
             Ok(AdminKey {
                 id: row.try_get(0)?,
                 name: row.try_get(1)?,
-                role: rows::parse_text(row, 2, "role", AdminRole::parse)?,
+                role: rows::parse_text(row, 2, "role", Role::parse)?,
                 hash: hash.try_into().map_err(|_| rows::bad_row("hash"))?,
                 created_at: Millis(row.try_get(4)?),
             })

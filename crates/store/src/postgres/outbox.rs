@@ -113,8 +113,7 @@ fn advance(ledger: &PostgresLedger<'_>, id: &str, progress: &PositionAdvance) ->
     if !failed.is_empty() {
         let positions: Vec<i64> = failed.iter().map(|parcel| parcel.position).collect();
         let about: Vec<&str> = failed.iter().map(|parcel| &*parcel.about).collect();
-        let states: Vec<&str> =
-            failed.iter().map(|parcel| DeliveryState::of(parcel).as_str()).collect();
+        let states: Vec<&str> = failed.iter().map(|parcel| parcel.state().as_str()).collect();
         let tries: Vec<i64> = failed.iter().map(|parcel| i64::from(parcel.tries)).collect();
         let next: Vec<i64> = failed.iter().map(|parcel| parcel.next_at.0).collect();
         let errors: Vec<Option<&str>> =
@@ -148,15 +147,7 @@ fn record(ledger: &PostgresLedger<'_>, id: &str, notes: &[RowChange]) -> Done<()
                 let (at, next, now) = (&parcel.position, &parcel.next_at.0, &ledger.now.0);
                 ledger.run(
                     sql,
-                    &[
-                        &id,
-                        at,
-                        &DeliveryState::of(parcel).as_str(),
-                        &tries,
-                        next,
-                        &parcel.error,
-                        now,
-                    ],
+                    &[&id, at, &parcel.state().as_str(), &tries, next, &parcel.error, now],
                 )?;
             }
         }

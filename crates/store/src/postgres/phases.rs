@@ -19,7 +19,7 @@ pub(super) fn apply_step(
     step: PhaseStep,
 ) -> Done<StepOutcome> {
     let Some(sale) = lock_sale(ledger, id)? else { return Ok(StepOutcome::NotFound) };
-    let phase = match sale.phase.step(step) {
+    let phase = match step.apply(sale.phase) {
         PhaseChange::To(phase) => phase,
         PhaseChange::Already => return Ok(StepOutcome::Done { sale, changed: false }),
         PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),

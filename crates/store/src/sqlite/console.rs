@@ -4,7 +4,7 @@ use rusqlite::params;
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{
-    AdminRole, Hash, NodeRow, Person, PointQuery, SalePoint, SessionOwner, StoreServer,
+    Hash, NodeRow, Person, PointQuery, Role, SalePoint, SessionOwner, StoreServer,
 };
 use crate::store::StoreResult;
 
@@ -51,7 +51,7 @@ impl Sqlite {
                     None => SessionOwner::Key(row.get(0)?),
                     Some(id) => {
                         let role: String = row.get(4)?;
-                        let role = AdminRole::parse(&role)
+                        let role = Role::parse(&role)
                             .ok_or_else(|| Failure::Row(format!("unknown role {role:?}")))?;
                         SessionOwner::Person(Person { id, name: row.get(3)?, role })
                     }

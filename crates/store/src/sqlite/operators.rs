@@ -4,7 +4,7 @@ use rusqlite::params;
 use doorbuster_core::{Millis, NodeId};
 
 use crate::actions;
-use crate::contract::{ActionQuery, ActionRow, AdminKey, AdminRole, FieldChange, NewAction};
+use crate::contract::{ActionQuery, ActionRow, AdminKey, FieldChange, NewAction, Role};
 
 use super::failure::Failure;
 use super::ledger::SqliteLedger;
@@ -23,7 +23,7 @@ pub(super) fn keys(sql: &mut Statements<'_>) -> Done<Vec<AdminKey>> {
             Ok(AdminKey {
                 id: row.get(0)?,
                 name: row.get(1)?,
-                role: AdminRole::parse(&word)
+                role: Role::parse(&word)
                     .ok_or_else(|| Failure::Row(format!("unknown role {word:?}")))?,
                 hash: row.get(3)?,
                 created_at: Millis(row.get(4)?),

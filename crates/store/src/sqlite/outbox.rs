@@ -143,7 +143,7 @@ fn advance(ledger: &mut SqliteLedger<'_>, id: &str, progress: &PositionAdvance) 
                 id,
                 parcel.position,
                 &*parcel.about,
-                DeliveryState::of(parcel).as_str(),
+                parcel.state().as_str(),
                 parcel.tries,
                 parcel.next_at.0,
                 parcel.error,
@@ -170,7 +170,7 @@ fn record(ledger: &mut SqliteLedger<'_>, id: &str, notes: &[RowChange]) -> Done<
                 params![
                     id,
                     parcel.position,
-                    DeliveryState::of(parcel).as_str(),
+                    parcel.state().as_str(),
                     parcel.tries,
                     parcel.next_at.0,
                     parcel.error,

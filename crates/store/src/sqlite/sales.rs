@@ -314,7 +314,7 @@ pub(super) fn delete(
 pub(super) fn step(ledger: &mut SqliteLedger<'_>, id: &str, step: PhaseStep) -> Done<StepOutcome> {
     let now = ledger.now;
     let Some(sale) = one(&mut ledger.sql, id)? else { return Ok(StepOutcome::NotFound) };
-    let phase = match sale.phase.step(step) {
+    let phase = match step.apply(sale.phase) {
         PhaseChange::To(phase) => phase,
         PhaseChange::Already => return Ok(StepOutcome::Done { sale, changed: false }),
         PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.phase)),

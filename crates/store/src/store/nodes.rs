@@ -2,6 +2,9 @@
 use std::time::Duration;
 
 use doorbuster_core::NodeId;
+use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
+
+use crate::contract::StoreError;
 
 use super::{Store, StoreResult};
 
@@ -21,6 +24,29 @@ impl Store {
         match self {
             Self::Sqlite(s) => s.live_nodes().await,
             Self::Postgres(s) => Box::pin(s.live_nodes()).await,
+        }
+    }
+
+    /// Applies calls to rate limits that nodes share. Each call has its limited key as a hash. Only
+    /// nodes share limits, so an embedded store refuses the call.
+    ///
+    /// If the outcome is unknown, the calls may have had their effect, and then a limit allows
+    /// less for a while. If the database crashes, every limit is full again.
+    pub async fn take_limits(&self, calls: Vec<(u64, LimitCall)>) -> StoreResult<Vec<LimitAnswer>> {
+        match self {
+            Self::Sqlite(_) => {
+                Err(StoreError::Unexpected("an embedded store shares no limits".to_owned()))
+            }
+            Self::Postgres(s) => Box::pin(s.take_limits(calls)).await,
+        }
+    }
+
+    /// Deletes up to `most` rate limits that have been full again for a while. Returns their
+    /// number.
+    pub async fn delete_unused_limits(&self, most: usize) -> StoreResult<usize> {
+        match self {
+            Self::Sqlite(_) => Ok(0),
+            Self::Postgres(s) => Box::pin(s.delete_unused_limits(most)).await,
         }
     }
 

@@ -2,6 +2,7 @@
 //! they never sell a unit twice.
 
 mod digests;
+mod limits;
 mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,7 @@ use doorbuster_store::conformance::{Clock, CommitLog};
 
 use crate::cluster::Cluster;
 use crate::fixture::{Dir, postgres_options};
+use doorbuster_testkit::tool;
 
 /// The time limit until the server uses new settings.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
@@ -45,11 +46,11 @@ impl Server {
     }
 
     fn openssl(&self, words: &str) {
-        let run = Command::new("openssl")
+        let run = Command::new(tool::program("openssl"))
             .args(words.split_whitespace())
             .current_dir(self.files.path())
             .output();
-        let run = run.expect("openssl is installed");
+        let run = run.expect("openssl starts");
         assert!(run.status.success(), "{words}: {}", String::from_utf8_lossy(&run.stderr));
     }
 

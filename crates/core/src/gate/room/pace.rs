@@ -62,7 +62,7 @@ pub struct PaceEstimator {
     /// The largest number of admissions in one step.
     admissions_max: u64,
     marks: VecDeque<ProgressSample>,
-    /// The latest step: the common end of its admissions, and their number.
+    /// The latest step: the time at which all its admissions end, and their number.
     step: (Millis, u64),
     /// The first and the last end of each wave of admissions. The buyers who filled the shop are a
     /// wave, and so are the buyers who replaced them.
@@ -159,9 +159,9 @@ impl PaceEstimator {
         self.measured = self.measure(limit);
     }
 
-    /// Returns when this position is expected to be admitted. The estimate is the measured rate
-    /// with twice its uncertainty on both sides, and at least with its observed variation. Returns
-    /// `None` if no reliable estimate exists.
+    /// Returns when this position is expected to be admitted. The estimate is a range around the
+    /// measured rate. It extends by twice the rate's uncertainty on each side, or further if the
+    /// rate varied more. Returns `None` if no reliable estimate exists.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;

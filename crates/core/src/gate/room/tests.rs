@@ -49,7 +49,7 @@ fn as_many_visitors_are_admitted_as_can_find_units() {
     assert_eq!(
         five.admissions(&line(3, Some(0), 1), STEP_ADMISSIONS_MAX),
         2,
-        "no more visitors are admitted than wait"
+        "at most the waiting visitors are admitted"
     );
     assert_eq!(five.admissions(&many, 3), 3, "a step admits no more visitors than its maximum");
 }
@@ -110,5 +110,5 @@ fn an_idle_visitors_turn_passes_while_others_wait_and_a_used_one_stays() {
     assert_eq!(kept(first, 1_000), Some(Millis(151_000)));
     assert_eq!(kept(first, first.0 - 1), Some(Millis(151_000)), "until the last moment");
     assert_eq!(kept(first, first.0), None, "the turn has passed");
-    assert_eq!(kept(Millis(151_000), 2_000), None, "a turn is kept once, not prolonged");
+    assert_eq!(kept(Millis(151_000), 2_000), None, "a whole turn is not extended again");
 }

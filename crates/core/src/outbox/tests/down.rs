@@ -8,7 +8,8 @@ use crate::limits::{BREAKER_TRIES_PER_EVENT, BREAKER_TRIES_PER_PAUSE};
 #[test]
 fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     let names: Vec<String> = (0..8).map(|n| format!("order-{n}")).collect();
-    // The limit on tries is so high that no event is given up. Another test covers that case.
+    // The limit on tries is so high that no event is given up. Another test covers events that are
+    // given up.
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1_000, ..bounds() }, 0, Vec::new());
     names.iter().zip(1..).for_each(|(about, at)| queue.read(at, about, true));
     let mut now = AT;

@@ -36,7 +36,7 @@ fn a_pause_holds_new_events_and_an_accepted_event_does_not_end_it() {
     let mut queue = queue(&["a", "b", "c", "d", "e"]);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
     queue.done(1, asks(30_000), AT, 0);
-    assert_eq!(queue.next(AT), None, "new events wait although a place is free");
+    assert_eq!(queue.next(AT), None, "new events wait although another delivery is allowed");
     queue.done(2, SendOutcome::Delivered, AT.plus(10_000), 0);
     queue.done(3, failed(), AT.plus(11_000), 0);
     keep(&mut queue);

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use doorbuster_testkit::tool;
 use serde_json::json;
 
 use super::client::{PurchaseSpec, SECRET};
@@ -91,7 +92,7 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
         .args(["-Urm", "mount", "-t", "tmpfs", "x", "/mnt"])
         .status();
     if !probe.is_ok_and(|status| status.success()) {
-        eprintln!("not run: this system cannot mount a private disk (unshare -Urm, mount)");
+        tool::not_checked("a full disk: this system cannot mount a private one (unshare -Urm)");
         return;
     }
     let mut fixture = ServerFixture::with_launcher(temp_dir, &[], &disk);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::fixture::ServerFixture;
 use crate::test_server::TempDir;
+use doorbuster_testkit::tool;
 
 /// Offsets in the page that both processes map, numbered as in faults.c.
 const LOADED: u64 = 0;
@@ -37,8 +38,7 @@ impl MachineFaults {
         let temp_dir = TempDir::new();
         let (library, page) = (temp_dir.join("faults.so"), temp_dir.join("faults"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/crash_windows/faults.c");
-        // The compiler that linked this test can compile a small C file.
-        let built = Command::new("cc")
+        let built = Command::new(tool::program("cc"))
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .arg(&library)
             .arg(source)

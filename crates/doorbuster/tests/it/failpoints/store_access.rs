@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use doorbuster_harness::cluster::Postgres;
+use doorbuster_testkit::tool;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
@@ -56,9 +57,10 @@ impl StoreAccess {
                 rows.collect::<Result<_, _>>().expect("text values")
             }
             Self::Database(url) => {
-                let output =
-                    Command::new("psql").args([url, "-X", "-q", "-A", "-t", "-c", sql]).output();
-                let output = output.expect("psql comes with postgresql");
+                let output = Command::new(tool::program("psql"))
+                    .args([url, "-X", "-q", "-A", "-t", "-c", sql])
+                    .output()
+                    .expect("psql starts");
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
                 String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect()
             }

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use doorbuster_testkit::tool;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -36,8 +37,9 @@ const KEEPER: &str = r#"
 /// A name of this machine that browsers do not treat as local, so that the page counts as a site
 /// without encryption.
 pub const INSECURE: &str = "shop.test";
-const ARGUMENTS: [&str; 10] = [
+const ARGUMENTS: [&str; 11] = [
     "--headless",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -62,11 +64,8 @@ struct Driver {
 
 impl Driver {
     fn start() -> Self {
-        let found = Command::new("sh")
-            .args(["-c", "command -v chromedriver"])
-            .output()
-            .expect("a shell starts");
-        assert!(found.status.success(), "chromedriver is missing: run scripts/setup");
+        tool::program("chromedriver");
+        tool::program("chromium");
         let mut command = Command::new("sh");
         // The driver has its own process group, so that the test can stop all of its processes.
         // Keys in the terminal do not reach them.
@@ -84,7 +83,7 @@ impl Driver {
             }
         });
         let port = receiver.recv_timeout(START_WITHIN).ok().and_then(Result::ok);
-        let port = port.expect("chromedriver does not start: run scripts/setup");
+        let port = port.expect("chromedriver starts");
         Self { address: SocketAddr::from(([127, 0, 0, 1], port)), _keeper: Mutex::new(keeper) }
     }
 }

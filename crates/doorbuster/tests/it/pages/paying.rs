@@ -78,7 +78,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         assert_eq!(other.eval("window.same").await, true, "the page was not reloaded");
         other
             .until(
-                "document.querySelector('#pay').hidden && document.querySelector('#side').hidden",
+                "document.querySelector('#pay').hidden && document.querySelector('#side').dataset.does === 'print'",
             )
             .await;
         assert_eq!(states(&fixture, "open").await, ["paid"]);

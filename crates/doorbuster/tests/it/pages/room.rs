@@ -65,7 +65,7 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
         ben.reload().await;
         ben.says("#clock-label", "Your position").await;
         ben.says("#clock", "1").await;
-        ben.says("#stock", "Position 1, started at 1").await;
+        ben.says("#stock", "You joined at position 1").await;
         ben.says("#act", "Leave the waiting room").await;
         ben.eval(
             "(window.ask = window.fetch, window.fetch = (path, how) => how?.method === 'DELETE' \

@@ -14,6 +14,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The key of elements in the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// Keys of the protocol.
+pub const TAB: &str = "\u{e004}";
+pub const ENTER: &str = "\u{e007}";
+/// Most steps with the tabulator to a control.
+const STEPS_MAX: usize = 80;
+
 /// A window.
 pub struct Tab<'a> {
     browser: &'a Browser,
@@ -134,6 +140,22 @@ impl<'a> Tab<'a> {
         });
         let actions = json!({"actions": [{"type": "key", "id": "keys", "actions": strokes.collect::<Vec<_>>()}]});
         self.command("POST", "/actions", actions).await.expect("keys are pressed");
+    }
+
+    /// Moves with the tabulator until the focused control has these words.
+    pub async fn step_to(&self, words: &str) {
+        let is_there = format!(
+            "document.activeElement?.textContent.trim() === {words}
+                || document.activeElement?.labels?.[0]?.textContent.trim() === {words}",
+            words = json!(words)
+        );
+        for _ in 0..STEPS_MAX {
+            if self.eval(&is_there).await == true {
+                return;
+            }
+            self.keys(TAB).await;
+        }
+        panic!("{words:?} is not reached with the keyboard");
     }
 
     /// Focuses an element and presses keys.

@@ -43,13 +43,13 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
-        tab.says("#clock", "None left now").await;
+        tab.says("#clock", "None left").await;
         tab.says(BUY, "Join the waitlist").await;
         // Uses only keys, and checks the text for screen readers.
         tab.keys_to(BUY, "\u{e007}").await;
         tab.says(STATE, "1 person ahead of you").await;
         tab.says("#announce", "1 person ahead of you").await;
-        tab.says(BUY, "You are on the waitlist").await;
+        tab.says(BUY, "On the waitlist").await;
         tab.has(BUY, "aria-disabled", "true").await;
         tab.says("#clock", "2").await;
         tab.says(ACT, "Leave the waitlist").await;

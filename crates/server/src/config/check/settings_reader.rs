@@ -65,7 +65,11 @@ impl<'a> SettingsReader<'a> {
 
     /// Reads a text and parses it as a `T`. If the text cannot be parsed, records the fault
     /// `wrong`.
-    pub(super) fn parsed<T: FromStr>(&mut self, path: &'static str, wrong: &str) -> Option<T> {
+    pub(in crate::config) fn parsed<T: FromStr>(
+        &mut self,
+        path: &'static str,
+        wrong: &str,
+    ) -> Option<T> {
         let text = self.text(path)?;
         let value = text.parse().ok();
         if value.is_none() {

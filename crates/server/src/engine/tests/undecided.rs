@@ -20,7 +20,8 @@ async fn ask(
     let sale = engine.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("the number is in range");
-    if let Some(refusal) = engine.refuse_from_memory(("anna", key), &sale, &item, units, || door) {
+    let answer = |_| door.map_or(DoorAnswer::Open, DoorAnswer::Refused);
+    if let Some(refusal) = engine.refuse_from_memory(("anna", key), &sale, &item, units, answer) {
         return PurchaseOutcome::Refused(refusal);
     }
     let (buyer, key) =

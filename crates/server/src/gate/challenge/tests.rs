@@ -187,7 +187,7 @@ async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let looked = Arc::clone(&clock);
     let store =
         open_by(dir.path(), Arc::new(move || Millis(looked.fetch_add(1, Ordering::SeqCst))));
-    // The challenge expires between the node's check and the store's.
+    // The challenge expires between the node's check and the store's check.
     clock.store(rig.store.now().0 + CHALLENGE_MS - 1, Ordering::SeqCst);
     let outcome = rig.challenges.redeem(&store, "spring", &buyer("anna"), &token, &answer).await;
     assert!(matches!(outcome, Err(ChallengeFault::Failed)), "{outcome:?}");

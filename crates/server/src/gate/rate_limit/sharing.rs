@@ -1,60 +1,119 @@
-//! Limits that nodes share. In the background, each node reports its accepted requests to one state
-//! in Redis, with one batch in each round trip.
+//! Limits that nodes share, in Redis or in the store. Each node sends one call at a time, for many
+//! limits. A call takes shares of limits for the requests that wait, and reports requests on routes
+//! that are counted only after the answer.
 //!
-//! While a batch is sent, new use gathers for the next batch. The answer says how much of a limit
-//! all nodes together have used, and the node adopts this sum. So no request waits for another
-//! node, and a refusal costs no round trip.
+//! While a call is sent, further requests gather for the next call. A request that the node knows
+//! to be over the limit is refused from memory, and never waits.
 //!
-//! The excess over a limit is bounded. On each node, the excess is at most the requests of one
-//! round trip, plus the part of the burst that is too small to be reported.
-//!
-//! While Redis is unreachable, each node applies its part of each limit: the limit divided by the
-//! number of recent nodes. No use is charged twice. Use that could not be reported is dropped.
+//! While the shared place is unreachable, each node applies its part of each limit: the limit
+//! divided by the number of recent nodes.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doorbuster_slots::{LimitCharge, SharedRedis};
-use tokio::sync::Notify;
+use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall, SentCall, SharingTerms};
+use doorbuster_slots::SharedRedis;
+use doorbuster_store::Store;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
 
-use super::{NANOS_PER_MICRO, RateLimiter, Route};
+use super::table::LimitCell;
+use super::{LimitStep, RateLimiter, Route};
 use crate::catalogue::SaleFlags;
 use crate::engine::NodeCount;
 
-/// The maximum number of keys in one call. Further keys wait for the next call, because Redis
-/// serves nothing else during a call.
-const BATCH_KEYS_MAX: usize = 256;
-/// The maximum number of keys in the queue of reports. The use of further keys stays on its node
-/// until the queue has room.
+/// The maximum number of requests and reports in one call. Further ones wait for the next call,
+/// because Redis serves nothing else during a call.
+const BATCH_MAX: usize = 256;
+/// The maximum number of requests and reports in the queue. At the bound, a request is decided by
+/// this node's part of the limit, and a report waits for the caller's next request.
 const QUEUE_MAX: usize = 65_536;
-/// Shortest time between two calls.
-const BATCH_EVERY: Duration = Duration::from_millis(2);
+/// How long a call may take. After that time, the requests that wait are decided by this node's
+/// part of the limit.
+const CALL_MAX: Duration = Duration::from_secs(1);
+/// How long a request waits for a share. After that time, the request is decided by this node's
+/// part of the limit.
+pub(super) const SHARE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often a node deletes unused limits from the store.
+const DELETE_EVERY: Duration = Duration::from_secs(30);
+/// The maximum number of unused limits that a node deletes at once.
+const DELETE_MAX: usize = 20_000;
 
-/// All nodes together leave at most this part of a key's burst unreported. So buyers who send only
-/// one or two requests cause no reports.
-const UNSHARED_PART: u64 = 16;
+/// Where nodes share limits.
+#[derive(Clone)]
+pub(crate) enum SharedPlace {
+    /// A Redis that all nodes use.
+    Redis(SharedRedis),
+    /// The store that all nodes use. A call to the store costs more than a call to Redis, so calls
+    /// are rarer and shares are larger.
+    Store(Store),
+}
 
-/// A key whose use waits to be reported.
-pub(super) enum UnsharedUse {
-    /// The unreported use of a cell of the table.
-    LimitCell { key: u64, burst_us: u64 },
-    /// The use of a sale by all buyers together.
-    SaleWide { key: u64, flags: Arc<SaleFlags>, route: Route, burst_us: u64 },
+impl SharedPlace {
+    async fn take(&self, calls: Vec<(u64, LimitCall)>) -> Result<Vec<LimitAnswer>, String> {
+        match self {
+            Self::Redis(shared) => {
+                shared.take_limits(&calls).await.map_err(|error| error.to_string())
+            }
+            Self::Store(store) => store.take_limits(calls).await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Returns the shortest time between two calls.
+    fn calls_apart(&self) -> Duration {
+        match self {
+            Self::Redis(_) => Duration::from_millis(1),
+            Self::Store(_) => Duration::from_millis(5),
+        }
+    }
+
+    fn terms(&self, nodes: u32) -> SharingTerms {
+        match self {
+            Self::Redis(_) => SharingTerms { nodes, share_part: 64, unreported_part: 16 },
+            Self::Store(_) => SharingTerms { nodes, share_part: 16, unreported_part: 2 },
+        }
+    }
+}
+
+/// Where the cell of a limit is.
+pub(super) enum LimitTarget {
+    /// In the table.
+    Cell,
+    /// In the sale's flags, because all buyers share the limit.
+    SaleWide { flags: Arc<SaleFlags>, route: Route },
+}
+
+/// A request that waits for a share, or use of a limit that waits to be reported.
+pub(super) struct QueuedUse {
+    pub(super) step: LimitStep,
+    pub(super) target: LimitTarget,
+    pub(super) waiter: Option<oneshot::Sender<ShareGrant>>,
+}
+
+/// The answer to a request that waited for a share.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ShareGrant {
+    /// The request is counted. `state` is the used part of the limit.
+    Granted { state: u64 },
+    /// The limit is used up for this many nanoseconds.
+    Refused { nanos: u64, state: u64 },
+    /// The shared place did not answer.
+    Unreachable,
 }
 
 /// The connection through which nodes share limits.
-#[derive(Debug)]
 pub(crate) struct LimitSharing {
-    shared: SharedRedis,
-    queue: Mutex<Vec<UnsharedUse>>,
-    /// Notified when a key waits in the queue.
+    place: SharedPlace,
+    queue: Mutex<Vec<QueuedUse>>,
+    /// Notified when something waits in the queue.
     waits: Notify,
     living: Arc<NodeCount>,
     away: AtomicBool,
     batches: AtomicU64,
     failures: AtomicU64,
-    /// How often the queue had no room for a key.
+    /// How often the queue had no room.
     kept: AtomicU64,
 }
 
@@ -65,22 +124,36 @@ pub(crate) struct SharingCounts {
     pub batches: u64,
     /// Failed calls.
     pub failures: u64,
-    /// How often a key had to wait because the queue was full.
+    /// How often the queue was full.
     pub kept: u64,
 }
 
-impl std::fmt::Debug for UnsharedUse {
+/// All requests and reports of one call that belong to one limit.
+pub(super) struct LimitGroup {
+    step: LimitStep,
+    target: LimitTarget,
+    waiters: Vec<(u64, oneshot::Sender<ShareGrant>)>,
+    sent: SentCall,
+}
+
+#[cfg(test)]
+impl LimitGroup {
+    pub(super) fn key_and_call(&self) -> (u64, LimitCall) {
+        (self.step.key, self.sent.call)
+    }
+}
+
+impl std::fmt::Debug for LimitSharing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::LimitCell { key, .. } | Self::SaleWide { key, .. }) = self;
-        write!(f, "Owed({key:x})")
+        f.debug_struct("LimitSharing").field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
 impl LimitSharing {
-    /// Shares limits over this Redis. `living` counts the nodes that share them.
-    pub(crate) fn new(shared: SharedRedis, living: Arc<NodeCount>) -> Self {
+    /// Shares limits over this place. `living` counts the nodes that share them.
+    pub(crate) fn new(place: SharedPlace, living: Arc<NodeCount>) -> Self {
         Self {
-            shared,
+            place,
             queue: Mutex::default(),
             waits: Notify::new(),
             living,
@@ -91,20 +164,17 @@ impl LimitSharing {
         }
     }
 
-    /// Returns the number that divides each limit now. While Redis is unreachable, this is the
-    /// number of recent nodes; otherwise it is 1. A node that is missing for a moment still counts.
-    pub(super) fn node_divisor(&self) -> u32 {
-        if self.is_unreachable() { self.living.recent() } else { 1 }
+    /// Returns the number of nodes that share limits. A node that is missing for a moment counts.
+    pub(super) fn nodes(&self) -> u32 {
+        self.living.recent()
     }
 
-    /// Returns how much of a limit with this burst this node may leave unreported. If the node knew
-    /// of fewer nodes before, it may have left more. The next request of the key reports the
-    /// excess.
-    pub(super) fn unshared_allowance(&self, reach: u64) -> u64 {
-        reach / UNSHARED_PART / u64::from(self.living.recent())
+    /// Returns how the nodes share a limit now.
+    pub(super) fn terms(&self) -> SharingTerms {
+        self.place.terms(self.nodes())
     }
 
-    /// Returns whether the other nodes are unreachable now.
+    /// Returns whether the shared place is unreachable now.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.away.load(Ordering::Acquire)
     }
@@ -118,32 +188,54 @@ impl LimitSharing {
         }
     }
 
-    /// Queues a key for a report. Returns `false` if the queue is full. The caller must try again
-    /// later.
-    pub(super) fn enqueue(&self, owed: UnsharedUse) -> bool {
+    /// Queues a request or a report. Returns `false` if the queue is full.
+    pub(super) fn enqueue(&self, queued: QueuedUse) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() >= QUEUE_MAX {
             self.kept.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        queue.push(owed);
+        queue.push(queued);
         drop(queue);
         self.waits.notify_one();
         true
     }
 
-    pub(super) fn take_batch(&self) -> Vec<UnsharedUse> {
+    /// Takes the oldest entries of the queue.
+    pub(super) fn take_batch(&self) -> Vec<QueuedUse> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let unshared = queue.len().saturating_sub(BATCH_KEYS_MAX);
-        queue.split_off(unshared)
+        if queue.len() <= BATCH_MAX {
+            return std::mem::take(&mut *queue);
+        }
+        let rest = queue.split_off(BATCH_MAX);
+        std::mem::replace(&mut *queue, rest)
+    }
+
+    fn record_result(&self, failed: Option<&str>) {
+        let count = if failed.is_some() { &self.failures } else { &self.batches };
+        count.fetch_add(1, Ordering::Relaxed);
+        let was_away = self.away.swap(failed.is_some(), Ordering::AcqRel);
+        match failed {
+            None if was_away => {
+                tracing::info!(event = "limits.shared", "limits are shared with other nodes again");
+            }
+            Some(error) if !was_away => {
+                tracing::warn!(
+                    %error,
+                    event = "limits.not_shared",
+                    "failed to share limits with other nodes; each node applies its part of them"
+                );
+            }
+            None | Some(_) => {}
+        }
     }
 }
 
 impl RateLimiter {
-    /// Reports this node's accepted requests until the future is dropped. If limits are not shared,
-    /// returns at once.
+    /// Shares limits until the future is dropped. If limits are not shared, returns at once.
     pub(crate) async fn run_sharing(&self) {
         let Some(sharing) = &self.sharing else { return };
+        let mut deleted_at = Instant::now();
         loop {
             sharing.waits.notified().await;
             loop {
@@ -152,81 +244,129 @@ impl RateLimiter {
                     break;
                 }
                 self.send_batch(sharing, batch).await;
-                tokio::time::sleep(BATCH_EVERY).await;
+                tokio::time::sleep(sharing.place.calls_apart()).await;
+            }
+            if let SharedPlace::Store(store) = &sharing.place
+                && deleted_at.elapsed() >= DELETE_EVERY
+            {
+                deleted_at = Instant::now();
+                if let Err(error) = store.delete_unused_limits(DELETE_MAX).await {
+                    tracing::debug!(%error, "failed to delete unused limits; will retry");
+                }
             }
         }
     }
 
-    async fn send_batch(&self, sharing: &LimitSharing, batch: Vec<UnsharedUse>) {
-        // The flags are cleared before the use is read. So later use goes into the next call.
-        let sent_at = self.now();
-        let charges: Vec<LimitCharge> = batch.iter().map(|owed| self.charge(owed)).collect();
-        match sharing.shared.charge(&charges).await {
-            Ok(ahead) => {
-                sharing.batches.fetch_add(1, Ordering::Relaxed);
-                if sharing.away.swap(false, Ordering::AcqRel) {
-                    tracing::info!(
-                        event = "limits.shared",
-                        "limits are shared with other nodes again"
-                    );
-                }
-                for (owed, ahead_us) in batch.iter().zip(ahead) {
-                    self.apply_shared(owed, sent_at, ahead_us);
+    async fn send_batch(&self, sharing: &LimitSharing, batch: Vec<QueuedUse>) {
+        let groups = self.group(sharing, batch);
+        if groups.is_empty() {
+            return;
+        }
+        let calls = groups.iter().map(|group| (group.step.key, group.sent.call)).collect();
+        let answered = timeout(CALL_MAX, sharing.place.take(calls)).await;
+        match answered.unwrap_or_else(|_| Err("the call took too long".to_owned())) {
+            Ok(answers) => {
+                sharing.record_result(None);
+                for (group, answer) in groups.into_iter().zip(answers) {
+                    self.apply_answer(sharing, group, answer);
                 }
             }
             Err(error) => {
-                sharing.failures.fetch_add(1, Ordering::Relaxed);
-                if !sharing.away.swap(true, Ordering::AcqRel) {
-                    tracing::warn!(
-                        %error,
-                        event = "limits.not_shared",
-                        "failed to share limits with other nodes; each node applies its part of them"
-                    );
+                sharing.record_result(Some(&error));
+                for (_, waiter) in groups.into_iter().flat_map(|group| group.waiters) {
+                    // The request may have ended, and in that case nobody reads the answer.
+                    drop(waiter.send(ShareGrant::Unreachable));
                 }
             }
         }
     }
 
-    /// Takes the unreported use of a key for a report.
-    pub(super) fn charge(&self, owed: &UnsharedUse) -> LimitCharge {
-        match owed {
-            UnsharedUse::LimitCell { key, burst_us } => {
-                let taken = self.table.with_existing(*key, |cell| {
-                    cell.is_queued = false;
-                    std::mem::take(&mut cell.unshared)
-                });
-                LimitCharge {
-                    key: *key,
-                    used_us: taken.unwrap_or(0).div_ceil(NANOS_PER_MICRO),
-                    burst_us: *burst_us,
-                }
-            }
-            UnsharedUse::SaleWide { key, flags, route, burst_us } => {
-                let sale_wide = &flags.limits.sale_wide[*route as usize];
-                sale_wide.is_queued.store(false, Ordering::Release);
-                LimitCharge {
-                    key: *key,
-                    used_us: sale_wide.owed.swap(0, Ordering::AcqRel).div_ceil(NANOS_PER_MICRO),
-                    burst_us: *burst_us,
-                }
-            }
+    /// Makes one call for each limit of the batch.
+    pub(super) fn group(&self, sharing: &LimitSharing, batch: Vec<QueuedUse>) -> Vec<LimitGroup> {
+        let mut groups: Vec<LimitGroup> = Vec::with_capacity(batch.len());
+        let mut known = HashMap::with_capacity(batch.len());
+        for QueuedUse { step, target, waiter } in batch {
+            let at = *known.entry(step.key).or_insert_with(|| {
+                let (waiters, sent) = (Vec::new(), SentCall::default());
+                groups.push(LimitGroup { step, target, waiters, sent });
+                groups.len() - 1
+            });
+            groups[at].waiters.extend(waiter.map(|waiter| (step.cost, waiter)));
+        }
+        groups.retain_mut(|group| self.prepare(sharing, group));
+        groups
+    }
+
+    /// Answers the requests of a group that this node's share covers now, and makes the call for
+    /// the other requests. Returns `false` if no call is needed.
+    fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
+        let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
+        let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
+        let now = self.now();
+        let (served, state, sent) = self.with_group_cell(group, |cell| {
+            // The flag is cleared now, so use that comes later is queued again.
+            cell.is_queued = false;
+            cell.with_share(|node| {
+                let served = node.serve(pace, now, &costs);
+                let state = node.used_state();
+                let waiting = costs[served..].iter().sum();
+                (served, state, node.call(pace, (now, cost), &terms, waiting))
+            })
+        });
+        let unserved = group.waiters.split_off(served);
+        let covered = std::mem::replace(&mut group.waiters, unserved);
+        self.send_grants(group, covered, state);
+        group.sent = sent;
+        !group.waiters.is_empty() || sent.reported > 0
+    }
+
+    /// Tells waiting requests that they are counted. If a request has ended meanwhile, its part goes
+    /// to other requests.
+    fn send_grants(
+        &self,
+        group: &LimitGroup,
+        granted: Vec<(u64, oneshot::Sender<ShareGrant>)>,
+        state: u64,
+    ) {
+        let grant = ShareGrant::Granted { state };
+        let ended =
+            granted.into_iter().filter_map(|(cost, waiter)| waiter.send(grant).err().map(|_| cost));
+        let unused: u64 = ended.sum();
+        if unused > 0 {
+            self.with_group_cell(group, |cell| cell.with_share(|node| node.release(unused)));
         }
     }
 
-    /// Applies the answer, which says how much all nodes together have used. Adds the use on this
-    /// node since the call.
-    pub(super) fn apply_shared(&self, owed: &UnsharedUse, sent_at: u64, ahead_us: u64) {
-        let all = |owed: u64| sent_at + ahead_us * NANOS_PER_MICRO + owed;
-        match owed {
-            UnsharedUse::LimitCell { key, .. } => {
-                self.table
-                    .with_existing(*key, |cell| cell.state = cell.state.max(all(cell.unshared)));
-            }
-            UnsharedUse::SaleWide { flags, route, .. } => {
-                let sale_wide = &flags.limits.sale_wide[*route as usize];
-                let used = all(sale_wide.owed.load(Ordering::Acquire));
-                sale_wide.state.fetch_max(used, Ordering::AcqRel);
-            }
+    /// Applies the answer for one limit, and answers the requests that waited for it.
+    pub(super) fn apply_answer(
+        &self,
+        sharing: &LimitSharing,
+        mut group: LimitGroup,
+        answer: LimitAnswer,
+    ) {
+        let (terms, pace, now) = (sharing.terms(), group.step.pace, self.now());
+        let mut waiters = std::mem::take(&mut group.waiters);
+        let costs: Vec<u64> = waiters.iter().map(|(cost, _)| *cost).collect();
+        let sent = group.sent;
+        let (served, state) = self.with_group_cell(&group, |cell| {
+            cell.with_share(|node| {
+                (node.receive((pace, now), answer, &sent, &costs), node.used_state())
+            })
+        });
+        let refused = waiters.split_off(served);
+        self.send_grants(&group, waiters, state);
+        for (cost, waiter) in refused {
+            let nanos = self.with_group_cell(&group, |cell| {
+                cell.with_share(|node| node.wait_nanos(pace, (now, cost), &terms))
+            });
+            drop(waiter.send(ShareGrant::Refused { nanos, state }));
+        }
+    }
+
+    fn with_group_cell<T>(&self, group: &LimitGroup, step: impl FnOnce(&mut LimitCell) -> T) -> T {
+        match &group.target {
+            LimitTarget::Cell => self.table.with_cell(group.step.key, self.now(), step),
+            LimitTarget::SaleWide { flags, route } => flags.limits.sale_wide(*route).with(step),
         }
     }
 }

@@ -18,7 +18,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use doorbuster_core::gate::distinct_buyers::DistinctBuyers;
+use doorbuster_core::gate::shared_limit::NodeShare;
 
 /// The number of cells of a set.
 const WAYS: usize = 8;
@@ -42,8 +42,8 @@ const _: () =
 const UNSHARED_MAX: u64 = QUEUED - 1;
 const QUEUED: u64 = 1 << 63;
 
-/// Eight cells: their keys, states, buyer counts and unreported use. The eight values of one kind
-/// are stored together, so comparing all keys reads only one cache line.
+/// Eight cells: their keys, states, shares and unreported use. The eight values of one kind are
+/// stored together, so comparing all keys reads only one cache line.
 type Set = [[u64; WAYS]; 4];
 
 /// The value of a key.
@@ -52,8 +52,9 @@ pub(crate) struct LimitCell {
     /// The state of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
     /// created.
     pub state: u64,
-    /// The buyers seen behind an address, in a cell that counts them.
-    pub crowd: DistinctBuyers,
+    /// This node's unspent share of the limit, in nanoseconds of the limit's rate. If the cell
+    /// counts buyers, the value is the buyers seen behind an address.
+    pub share: u64,
     /// The use that was not reported to other nodes, in nanoseconds of the limit's rate. If the
     /// cell counts buyers, the value is the start of the count and the previous count.
     pub unshared: u64,
@@ -62,13 +63,17 @@ pub(crate) struct LimitCell {
 }
 
 impl LimitCell {
-    fn unpack(state: u64, crowd: u64, unshared: u64) -> Self {
-        Self {
-            state,
-            crowd: DistinctBuyers(crowd),
-            unshared: unshared & UNSHARED_MAX,
-            is_queued: unshared & QUEUED != 0,
-        }
+    /// Applies one step of the rules of shared limits.
+    pub(crate) fn with_share<T>(&mut self, step: impl FnOnce(&mut NodeShare) -> T) -> T {
+        let mut node =
+            NodeShare { state: self.state, share: self.share, unreported: self.unshared };
+        let result = step(&mut node);
+        (self.state, self.share, self.unshared) = (node.state, node.share, node.unreported);
+        result
+    }
+
+    fn unpack(state: u64, share: u64, unshared: u64) -> Self {
+        Self { state, share, unshared: unshared & UNSHARED_MAX, is_queued: unshared & QUEUED != 0 }
     }
 
     fn packed(&self) -> u64 {
@@ -105,9 +110,9 @@ impl LimitTable {
         if shard.is_empty() {
             *shard = vec![[[0; WAYS]; 4]; SETS];
         }
-        let [keys, states, crowds, rests] = &mut shard[(key / SHARDS as u64) as usize % SETS];
+        let [keys, states, shares, rests] = &mut shard[(key / SHARDS as u64) as usize % SETS];
         let (at, mut cell) = match keys.iter().position(|&known| known == key) {
-            Some(at) => (at, LimitCell::unpack(states[at], crowds[at], rests[at])),
+            Some(at) => (at, LimitCell::unpack(states[at], shares[at], rests[at])),
             None => {
                 let soonest = (0..WAYS).min_by_key(|&at| states[at]).unwrap_or(0);
                 if states[soonest] > now {
@@ -117,8 +122,8 @@ impl LimitTable {
             }
         };
         let result = step(&mut cell);
-        (keys[at], states[at], crowds[at], rests[at]) =
-            (key, cell.state, cell.crowd.0, cell.packed());
+        (keys[at], states[at], shares[at], rests[at]) =
+            (key, cell.state, cell.share, cell.packed());
         result
     }
 
@@ -134,11 +139,11 @@ impl LimitTable {
         if shard.is_empty() {
             return None;
         }
-        let [keys, states, crowds, rests] = &mut shard[(key / SHARDS as u64) as usize % SETS];
+        let [keys, states, shares, rests] = &mut shard[(key / SHARDS as u64) as usize % SETS];
         let at = keys.iter().position(|&known| known == key)?;
-        let mut cell = LimitCell::unpack(states[at], crowds[at], rests[at]);
+        let mut cell = LimitCell::unpack(states[at], shares[at], rests[at]);
         let result = step(&mut cell);
-        (states[at], crowds[at], rests[at]) = (cell.state, cell.crowd.0, cell.packed());
+        (states[at], shares[at], rests[at]) = (cell.state, cell.share, cell.packed());
         Some(result)
     }
 
@@ -202,12 +207,7 @@ mod tests {
     #[test]
     fn a_cell_keeps_its_last_state() {
         let table = LimitTable::default();
-        let cell = LimitCell {
-            state: 7,
-            crowd: DistinctBuyers(u64::MAX),
-            unshared: UNSHARED_MAX,
-            is_queued: true,
-        };
+        let cell = LimitCell { state: 7, share: u64::MAX, unshared: UNSHARED_MAX, is_queued: true };
         for key in [0, 1, u64::MAX] {
             table.with_cell(key, 0, |kept| *kept = cell);
             assert_eq!(table.with_cell(key, 0, |kept| *kept), cell);

@@ -1,5 +1,7 @@
 //! Tests a node's limits as its callers see them.
 
+mod nodes;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,7 +10,10 @@ use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread, Stock};
 use doorbuster_slots::SharedRedis;
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};
 
-use super::{Caller, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter, Route};
+use super::{
+    Caller, Counting, LimitCheck, LimitSharing, RateLimitExceeded, RateLimitStatus, RateLimiter,
+    Route, SharedPlace,
+};
 use crate::catalogue::{Catalogue, SaleState};
 use crate::engine::NodeCount;
 use crate::slot_layout::SlotLayout;
@@ -69,7 +74,22 @@ fn limiter() -> RateLimiter {
 /// Creates the limits of one of several live nodes.
 fn one_of(living: &Arc<NodeCount>) -> RateLimiter {
     let shared = SharedRedis::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
-    RateLimiter::new(&IdKey::new([7; 32]), Some(LimitSharing::new(shared, living.clone())))
+    let sharing = LimitSharing::new(SharedPlace::Redis(shared), living.clone());
+    RateLimiter::new(&IdKey::new([7; 32]), Some(sharing))
+}
+
+/// Counts a request that memory alone decides.
+fn acquire_at(
+    limiter: &RateLimiter,
+    route: Route,
+    caller: Caller<'_>,
+    sale: &SaleState,
+    now: u64,
+) -> Result<RateLimitStatus, RateLimitExceeded> {
+    match limiter.acquire_at((route, Counting::AfterAnswer), caller, sale, now)? {
+        LimitCheck::Counted(status) => Ok(status),
+        LimitCheck::Pending(_) => panic!("the request waits for a share of a limit"),
+    }
 }
 
 /// Sets the number of live nodes.
@@ -103,8 +123,10 @@ fn a_limit_is_exact_with_many_concurrent_requests() {
         r#"{"buyer":{"burst":100,"per_minute":1},"ip":{"burst":100,"per_minute":1},"interface":{"burst":100,"per_minute":1}}"#,
     ] {
         let (limiter, sale) = (limiter(), sale("spring", limits));
-        let acquire =
-            || limiter.acquire(Route::Purchase, caller("192.0.2.1", "anna"), &sale).is_ok();
+        let acquire = || {
+            acquire_at(&limiter, Route::Purchase, caller("192.0.2.1", "anna"), &sale, limiter.now())
+                .is_ok()
+        };
         let let_in: usize = std::thread::scope(|scope| {
             let asking: Vec<_> =
                 (0..64).map(|_| scope.spawn(|| (0..50).filter(|_| acquire()).count())).collect();
@@ -124,7 +146,7 @@ fn a_refusal_names_its_limit_and_the_time_after_which_a_request_is_accepted() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":{"burst":2,"per_minute":6},"ip":null}"#));
     let acquire =
-        |now| limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, now);
+        |now| acquire_at(&limiter, Route::Purchase, caller("192.0.2.1", "anna"), &sale, now);
     assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=1;t=10".into()));
     assert_eq!(acquire(0).map(|status| header(status, &sale)), Ok("\"buyer\";r=0;t=20".into()));
     let limited = acquire(SECOND / 2).expect_err("too many requests");
@@ -138,8 +160,9 @@ fn a_refusal_names_its_limit_and_the_time_after_which_a_request_is_accepted() {
 fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     let limits = r#"{"buyer":{"burst":5,"per_minute":1},"ip":{"burst":2,"per_minute":1},"interface":{"burst":3,"per_minute":1}}"#;
     let (limiter, sale) = (limiter(), sale("spring", limits));
-    let acquire =
-        |address, buyer| limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, SECOND);
+    let acquire = |address, buyer| {
+        acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, SECOND)
+    };
     assert!(acquire("192.0.2.1", "anna").is_ok() && acquire("192.0.2.1", "anna").is_ok());
     for _ in 0..10 {
         let limited = acquire("192.0.2.1", "anna").expect_err("too many requests");
@@ -157,7 +180,7 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     // The refused requests used no limit of other callers. The shared limit refills for all
     // callers.
     let later = |address, buyer| {
-        limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
+        acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
     assert!(later("192.0.2.3", "bert").is_ok());
     assert_eq!(scope(later("192.0.2.4", "carl")), Some(RateLimitScope::Interface));
@@ -168,7 +191,7 @@ fn an_ipv6_64_network_or_an_ipv4_address_in_either_notation_is_one_caller() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":null,"ip":{"burst":2,"per_minute":1}}"#));
     let acquire =
-        |address| limiter.acquire_at(Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
+        |address| acquire_at(&limiter, Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
     assert!(acquire("2001:db8:0:1::1") && acquire("2001:db8:0:1:ffff::2"));
     assert!(!acquire("2001:db8:0:1:1234:5678:9abc:def0"), "the same network");
     assert!(acquire("2001:db8:0:2::1"), "another network");
@@ -184,7 +207,7 @@ fn an_address_has_a_larger_budget_only_with_many_known_buyers() {
     let let_in = |address, names: &mut dyn Iterator<Item = String>| {
         names
             .filter(|name| {
-                limiter.acquire_at(Route::Purchase, caller(address, name), &sale, 0).is_ok()
+                acquire_at(&limiter, Route::Purchase, caller(address, name), &sale, 0).is_ok()
             })
             .count()
     };
@@ -203,13 +226,13 @@ fn the_buyers_of_an_address_are_counted_over_all_routes_and_sales() {
     let names: Vec<String> = (0..1_000).map(|n| format!("customer-{n}")).collect();
     let let_in = |route, sale: &SaleState, secs: u64| {
         let acquire = |name: &&String| {
-            limiter.acquire_at(route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok()
+            acquire_at(&limiter, route, caller("192.0.2.3", name), sale, secs * SECOND).is_ok()
         };
         // One of these buyers sends all further requests.
         (0..9_000).map(|_| &names[0]).filter(acquire).count()
     };
     for name in &names {
-        let _ = limiter.acquire_at(Route::Pass, caller("192.0.2.3", name), &spring, 590 * SECOND);
+        let _ = acquire_at(&limiter, Route::Pass, caller("192.0.2.3", name), &spring, 590 * SECOND);
     }
     assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "passes count buyers");
     assert!(
@@ -225,7 +248,7 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
     let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
     let (limiter, sale) = (&limiter(), sale("spring", limits));
     let acquire = |address, buyer: &str| {
-        limiter.acquire_at(Route::Purchase, caller(address, buyer), &sale, SECOND)
+        acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, SECOND)
     };
     let robots: Vec<String> = (0..500).map(|n| format!("robot-{n}")).collect();
     for robot in &robots {
@@ -251,85 +274,14 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
             scope.spawn(flood);
         }
     });
-    let is_limited =
-        |robot: &str| scope(acquire("192.0.2.1", robot)) == Some(RateLimitScope::Buyer);
-    assert!(robots.iter().all(|robot| is_limited(robot)), "no robot got a new burst");
+    assert!(
+        robots
+            .iter()
+            .all(|robot| scope(acquire("192.0.2.1", robot)) == Some(RateLimitScope::Buyer)),
+        "no robot got a new burst"
+    );
     assert_eq!(address_budgets("customer-0"), before);
     assert_eq!(limiter.evicted(), 0, "no evicted count was still in use");
-}
-
-#[test]
-fn the_reported_use_of_a_fast_limit_is_the_real_use() {
-    let limiter = one_of(&node_count(1));
-    // Each request uses 60.002 microseconds of the limit.
-    let fast = r#"{"burst":1000,"per_minute":999983}"#;
-    let sale = sale("spring", &format!(r#"{{"buyer":{fast},"ip":null,"interface":{fast}}}"#));
-    for _ in 0..1_000 {
-        assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok());
-    }
-    let batch = limiter.sharing().expect("shared").take_batch();
-    assert_eq!(batch.len(), 2);
-    for owed in &batch {
-        assert_eq!(limiter.charge(owed).used_us, 60_002, "{owed:?}");
-    }
-}
-
-/// A buyer's limit. A sixteenth of its burst is a hundred requests.
-const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
-
-#[test]
-fn all_nodes_together_leave_a_sixteenth_of_a_burst_unreported() {
-    for nodes in [1, 2, 3, 16, 100, 1_000] {
-        let (limiter, sale) = (one_of(&node_count(nodes)), sale("spring", SLOW));
-        let is_kept = |_: &usize| {
-            assert!(
-                limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok()
-            );
-            limiter.sharing().expect("shared").take_batch().is_empty()
-        };
-        let kept = (0..1_600).take_while(is_kept).count();
-        assert!(kept * nodes <= 100, "{nodes} nodes keep {kept} each");
-        assert!(
-            (kept + 1) * nodes > 100,
-            "{nodes} nodes report more often than necessary, after {kept} each"
-        );
-    }
-}
-
-#[test]
-fn use_that_was_below_the_allowance_is_reported_when_more_nodes_join() {
-    let (living, sale) = (node_count(1), sale("spring", SLOW));
-    let limiter = one_of(&living);
-    let acquire = || {
-        assert!(limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok())
-    };
-    (0..50).for_each(|_| acquire());
-    let sharing = limiter.sharing().expect("shared");
-    assert_eq!(sharing.take_batch().len(), 0);
-    living.observe(4);
-    acquire();
-    let reported: Vec<u64> =
-        sharing.take_batch().iter().map(|owed| limiter.charge(owed).used_us).collect();
-    assert_eq!(reported, [51 * 60_000_000]);
-}
-
-#[test]
-fn a_caller_who_moves_between_nodes_gets_at_most_a_sixteenth_too_much() {
-    const NODES: usize = 8;
-    let living = node_count(NODES);
-    let (mut let_in, mut told_us) = (0, 0);
-    for _ in 0..NODES {
-        let (limiter, sale) = (one_of(&living), sale("spring", SLOW));
-        while limiter.acquire_at(Route::Purchase, caller("192.0.2.1", "anna"), &sale, 0).is_ok() {
-            let_in += 1;
-            // The test acts as a Redis that answers before the next request arrives.
-            for owed in limiter.sharing().expect("shared").take_batch() {
-                told_us += limiter.charge(&owed).used_us;
-                limiter.apply_shared(&owed, 0, told_us);
-            }
-        }
-    }
-    assert!((1_600..=1_600 + 100 + NODES).contains(&let_in), "{let_in}");
 }
 
 #[test]
@@ -339,7 +291,7 @@ fn by_default_ten_thousand_buyers_from_one_address_are_accepted_at_once() {
         for n in 0..10_000 {
             let name = format!("buyer-{series}-{n}");
             assert!(
-                limiter.acquire_at(Route::Purchase, caller("127.0.0.1", &name), &sale, 0).is_ok(),
+                acquire_at(&limiter, Route::Purchase, caller("127.0.0.1", &name), &sale, 0).is_ok(),
                 "{name}"
             );
         }
@@ -351,7 +303,8 @@ fn by_default_a_crowd_of_a_million_from_one_address_is_accepted_as_it_arrives() 
     let (limiter, sale) = (limiter(), sale("spring", "{}"));
     let refused = (0..1_000_000_u64).filter(|n| {
         let name = format!("buyer-{n}");
-        limiter.acquire_at(Route::Purchase, caller("127.0.0.1", &name), &sale, n * 10_000).is_err()
+        acquire_at(&limiter, Route::Purchase, caller("127.0.0.1", &name), &sale, n * 10_000)
+            .is_err()
     });
     assert_eq!(refused.count(), 0);
 }
@@ -363,11 +316,11 @@ fn each_route_and_each_sale_has_its_own_count() {
     for sale in [&spring, &autumn] {
         for route in Route::ALL {
             assert!(
-                limiter.acquire_at(route, caller("192.0.2.1", "anna"), sale, 0).is_ok(),
+                acquire_at(&limiter, route, caller("192.0.2.1", "anna"), sale, 0).is_ok(),
                 "{route:?}"
             );
             assert_eq!(
-                scope(limiter.acquire_at(route, caller("192.0.2.1", "anna"), sale, 0)),
+                scope(acquire_at(&limiter, route, caller("192.0.2.1", "anna"), sale, 0)),
                 Some(RateLimitScope::Buyer)
             );
             assert_eq!(sale.flags.limits.refused(route, RateLimitScope::Buyer), 1);
@@ -388,7 +341,8 @@ fn reading_the_limit_status_uses_up_nothing() {
         (rate_limit_status(Route::Pass), rate_limit_status(Route::Pass)),
         (fresh.into(), fresh.into())
     );
-    assert!(limiter.acquire(Route::Pass, caller("192.0.2.1", "anna"), &sale).is_ok());
+    let pass = acquire_at(&limiter, Route::Pass, caller("192.0.2.1", "anna"), &sale, limiter.now());
+    assert!(pass.is_ok());
     assert!(
         rate_limit_status(Route::Pass).starts_with("\"buyer\";r=2;t=60, \"ip\";r=8;"),
         "{}",
@@ -402,9 +356,11 @@ fn a_sale_without_limits_checks_nothing_and_sends_no_headers() {
     let (limiter, sale) =
         (limiter(), sale("spring", r#"{"buyer":null,"ip":null,"interface":null}"#));
     for _ in 0..100_000 {
-        assert_eq!(
-            limiter.acquire(Route::Purchase, caller("192.0.2.1", "anna"), &sale),
-            Ok(RateLimitStatus::default())
+        let counted = limiter
+            .acquire((Route::Purchase, Counting::BeforeAnswer), caller("192.0.2.1", "anna"), &sale)
+            .expect("no limit");
+        assert!(
+            matches!(counted, LimitCheck::Counted(status) if status == RateLimitStatus::default())
         );
     }
     assert_eq!(

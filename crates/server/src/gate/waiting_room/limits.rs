@@ -37,12 +37,12 @@ pub(crate) const ADMITTED_PER_SEC: RangeInclusive<u64> = TICKS_PER_SEC..=100_000
 /// The number of bits for each admission per second. Each bit stands for an arriving buyer.
 const BITS_PER_ARRIVAL: usize = 64;
 
-/// Returns the most admissions in one check.
+/// Returns the maximum number of admissions in one check.
 pub(super) const fn admissions_max(per_sec: u64) -> u64 {
     per_sec / TICKS_PER_SEC
 }
 
-/// Returns the most buyers that one count of arrivals can distinguish.
+/// Returns the maximum number of buyers that one count of arrivals can distinguish.
 pub(super) const fn arrivals_counted_max(per_sec: u64) -> usize {
     4 * per_sec as usize
 }

@@ -49,7 +49,7 @@ pub(crate) async fn create(
         return Err(value_fault("/expires_at", "must be in the future, or null for no end").into());
     }
     let new = store::Block {
-        kind: stored_kind(wanted.kind),
+        kind: wanted.kind,
         value: value.clone(),
         until,
         reason: wanted.reason.clone(),
@@ -62,13 +62,8 @@ pub(crate) async fn create(
         ],
         ..by.action("block.created", "block", &block_id(&app, &new))
     };
-    let put = app.engine.store().insert_block(
-        stored_kind(wanted.kind),
-        &value,
-        until,
-        &wanted.reason,
-        BLOCKS_MAX,
-    );
+    let put =
+        app.engine.store().insert_block(wanted.kind, &value, until, &wanted.reason, BLOCKS_MAX);
     let Some(block) = recorded(action, put).await.map_err(failed)? else {
         return Err(Problem::wrong_state(
             "full",
@@ -77,7 +72,7 @@ pub(crate) async fn create(
         .into());
     };
     app.gate.blocks.catch_up(&app.engine).await.map_err(failed)?;
-    if block.kind == store::BlockKind::Buyer
+    if block.kind == BlockKind::Buyer
         && let Some(buyer) = BuyerId::new(&block.value)
     {
         app.engine.leave_all_waitlists(&buyer).await.map_err(failed)?;
@@ -125,21 +120,10 @@ fn value_fault(pointer: &str, detail: &'static str) -> Problem {
     Problem::invalid_request(vec![Fault::new(FaultLocation::Body(pointer.to_owned()), detail)])
 }
 
-fn stored_kind(kind: BlockKind) -> store::BlockKind {
-    match kind {
-        BlockKind::Buyer => store::BlockKind::Buyer,
-        BlockKind::Ip => store::BlockKind::Ip,
-    }
-}
-
 fn block_view(app: &App, block: &store::Block) -> Block {
-    let kind = match block.kind {
-        store::BlockKind::Buyer => BlockKind::Buyer,
-        store::BlockKind::Ip => BlockKind::Ip,
-    };
     Block {
         id: block_id(app, block),
-        kind,
+        kind: block.kind,
         value: block.value.clone(),
         expires_at: block.until.map(wire::time),
         reason: block.reason.clone(),

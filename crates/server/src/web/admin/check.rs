@@ -89,7 +89,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     if app.payments.sandbox().is_some() {
         problems.push(warning(
             "sandbox_payments",
-            "payments go to the sandbox, which moves no money; set payments.provider",
+            "payments go to the sandbox, which moves no money; set payment.provider",
         ));
     }
     if !app.is_https {

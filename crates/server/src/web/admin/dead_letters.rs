@@ -65,12 +65,8 @@ async fn letters_page(
             next_cursor = Some(cursor::cursor(List::DeadLetters, i64::MAX, kind.as_str()));
             break;
         }
-        let page = app
-            .engine
-            .store()
-            .list_dead_letters(stored_kind(kind), after.take(), room)
-            .await
-            .map_err(failed)?;
+        let page =
+            app.engine.store().list_dead_letters(kind, after.take(), room).await.map_err(failed)?;
         all.extend(page.rows.into_iter().map(|dead| (kind, dead)));
         if let Some(position) = page.next {
             next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
@@ -293,14 +289,6 @@ fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
         _ => TicketId::parse(text).map(DeadLetterId::Ticket),
     };
     found.ok_or_else(no_letter)
-}
-
-fn stored_kind(kind: DeadLetterKind) -> doorbuster_store::DeadLetterKind {
-    match kind {
-        DeadLetterKind::Delivery => doorbuster_store::DeadLetterKind::Delivery,
-        DeadLetterKind::Refund => doorbuster_store::DeadLetterKind::Refund,
-        DeadLetterKind::Ticket => doorbuster_store::DeadLetterKind::Ticket,
-    }
 }
 
 fn letter_view(kind: DeadLetterKind, dead: &DeadLetter) -> DeadLetterView {

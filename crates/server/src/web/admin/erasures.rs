@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::erasures::{Erasure, HeldBack, HeldBackReason, NewErasure};
+use doorbuster_api::admin::erasures::{Erasure, HeldBack, NewErasure};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::BuyerId;
-use doorbuster_store::{self as store, Erased, RetainReason, recorded};
+use doorbuster_store::{self as store, Erased, recorded};
 use http::StatusCode;
 
 use crate::web::App;
@@ -87,15 +87,9 @@ fn erasure_view(
     done: Erased,
     left: store::BuyerTraces,
 ) -> Erasure {
-    let reason = |why: RetainReason| match why {
-        RetainReason::NotClosed => HeldBackReason::NotClosed,
-        RetainReason::Unpaid => HeldBackReason::Unpaid,
-        RetainReason::OpenCheckout => HeldBackReason::OpenCheckout,
-        RetainReason::RefundDue => HeldBackReason::RefundDue,
-    };
     let held = |held: store::RetainedRows| HeldBack {
         sale: held.sale,
-        reason: reason(held.why),
+        reason: held.why,
         orders: held.orders,
         other: held.other,
     };

@@ -13,7 +13,7 @@ use doorbuster_api::problem::Problem;
 use doorbuster_store::{AdminKey, recorded};
 use http::StatusCode;
 
-use crate::auth::{Operators, role_of_row, role_to_store};
+use crate::auth::Operators;
 use crate::web::failure::failed;
 use crate::web::identity::OperatorIdentity;
 use crate::web::limits::OPERATOR_KEYS_MAX;
@@ -28,7 +28,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let shown = |key: &AdminKey| Key {
         id: key.id.clone(),
         name: key.name.clone(),
-        role: role_of_row(key.role),
+        role: key.role,
         created_at: wire::time(key.created_at),
     };
     Ok(json(StatusCode::OK, &KeyList { keys: keys.iter().map(shown).collect() }))
@@ -56,7 +56,7 @@ pub(crate) async fn create(
     let row = AdminKey {
         id: id.clone(),
         name: wanted.name.clone(),
-        role: role_to_store(wanted.role),
+        role: wanted.role,
         hash: Operators::hash(&key),
         created_at,
     };

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::control::LEASE_MS;
 use crate::edge::EdgeDescription;
 use crate::edge::sightings::ALIVE_MS;
 use crate::web::failure::failed;
@@ -39,10 +40,12 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
         true => vec![node_view(&engine.node().to_string(), &engine.node_description(), None, true)],
         false => {
             let rows = engine.store().nodes().await.map_err(failed)?;
-            rows.iter().map(node_of_row).collect()
+            let now = engine.now();
+            rows.iter().map(|row| node_of_row(row, now)).collect()
         }
     };
-    nodes.extend(engine.live_edges().await.into_iter().map(node_of_edge));
+    let (edges, now) = (engine.live_edges().await, engine.now());
+    nodes.extend(edges.into_iter().map(|edge| node_of_edge(edge, now)));
     let server = engine.store().server().await.map_err(failed)?;
     let replication = engine.database().replication();
     let store = StoreServer {
@@ -59,12 +62,19 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app).await }))
 }
 
-fn node_of_row(row: &NodeRow) -> Node {
-    node_view(&row.node.to_string(), &row.about, Some(row.lease_until), row.leader)
+/// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ a little.
+fn lag_ms(reported: Millis, now: Millis) -> u64 {
+    u64::try_from(now.0 - reported.0).unwrap_or(0)
 }
 
-fn node_of_edge(edge: EdgeDescription) -> Node {
+fn node_of_row(row: &NodeRow, now: Millis) -> Node {
+    let view = node_view(&row.node.to_string(), &row.about, Some(row.lease_until), row.leader);
+    Node { lag_ms: lag_ms(row.lease_until.plus(-LEASE_MS), now), ..view }
+}
+
+fn node_of_edge(edge: EdgeDescription, now: Millis) -> Node {
     Node {
+        lag_ms: lag_ms(Millis(edge.said_at), now),
         node: edge.node,
         roles: vec!["edge".to_owned()],
         version: Some(edge.version),
@@ -84,6 +94,7 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
         version: about.version,
         started_at: about.started_at.map(|at| wire::time(Millis(at))),
         lease_until: lease_until.map(wire::time),
+        lag_ms: 0,
         leader,
         settles: about.settles,
         connections: about.connections,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::spread::{PartitionChoice as ChoiceWord, Partitions, Spread as Wanted};
+use doorbuster_api::admin::spread::{Partitions, Spread as Wanted};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
-use doorbuster_core::{PartitionChoice, Phase, Spread, SpreadFault};
+use doorbuster_core::{Phase, Spread, SpreadFault};
 use doorbuster_store::{SpreadOutcome, recorded};
 use http::StatusCode;
 
@@ -79,11 +79,7 @@ fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
             Partitions::Auto => automatic,
         },
         auto: wanted.partitions == Partitions::Auto,
-        choose: match wanted.choose {
-            ChoiceWord::Buyer => PartitionChoice::Buyer,
-            ChoiceWord::Random => PartitionChoice::Random,
-            ChoiceWord::RoundRobin => PartitionChoice::RoundRobin,
-        },
+        choose: wanted.choose,
         initial: wanted.initial,
         threshold: wanted.threshold,
         refill: wanted.refill,
@@ -106,11 +102,7 @@ fn spread_view(spread: &Spread) -> Wanted {
             true => Partitions::Auto,
             false => Partitions::Count(spread.partitions),
         },
-        choose: match spread.choose {
-            PartitionChoice::Buyer => ChoiceWord::Buyer,
-            PartitionChoice::Random => ChoiceWord::Random,
-            PartitionChoice::RoundRobin => ChoiceWord::RoundRobin,
-        },
+        choose: spread.choose,
         initial: spread.initial,
         threshold: spread.threshold,
         refill: spread.refill,

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::stock::{
-    Adjustment as Wanted, Available, Counter, SlotList, SlotRow, StockList,
-};
+use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, SlotList, SlotRow, StockList};
 use doorbuster_api::body::join_key_and_body;
 use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -57,7 +55,7 @@ pub(crate) async fn adjust(
         item: item.row.id,
         units: wanted.units,
         reason: wanted.reason.clone(),
-        key: key.to_owned(),
+        key: key.as_str().to_owned(),
     };
     let action = NewAction {
         changes: vec![FieldChange::set("/item", item.row.name.as_str())],
@@ -138,10 +136,7 @@ async fn slot_row(
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);
-    let active = view.as_ref().filter(|_| two).map(|view| match view.active {
-        doorbuster_core::Counter::A => Counter::A,
-        doorbuster_core::Counter::B => Counter::B,
-    });
+    let active = view.as_ref().filter(|_| two).map(|view| view.active);
     Ok(SlotRow {
         slot: app.engine.layout().name(&item.sale, &item.row.name, grant.slot, app.engine.node()),
         item: item.row.name.clone(),

@@ -7,9 +7,8 @@ use axum::extract::{RawQuery, Request, State};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::admin::webhooks::{
-    self, CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret,
-    NewWebhookEndpoint, Redelivery, SecretRotation, WebhookEndpoint, WebhookEndpointList,
-    WebhookEndpointPatch,
+    CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret, NewWebhookEndpoint,
+    Redelivery, SecretRotation, WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
@@ -185,7 +184,7 @@ pub(crate) async fn deliveries(
     let after = cursor::position(List::Deliveries, query.page.cursor.as_deref())?
         .map(|(position, _)| position);
     find(&app, &id).await?;
-    let state = query.state.map(stored_state);
+    let state = query.state;
     let asked =
         store::DeliveryQuery { endpoint: id, state, after, limit: query.page.limit as usize };
     let page = app.engine.store().deliveries(asked).await.map_err(failed)?;
@@ -300,17 +299,10 @@ fn type_names(wanted: &EventFilter) -> Vec<String> {
     }
 }
 
-fn kind_view(endpoint: &store::Endpoint) -> webhooks::EndpointKind {
-    match endpoint.kind {
-        EndpointKind::Webhook => webhooks::EndpointKind::Webhook,
-        EndpointKind::Broker => webhooks::EndpointKind::Broker,
-    }
-}
-
 fn created_view(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWebhookEndpoint {
     CreatedWebhookEndpoint {
         id: endpoint.id.clone(),
-        kind: kind_view(endpoint),
+        kind: endpoint.kind,
         secret,
         url: shown_address(endpoint),
         types: type_names(&endpoint.wanted),
@@ -329,7 +321,7 @@ fn endpoint_view(
         endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
     WebhookEndpoint {
         id: endpoint.id.clone(),
-        kind: kind_view(endpoint),
+        kind: endpoint.kind,
         url: shown_address(endpoint),
         types: type_names(&endpoint.wanted),
         enabled: endpoint.enabled,
@@ -344,31 +336,18 @@ fn endpoint_view(
     }
 }
 
-fn stored_state(state: DeliveryState) -> store::DeliveryState {
-    match state {
-        DeliveryState::Pending => store::DeliveryState::Pending,
-        DeliveryState::Dead => store::DeliveryState::Dead,
-        DeliveryState::Discarded => store::DeliveryState::Discarded,
-    }
-}
-
 fn delivery_view(row: &store::Delivery) -> Delivery {
     let is = |state| row.state == state;
     Delivery {
         event: visible_event_id(row.position, row.event.as_ref(), &row.about),
         what: row.event.as_ref().map(|(what, _)| what.clone()),
         about: row.about.clone(),
-        state: match row.state {
-            store::DeliveryState::Pending => DeliveryState::Pending,
-            store::DeliveryState::Dead => DeliveryState::Dead,
-            store::DeliveryState::Discarded => DeliveryState::Discarded,
-        },
+        state: row.state,
         tries: row.tries,
-        next_try_at: is(store::DeliveryState::Pending).then(|| wire::time(row.next_at.max(row.at))),
+        next_try_at: is(DeliveryState::Pending).then(|| wire::time(row.next_at.max(row.at))),
         error: row.error.clone(),
         reason: row.why.clone(),
         since: wire::time(row.at),
-        dead_letter: is(store::DeliveryState::Dead)
-            .then(|| super::dead_letters::delivery_id(row.seq)),
+        dead_letter: is(DeliveryState::Dead).then(|| super::dead_letters::delivery_id(row.seq)),
     }
 }

@@ -69,6 +69,13 @@ fn constant(name: &str) -> String {
     format!("m_{}", name.chars().map(plain).collect::<String>())
 }
 
+/// Returns whether the line starts a comment that fills whole lines. Visitors do not need these
+/// comments, and they are a quarter of a script.
+fn is_comment_start(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())
+}
+
 /// The parts of a module's source.
 #[derive(Debug, Default)]
 struct Module {
@@ -83,16 +90,19 @@ struct Module {
 impl Module {
     fn parse(text: &str) -> Self {
         let mut module = Self::default();
-        let mut rest = text;
+        let (mut rest, mut in_comment) = (text, false);
         while !rest.is_empty() {
             let (line, after) = rest.split_at(rest.find('\n').map_or(rest.len(), |end| end + 1));
-            rest = match line.starts_with(IMPORT) {
-                true => module.import(rest),
-                false => {
+            in_comment |= is_comment_start(line);
+            rest = match (in_comment, line.starts_with(IMPORT)) {
+                (true, _) => after,
+                (false, true) => module.import(rest),
+                (false, false) => {
                     module.statement(line);
                     after
                 }
             };
+            in_comment &= !line.trim_end().ends_with("*/");
         }
         module
     }
@@ -145,6 +155,14 @@ mod tests {
              const m_a_js = await (async () => {\nconst { b, c: d } = m_b_c_js;\n\
              const a = b + d;\nreturn { a };\n})();\n"
         );
+    }
+
+    #[test]
+    fn comments_that_fill_lines_are_left_out_and_others_stay() {
+        let text =
+            "/* One\n   two. */\nconst a = 1; /* stays */\n  /* three */\n/* four */ let b;\n";
+        let module = Module::parse(text);
+        assert_eq!(module.body, "const a = 1; /* stays */\n/* four */ let b;\n");
     }
 
     #[test]

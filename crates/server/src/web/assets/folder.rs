@@ -12,7 +12,7 @@ use doorbuster_api::sale::ListedSale;
 use super::compress::Coding;
 use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of};
 use crate::config::Settings;
-use crate::web::page_html::{self, Shop};
+use crate::web::page_html::{self, Shop, phase_words};
 
 /// The policy of a page goes directly after this text.
 const HEAD: &str = "<meta charset=\"utf-8\">";
@@ -55,8 +55,9 @@ pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) ->
         match name {
             "index.html" => {
                 let listed = sales.iter().filter_map(|sale| sale.listed.as_ref());
-                let listed: Vec<_> =
-                    listed.map(|listed| (listed.sale.clone(), listed.status.phase)).collect();
+                let listed: Vec<_> = listed
+                    .map(|sale| (sale.sale.clone(), phase_words(sale.status.phase)))
+                    .collect();
                 add(
                     &mut files,
                     name.into(),

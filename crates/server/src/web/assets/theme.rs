@@ -15,11 +15,14 @@ use crate::web::page_html::escaped;
 const STYLES: &str = "look.css";
 /// The buyers' pages.
 const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "missing.html"];
+/// The place of the shop's name.
+const UNNAMED: &str = "data-shop>Doorbuster<";
 /// The end of a page. The links of the shop go in front of it.
 const END: &str = "</body>";
 
 /// Puts the brand into the files.
-pub(super) fn apply(theme: &Theme, sources: &mut HashMap<String, AssetSource>) {
+pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSource>) {
+    let theme = &settings.page.theme;
     let mut styles = color_styles(theme);
     if let Some(logo) = &theme.logo {
         let name = format!("shop-logo.{}", logo.extension);
@@ -36,24 +39,28 @@ pub(super) fn apply(theme: &Theme, sources: &mut HashMap<String, AssetSource>) {
     {
         *sheet = AssetSource::generated(format!("{}{styles}", sheet.text()));
     }
-    if !theme.footer.is_empty() {
-        let footer = footer(theme);
-        for page in PAGES {
-            if let Some(page) = sources.get_mut(page) {
-                let text = page.text().replacen(END, &format!("{footer}{END}"), 1);
-                *page = AssetSource::generated(text);
-            }
+    let (named, footer) = (format!("data-shop>{}<", escaped(&settings.shop)), footer(theme));
+    for page in PAGES {
+        if let Some(page) = sources.get_mut(page) {
+            let text = page.text().replace(UNNAMED, &named);
+            let text = match theme.footer.is_empty() {
+                true => text,
+                false => text.replacen(END, &format!("{footer}{END}"), 1),
+            };
+            *page = AssetSource::generated(text);
         }
     }
 }
 
 /// Returns the tokens of the brand's colours in both schemes. In the dark scheme the accent colour
-/// is also a text colour. The wash mixes the accent with the dark background.
+/// is also a text colour. The wash mixes the accent with the dark background. Bars show held units
+/// in the colour of texts, because that colour has enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
     format!(
         "\n/* the shop's colours */\n:root {{ --color-accent: {accent}; --color-on-accent: {on}; \
-         --color-accent-text: {text}; --color-accent-wash: {wash}; }}\n\
+         --color-accent-text: {text}; --color-accent-wash: {wash};\n  \
+         --data-held: var(--color-accent-text); }}\n\
          @media (prefers-color-scheme: dark) {{ :root {{ --color-accent: {accent}; \
          --color-accent-text: {accent};\n  --color-accent-wash: color-mix(in srgb, {accent} 14%, \
          #1c1912); }} }}\n",

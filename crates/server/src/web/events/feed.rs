@@ -166,7 +166,7 @@ impl Feed {
             followed.filter_map(|sale| shown(&self.app, sale).ok()).filter(waits).collect();
         let is_to_be_looked_for = |sale: &&Arc<SaleState>| {
             self.app.gate.room.cached_position(&self.app.engine, sale, self.buyer()).is_none()
-                && self.app.check_rate_limit(Route::Room, self.client, self.buyer(), sale).is_ok()
+                && self.app.is_within_limits_now(Route::Room, self.client, self.buyer(), sale)
         };
         let looks = sales.iter().filter(is_to_be_looked_for);
         let looks = looks

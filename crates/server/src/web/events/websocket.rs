@@ -12,6 +12,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use bytes::Bytes;
 use doorbuster_api::problem::Problem;
+use doorbuster_core::BuyerId;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
@@ -30,7 +31,7 @@ use crate::metrics::GaugeGuard;
 use crate::web::App;
 use crate::web::connection::Connection;
 use crate::web::guarded_stream::GuardedStream;
-use crate::web::identity::{ClientAddress, TokenExpiry, buyer_id};
+use crate::web::identity::{ClientAddress, TokenExpiry};
 use crate::web::limits::{
     CLOSE_TIMEOUT, IDLE_RETRY_AFTER, WS_BUFFER_BYTES, WS_MESSAGE_BYTES_MAX, WS_WRITE_BYTES_MAX,
 };
@@ -60,7 +61,7 @@ pub(crate) async fn websocket(
     upgrade: Result<Upgrade, HandlerError>,
 ) -> Result<Response, HandlerError> {
     let VerifiedBuyer { name, expires_secs, .. } = buyer(&app, &headers).await?;
-    let (buyer, expiry) = (buyer_id(name), TokenExpiry(expires_secs));
+    let (buyer, expiry) = (BuyerId::from(name), TokenExpiry(expires_secs));
     let upgrade = upgrade?;
     let Extension(connection) = connection.ok_or_else(upgrade_required)?;
     let feed = follow(&app, (client, buyer, expiry), query.as_deref(), None).await?;
@@ -323,7 +324,7 @@ impl ActiveWebSocket {
         let ClientMessage::Renew { token } = serde_json::from_str(text).ok()?;
         let app = self.reader.feed.app().clone();
         let renewed = app.buyer_of_token(&token).await.ok().and_then(|buyer| {
-            self.reader.feed.renew(&buyer_id(buyer.name), TokenExpiry(buyer.expires_secs))
+            self.reader.feed.renew(&BuyerId::from(buyer.name), TokenExpiry(buyer.expires_secs))
         });
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }

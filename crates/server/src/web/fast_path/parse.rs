@@ -124,8 +124,8 @@ mod tests {
         match parse_request(bytes) {
             ParsedRequest::Purchase { known, body, len } => {
                 let purchase_headers = known.purchase_headers(PEER, &[]);
-                let (key, token) =
-                    (purchase_headers.key.unwrap_or("?"), purchase_headers.token.unwrap_or("?"));
+                let key = purchase_headers.key.map_or("?", |key| key.as_str());
+                let token = purchase_headers.token.unwrap_or("?");
                 format!(
                     "{key} {token} {} {} {} {len}",
                     purchase_headers.takes_json,

@@ -46,7 +46,7 @@ pub(crate) async fn create(
     if sale.front_door.challenge.is_off() {
         return Err(Problem::not_found("this sale requires no challenge").into());
     }
-    app.admit(Route::Challenge, client, &buyer, &sale)?;
+    app.admit(Route::Challenge, client, &buyer, &sale).await?;
     keep_turn(&app, &sale, &buyer).await?;
     let kind = asked.kind.unwrap_or(sale.front_door.challenge);
     let offered = app

@@ -63,7 +63,7 @@ async fn issue_pass(
     if let Some(refusal) = eligibility_refusal(sale, standing) {
         return Err(refusal_problem(&refusal).into());
     }
-    app.check_rate_limit(Route::Pass, client, buyer, sale)?;
+    app.check_rate_limit(Route::Pass, client, buyer, sale).await?;
     // A pass ends together with the visitor's admission, because the visitor's units then go to the
     // next visitor.
     let (until, issued_without_room) = match app

@@ -45,7 +45,7 @@ pub(crate) async fn enter(
     if sale.row.phase == Phase::Closed {
         return Err(Problem::ended().into());
     }
-    app.admit(Route::Room, client, &buyer, &sale)?;
+    app.admit(Route::Room, client, &buyer, &sale).await?;
     let (is_new, shown) =
         app.gate.room.enter(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -60,7 +60,7 @@ pub(crate) async fn get(
     PathNames([sale]): PathNames<1>,
 ) -> HandlerResult {
     let sale = sale_with_room(&app, &sale).await?;
-    app.admit(Route::Room, client, &buyer, &sale)?;
+    app.admit(Route::Room, client, &buyer, &sale).await?;
     let found =
         app.gate.room.fetch_position(&app.engine, &sale, &buyer).await.map_err(room_problem)?;
     let shown = found
@@ -76,7 +76,7 @@ pub(crate) async fn leave(
     PathNames([sale]): PathNames<1>,
 ) -> HandlerResult {
     let sale = sale_with_room(&app, &sale).await?;
-    app.admit(Route::Room, client, &buyer, &sale)?;
+    app.admit(Route::Room, client, &buyer, &sale).await?;
     app.gate.room.leave(&sale, &buyer).await.map_err(room_problem)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -14,7 +14,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
         MetricKind::Counter,
         "Delivery attempts, by outcome.",
     );
-    for &kind in EndpointKind::ALL {
+    for kind in EndpointKind::ALL {
         for sent in AttemptOutcome::ALL {
             text.sample(
                 &[("kind", kind.as_str()), ("outcome", sent.as_str())],
@@ -41,7 +41,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
             MetricKind::Gauge,
             "Age of the oldest undelivered event.",
         );
-        for &kind in EndpointKind::ALL {
+        for kind in EndpointKind::ALL {
             let oldest = of(kind).filter_map(|standing| standing.oldest_at).min();
             let age_ms = oldest.map_or(0, |at| (now.0 - at.0).max(0));
             text.sample(
@@ -50,7 +50,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
             );
         }
         text.metric("doorbuster_outbox_waiting_events", MetricKind::Gauge, "Undelivered events.");
-        for &kind in EndpointKind::ALL {
+        for kind in EndpointKind::ALL {
             let waiting: u64 = of(kind).map(|standing| standing.waiting + standing.pending).sum();
             text.sample(&[("kind", kind.as_str())], waiting);
         }

@@ -25,6 +25,7 @@ pub(super) async fn text(app: &App) -> String {
     super::sales::public_keys(app, &mut text);
     money(app, &mut text).await;
     super::outbox::show(app, &mut text).await;
+    super::push::show(app, &mut text);
     engine(app, &mut text).await;
     super::database::show(app, &mut text);
     super::backup::show(app, &mut text);
@@ -167,14 +168,15 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_limits_shared_total",
         MetricKind::Counter,
-        "Round trips that report admitted requests to other nodes.",
+        "Calls that take shares of limits and report requests to other nodes.",
     )
     .sample(&[("outcome", "told")], counts.batches)
     .sample(&[("outcome", "failed")], counts.failures);
     text.metric(
         "doorbuster_limits_kept_total",
         MetricKind::Counter,
-        "Times that a count had to wait because the queue of reports was full.",
+        "Requests decided by this node's part of a limit, or reported later, because too many were \
+         queued.",
     )
     .sample(&[], counts.kept);
     text.metric(

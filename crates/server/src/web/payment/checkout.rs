@@ -72,7 +72,7 @@ async fn open_checkout(
 ) -> Result<CheckoutResult, HandlerError> {
     let asked = app.clone();
     let opening = app.running_purchases.spawn(async move {
-        let may_ask = |order: &Order| within_limits(&asked, client, &buyer, order);
+        let may_ask = async |order: &Order| within_limits(&asked, client, &buyer, order).await;
         asked.payments.open(id, &buyer, &base, may_ask).await
     });
     opening.await.map_err(|_| Problem::internal())?.map_err(failed)
@@ -125,23 +125,22 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
 }
 
 /// Checks the limits of provider requests for this order and for this buyer.
-fn within_limits(
+async fn within_limits(
     app: &App,
     client: ClientAddress,
     buyer: &BuyerId,
     order: &Order,
 ) -> Result<(), RateLimitExceeded> {
-    let catalogue = app.engine.catalogue();
-    let sale = catalogue.item_by_id(order.item).and_then(|item| catalogue.sale(&item.sale));
+    let sale = {
+        let catalogue = app.engine.catalogue();
+        let item = catalogue.item_by_id(order.item);
+        item.and_then(|item| catalogue.sale(&item.sale)).cloned()
+    };
     let Some(sale) = sale else { return Ok(()) };
-    app.gate.limits.acquire_for(
-        Route::Checkout,
-        &order.id.to_string(),
-        LimitRules::order_pace(),
-        sale,
-    )?;
-    let caller = client.caller(buyer.as_str());
-    app.gate.limits.acquire(Route::Checkout, caller, sale).map(drop)
+    let (limits, order) = (&app.gate.limits, order.id.to_string());
+    limits.acquire_for(Route::Checkout, &order, LimitRules::order_pace(), &sale).await?;
+    let route = (Route::Checkout, Route::Checkout.counting());
+    limits.acquire_shared(route, client.caller(buyer.as_str()), &sale).await.map(drop)
 }
 
 fn wrong_state(state: &'static str) -> HandlerError {

@@ -1,12 +1,12 @@
 //! Converts payments, refunds and histories to the types of the contract.
 
-use doorbuster_api::admin::payments::{Payment, PaymentState, Refund, RefundCause, RefundState};
+use doorbuster_api::admin::payments::{Payment, Refund};
 use doorbuster_api::order::{HistoryEntry, OrderRefund, OrderState};
 use doorbuster_core::event::{Actor, Event, EventType, Subject};
 use doorbuster_core::money;
 use doorbuster_store::StoredEvent;
 
-use super::{amount, state, time};
+use super::{amount, time};
 
 /// Converts a payment.
 pub(crate) fn payment(row: &money::Payment) -> Payment {
@@ -14,11 +14,7 @@ pub(crate) fn payment(row: &money::Payment) -> Payment {
         payment: row.id.0.clone(),
         order: row.order.clone(),
         amount: amount(row.money.minor, &row.money.currency),
-        state: match row.state {
-            money::PaymentState::Captured => PaymentState::Captured,
-            money::PaymentState::Refunded => PaymentState::Refunded,
-            money::PaymentState::Failed => PaymentState::Failed,
-        },
+        state: row.state,
         provider: row.provider.clone(),
         at: time(row.at),
     }
@@ -31,18 +27,8 @@ pub(crate) fn refund(row: &money::Refund) -> Refund {
         payment: row.payment.0.clone(),
         order: row.order.clone(),
         amount: amount(row.money.minor, &row.money.currency),
-        state: match row.state {
-            money::RefundState::Pending => RefundState::Pending,
-            money::RefundState::Settled => RefundState::Settled,
-            money::RefundState::Failed => RefundState::Failed,
-        },
-        cause: match row.cause {
-            money::RefundCause::Late => RefundCause::Late,
-            money::RefundCause::Mismatch => RefundCause::Mismatch,
-            money::RefundCause::Second => RefundCause::Second,
-            money::RefundCause::UnknownOrder => RefundCause::UnknownOrder,
-            money::RefundCause::Operator => RefundCause::Operator,
-        },
+        state: row.state,
+        cause: row.cause,
         provider: row.provider.clone(),
         tries: row.tries,
         error: row.error.clone(),
@@ -67,7 +53,7 @@ pub(crate) fn history(told: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry
             Subject::Order(order) if event.what == EventType::OrderExtended => {
                 (OrderState::Reserved, Some(time(order.pay_by)))
             }
-            Subject::Order(order) => (state(order.state), Some(time(order.pay_by))),
+            Subject::Order(order) => (order.state, Some(time(order.pay_by))),
             // A refund of a payment leaves the order unchanged.
             _ => (
                 last.map_or(OrderState::Reserved, |last| last.state),

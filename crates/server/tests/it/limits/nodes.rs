@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{open, press, press_once, said, set};
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{PATIENCE, TestApp, sale};
 use crate::nodes::number;
 use crate::nodes::redis::Redis;
 use crate::postgres::Cluster;
@@ -65,6 +65,96 @@ async fn knows_of_both(app: &TestApp) {
         assert!(begun.elapsed() < PATIENCE, "each node knows of the other node");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Starts three nodes of this shape with an open sale that has these limits and enough stock.
+async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec<TestApp> {
+    let store = address(home, &home.database());
+    let mut settings = vec![("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", &*store)];
+    if let Some(slots) = slots {
+        settings[0].1 = "cluster";
+        settings.push(("DOORBUSTER_SLOTS__URLS", slots));
+    }
+    let mut apps = Vec::new();
+    for _ in 0..3 {
+        apps.push(TestApp::with(&settings).await);
+    }
+    let mut body = sale("spring", 10_000.into(), 1_000);
+    body["front_door"] = json!({"limits": limits});
+    let made = apps[0].admin("POST", "/v1/admin/sales", Some(body)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    apps[0].step("spring", "open").await;
+    for app in &apps {
+        let begun = Watch::start();
+        let is_open = async || app.get("/v1/sales/spring").await.text().contains("\"open\"");
+        while !says(app, "doorbuster_nodes 3").await || !is_open().await {
+            assert!(begun.elapsed() < PATIENCE, "each node knows of the sale and of the others");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    apps
+}
+
+/// Sends `each` purchases of one buyer on each of 48 connections at once, to all nodes. Returns how
+/// many the limits allowed.
+async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str) -> u32 {
+    let mut crowd = tokio::task::JoinSet::new();
+    for n in 0..48 {
+        let (mut wire, buyer) = (apps[n % apps.len()].connect().await, buyer.to_owned());
+        crowd.spawn(async move {
+            let mut allowed = 0;
+            for m in 0..each {
+                let key = format!("k{n}-{m}");
+                let reply = press_once(&mut wire, &buyer, "203.0.113.7", &key).await;
+                // A node whose slot ran short may answer that it is decided later.
+                assert!(matches!(reply.status, 201 | 202 | 409 | 429 | 503), "{reply:?}");
+                allowed += u32::from(reply.status != 429);
+            }
+            allowed
+        });
+    }
+    crowd.join_all().await.into_iter().sum()
+}
+
+/// Checks a limit in each scope: three nodes together allow exactly the burst, and refuse the rest
+/// from memory.
+async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
+    let home = Cluster::start(&[]);
+    for (scope, burst) in [("buyer", 1), ("buyer", 37), ("ip", 60), ("interface", 90)] {
+        let mut limits = json!({"buyer": null, "ip": null, "interface": null});
+        limits[scope] = json!({"burst": burst, "per_minute": 1});
+        let begun = Instant::now();
+        let apps = three_nodes(&home, slots, &limits).await;
+        let allowed = buy_at_all(&apps, 6, "anna").await;
+        let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
+        assert!((burst..=burst + returned).contains(&allowed), "{scope} {burst}: {allowed}");
+        let mut calls = Vec::new();
+        for app in &apps {
+            calls.push(number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await);
+        }
+        let more = buy_at_all(&apps, 6, "anna").await;
+        let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
+        assert!(more <= returned, "{scope} {burst}: {more}");
+        for (app, calls) in apps.iter().zip(calls) {
+            let after = number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await;
+            let most = u64::from(returned);
+            assert!(after - calls <= most, "refusals cause no call, but {}", after - calls);
+        }
+        for app in apps {
+            app.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_of_a_cluster_allow_exactly_the_limit() {
+    let (_redis, slots) = Redis::start_on_port();
+    three_nodes_allow_exactly_the_limit(Some(&slots)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_of_shape_postgres_allow_exactly_the_limit() {
+    three_nodes_allow_exactly_the_limit(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use doorbuster_server::config::Roles;
 use doorbuster_server::control::AuditView;
 use doorbuster_server::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use doorbuster_server::item_gauge::ItemGauge;
-use doorbuster_server::purchase::{Purchase, PurchaseOutcome, Refusal};
+use doorbuster_server::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
 use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
 use tokio::runtime::{Builder, Runtime};
 
@@ -170,7 +170,7 @@ impl BuyerClient {
             let item = sale.items[0].clone();
             let units = Units::new(units).expect("the number is in range");
             if let Some(refusal) =
-                engine.refuse_from_memory((&buyer, &key), &sale, &item, units, || None)
+                engine.refuse_from_memory((&buyer, &key), &sale, &item, units, |_| DoorAnswer::Open)
             {
                 return PurchaseOutcome::Refused(refusal);
             }
@@ -235,7 +235,7 @@ impl TestNode {
             &sale,
             &sale.items[0],
             Units::new(units).expect("the number is in range"),
-            || None,
+            |_| DoorAnswer::Open,
         )
     }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use doorbuster_testkit::tool;
+
 /// Runs the server until this script's input ends. That happens when the test's process ends, or
 /// earlier.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
@@ -35,8 +37,9 @@ impl Redis {
             std::env::temp_dir().join(format!("doorbuster-redis-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a fresh name in the temporary directory");
         let (here, socket) = (dir.display().to_string(), dir.join("socket").display().to_string());
+        let program = tool::program("redis-server").display().to_string();
         let server = [
-            "redis-server",
+            &program,
             "--bind",
             "127.0.0.1",
             "--port",
@@ -58,10 +61,7 @@ impl Redis {
         let redis = Self { dir, keeper, input };
         let since = Instant::now();
         while redis.cli(&["PING"]).trim() != "PONG" {
-            assert!(
-                since.elapsed() < Duration::from_secs(20),
-                "redis-server is installed: run scripts/setup"
-            );
+            assert!(since.elapsed() < Duration::from_secs(20), "redis-server does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
         redis
@@ -106,9 +106,9 @@ impl Redis {
     }
 
     fn cli(&self, words: &[&str]) -> String {
-        let said =
-            Command::new("redis-cli").arg("-s").arg(self.dir.join("socket")).args(words).output();
-        String::from_utf8_lossy(&said.expect("redis-cli is installed").stdout).into_owned()
+        let mut cli = Command::new(tool::program("redis-cli"));
+        let said = cli.arg("-s").arg(self.dir.join("socket")).args(words).output();
+        String::from_utf8_lossy(&said.expect("redis-cli starts").stdout).into_owned()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use doorbuster_testkit::tool;
 use serde_json::json;
 
 use super::{add, buy, start};
@@ -33,7 +34,7 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
     std::fs::create_dir_all(&dir).expect("a temporary directory");
     let file = |name: &str| dir.join(name).display().to_string();
     let (key, certificate) = (file("key"), file("certificate"));
-    let made = Command::new("openssl")
+    let made = Command::new(tool::program("openssl"))
         .args([
             "req",
             "-x509",
@@ -55,14 +56,14 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
             &certificate,
         ])
         .output()
-        .expect("openssl is installed");
+        .expect("openssl starts");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let mut shop = Command::new("python3")
+    let mut shop = Command::new(tool::program("python3"))
         .args(["-c", SHOP, &certificate, &key])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("Python is installed");
+        .expect("Python starts");
     let mut port = String::new();
     BufReader::new(shop.stdout.take().expect("piped"))
         .read_line(&mut port)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::driver::Browser;
-use super::super::tab::Tab;
+use super::super::tab::{ENTER, TAB, Tab};
 use super::{inspect, tab};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::{ServerFixture, Stock};
@@ -171,6 +171,11 @@ async fn the_console_is_usable_by_everyone() {
             ("report", "#/sales/spring/report", "The audit is clean"),
             ("order", order.as_str(), "order.reserved"),
             ("orders", "#/orders", "Reserved"),
+            ("edit", "#/sales/spring/edit", "The sale is running"),
+            ("waitlist", "#/sales/spring/waitlist/lamp", "Nobody waits"),
+            ("audit", "#/audit", "The audit is clean"),
+            ("letters", "#/letters", "No dead letters"),
+            ("receivers", "#/receivers", "No receiver"),
             ("support", "#/support?sale=spring&buyer=eve", "The last reason"),
             ("actions", "#/actions", "Sale opened"),
             ("nodes", "#/nodes", "memory"),
@@ -178,6 +183,9 @@ async fn the_console_is_usable_by_everyone() {
         ] {
             open_view(&tab, hash).await;
             shows(&tab, words).await;
+            let heading =
+                "document.querySelector('main .view > :first-child').matches('h1, :has(h1)')";
+            assert_eq!(tab.eval(heading).await, true, "{name} begins with its heading");
             inspect(&tab, &format!("console-{name}")).await;
         }
     })
@@ -235,29 +243,8 @@ async fn the_live_view_is_shown_within_a_second_and_its_files_are_small() {
     .await;
 }
 
-/// Keys of the protocol.
-const TAB: &str = "\u{e004}";
-const ENTER: &str = "\u{e007}";
+/// A key of the protocol.
 const ESCAPE: &str = "\u{e00c}";
-/// Most steps to a control of the live view.
-const STEPS_MAX: usize = 80;
-
-/// Moves with the tabulator until the focused control has these words.
-async fn step_to(tab: &Tab<'_>, words: &str) {
-    let is_there = format!(
-        "document.activeElement?.textContent.trim() === {words}
-            || document.activeElement?.labels?.[0]?.textContent.trim() === {words}",
-        words = json!(words)
-    );
-    for _ in 0..STEPS_MAX {
-        if tab.eval(&is_there).await == true {
-            return;
-        }
-        tab.keys(TAB).await;
-    }
-    panic!("{words:?} is not reached with the keyboard");
-}
-
 #[tokio::test]
 async fn a_sale_is_paused_with_the_keyboard_alone() {
     let fixture = ServerFixture::start();
@@ -267,14 +254,14 @@ async fn a_sale_is_paused_with_the_keyboard_alone() {
         let tab = browser.tab().await;
         tab.load(&format!("http://{}/console?lang=en", fixture.address)).await;
         shows(&tab, "Operator’s key").await;
-        step_to(&tab, "Operator’s key").await;
+        tab.step_to("Operator’s key").await;
         tab.keys(KEY).await;
         tab.keys(ENTER).await;
         shows(&tab, "New sale").await;
-        step_to(&tab, "Live view").await;
+        tab.step_to("Live view").await;
         tab.keys(ENTER).await;
         shows(&tab, "Every unit is accounted for").await;
-        step_to(&tab, "Pause").await;
+        tab.step_to("Pause").await;
         tab.keys(ENTER).await;
         shows(&tab, "Pause the sale?").await;
         tab.keys(ESCAPE).await;
@@ -283,7 +270,7 @@ async fn a_sale_is_paused_with_the_keyboard_alone() {
         assert_eq!(tab.eval("document.activeElement.textContent.trim()").await, "Pause");
         tab.keys(ENTER).await;
         tab.until("document.querySelector('dialog[open]')").await;
-        step_to(&tab, "Keep as it is").await;
+        tab.step_to("Keep as it is").await;
         tab.keys(TAB).await;
         tab.keys(ENTER).await;
         shows(&tab, "Paused").await;

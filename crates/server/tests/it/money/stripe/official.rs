@@ -12,7 +12,7 @@ use super::{
     BRIEF_SECS, KEY, SECRET, checkout, header, now_secs, open_sale, order, paid, refund_marker,
     send, start, until,
 };
-use crate::webhooks::official::not_checked;
+use doorbuster_testkit::tool::{not_checked, program};
 
 /// Returns a Python with Stripe's official library. The library is installed once for all test
 /// runs. `None`: the library is not available here.
@@ -33,7 +33,7 @@ fn python() -> Option<PathBuf> {
         command.args(["-k", "5", "120"]).arg(program);
         command
     };
-    let made = bounded(Path::new("python3")).arg("-m").arg("venv").arg(&dir).output().ok()?;
+    let made = bounded(&program("python3")).arg("-m").arg("venv").arg(&dir).output().ok()?;
     let install = [
         "-m",
         "pip",

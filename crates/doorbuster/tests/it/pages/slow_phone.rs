@@ -1,0 +1,136 @@
+//! A first visit on a slow phone: how soon the page shows its largest part, how many requests and
+//! bytes it needs, and a purchase with the keyboard alone, by a buyer who loses the tab.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::tab::{ENTER, Tab};
+use super::{STATE, draft, in_secs, link, plain, sale, states};
+use crate::crash_windows::fixture::ServerFixture;
+
+/// Slow 4G as Lighthouse defines it: milliseconds of a round trip, and bytes in a second.
+const ROUND_TRIP_MS: u32 = 150;
+const DOWN: i64 = 1_638_400 / 8;
+const UP: i64 = 750_000 / 8;
+/// How much slower the processor of the phone is.
+const SLOWER: u32 = 4;
+/// The largest part of the page is shown within this time, in milliseconds.
+const LARGEST_MS: f64 = 1_500.0;
+/// Most requests and bytes of a first visit.
+const REQUESTS_MAX: f64 = 8.0;
+const BYTES_MAX: f64 = 60.0 * 1024.0;
+/// The machine may be busy. The quickest of several visits shows what the page needs.
+const VISITS_MAX: usize = 8;
+/// When the largest part was shown, the number of requests, and their bytes, once the page is shown
+/// and has loaded everything.
+const COST: &str = "const done = arguments[0];
+    new PerformanceObserver(list => { window.largest = list.getEntries().at(-1); })
+      .observe({ type: 'largest-contentful-paint', buffered: true });
+    setTimeout(() => {
+      const files = performance.getEntriesByType('resource');
+      const all = [performance.getEntriesByType('navigation')[0], ...files];
+      done([largest.startTime, all.length, all.reduce((sum, one) => sum + one.transferSize, 0),
+        all.map(one => `${one.name} ${Math.round(one.startTime)}–${Math.round(one.responseEnd)} ms`).join('\\n')]);
+    }, 700);";
+
+/// Makes the window a slow phone, or the usual one again.
+async fn slow(tab: &Tab<'_>, on: bool) {
+    let (latency, down, up) = if on { (ROUND_TRIP_MS, DOWN, UP) } else { (0, -1, -1) };
+    tab.protocol("Network.enable", json!({})).await;
+    tab.protocol("Network.setCacheDisabled", json!({ "cacheDisabled": on })).await;
+    let network = json!({"offline": false, "latency": latency, "downloadThroughput": down,
+        "uploadThroughput": up});
+    tab.protocol("Network.emulateNetworkConditions", network).await;
+    let rate = if on { SLOWER } else { 1 };
+    tab.protocol("Emulation.setCPUThrottlingRate", json!({ "rate": rate })).await;
+}
+
+#[tokio::test]
+async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let soon = json!({ "starts_at": in_secs(3_000).1 });
+    draft(&fixture, "soon", json!({}), soon).await;
+    fixture.step("soon", "schedule").await;
+    Browser::with_browser(async |browser| {
+        // A buyer comes to a sale by the shop's link. Strangers find the list.
+        for path in ["/sale/open", "/sale/soon", "/"] {
+            let mut shown = Vec::new();
+            for visit in 0..VISITS_MAX {
+                // Each visitor is new to the shop.
+                let tab = browser.tab().await;
+                slow(&tab, true).await;
+                let address = match path {
+                    "/" => plain(fixture.address, path),
+                    _ => link(fixture.address, path, &format!("ann-{visit}")),
+                };
+                tab.go(&address).await;
+                let cost = tab.run(COST).await;
+                slow(&tab, false).await;
+                let [largest, requests, bytes] =
+                    [0, 1, 2].map(|at| cost[at].as_f64().expect("a number"));
+                println!("{path}: {largest} ms, {requests} requests, {bytes} bytes");
+                let log = cost[3].as_str().expect("a text");
+                assert!(requests <= REQUESTS_MAX, "{path}: {requests} requests:\n{log}");
+                assert!(bytes <= BYTES_MAX, "{path}: {bytes} bytes:\n{log}");
+                shown.push(largest);
+                if largest < LARGEST_MS {
+                    break;
+                }
+            }
+            let quickest = shown.iter().copied().fold(f64::INFINITY, f64::min);
+            assert!(quickest < LARGEST_MS, "{path}: shown after {shown:?} ms");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_buyer_on_a_slow_phone_buys_with_the_keyboard_and_pays_by_the_link_after_losing_the_tab()
+{
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        slow(&tab, true).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
+        tab.step_to("Buy now · €49.00").await;
+        tab.keys(ENTER).await;
+        tab.says(STATE, "1 reserved for you").await;
+        // The focus stays on the button, which now leads to the order.
+        tab.step_to("Go to payment · €49.00").await;
+        tab.keys(ENTER).await;
+        tab.says("#state", "Reserved for you").await;
+        tab.eval(
+            "(() => { Object.defineProperty(navigator, 'clipboard', { configurable: true, value:
+               { writeText: async words => { window.copied = words; } } }); })()",
+        )
+        .await;
+        tab.step_to("Copy payment link").await;
+        tab.keys(ENTER).await;
+        let address = tab.until("window.copied").await;
+        let address = address.as_str().expect("a link").to_owned();
+        // The tab is lost, and another browser knows neither the token nor the cookie.
+        tab.eval(
+            "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
+               .then(() => { localStorage.clear(); sessionStorage.clear(); })",
+        )
+        .await;
+        tab.load(&plain(fixture.address, "/favicon.ico")).await;
+        tab.go(&address).await;
+        tab.says("#state", "Reserved for you").await;
+        tab.has("#pay", "aria-disabled", "false").await;
+        tab.step_to("Pay €49.00").await;
+        tab.keys(ENTER).await;
+        tab.until("location.pathname.startsWith('/sandbox/checkout/')").await;
+        tab.says("#pill", "Waiting for you").await;
+        tab.step_to("Pay €49.00").await;
+        tab.keys(ENTER).await;
+        tab.until("location.pathname.startsWith('/order/')").await;
+        tab.says("#state", "Paid. It’s yours.").await;
+        tab.step_to("Print this order").await;
+        slow(&tab, false).await;
+    })
+    .await;
+    assert_eq!(states(&fixture, "open").await, ["paid"]);
+}

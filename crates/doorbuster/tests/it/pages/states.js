@@ -1,0 +1,225 @@
+/* Draws the sale's page in every state that its model can have, and reads what its parts say. The
+   test serves the page's own modules, so the states are those of the page. */
+import { model as plain } from '/assets/sale-state.js';
+import { show, showItem, showItems, translateItem } from '/assets/sale-view.js';
+import { bindLanguages, ready, translate } from '/assets/words.js';
+import { now, setClock } from '/assets/clock.js';
+
+const NOW = '2026-11-27T19:30:00.000Z';
+const SECOND = 1_000,
+  MINUTE = 60 * SECOND,
+  HOUR = 60 * MINUTE,
+  DAY = 24 * HOUR;
+const at = ms => new Date(now() + ms).toISOString();
+
+/* ----- the sale's side: the times, the status, and the counts ----- */
+
+const counted = (state, remaining, held) => ({ state, count: 1_000, remaining, held });
+const uncounted = state => ({ state, count: null, remaining: null });
+const sales = {
+  soon: { starts: 49 * MINUTE, phase: 'scheduled', row: counted('not_started', 1_000, 0) },
+  'in three days': { starts: 3 * DAY, phase: 'scheduled', row: uncounted('not_started') },
+  'without a date': { phase: 'scheduled', row: counted('not_started', 1_000, 0) },
+  'just now': { starts: -SECOND, phase: 'scheduled', row: counted('not_started', 1_000, 0) },
+  due: { starts: -MINUTE, phase: 'scheduled', row: counted('not_started', 1_000, 0) },
+  open: { starts: -HOUR, ends: 55 * MINUTE, phase: 'open', row: counted('on_sale', 387, 96) },
+  'open, one left': { starts: -HOUR, phase: 'open', row: counted('on_sale', 1, 1) },
+  'open, none held': { starts: -2 * DAY, phase: 'open', row: counted('on_sale', 1_000, 0) },
+  'open, uncounted': { phase: 'open', row: uncounted('on_sale') },
+  'open, unlimited': { ends: 9 * DAY, phase: 'open', row: { state: 'on_sale', count: null } },
+  'held out': { starts: -HOUR, ends: 38 * MINUTE, phase: 'open', row: counted('held_out', 0, 96) },
+  'held out, one': { starts: -HOUR, phase: 'open', row: counted('held_out', 0, 1) },
+  'held out, uncounted': { starts: -HOUR, phase: 'open', row: uncounted('held_out') },
+  'sold out': { starts: -HOUR, ends: 38 * MINUTE, phase: 'open', row: counted('sold_out', 0, 0) },
+  'sold out, uncounted': { phase: 'open', row: uncounted('sold_out') },
+  paused: { starts: -HOUR, ends: 38 * MINUTE, phase: 'paused', row: counted('paused', 387, 96) },
+  'paused, uncounted': { phase: 'paused', row: uncounted('paused') },
+  ended: { starts: -HOUR, ends: -MINUTE, phase: 'closed', row: counted('ended', 142, 12) },
+  'ended early': { starts: -HOUR, ends: 38 * MINUTE, phase: 'closed', row: counted('ended', 1, 1) },
+  'ended, none left': { phase: 'closed', row: counted('ended', 0, 0) },
+  'ended, uncounted': { ends: -DAY, phase: 'closed', row: uncounted('ended') },
+};
+
+/* ----- the buyer's side ----- */
+
+const TOKEN = 'x.' + btoa(JSON.stringify({ sub: 'ann', member: false, level: 1 })) + '.x';
+const order = (state, more = {}) => ({
+  id: 'ord_1',
+  sale: 'spring',
+  item: 'lamp',
+  units: 1,
+  state,
+  pay_by: at(14 * MINUTE),
+  amount: { amount_minor: 4_900, currency: 'EUR' },
+  ...more,
+});
+const room = more => ({
+  front: { waiting_room: 'always', pass: 'required' },
+  room: { position: 212, first: 300, until_ms: null, ...more },
+});
+const error = name => ({ waitlistError: { item: 'lamp', name } });
+const buyers = {
+  known: () => ({}),
+  'not signed in': () => ({ token: null, sign_in_url: '/sign-in' }),
+  'not signed in, without a page for it': () => ({ token: null }),
+  offline: () => ({ offline: true }),
+  asking: () => ({ press: { units: 1 }, stage: 'asking' }),
+  queued: () => ({ press: { units: 2, decide_by: at(5 * SECOND) }, stage: 'queued' }),
+  retrying: () => ({ press: { units: 1 }, stage: 'retrying', retry_ms: now() + 3 * SECOND }),
+  'offline while asking': () => ({ press: { units: 1 }, stage: 'offline' }),
+  reserved: () => ({ order: order('reserved') }),
+  'reserved, the limit': () => ({ order: order('reserved', { units: 2 }) }),
+  'reserved from the waitlist': () => ({ order: order('reserved'), came: 'ord_1' }),
+  'reserved until tomorrow': () => ({ order: order('reserved', { pay_by: at(DAY) }) }),
+  paid: () => ({ order: order('paid') }),
+  'paid, the limit': () => ({ order: order('paid', { units: 2 }) }),
+  lapsed: () => ({ order: order('expired', { pay_by: at(-MINUTE) }) }),
+  resting: () => ({ calm_ms: now() + 7 * SECOND }),
+  'no luck': () => ({ calm_ms: now() + 7 * SECOND, why: { name: 'cooldown' } }),
+  'fewer left': () => ({ calm_ms: now() + 7 * SECOND, why: { name: 'less', available: 1 } }),
+  'part of the limit': () => ({
+    calm_ms: now() + 7 * SECOND,
+    why: { name: 'share', used: 1, limit: 2 },
+    share: { lamp: { used: 1, limit: 2 } },
+  }),
+  undecided: () => ({ calm_ms: now() + 7 * SECOND, why: { name: 'undecided' } }),
+  refused: () => ({ calm_ms: now() + 7 * SECOND, why: { name: 'refused' } }),
+  'at the limit': () => ({ share: { lamp: { used: 2, limit: 2 } } }),
+  'too often': () => ({ busy_ms: now() + 18 * SECOND, scope: 'buyer' }),
+  'too many from a network': () => ({ busy_ms: now() + 18 * SECOND, scope: 'ip' }),
+  'too many at once': () => ({ busy_ms: now() + 18 * SECOND, scope: 'interface' }),
+  'not a member': () => ({ front: { members_only: true } }),
+  'refused as not a member': () => ({ barred: { name: 'members' } }),
+  'a low level': () => ({ front: { min_level: 3 } }),
+  blocked: () => ({ barred: { name: 'blocked' } }),
+  'without a code': () => ({ front: { pass: 'required', access_codes: 'required' } }),
+  'before the check': () => ({ front: { pass: 'required', challenge: 'slider' } }),
+  'after the check': () => ({
+    front: { pass: 'required', challenge: 'slider' },
+    passes: { lamp: { pass: 'x', item: 'lamp', valid_from: at(-HOUR), expires_at: at(DAY) } },
+  }),
+  'outside the waiting room': () => ({ front: { waiting_room: 'always', pass: 'required' } }),
+  joining: () => ({ ...room({}), room: null, joining: true }),
+  'in the draw': () => room({ state: 'before', position: null }),
+  waiting: () => room({ state: 'waiting', estimate: { from: 130, to: 230 } }),
+  'next in the waiting room': () =>
+    room({ state: 'waiting', position: 1, first: 1, estimate: { from: 0, to: 12 } }),
+  'waiting without an estimate': () => room({ state: 'waiting' }),
+  'stuck in the waiting room': () => ({ ...room({ state: 'waiting' }), roomStuck: true }),
+  'nothing left for the position': () => room({ state: 'gone' }),
+  'in turn': () => room({ state: 'admitted', until_ms: now() + 2 * MINUTE }),
+  'a turn that is over': () => room({ state: 'admitted', until_ms: now() - MINUTE }),
+  'a turn that lapsed': () => ({ ...room({}), room: null, lapsed: true }),
+  'on the waitlist': () => ({ waitlist: { lamp: { id: 'w', ahead: 12 } } }),
+  'second on the waitlist': () => ({ waitlist: { lamp: { id: 'w', ahead: 1 } } }),
+  'next on the waitlist': () => ({ waitlist: { lamp: { id: 'w', ahead: 0 } } }),
+  'somewhere on the waitlist': () => ({ waitlist: { lamp: { id: 'w', ahead: null } } }),
+  'stuck on the waitlist': () => ({ waitlist: { lamp: { id: 'w', ahead: 3 } }, ...error('stuck') }),
+  'joining the waitlist': () => ({ waitlistBusyItem: 'lamp' }),
+  'a full waitlist': () => error('waitlist_full'),
+  'a waitlist beyond the limit': () => error('limit_reached'),
+  'a waitlist that served before': () => error('wrong_state'),
+  'a waitlist not reached': () => error('lost'),
+  'a waitlist entry that ended': () => error('ended'),
+};
+
+const ITEM = {
+  id: 'lamp',
+  title: 'Ora 99',
+  description: '',
+  price: { amount_minor: 4_900, currency: 'EUR' },
+  list_price: { amount_minor: 12_900, currency: 'EUR' },
+  limit_per_buyer: 2,
+  hold_secs: 900,
+};
+/** Draws one state. */
+function draw(sale, buyer) {
+  const { front, ...own } = buyers[buyer](),
+    { starts, ends, phase, row } = sales[sale];
+  const times = {
+    starts_at: starts === undefined ? null : at(starts),
+    ends_at: ends === undefined ? null : at(ends),
+  };
+  const m = Object.assign(structuredClone(plain), { id: 'spring', token: TOKEN, ...own });
+  m.sale = { id: 'spring', title: 'Ora 99', items: [ITEM], ...times };
+  m.item = ITEM;
+  m.seen_ms = now();
+  m.title = ITEM.title;
+  m.spread = 0;
+  m.status = {
+    sale: 'spring',
+    phase,
+    started: phase !== 'scheduled',
+    server_time: at(0),
+    ...times,
+    items: [{ item: 'lamp', ...row }],
+    ...(front && { front_door: front }),
+  };
+  return show(m);
+}
+
+/* ----- what the parts of the page say ----- */
+
+const PARTS = [
+  '#pill', '#clock-label', '#clock', '#stock', '#stock-more', '#units', '.press .buy:not([hidden])',
+  '#say-title', '#say-text', '.aside > :not([hidden])',
+];
+/* Words that say that units can be bought now, and words that say that they cannot. */
+const OPEN = /\b(Open now|On sale|Buy now|are open)\b|正在抢购$|立即抢购|抢购已开始|正在销售/,
+  SHUT =
+    /\b(Paused|is paused|Sold out|None left|Ended|has ended|ended|Opens|opens)\b|已暂停|已售罄|暂时无货|已结束|后开抢|即将开/;
+const LIVE = ['live', 'check', 'code', 'join', 'cooldown', 'busy'];
+
+function faultsOf(sale, deal, words, chinese) {
+  const faults = [],
+    [pill, label, clock, stock, more, , button, title, text, action] = words;
+  const said = [pill, label, clock, stock, button, title];
+  const open = said.filter(word => OPEN.test(word)),
+    shut = said.filter(word => SHUT.test(word));
+  if (open.length && shut.length) faults.push(`“${open}” against “${shut}”`);
+  if (words.some(word => /undefined|NaN|Invalid|null|\{|^[a-z]+\.[a-z+]+$/.test(word)))
+    faults.push('a word is missing');
+  const letters = chinese ? /[A-Za-z]{4,}/ : /[\u2e80-\uffef]/;
+  const foreign = words.filter(word => letters.test(word));
+  if (foreign.length) faults.push(`another language: “${foreign}”`);
+  const acts = document.querySelector('#buy').dataset.mode === 'go';
+  if (acts && /Buy now|立即抢购/.test(button) && sales[sale].row.state !== 'on_sale')
+    if (sale !== 'just now') faults.push('the button buys what is not on sale');
+  if (action === button) faults.push(`two buttons say “${button}”`);
+  return faults;
+}
+/** Draws every state in the page's language, and returns what is wrong with each, and where the
+   parts of the page are. */
+function walk() {
+  const found = [];
+  const chinese = document.documentElement.lang.startsWith('zh');
+  for (const sale of Object.keys(sales))
+    for (const buyer of Object.keys(buyers)) {
+      const deal = draw(sale, buyer),
+        parts = PARTS.map(part => document.querySelector(part));
+      const words = parts.map(el =>
+        !el?.checkVisibility({ visibilityProperty: true })
+          ? ''
+          : el.tagName === 'INPUT'
+            ? el.value
+            : el.textContent,
+      );
+      const places = parts.map(el => Math.round(el?.getBoundingClientRect().top ?? -1));
+      const cut = parts.filter(el => el && el.scrollWidth > el.clientWidth + 1 && el.clientWidth);
+      const faults = faultsOf(sale, deal, words, chinese);
+      if (cut.length) faults.push('cut: ' + cut.map(el => el.textContent));
+      found.push({ state: `${sale}, ${buyer}`, deal, words, places, faults });
+    }
+  return found;
+}
+
+setClock(NOW, performance.now(), performance.now());
+translate();
+const first = structuredClone(plain);
+first.sale = { id: 'spring', title: 'Ora 99', items: [ITEM] };
+first.item = ITEM;
+showItems(first, () => {});
+showItem(first);
+bindLanguages(() => translateItem(first));
+window.states = { buyers: Object.keys(buyers), draw, sales: Object.keys(sales), walk };
+ready();

@@ -1,0 +1,162 @@
+/* The values of the form for a sale: from the API's sale to texts of fields, and back. */
+import { decimal, minorUnits, t } from '/assets/console-kit.js';
+import {
+  changed,
+  factsField,
+  factsOf,
+  fieldOf,
+  galleryField,
+  galleryOf,
+  textOf,
+} from '/assets/console-texts.js';
+
+/** The choices of the front door. */
+export const CHOICES = {
+  pass: ['off', 'required'],
+  challenge: ['off', 'image', 'slider', 'pow'],
+  access_codes: ['off', 'required'],
+  waiting_room: ['off', 'auto', 'always'],
+};
+/* Scopes of the front door's rate limits: one buyer, one address, and all requests together. */
+export const SCOPES = ['buyer', 'ip', 'interface'];
+export const RATES = ['burst', 'per_minute'];
+
+/** Returns a time of the API as the value of a `datetime-local` control, in the visitor's zone. */
+const localTime = text => {
+  if (!text) return '';
+  const at = new Date(text);
+  return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+};
+const apiTime = text => (text ? new Date(text).toISOString() : null);
+
+/** Returns the fields of a new item. */
+export const newItem = n => ({
+  id: `item-${n}`,
+  title: '',
+  description: '',
+  image: '',
+  gallery: '',
+  facts: '',
+  price: '',
+  currency: 'CNY',
+  list_price: '',
+  stock: '100',
+  limit_per_buyer: '1',
+  hold_secs: '900',
+});
+
+/** Returns what the form has for the limit of a scope: a choice, and two numbers. */
+function limitFields(limit) {
+  const choice = limit === undefined ? 'default' : limit === null ? 'none' : 'own';
+  return { choice, burst: String(limit?.burst ?? ''), per_minute: String(limit?.per_minute ?? '') };
+}
+const allLimits = limits =>
+  Object.fromEntries(SCOPES.map(scope => [scope, limitFields(limits[scope])]));
+
+/** Returns the text of every field. */
+export function texts(sale, isNew) {
+  if (!sale) {
+    const items = [newItem(1)];
+    return { id: '', title: '', starts_at: '', ends_at: '', door: {}, limits: allLimits({}), items };
+  }
+  const { limits, ...door } = sale.front_door;
+  return {
+    id: isNew ? '' : sale.id,
+    title: fieldOf(sale.title),
+    starts_at: isNew ? '' : localTime(sale.starts_at),
+    ends_at: isNew ? '' : localTime(sale.ends_at),
+    door: { ...door, min_level: String(door.min_level), pow_effort: String(door.pow_effort) },
+    limits: allLimits(limits),
+    items: sale.items.map(item => ({
+      id: item.id,
+      title: fieldOf(item.title),
+      description: fieldOf(item.description),
+      image: item.image ?? '',
+      gallery: galleryField(item.gallery),
+      facts: factsField(item.facts),
+      price: decimal(item.price.amount_minor, item.price.currency),
+      currency: item.price.currency,
+      list_price: item.list_price
+        ? decimal(item.list_price.amount_minor, item.list_price.currency)
+        : '',
+      stock: String(item.stock),
+      limit_per_buyer: String(item.limit_per_buyer),
+      hold_secs: String(item.hold_secs),
+    })),
+  };
+}
+
+/** Returns the body of the request, or the faults that the API would describe in other words. */
+export function body(form, isNew, sale) {
+  const faults = [];
+  const list = (made, pointer) => {
+    if (made === null) faults.push({ pointer, detail: t('bad_lines') });
+    return made;
+  };
+  const text = (field, before) => (isNew ? textOf(field) : changed(before, textOf(field)));
+  const price = (text, currency, pointer) => {
+    const amount_minor = minorUnits(text, currency);
+    if (amount_minor === null) faults.push({ pointer, detail: t('bad_price', { currency }) });
+    return { amount_minor, currency };
+  };
+  const whole = (text, pointer) => {
+    if (!/^\d{1,15}$/.test(text.trim())) faults.push({ pointer, detail: t('bad_number') });
+    return Number(text);
+  };
+  const items = form.items.map((item, at) => {
+    const currency = item.currency.trim().toUpperCase();
+    const made = {
+      id: item.id.trim(),
+      title: text(item.title, sale?.items[at]?.title),
+      description: text(item.description, sale?.items[at]?.description),
+      image: item.image.trim() || null,
+      gallery: list(galleryOf(item.gallery), `/items/${at}/gallery`),
+      facts: list(factsOf(item.facts), `/items/${at}/facts`),
+      price: price(item.price, currency, `/items/${at}/price`),
+      list_price: item.list_price
+        ? price(item.list_price, currency, `/items/${at}/list_price`)
+        : null,
+      limit_per_buyer: whole(item.limit_per_buyer, `/items/${at}/limit_per_buyer`),
+      hold_secs: whole(item.hold_secs, `/items/${at}/hold_secs`),
+    };
+    if (isNew) {
+      made.stock =
+        item.stock === 'unlimited' ? 'unlimited' : whole(item.stock, `/items/${at}/stock`);
+    }
+    return made;
+  });
+  const front_door = { ...form.door };
+  for (const name of ['min_level', 'pow_effort']) {
+    if (front_door[name] !== undefined) {
+      front_door[name] = whole(front_door[name], '/front_door/' + name);
+    }
+  }
+  front_door.limits = limits(form.limits, whole);
+  const made = {
+    title: text(form.title, sale?.title),
+    starts_at: apiTime(form.starts_at),
+    ends_at: apiTime(form.ends_at),
+    front_door,
+    items,
+  };
+  return { sale: isNew ? { id: form.id.trim(), ...made } : made, faults };
+}
+
+/** Returns the rate limits of the form. A scope with the default is missing. */
+function limits(form, whole) {
+  const made = {};
+  for (const scope of SCOPES) {
+    const { choice, ...numbers } = form[scope];
+    if (choice === 'none') made[scope] = null;
+    if (choice !== 'own') continue;
+    const pairs = RATES.map(rate => [rate, whole(numbers[rate], limitPointer(scope, rate))]);
+    made[scope] = Object.fromEntries(pairs);
+  }
+  return made;
+}
+export const limitPointer = (scope, rate) => `/front_door/limits/${scope}/${rate}`;
+
+/** Whether a limit of the sale goes back to its default. A patch can only reset all limits, so that
+   needs a request of its own. */
+export const resetsLimits = (sale, form) =>
+  SCOPES.some(scope => form[scope].choice === 'default' && sale.front_door.limits[scope] !== undefined);

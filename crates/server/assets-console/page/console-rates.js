@@ -1,0 +1,128 @@
+/* The charts of a sale: requests, latencies, refusals and queues, for a span of time. */
+import { api, html, Problem, seg, serverNow, t, useEffect, useState, word } from
+  '/assets/console-kit.js';
+import { Chart, steps, useSeries } from '/assets/console-charts.js';
+import { Refusals } from '/assets/console-flow.js';
+
+const SPANS = { minutes: 180, hour: 3600 };
+/** Numbers by second are kept for a day. A longer sale is shown by minutes. */
+const BY_SECOND_SECS = 6 * 3600;
+const DAY_SECS = 23 * 3600;
+/** After the closing, unpaid orders are still paid or expire. */
+const AFTER_CLOSE_SECS = 60;
+const REASONS_MAX = 5;
+
+const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
+
+/** Returns when the sale opened and closed, in seconds since 1970, from its times and from what
+   operators did; and the actions. It reads them again when the phase changes. */
+export function usePeriod(sale) {
+  const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });
+  const { id, phase } = sale ?? {};
+  useEffect(() => {
+    if (!id) return;
+    const path = `/v1/admin/actions?limit=200&subject=${seg('sale:' + id)}`;
+    const read = async () => {
+      try {
+        const { actions } = await api.get(path);
+        const of = name => actions.filter(row => row.action === name).map(row => row.at);
+        const planned = at => (at && Date.parse(at) <= serverNow() ? at : null);
+        const opened = secondsOf(of('sale.opened').at(-1) ?? planned(sale.starts_at));
+        const closed = phase === 'closed'
+          ? secondsOf(of('sale.closed')[0] ?? planned(sale.ends_at)) : null;
+        set({ opened, closed, actions, error: null });
+      } catch (error) {
+        set(old => ({ ...old, error }));
+      }
+    };
+    read();
+  }, [id, phase]);
+  return state;
+}
+
+/** Returns the period of the whole sale: by seconds if they are kept and not too many. */
+export function wholePeriod({ opened, closed }) {
+  const now = Math.floor(serverNow() / 1000);
+  const to = closed && now >= closed + AFTER_CLOSE_SECS ? closed + AFTER_CLOSE_SECS : undefined;
+  const from = opened ?? (to && to - SPANS.hour);
+  if (!from) return { secs: SPANS.hour, step: 1 };
+  const long = (to ?? now) - from > BY_SECOND_SECS || now - from > DAY_SECS;
+  return { from, to, step: long ? 60 : 1 };
+}
+
+/** Returns the last `secs` seconds before `to`, by seconds if they are still kept. */
+function endOf(to, secs) {
+  const from = to - secs;
+  return { from, to, step: serverNow() / 1000 - from > DAY_SECS ? 60 : 1 };
+}
+
+/** Adds up the refusals of these points by reason. */
+export function refusalsOf(points) {
+  const all = {};
+  for (const point of points) {
+    for (const [code, n] of Object.entries(point.refused)) all[code] = (all[code] ?? 0) + n;
+  }
+  return all;
+}
+
+/** The charts of these points, from `from` to `to`. With `shown`, they end there. */
+export function RateCharts({ points, from, to, step, shown = to }) {
+  const all = steps(points, { from, to, step, shown });
+  const index = all.times.findLastIndex(at => at <= shown);
+  const rate = n => Math.round((n / step) * 10) / 10;
+  const top = Object.entries(refusalsOf(points.values()))
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, REASONS_MAX)
+    .map(([code]) => code);
+  return html`<div class="charts">
+    <${Chart} title=${t('chart.requests')} times=${all.times} shown=${index} lines=${[
+      [t('chart.requests_line'), '--data-1', all.of(point => rate(point.requests))],
+      [t('chart.reserved_line'), '--data-2', all.of(point => rate(point.reserved))],
+    ]} />
+    <${Chart} title=${t('chart.latency')} times=${all.times} shown=${index} unit=" ms" lines=${[
+      ['p99', '--data-3', all.of(point => (point.requests ? point.p99_ms : null), null)],
+      ['p50', '--data-4', all.of(point => (point.requests ? point.p50_ms : null), null)],
+    ]} />
+    <${Chart} title=${t('chart.refused')} times=${all.times} shown=${index} stack=${true}
+      lines=${(top.length ? top : [null]).map((code, n) => [
+        code ? word('code', code) : t('refusals'),
+        `--data-${[3, 1, 5, 4, 6][n]}`,
+        all.of(point => rate(point.refused[code] ?? 0)),
+      ])} />
+    <${Chart} title=${t('chart.queue')} times=${all.times} shown=${index} lines=${[
+      [t('chart.queue_line'), '--data-5', all.of(point => point.queue_depth)],
+      [t('chart.waiting_line'), '--data-4', all.of(point => point.waiting)],
+    ]} />
+  </div>`;
+}
+
+/** The charts of a sale, with a choice of the span. */
+export function Charts({ sale, period, stale }) {
+  const [chosen, setSpan] = useState(null);
+  const span = chosen ?? (period.closed ? 'whole' : 'minutes');
+  const whole = wholePeriod(period);
+  const secs = SPANS[span];
+  const wanted = span === 'whole' ? whole
+    : whole.to ? endOf(whole.to, secs)
+    : { secs, step: 1 };
+  const { points, to, error } = useSeries(sale, wanted);
+  const from = wanted.from ?? to - wanted.secs;
+  const shown = new Map([...points].filter(([at]) => at >= from));
+  // The newest second is still being added up.
+  const newest = [...shown.keys()].reduce((a, b) => Math.max(a, b), 0);
+  const now = to - newest <= 3 ? shown.get(newest)?.refused ?? {} : {};
+  return html`<section class=${stale ? 'stale' : ''} aria-label=${t('charts')}>
+    <div class="charts__head">
+      <div class="ways" role="group" aria-label=${t('span')}>
+        ${['minutes', 'hour', 'whole'].map(name => html`<button type="button"
+          aria-pressed=${String(name === span)} onClick=${() => setSpan(name)}>
+          ${t('span.' + name)}</button>`)}
+      </div>
+      <span class="soft">${t(wanted.step === 1 ? 'by_second' : 'by_minute')}</span>
+    </div>
+    <${Problem} error=${stale ? null : error} />
+    ${to > 0 && html`<${RateCharts} points=${shown} from=${from} to=${to} step=${wanted.step} />`}
+    ${to > 0 && html`<section class="panel card refusals"><h2>${t('refusals_by_reason')}</h2>
+      <${Refusals} refused=${refusalsOf(shown.values())} now=${whole.to ? null : now} /></section>`}
+  </section>`;
+}

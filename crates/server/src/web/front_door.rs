@@ -1,0 +1,121 @@
+//! The front door's answer to a purchase: blocks, requirements and limits, in this order.
+
+use doorbuster_api::gate::WaitingRoomMode;
+use doorbuster_core::Millis;
+
+use super::App;
+use super::identity::ClientAddress;
+use crate::catalogue::SaleState;
+use crate::gate::{Counting, LimitCheck, PendingLimit, RateLimitExceeded, RateLimitStatus, Route};
+use crate::purchase::{DoorAnswer, Refusal};
+
+/// The front door's answer, and the caller's status under the limits.
+#[derive(Debug, Default)]
+pub(super) struct DoorState {
+    /// The refusal, if there is one.
+    pub(super) refusal: Option<Refusal>,
+    /// The status, if the limits were checked.
+    pub(super) standing: Option<RateLimitStatus>,
+    /// The check of the limits, if it waits for a share of a limit.
+    pub(super) pending: Option<Box<PendingLimit>>,
+}
+
+impl DoorState {
+    /// Returns the answer alone.
+    pub(super) fn answer(&self) -> DoorAnswer {
+        match (self.refusal, &self.pending) {
+            (Some(refusal), _) => DoorAnswer::Refused(refusal),
+            (None, Some(_)) => DoorAnswer::Undecided,
+            (None, None) => DoorAnswer::Open,
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self { refusal: Some(refusal), ..Self::default() }
+    }
+}
+
+impl From<RateLimitExceeded> for DoorState {
+    fn from(exceeded: RateLimitExceeded) -> Self {
+        let RateLimitExceeded { scope, retry_after_secs, status } = exceeded;
+        let refusal = Some(Refusal::RateLimited { scope, retry_after_secs });
+        Self { refusal, standing: Some(status), pending: None }
+    }
+}
+
+impl App {
+    /// Checks a purchase at the front door. The front door refuses blocked callers, buyers who lack
+    /// a requirement (`against_buyer`), and requests over a rate limit.
+    pub(super) fn door(
+        &self,
+        (client, buyer): (ClientAddress, &str),
+        sale: &SaleState,
+        against_buyer: Option<Refusal>,
+        now: Millis,
+        counting: Counting,
+    ) -> DoorState {
+        if self.gate.blocks.is_blocked(client.addresses(), buyer, now) {
+            return DoorState::refused(Refusal::Blocked);
+        }
+        if let Some(refusal) = against_buyer {
+            return DoorState::refused(refusal);
+        }
+        let limits = &self.gate.limits;
+        match limits.acquire((Route::Purchase, counting), client.caller(buyer), sale) {
+            Ok(LimitCheck::Counted(status)) => self.admitted(buyer, sale, now, status),
+            Ok(LimitCheck::Pending(pending)) => {
+                DoorState { pending: Some(pending), ..DoorState::default() }
+            }
+            Err(exceeded) => exceeded.into(),
+        }
+    }
+
+    /// Continues a check that waits for a share of a limit.
+    pub(super) async fn finish_door(
+        &self,
+        pending: PendingLimit,
+        (client, buyer): (ClientAddress, &str),
+        sale: &SaleState,
+        now: Millis,
+    ) -> DoorState {
+        match self.gate.limits.finish(pending, client.caller(buyer), sale).await {
+            Ok(status) => self.admitted(buyer, sale, now, status),
+            Err(exceeded) => exceeded.into(),
+        }
+    }
+
+    /// Checks a request for units that is not a purchase, and waits for its shares of the limits.
+    pub(super) async fn door_refusal(
+        &self,
+        (client, buyer): (ClientAddress, &str),
+        sale: &SaleState,
+        against_buyer: Option<Refusal>,
+        now: Millis,
+    ) -> Option<Refusal> {
+        let counting = Counting::BeforeAnswer;
+        let DoorState { refusal, pending, .. } =
+            self.door((client, buyer), sale, against_buyer, now, counting);
+        match pending {
+            Some(pending) => self.finish_door(*pending, (client, buyer), sale, now).await.refusal,
+            None => refusal,
+        }
+    }
+
+    fn admitted(
+        &self,
+        buyer: &str,
+        sale: &SaleState,
+        now: Millis,
+        status: RateLimitStatus,
+    ) -> DoorState {
+        // Many arrivals open the automatic waiting room. While the room is open, it counts the
+        // buyers who enter it instead. An edge does not count arrivals. It passes the request to a
+        // node, and the node counts the arrival.
+        let is_counted =
+            sale.front_door.waiting_room == WaitingRoomMode::Auto && !sale.is_held(now);
+        if is_counted && self.engine.edge().is_none() {
+            self.gate.room.record_arrival(sale, buyer);
+        }
+        DoorState { standing: Some(status), ..DoorState::default() }
+    }
+}

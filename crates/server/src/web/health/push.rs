@@ -1,0 +1,24 @@
+//! The metrics of messages to browsers. A node without a key for push services has no such metrics.
+
+use crate::metrics::{MetricKind, MetricsText};
+use crate::push::MessageOutcome;
+use crate::web::App;
+
+/// Writes the outcomes of messages and the number of subscriptions.
+pub(super) fn show(app: &App, text: &mut MetricsText) {
+    text.metric(
+        "doorbuster_push_messages_total",
+        MetricKind::Counter,
+        "Messages to browsers, by outcome.",
+    );
+    for outcome in MessageOutcome::ALL {
+        let count = app.push.as_ref().map_or(0, |push| push.messages(outcome));
+        text.sample(&[("outcome", outcome.as_str())], count);
+    }
+    text.metric(
+        "doorbuster_push_subscriptions",
+        MetricKind::Gauge,
+        "Browsers that get messages from this node.",
+    )
+    .sample(&[], app.push.as_ref().map_or(0, |push| push.subscriptions()));
+}

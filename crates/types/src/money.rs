@@ -1,0 +1,60 @@
+//! The words of payments and refunds.
+
+words! {
+    /// The state of a payment.
+    PaymentState {
+        /// The payment pays for its order.
+        Captured = "captured",
+        /// The payment is being refunded or was refunded; its refund has the progress.
+        Refunded = "refunded",
+        /// The attempt to pay failed.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// The state of a refund.
+    RefundState {
+        /// The server has not asked the provider yet, or the money has not arrived.
+        Pending = "pending",
+        /// The provider reported that the money arrived.
+        Settled = "settled",
+        /// The provider refused the refund, or all attempts failed: an operator must act.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// Why a payment is refunded.
+    RefundCause {
+        /// The order had ended, and no units or no quota were left for it.
+        Late = "late",
+        /// The amount or the currency differs from the order's price.
+        Mismatch = "mismatch",
+        /// Another payment had paid for the order.
+        Second = "second",
+        /// No order had this id when the money arrived.
+        UnknownOrder = "unknown_order",
+        /// An operator refunded the order.
+        Operator = "operator",
+    }
+}
+
+impl RefundCause {
+    /// Returns whether the cause is an error outside of this server, which the audit reports as a
+    /// notice.
+    #[must_use]
+    pub fn is_irregular(self) -> bool {
+        matches!(self, Self::Mismatch | Self::Second | Self::UnknownOrder)
+    }
+}
+
+words! {
+    /// The kind of a reversal: how money went back although the shop did not request it.
+    ReversalKind {
+        /// A person refunded the payment at the provider's console.
+        Returned = "returned",
+        /// The buyer's bank took the money back, or a dispute is open.
+        Disputed = "disputed",
+    }
+}

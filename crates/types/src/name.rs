@@ -1,0 +1,183 @@
+//! Names of buyers, and the keys of their requests. Each has two forms: one that a request carries
+//! without an allocation, and one that is kept.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The largest number of characters in the name of a sale, an item or a buyer, and in a key.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Returns whether `text` can be the name of a sale, item or buyer: 1 to 64 of
+/// `A–Z a–z 0–9 _ . : -`.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+macro_rules! kept_text {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Returns the text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+kept_text!(
+    /// A buyer's id, chosen by the shop: a name, as [`is_name`] says.
+    BuyerId
+);
+kept_text!(
+    /// The idempotency key of one request of one buyer: 1 to 64 visible ASCII characters.
+    RequestKey
+);
+
+impl BuyerId {
+    /// The prefix of the names of erased buyers and of their request keys. A buyer's token with
+    /// such a name is refused.
+    pub const ERASED: &str = "erased:";
+
+    /// Returns `None` if the text is not a name.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        is_name(text).then(|| Self(text.into()))
+    }
+
+    /// Returns whether this is the name of an erased buyer.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.as_str().starts_with(Self::ERASED)
+    }
+}
+
+impl RequestKey {
+    /// Returns `None` if the text is not a key.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        PresentedKey::new(text).map(Self::from)
+    }
+}
+
+/// The key that a request presents. It needs no allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresentedKey<'a>(&'a str);
+
+impl<'a> PresentedKey<'a> {
+    /// Returns `None` if the text is not a key.
+    #[must_use]
+    pub fn new(text: &'a str) -> Option<Self> {
+        let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
+        (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(Self(text))
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+impl From<PresentedKey<'_>> for RequestKey {
+    fn from(key: PresentedKey<'_>) -> Self {
+        Self(key.0.into())
+    }
+}
+
+/// The name of a buyer who presents it. It needs no allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BuyerName {
+    bytes: [u8; NAME_BYTES_MAX],
+    len: u8,
+}
+
+const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
+
+impl BuyerName {
+    /// Returns the name `text`, if it is valid. The names of erased buyers are not valid.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        (is_name(text) && !text.starts_with(BuyerId::ERASED)).then(|| Self::copy(text))
+    }
+
+    /// Copies a text that is a name.
+    fn copy(text: &str) -> Self {
+        let mut bytes = [0; NAME_BYTES_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Self { bytes, len: text.len() as u8 }
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("a name is ASCII")
+    }
+}
+
+impl From<BuyerName> for BuyerId {
+    fn from(name: BuyerName) -> Self {
+        Self(name.as_str().into())
+    }
+}
+
+impl From<&BuyerId> for BuyerName {
+    fn from(buyer: &BuyerId) -> Self {
+        Self::copy(buyer.as_str())
+    }
+}
+
+impl fmt::Debug for BuyerName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_to_sixty_four_of_a_small_alphabet() {
+        let check = |text: &str, expected: bool| {
+            assert_eq!(is_name(text), expected, "{text:?}");
+            assert_eq!(BuyerId::new(text).is_some(), expected, "{text:?}");
+        };
+        check("spring", true);
+        check("A-z_0.9:x", true);
+        check(&"x".repeat(64), true);
+        check(&"x".repeat(65), false);
+        check("", false);
+        check("a b", false);
+        check("a/b", false);
+        check("é", false);
+        check("a\0", false);
+    }
+
+    #[test]
+    fn a_presented_text_and_the_kept_one_are_the_same() {
+        for text in ["a", "A-z_0.9:x", &"x".repeat(64)] {
+            let name = BuyerName::new(text).expect("a name");
+            let buyer = BuyerId::from(name);
+            assert_eq!((buyer.as_str(), BuyerName::from(&buyer)), (text, name));
+            let key = PresentedKey::new(text).expect("a key");
+            assert_eq!(RequestKey::from(key).as_str(), key.as_str());
+        }
+        assert_eq!(BuyerName::new("erased:1"), None);
+        assert!(
+            ["", "a b", "é", &"k".repeat(65)].iter().all(|text| RequestKey::new(text).is_none())
+        );
+    }
+}

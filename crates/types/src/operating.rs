@@ -1,0 +1,72 @@
+//! The words of operators: roles, blocks, deliveries and erasures.
+
+words! {
+    /// The rights of a key; each role includes the rights of the roles before it.
+    Role {
+        /// May read all operators' data.
+        Viewer = "viewer",
+        /// May also change sales, stock and orders.
+        Operator = "operator",
+        /// May also create and delete keys.
+        Admin = "admin",
+    }
+}
+
+words! {
+    /// The kind of a block.
+    BlockKind {
+        /// A buyer.
+        Buyer = "buyer",
+        /// An address, or a network of addresses.
+        Ip = "ip",
+    }
+}
+
+words! {
+    /// The kind of an endpoint.
+    EndpointKind {
+        /// A receiver of signed messages over HTTP.
+        Webhook = "webhook",
+        /// A broker, which receives the same events as `CloudEvents`.
+        Broker = "broker",
+    }
+}
+
+words! {
+    /// The state of a delivery that failed at the first attempt.
+    DeliveryState {
+        /// The server retries the delivery.
+        Pending = "pending",
+        /// All attempts failed.
+        Dead = "dead",
+        /// An operator discarded the delivery.
+        Discarded = "discarded",
+    }
+}
+
+words! {
+    /// The kind of a dead letter.
+    DeadLetterKind {
+        /// An event that an endpoint did not accept.
+        Delivery = "delivery",
+        /// A refund that a payment provider did not make.
+        Refund = "refund",
+        /// A queued request that could not be decided. Its units were returned, and its buyer got a
+        /// refusal.
+        Ticket = "ticket",
+    }
+}
+
+words! {
+    /// Why a row of the buyer cannot be erased yet.
+    RetainReason {
+        /// The sale is not closed.
+        NotClosed = "not_closed",
+        /// The order waits for its payment.
+        Unpaid = "unpaid",
+        /// The payment provider has not confirmed that the checkout is closed.
+        OpenCheckout = "open_checkout",
+        /// A refund has not arrived, or is an unresolved dead letter.
+        RefundDue = "refund_due",
+    }
+}

@@ -1,0 +1,154 @@
+//! The words of sales and orders.
+
+words! {
+    /// A sale's phase. Buyers never see a draft.
+    Phase {
+        /// In preparation. Buyers cannot see the sale.
+        Draft = "draft",
+        /// The sale is announced, and opens by itself at its start.
+        Scheduled = "scheduled",
+        /// The sale is selling.
+        Open = "open",
+        /// An operator stopped the sale for a while.
+        Paused = "paused",
+        /// The sale is over.
+        Closed = "closed",
+    }
+}
+
+impl Phase {
+    /// Returns whether prices and limits may still change.
+    #[must_use]
+    pub fn is_before_opening(self) -> bool {
+        matches!(self, Self::Draft | Self::Scheduled)
+    }
+}
+
+words! {
+    /// An order's state: `reserved → paid | cancelled | expired`, `paid → refunded`. A late payment
+    /// can make an ended order paid again.
+    OrderState {
+        /// The units are held for the buyer until `pay_by`.
+        Reserved = "reserved",
+        /// The order is paid.
+        Paid = "paid",
+        /// The buyer or an operator cancelled the order before it was paid.
+        Cancelled = "cancelled",
+        /// The order was not paid in time.
+        Expired = "expired",
+        /// The order was paid, and the money was given back.
+        Refunded = "refunded",
+    }
+}
+
+impl OrderState {
+    /// Returns whether the order is active.
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Reserved | Self::Paid)
+    }
+}
+
+words! {
+    /// The type of an event.
+    EventType {
+        /// A request became an order.
+        OrderReserved = "order.reserved",
+        /// The order was paid.
+        OrderPaid = "order.paid",
+        /// The order was cancelled before it was paid.
+        OrderCancelled = "order.cancelled",
+        /// The order was not paid in time.
+        OrderExpired = "order.expired",
+        /// The order was paid, and its money goes back.
+        OrderRefunded = "order.refunded",
+        /// An operator gave the order more time to pay.
+        OrderExtended = "order.extended",
+        /// A queued request was refused: the server returned its ticket.
+        OrderRefused = "order.refused",
+        /// A payment that pays for no order goes back.
+        PaymentRefunded = "payment.refunded",
+        /// Money went back although the shop did not request it, or a reversal was cancelled.
+        PaymentReversed = "payment.reversed",
+        /// The sale opened.
+        SaleOpened = "sale.opened",
+        /// The sale closed.
+        SaleClosed = "sale.closed",
+        /// Every unit of the item is paid.
+        ItemSoldOut = "item.sold_out",
+    }
+}
+
+impl EventType {
+    /// Returns the event type for an order's new state.
+    #[must_use]
+    pub fn from_order_state(state: OrderState) -> Self {
+        match state {
+            OrderState::Reserved => Self::OrderReserved,
+            OrderState::Paid => Self::OrderPaid,
+            OrderState::Cancelled => Self::OrderCancelled,
+            OrderState::Expired => Self::OrderExpired,
+            OrderState::Refunded => Self::OrderRefunded,
+        }
+    }
+}
+
+words! {
+    /// One of a slot's two counters.
+    #[derive(Default)]
+    Counter {
+        /// The first counter. It is active after `init`, and is the only one while sub-domains are
+        /// not in use.
+        #[default]
+        A = "a",
+        /// The second counter.
+        B = "b",
+    }
+}
+
+impl Counter {
+    /// Returns the other counter.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// Returns the counter's index in a pair.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
+        }
+    }
+}
+
+words! {
+    /// How the partition of a request is chosen.
+    #[derive(Default)]
+    PartitionChoice {
+        /// By the buyer. All requests of one buyer go to one slot, which then enforces the whole
+        /// limit and finds every repeated request.
+        #[default]
+        Buyer = "buyer",
+        /// By a random number.
+        Random = "random",
+        /// By turns.
+        RoundRobin = "round_robin",
+    }
+}
+
+words! {
+    /// The requirement of a sale that a buyer does not meet.
+    Requirement {
+        /// Only members may buy.
+        Member = "member",
+        /// The buyer's level is too low.
+        Level = "level",
+        /// An access code is required.
+        AccessCode = "access_code",
+    }
+}
