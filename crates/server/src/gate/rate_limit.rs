@@ -123,7 +123,7 @@ impl SaleLimitState {
 struct LimitStep {
     scope: RateLimitScope,
     key: u64,
-    pace: RateLimit,
+    pace: gcra::RateLimit,
     cost: u64,
 }
 

@@ -134,15 +134,6 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
         assert!(Instant::now() < until, "the state does not expire");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-<<<<<<< HEAD
-    assert_eq!(first.charge(&[]).await.expect("reachable"), Vec::<u64>::new());
-    server.ask::<String>(&["SET", &first.key("limit", &format!("{:016x}", 4)), "nonsense"]);
-    assert_eq!(
-        first.charge(&[charge(4, 7_000)]).await.expect("reachable"),
-        [7_000],
-        "an invalid state counts as no state"
-    );
-=======
     assert!(first.take_limits(&[]).await.expect("reachable").is_empty());
     server.ask::<String>(&["SET", &key(5), "nonsense"]);
     near(take(&first, 5, limit_call(7_000_000, 0)).await, 7_000_000, 0);
@@ -177,5 +168,4 @@ async fn the_script_of_limits_decides_as_the_rule_in_the_core() {
         let passed = expected.ahead_us - answer.ahead_us.min(expected.ahead_us);
         assert!(answer.ahead_us <= expected.ahead_us && passed < UNIT_US / 2, "{call:?}");
     }
->>>>>>> limits26
 }

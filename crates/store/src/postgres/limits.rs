@@ -8,7 +8,7 @@ use crate::limits::RATE_LIMIT_KEPT_US;
 use crate::store::StoreResult;
 
 use super::failure::Failure;
-use super::run::RetryUnknown;
+use super::transaction::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
 /// Adds missing rows in the order of the keys, so that two nodes never wait for each other.
