@@ -228,7 +228,7 @@ impl RateLimiter {
             };
             match used.scope {
                 RateLimitScope::Buyer | RateLimitScope::Ip => {
-                    drop(self.table.with_existing(used.key, give_back))
+                    let _ = self.table.with_existing(used.key, give_back);
                 }
                 RateLimitScope::Interface => {
                     sale.flags.limits.sale_wide(progress.route).with(give_back)

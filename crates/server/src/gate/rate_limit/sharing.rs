@@ -275,7 +275,7 @@ impl RateLimiter {
                 sharing.record_result(Some(&error));
                 for (_, waiter) in groups.into_iter().flat_map(|group| group.waiters) {
                     // The request may have ended, and in that case nobody reads the answer.
-                    drop(waiter.send(ShareGrant::Unreachable));
+                    let _ = waiter.send(ShareGrant::Unreachable);
                 }
             }
         }
@@ -359,7 +359,7 @@ impl RateLimiter {
             let nanos = self.with_group_cell(&group, |cell| {
                 cell.with_share(|node| node.wait_nanos(pace, (now, cost), &terms))
             });
-            drop(waiter.send(ShareGrant::Refused { nanos, state }));
+            let _ = waiter.send(ShareGrant::Refused { nanos, state });
         }
     }
 
