@@ -248,7 +248,7 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
     let limits = r#"{"buyer":{"burst":5,"per_minute":600},"ip":null}"#;
     let (limiter, sale) = (&limiter(), sale("spring", limits));
     let acquire = |address, buyer: &str| {
-        acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, SECOND)
+        acquire_at(limiter, Route::Purchase, caller(address, buyer), &sale, SECOND)
     };
     let robots: Vec<String> = (0..500).map(|n| format!("robot-{n}")).collect();
     for robot in &robots {
