@@ -1,8 +1,9 @@
 //! The table of all endpoints.
 //!
-//! The OpenAPI document is generated from it, and tests compare the router and `docs/api.md` with
-//! it. Problem codes that follow from an endpoint's shape (a body can be too large, a token can be
-//! missing) are derived. The table has only the other codes.
+//! The OpenAPI document is generated from it, and a test compares `docs/api.md` with it. The server
+//! gives each endpoint its handler through [`ByEndpoint`]. Problem codes that follow from an
+//! endpoint's shape (a body can be too large, a token can be missing) are derived. The table has
+//! only the other codes.
 
 /// Defines a table of endpoints, and the type of what a program has for each endpoint of the table.
 macro_rules! endpoints {
@@ -155,7 +156,7 @@ pub struct Endpoint {
 /// Joins the tables.
 macro_rules! tables {
     ($($table:ident),+ $(,)?) => {
-        /// Every endpoint, in the order of the chapters.
+        /// Every endpoint, in the order of the groups.
         pub fn all() -> impl Iterator<Item = &'static Endpoint> {
             [$($table::ENDPOINTS),+].into_iter().flatten()
         }

@@ -25,8 +25,8 @@ impl Phase {
 }
 
 words! {
-    /// An order's state: `reserved → paid | cancelled | expired`, `paid → refunded`. A late payment
-    /// can make an ended order paid again.
+    /// An order's state: `reserved → paid | cancelled | expired`, `paid → refunded`. A late
+    /// payment can make an ended order paid again.
     OrderState {
         /// The units are held for the buyer until `pay_by`.
         Reserved = "reserved",
