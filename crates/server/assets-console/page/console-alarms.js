@@ -4,7 +4,8 @@ import { count, html, t, word } from '/assets/console-kit.js';
 /** What needs a person now, each with what to do and where. */
 export function alarmsOf(ready, audit, nodes, ends) {
   const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
-  const alarms = [...reasons, ...(ready.data?.warnings ?? ready.error?.warnings ?? [])].map(reason => ({
+  const warnings = ready.data?.warnings ?? ready.error?.warnings ?? [];
+  const alarms = [...reasons, ...warnings].map(reason => ({
     text: word('alarm', reason),
     to: '#/nodes',
   }));

@@ -119,7 +119,8 @@ function options({ lines, stack, whole, secs, width, moved }) {
   const series = lines.map(([name, token], n) => ({
     label: name,
     stroke: color(token),
-    width: stack ? 0 : 1.75,
+    // An area of one second would be invisible without its line.
+    width: stack ? 1 : 1.75,
     fill: stack ? color(token) : n === 0 ? color(token) + '26' : undefined,
     points: { show: false },
   }));
