@@ -1,6 +1,8 @@
 /* Shows one order: the amount, the time to pay, and how to cancel. Every state fills the same
    elements. */
-import { $, text, has, put, putText, attr, announce, countAloud, localized, site } from '/assets/words.js';
+import {
+  $, text, has, put, putText, attr, announce, countAloud, localized, site,
+} from '/assets/words.js';
 import { now } from '/assets/clock.js';
 import { count, fullTime, left, moment, money, shortId } from '/assets/format.js';
 import { endingMs, isBack, moneyBack, stateOf, stepsOf } from '/assets/order-state.js';

@@ -1,6 +1,8 @@
 /* The order page: one order from GET /v1/orders/{order}, and its history. Events only say that the
    order has changed. */
-import { $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate } from '/assets/words.js';
+import {
+  $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate,
+} from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
   cancelOrder,

@@ -1,10 +1,15 @@
 /* Shows the model of the sale page. Each state fills the same elements, so that nothing jumps. */
 import { claimsOf } from '/assets/who.js';
-import { $, text, has, put, putText, attr, announce, countAloud, localized, site } from '/assets/words.js';
+import {
+  $, text, has, put, putText, attr, announce, countAloud, localized, site,
+} from '/assets/words.js';
 import { showFacts, showPictures, watchPrice } from '/assets/product.js';
 import { now } from '/assets/clock.js';
 import { remind } from '/assets/remind.js';
-import { count, estimate, fullTime, left, moment, money, shopTime, shortTime, shortWhen, span, time, zone } from '/assets/format.js';
+import {
+  count, estimate, fullTime, left, moment, money, shopTime, shortTime, shortWhen, span, time,
+  zone,
+} from '/assets/format.js';
 import {
   canWaitlist,
   dealOf,

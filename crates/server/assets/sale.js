@@ -1,6 +1,8 @@
 /* The sale page: reads the sale once, polls its status slowly, and turns a press into one request.
    The page is the same file for every visitor, and its address names the sale. */
-import { $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate } from '/assets/words.js';
+import {
+  $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate,
+} from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { getSale, getStatus, idInAddress, random, writtenSale } from '/assets/api.js';
 import { buyerOf, forget, identify, token } from '/assets/who.js';

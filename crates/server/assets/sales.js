@@ -1,5 +1,7 @@
 /* The list of sales and, for a known buyer, the list of the buyer's orders. */
-import { $, announce, bindLanguages, chosen, ready, site, speak, tell, text, translate } from '/assets/words.js';
+import {
+  $, announce, bindLanguages, chosen, ready, site, speak, tell, text, translate,
+} from '/assets/words.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { fullTime, moment, money, shortWhen, when } from '/assets/format.js';
 import { getOrders, getSale, getSales } from '/assets/api.js';
@@ -286,7 +288,8 @@ async function showSales() {
       rest = answer.data.next_cursor ?? null;
       /* The newest status was rendered last. */
       const made = Math.max(...listed.map(sale => Date.parse(sale.status.server_time)));
-      if (listed.length) setClock(new Date(made).toISOString(), answer.sent - CACHED_MS, answer.got);
+      if (listed.length)
+        setClock(new Date(made).toISOString(), answer.sent - CACHED_MS, answer.got);
       else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
       return drawSales();
     }

@@ -1,6 +1,8 @@
 /* The sandbox's checkout, with one button for each possible outcome of a payment. The address is
    the only credential. */
-import { $, announce, attr, bindLanguages, put, ready, site, text, translate } from '/assets/words.js';
+import {
+  $, announce, attr, bindLanguages, put, ready, site, text, translate,
+} from '/assets/words.js';
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money, shortId } from '/assets/format.js';
 

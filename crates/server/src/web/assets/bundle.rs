@@ -70,7 +70,7 @@ fn constant(name: &str) -> String {
 }
 
 /// Returns whether the line starts a comment that fills whole lines. Visitors do not need these
-/// comments, and they are a quarter of a script.
+/// comments, and they are a seventh of the scripts.
 fn is_comment_start(line: &str) -> bool {
     let line = line.trim();
     line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())
