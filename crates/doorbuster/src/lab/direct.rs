@@ -9,7 +9,7 @@ use crate::cli::SettingsArgs;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{config, print};
 
-/// Reads the buyers from standard input, sells to them, and prints what they were told.
+/// Reads the buyers from standard input, sells to them, and prints the result of each buyer.
 pub fn run(args: &SettingsArgs) -> Outcome {
     let settings = config::settings(args)?;
     let crowd: DirectCrowd = serde_json::from_reader(std::io::stdin().lock())
