@@ -1,5 +1,6 @@
 //! A first visit on a slow phone: how soon the page shows its largest part, how many requests and
-//! bytes it needs, and a purchase with the keyboard alone, by a buyer who loses the tab.
+//! bytes it needs, and a purchase with the keyboard alone, by a buyer who then opens the order in
+//! another browser.
 
 use serde_json::json;
 
@@ -8,21 +9,22 @@ use super::tab::{ENTER, Tab};
 use super::{STATE, draft, in_secs, link, plain, sale, states};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Slow 4G as Lighthouse defines it: milliseconds of a round trip, and bytes in a second.
+/// The round trip of slow 4G in milliseconds, as Lighthouse defines it. `DOWN` and `UP` are its
+/// rates in bytes per second.
 const ROUND_TRIP_MS: u32 = 150;
 const DOWN: i64 = 1_638_400 / 8;
 const UP: i64 = 750_000 / 8;
-/// How much slower the processor of the phone is.
+/// The phone's processor is slower than this machine's by this factor.
 const SLOWER: u32 = 4;
 /// The largest part of the page is shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
 /// Most requests and bytes of a first visit.
 const REQUESTS_MAX: f64 = 8.0;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
-/// The machine may be busy. The quickest of several visits shows what the page needs.
+/// The most visits of the test. The machine may be busy, so the test uses the fastest visit.
 const VISITS_MAX: usize = 5;
-/// When the largest part was shown, the number of requests, and their bytes, once the page is shown
-/// and has loaded everything.
+/// Waits until the page is shown and has loaded everything. Returns the time when the largest part
+/// was shown, the number of requests, and their bytes.
 const COST: &str = "const done = arguments[0];
     new PerformanceObserver(list => { window.largest = list.getEntries().at(-1); })
       .observe({ type: 'largest-contentful-paint', buffered: true });
@@ -33,7 +35,7 @@ const COST: &str = "const done = arguments[0];
         all.map(one => `${one.name} ${Math.round(one.startTime)}–${Math.round(one.responseEnd)} ms`).join('\\n')]);
     }, 700);";
 
-/// Makes the window a slow phone, or the usual one again.
+/// Makes the window as slow as the phone, or as fast as usual again.
 async fn slow(tab: &Tab<'_>, on: bool) {
     let (latency, down, up) = if on { (ROUND_TRIP_MS, DOWN, UP) } else { (0, -1, -1) };
     tab.protocol("Network.enable", json!({})).await;
@@ -53,7 +55,7 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
     draft(&fixture, "soon", json!({}), soon).await;
     fixture.step("soon", "schedule").await;
     Browser::with_browser(async |browser| {
-        // A buyer comes to a sale by the shop's link. Strangers find the list.
+        // A buyer comes to a sale by the shop's link. Unknown visitors come to the list of sales.
         for path in ["/sale/open", "/sale/soon", "/"] {
             let mut shown = Vec::new();
             for visit in 0..VISITS_MAX {
@@ -110,7 +112,7 @@ async fn a_buyer_on_a_slow_phone_buys_with_the_keyboard_and_pays_by_the_link_aft
         tab.keys(ENTER).await;
         let address = tab.until("window.copied").await;
         let address = address.as_str().expect("a link").to_owned();
-        // The tab is lost, and another browser knows neither the token nor the cookie.
+        // Simulate another browser, which has neither the token nor the cookie.
         tab.eval(
             "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
                .then(() => { localStorage.clear(); sessionStorage.clear(); })",

@@ -9,7 +9,7 @@ use super::{BUY, STATE, demonstration, link, plain, sale, states};
 use crate::crash_windows::client::request;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Records what the page's policy blocks, from the beginning.
+/// Records everything that the page's policy blocks, from the start of the page.
 const RECORD_VIOLATIONS: &str = "window.breaches = [];
     addEventListener('securitypolicyviolation', event => breaches.push(event.violatedDirective + ' ' + event.blockedURI));";
 
