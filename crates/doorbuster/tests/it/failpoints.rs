@@ -215,7 +215,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
         }
         assert!(
             begun.elapsed() < PATIENCE,
-            "the work does not end: {}\n{}",
+            "the sale did not finish in time: {}\n{}",
             retrying_client.waiting(),
             fixture.stderr_text()
         );

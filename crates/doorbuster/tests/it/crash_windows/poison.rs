@@ -105,7 +105,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60));
-    // The units are returned when the slot starts again.
+    // The slot returns the units when it starts again.
     shell(&fixture)
         .execute_batch("DROP TRIGGER poison_orders; DROP TRIGGER poison_resolution")
         .expect("the triggers exist");
@@ -132,7 +132,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first ticket fails, because the request may be sent to the slot again.
+    // Only the first ticket fails: the server may send the request to the slot again.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;

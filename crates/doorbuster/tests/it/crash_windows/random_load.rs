@@ -273,7 +273,7 @@ async fn pause(plan: Arc<RandomLoad>) {
         let (first, second) =
             (Stock::read(&first.json()["items"][0]), Stock::read(&second.json()["items"][0]));
         assert!(first.in_slots == 0 && second.in_slots == 0, "{first:?}, {second:?}");
-        assert!(second.held <= first.held, "sold in a pause: {first:?}, {second:?}");
+        assert!(second.held <= first.held, "units were sold in a pause: {first:?}, {second:?}");
         let Ok(resumed) = wire.ask(&step("resume")).await else { break };
         assert_eq!(resumed.status, 200, "{resumed}");
         plan.pauses.fetch_add(1, Ordering::Relaxed);

@@ -249,7 +249,7 @@ async fn an_order_is_found_by_its_key_in_every_phase_of_its_sale() {
     let again = fixture.buy(&spec).await;
     assert!(
         again.is_replay() && again.json() == cancelled.json(),
-        "not the current state: {again}"
+        "the answer is not the order's current state: {again}"
     );
 }
 

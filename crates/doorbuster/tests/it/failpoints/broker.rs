@@ -68,7 +68,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     while !selling.is_finished() {
         assert!(
             begun.elapsed() < PATIENCE,
-            "the work does not end: {}\n{}",
+            "the sale did not finish in time: {}\n{}",
             retrying_client.waiting(),
             fixture.stderr_text()
         );

@@ -239,7 +239,7 @@ pub async fn announced(
         let is_marked = |event: &Event| of_line && event.what == "order.reserved";
         assert!(
             mine.iter().all(|event| event.from_waitlist == is_marked(event)),
-            "the waitlist flag of {mine:?}"
+            "the waitlist flag is wrong: {mine:?}"
         );
         let mut received: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
         if order["buyer"] == STUBBORN {

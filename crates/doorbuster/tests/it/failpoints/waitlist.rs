@@ -135,17 +135,17 @@ pub async fn check(
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),
-        "an order passed the waitlist: {turns:?} of {orders:?}"
+        "another buyer got a unit too early: {turns:?} of {orders:?}"
     );
     let (_, left) = outcomes
         .iter()
         .find(|(spec, _)| spec.buyer == LEAVING_BUYER)
-        .expect("the entry that was left");
+        .expect("the entry that its buyer left");
     let place = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(left))).await;
     assert_eq!((&place["state"], &place["code"]), (&json!("refused"), &json!("left")), "{place}");
     let mine = received.iter().filter(|event| event.order.as_deref() == Some(id(left)));
     let mine: Vec<&str> = mine.map(|event| &*event.what).collect();
-    assert_eq!(mine, ["order.refused"], "the events of the entry that was left");
+    assert_eq!(mine, ["order.refused"], "the events of the entry that its buyer left");
     let stock = retrying_client.get_ok("/v1/admin/sales/spring/stock").await;
     let mut rows = stock["items"].as_array().expect("items").iter();
     assert!(rows.all(|row| row["waiting"] == 0 && row["kept"] == 0), "nobody waits: {stock}");

@@ -127,7 +127,7 @@ impl Judge {
             let ask = purchase_log.spec.order("GET", &id, "");
             let decided = async || {
                 let reply = fixture.ask(&ask).await;
-                assert_eq!(reply.status, 200, "never 404, never silence: {reply}");
+                assert_eq!(reply.status, 200, "the server does not know the request: {reply}");
                 (reply.json()["state"] != "queued").then_some(reply)
             };
             let verdict = fixture.until("a verdict", VERDICT_WITHIN, decided).await.json();

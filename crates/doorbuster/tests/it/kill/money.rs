@@ -304,7 +304,7 @@ fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usiz
     for (message, outcome) in taken {
         let row = listed
             .get(&*message.payment)
-            .unwrap_or_else(|| panic!("answered and not listed: {message:?}"));
+            .unwrap_or_else(|| panic!("an answered payment is not listed: {message:?}"));
         assert_eq!(word(row, "order"), message.order, "{row}");
         reported.insert(&*message.payment);
         let state = match &**outcome {

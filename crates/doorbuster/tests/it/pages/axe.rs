@@ -211,7 +211,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         inspect(&tab, "a waitlist entry").await;
         tab.click("#side").await;
         tab.says("#state", "You left the waitlist").await;
-        inspect(&tab, "a waitlist entry that was left").await;
+        inspect(&tab, "a waitlist entry after leaving").await;
         for (step, words) in [("pause", "The sale is paused"), ("close", "The sale has ended")] {
             fixture.step("open", step).await;
             tab.go(&link(fixture.address, "/sale/open", "ann")).await;

@@ -97,10 +97,10 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
         }
         touch(&tab, "touchEnd", &[]).await;
         let touched = at(&tab).await;
-        assert!(touched > dragged + 20.0, "by finger from {dragged} to {touched}");
+        assert!(touched > dragged + 20.0, "the finger moved the piece from {dragged} to {touched}");
 
         tab.keys_to("#slide", "\u{e011}").await;
-        assert_eq!(at(&tab).await, 0.0, "the first position, where the gap never is");
+        assert_eq!(at(&tab).await, 0.0, "the first position is never the gap");
         tab.click("#check-send").await;
         tab.says("#check-said", "Not quite. Here is a new one.").await;
         tab.says("#check #announce", "Not quite").await;

@@ -168,7 +168,7 @@ async fn without_javascript_every_page_says_that_it_is_required() {
             assert!(priced, "{path} shows the price: {seen}");
             assert!(
                 !seen.contains("Buy now") && !seen.contains('…'),
-                "the page shows something that does not work: {seen}"
+                "the page shows a button or text that needs scripts: {seen}"
             );
         }
     })
