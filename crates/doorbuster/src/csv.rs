@@ -105,12 +105,12 @@ mod tests {
         let file = dir.join("orders.csv");
         let begin = || PartialFile::create_beside(&file).expect("a partial file");
         let (mut one, mut other, mut broken) = (begin(), begin(), begin());
-        one.write(b"one, and more than the other has").expect("the file is written");
+        one.write(b"a longer text than the other file").expect("the file is written");
         other.write(b"other").expect("the file is written");
         broken.write(b"broken").expect("the file is written");
         let read = || std::fs::read_to_string(&file).expect("the path exists");
         one.finish().expect("the file is finished");
-        assert_eq!(read(), "one, and more than the other has");
+        assert_eq!(read(), "a longer text than the other file");
         drop(broken);
         other.finish().expect("the file is finished");
         assert_eq!(read(), "other");

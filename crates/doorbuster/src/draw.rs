@@ -83,7 +83,7 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
 }
 
-/// The buyers of a list: one per line, or in the last column of the server's CSV list.
+/// Returns the buyers of a list: one per line, or in the last column of the server's CSV list.
 fn parse_names(lines: &str) -> Vec<String> {
     let cell = |line: &str| {
         let cell = line.trim().rsplit(',').next().unwrap_or_default();

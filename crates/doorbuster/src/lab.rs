@@ -1,4 +1,4 @@
-//! `lab`: runs the comparison of strategies, and prints what it found.
+//! `lab`: runs the comparison of strategies, and prints the results.
 
 mod direct;
 

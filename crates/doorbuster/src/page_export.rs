@@ -42,7 +42,7 @@ pub fn run(args: &ExportArgs) -> Outcome {
     ))
 }
 
-/// Whether a text is a sale id that is also a valid directory name.
+/// Returns whether a text is a sale id that is also a valid directory name.
 fn is_name(sale: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
     (1..=64).contains(&sale.len()) && sale.bytes().all(is_part) && !matches!(sale, "." | "..")

@@ -1,5 +1,5 @@
-//! Reads the passphrase of a backup: from a file, the environment, or a terminal. It is never an
-//! argument, because other users of the machine can list the arguments of every process.
+//! Reads the passphrase of a backup: from a file, the environment, or a terminal. The passphrase is
+//! never an argument, because other users of the machine can list the arguments of every process.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -11,14 +11,14 @@ use crate::exit::Failure;
 
 /// The environment variable.
 const VARIABLE: &str = "DOORBUSTER_PASSPHRASE";
-/// Fewer characters are refused, because a short passphrase can be guessed.
+/// The fewest characters of a passphrase. A shorter passphrase can be guessed.
 const CHARACTERS_MIN: usize = 12;
 
 /// Reads the passphrase of an existing backup.
 ///
 /// # Errors
 ///
-/// If no source has it.
+/// Fails if no source has a passphrase.
 pub fn read(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     match given(args)? {
         Some(passphrase) => Ok(passphrase),
@@ -26,11 +26,11 @@ pub fn read(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     }
 }
 
-/// Reads the passphrase of a new backup. A terminal asks twice.
+/// Reads the passphrase of a new backup. At a terminal, the person types it twice.
 ///
 /// # Errors
 ///
-/// If no source has it, it is too short, or the two answers differ.
+/// Fails if no source has a passphrase, if it is too short, or if the two answers differ.
 pub fn read_new(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     let passphrase = match given(args)? {
         Some(passphrase) => passphrase,
@@ -69,7 +69,7 @@ fn given(args: &PassphraseArgs) -> Result<Option<SecretString>, Failure> {
     }
 }
 
-/// Asks a person at the terminal, who does not see what they type.
+/// Asks a person at the terminal. The terminal does not show the typed characters.
 fn ask(question: &str) -> Result<SecretString, Failure> {
     let input = io::stdin();
     if !input.is_terminal() {
@@ -79,7 +79,7 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
         )));
     }
     eprint!("{question}");
-    // A closed terminal gives no answer below.
+    // A failed flush needs no report: a closed terminal also gives no answer below.
     let _ = io::stderr().flush();
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;

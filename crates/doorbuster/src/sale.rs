@@ -72,7 +72,7 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     };
     let result = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
     client.print_result(result, |sale: &AdminSale| {
-        // A sale with a start is suggested for scheduling, because `open` would open it at once.
+        // For a sale with a start, suggest `schedule`: `open` would open the sale at once.
         let (what, step) =
             if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
         let prices = sale.items.iter().map(|item| format!("{} costs {}", item.id, item.price));

@@ -17,7 +17,7 @@ pub fn run(args: &ServeArgs) -> Outcome {
     let levels = log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     runtime.block_on(async {
-        // Listen before the store opens, so that an early signal is not lost.
+        // Listen for signals before the store opens, so that no early signal is lost.
         let mut stop = StopSignals::listen()?;
         let reloader = Reloader::listen(flags, values, levels).context("cannot catch SIGHUP")?;
         let stop_requested = async {

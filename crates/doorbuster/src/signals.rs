@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Handlers for SIGINT and SIGTERM.
+/// The handlers for SIGINT and SIGTERM.
 #[derive(Debug)]
 pub struct StopSignals {
     interrupt: Signal,
@@ -52,11 +52,10 @@ pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until standard input ends; the content is ignored.
+/// Waits until standard input ends; ignores the content.
 pub async fn stdin_ended() {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    // Uses a separate thread, because a read that never returns must not keep the runtime from
-    // ending.
+    // Read on a separate thread. If the read never returns, the runtime can still end.
     let watch = move || {
         let mut input = std::io::stdin().lock();
         let mut bytes = [0; 64];

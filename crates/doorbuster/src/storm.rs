@@ -55,7 +55,7 @@ pub fn run(args: &StormArgs) -> Outcome {
     Ok(CommandResult::new(report.lost_answers == 0 && report.faults.is_empty()))
 }
 
-/// Answers that show a wrong setup, each with a hint. A load that gets only these answers did not
+/// Answers that show a wrong setup, each with a hint. If a load gets only these answers, it did not
 /// reach a sale.
 const SETUP_ERRORS: [(&str, &str); 4] = [
     ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
@@ -64,7 +64,7 @@ const SETUP_ERRORS: [(&str, &str); 4] = [
     ("method_not_allowed", "does --url lead to Doorbuster?"),
 ];
 
-/// Describes a wrong setup if no answer was about the sale.
+/// Describes the wrong setup, if no request reached the sale.
 fn setup_error(report: &LoadReport) -> Option<String> {
     let hint =
         |kind: &str| SETUP_ERRORS.iter().find(|(code, _)| *code == kind).map(|(_, hint)| *hint);
@@ -146,7 +146,7 @@ fn report_text(report: &LoadReport) -> String {
     format!("{rows}\n{verdict}\n")
 }
 
-/// Adds the rows for the answers of each kind, and for errors and retries if there were any.
+/// Adds a row for each kind of answer. Adds rows for errors and retries if there were any.
 pub fn add_answers(rows: &mut Table, report: &LoadReport) {
     for (index, (kind, count)) in report.answers.iter().enumerate() {
         let name = if index == 0 { "Answers" } else { "" };

@@ -32,7 +32,7 @@ pub enum DrawCommand {
   doorbuster draw verify --url https://shop.example --sale spring --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url http://127.0.0.1:8080 --sale spring --key …")]
 pub struct VerifyArgs {
-    /// The seed in hexadecimal, as published after the opening [default: the seed of the server
+    /// The seed in hexadecimal, as published after the opening [default: the seed that the server
     /// shows].
     #[arg(long, value_name = "HEX", required_unless_present = "sale")]
     pub seed: Option<String>,

@@ -156,7 +156,7 @@ pub enum FaultChoice {
 }
 
 impl FaultChoice {
-    /// The faults that this choice means.
+    /// Returns the faults that this choice stands for.
     pub fn faults(self) -> Vec<Fault> {
         match self {
             Self::None => vec![Fault::None],

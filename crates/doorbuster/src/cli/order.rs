@@ -155,7 +155,7 @@ pub struct OrderQuery {
     /// Only of this sale.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Only of this item (of the sale given).
+    /// Only orders for this item of the given sale.
     #[arg(long, value_parser = values::name, add = complete::items())]
     pub item: Option<String>,
     /// Only orders of this buyer.

@@ -28,7 +28,7 @@ pub struct EditArgs {
     /// When the sale opens, or none.
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub starts_at: Option<OptionalTime>,
-    /// When the sale closes by itself, or none.
+    /// When the sale closes by itself; `none` removes this time.
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub ends_at: Option<OptionalTime>,
     /// Whether a purchase pass is required.
@@ -66,7 +66,7 @@ pub struct EditArgs {
 }
 
 impl EditArgs {
-    /// The merge patch that the flags describe.
+    /// Returns the merge patch that the flags describe.
     pub fn patch(&self) -> Value {
         let mut door = Map::new();
         let words = [
@@ -125,7 +125,7 @@ pub struct OptionalTime(pub Option<Time>);
 /// The value of one `--limit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitArg {
-    /// The default of all three limits.
+    /// Resets all three limits to their defaults.
     Default,
     /// No limit for this scope.
     None(&'static str),

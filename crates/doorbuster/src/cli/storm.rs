@@ -14,9 +14,9 @@ use super::{complete, values};
 
 /// Load a running server: many different buyers, each with one purchase of an item.
 ///
-/// It waits for each buyer's final answer: an order, a refusal, or the verdict of a queued request.
-/// It repeats a request with the same key after 429 and 503. Exits with 1 if an answer is missing
-/// or not valid.
+/// The command waits for each buyer's final answer: an order, a refusal, or the verdict of a queued
+/// request. After 429 and 503 it repeats the request with the same key. Exits with 1 if an answer
+/// is missing or not valid.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster storm --sale spring --item phone --buyers 10000

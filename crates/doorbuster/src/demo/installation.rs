@@ -29,7 +29,8 @@ impl Installation {
         };
         let program = std::env::current_exe().context("cannot find this program")?;
         let plan = ClusterPlan::new(&program, &work_dir.cluster(), shape);
-        // Called on the current thread, because the servers end with the thread that started them.
+        // Start the cluster on the current thread: the servers end with the thread that starts
+        // them.
         let cluster = Cluster::start(&plan).context("failed to start the cluster")?;
         Ok(Self::Nodes(Box::new(cluster)))
     }
@@ -90,7 +91,7 @@ impl Installation {
         }
     }
 
-    /// Adds the last log lines of the servers to a refusal.
+    /// Adds the last log lines of the servers to a failure.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         match (self, failure) {
             (Self::SingleServer(server), failure) => server.explain(failure, stopped),

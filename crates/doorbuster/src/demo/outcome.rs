@@ -8,8 +8,8 @@ use doorbuster_harness::load::LoadReport;
 
 use crate::table::grouped;
 
-/// Most requests beyond the orders that may reach the store. Refusals do not reach the store. The
-/// only extra requests are tickets that were returned and issued again.
+/// The most requests that may reach the store in addition to the orders. Refusals do not reach the
+/// store. The extra requests are tickets that were returned and issued again.
 const EXTRA_REQUESTS_MAX: u64 = 16;
 
 /// The collected results of a demo.

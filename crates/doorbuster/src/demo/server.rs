@@ -137,8 +137,8 @@ impl DemoServer {
         }
     }
 
-    /// Adds the last log lines to a refusal if the server did not stop normally, because then they
-    /// show the reason.
+    /// Adds the last log lines to a failure, if the server did not stop normally. These lines show
+    /// the reason.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         let (Failure::Refused(text), Err(_)) = (&failure, stopped) else { return failure };
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();

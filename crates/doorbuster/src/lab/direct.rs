@@ -9,11 +9,11 @@ use crate::cli::SettingsArgs;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{config, print};
 
-/// Reads the buyers from standard input, sells to them, and prints what they were told.
+/// Reads the buyers from standard input, sells to them, and prints the result of each buyer.
 pub fn run(args: &SettingsArgs) -> Outcome {
     let settings = config::settings(args)?;
     let crowd: DirectCrowd = serde_json::from_reader(std::io::stdin().lock())
-        .context("standard input is not a crowd of the lab")?;
+        .context("standard input does not contain the lab's buyers")?;
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     let (sale, item, units) = (crowd.sale.clone(), crowd.item.clone(), crowd.units);
     let sold = boot::without_http(&settings, (&sale, &item), async |sale| {

@@ -1,4 +1,4 @@
-//! Changes one order, or many after a preview.
+//! Changes one order, or shows a preview and then changes many orders.
 
 use std::io::Read;
 use std::path::Path as FilePath;
@@ -41,8 +41,8 @@ impl Change {
     }
 }
 
-/// Changes the selected orders. Several orders are listed and confirmed first. Exits with 1 if any
-/// order could not be changed.
+/// Changes the selected orders. Before it changes several orders, it lists them and asks for
+/// confirmation. Exits with 1 if any order could not be changed.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,

@@ -66,7 +66,7 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     })
 }
 
-/// Shows the spread, or changes what the arguments name.
+/// Shows the spread, or changes the parts that the arguments give.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
     let path = ["v1", "admin", "sales", sale, "items", item, "spread"];
@@ -104,7 +104,7 @@ fn changes_spread(args: &SpreadArgs) -> bool {
         || [initial, threshold, refill].iter().any(|n| n.is_some())
 }
 
-/// Prints the problems; a sale that is not ready is a finding.
+/// Prints the problems. Returns `Findings` if the sale is not ready.
 pub(super) async fn check(client: &Client, sale: &str) -> Outcome {
     let answer = client.post(Path::new(&["v1", "admin", "sales", sale, "check"])).await?;
     let report: CheckReport = answer.read()?;

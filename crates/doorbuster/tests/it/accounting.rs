@@ -88,7 +88,7 @@ fn lists_are_exported_as_csv_and_units_match_money() {
     );
 }
 
-/// Incomplete files in this directory.
+/// Counts the incomplete files in this directory.
 fn parts(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir)
         .expect("the directory exists")
@@ -96,8 +96,8 @@ fn parts(dir: &Path) -> usize {
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
-/// A server that answers one request with these bytes and closes; returns its address, and the
-/// number of incomplete files in `dir` at the time of the request.
+/// Starts a server that answers one request with these bytes and closes the connection. Returns its
+/// address. The thread returns the number of incomplete files in `dir` at the time of the request.
 fn serve_interrupted(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -119,7 +119,7 @@ fn an_interrupted_export_is_an_error_and_writes_no_file() {
     let dir = temp_dir.join("lists");
     std::fs::create_dir(&dir).expect("a new directory");
     let file = dir.join("payments.csv");
-    // Each answer ends between two chunks, or inside a chunk.
+    // The first answer ends between two chunks, the second inside a chunk.
     for (announced, before) in [(LINES.len(), None), (LINES.len() + 9, Some("of yesterday"))] {
         if let Some(text) = before {
             std::fs::write(&file, text).expect("the file is written");

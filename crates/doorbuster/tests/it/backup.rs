@@ -1,5 +1,5 @@
 //! Continuous backups and encrypted backups, seen from outside: the data directory is lost, and the
-//! shop continues with what the backup has.
+//! shop continues from the backup.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::test_server::{TempDir, TestServer, program, run, serve, until};
 
 const ITEM: &str = "id=phone,title=Phone,stock=100000,price=0.10CNY,limit=100000";
-/// The recovery point: an order that was confirmed earlier than this before the end is kept.
+/// The recovery point: if the data directory is lost, only orders from this last period are lost.
 const RECOVERY_POINT: Duration = Duration::from_secs(1);
 
 fn start(temp_dir: &TempDir, data_dir: &Path, target: &Path) -> TestServer {
@@ -25,7 +25,7 @@ fn open_sale(test_server: &TestServer, temp_dir: &TempDir) {
     operate(&["sale", "open", "spring"]);
 }
 
-/// Buys one unit; the order's id, or `None` if the server is gone.
+/// Buys one unit. Returns the order's id, or `None` if the server is gone.
 fn buy(address: &str, token: &str, key: u64) -> Option<String> {
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
     let request = format!(
@@ -67,8 +67,8 @@ fn restore(temp_dir: &TempDir, from: &Path, data_dir: &Path, more: &[&str]) -> s
     done.json()
 }
 
-/// Whether the store has the order. A store that lacks the order still knows its id, and shows it
-/// as queued or refused.
+/// Returns whether the store has the order. For a missing order the server shows a queued or
+/// refused ticket.
 fn has(test_server: &TestServer, token: &str, order: &str) -> bool {
     let (_, body) = test_server.send(token, "GET", &format!("/v1/orders/{order}"), "", "");
     body["state"] == "reserved"
@@ -94,7 +94,7 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
             }
             confirmed
         });
-        // Sales at full speed, over several checkpoints of the log.
+        // The buyers buy at full speed during several checkpoints of the log.
         std::thread::sleep(Duration::from_secs(5));
         let killed_at = Instant::now();
         drop(test_server);
@@ -137,7 +137,7 @@ fn a_store_is_restored_as_it_was_at_a_time() {
     let between = jiff::Timestamp::now().to_string();
     std::thread::sleep(Duration::from_millis(2));
     let second = buy(&address, &token, 2).expect("an order");
-    // A clean stop writes the last commits.
+    // A clean stop also copies the last commits.
     assert_eq!(test_server.terminate().0, Some(0));
     // A second start begins a new generation.
     let test_server = start(&temp_dir, &data_dir, &target);
@@ -158,7 +158,7 @@ fn a_store_is_restored_as_it_was_at_a_time() {
     command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("early"));
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup of that time"), "{stderr}");
-    // One damaged byte is noticed, and no store is written.
+    // The restore notices one damaged byte, and writes no store.
     let segments = fs::read_dir(&target).expect("generations").flat_map(|generation| {
         fs::read_dir(generation.expect("readable").path()).expect("objects")
     });

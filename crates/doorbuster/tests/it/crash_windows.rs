@@ -1,5 +1,5 @@
-//! Crash and race windows: each test opens one window in which a promise could be lost or a unit
-//! sold twice, on the real process.
+//! Crash and race windows of the real process: each test stops the process, or delays a step, at a
+//! moment when a fault could lose an order or sell a unit twice.
 
 mod admission_end;
 mod audit;

@@ -192,7 +192,7 @@ fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // No other program may use the store before the sale is open and the buyers come.
+    // This test may open the store only after the sale is open and the buyers come.
     let file = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
@@ -260,8 +260,8 @@ fn a_demo_reuses_its_connections() {
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
     assert!(most >= 500, "{most} at once");
-    // Each poll is a connection too, and a few connections may be reopened. One connection for each
-    // answer would be thousands.
+    // Each poll also opens a connection, and the load may reopen a few connections. If each answer
+    // needed its own connection, there would be thousands.
     assert!(accepted < 2_000 + looks, "{accepted} connections, {looks} of them polls");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
@@ -289,7 +289,7 @@ fn a_demo_that_is_killed_leaves_no_server_running() {
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-    // The load starts when the server is ready, and sends requests from then on.
+    // The load starts when the server is ready, and sends requests until the test stops it.
     let work = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then_some(work)

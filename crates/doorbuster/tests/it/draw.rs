@@ -1,4 +1,4 @@
-//! `draw verify`: from files alone, and against a server with a waiting room.
+//! `draw verify` with files alone, and with a server that has a waiting room.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::test_server::{CommandRun, TempDir, TestServer, program, run};
 
-/// Computed with Python's `hmac` and `hashlib`.
+/// The seed and the expected results. They were computed with Python's `hmac` and `hashlib`.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const COMMITMENT: &str = "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
 const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];

@@ -156,9 +156,9 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
     requests
 }
 
-/// The number of requests that reach the server from this many views, spread evenly over this time
-/// and over this many independent caches. Each cache requests a missing or stale copy once for all
-/// visitors.
+/// Simulates views that are spread evenly over this time and over this many independent caches.
+/// Returns the number of requests that reach the server. Each cache requests a missing or stale
+/// copy once for all visitors.
 fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
     const KEPT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(1)];
     let mut until = vec![[Duration::ZERO; KEPT.len()]; usize::try_from(caches).expect("a few")];
@@ -251,7 +251,7 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
     let status = get(&mut wire, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
-    // Unknown addresses get an answer, and take no cache space from real ones.
+    // Unknown addresses get an answer, and take no cache space from the addresses of real pages.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
             let made_up =
@@ -267,13 +267,13 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     let kept =
         std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx's cache").count();
     assert!((1..=2).contains(&kept), "{kept} copies");
-    // A sale that was created after the export, and an order: one file serves them all.
+    // The same file serves a sale that was created after the export, and an order.
     for path in ["/sale/later", "/order/ord_1"] {
         assert_eq!(get(&mut wire, path, "").await.status, 200, "{path}");
     }
 }
 
-/// Creates an announced sale, which waits behind a cache.
+/// Creates a scheduled sale behind a cache.
 async fn announced(fixture: &ServerFixture) -> Cdn {
     let body = serde_json::json!({"id": "spring", "title": "Spring", "starts_at": "2099-01-01T00:00:00.000Z", "items": [
         {"id": "phone", "title": "Phone", "price": {"amount_minor": 10, "currency": "CNY"}, "stock": 10}]});
@@ -291,7 +291,7 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     let mut wire = cdn.wire().await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "scheduled");
     fixture.step("spring", "open").await;
-    // Waits until the cached copy is stale: it may be kept for one second, and nginx counts in
+    // Waits until the cached copy is stale: nginx may keep it for one second, and nginx counts in
     // whole seconds.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
@@ -353,7 +353,7 @@ async fn a_page_may_buy_only_from_the_configured_origin() {
             "{may_not}"
         );
     }
-    // On the fast path, on the general server, for a refusal, and for public answers.
+    // Check answers of the fast path and of the general server, a refusal, and public answers.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let from = format!("Origin: {ORIGIN}\r\n");
     for bytes in [

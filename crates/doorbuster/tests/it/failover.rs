@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::several::require_servers;
 use crate::test_server::TempDir;
 
-/// Longest time until a condition holds.
+/// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Two nodes, and PostgreSQL with a standby that confirms every commit.
+/// Starts two nodes, and PostgreSQL with a standby that confirms every commit.
 fn start(temp_dir: &TempDir, shape: Shape) -> Cluster {
     let program = Path::new(env!("CARGO_BIN_EXE_doorbuster"));
     let mut plan = ClusterPlan::new(program, &temp_dir.join("cluster"), shape);
@@ -21,7 +21,7 @@ fn start(temp_dir: &TempDir, shape: Shape) -> Cluster {
     Cluster::start(&plan).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Repeats a request until its answer passes, and returns it.
+/// Repeats a request until `look` accepts the answer. Returns the accepted answer.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -89,7 +89,7 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
         let audit = admin(&cluster, "GET", "/v1/admin/audit", &Value::Null);
         let findings = audit["findings"].as_array()?;
         let lost = findings.iter().filter(|finding| finding["rule"] == "lost_orders");
-        // "…: 5 are missing or in an earlier state, among them …"
+        // The finding's text: "…: 5 are missing or in an earlier state, among them …"
         let number = |finding: &Value| {
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()

@@ -5,8 +5,8 @@
 //! `DOORBUSTER_FAILPOINTS` names the failpoints (default: all), separated by commas.
 //! `DOORBUSTER_FAILPOINT_ROUNDS` sets the number of rounds (1): in round 3 the server dies when it
 //! passes the point for the third time. A point that the first round does not reach fails the test.
-//! On PostgreSQL only the points whose steps differ there run; `DOORBUSTER_FAILPOINTS_SHARED=all`
-//! runs all of them and takes some minutes.
+//! On PostgreSQL only the points run whose steps differ from SQLite.
+//! `DOORBUSTER_FAILPOINTS_SHARED=all` runs all points, which takes some minutes.
 
 mod broker;
 mod erased_buyer;
@@ -35,25 +35,25 @@ use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
 /// Number of deployments that run at the same time. Each deployment mostly waits. A deployment with
-/// PostgreSQL has two nodes. A node that gets no connection in time delays its background work by a
-/// minute.
+/// PostgreSQL has two nodes. If more ran at once, a node might get no connection in time, and would
+/// delay its background work by a minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox. Tests also sign messages with it.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// Most sales until a node reaches the failpoint. With two nodes, the other node may do the work of
-/// a late payment.
+/// The most sales that the test starts until the server reaches the failpoint. With two nodes, the
+/// other node may do the work instead.
 const LIVES: u32 = 6;
-/// Longer than two runs of a server, on a busy machine.
+/// Two runs of a server take less time than this, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(480);
 
-/// After this time a wait is reported.
+/// The test prints each wait that lasts longer than this.
 const LATE: Duration = Duration::from_secs(40);
 
-/// The value that runs every point on PostgreSQL as well.
+/// The variable that makes every point run on PostgreSQL as well.
 const EVERY_SHARED: &str = "DOORBUSTER_FAILPOINTS_SHARED";
-/// Points that involve another node, or a store in another process. Each takes as long as a sale
-/// with two nodes: 25 seconds if five run at the same time.
+/// Points that involve another node, or a store in another process. Each point takes as long as a
+/// sale with two nodes: 25 seconds if five sales run at the same time.
 const SHARED: [Failpoint; 14] = [
     Failpoint::Committed,
     Failpoint::SettleCommitted,
@@ -94,14 +94,14 @@ fn a_node_may_die_between_any_two_steps_and_another_goes_on() {
     kill_at_each(&shared(), SHARED_AT_ONCE, |name| StoreAccess::database(&postgres, name));
 }
 
-/// Kills a server once at each of these points in each round, several at a time.
+/// Kills a server once at each of these points in each round. Several sales run at a time.
 fn kill_at_each(
     points: &[Failpoint],
     at_once: usize,
     store_access: impl Fn(&str) -> StoreAccess + Sync,
 ) {
     in_each_round(points, at_once, |name, passing| {
-        // The other node may have done all the work of this point, so no server was killed. Then
+        // If the other node did all the work of this point, no server was killed. In this case
         // another sale begins.
         let mut lives = (1..=LIVES).map(|n| {
             let store_access = store_access(&format!("{name}_{passing}_{n}"));
@@ -112,8 +112,8 @@ fn kill_at_each(
     });
 }
 
-/// Calls `dies` once for each of these points in each round, several at a time; it returns whether
-/// a server was killed at that pass.
+/// Calls `dies` once for each of these points in each round, several calls at a time. `dies`
+/// returns whether a server was killed.
 fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) -> bool + Sync) {
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
@@ -165,7 +165,7 @@ fn next(waiting: &Mutex<Vec<(Failpoint, u64)>>) -> Option<(Failpoint, u64)> {
     waiting.lock().expect("no thread panics with the lock").pop()
 }
 
-/// A sale in a deployment of its own whose server is killed at a point; returns whether it was.
+/// Runs a sale in its own deployment. Returns whether the server was killed at the point.
 fn life(sale: impl Future<Output = bool>) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -215,7 +215,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
         }
         assert!(
             begun.elapsed() < PATIENCE,
-            "the work does not end: {}\n{}",
+            "the sale did not finish in time: {}\n{}",
             retrying_client.waiting(),
             fixture.stderr_text()
         );

@@ -1,8 +1,8 @@
-//! The server is killed at random instants; one kill in two is a power cut that discards unsynced
+//! The server is killed at random instants; every second kill is a power cut that discards unsynced
 //! data. After the restart the store must have every confirmed change, and no other change.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds (20), `DOORBUSTER_KILL_SEED` the seed (a new
-//! one each time; a failure prints it).
+//! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 20]. `DOORBUSTER_KILL_SEED` sets
+//! the seed [default: a new seed each time]. A failed test prints its seed.
 
 mod judge;
 mod money;
@@ -27,8 +27,8 @@ const LONG: u32 = 900;
 const SHORT: u32 = 1;
 /// The most additional rounds.
 const MORE_ROUNDS: u64 = 5;
-/// The number of last rounds whose queued requests are read again. Earlier requests have already
-/// expired.
+/// Only in this number of first rounds do some requests not wait for their verdict. The test reads
+/// the verdicts of queued requests at the end.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
 /// The value of an environment variable.
@@ -46,7 +46,8 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     let mut judge = Judge::new();
     for round in 0..rounds + MORE_ROUNDS {
-        // On a slow machine short rounds give few answers; additional rounds give enough of them.
+        // On a slow machine, short rounds give few answers. The test continues with more rounds
+        // until it has enough answers.
         if round >= rounds && judge.has_enough_answers() {
             break;
         }
@@ -92,10 +93,11 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
     for round in 0..5 {
         let spec = PurchaseSpec::new(&format!("b{round}"), "k", "spring", 1);
         let before = faults.syncs();
-        // The commit is on the disk, and the server is killed before the sync returns.
+        // The test kills the server after the commit is on the disk, and before the sync returns.
         faults.linger(Duration::from_secs(30));
         let mut wire = fixture.wire().await;
-        // No client gets a queued answer, however late the server is killed.
+        // The client waits so long that it gets no queued answer, however late the test kills the
+        // server.
         wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
         fixture
             .until("a commit", Duration::from_secs(10), async || {

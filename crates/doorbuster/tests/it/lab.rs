@@ -1,10 +1,12 @@
-//! `lab`: every strategy at a small size, on real servers, with sums checked by other arithmetic.
+//! `lab`: every strategy at a small size, on real servers, with sums that the test calculates in
+//! another way.
 
 use serde_json::Value;
 
 use crate::test_server::{TempDir, program, run};
 
-/// How many seeds the safe strategies run; more with `DOORBUSTER_LAB_SEEDS`.
+/// The number of seeds with which the safe strategies run. `DOORBUSTER_LAB_SEEDS` sets another
+/// number.
 const SEEDS: usize = 3;
 
 /// Runs the lab with these arguments. Returns the exit code and the JSON object.

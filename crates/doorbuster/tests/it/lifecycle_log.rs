@@ -1,4 +1,4 @@
-//! What a server logs at its default level while operators work.
+//! The log lines that a server writes at its default level while operators work.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ fn lines(log: &Path) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// A receiver of webhooks that answers 401, until the tests end.
+/// Starts a receiver of webhooks that answers 401 until the tests end.
 fn refusing_endpoint() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}/events", listener.local_addr().expect("an address"));

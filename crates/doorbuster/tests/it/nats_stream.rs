@@ -1,4 +1,5 @@
-//! A private NATS server with one stream, which also keeps duplicates. The program publishes to it.
+//! A private NATS server with one stream. The program publishes to the stream. The stream keeps a
+//! duplicate that arrives after [`WINDOW`].
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::nats_server::NatsServer;
 
 /// The name of the stream, and the prefix of its subjects.
 const NAME: &str = "shop";
-/// The stream drops duplicates within this time, the shortest possible one.
+/// The stream drops duplicates within this time. NATS allows no shorter time.
 pub const WINDOW: Duration = Duration::from_millis(100);
 
 /// The broker. It stops when this value is dropped.
@@ -44,7 +45,8 @@ impl NatsStream {
         self.nats.url(NAME)
     }
 
-    /// Kills the broker, as a power failure does. Then no server listens at its port.
+    /// Kills the broker, as a power failure does. Afterwards no server listens at the broker's
+    /// port.
     pub fn kill(&mut self) {
         self.nats.kill();
     }
@@ -54,7 +56,8 @@ impl NatsStream {
         self.nats.start_again();
     }
 
-    /// The kept messages. Each has its event's type as subject, and no event has two contents.
+    /// Returns the kept messages. Checks that each message has the event's type as its subject, and
+    /// that all messages of one event have the same content.
     pub async fn received(&self) -> ReceivedEvents {
         let kept = self.nats.kept(NAME).await;
         let (mut bodies, mut events) = (HashMap::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! The commands for operators, without those for orders: keys, actions, nodes, status, codes, and
-//! what a sale shows and changes.
+//! The commands for operators, without the commands for orders: keys, actions, nodes, status,
+//! codes, and the commands that show and change a sale.
 
 use crate::test_server::{KEY, TempDir, TestServer, program, run};
 

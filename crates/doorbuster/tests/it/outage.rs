@@ -1,4 +1,4 @@
-//! What nodes log while the database is away.
+//! The log lines of nodes while the database is unavailable.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::several::require_servers;
 use crate::test_server::TempDir;
 
-/// Longest time until a condition holds.
+/// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(90);
-/// Lines of a node from the beginning of an outage to its end. These are the lines about the
-/// outage, one failed request, and those about the leases of both nodes, which lapsed.
+/// The most log lines of a node from the beginning of an outage to its end. The lines report the
+/// outage, one failed request, and the ended leases of both nodes.
 const LINES_MAX: usize = 12;
 
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -41,7 +41,7 @@ fn log(cluster: &Cluster, node: usize) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// How many lines have this event.
+/// Counts the lines with this event.
 fn count(lines: &[String], event: &str) -> usize {
     lines.iter().filter(|line| line.contains(&format!("event=\"{event}\""))).count()
 }

@@ -35,13 +35,13 @@ const BUY: &str = "#buy";
 /// The title under the button: the state in a few words.
 const STATE: &str = "#say-title";
 
-/// Starts a demo server, where visitors are guests.
+/// Starts a demo server. Its visitors are guests.
 fn demonstration() -> ServerFixture {
     ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
 
-/// Creates a sale of lamps, with these fields of the item and of the sale changed or added; returns
-/// its id.
+/// Creates a sale of lamps. Changes or adds these fields of the item and of the sale. Returns the
+/// sale's id.
 async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) -> String {
     let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
         "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});

@@ -91,7 +91,7 @@ fn no_log_line_is_written_for_any_request() {
 async fn closed_shop() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    // Ends with the test's event loop.
+    // This task ends with the test's event loop.
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = [0; 16 * 1024];
@@ -158,7 +158,8 @@ impl Shop {
     }
 }
 
-/// Orders that are paid, paid twice, failed, cancelled, refunded and expired.
+/// Makes orders that are paid, paid twice, not paid after a failed payment, cancelled, refunded and
+/// expired.
 async fn money(shop: &mut Shop) {
     let (paid, twice, failed) = (shop.buy(1).await, shop.buy(2).await, shop.buy(3).await);
     shop.press(1, &paid, "pay").await;
@@ -190,7 +191,7 @@ async fn money(shop: &mut Shop) {
     .await;
 }
 
-/// Refusals, invalid requests and internal failures.
+/// Causes refusals, invalid requests and internal failures.
 async fn trouble(shop: &mut Shop) {
     let again = PurchaseSpec { units: 2, ..spec(2) };
     shop.ask(&again.bytes(), "422 idempotency_key_reused").await;
@@ -214,7 +215,7 @@ async fn trouble(shop: &mut Shop) {
     )
     .await;
     shop.ask(&spec(5).bytes(), "403 forbidden").await;
-    // A ticket that cannot be settled, and an operator's action that cannot be recorded.
+    // Make a ticket that cannot be settled, and an operator's action that cannot be recorded.
     let poison =
         "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
                   CREATE TRIGGER no_note BEFORE INSERT ON action BEGIN SELECT raise(ABORT, 'no note'); END;";
@@ -232,7 +233,7 @@ async fn trouble(shop: &mut Shop) {
         .expect("no triggers");
 }
 
-/// Dead letters: one is retried, one is discarded.
+/// Makes two dead letters, retries the first and discards the second.
 async fn dead_letters(shop: &mut Shop) {
     let some = |list: &Value| list["dead_letters"].as_array().is_some_and(|all| all.len() >= 2);
     let list = shop.is("dead letters exist", "/v1/admin/dead-letters?kind=delivery", some).await;
@@ -242,7 +243,8 @@ async fn dead_letters(shop: &mut Shop) {
     shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
 }
 
-/// A quota that contradicts the orders: the audit finds it and pauses the sale.
+/// Makes a quota that contradicts the orders. The audit finds the contradiction and pauses the
+/// sale.
 async fn a_fault(shop: &mut Shop) {
     shell(&shop.fixture)
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
@@ -281,7 +283,7 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
         if erased["held_back"] == json!([]) {
             break;
         }
-        // The server asks the sandbox about its checkout soon.
+        // Give the server time to ask the sandbox about the checkout.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(orders, 1);
@@ -309,7 +311,7 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
     assert!(!log.contains(NAME), "the log names a buyer:\n{log}");
 }
 
-/// Whether a file of this directory holds the text.
+/// Returns whether a file in this directory contains the text.
 fn holds(dir: &Path, text: &str) -> bool {
     std::fs::read_dir(dir).expect("it exists").any(|entry| {
         let path = entry.expect("readable").path();
@@ -379,7 +381,7 @@ fn a_buyer_is_erased_from_a_shell() {
     let csv = test_server.ask(&temp_dir, &["csv", "orders"]).stdout_of_success();
     assert!(csv.contains(name) && !csv.contains(&format!(",{buyer},")), "{csv}");
     test_server.ask(&temp_dir, &["reconcile"]).stdout_of_success();
-    // The answers are compared with the order by its id.
+    // The audit finds the order of each answer by the order's id.
     let audit = |more: &[&str]| {
         let mut command = program(&temp_dir);
         command

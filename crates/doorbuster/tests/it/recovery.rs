@@ -1,4 +1,4 @@
-//! The page about recovery to a point in time: its commands are run as they stand there, on a
+//! The page about recovery to a point in time: the test runs the page's commands unchanged on a
 //! private PostgreSQL, while a node sells.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use doorbuster_testkit::postgres::programs;
 const PAGE: &str = include_str!("../../../../docs/how-to/postgres-point-in-time-recovery.md");
 const ITEM: &str = "id=phone,title=Phone,stock=10,price=0.10CNY,limit=10";
 
-/// The code of the page, in order: its language and its lines.
+/// Returns the code blocks of the page in order, each with its language and its lines.
 fn blocks() -> Vec<(&'static str, String)> {
     let mut parts = PAGE.split("```").skip(1).step_by(2);
     let block = |part: &'static str| {
@@ -30,7 +30,7 @@ struct Installation {
     dir: PathBuf,
     bin_dir: PathBuf,
     port: u16,
-    /// What the page says, and what is meant here.
+    /// Texts of the page's commands, each with its replacement for this test.
     replacements: Vec<(&'static str, String)>,
 }
 
@@ -44,7 +44,7 @@ impl Installation {
             vec![("/var/lib/postgresql/data", at("data")), ("/archive", at("archive"))];
         let installation = Self { dir: dir.clone(), bin_dir, port, replacements };
         std::fs::create_dir(&dir).expect("a new directory");
-        // The server's user must reach the directory.
+        // The user of the PostgreSQL server must be able to enter the directory.
         let open = format!("chmod 711 {}", temp_dir.join(".").display());
         assert!(Command::new("sh").args(["-c", &open]).status().expect("a shell").success());
         if is_root() {
@@ -67,7 +67,7 @@ impl Installation {
         installation
     }
 
-    /// Runs a script as the server's user, as a person would.
+    /// Runs a script as the user of the PostgreSQL server, like a person with a shell.
     fn shell(&self, script: &str) -> String {
         let mut command = match is_root() {
             true => {
@@ -83,7 +83,8 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // The server keeps the output of the command that starts it.
+        // The PostgreSQL server keeps the output of its start command open, so the output goes to a
+        // file.
         let log = self.dir.join("shell.log");
         let output = std::fs::File::create(&log).expect("writable");
         command.stdout(output.try_clone().expect("a file")).stderr(output);

@@ -29,7 +29,7 @@ impl Reloadable {
         Self { server: TestServer::start(command, data_dir), settings, log }
     }
 
-    /// Writes the file, sends SIGHUP, and returns the line that says what happened.
+    /// Writes the file, sends SIGHUP, and returns the log line about the reload.
     fn reload(&self, text: &str) -> Value {
         std::fs::write(&self.settings, text).expect("the file is written");
         let before = lines(&self.log).len();
@@ -52,7 +52,7 @@ fn lines(log: &Path) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// The settings with these values.
+/// Returns a settings file with these values.
 fn file(level: &str, shop: &str, connections: &str, workers: u32) -> String {
     format!(
         "listen = \"127.0.0.1:0\"\nworkers = {workers}\n[page]\nshop = \"{shop}\"\n[limits]\n\
@@ -73,7 +73,7 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     assert_eq!(line["changed"], "page.shop limits.connections log.filter", "{line}");
     assert_eq!(line["needs_restart"], "workers", "{line}");
     until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
-    // The limit of connections is in force: one more than allowed is turned away.
+    // The new limit of connections applies: the server refuses one connection above the limit.
     let address = server.server.url().strip_prefix("http://").expect("an address").to_owned();
     let taken: Vec<TcpStream> =
         (0..16).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
@@ -84,7 +84,7 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     let _ = more.read_to_string(&mut reply);
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     drop(taken);
-    // What needs a restart is named again until the restart.
+    // Until the restart, each reload names again the settings that need a restart.
     let line = server.reload(&file("info", "Second shop", "16", 3));
     assert_eq!((&line["changed"], &line["needs_restart"]), (&"".into(), &"workers".into()));
     assert_eq!(server.server.terminate().0, Some(0));

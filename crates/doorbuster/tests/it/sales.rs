@@ -349,8 +349,8 @@ fn load_without_a_sale_fails() {
     }
 }
 
-/// Starts a proxy to this URL. It drops the answer to each request that contains this word. Returns
-/// the proxy's URL.
+/// Starts a proxy to this URL. The proxy drops the answer to each request that contains this word.
+/// Returns the proxy's URL.
 fn lossy_proxy(url: &str, word: &'static str) -> String {
     let upstream = url.strip_prefix("http://").expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -382,7 +382,7 @@ fn lossy_proxy(url: &str, word: &'static str) -> String {
                         break;
                     }
                 }
-                // A client that disconnected earlier receives no end.
+                // The client may have disconnected already.
                 let _ = near.shutdown(Shutdown::Both);
             });
         }

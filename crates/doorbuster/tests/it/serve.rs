@@ -443,7 +443,7 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["request_id"] == id).collect::<Vec<_>>()
     };
-    // The request's own id if it has a valid one, and otherwise a random id.
+    // The answer has the request's own id if that id is valid, and otherwise a random id.
     for (brings, expected) in [
         ("X-Request-Id: from-the-shop-1\r\n", Some("from-the-shop-1")),
         ("", None),
@@ -471,7 +471,8 @@ fn a_failed_request_is_found_in_the_log_by_its_request_id() {
             "{line}"
         );
     }
-    // An error that only the client can correct gets no id and no log line.
+    // For an error that only the client can correct, the server writes no log line and returns no
+    // request id.
     let (head, _) = test_server.exchange(
         &token,
         "GET",
@@ -496,7 +497,7 @@ fn a_demo_on_every_address_prints_an_address_that_others_can_open() {
         let line = text.lines().find_map(|line| line.strip_prefix("sale page:"))?.trim().to_owned();
         line.strip_prefix("http://")?.split('/').next()?.parse::<SocketAddr>().ok()
     });
-    // The address from which this machine reaches others, or 127.0.0.1 if there is none.
+    // This machine's address in the network, or 127.0.0.1 if it has no network.
     let speaks_from = || {
         let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
         socket.connect("198.51.100.1:9").ok()?;

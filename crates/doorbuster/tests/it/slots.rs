@@ -1,5 +1,5 @@
-//! Slot commands of the CLI, in the golden example: 10,000 units; 400 are allocated; a batch of 30
-//! settles; 100 more are allocated.
+//! Slot commands of the CLI, in one fixed example. Of 10,000 units, a slot gets 400. After a batch
+//! of 30 units is settled, the slot gets 100 more units.
 
 use crate::test_server::{KEY, TempDir, TestServer, until};
 
@@ -20,8 +20,8 @@ fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32
     test_server.ask(temp_dir, &["sale", "open", sale]).stdout_of_success();
 }
 
-/// The cells that `sale show --slots` prints for the only slot, from the epoch on, and the sale's
-/// units in the pool and in slots.
+/// Returns the cells that `sale show --slots` prints for the only slot, starting with the epoch.
+/// Also returns the sale's units in the pool and in slots.
 fn slot_and_units(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -113,8 +113,8 @@ fn sale_show_prints_the_numbers_of_the_golden_example() {
     let output =
         test_server.ask(&temp_dir, &["sale", "show", "no-refill", "--slots"]).stdout_of_success();
     assert!(output.ends_with("30 of 400 granted units are settled.\n"), "{output}");
-    // This slot is refilled: 100 more units are allocated (9,500 / 470), and again until the
-    // inactive counter reaches the threshold.
+    // This slot gets a refill of 100 units. Afterwards the pool has 9,500 units and the slot has
+    // 470. More refills follow until the inactive counter reaches the threshold.
     open(&test_server, &temp_dir, "refill", 380);
     sell_thirty(&test_server, &temp_dir, "refill");
     wait_for(

@@ -1,4 +1,4 @@
-//! A short soak run: `cargo xtask soak` runs the same for hours.
+//! A short soak run. `cargo xtask soak` runs the same load for hours.
 
 use std::path::Path;
 use std::time::Duration;

@@ -88,14 +88,14 @@ impl CommandRun {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
-    /// Standard output; the exit code must be 0.
+    /// Returns standard output. The exit code must be 0.
     #[track_caller]
     pub fn stdout_of_success(&self) -> String {
         assert_eq!(self.code(), Some(0), "{}{}", self.out(), self.err());
         self.out()
     }
 
-    /// Standard error; the exit code must be this one.
+    /// Returns standard error. The exit code must be `code`.
     #[track_caller]
     pub fn stderr_of_failure(&self, code: i32) -> String {
         assert_eq!(self.code(), Some(code), "{}{}", self.out(), self.err());
@@ -191,7 +191,7 @@ impl TestServer {
         (status, serde_json::from_str(&body).expect("JSON"))
     }
 
-    /// Like [`Self::send`], but returns the head and the body unchanged.
+    /// Does the same as [`Self::send`], but returns the head and the body unchanged.
     pub fn exchange(
         &self,
         token: &str,
@@ -249,7 +249,7 @@ pub fn serve(temp_dir: &TempDir, data_dir: &Path) -> Command {
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
     // Buyers pay with the buttons of the sandbox.
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
-    // Few log lines, so that they fit into the pipe.
+    // The server writes few log lines, so that the lines fit into the pipe.
     command
         .env("DOORBUSTER_AUTH__ADMIN_KEY", KEY)
         .env("DOORBUSTER_LOG__FILTER", "warn")

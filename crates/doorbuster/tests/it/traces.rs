@@ -133,7 +133,7 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // Store the body before the answer, so that the test sees every answered request.
+            // Store the body before the answer, so that the test has every answered request.
             if keep.send((path, body)).is_err() {
                 return;
             }
@@ -144,8 +144,9 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
     (address, kept)
 }
 
-/// Sells one unit with this share of purchases sampled and stops the server; returns the path and
-/// the body of each request that the collector received. `headers` are those of the purchase.
+/// Sells one unit on a server that samples this share of purchases, and stops the server. `headers`
+/// are the headers of the purchase. Returns the path and the body of each request that the
+/// collector received.
 fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let temp_dir = TempDir::new();
     let (address, got) = collector();
@@ -171,7 +172,7 @@ fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     got.try_iter().collect()
 }
 
-/// The same, only what belongs to traces.
+/// Does the same as [`sell_with`], but returns only the requests with traces.
 fn sell(share: &str) -> Vec<(String, Vec<u8>)> {
     traces(sell_with(share, ""))
 }
@@ -222,13 +223,15 @@ fn a_purchase_continues_the_trace_of_its_caller_and_follows_its_decision() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let header = |flags: &str| format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-{flags}\r\n");
-    // No purchase is sampled by chance, and this one is because its caller's trace is.
+    // The share is 0, so the server samples this purchase only because the caller's trace is
+    // sampled.
     let spans_of = |share: &str, flags: &str| spans(&traces(sell_with(share, &header(flags))));
     let found = spans_of("0", "01");
     let purchase = found.iter().find(|span| span.name == "purchase").expect("a purchase");
     assert_eq!(hex(&purchase.trace), TRACE, "{found:#?}");
     assert_eq!(hex(&purchase.parent), "00f067aa0ba902b7", "{found:#?}");
-    // Every purchase would be sampled, and this one is not because its caller's trace is not.
+    // The share is 1, but the server does not sample this purchase, because the caller's trace is
+    // not sampled.
     let found = spans_of("1", "00");
     assert!(found.iter().all(|span| span.name != "purchase"), "{found:#?}");
 }

@@ -1,8 +1,8 @@
-//! Upgrades from version 0.1.0: its stores are kept in `tests/stores`, and every later version must
-//! migrate them and continue their sale.
+//! Upgrades from version 0.1.0. The directory `tests/stores` has the stores of that version. Every
+//! later version must migrate these stores and continue their sale.
 //!
-//! `a_store_of_this_version` made them. Run it by hand, with `--ignored`, to keep the stores of
-//! another version.
+//! The test `a_store_of_this_version` made these stores. To keep the stores of another version, run
+//! this test by hand with `--ignored`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ fn buy(server: &TestServer, temp_dir: &TempDir, buyer: &str) -> (u16, Value) {
     server.send(&token(temp_dir, buyer), "POST", "/v1/orders", lines, body)
 }
 
-/// Does what fills the tables of a store, and returns the ids of its orders by buyer.
+/// Fills the tables of a store. Returns the ids of the orders by buyer.
 fn fill(server: &TestServer, temp_dir: &TempDir) -> Value {
     let operate = |arguments: &[&str]| server.ask(temp_dir, arguments).stdout_of_success();
     operate(&["sale", "create", "spring", "--title", "Spring", "--item", ITEM]);
@@ -78,7 +78,7 @@ fn pay(server: &TestServer, temp_dir: &TempDir, order: &str) {
     run(&mut command).stdout_of_success();
 }
 
-/// The orders are as they were, the sale continues, and nothing is sold twice.
+/// Checks that the orders are unchanged, that the sale continues, and that no unit is sold twice.
 fn check(server: &TestServer, temp_dir: &TempDir, store: &str, orders: &Value) {
     let show = |buyer: &str| {
         let id = orders[buyer].as_str().expect("an order");
@@ -87,7 +87,7 @@ fn check(server: &TestServer, temp_dir: &TempDir, store: &str, orders: &Value) {
         assert_eq!(status, 200, "{order}");
         order["state"].clone()
     };
-    // Nobody paid for this order in time, because the store was kept for longer.
+    // The store is older than this order's payment window, so the order expires.
     until("alice's order expires", || (show("alice") == "expired").then_some(()));
     assert_eq!([show("bob"), show("carl")], ["cancelled", "paid"]);
     let (status, again) = buy(server, temp_dir, "alice");
@@ -98,7 +98,7 @@ fn check(server: &TestServer, temp_dir: &TempDir, store: &str, orders: &Value) {
         assert_eq!(status, 201, "{body}");
         late = body;
     }
-    assert_eq!(buy(server, temp_dir, "too-late").0, 409, "six units, one of them was paid before");
+    assert_eq!(buy(server, temp_dir, "too-late").0, 409, "all six units are sold");
     pay(server, temp_dir, late["id"].as_str().expect("an order"));
     let audit = run(program(temp_dir).args(["audit", "--json", "--store", store])).json();
     assert_eq!(audit["ok"], true, "{audit}");
@@ -137,7 +137,7 @@ fn a_postgresql_store_of_version_0_1_0_is_migrated_and_sells_on() {
     fs::write(&file, dump).expect("writable");
     postgres.load(&file).expect("the dump is valid");
     let server = start(&temp_dir, &temp_dir.join("data"), Some(&postgres));
-    // The dump is in another database cluster, so the node paused the sale.
+    // The dump was restored into another database cluster, so the node paused the sale.
     let phase = || server.send(KEY, "GET", "/v1/admin/sales/spring", "", "").1["phase"].clone();
     until("the sale is paused", || (phase() == "paused").then_some(()));
     server.ask(&temp_dir, &["sale", "resume", "spring"]).stdout_of_success();
@@ -172,7 +172,7 @@ fn a_store_of_this_version() {
         .expect("pg_dump starts");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let dump = String::from_utf8(dump.stdout).expect("text");
-    // Other versions of psql do not know these commands.
+    // Leave out these commands: other versions of psql do not know them.
     let is_plain =
         |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
     let lines: Vec<&str> = dump.trim_end().lines().filter(is_plain).collect();

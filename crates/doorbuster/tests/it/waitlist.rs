@@ -75,7 +75,7 @@ fn a_waitlist_position_and_length_are_shown() {
         ("1".into(), "0".into(), "0".into()),
         "{shown}"
     );
-    // While the sale is paused, returned units are kept.
+    // While the sale is paused, the server keeps returned units for the waitlist.
     operate(&["sale", "pause", "spring"]).stdout_of_success();
     operate(&["order", "cancel", order["id"].as_str().expect("an id")]).stdout_of_success();
     let shown = operate(&["sale", "show", "spring"]).stdout_of_success();

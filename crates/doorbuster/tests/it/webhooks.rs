@@ -1,8 +1,8 @@
-//! Webhooks from outside. The server is killed while it delivers events; after a restart the shop
-//! has received every change of each order, in order. Also covers the endpoint commands of the CLI.
+//! Webhooks from outside, and the endpoint commands of the CLI. The test kills the server while it
+//! delivers events. After a restart the shop has received every change of each order, in sequence.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds (5), `DOORBUSTER_KILL_SEED` the seed (a new
-//! one each time; a failure prints it).
+//! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 5]. `DOORBUSTER_KILL_SEED` sets the
+//! seed [default: a new seed each time]. A failed test prints its seed.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
@@ -22,19 +22,20 @@ use crate::crash_windows::fixture::{ServerFixture, operator};
 use crate::kill::number;
 use crate::test_server::{KEY, TempDir, program, run};
 
-/// Longest time for all deliveries after the last start, with failed attempts, on a slow machine.
+/// Longest wait for all deliveries after the last start, including failed attempts. Enough for a
+/// slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The events that a shop accepted: order, id and type, in order of arrival, with repetitions.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// Starts a shop that accepts four of five messages.
+/// Starts a shop that accepts four out of five messages.
 async fn shop(seed: u64) -> (SocketAddr, Taken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let taken = Taken::default();
     let kept = taken.clone();
-    // Ends with the test's event loop.
+    // This task ends with the test's event loop.
     tokio::spawn(async move {
         for n in 0.. {
             let Ok((stream, _)) = listener.accept().await else { return };
@@ -51,8 +52,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // The event is recorded before the answer, because the server may be killed before
-                // it reads the answer.
+                // Record the event before the answer: the test may kill the server before it reads
+                // the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -293,7 +294,7 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
     let id = "evt_0000000000000042_f2aa95665c";
     let body = json!({"id": id, "type": "order.paid", "timestamp": "2026-11-20T10:00:42.000Z",
                       "data": {"order": {"id": "ord_1"}}});
-    // Sends the message with the signature of another text, or of its own, at this time.
+    // Sends the message at this time, with a signature of the text `signed`.
     let send = async |at: i64, signed: &str| {
         let signature = sign(id, at, signed.as_bytes(), std::slice::from_ref(&key));
         let headers = format!(
@@ -408,7 +409,8 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // A second connection to the store, which writes what damage or a later version could leave.
+    // Through a second connection, write rows that damage or a later version could leave in the
+    // store.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("a timeout");

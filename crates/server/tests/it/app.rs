@@ -18,7 +18,7 @@ use crate::watch::Watch;
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// The operators' key in the settings of tests.
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// The header with which a purchase waits for its order. It waits longer than a test machine may
+/// The header with which a purchase waits for its order. The wait is longer than a test machine may
 /// pause.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// Longest wait for events, on a slow machine.
@@ -179,8 +179,8 @@ impl TestApp {
         .await
     }
 
-    /// Sends a purchase as [`Self::buy`] does, again with the same key while the server cannot
-    /// answer. A server on a busy machine may answer `503` as long as its database is slow.
+    /// Does the same as [`Self::buy`], but repeats the purchase with the same key after a `503`. A
+    /// server on a busy machine answers `503` while its database is slow.
     pub(crate) async fn buy_retrying(&self, buyer: &str, key: &str, sale: &str) -> Reply {
         let begun = Watch::start();
         loop {

@@ -14,12 +14,13 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Watch;
 
-/// Refusals that are counted together. Other work of the server, such as watching sales and clocks,
-/// affects only a few of the bursts.
+/// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
+/// of the server, such as watching sales and clocks, affects only a few bursts.
 const BURST: u64 = 50;
-/// Bursts of each kind of refusal.
+/// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
-/// Most allocations of one refusal: its read and write buffers. A waiting connection has neither.
+/// The most allocations of one refusal: a read buffer and a write buffer. A waiting connection has
+/// no buffers.
 const EACH: u64 = 2;
 /// Longest time of a burst. The machine may pause for a while.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +33,7 @@ struct RefusedRequest {
 }
 
 impl RefusedRequest {
-    /// Sends requests until all lazy allocations are done. Stores the last bytes of the answer.
+    /// Sends requests until all lazy allocations are done. Stores the bytes of the last answer.
     async fn new(app: &TestApp, sale: &str, code: &str) -> Self {
         let bearer = bearer("late");
         let headers = [

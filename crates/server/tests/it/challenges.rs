@@ -1,5 +1,5 @@
-//! Tests challenges as clients use them. A challenge is for one buyer and one sale, and has one
-//! answer.
+//! Tests challenges as clients use them. A challenge is for one buyer and one sale, and can be
+//! answered once.
 
 mod pool;
 
@@ -107,7 +107,8 @@ async fn each_kind_goes_from_challenge_over_answer_and_pass_to_an_order() {
             "{kind}: it is spent"
         );
     }
-    // A small distance from the gap and another letter case are accepted. No more is.
+    // A small distance from the gap and another letter case are accepted. The server refuses a
+    // larger distance.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let asked = challenge(&app, "anna", "slider", json!({})).await;
         let x = solve_sealed([0x5a; 32], &asked, "slider", "anna")["x"].as_i64().expect("a number");

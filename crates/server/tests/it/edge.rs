@@ -1,5 +1,5 @@
-//! Tests an edge in front of a node. The tests check the answers from its memory, the requests that
-//! it passes on, and its behaviour with an old copy.
+//! Tests an edge in front of a node. The tests check the answers from the edge's memory, the
+//! requests that the edge passes on, and its behaviour with an old copy.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ mod settings;
 /// A purchase of one phone.
 const ONE_PHONE: &str = r#"{"sale":"spring","item":"phone","units":1}"#;
 
-/// A node, a proxy in front of it that counts requests, and an edge in front of the proxy.
+/// A node, a counting proxy in front of the node, and an edge in front of the proxy.
 struct Tier {
     node: TestApp,
     proxy: CountingProxy,
@@ -163,8 +163,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     let reached = tier.proxy.purchases() - before;
     assert_eq!(refused, 2_000, "in {:?}", began.elapsed());
     assert!(reached < 40, "{reached} of 2000 refused requests reached the node");
-    // Both buyers have orders, so neither gets "sold out". One bought through the edge, and the
-    // other one at the node.
+    // Both buyers have orders, so neither gets "sold out". Anna bought through the edge, and Bert
+    // at the node.
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");

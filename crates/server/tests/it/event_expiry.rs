@@ -1,5 +1,5 @@
-//! Tests the end of an event stream. It ends with the token that opened it, or with a newer token
-//! that renewed it.
+//! Tests the end of an event stream. The stream ends when the token that opened it expires, or when
+//! a newer token that renewed it expires.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

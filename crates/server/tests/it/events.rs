@@ -95,7 +95,7 @@ async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     app.open_sale("autumn", 10.into(), 10).await;
     let mut anna = socket(&app, "anna", "?sale=spring").await;
     for _ in 0..5 {
-        // Nothing changes now, so each reader gets the current state.
+        // No order changes now, so each reader gets the current state.
         let mut other = socket(&app, "anna", "?sale=spring").await;
         let present = next(&mut other).await;
         assert_eq!(
@@ -365,7 +365,8 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
         other => panic!("{:?}", other.map(|(_, response)| response)),
     }
     drop(socket(&app, "bert", "").await);
-    // A buyer who closes a stream may open another one as soon as the server notices.
+    // After a buyer closes a stream, the buyer may open another stream as soon as the server
+    // notices.
     sockets.pop();
     let again = async {
         while open(&app, "", &[("authorization", &bearer("anna"))]).await.is_err() {

@@ -152,7 +152,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     check(&buy_by(&app, "anna", "k", &close).await, "200", 0);
     check(&app.buy("bert", "k", "spring", "phone", 1).await, "409 sold_out", 2);
     check(&buy_by(&app, "carl", "k", &[("Purchase-Pass", "none")]).await, "403 pass_invalid", 3);
-    // A request without a valid identity used up nothing.
+    // A request without a valid identity uses up no part of a limit.
     for more in [&[][..], &close] {
         let nobody =
             [&[("Content-Type", "application/json"), ("Idempotency-Key", "k")], more].concat();
@@ -295,7 +295,7 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
     let app = TestApp::start().await;
     open(&app, "spring", 1, limits.clone()).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // No proxy is trusted, so all requests have one address, with any headers.
+    // No proxy is trusted, so all requests count for one address, whatever their headers say.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}", 5).await, 3);
     assert_eq!(refused(&app, "Forwarded", "for=203.0.113.{n}", 5).await, 5);
     app.stop().await;

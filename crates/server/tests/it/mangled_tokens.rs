@@ -18,7 +18,7 @@ use crate::money::{self, assert_ledger_adds_up, captured, now_secs, send, send_t
 const MANGLED: usize = 400;
 /// The largest number of changes of one text.
 const CHANGES_MAX: usize = 4;
-/// The longest piece that is moved, doubled or removed, in bytes.
+/// The longest piece of a text that the test moves, doubles or removes, in bytes.
 const PIECE_MAX: usize = 40;
 /// Replacement bytes for texts in a header or in an address.
 const PLAIN: &[u8] = b"ABCZabcz0129-_.=";
@@ -46,8 +46,8 @@ impl Mangler {
         let mut all: Vec<String> = corpus.lines().map(str::to_owned).collect();
         let begin = [&all[..], &[right.to_owned()]].concat();
         while all.len() < self.of_each {
-            // Half of the texts come from the valid input, because nearly valid inputs get
-            // furthest.
+            // Half of the texts come from the valid input, because nearly valid inputs pass the
+            // most checks.
             let from = if self.rng.random() {
                 right
             } else {
@@ -140,7 +140,8 @@ async fn a_mangled_token_or_pass_identifies_no_buyer_and_a_mangled_id_no_order()
     }
     for wrong in mangler.texts(include_str!("../corpus/orders.txt"), &id, true) {
         let reply = app.buyer("anna", "GET", &format!("/v1/orders/{wrong}")).await;
-        // An empty id reads the list, and an invalid path reaches no endpoint.
+        // A request with an empty id reads the list. A request with an invalid path reaches no
+        // endpoint.
         mangler.judge(&reply, if wrong.is_empty() { &[200, 404] } else { &[404] }, &wrong);
     }
     assert_ledger_adds_up(&app).await;

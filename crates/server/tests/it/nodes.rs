@@ -27,7 +27,7 @@ mod settlers;
 mod short_stock;
 mod wait_bounds;
 
-/// A time that is longer than a lease and the work after its end.
+/// A time that is longer than a lease and the work after the lease ends.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
 /// Longest time until all units are sold. The machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -312,8 +312,8 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     second.stop().await;
 }
 
-/// Sells one unit to each of these buyers until this many units are sold. They are other buyers
-/// than in [`sell_out`].
+/// Sells one unit to each of these buyers until this many units are sold. [`sell_out`] uses other
+/// buyers.
 async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! The signed link to an order: what it opens, and what it does not.
+//! The signed link to an order. The link reads the order and pays for it, and gives no other right.
 
 use serde_json::json;
 

@@ -273,7 +273,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/v1/sales/a%3Ab/status", true).await;
     check("/sale/spring?lang=zh", true).await;
     check(&asset, true).await;
-    // Anyone could invent such an address for each request.
+    // Clients could invent a new address like these for each request.
     for path in [
         "/v1/sales?x=1",
         "/v1/sales?limit=7",
@@ -296,8 +296,8 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check(&format!("/v1/sales/a:b/status?v={version}"), false).await;
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
-    // Pages that do not know of a change request the version before it. All of them request the
-    // same one.
+    // A page that has not learned of a change requests the version before the change. All such
+    // pages request the same version.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

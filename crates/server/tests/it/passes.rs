@@ -12,7 +12,7 @@ use crate::app::{FAR_FUTURE, PATIENCE, SECRET, TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::watch::Watch;
 
-/// Connections that try to spend one code.
+/// The number of connections that try to use one code.
 const CROWD: usize = 64;
 const KEY_A: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const KEY_B: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
@@ -217,7 +217,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
     app.door("draft", json!({"pass": "required"})).await;
     assert_eq!(ask("draft").await.verdict(), "404 not_found");
     scheduled("far", now_ms() + 3_600_000).await;
-    // The start is far enough away that a request comes too early.
+    // The start is so far away that a request still comes too early.
     let starts_at = now_ms() + 65_000;
     scheduled("near", starts_at).await;
     let early = ask("near").await;

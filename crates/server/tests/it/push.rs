@@ -1,4 +1,5 @@
-//! Web push against a stand-in push service: what it is sent, when, and to whom.
+//! Web push with a stand-in push service. The tests check each pushed message, its time and its
+//! receiver.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,7 @@ const PUBLIC: &str =
 const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
 /// The server's private key of the same example.
 const SHOP: &str = "yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw";
-/// How long a test watches that nothing more comes.
+/// For this time, a test checks that no further message arrives.
 const WATCH: Duration = Duration::from_millis(300);
 
 /// A request that the push service got.
@@ -184,7 +185,7 @@ async fn a_buyer_is_told_that_units_are_reserved_until_when_and_nobody_else_is()
     assert_eq!(claims["aud"], format!("http://{}", service.address));
     assert_eq!(claims["sub"], "mailto:shop@example.com");
     tokio::time::sleep(WATCH).await;
-    assert_eq!(service.got().len(), 1, "bob's order is no news for anna");
+    assert_eq!(service.got().len(), 1, "anna gets no message about bob's order");
     let metrics = app.get("/metrics").await.text();
     for line in [
         "doorbuster_push_messages_total{outcome=\"sent\"} 1",
@@ -222,7 +223,7 @@ async fn a_buyer_is_told_that_the_turn_has_come_once_and_until_when() {
     let passes = "/v1/sales/spring/passes";
     assert_eq!(app.call("POST", passes, &headers, pass.as_bytes()).await.status, 201);
     tokio::time::sleep(WATCH).await;
-    assert_eq!(service.got().len(), 1, "a turn that is used is no new turn");
+    assert_eq!(service.got().len(), 1, "a buyer who has used the turn gets no message");
 }
 
 #[tokio::test]

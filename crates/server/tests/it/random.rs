@@ -1,6 +1,6 @@
 //! Sends thousands of random valid and invalid requests. The table of endpoints allows every
-//! answer, and successes match `/openapi.json`. No answer is a server fault, and few ask for a
-//! retry. At the end, the test accounts for every unit.
+//! answer, and successes match `/openapi.json`. No answer is a server fault, and few answers ask
+//! for a retry. At the end, the test accounts for every unit.
 //!
 //! `DOORBUSTER_RANDOM_REQUESTS` sets the number of requests, and `DOORBUSTER_RANDOM_SEED` sets the
 //! seed. A failure prints its seed.
@@ -25,9 +25,9 @@ const REQUESTS: u64 = 2_000;
 /// sales.
 const FRESH_SALE_EVERY: u64 = 50;
 /// One in this many requests may get a 503. Requests come one after another and every service is
-/// available, so only a pause of the machine causes a `503`. A pause can do so while a purchase is
-/// parked, tickets settle, or a buyer waits for a read. It can also make the node's snapshot too
-/// old. Each pause affects one request, or a few.
+/// available, so only a pause of the machine causes a `503`. The pause may come while a purchase is
+/// parked, while tickets are settled, or while a buyer waits for a read. A pause can also make the
+/// node's snapshot too old. Each pause affects only a few requests.
 const REQUESTS_PER_503: u64 = 50;
 /// Additional 503 answers that a short run may have.
 const SPARE_503: usize = 5;
@@ -142,7 +142,8 @@ async fn exchange(
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
     if let Some(mut wire) = kept.take().filter(|_| !drawn.fresh) {
         wire.send(&bytes).await;
-        // A connection that closed in the meantime says nothing about this request.
+        // If the server closed the connection in the meantime, send the request again on a new
+        // connection.
         if let Some(reply) = read_reply(&mut wire, drawn, head).await {
             *kept = stays(&reply, drawn, head).then_some(wire);
             return (Some(reply), bytes);

@@ -18,7 +18,7 @@ use crate::app::{PATIENCE, TestApp, sale};
 use crate::events::{Socket, next, socket};
 use crate::http::Reply;
 
-/// Announces a sale with a waiting room.
+/// Schedules a sale with a waiting room.
 async fn announce(app: &TestApp, stock: Value, limit: u32) {
     let mut sale = sale("spring", stock, limit);
     sale["front_door"] = json!({"waiting_room": "always", "limits": {"buyer": null, "ip": null}});
@@ -36,7 +36,7 @@ async fn look(app: &TestApp, buyer: &str) -> Value {
     app.buyer(buyer, "GET", "/v1/sales/spring/waiting-room").await.json()
 }
 
-/// Polls the buyer's waiting-room entry until `holds`.
+/// Polls the buyer's waiting-room entry until `holds` returns true.
 async fn until(app: &TestApp, buyer: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
@@ -65,7 +65,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// Returns the order of a draw, computed only from the documentation.
+/// Computes the sequence of buyers in a draw, only by the rules in the documentation.
 fn drawn(seed: &str, buyers: &[String]) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(seed));
     let mut lots: Vec<(Vec<u8>, String)> = buyers
@@ -117,8 +117,8 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
     assert_eq!(after["commitment"], format!("sha256:{hash}"));
     let late = enter(&app, "late").await;
     assert_eq!(late.verdict(), "201");
-    // There are four units. So four buyers are admitted, and four more wait in case one of them
-    // does not buy. The others need not wait.
+    // There are four units, so four buyers are admitted. Four more buyers wait in case an admitted
+    // buyer does not buy. The other buyers need not wait.
     for (at, buyer) in drawn(seed, &buyers).iter().chain(["late".to_owned()].iter()).enumerate() {
         let state = match at {
             0..4 => "admitted",

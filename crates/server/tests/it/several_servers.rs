@@ -94,7 +94,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         let (id, key) = (format!("sale{n}"), format!("k{n}"));
         first.make_sale(&id, 20.into(), 10).await;
         second.step(&id, "open").await;
-        // The first server knows of the opening, or learns of it now.
+        // The first server knows of the opening, or learns of the opening now.
         let begun = Watch::start();
         let bought = loop {
             let told = first.buy("anna", &key, &id, "phone", 3).await;
@@ -103,7 +103,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        // A buyer who was asked to wait finds the order by a repeated request.
+        // If the first answer asked the buyer to wait, the repeated request returns the order.
         assert!(matches!(bought.status, 200 | 201), "{}", bought.text());
         let order = bought.json()["id"].as_str().expect("an id").to_owned();
         let seen = second.buyer("anna", "GET", &format!("/v1/orders/{order}")).await;
@@ -164,8 +164,8 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // A node also finds a sale by itself after a while. So the test repeats the attempt: it
-    // requests each sale at once, and the node must find it then.
+    // A node also finds a sale by itself after a while. So the test makes several attempts. In each
+    // attempt it requests the new sale at once, and the node must find the sale.
     for (n, order) in orders.iter().enumerate() {
         // The test changes the database as another node would, but without the notification.
         let sold = format!(
@@ -229,13 +229,14 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
         .expect_err("no node has created a secret")
         .to_string();
     assert!(told.contains("the database of store.url"), "{told}");
-    // One node has a directory. The other has none, as if neither XDG_DATA_HOME nor HOME were set.
+    // One node has a directory. The other node has no directory, as if XDG_DATA_HOME and HOME were
+    // not set.
     let (first, second) = tokio::join!(secrets(Some(&dir), &url, &[]), secrets(None, &url, &[]));
     assert_eq!(first.1, second.1);
     assert!(first.0 != second.0, "one node's key was stored, and only that node shows it");
     let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
-    // A configured secret is neither stored nor replaced.
+    // The node does not store a configured secret, and does not replace it.
     let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
     let told = secrets(None, &url, &[own]).await;
     assert_eq!((told.0, told.1[1].as_str()), (false, own.1));

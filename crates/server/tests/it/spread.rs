@@ -1,4 +1,4 @@
-//! Tests an item over several slots of two counters each, as operators see it.
+//! Tests an item with several slots, each with two counters, as operators see the item.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::app::TestApp;
 
 const SLOTS: &str = "/v1/admin/sales/spring/slots";
 
-/// Returns the values of a slot without its names.
+/// Returns the values of a slot's row without their names.
 fn numbers(slot: &Value) -> Value {
     let shown = ["granted", "settled", "active", "available", "refills", "recalls", "open"];
     shown
@@ -52,8 +52,8 @@ async fn both_counters_of_every_partition_are_shown_as_they_sell_and_are_refille
         others == 2 && slots.iter().any(|slot| numbers(slot) == *wanted)
     };
     app.until(SLOTS, "the inactive counter is refilled", |shown| is_at(shown, &sold)).await;
-    // The next ticket leaves fewer units in the active counter than in the other one. So the other
-    // counter becomes active, and the drained one is refilled.
+    // The next ticket leaves fewer units in the active counter than in the other counter. So the
+    // other counter becomes active, and the first counter is refilled.
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "201");
     let flipped = json!({"granted": 40, "settled": 17, "active": "b", "available": {"a": 13, "b": 10}, "refills": 3,
                          "recalls": 0, "open": true});

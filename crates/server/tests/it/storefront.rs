@@ -181,7 +181,7 @@ async fn the_pages_cookie_is_the_buyer_and_a_change_needs_the_pages_header() {
     assert_eq!(call("POST", &cancel, with(&[]), b"").await.verdict(), "401 unauthenticated");
     assert_eq!(call("POST", &cancel, with(&[("X-Doorbuster-Page", "1")]), b"").await.status, 200);
 
-    // A token in `Authorization` counts before the cookie.
+    // If a request has both, the token in `Authorization` counts and not the cookie.
     let ben = bearer("ben");
     let headers = [("Authorization", ben.as_str()), ("Cookie", cookie.as_str())];
     assert_eq!(app.call("GET", &order, &headers, b"").await.verdict(), "404 not_found");

@@ -134,7 +134,7 @@ async fn the_first_check_that_fails_answers() {
     let ask = async |headers: &[(&str, &str)], body: &str| {
         app.call("POST", "/v1/orders", headers, body.as_bytes()).await.verdict()
     };
-    // Each fault is tested alone first. The combinations below contain two faults.
+    // First test each fault alone. The combinations below contain two faults.
     for id in ["spring", "resting", "over"] {
         app.open_sale(id, 100.into(), 100).await;
     }

@@ -64,9 +64,9 @@ impl TestApp {
         self.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone()
     }
 
-    /// Creates a sold-out sale of phones. `a` has `stock` units, and `others` buyers have one unit
-    /// each during the whole test. The waitlist takes one buyer for each held unit. Returns the id
-    /// of `a`'s order.
+    /// Creates a sold-out sale of phones. The buyer `a` has `stock` units. `others` further buyers
+    /// have one unit each during the whole test. The waitlist takes one buyer for each held unit.
+    /// Returns the id of `a`'s order.
     async fn held_out(&self, stock: u32, others: u32, hold_secs: u32) -> String {
         let mut body = sale("spring", (stock + others).into(), stock);
         body["items"][0]["limit_per_buyer"] = json!(stock);
@@ -206,7 +206,7 @@ async fn a_buyer_who_cancelled_an_offered_order_cannot_rejoin_the_waitlist() {
     assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key is used");
     let a = app.joined("a").await;
     assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "the buyer may join");
-    // Two units are held, so two buyers may wait. The node or the store refuses a third one.
+    // Two units are held, so two buyers may wait. The node or the store refuses a third buyer.
     app.joined("d").await;
     assert_eq!(app.join("e", "line").await.verdict(), "409 waitlist_full");
     assert_eq!(app.join("d", "again").await.verdict(), "200", "a waiting buyer keeps the entry");

@@ -88,7 +88,7 @@ fn a_demo_without_mismatches_ends_with_its_verdict() {
     );
 }
 
-/// Spoils one value of a good outcome. Its mismatches must contain these words.
+/// Spoils one value of a good outcome, and checks that a mismatch contains these words.
 #[track_caller]
 fn wrong(words: &str, spoil: impl FnOnce(&mut DemoOutcome)) {
     let mut outcome = good(10_000, 10, 100);

@@ -1,5 +1,5 @@
-//! An admission that ends while its pass is issued. The buyer gets no pass, and no further code is
-//! spent.
+//! An admission ends while the server issues its pass. The buyer gets no pass, and the server uses
+//! up no second access code.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::sealed::solve_sealed;
 
 /// The secret of the server's challenges.
 const MASTER: [u8; 32] = [0x5a; 32];
-/// How long the disk delays a commit that is not released. An admission is shorter.
+/// How long the disk delays a commit, if the test does not release it. An admission is shorter.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
 /// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ fn now_ms() -> i64 {
         .expect("in range")
 }
 
-/// A request of this buyer to the sale.
+/// Sends a request of this buyer to the sale.
 async fn ask(
     fixture: &ServerFixture,
     buyer: &str,
@@ -91,7 +91,7 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     assert_eq!(made.status, 201, "{made}");
     let code = made.json()["codes"][0].clone();
     let spent = async || fixture.get_ok(codes).await["spent"].clone();
-    // The server first requires a challenge, whose end is far in the future.
+    // The server first requires a challenge. The challenge expires far in the future.
     let challenge = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
     assert_eq!(challenge.verdict(), "201", "{challenge}");
     let challenge = challenge.json();

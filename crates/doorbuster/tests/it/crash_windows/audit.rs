@@ -62,7 +62,8 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         "the cluster is healthy"
     );
 
-    // A unit that no operation added. No request starts an audit.
+    // Add a unit that no operation added. No request starts an audit: the server finds this unit
+    // itself.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'",

@@ -8,7 +8,7 @@ use super::client::{PurchaseSpec, Wire, request};
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// How often a measurement of the buyers is repeated before the test fails.
+/// The most measurements of the buyers before the test fails.
 pub const TIMES_MAX: usize = 4;
 
 /// Time between two checks of the clock.
@@ -30,8 +30,8 @@ pub struct ServiceQuality {
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// The time until the last answer. This is true time, because answers go on while the disk is
-    /// slow and a `Watch` stands still.
+    /// The time until the last answer. It includes the time in which the disk is slow: a `Watch`
+    /// stands still then, but answers continue.
     pub span: Duration,
 }
 
@@ -81,9 +81,9 @@ impl BuyerProbe {
         ServiceQuality { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100], span }
     }
 
-    /// Repeats [`BuyerProbe::measure`] a few times at most, until the buyers are served well: other
-    /// load on the machine changes, a fault of the server stays. Returns the number of all answers,
-    /// and the best result.
+    /// Repeats [`BuyerProbe::measure`] a few times at most, until the buyers are served well. Other
+    /// load on the machine passes, but a fault of the server stays. Returns the number of all
+    /// answers, and the best result.
     pub async fn measure_until(
         &mut self,
         span: Duration,
@@ -103,7 +103,7 @@ impl BuyerProbe {
     }
 }
 
-/// The answer times of one buyer, and how many answers were `503`.
+/// Returns the answer times of one buyer, and the number of `503` answers.
 async fn one(
     mut wire: Wire,
     sale: String,
@@ -121,7 +121,7 @@ async fn one(
         let ask = match number % 4 {
             0 => spec.key(&format!("k{number}")).bytes(),
             1 => look.clone(),
-            // The server refuses this from memory, like most requests of a crowd.
+            // The server refuses this request from memory, like most requests of a crowd.
             _ => gone.bytes(),
         };
         let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! A raw HTTP client for one connection at a time: sends the bytes of the test, and reports the end
-//! of the connection as an answer.
+//! A raw HTTP client for one connection at a time: sends the test's bytes, and reports the end of
+//! the connection as a result.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +13,13 @@ use tokio::net::TcpStream;
 
 /// The secret with which tests sign buyers' tokens.
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
-/// An expiry long after any test, also a test that changes the clock.
+/// A token's expiry, long after the end of any test. Also a test that changes the clock does not
+/// reach it.
 const FAR: i64 = 4_000_000_000;
-/// The header of purchases: they wait for the order longer than a machine may pause. Another test
-/// measures the default wait, with a slow disk.
+/// The header of purchases. A purchase waits for its order longer than a busy machine may pause.
+/// Another test measures the default wait, with a slow disk.
 const PATIENT: &str = "Prefer: wait=5\r\n";
-/// Longest wait for an answer: longer than the server may take for any request.
+/// Longest wait for an answer. The server answers every request sooner.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// An answer.
@@ -98,13 +99,13 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
-    /// Sends a request and reads its answer; an error when the connection ends first.
+    /// Sends a request and reads its answer. Returns an error if the connection ends first.
     pub async fn ask(&mut self, request: &[u8]) -> io::Result<Reply> {
         self.send(request).await?;
         self.reply().await
     }
 
-    /// The next answer; an error when the connection ends first.
+    /// Reads the next answer. Returns an error if the connection ends first.
     pub async fn reply(&mut self) -> io::Result<Reply> {
         match tokio::time::timeout(PATIENCE, self.read_reply()).await {
             Ok(reply) => reply,
@@ -128,7 +129,7 @@ impl Wire {
 
     async fn read_reply(&mut self) -> io::Result<Reply> {
         let mut reply = self.head().await?;
-        // Answers with these statuses have no body, and need no length.
+        // Answers with these statuses have no body, and therefore no length.
         let none = matches!(reply.status, 204 | 304).then_some(0);
         let length = reply
             .header("content-length")
@@ -142,7 +143,7 @@ impl Wire {
         Ok(reply)
     }
 
-    /// Reads more bytes; an error at the end of the connection.
+    /// Reads more bytes. Returns an error at the end of the connection.
     pub async fn more(&mut self) -> io::Result<()> {
         let mut bytes = [0; 16 * 1024];
         let read = self.stream.read(&mut bytes).await?;
@@ -155,8 +156,8 @@ impl Wire {
         &self.read
     }
 
-    /// Waits until the server closes the connection; returns the time, or `None` when it takes
-    /// longer than `most`.
+    /// Waits until the server closes the connection; returns the waiting time, or `None` if the
+    /// wait takes longer than `most`.
     pub async fn ends(&mut self, most: Duration) -> Option<Duration> {
         let begun = tokio::time::Instant::now();
         let ended = tokio::time::timeout(most, async { while self.more().await.is_ok() {} }).await;
@@ -185,7 +186,8 @@ pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> V
     text.into_bytes()
 }
 
-/// The bytes of a message to the sandbox's webhook address, signed now as the provider would.
+/// The bytes of a message to the sandbox's webhook address, signed with the present time, as the
+/// provider signs it.
 pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
     let at = i64::try_from(now.as_secs()).expect("it fits");
@@ -243,7 +245,7 @@ impl PurchaseSpec {
         self.with(PATIENT)
     }
 
-    /// The bytes of the request with these header lines instead of the wait.
+    /// The bytes of the request, with these header lines instead of the header that asks to wait.
     pub fn with(&self, lines: &str) -> Vec<u8> {
         let lines = format!("{}Idempotency-Key: {}\r\n{lines}", self.signed, self.key);
         let body = json!({"sale": self.sale, "item": self.item, "units": self.units});

@@ -13,20 +13,22 @@ use super::requests::at_once;
 
 /// Longest wait for a change that the server makes by itself, on a slow machine.
 const SOON: Duration = Duration::from_secs(30);
-/// How long the disk delays a commit that is not released: much longer than a request may stay
-/// undecided.
+/// How long the disk delays a commit, if the test does not release it. A request must be decided
+/// long before.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
-/// The earliest and the latest `decide_by` of a request, from its start: ten seconds, with some
-/// seconds for the request itself.
+/// The earliest and the latest `decide_by`, counted from the start of the request: ten seconds, and
+/// some seconds for the request itself.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
-/// A request that is read this long before its deadline is still queued, also on a slow machine.
+/// The test reads a request this long before its deadline. At that time the request is still
+/// queued, also on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// The largest difference between the server's clock and the test's.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
-/// Time until a read waits inside the server, which cannot be seen from outside.
+/// How long the test waits until the server has begun a read. The test cannot see this from
+/// outside.
 const NOTICE: Duration = Duration::from_millis(200);
-/// The header of a request that does not wait: it gets 202, however fast the disk is.
+/// The header of a request that does not wait: the server answers 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 /// Counts the batches of tickets that the settler took to commit.
 const BATCHES: &str = "doorbuster_settle_batch_tickets_count";
@@ -103,7 +105,7 @@ async fn outlast(fixture: &ServerFixture, places: &[&WaitingPosition]) {
     fixture.until("all deadlines have passed", SOON, over).await;
 }
 
-/// The answer to a read of the id, once there is a verdict.
+/// Reads the id until there is a verdict, and returns the answer.
 async fn decided(fixture: &ServerFixture, place: &WaitingPosition) -> Value {
     let look = async || {
         let reply = fixture.ask(&place.look()).await;
@@ -137,8 +139,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     faults.slow_disk(COMMIT_DELAY);
     let first =
         queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
-    // The first ticket was taken, so it is in the commit that the disk delays. Later requests are
-    // in the next commit.
+    // The settler has taken the first ticket, so the ticket is in the commit that the disk delays.
+    // Later requests are in the next commit.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
     fixture.until("the first ticket is being committed", SOON, taken).await;
     let late = queue_up(
@@ -170,7 +172,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
             "one verdict for every caller"
         );
     }
-    // The ticket was in the commit before its deadline, however long the commit took.
+    // The ticket entered the commit before its deadline, so it has an order, however long the
+    // commit took.
     assert_eq!(decided(&fixture, &first[0]).await["state"], "reserved");
     let mut refused = Vec::new();
     for place in &late {
@@ -189,7 +192,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (PHONES, PHONES, 0, 0),
         "no order exists"
     );
-    // The units of the others are for sale again, and their quota is free.
+    // The units of the other tickets are for sale again, and their buyers' quota is free.
     stocked(&fixture, PHONES).await;
     for (place, refused) in late.iter().zip(&refused) {
         assert_ne!(try_again(&fixture, place).await, place.id, "a new try has a new id");

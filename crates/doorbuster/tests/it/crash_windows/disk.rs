@@ -17,19 +17,19 @@ use crate::watch::Watch;
 
 /// A server whose disk failed ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longer than it takes to fill a few megabytes, on a slow machine.
+/// A load fills a few megabytes of disk within this time, also on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk delays commits that are not released: longer than buyers wait, and still
-/// decided in time.
+/// How long the disk delays commits, if the test does not release them. Buyers do not wait so long,
+/// but their requests are still decided in time.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// The number of reads while the disk is slow.
 const LOOKS: u32 = 40;
-/// Buyers of a load that meets a slow disk.
+/// The number of buyers in a load while the disk is slow.
 const STORMING: u64 = 50;
-/// The number of buyers who follow their verdict before the disk is fast again.
+/// The number of buyers who follow the progress of their request before the disk is fast again.
 const LISTENING: u64 = 10;
-/// These buyers follow their verdict within this time, which includes the start of their program
-/// and each buyer's first two seconds of waiting.
+/// All these buyers follow their request within this time. The time includes the start of their
+/// program and each buyer's first two seconds of waiting.
 const LISTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs a load until the server is gone.
@@ -51,7 +51,7 @@ pub(super) async fn expect_stored(fixture: &ServerFixture, record: LoadRecord) {
     for mut purchase_log in record.purchase_logs {
         if purchase_log.order.is_some() {
             found += 1;
-            // `look` compares the order with the recorded answers.
+            // `look` reads each order, and compares it with the recorded answers.
             purchase_log.look(&mut wire).await.expect("an answer");
             assert!(purchase_log.buy(&mut wire, "").await.expect("an answer").is_replay());
         } else if purchase_log.open {
@@ -65,7 +65,7 @@ pub(super) async fn expect_stored(fixture: &ServerFixture, record: LoadRecord) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cannot_grow_ends_the_program_with_the_reason() {
-    // The signal is ignored, so a write past the limit fails.
+    // The server ignores the signal, so a write past the size limit fails with an error.
     let line = r#"trap "" XFSZ; ulimit -f 4000; exec "$@""#;
     let mut fixture = ServerFixture::with_launcher(TempDir::new(), &[], line);
     let record = storm_to_the_end(&fixture).await;
@@ -193,8 +193,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(faults.syncs(), before, "a sync ended meanwhile");
-    // The disk takes longer than buyers wait: they get a queued answer, and the order later under
-    // the same id.
+    // The commit takes longer than buyers wait. Each buyer gets a queued answer, and later the
+    // order under the same id.
     let mut places = Vec::new();
     for (spec, wire) in &mut queued {
         let place = wire.reply().await.expect("an answer");

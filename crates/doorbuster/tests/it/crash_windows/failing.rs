@@ -1,4 +1,4 @@
-//! A disk that fails beside the commits or completely: the program ends with the reason, and never
+//! A disk that fails outside commits, or completely. The program ends with the reason, and never
 //! syncs the same file again.
 
 use std::sync::atomic::Ordering;
@@ -13,14 +13,14 @@ use super::random_load::{self, RandomLoad};
 
 /// A server whose disk failed ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longest time until the log has some megabytes, or until a load ends, on a slow machine.
+/// Longest wait until the log has some megabytes, or until a load ends. Enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 /// Fewest answers of a load.
 const STORM_MIN: usize = 200;
-/// The size of the log some hundred milliseconds before its checkpoint: half of the size that
-/// starts one.
+/// Half of the log size that starts a checkpoint. The log reaches this size some hundred
+/// milliseconds before the checkpoint.
 const HALF_LOG_BYTES: u64 = 4_000_000;
-/// Buyers whose commits are small.
+/// The number of buyers while the commits are small.
 const FEW: usize = 4;
 /// How long a sync takes while the commits are small.
 const SYNC: Duration = Duration::from_millis(10);
@@ -38,11 +38,11 @@ fn expect_reason(fixture: &mut ServerFixture) -> String {
 async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     let (mut fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
-    // While the server runs, that file is synced only by a checkpoint of a long log.
+    // While the server runs, only a checkpoint of a long log syncs the main file.
     faults.fail_next_sync_of_main();
-    // A small commit is in progress at all times, also when the sync of the file fails. Small
-    // commits keep the log short. If the log is short, the writer itself could checkpoint the log
-    // and sync the file.
+    // A small commit is in progress at all times, also when the sync of the main file fails. Small
+    // commits keep the log short. With a short log, the writer itself could start a checkpoint and
+    // sync the main file.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,

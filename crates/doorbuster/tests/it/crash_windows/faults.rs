@@ -78,7 +78,8 @@ impl MachineFaults {
         self.set(WALL_AHEAD_MS, ms);
     }
 
-    /// Makes each sync take this much longer. A sync in progress is affected too: zero releases it.
+    /// Makes each sync take this much longer. This also holds for a sync in progress: zero releases
+    /// it.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }
@@ -94,22 +95,22 @@ impl MachineFaults {
         self.set(DISK_FULL, is_full.into());
     }
 
-    /// Makes the next sync fail, and only that one.
+    /// Makes only the next sync fail.
     pub fn fail_next_sync(&self) {
         self.set(SYNC_FAILS_ONCE, 1);
     }
 
-    /// Makes the next sync of the store's main file fail, and only that one; syncs of its log work.
+    /// Makes only the next sync of the store's main file fail. Syncs of the store's log work.
     pub fn fail_next_sync_of_main(&self) {
         self.set(MAIN_SYNC_FAILS_ONCE, 1);
     }
 
-    /// Syncs of the main file that failed this way.
+    /// The number of failed syncs of the main file.
     pub fn syncs_of_main_failed(&self) -> i64 {
         self.get(MAIN_SYNCS_FAILED)
     }
 
-    /// Syncs of the main file that were attempted after such a failure.
+    /// The number of syncs of the main file after a failed sync of that file.
     pub fn syncs_of_main_after_failure(&self) -> i64 {
         self.get(MAIN_SYNCS_AFTER)
     }
@@ -129,18 +130,19 @@ impl MachineFaults {
         self.get(SYNCS_DONE)
     }
 
-    /// Syncs that were attempted after a failure.
+    /// The number of syncs after a failed sync.
     pub fn syncs_after_failure(&self) -> i64 {
         self.get(SYNCS_AFTER)
     }
 
-    /// File locks taken or released so far: each read or write of the store's files takes one.
+    /// How often the server took or released a file lock so far. Each read or write of the store's
+    /// files takes a lock.
     pub fn locks(&self) -> i64 {
         self.get(LOCKS)
     }
 
-    /// Simulates a power cut for the store of a killed server: removes the unsynced bytes of its
-    /// log. Returns the number of removed bytes.
+    /// Simulates a power cut for the store of a killed server: removes the unsynced bytes of the
+    /// store's log. Returns the number of removed bytes.
     pub fn cut_power(&self, data_dir: &Path) -> u64 {
         let log = data_dir.join("doorbuster.sqlite3-wal");
         let Ok(file) = File::options().write(true).open(log) else { return 0 };

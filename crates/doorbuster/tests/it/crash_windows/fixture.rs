@@ -78,8 +78,8 @@ impl ServerFixture {
         Self::launch(temp_dir, data_dir, settings, None)
     }
 
-    /// Starts a server with a shell line in which `"$@"` stands for its command, in an existing
-    /// directory.
+    /// Starts a server in an existing directory, with a shell line. In the line, `"$@"` stands for
+    /// the server's command.
     pub fn with_launcher(temp_dir: TempDir, settings: &[(&str, &str)], line: &str) -> Self {
         let data_dir = temp_dir.join("data");
         let settings =
@@ -115,8 +115,8 @@ impl ServerFixture {
         self.restart_and_kill_when(delay, || false);
     }
 
-    /// Starts the server, and kills it once `holds` is true or after `most`; returns whether it
-    /// held.
+    /// Starts the server, and kills it once `holds` is true or after `most`. Returns whether
+    /// `holds` became true.
     pub fn restart_and_kill_when(&mut self, most: Duration, holds: impl Fn() -> bool) -> bool {
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
             .spawn()
@@ -141,7 +141,7 @@ impl ServerFixture {
         self.child.wait().expect("our child");
     }
 
-    /// The exit status, if the server has ended.
+    /// Returns the exit status, if the server has ended.
     pub fn end(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("our child")
     }
@@ -200,8 +200,8 @@ impl ServerFixture {
     /// Processor time that the server has used.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // The name is in brackets. After it come the state (third field) and, as 14th and 15th
-        // field, the user and system time.
+        // The second field, the name, is in brackets. The state follows as the third field. Fields
+        // 14 and 15 are the user and the system time.
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let ticks: u64 = fields
             .split_whitespace()
@@ -261,7 +261,8 @@ impl ServerFixture {
         assert_eq!(stepped.status, 200, "{stepped}");
     }
 
-    /// Where the units of the sale's first item are. Checks that every row adds up.
+    /// Returns the units of the sale's first item, by location. Checks that the parts of each row
+    /// add up to its total.
     pub async fn stock(&self, sale: &str) -> Stock {
         let rows = self.get_ok(&format!("/v1/admin/sales/{sale}/stock")).await;
         let rows: Vec<Stock> =
@@ -279,8 +280,8 @@ impl ServerFixture {
         self.list("orders", &format!("sale={sale}&")).await
     }
 
-    /// All rows of an operator's list, oldest last. The filter is whole parameters, each with its
-    /// `&`.
+    /// All rows of an operator's list, oldest last. `filter` is a text of query parameters, each
+    /// with `&` before it.
     pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -363,7 +364,8 @@ pub fn adjustment(sale: &str, key: &str, units: i64) -> Vec<u8> {
     operator("POST", &path, &format!("Idempotency-Key: {key}\r\n"), Some(&body))
 }
 
-/// The start command. Its standard error goes to a file, so that it never blocks on a full pipe.
+/// Returns the command that starts the server. Standard error goes to a file, so that the server
+/// never blocks on a full pipe.
 fn command(
     temp_dir: &TempDir,
     data_dir: &Path,

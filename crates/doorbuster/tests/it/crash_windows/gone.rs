@@ -13,7 +13,7 @@ use super::random_load::{self, RandomLoad};
 
 /// If its store is removed, a server ends within this time, also without purchases.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// Longest time until a load is running, or until it ends, on a slow machine.
+/// Longest wait until a load is running, or until it ends. Enough for a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
 
 /// Moves the store's files to another directory.
@@ -23,7 +23,7 @@ fn carry(from: &Path, to: &Path) {
     }
 }
 
-/// Checks that the server ended with the reason, which names this file.
+/// Checks that the server ended, and that the printed reason names this file.
 #[track_caller]
 fn expect_reason(fixture: &mut ServerFixture, file: &Path) {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());

@@ -1,5 +1,5 @@
-//! The buyer's limit, and orders that are cancelled and expire at the same instant: each ends once,
-//! and returns its units and its share of the limit once.
+//! The buyer's limit, for orders that are cancelled and expire at the same instant. Each order ends
+//! once, and returns its units and its quota once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,8 @@ const BUYERS: usize = 48;
 /// The most races. Each race lasts twice as long as the one before, because on a slow machine all
 /// cancellations may come after the end of the holds.
 const RACES_MAX: u32 = 4;
-/// The fewest orders that must end each way, and the fewest limits that must be checked.
+/// The test needs at least this number of orders that expire, of orders that are cancelled, and of
+/// checked limits.
 const ENDS_MIN: usize = 3;
 const CHECKED_MIN: usize = BUYERS / 4;
 
@@ -45,13 +46,13 @@ struct Raced {
     spec: PurchaseSpec,
     answers: Vec<Reply>,
     id: String,
-    /// Answers to three purchases of one unit after the first order ended. The list is empty if the
-    /// second order has also ended.
+    /// Answers to three purchases of one unit, sent after the first order ended. The list is empty
+    /// if the second order has also ended.
     after: Vec<Reply>,
 }
 
-/// Buys the limit with two orders of two units. The first is cancelled when it expires; then
-/// exactly two more units can be bought.
+/// Buys the limit with two orders of two units. Cancels the first order at the end of its hold.
+/// After that, exactly two more units can be bought.
 async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");
     let (first, second) = (
@@ -66,8 +67,8 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     sleep_until(due - 600).await;
     let other = wires[0].ask(&second.bytes()).await.expect("an answer");
     assert_eq!(other.verdict(), "201", "{other}");
-    // Some cancellations come shortly before the end of the hold, some shortly after it. Each is
-    // sent twice at once, by the buyer and by the operator.
+    // Some cancellations come shortly before the end of the hold, some shortly after the end. The
+    // buyer and the operator cancel at the same time.
     let cancel = first.order("POST", &order.id(), "/cancel");
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
     let offset = i64::try_from(number % 16).expect("small") * 12 - 40;

@@ -1,5 +1,5 @@
-//! Overload: excess clients are refused at once, accepted clients are served as before, and memory
-//! does not grow with the number of clients.
+//! Overload: excess clients are refused at once, accepted clients are served as fast as before, and
+//! memory does not grow with the number of clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,29 +20,29 @@ const AGAIN: Duration = Duration::from_millis(100);
 const WAVE: Duration = Duration::from_millis(1_800);
 /// After a client disconnects, the server accepts another client within this time.
 const ROOM_WITHIN: Duration = Duration::from_millis(500);
-/// Memory that the excess clients may cost, in KiB.
+/// The most memory that the excess clients may cost, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
 /// Clients that retry at once.
 const IMPATIENT: usize = 64;
-/// Retries after a refusal that one worker answers in a second.
+/// How many retries of refused clients one worker answers in a second.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
-/// Refusals whose cost is measured: many, because the kernel counts processor time in hundredths of
-/// a second.
+/// The number of refusals whose cost is measured. The number is high, because the kernel counts
+/// processor time in hundredths of a second.
 const REFUSED: usize = 10_000;
-/// Acceptances whose cost is measured; see [`REFUSED`].
+/// The number of acceptances whose cost is measured; see [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
 /// Accepted orders are stored within this time, also on a slow machine.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// The header of a request that does not wait: many orders share a commit, as in a crowd, and an
-/// acceptance is as cheap as possible.
+/// The header of a request that does not wait. Many such requests share a commit, as in a crowd, so
+/// an acceptance is as cheap as possible.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 /// The results of an excess client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outside {
-    /// Orders and refusals: the server accepted the connection.
+    /// Answers with an order or a refusal: the server accepted the connection.
     served: usize,
     /// Answers `503` with `Retry-After`.
     refused: usize,
@@ -121,14 +121,14 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     );
     assert!(is_well(&meanwhile), "{before:?}, meanwhile {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
-    // The excess clients leave, and there is room at once.
+    // The excess clients leave, and the server accepts a new client at once.
     let late = PurchaseSpec::new("late", "k", "spring", 1);
     let bought = async || (fixture.buy(&late).await.verdict() == "201").then_some(());
     fixture.until("a place is free", ROOM_WITHIN, bought).await;
     fixture.audit(None).await;
 }
 
-/// How the buyers are served for a while, and the server's processor time for it.
+/// Measures the service of the buyers, and the processor time that the server uses meanwhile.
 async fn measured(
     fixture: &ServerFixture,
     buyer_probe: &mut BuyerProbe,
@@ -168,7 +168,7 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
     fixture.audit(None).await;
 }
 
-/// The server's processor time for one request. The requests are sent one after another over one
+/// Returns the server's processor time for one request. Sends requests one after another over one
 /// connection, until this number of units is held.
 async fn cost_each(
     fixture: &ServerFixture,
@@ -197,7 +197,8 @@ async fn cost_each(
 async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
-    // The same buyer for both, so that verifying the token costs the same.
+    // The same buyer gets the refusals and the acceptances, so that verifying the token costs the
+    // same.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let refused = vec![spec.clone().item("gone").with(ASYNC); REFUSED];
     let (mut held, mut reports) = (0, Vec::new());
@@ -223,7 +224,8 @@ async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
 async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let (fixture, faults) = MachineFaults::fixture(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900)]).await;
-    // Tickets are issued and not settled, until the oldest ticket has waited too long.
+    // The slot issues tickets that the slow disk does not settle, until the oldest ticket has
+    // waited too long.
     faults.slow_disk(Duration::from_secs(60));
     let spec = |buyer: &str, key: u64| {
         PurchaseSpec::new(buyer, &format!("k{key}"), "spring", 1).with("Prefer: respond-async\r\n")

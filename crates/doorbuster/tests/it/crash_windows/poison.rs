@@ -1,5 +1,5 @@
-//! A ticket that can never settle. The server gives up only this ticket and returns its units. An
-//! operator can see the ticket, and other tickets settle.
+//! A ticket that can never be settled. The server gives up only this ticket and returns its units.
+//! An operator can see the ticket, and the server settles the other tickets.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// The most tickets of one purchase whose tickets cannot be settled.
+/// The most tickets that the server issues for one purchase, if none of its tickets can be settled.
 const TRIES_MAX: i64 = 5;
 
 /// A second connection to the store, like an SQL shell.
@@ -22,7 +22,8 @@ fn shell(fixture: &ServerFixture) -> Connection {
     conn
 }
 
-/// Makes rows of this table fail if they meet the condition, as a bug or a damaged page would.
+/// Makes an insert into this table fail if the row meets the condition, like a bug or a damaged
+/// page.
 fn poison(fixture: &ServerFixture, table: &str, condition: &str) {
     let sql = format!(
         "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \
@@ -69,7 +70,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60), "its unit is returned");
     fixture.audit(None).await;
-    // All sixty units are available only after the credit has reached the slot.
+    // All sixty units can be bought only after the credit has reached the slot.
     for number in 0..60 {
         assert_eq!(
             fixture
@@ -104,7 +105,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60));
-    // The units are returned when the slot starts again.
+    // The slot returns the units when it starts again.
     shell(&fixture)
         .execute_batch("DROP TRIGGER poison_orders; DROP TRIGGER poison_resolution")
         .expect("the triggers exist");
@@ -131,7 +132,7 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first ticket fails, because the request may be sent to the slot again.
+    // Only the first ticket fails: the server may send the request to the slot again.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;

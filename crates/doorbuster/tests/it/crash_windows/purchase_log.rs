@@ -1,4 +1,5 @@
-//! One purchase request and every answer to it. A contradiction fails at once.
+//! One purchase request and every answer to it. Two answers that contradict each other fail the
+//! test at once.
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,9 +14,9 @@ const CLOCKS_DIFFER_MS: i64 = 100;
 /// The possible events of a random load, beside purchases, cancellations and changes of the total.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowedEvents {
-    /// Some requests do not wait for their verdict.
+    /// Whether some requests do not wait for their verdict.
     pub queue: bool,
-    /// The sale is paused and resumed.
+    /// Whether the sale is paused and resumed.
     pub pause: bool,
     /// Holds end during the load.
     pub expire: bool,
@@ -26,7 +27,7 @@ pub struct AllowedEvents {
 pub enum CancelState {
     /// The cancellation was not requested.
     NotSent,
-    /// The cancellation was requested and not answered.
+    /// The cancellation was requested, and the server has not answered.
     Sent,
     /// The cancellation was confirmed.
     Confirmed,
@@ -43,7 +44,7 @@ pub struct PurchaseLog {
     pub queued: Option<Value>,
     /// The newest refusal.
     pub refused: Option<(u16, String)>,
-    /// Whether the newest purchase was sent and not answered.
+    /// Whether the newest purchase still has no answer.
     pub open: bool,
     /// The progress of the cancellation.
     pub cancel: CancelState,
@@ -65,7 +66,7 @@ impl PurchaseLog {
         }
     }
 
-    /// Sends the purchase, for the first time or again. It fails if the connection ends before the
+    /// Sends the purchase, for the first time or again. Fails if the connection ends before the
     /// answer.
     pub async fn buy(&mut self, wire: &mut Wire, lines: &str) -> io::Result<Reply> {
         self.open = true;
@@ -100,7 +101,7 @@ impl PurchaseLog {
         Ok(reply)
     }
 
-    /// Cancels the order. Without an order it only reads.
+    /// Cancels the order. If there is no order, reads the request instead.
     pub async fn cancel(&mut self, wire: &mut Wire) -> io::Result<Reply> {
         let Some(id) = self.id() else { return self.look(wire).await };
         self.cancel = self.cancel.max_of(CancelState::Sent);
@@ -120,7 +121,7 @@ impl PurchaseLog {
         Ok(reply)
     }
 
-    /// Reads the order or the queued request. Without an order or a queued request it buys again.
+    /// Reads the order or the queued request. If there is neither, sends the purchase again.
     pub async fn look(&mut self, wire: &mut Wire) -> io::Result<Reply> {
         let id = self.id().or_else(|| Some(self.queued.as_ref()?["id"].as_str()?.to_owned()));
         let Some(id) = id else { return self.buy(wire, "").await };
@@ -182,7 +183,7 @@ impl PurchaseLog {
     }
 }
 
-/// Whether this time is past, or nearly.
+/// Returns whether this time has passed, or will pass within [`CLOCKS_DIFFER_MS`].
 fn has_passed(instant: &Value) -> bool {
     let instant: jiff::Timestamp = instant.as_str().expect("a time").parse().expect("RFC 3339");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis();

@@ -1,5 +1,6 @@
 //! A random load that records every answer: buyers who buy, retry, read and cancel; operators who
-//! change the stock and pause the sale; and a continuous audit. A contradiction fails at once.
+//! change the stock and pause the sale; and a continuous audit. Two answers that contradict each
+//! other fail the test at once.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 
 /// The number of requests of one buyer. Together they ask for more than the limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
-/// Time between two reads of the stock: more than twenty a second, also on a busy machine.
+/// Time between two reads of the stock. Also a busy machine makes more than twenty reads a second.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The load must meet all requirements within this time, also on a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
@@ -37,9 +38,9 @@ pub struct RandomLoad {
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,
-    /// How often the stock was added up.
+    /// How often the load read the stock and checked its sum.
     pub looks: AtomicUsize,
-    /// Changes of the total: confirmed, and refused.
+    /// The numbers of confirmed and of refused changes of the total.
     pub done: AtomicUsize,
     /// See [`Self::done`].
     pub refused: AtomicUsize,
@@ -86,7 +87,7 @@ impl RandomLoad {
 /// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeState {
-    /// The change was sent and not answered.
+    /// The change was sent, and the server has not answered.
     Open,
     /// The change was confirmed.
     Done,
@@ -116,7 +117,7 @@ pub struct LoadRecord {
     pub took: Duration,
 }
 
-/// Runs until it is stopped or its server is gone.
+/// Runs the load until the test stops it or the server is gone.
 pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
     let begun = Instant::now();
     let buyers: Vec<_> =
@@ -205,7 +206,7 @@ async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
 }
 
 impl StockChange {
-    /// Sends the change, for the first time or again. It fails if the connection ends before the
+    /// Sends the change, for the first time or again. Fails if the connection ends before the
     /// answer.
     pub async fn send(&mut self, wire: &mut Wire, sale: &str) -> io::Result<()> {
         if self.state != ChangeState::Done {
@@ -254,7 +255,7 @@ async fn look(plan: Arc<RandomLoad>) {
     }
 }
 
-/// Pauses and resumes the sale, if that is possible here. During a pause nothing is sold, and no
+/// Pauses and resumes the sale, if the load allows pauses. During a pause nothing is sold, and no
 /// slot has a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
@@ -272,7 +273,7 @@ async fn pause(plan: Arc<RandomLoad>) {
         let (first, second) =
             (Stock::read(&first.json()["items"][0]), Stock::read(&second.json()["items"][0]));
         assert!(first.in_slots == 0 && second.in_slots == 0, "{first:?}, {second:?}");
-        assert!(second.held <= first.held, "sold in a pause: {first:?}, {second:?}");
+        assert!(second.held <= first.held, "units were sold in a pause: {first:?}, {second:?}");
         let Ok(resumed) = wire.ask(&step("resume")).await else { break };
         assert_eq!(resumed.status, 200, "{resumed}");
         plan.pauses.fetch_add(1, Ordering::Relaxed);

@@ -13,15 +13,15 @@ const ASKED: usize = 600;
 /// How long a server without requests is watched.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// File locks per second that may be the server's own, also if a pause of the machine let few be
-/// seen.
+/// The server itself may take this many file locks per second, even if the test saw fewer. The test
+/// sees few locks if the machine pauses.
 const LEAST: f64 = 40.0;
 
-/// Creates the request with a number.
+/// A function that creates the request with this number.
 type Ask<'a> = &'a dyn Fn(usize) -> Vec<u8>;
 
-/// Sends a request repeatedly over one connection. Returns the number of file locks during this
-/// time, and the time.
+/// Sends a request repeatedly over one connection. Returns the number of file locks meanwhile, and
+/// the duration.
 async fn locks(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -53,8 +53,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     fixture.step("paused", "pause").await;
     fixture.step("over", "close").await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "mine", "mine", 1)).await.verdict(), "201");
-    // After a pause the slot does not know the buyer. The store decides the first press, and the
-    // node remembers it.
+    // After a pause the slot does not know the buyer. The store decides the buyer's first request,
+    // and the node remembers the result.
     fixture.step("mine", "pause").await;
     fixture.step("mine", "resume").await;
     let press = PurchaseSpec::new("anna", "first", "mine", 1);
@@ -71,7 +71,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     );
 }
 
-/// The server's own reads, to be separated from reads for requests.
+/// How often the server reads the store by itself. The test subtracts these reads from the reads
+/// for requests.
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
@@ -80,7 +81,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Watches a server at rest, and measures the cost of reads.
+    /// Watches a server without requests, and checks that the count of locks shows reads of an
+    /// order list.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let before = faults.locks();
         tokio::time::sleep(AT_REST).await;
@@ -95,7 +97,7 @@ impl Watched {
         this
     }
 
-    /// The server's own reads in this time, and as many again that requests may cause.
+    /// The most locks that are allowed in this time: twice the number of the server's own locks.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
@@ -161,8 +163,8 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
     watched.read_nothing(&kinds).await;
 }
 
-/// Sells the only unit of a sale, which requires passes from then on, and gets a pass for a late
-/// buyer; returns its header.
+/// Sells the only unit of a sale. Then requires passes in this sale, and gets a pass for a late
+/// buyer. Returns the pass as a header line.
 async fn sold_out_behind_a_pass(fixture: &ServerFixture, sale: &str) -> String {
     fixture.open_sale(sale, &[("phone", 1, 1, 900)]).await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("first", sale, sale, 1)).await.verdict(), "201");

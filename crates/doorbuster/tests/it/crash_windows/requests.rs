@@ -11,12 +11,13 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk delays a commit that is not released. It is shorter than the ten seconds in
-/// which a ticket must be decided.
+/// How long the disk delays a commit, if the test does not release it. The delay is shorter than
+/// the ten seconds in which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
-/// Time until a server notices that a client is gone, which cannot be seen from outside.
+/// How long the test waits until the server has noticed that a client is gone. The test cannot see
+/// this from outside.
 const NOTICE: Duration = Duration::from_millis(200);
-/// The header of a request that does not wait: it gets 202, however fast the disk is.
+/// The header of a request that does not wait: the server answers 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 fn hang_up(stream: TcpStream, reset: bool) {
@@ -40,8 +41,8 @@ async fn a_client_that_disconnects_between_ticket_and_answer_finds_its_order() {
         let (spec, before) =
             (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
         let mut wire = fixture.wire().await;
-        // The ticket is issued at once, and its commit is delayed. The client disconnects before
-        // the commit.
+        // The slot issues the ticket at once, and the disk delays the commit. The client
+        // disconnects before the commit.
         faults.slow_disk(COMMIT_DELAY);
         wire.send(&spec.bytes()).await.expect("the request is sent");
         let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
@@ -76,7 +77,8 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     for (index, spec) in (0..).zip(&specs) {
         let mut wire = fixture.wire().await;
         wire.send(&spec.bytes()).await.expect("the request is sent");
-        // At different times, so that every step of the request is interrupted by some.
+        // The clients disconnect after different times, so that each step of a request is
+        // interrupted for some of them.
         tokio::time::sleep(Duration::from_micros(index % 8 * 300)).await;
         hang_up(wire.stream, index % 2 == 0);
     }
@@ -99,8 +101,8 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     fixture.audit(None).await;
 }
 
-/// The answers to these requests, one after another over one connection. Only orders and `sold_out`
-/// are allowed.
+/// Sends these requests one after another over one connection, and returns the answers. Only orders
+/// and `sold_out` are allowed.
 async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> {
     let mut wire = fixture.wire().await;
     let mut answers = Vec::with_capacity(specs.len());
@@ -117,7 +119,7 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
-        // The server already has all bytes except the last byte.
+        // First send all bytes except the last byte.
         let (mut wire, last) = (fixture.wire().await, request.len() - 1);
         wire.send(&request[..last]).await.expect("the request is sent");
         wires.push((wire, request[last]));
@@ -247,7 +249,7 @@ async fn an_order_is_found_by_its_key_in_every_phase_of_its_sale() {
     let again = fixture.buy(&spec).await;
     assert!(
         again.is_replay() && again.json() == cancelled.json(),
-        "not the current state: {again}"
+        "the answer is not the order's current state: {again}"
     );
 }
 

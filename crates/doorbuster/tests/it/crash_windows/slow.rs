@@ -1,8 +1,8 @@
-//! Slow, dead or malicious clients: each costs the server little, is disconnected at its deadline,
-//! and delays no other client.
+//! Slow, dead or malicious clients: each client costs the server little, and delays no other
+//! client. The server disconnects each client at its deadline.
 //!
-//! `DOORBUSTER_READERS` sets how many WebSockets are opened and never read (1,000; by hand 10,000),
-//! and how many endless headers are sent meanwhile.
+//! `DOORBUSTER_READERS` sets how many WebSockets the test opens and never reads, and how many
+//! endless headers it sends meanwhile. The default is 1,000; by hand, use 10,000.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const SILENT: usize = 200;
 const BOMBERS: usize = 8;
 /// Connections that send their bodies byte by byte.
 const HALF_BODIES: usize = 50;
-/// Longest time of a body, on a busy machine.
+/// The server closes a connection with an unfinished body within this time, also on a busy machine.
 const BODY_WITHIN: Duration = Duration::from_secs(14);
 /// Concurrent buyers, five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
@@ -35,7 +35,7 @@ const OVERLOAD: usize = 500;
 const ATTACKERS: usize = 200;
 /// No attacker may stay connected for this time.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// Memory that one of these clients may cost, in KiB.
+/// The most memory that one of these clients may cost, in KiB.
 const KIB_EACH_MAX: u64 = 24;
 
 fn readers() -> usize {
@@ -69,7 +69,8 @@ async fn sleepers(fixture: &ServerFixture, count: usize) -> Vec<TcpStream> {
     sockets
 }
 
-/// Sends `first`, then a byte from time to time, until the server disconnects; returns the time.
+/// Sends `first`, then a byte from time to time, until the server disconnects. Returns the time
+/// until then.
 fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
     tokio::spawn(async move {
         let begun = Watch::start();
@@ -88,7 +89,7 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
     })
 }
 
-/// Sends `bombs` endless headers, each over its own connection. Returns the number of right
+/// Sends `bombs` endless headers, each over its own connection. Returns the number of correct
 /// answers, and the number of connections without an answer.
 fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     tokio::spawn(async move {
@@ -128,8 +129,8 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // Bodies first, because they have the longest deadline. Purchases are handled by the fast path,
-    // so both paths are tested.
+    // Start with the slow bodies, because they have the longest deadline. The fast path handles the
+    // purchases, the general server the other bodies.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
@@ -190,7 +191,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     fixture.audit(None).await;
 }
 
-/// Runs one client after another, until there were enough.
+/// Runs one client after another, until `stop` is set.
 async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) -> Vec<F::Output> {
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -202,7 +203,8 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    // A buyer who is served waits for the slowest answer before the next request.
+    // A served buyer waits for the slowest answer before the next request, so the idle time must be
+    // long.
     let idle = (IDLE_SECS * 3).to_string();
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WORKERS", "1"),
@@ -290,7 +292,8 @@ async fn endless_heads_and_bodies_are_refused() {
             });
         }
         let results = bombs.join_all().await;
-        // A reset may arrive before the answer, but not often, and no other answer may come.
+        // On a few connections a reset may arrive before the answer. All other answers must be
+        // correct.
         let correct = results
             .iter()
             .filter(|(reply, _)| reply.as_ref().is_ok_and(|&code| code == status))

@@ -81,7 +81,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
             };
             fixture.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
-        // Measured from the end of the last hold.
+        // The time counts from the end of the last hold.
         expired = expired.max(begun.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");

@@ -1,5 +1,5 @@
-//! The operator changes the total under load: the sum holds at every instant, each change happens
-//! once, and no owned unit is removed.
+//! The operator changes the total under load: the units add up to the total at every instant, each
+//! change takes effect once, and no held or sold unit is removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,9 +21,10 @@ const LOOKS_MIN: usize = 60;
 /// A load must have at least this number of changes of the total, and of pauses.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
-/// Longest time of a healthy server's immediate work, on a slow machine too.
+/// Longest wait for work that a healthy server does at once. Enough for a slow machine.
 const SOON: Duration = Duration::from_secs(10);
-/// How long the disk delays a commit that is not released: a pause waits for eight seconds.
+/// How long the disk delays a commit, if the test does not release it. The delay is shorter than
+/// the eight seconds that a pause waits.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
 /// The number of reads of the stock during the commit.
 const LOOKS: u32 = 15;
@@ -41,7 +42,7 @@ async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_ch
     plan.run_for(STORM, enough).await;
     assert!(!storm.is_finished(), "the load ended early");
     plan.stop.store(true, Ordering::Relaxed);
-    // A wrong sum, or a contradiction to an earlier answer, would have failed there.
+    // The load's tasks fail at a wrong sum, or at an answer that contradicts an earlier answer.
     let record = storm.await.expect("no contradiction");
     println!(
         "{} answers, {} changes, {} looks in {:?}",
@@ -86,7 +87,7 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
     println!("{answers} answers, {pauses} pauses");
     let mut wire = fixture.wire().await;
     for mut purchase_log in record.purchase_logs {
-        // The stock is compared with the answers.
+        // Compare the stock with the answers.
         if purchase_log.order.is_some() {
             assert!(purchase_log.buy(&mut wire, "").await.expect("an answer").is_replay());
         } else if purchase_log.queued.is_some() {
@@ -94,7 +95,7 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
         }
     }
     fixture.audit(None).await;
-    // Every hold ends; then other buyers can have all units, at once.
+    // After every hold has ended, other buyers can buy all units at once.
     let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
     fixture.until("every hold has ended", Duration::from_secs(4), all_ended).await;
     let free = fixture.stock("spring").await.free();
@@ -130,7 +131,8 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         assert_eq!(queued.verdict(), "202", "{queued}");
         let request = operator("POST", &format!("/v1/admin/sales/{sale}/{step}"), "", None);
         let stepping = tokio::spawn(async move { console.ask(&request).await.expect("an answer") });
-        // A request over the limit gets no ticket, also before the server has read the limit's use.
+        // A request over the limit gets no ticket, also before the server has read how much of the
+        // limit the buyer has used.
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
@@ -218,7 +220,8 @@ async fn a_unit_is_sold_or_removed_never_both() {
     for round in 0..12 {
         let sale = format!("s{round}");
         fixture.open_sale(&sale, &[("phone", 20, 2, 900)]).await;
-        // Twenty units, thirty wanted, and the operator removes twelve at the same moment.
+        // Twenty units are on sale. Buyers ask for thirty units, and at the same moment the
+        // operator removes twelve units.
         let mut requests: Vec<_> =
             (0..15).map(|n| PurchaseSpec::new(&format!("b{n}"), &sale, &sale, 2).bytes()).collect();
         for part in 0..3 {
@@ -253,8 +256,8 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
-    // While the purchase of the last unit is written, the lowering and then the cancellation wait
-    // for the next commit.
+    // While the store writes the purchase of the last unit, the lowering of the total and then the
+    // cancellation wait for the next commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut wires = Vec::new();
     for request in

@@ -1,5 +1,5 @@
-//! Shutdown: every accepted request is answered, slow clients do not delay it, and only one process
-//! uses the directory.
+//! Shutdown: the server answers every accepted request, slow clients do not delay the shutdown, and
+//! only one process uses the directory.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::watch::Watch;
 
 /// Longest time from the stop signal to the end of the program.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// The answers of a load, and the longest time until they arrive.
+/// A load gets at least this number of answers before the stop, within [`STORM_WITHIN`].
 const STORM_MIN: usize = 10;
 const STORM_WITHIN: Duration = Duration::from_secs(60);
-/// How long the disk delays a commit that is not released, and the time of a sync on a nearly
-/// healthy disk.
+/// How long the disk delays a commit, if the test does not release it. `SYNC` is the delay of each
+/// sync on a nearly healthy disk.
 const COMMIT_DELAY: Duration = Duration::from_secs(60);
 const SYNC: Duration = Duration::from_millis(200);
 /// Buyers with queued requests at the stop signal.
@@ -58,7 +58,7 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
             let again = purchase_log.buy(&mut wire, "").await.expect("an answer");
             match (known, had_answer) {
                 (true, _) => assert!(again.is_replay(), "{again}"),
-                // A request whose connection closed without an answer was not accepted.
+                // If a connection closed without an answer, the server did not accept its request.
                 (false, false) => assert!(!again.is_replay(), "accepted, not answered: {again}"),
                 (false, true) => {}
             }
@@ -99,7 +99,8 @@ async fn a_slow_client_does_not_delay_shutdown() {
         stream.send(&follow).await.expect("the request is sent");
         assert_eq!(stream.head().await.expect("a stream").status, 200);
         streams.push(stream);
-        // A silent connection, half a head, half a body, and answers that are not read.
+        // The slow clients: a silent connection, half a request head, half a body, and answers that
+        // no client reads.
         let spec = PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1).bytes();
         let large = request("GET", "/openapi.json", "", None).repeat(40);
         for stderr_text in
@@ -117,7 +118,7 @@ async fn a_slow_client_does_not_delay_shutdown() {
     }
     for wire in &mut sockets {
         wire.ends(END_WITHIN).await.expect("the connection is closed");
-        // Unmasked, final, close, 1001: going away.
+        // The bytes of an unmasked, final close frame with code 1001, "going away".
         let farewell =
             wire.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
         assert!(farewell, "{:?}", String::from_utf8_lossy(wire.unread()));
@@ -145,7 +146,8 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     changing.send(&adjustment("spring", "a", -5)).await.expect("the request is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
     fixture.until("the ticket is issued", END_WITHIN, cut).await;
-    // A change of the stock gives no sign of its arrival, and waits behind it.
+    // The test cannot see when a change of the stock has arrived at the server, so it waits a
+    // moment.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();
     // The program ends, and reports that the stop was not clean.
@@ -172,7 +174,7 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
     fixture.ask_to_stop();
     let refused = async || Wire::connect(fixture.address).await.is_err().then_some(());
     fixture.until("new requests are refused", END_WITHIN, refused).await;
-    // No client waits for an answer any more: only queued requests are left to settle.
+    // No client waits for an answer any more. The server has only queued requests left to settle.
     faults.slow_disk(SYNC);
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -187,7 +189,7 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
     fixture.audit(None).await;
 }
 
-/// A second process on the same directory: its exit code and its output.
+/// Starts a second process on the same directory. Returns its exit code and its output.
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
@@ -221,7 +223,7 @@ async fn a_second_process_is_refused_only_while_the_first_runs() {
         "the first server still works"
     );
     fixture.audit(None).await;
-    // The lock must end with its process, so that no operator has to remove it.
+    // The lock must disappear with its process, so that no operator has to remove a lock.
     fixture.kill();
     fixture.restart();
     assert!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.is_replay());

@@ -20,17 +20,18 @@ use crate::nats_stream::NatsStream;
 use crate::proxy::Proxy;
 use crate::watch::Watch;
 
-/// Purchases at each server, and the time between two of them: 2,400 purchases in four seconds at
-/// each of four servers.
+/// Each measurement makes this number of purchases at each server. [`PACE`] is the time between two
+/// purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
-/// A p99 that is always acceptable.
+/// A 99th percentile of the answer times that is always acceptable.
 const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
-/// The largest acceptable ratio to the server without receivers.
+/// The largest acceptable ratio of the 99th percentile to that of the server without receivers.
 const P99_RATIO_MAX: u32 = 3;
-/// Orders that are cancelled afterwards at each server, so that the order of events matters.
+/// The number of orders that are cancelled afterwards at each server. With cancellations, the
+/// sequence of events matters.
 const CANCELLED: usize = 60;
-/// Longer than all deliveries, with the pauses between attempts.
+/// Longest wait for all deliveries, including the pauses between attempts.
 const PATIENCE: Duration = Duration::from_secs(120);
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 
@@ -117,7 +118,7 @@ struct Served {
 
 impl EndpointCase {
     async fn open(name: &'static str, sink: EndpointKind) -> Self {
-        // A delivery without an answer within a second has failed. That happens several times while
+        // A delivery without an answer within a second has failed. Several deliveries fail while
         // buyers buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
@@ -231,8 +232,8 @@ async fn unavailable_receivers_delay_no_buyer_and_get_every_event_after_their_re
         EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // Repeated a few times at most, until buyers are served well: other load on the machine
-    // changes, a receiver's effect stays.
+    // Repeat the measurement a few times at most, until buyers are served well. Other load on the
+    // machine passes, but the effect of a receiver stays.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = P99_ALWAYS_ALLOWED.max(served[0].p99 * P99_RATIO_MAX);

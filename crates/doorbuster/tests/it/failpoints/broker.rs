@@ -1,6 +1,6 @@
 //! The failpoint test with a broker as the endpoint: NATS acknowledges each event before the store
-//! records it, and the server dies between the two. The test compares the broker's final stream
-//! with the store.
+//! records it, and the server dies between the acknowledgement and the record. The test compares
+//! the broker's final stream with the store.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -15,14 +15,15 @@ use crate::crash_windows::fixture::ServerFixture;
 use crate::nats_stream::{NatsStream, WINDOW};
 
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
-/// Every step from an event's position to the stored acknowledgement of the broker.
+/// Every point from the step that gives an event its position, to the step that stores the broker's
+/// acknowledgement.
 const POINTS: [Failpoint; 4] = [
     Failpoint::OutboxSequenced,
     Failpoint::OutboxRead,
     Failpoint::OutboxSent,
     Failpoint::OutboxAdvanced,
 ];
-/// The steps of events that were refused at first and are retried.
+/// The points of events that the broker did not accept at first, and that the server retries.
 const AGAIN: [Failpoint; 3] =
     [Failpoint::OutboxSent, Failpoint::OutboxNoted, Failpoint::OutboxAdvanced];
 
@@ -36,8 +37,8 @@ fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broke
     in_each_round(&AGAIN, AT_ONCE, |name, passing| life(sale(name, passing, true)));
 }
 
-/// Runs a sale whose server is killed at this point; returns whether it was. If `is_away`, the
-/// broker starts only after a failed attempt.
+/// Runs a sale whose server is killed at this point. Returns whether the server was killed. If
+/// `is_away`, the broker starts only after a failed attempt.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;
@@ -48,11 +49,12 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let mut fixture =
         ServerFixture::with(&[("DOORBUSTER_BROKERS__HOSTS", &host), (SETTING, &armed)]);
     let retrying_client = RetryingClient::new(fixture.address);
-    // Long holds, and holds that end before a late payment.
+    // Phones have long holds. Watches have holds that end before a late payment.
     fixture.open_sale("spring", &[("phone", 50, 5, 300), ("watch", 50, 5, 2)]).await;
     let (at, url, dir) = (retrying_client.clone(), stream.url(), fixture.data_dir().to_owned());
     let selling = tokio::spawn(async move {
-        // A lost answer creates the endpoint twice; then every event is delivered twice.
+        // If the first answer is lost, the endpoint is created twice, and every event is delivered
+        // twice.
         let made = at.operate("POST", ENDPOINTS, Some(&json!({"url": url, "types": ["*"]}))).await;
         assert_eq!(made.status, 201, "{made}");
         let books = scenarios::usual_scenarios(&at).await;
@@ -66,7 +68,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     while !selling.is_finished() {
         assert!(
             begun.elapsed() < PATIENCE,
-            "the work does not end: {}\n{}",
+            "the sale did not finish in time: {}\n{}",
             retrying_client.waiting(),
             fixture.stderr_text()
         );
@@ -79,7 +81,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // How long the stream drops repeated messages.
+            // Wait longer than the time in which the stream drops repeated messages.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();
@@ -108,7 +110,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     died
 }
 
-/// Whether a delivery to an endpoint failed.
+/// Returns whether a delivery to an endpoint failed.
 fn has_failed(page: &Value) -> bool {
     page["endpoints"]
         .as_array()

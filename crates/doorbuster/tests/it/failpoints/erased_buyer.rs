@@ -9,7 +9,7 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The buyer who is erased. No other name contains this one.
+/// The buyer who is erased. No other buyer's name contains this name.
 pub const ERASED_BUYER: &str = "forgotten";
 /// Another buyer of the same sale, who stays.
 const BYSTANDER: &str = "bystander";
@@ -17,8 +17,8 @@ const SALE: &str = "autumn";
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The buyer pays one order, gets the money of another back, and cancels a third. Then the sale is
-/// closed and the buyer is erased.
+/// The buyer pays one order, gets a refund for a second order, and cancels a third order. Then the
+/// sale is closed and the buyer is erased.
 pub async fn erased(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let retrying_client = &retrying_client;
     open(retrying_client).await;
@@ -42,7 +42,7 @@ async fn open(retrying_client: &RetryingClient) {
     let door = json!({"limits": {"buyer": null, "ip": null, "interface": null}});
     let body = json!({"id": SALE, "title": "Autumn drop", "items": [item], "front_door": door});
     let made = retrying_client.operate("POST", "/v1/admin/sales", Some(&body)).await;
-    // The sale exists already: it was created, and the answer was lost.
+    // If the first answer was lost, the sale exists already.
     assert!(matches!(made.status, 201 | 409), "{made}");
     step(retrying_client, "open").await;
 }
@@ -53,7 +53,7 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Repeats the erasure until no row is held back. During this time checkouts close and refunds
+/// Repeats the erasure until the server has erased every row. Meanwhile checkouts close and refunds
 /// arrive.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";

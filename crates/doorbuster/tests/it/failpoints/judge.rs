@@ -23,7 +23,7 @@ pub const ORDERS: &str = "/v1/admin/orders?limit=200";
 pub const REFUNDS: &str = "/v1/admin/refunds?limit=200";
 const PAYMENTS: &str = "/v1/admin/payments?limit=200";
 
-/// Events that the shop refuses at first: a reservation and its result.
+/// The number of events that the shop refuses at first: a reservation and its result.
 const IN_VAIN: usize = 2;
 
 /// Waits until all work is done: holds, checkouts, messages, refunds and events. Events that the
@@ -43,7 +43,7 @@ pub async fn until_settled(
         for letter in retrying_client.list(dead, "dead_letters").await {
             let id = letter["id"].as_str().expect("an id");
             let again = retrying_client.operate("POST", &format!("{dead}/{id}/retry"), None).await;
-            // The dead letter is gone: it was retried, and the answer was lost.
+            // If the first answer was lost, the dead letter was already retried and is gone.
             assert!(matches!(again.status, 200 | 404), "{again}");
         }
         if is_settled(retrying_client, store_access, dir).await {
@@ -52,7 +52,7 @@ pub async fn until_settled(
     }
 }
 
-/// Returns whether all work is done. If not, it waits a moment first.
+/// Returns whether all work is done. If work is left, waits a moment before it returns.
 pub async fn is_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -188,7 +188,7 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
                 assert!(is_there, "an order without its payment: {session}");
                 *stands.entry(order.clone()).or_default() += 1;
             } else {
-                // A payment that was reversed by itself is not refunded again.
+                // The server does not refund a payment that the provider already reversed.
                 let sent = usize::from(by_itself.is_none());
                 assert_eq!(
                     (&known[0]["state"], back.len(), refunds_sent),
@@ -213,7 +213,7 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     let invented: Vec<&Value> = payments.iter().filter(invented).collect();
     assert_eq!(invented.len(), 1, "one payment of a wrong amount: {invented:?}");
     assert_eq!(invented[0]["state"], "refunded");
-    // Refunds for payments that were late, second or wrong, and the operator's.
+    // There are refunds for late, double and wrong payments, and the operator's refund.
     assert!(refunds.len() >= 3, "{refunds:?}");
 }
 
@@ -239,11 +239,11 @@ pub async fn announced(
         let is_marked = |event: &Event| of_line && event.what == "order.reserved";
         assert!(
             mine.iter().all(|event| event.from_waitlist == is_marked(event)),
-            "the waitlist flag of {mine:?}"
+            "the waitlist flag is wrong: {mine:?}"
         );
         let mut received: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
         if order["buyer"] == STUBBORN {
-            // Retried dead letters come after the other events.
+            // Retried dead letters arrive after the other events.
             happened.sort_unstable();
             received.sort_unstable();
         }
@@ -272,8 +272,8 @@ fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     }
 }
 
-/// Writes the buyers' responses to a file for the audit, which has no state for a waitlist entry
-/// that was left.
+/// Writes the buyers' responses to a file for the audit, without the waitlist entry that its buyer
+/// left: the audit has no state for such an entry.
 pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
     let path = fixture.temp_dir.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a new file");

@@ -29,7 +29,8 @@ pub struct Event {
     pub from_waitlist: bool,
 }
 
-/// The shop's receiver. It is cheap to clone and stops with its runtime.
+/// The shop's receiver. A clone is cheap and is the same receiver. The receiver stops with its
+/// runtime.
 #[derive(Clone)]
 pub struct WebhookReceiver {
     address: SocketAddr,
@@ -80,8 +81,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // The event counts as received before the answer, because the server may be
-                    // killed before it gets the answer.
+                    // The event counts as received before the answer, because the answer may not
+                    // reach a server that is killed.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };

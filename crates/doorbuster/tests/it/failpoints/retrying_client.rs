@@ -14,11 +14,11 @@ use crate::crash_windows::fixture::operator;
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The address of the current server. Cheap to clone.
+/// A client that knows the address of the current server. A clone is cheap.
 #[derive(Clone)]
 pub struct RetryingClient {
     address: Arc<Mutex<SocketAddr>>,
-    /// The condition that a task waits for, and the last state that it saw.
+    /// For each waiting task, its condition and the last state that it saw.
     waits: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
@@ -48,7 +48,7 @@ impl RetryingClient {
         format!("{:#?}", self.waits.lock().expect("no thread panics with the lock"))
     }
 
-    /// Repeats the request until the answer is not "busy".
+    /// Repeats the request until the server is no longer busy, and returns the answer.
     pub async fn ask(&self, request: &[u8]) -> Reply {
         let what = String::from_utf8_lossy(
             request.split(|byte| *byte == b'\r').next().unwrap_or_default(),
@@ -74,7 +74,7 @@ impl RetryingClient {
         self.ask(&operator(method, path, "", body)).await
     }
 
-    /// Sends a request of the operator whose answer must be `200`.
+    /// Sends a request of the operator. The answer must be `200`.
     pub async fn get_ok(&self, path: &str) -> Value {
         let reply = self.operate("GET", path, None).await;
         assert_eq!(reply.status, 200, "{path}: {reply}");
@@ -142,7 +142,8 @@ impl RetryingClient {
                     self.waits(&what, None);
                     return reply.json();
                 }
-                // Units that are being returned count as free, and not as held.
+                // A unit on its way back counts as free, so the server refuses the entry. Try
+                // again.
                 409 if matches!(
                     reply.json()["code"].as_str(),
                     Some("not_held_out" | "waitlist_full")

@@ -1,5 +1,5 @@
-//! Payments reversed at the provider's console or by the buyer's bank: the records and the events.
-//! The sandbox's messages cannot say that a dispute was won.
+//! The records and events of payments that were reversed at the provider's console or by the
+//! buyer's bank. The sandbox has no message that says that a dispute was won.
 
 use serde_json::{Value, json};
 
@@ -13,8 +13,8 @@ const DISPUTED_BUYER: &str = "argued";
 /// The price of every unit in these sales.
 const PRICE: i64 = 10;
 
-/// Pays with one button of the sandbox and reverses the payment with another button. Then an
-/// operator may also refund the order.
+/// Pays with one button of the sandbox and reverses the payment with another button. Afterwards an
+/// operator also refunds the order, if the scenario says so.
 pub async fn taken_back(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -72,7 +72,7 @@ pub struct Reversal<'a> {
     outcomes: Vec<i64>,
 }
 
-/// The expected reversals: from the sandbox's documents, and from the messages that the test
+/// Returns the expected reversals, from the sandbox's documents and from the messages that the test
 /// signed.
 pub fn all<'a>(
     sessions: &'a [Value],
@@ -157,7 +157,7 @@ pub fn reconciled(all: &[Reversal<'_>], report: &Value) {
     );
 }
 
-/// Checks that the audit's notices are about the open reversals, each once.
+/// Checks that the audit's notices name each open reversal once, and nothing else.
 pub fn noticed(all: &[Reversal<'_>], audit: &Value) {
     let notices = audit["notices"].as_array().expect("a list").iter();
     let notices =

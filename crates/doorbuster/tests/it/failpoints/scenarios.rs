@@ -39,8 +39,8 @@ pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     stories.join_all().await.concat()
 }
 
-/// The usual scenarios of a shop: orders that are paid, paid at the second attempt, twice or late,
-/// cancelled, expired and refunded. Returns the promised results.
+/// Runs the usual scenarios of a shop. Orders are paid at the first or second attempt, paid twice
+/// or late, cancelled, expired and refunded. Returns the promised results.
 pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -59,8 +59,8 @@ pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
 
-/// Buys and presses buttons of the checkout; repeats with another key if the hold ended before.
-/// Returns the promised result of the last press.
+/// Buys, and presses buttons of the checkout. If the hold ended too early, repeats this with
+/// another key. Returns the promised result of the last press.
 pub async fn pressed(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -70,7 +70,7 @@ pub async fn pressed(
     pressed_at(retrying_client, buyer, item, action).await.0
 }
 
-/// Like [`pressed`], and also returns the checkout that was pressed; `None` if no unit was left.
+/// Does the same as [`pressed`], and also returns the checkout. Returns `None` if no unit was left.
 pub async fn pressed_at(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -107,12 +107,13 @@ async fn late_and_sold_out(retrying_client: RetryingClient) -> Vec<PurchaseOutco
     outcomes
 }
 
-/// Pays and loses the message. The server finds the payment by a query.
+/// Pays, but the provider's message is lost. The server finds the payment when it queries the
+/// provider.
 async fn lost(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "unheard", "watch", "lose").await
 }
 
-/// Buys and leaves, with or without a checkout.
+/// Buys with or without a checkout, and does not pay.
 async fn left(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -126,7 +127,7 @@ async fn left(
     vec![(spec, order)]
 }
 
-/// Gets more time when the first checkout has nearly ended, and pays at a second checkout.
+/// Gets more time to pay when the first checkout has nearly ended, and pays at a second checkout.
 async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = Vec::new();
     for key in 0.. {
@@ -147,7 +148,7 @@ async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     outcomes
 }
 
-/// Presses these buttons; the last one pays.
+/// Presses these buttons. The last button pays.
 async fn paid(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -156,8 +157,8 @@ async fn paid(
     vec![paid_for(&retrying_client, PurchaseSpec::new(buyer, "k", "spring", 1), actions).await]
 }
 
-/// Presses these buttons for any request with time to pay, also one that already has its order;
-/// returns the paid order.
+/// Presses these buttons for a request. The request may already have its order, but needs time to
+/// pay. Returns the paid order.
 pub async fn paid_for(
     retrying_client: &RetryingClient,
     spec: PurchaseSpec,
@@ -187,7 +188,8 @@ pub async fn cancel(retrying_client: &RetryingClient, spec: &PurchaseSpec, order
     reply.json()
 }
 
-/// Settles the refunds that the sandbox makes, before the refunds that the sandbox does not know.
+/// Refunds an order that was paid at the sandbox. Afterwards refunds a payment that the sandbox
+/// does not know.
 async fn given_back(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = refunded(retrying_client.clone()).await;
     outcomes.extend(mismatched(retrying_client).await);

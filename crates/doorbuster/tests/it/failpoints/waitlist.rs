@@ -8,7 +8,8 @@ use super::retrying_client::RetryingClient;
 use super::scenarios::{PurchaseOutcome, cancel, id, paid_for, pressed, refund};
 use crate::crash_windows::client::PurchaseSpec;
 
-/// The item: as many units as first buyers, one for each buyer, and a short payment window.
+/// The item with a waitlist. It has one unit for each of the first buyers, a limit of one unit, and
+/// a short payment window.
 pub const ITEM: &str = "lamp";
 /// The buyers who wait, in order.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
@@ -17,7 +18,7 @@ const LEAVING_BUYER: &str = "restless";
 /// The buyer who does not join the waitlist.
 const STRANGER: &str = "stranger";
 
-/// Runs all buyers; returns the promised results, with the entry that was left.
+/// Runs all buyers. Returns the promised results, and the waitlist entry that its buyer left.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
     // No unit is for sale while these buyers wait.
@@ -42,8 +43,8 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
     outcomes
 }
 
-/// Buys one unit and extends its hold; repeats with another key if the hold ended before. Returns
-/// an order that lasts.
+/// Buys one unit and extends its hold. If the hold ended too early, repeats this with another key.
+/// Returns an order with a long hold.
 async fn holds(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -70,9 +71,9 @@ async fn joins(retrying_client: &RetryingClient, buyer: &str) -> PurchaseOutcome
     (spec, place)
 }
 
-/// Returns units in every way: one order is cancelled, one expires, one is paid and refunded, and
-/// one has no waiting buyer any more. A buyer whose payment window ended too early still had their
-/// turn.
+/// Makes units return in every way: one order is cancelled, one order expires, and one order is
+/// paid and refunded. The last order returns its unit when no buyer waits any more. A buyer whose
+/// payment window ended too early still had a turn.
 async fn turns(
     retrying_client: &RetryingClient,
     owners: [PurchaseOutcome; 3],
@@ -81,7 +82,7 @@ async fn turns(
     let ([giver, returner, keeper], [early, middle, last]) = (owners, places);
     cancel(retrying_client, &giver.0, id(&giver.1)).await;
     let early = served(retrying_client, early).await;
-    // The provider is queried before the next buyer gets the unit.
+    // With a checkout, the server queries the provider before the next buyer gets the unit.
     retrying_client.checkout(&early.0, id(&early.1)).await;
     let middle = served(retrying_client, middle).await;
     pays(retrying_client, &middle).await;
@@ -111,7 +112,7 @@ async fn pays(retrying_client: &RetryingClient, (spec, order): &PurchaseOutcome)
 }
 
 /// Checks that each entry became one order, in order of the waitlist, before any other buyer got a
-/// returned unit. The entry that was left has one event, and the waitlist is empty.
+/// returned unit. The entry that its buyer left has one event, and the waitlist is empty.
 pub async fn check(
     retrying_client: &RetryingClient,
     received: &[Event],
@@ -134,17 +135,17 @@ pub async fn check(
     let first = if orders[turns[1]]["state"] == "paid" { turns[2] } else { turns[1] };
     assert!(
         of(STRANGER).iter().all(|at| *at < first),
-        "an order passed the waitlist: {turns:?} of {orders:?}"
+        "another buyer got a unit too early: {turns:?} of {orders:?}"
     );
     let (_, left) = outcomes
         .iter()
         .find(|(spec, _)| spec.buyer == LEAVING_BUYER)
-        .expect("the entry that was left");
+        .expect("the entry that its buyer left");
     let place = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(left))).await;
     assert_eq!((&place["state"], &place["code"]), (&json!("refused"), &json!("left")), "{place}");
     let mine = received.iter().filter(|event| event.order.as_deref() == Some(id(left)));
     let mine: Vec<&str> = mine.map(|event| &*event.what).collect();
-    assert_eq!(mine, ["order.refused"], "the events of the entry that was left");
+    assert_eq!(mine, ["order.refused"], "the events of the entry that its buyer left");
     let stock = retrying_client.get_ok("/v1/admin/sales/spring/stock").await;
     let mut rows = stock["items"].as_array().expect("items").iter();
     assert!(rows.all(|row| row["waiting"] == 0 && row["kept"] == 0), "nobody waits: {stock}");

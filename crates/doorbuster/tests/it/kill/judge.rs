@@ -14,12 +14,12 @@ use crate::crash_windows::random_load::{ChangeState, LoadRecord, StockChange};
 
 /// The fewest answers for a useful check.
 const ANSWERS_MIN: usize = 100;
-/// All short holds end within this time, also the holds of the checks themselves.
+/// All short holds end within this time, also the holds that the checks create.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time from `decide_by` to a verdict, with some time for a busy machine.
 const VERDICT_WITHIN: Duration = Duration::from_secs(13);
 
-/// The answers of all rounds, which must still hold at the end.
+/// The answers of all rounds. At the end, the store must still agree with these answers.
 pub struct Judge {
     /// Queued requests whose verdicts must still be read.
     queued: Vec<PurchaseLog>,
@@ -47,7 +47,7 @@ impl Judge {
         allowed: AllowedEvents,
         record: LoadRecord,
     ) {
-        // This check comes before any other request, so it sees the units as the restart left them.
+        // This check comes before any other request, so it sees the stock right after the restart.
         fixture.stock(sale).await;
         fixture.audit(None).await;
         if allowed.pause {
@@ -74,8 +74,8 @@ impl Judge {
         self.sell_out(fixture, &mut wire, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // Some requests stay open, so that later rounds find them. The others are closed,
-            // because the last of many rounds would otherwise take long.
+            // Some sales stay open, so that later rounds also have them. The other sales are
+            // closed: with many open sales, the last rounds would take long.
             fixture.step(sale, "close").await;
         }
     }
@@ -115,7 +115,8 @@ impl Judge {
         );
     }
 
-    /// Checks that each queued request has its verdict after its deadline, and keeps it.
+    /// Checks that each queued request has a verdict after its deadline, and that the verdict does
+    /// not change.
     pub async fn verdicts(&mut self, fixture: &ServerFixture) {
         let mut wire = fixture.wire().await;
         for mut purchase_log in std::mem::take(&mut self.queued) {
@@ -126,7 +127,7 @@ impl Judge {
             let ask = purchase_log.spec.order("GET", &id, "");
             let decided = async || {
                 let reply = fixture.ask(&ask).await;
-                assert_eq!(reply.status, 200, "never 404, never silence: {reply}");
+                assert_eq!(reply.status, 200, "the server does not know the request: {reply}");
                 (reply.json()["state"] != "queued").then_some(reply)
             };
             let verdict = fixture.until("a verdict", VERDICT_WITHIN, decided).await.json();
@@ -170,7 +171,7 @@ impl Judge {
 }
 
 /// Checks that the total is the initial total plus every confirmed change. An unconfirmed change
-/// may have happened. Sent again, it has its effect once.
+/// may have taken effect. If the test sends the change again, the change takes effect only once.
 async fn total(
     fixture: &ServerFixture,
     wire: &mut Wire,

@@ -1,8 +1,8 @@
-//! The server is killed while it processes payments; one kill in two is a power cut that discards
+//! The server is killed while it processes payments; every second kill is a power cut that discards
 //! unsynced data. Each payment whose message was answered becomes one paid order or one refund.
 //!
-//! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds (4), `DOORBUSTER_KILL_SEED` the seed (a new
-//! one each time; a failure prints it).
+//! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 4]. `DOORBUSTER_KILL_SEED` sets the
+//! seed [default: a new seed each time]. A failed test prints its seed.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -23,12 +23,12 @@ use crate::crash_windows::fixture::ServerFixture;
 
 /// The provider's secret.
 const SECRET: [u8; 32] = [7; 32];
-/// The items: long holds, holds that end before some payments come, and a few units that late
-/// payers do not get again.
+/// The items. The first has long holds. The second has holds that end before some payments arrive.
+/// The third has so few units that late payers get no unit again.
 const ITEMS: [(&str, u64, u32, u32); 3] =
     [("phone", 1_000_000, 1, LONG), ("watch", 1_000_000, 1, SHORT), ("ring", 5, 1, SHORT)];
-/// How orders are paid: the number of payments, how often each is reported and answered, and the
-/// shortest delay of the first message.
+/// The ways to pay an order. Each has the number of payments, the number of answered messages for
+/// each payment, and the shortest delay of the first message.
 const WAYS: [(u32, u32, Duration); 5] = [
     (0, 0, Duration::ZERO),
     (1, 1, Duration::ZERO),
@@ -36,13 +36,13 @@ const WAYS: [(u32, u32, Duration); 5] = [
     (2, 1, Duration::ZERO),
     (1, 1, LATE),
 ];
-/// Longer than a short hold lasts.
+/// A delay that is longer than a short hold.
 const LATE: Duration = Duration::from_secs(2);
 /// The longest additional delay of a message.
 const HESITATES_MS: u64 = 1_200;
 /// Time between an answer and the repeated message.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How long a provider without messages waits before it looks again.
+/// How long a provider without messages waits before it looks for messages again.
 const IDLE: Duration = Duration::from_millis(5);
 /// Concurrent buyers and providers in a round.
 const BUYERS: u64 = 3;
@@ -51,7 +51,7 @@ const PROVIDERS: u64 = 2;
 const ANSWERS_A_ROUND: usize = 25;
 /// Longest wait for any step, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Why the lock is never poisoned.
+/// The reason why the lock is never poisoned, for `expect`.
 const CALM: &str = "no task panics with the lock";
 
 /// A provider's message about a captured payment.
@@ -89,7 +89,7 @@ struct Book {
     specs: usize,
     /// Messages that still need answers.
     open: Vec<Message>,
-    /// Answers: the message, and the payment's result.
+    /// The answered messages, each with the payment's result.
     taken: Vec<(Message, String)>,
 }
 
@@ -121,7 +121,7 @@ impl Book {
         if due.is_empty() { None } else { Some(due[dice.random_range(0..due.len())].clone()) }
     }
 
-    /// Records that a message was answered 200. Two tasks may have sent it at once.
+    /// Records that a message was answered 200. Two tasks may have sent the same message at once.
     fn take(&mut self, message: Message, outcome: String) {
         let same = |open: &Message| open.payment == message.payment && open.times == message.times;
         if let Some(at) = self.open.iter().position(same) {
@@ -196,7 +196,7 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
     fixture.open_sale("spring", &ITEMS).await;
     let book = Shared::default();
     for round in 0..rounds {
-        // On a slow disk more payments are accepted and not yet answered at the end.
+        // With a slow disk, more accepted payments have no answer yet when the server is killed.
         faults.slow_disk(Duration::from_millis([0, 25, 5][(round % 3) as usize]));
         let people = market(fixture.address, seed + round, BUYERS, &book);
         let enough = answers(&book) + ANSWERS_A_ROUND;
@@ -231,8 +231,8 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
     assert_eq!(fixture.wait_for_end(Duration::from_secs(10)), Some(0), "{}", fixture.stderr_text());
 }
 
-/// Waits until no short hold is left, and reports each refund as settled, because the sandbox does
-/// not know these payments.
+/// Waits until no short hold is left, and reports each refund as settled. The sandbox cannot report
+/// these refunds, because it does not know the payments.
 async fn settle(fixture: &ServerFixture) {
     let over = async || {
         let held = fixture.list("orders", "sale=spring&state=reserved&").await;
@@ -297,14 +297,14 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     assert!(late > 0 && second > 0 && repeated > 0, "a kind of payment is missing");
 }
 
-/// Checks that each answer still holds and each payment was recorded once; returns how many answers
-/// reported an already recorded payment.
+/// Checks that each payment still has the result of its answer, and was recorded once. Returns how
+/// many answers reported an already recorded payment.
 fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usize {
     let (mut reported, mut first, mut repeated) = (HashSet::new(), HashSet::new(), 0);
     for (message, outcome) in taken {
         let row = listed
             .get(&*message.payment)
-            .unwrap_or_else(|| panic!("answered and not listed: {message:?}"));
+            .unwrap_or_else(|| panic!("an answered payment is not listed: {message:?}"));
         assert_eq!(word(row, "order"), message.order, "{row}");
         reported.insert(&*message.payment);
         let state = match &**outcome {

@@ -26,8 +26,8 @@ const LOOK: &str = "const done = arguments[0];
     axe.run(document, { runOnly: [$], resultTypes: ['violations'] }).then(
       found => done({ rules: found.passes.length, violations: found.violations.map(v => v.id + ' at ' + v.nodes.map(place).join(' | ')) }),
       error => done({ violations: [String(error)] }));";
-/// The colour schemes, the rules to check in each, and the number of rules that apply to the
-/// emptiest page. If fewer rules apply, the check is broken. The rules are WCAG 2.2 up to AA, and
+/// The colour schemes. Each has the rules to check, and the number of rules that apply to the
+/// emptiest page. If fewer rules apply, the test is broken. The rules are WCAG 2.2 up to AA, and
 /// good practice. The dark scheme differs only in its colours.
 const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
@@ -42,14 +42,16 @@ const NARROW: u32 = 320;
 /// The environment variable that names a folder for pictures of every state.
 const SHOTS: &str = "DOORBUSTER_SHOTS";
 
-/// The languages of the page: the other one first, so that the page keeps its own afterwards. A page
-/// that cannot change its language in place has one.
+/// Returns the languages of the page. The present language is last, so that the page has its own
+/// language again after the checks. A page that cannot change its language in place has one
+/// language.
 const LANGUAGES: &str = "(() => {
     const own = document.documentElement.lang.slice(0, 2);
     return document.querySelector('.tongue a')?.onclick ? [own === 'zh' ? 'en' : 'zh', own] : [own];
   })()";
 
-/// The parts of a sale's page if one says that units can be bought, and another that they cannot.
+/// Returns the parts of a sale's page that contradict each other: one part says that units can be
+/// bought, and another part says that no units can be bought.
 const CONTRADICTION: &str = "(() => {
     const words = sel => { const el = document.querySelector(sel); return el?.checkVisibility() ? el.textContent : ''; };
     const parts = ['#stage .pill', '#clock', '#stock', '#buy', '#say-title'].map(words);
@@ -58,7 +60,7 @@ const CONTRADICTION: &str = "(() => {
     return parts.some(part => open.test(part)) && parts.some(part => shut.test(part)) ? parts : [];
   })()";
 
-/// A window in which every page can be checked.
+/// Opens a window whose pages can be checked.
 pub(super) async fn tab(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
     tab.add_init_script(AXE).await;
@@ -109,7 +111,7 @@ pub(super) async fn speak(tab: &Tab<'_>, language: &str) {
     tab.until(&format!("document.documentElement.lang.startsWith('{language}')")).await;
 }
 
-/// Saves a picture of the whole page, if a folder is named.
+/// Saves a picture of the whole page, if the variable [`SHOTS`] names a folder.
 async fn keep_picture(tab: &Tab<'_>, name: &str) {
     let Some(folder) = std::env::var_os(SHOTS).map(PathBuf::from) else { return };
     let metrics = tab.protocol("Page.getLayoutMetrics", json!({})).await;
@@ -144,7 +146,7 @@ fn decoded(base64: &str) -> Vec<u8> {
     bytes.collect()
 }
 
-/// Buys as another visitor in another window; returns the order's id.
+/// Buys as this buyer, without a browser. Returns the order's id.
 async fn buy(fixture: &ServerFixture, buyer: &str, sale: &str, units: u32) -> String {
     let bought = fixture
         .buy(&PurchaseSpec::new(buyer, &format!("k-{sale}-{units}"), sale, units).item("lamp"))
@@ -209,7 +211,7 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
         inspect(&tab, "a waitlist entry").await;
         tab.click("#side").await;
         tab.says("#state", "You left the waitlist").await;
-        inspect(&tab, "a waitlist entry that was left").await;
+        inspect(&tab, "a waitlist entry after leaving").await;
         for (step, words) in [("pause", "The sale is paused"), ("close", "The sale has ended")] {
             fixture.step("open", step).await;
             tab.go(&link(fixture.address, "/sale/open", "ann")).await;
@@ -241,7 +243,7 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
         };
         let brief = visit("brief", "ann", "1").await;
         brief.says(STATE, "1 reserved for you").await;
-        // Delay the answer; a request is decided within ten seconds.
+        // Delay the answer by less than the ten seconds in which a request must be decided.
         faults.slow_disk(Duration::from_secs(8));
         let tab = visit("open", "ann", "1").await;
         tab.says(STATE, "Your request is in").await;

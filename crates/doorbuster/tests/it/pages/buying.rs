@@ -1,4 +1,4 @@
-//! From the countdown to the order: the button, the press, its answer, and its result.
+//! From the countdown to the order: the button, the press, the server's answer, and the result.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// A device whose clock is five hours wrong.
+/// Makes the device's clock wrong by five hours.
 const WRONG_CLOCK: &str = "const True = Date; const wrong = () => True.now() + 5 * 3600e3;
     window.Date = class extends True { constructor(...of) { super(...(of.length ? of : [wrong()])); } static now() { return wrong(); } };";
 /// Blocks all answers to the page. Records when the button is enabled, by a clock that the page
@@ -28,8 +28,8 @@ const PRESS_WHEN_ENABLED: &str = "const button = document.querySelector('#buy');
     new MutationObserver(() => { if (button.getAttribute('aria-disabled') === 'false') button.click(); })
       .observe(button, { attributes: true });
     arguments[0]();";
-/// Records the texts for screen readers with their times, and the button's texts. An observer would
-/// get them later on a busy machine.
+/// Records the texts for screen readers with their times, and the button's texts. On a busy
+/// machine, a `MutationObserver` would see the texts too late.
 const RECORD_TEXTS: &str = "window.told = []; window.drawn = [];
     const button = document.querySelector('#buy'), { get, set } = Object.getOwnPropertyDescriptor(Node.prototype, 'textContent');
     Object.defineProperty(document.querySelector('#announce'), 'textContent', {
@@ -44,10 +44,10 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     arguments[0]();";
 /// Shortest time between two announcements that are not verdicts: five seconds.
 const APART_MS: f64 = 4_995.0;
-/// How much later than the start the button may be enabled: the error of the page's clock is at
-/// most the time of an answer.
+/// The button may be enabled this much later than the start. The error of the page's clock is at
+/// most the time that an answer takes.
 const LATE_MS: f64 = 500.0;
-/// How much earlier than the start the button may be enabled.
+/// The button may be enabled this much earlier than the start.
 const EARLY_MS: f64 = -50.0;
 /// Attempts before the button counts as late.
 const STARTS_MAX: usize = 3;
@@ -84,7 +84,8 @@ async fn the_button_is_enabled_at_the_start_by_the_servers_clock() {
             if late < LATE_MS {
                 break soon;
             }
-            // Several attempts, because other load on the machine may delay one attempt.
+            // The test makes several attempts, because other load on the machine may delay one
+            // attempt.
             lates.push(late);
             assert!(lates.len() < STARTS_MAX, "enabled too late, in ms: {lates:?}");
         };
@@ -107,8 +108,8 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(RECORD_TEXTS).await;
-            // If the page loaded too late, or the machine paused in that second, this start shows
-            // nothing: try another one.
+            // If the page loaded too late, or the machine paused in that second, the page did not
+            // show this text: try again with another sale.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -121,7 +122,7 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
         };
         fixture.until("the server has opened it", PATIENCE, opened).await;
         streams(&fixture, 1).await;
-        // A text that follows another text at once is announced later.
+        // If a text follows another text at once, the page announces it later.
         fixture.step(&soon, "pause").await;
         tab.until("told.at(-1)[0].startsWith('The sale is paused')").await;
         fixture.step(&soon, "resume").await;
@@ -366,7 +367,7 @@ async fn a_queued_press_shows_that_its_position_is_no_promise_and_then_its_verdi
     Browser::with_browser(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Delay the answer; a request is decided within ten seconds.
+        // Delay the answer by less than the ten seconds in which a request must be decided.
         faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
         tab.says(BUY, "Reserving 1").await;

@@ -9,10 +9,10 @@ use super::{BUY, STATE, link, prepared_before_opening, states};
 use crate::crash_windows::fixture::ServerFixture;
 use crate::sealed::solve_sealed;
 
-/// Whether the puzzle is shown and can be moved.
+/// True if the puzzle is shown and its piece can be moved.
 const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'
     && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
-/// Makes the page treat each challenge as expired on arrival, until this is switched off.
+/// Makes the page treat each new challenge as expired, until the test switches this off.
 const HURRY: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
@@ -31,7 +31,7 @@ const KEEP: &str =
 /// The position of the piece.
 const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x'))";
 
-/// The middle of an element, or a point at this distance beside the middle.
+/// Returns the point at this horizontal distance from the middle of an element.
 async fn middle(tab: &Tab<'_>, css: &str, beside: f64) -> (f64, f64) {
     let place = tab
         .eval(&format!(
@@ -97,10 +97,10 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
         }
         touch(&tab, "touchEnd", &[]).await;
         let touched = at(&tab).await;
-        assert!(touched > dragged + 20.0, "by finger from {dragged} to {touched}");
+        assert!(touched > dragged + 20.0, "the finger moved the piece from {dragged} to {touched}");
 
         tab.keys_to("#slide", "\u{e011}").await;
-        assert_eq!(at(&tab).await, 0.0, "the first position, where the gap never is");
+        assert_eq!(at(&tab).await, 0.0, "the first position is never the gap");
         tab.click("#check-send").await;
         tab.says("#check-said", "Not quite. Here is a new one.").await;
         tab.says("#check #announce", "Not quite").await;
@@ -154,8 +154,8 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
             tab.until(PUZZLE).await;
             let gap = answer(&tab, "open", buyer).await["x"].as_f64().expect("a number");
             if by_finger {
-                // Moves the piece on the screen as far as the gap is in the picture, in a few
-                // steps.
+                // Move the piece on the screen in a few steps, by the distance of the gap in the
+                // picture.
                 let scale = tab.eval("document.querySelector('#piece').getBoundingClientRect().width / document.querySelector('#piece').getAttribute('width')").await;
                 let scale = scale.as_f64().expect("a number");
                 let from = middle(&tab, "#piece", 0.0).await;
@@ -214,7 +214,7 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Uses only keys: to the slider, to the alternative, and on.
+        // Use only keys: move to the slider, then to the alternative, then further.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.id === 'tab-seen'").await;
@@ -233,7 +233,7 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
 
-        // A buyer who chose the proof of work once gets it first the next time.
+        // If a buyer chose the proof of work once, the page offers it first the next time.
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ben")).await;
         tab.says(BUY, "开始验证").await;
         tab.click(BUY).await;
@@ -251,7 +251,7 @@ async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
     guarded(&fixture, "open", json!({"challenge": "pow"})).await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // An address without encryption that is not local.
+        // Use an address without encryption that is not local.
         let insecure = link(fixture.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
         tab.go(&insecure).await;
         assert_eq!(tab.eval("isSecureContext || 'subtle' in crypto").await, false);

@@ -1,7 +1,7 @@
 //! The part of the W3C WebDriver protocol that these tests need, for Chromium through chromedriver.
 //!
-//! One chromedriver serves the whole run. A shell ends it and all its browsers when this process
-//! ends for any reason.
+//! One chromedriver serves the whole run. When this process ends for any reason, a shell stops
+//! chromedriver and all its browsers.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
@@ -22,8 +22,8 @@ use crate::crash_windows::client::Wire;
 const PHONE: u32 = 390;
 /// Concurrent browsers; each needs a core at times.
 const BROWSERS_MAX: usize = 3;
-/// A shell command whose standard input ends with the process that started it. It then stops all
-/// browsers and removes their files.
+/// A shell command whose standard input ends with the process that started it. When its input ends,
+/// the shell command stops all browsers and removes their files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -56,7 +56,7 @@ static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
 /// Sessions of tests that ended well. Sessions of other tests stay until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// The process of chromedriver. It ends by itself, and no code waits for its end.
+/// The process of chromedriver. The shell stops it, so no code waits for its end.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,
@@ -68,7 +68,7 @@ impl Driver {
         tool::program("chromium");
         let mut command = Command::new("sh");
         // The driver has its own process group, so that the test can stop all of its processes.
-        // Keys in the terminal do not reach them.
+        // Ctrl-C in the terminal does not reach these processes.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
@@ -88,7 +88,7 @@ impl Driver {
     }
 }
 
-/// Longest time until chromedriver answers.
+/// Longest wait until chromedriver answers.
 const START_WITHIN: Duration = Duration::from_secs(120);
 const READY: &str = "ChromeDriver was started successfully on port ";
 
@@ -144,8 +144,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Lends a browser to a test. Afterwards checks the console: no script may have failed, and the
-    /// pages' policy may have blocked nothing.
+    /// Lends a browser to a test. Afterwards checks the console: no script failed, and the pages'
+    /// policy blocked nothing.
     pub async fn with_browser(test: impl AsyncFnOnce(&Self)) {
         let _room = BROWSER_PERMITS.acquire().await.expect("the semaphore stays open");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -163,7 +163,8 @@ impl Browser {
         IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
-    /// A window of another visitor, with its own storage and an address that no other window had.
+    /// Opens a window for another visitor. The window has its own storage, and an IP address that
+    /// no other window has used.
     pub async fn tab(&self) -> Tab<'_> {
         let idle = self.idle.borrow_mut().pop();
         let window = match idle {
@@ -190,7 +191,7 @@ impl Browser {
         window.expect("a window of this test").1.push(script);
     }
 
-    /// New console messages, without failed requests, which the pages handle.
+    /// Returns the new console messages, except for failed requests: the pages handle these.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "/se/log", json!({"type": "browser"})).await.expect("a log");
         let lines =
@@ -198,8 +199,8 @@ impl Browser {
         let texts = lines.map(|entry| {
             format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default())
         });
-        // A stream that a stopped server refuses is a network error too, although it has another
-        // category.
+        // A stream that a stopped server refuses is also a failed request, although its message has
+        // another category.
         texts.filter(|text| !text.contains("WebSocket connection to")).collect()
     }
 
@@ -218,7 +219,7 @@ impl Browser {
         self.ask(method, path, body).await
     }
 
-    /// Boxed, so that the many commands of a test do not fill its stack.
+    /// The future is boxed, so that the many commands of a test do not overflow the stack.
     async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         Box::pin(ask(method, &format!("{}{path}", self.path), body)).await
     }

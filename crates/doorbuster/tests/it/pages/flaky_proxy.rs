@@ -1,5 +1,5 @@
-//! A proxy between the browser and the server. Its address stays when the server's changes; it can
-//! refuse connections, drop answers to purchases, and record requests.
+//! A proxy between the browser and the server. The proxy keeps its address when the server's
+//! address changes. It can refuse connections, drop answers to purchases, and record requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,7 +113,8 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     }
 }
 
-/// The key of a purchase, if these bytes are one. Browsers write the head of a request at once.
+/// Returns the key of a purchase, if these bytes are a purchase. Browsers write the whole head of a
+/// request at once.
 fn key_of(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.strip_prefix("POST /v1/orders HTTP/1.1\r\n")?.lines();

@@ -15,10 +15,12 @@ const RECORD_SHIFTS: &str = "window.shift = 0; window.moved = [];
       moved.push(...one.sources.map(({ node, previousRect: a, currentRect: b }) =>
         `${node?.id || node?.className || node?.nodeName} from ${a.y}+${a.height} to ${b.y}+${b.height}`));
     } }).observe({ type: 'layout-shift', buffered: true });";
-/// Returns the sum since the last call and what moved, once the page has been drawn.
+/// Waits until the page has been drawn. Returns the sum since the last call, and the parts that
+/// moved.
 const TAKE: &str = "const done = arguments[0];
     requestAnimationFrame(() => requestAnimationFrame(() => { const sum = [shift, moved.join(', ')]; shift = 0; moved = []; done(sum); }));";
-/// Most shift between two states. Browsers call a page good up to 0.1 in all.
+/// The largest allowed shift between two states. Browsers rate a page as good if its whole shift is
+/// at most 0.1.
 const SHIFT_MAX: f64 = 0.02;
 
 /// Waits for the state with these words, and checks the shift since the last state.

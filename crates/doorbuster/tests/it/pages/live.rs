@@ -17,7 +17,7 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Buy now").await;
         streams(&fixture, 1).await;
-        // From here on the page cannot poll, so it gets every change by an event.
+        // From here on the page cannot poll, so it learns of every change by an event.
         tab.eval("window.fetch = () => new Promise(() => {})").await;
         fixture.step("open", "pause").await;
         tab.says(STATE, "The sale is paused").await;
@@ -105,7 +105,7 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         order.says("#text", "Pay by ").await;
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
 
-        // A visitor who comes during the outage does not keep an empty page.
+        // A visitor who comes during the outage sees the sale after the outage.
         flaky_proxy.set(Mode::Shut);
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;
@@ -135,7 +135,7 @@ async fn views_of_a_sale_do_not_read_the_store() {
     let requests = page.lines().filter_map(|line| {
         line.strip_prefix("doorbuster_http_requests_total{route=\"")?.split_once('"')
     });
-    // These answers come from memory.
+    // The server answers these requests from memory.
     let memory =
         ["page", "asset", "list_sales", "get_sale", "get_status", "keep_buyer", "open_websocket"];
     let operators = ["create_sale", "open_sale", "metrics"];

@@ -1,4 +1,5 @@
-//! The pages exported to another origin, as on a CDN: a visitor gets from there to an order.
+//! The pages exported to another origin, as on a CDN: a visitor starts at that origin, and gets an
+//! order.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::{BUY, STATE, link, states, streams};
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{program, run};
 
-/// Serves the files of a folder, and nothing else. It stops with the test.
+/// Serves only the files of a folder, until the test ends.
 async fn serve(listener: TcpListener, folder: PathBuf) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else { continue };

@@ -26,14 +26,14 @@ const PRESS_WHEN_ENABLED: &str = "const button = document.querySelector('#buy');
 const BLOCK_STATUS: &str = "const asked = window.fetch;
     window.fetch = (path, how) => (path.includes('/status') ? new Promise(() => {}) : asked(path, how)); arguments[0]();";
 
-/// A window that records the requests of its pages.
+/// Opens a window that records the requests of its pages.
 pub async fn noted(browser: &Browser) -> Tab<'_> {
     let tab = browser.tab().await;
     tab.add_init_script(NOTE).await;
     tab
 }
 
-/// The requests of the page to an address with this end, since it was loaded.
+/// Returns the requests that the page has sent to addresses with this end, since it was loaded.
 pub async fn sent(tab: &Tab<'_>, end: &str) -> Vec<Value> {
     let sent = tab
         .eval(&format!("sent.filter(s => s.method === 'POST' && s.path !== '/v1/session' && s.path.endsWith({}))", json!(end)))
@@ -105,7 +105,7 @@ async fn an_invalid_pass_is_replaced_once_within_the_press_under_the_same_key() 
         assert_eq!(orders[0]["key"], orders[1]["key"]);
         assert_eq!(sent(&tab, "/passes").await.len(), 1);
         assert_eq!(states(&fixture, "open").await, ["reserved"]);
-        // The pass is valid for more presses, and after a reload.
+        // The pass stays valid for more presses of the button, and after a reload.
         tab.reload().await;
         tab.click("#act").await;
         tab.says(BUY, "Buy now").await;
@@ -295,7 +295,8 @@ async fn a_visitor_who_may_not_buy_sees_the_requirements_before_the_start() {
 #[tokio::test]
 async fn a_rate_limited_visitor_sees_when_to_press_again_and_can_then_buy() {
     let fixture = ServerFixture::start();
-    // The button is disabled for ten seconds, and there is time to press it before the next pass.
+    // The page disables the button for ten seconds. After that there is time to press the button
+    // before the next pass.
     let limits = json!({"buyer": {"burst": 1, "per_minute": 3}, "ip": null, "interface": null});
     guarded(&fixture, "calm", json!({ "limits": limits })).await;
     Browser::with_browser(async |browser| {

@@ -12,12 +12,12 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// The length of a payment window that ends during the test, but after a visitor has reached the
-/// payment page on a slow machine.
+/// The length of a payment window that ends during the test. A visitor reaches the payment page
+/// earlier, also on a slow machine.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
-/// Buys as another visitor in another window; returns the order's id.
+/// Buys as this buyer, without a browser. Returns the order's id.
 async fn bought(fixture: &ServerFixture, buyer: &str, key: &str, sale: &str) -> String {
     let bought = fixture.buy(&PurchaseSpec::new(buyer, key, sale, 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
@@ -60,7 +60,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
-        // Another window of the same buyer, which stays unchanged.
+        // Open another window for the same buyer, and leave it unchanged.
         other.go(&link(fixture.address, &order, "ann")).await;
         other.says("#state", "Reserved for you").await;
         streams(&fixture, 1).await;
@@ -102,7 +102,7 @@ async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
         tab.until("location.pathname.startsWith('/order/')").await;
         tab.says("#state", "Reserved for you").await;
         tab.says("#text", "did not go through").await;
-        // The same checkout, closed and opened again in another window.
+        // Open the same checkout again in another window.
         let other = browser.tab().await;
         other.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&other).await;
@@ -110,7 +110,7 @@ async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
         other.keys_to("[data-does=pay]", "\u{e007}").await;
         other.says("#state", "Paid. It’s yours.").await;
         tab.says("#state", "Paid. It’s yours.").await;
-        // A buyer who goes back in the browser's history sees that it is paid.
+        // A buyer who goes back in the browser's history sees that the order is paid.
         other.load(&checkout).await;
         other.says("#state", "Paid").await;
         // The provider reverses the payment. The order stays paid until the shop decides.
@@ -258,8 +258,8 @@ async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
         tab.until("document.activeElement.id === 'pay'").await;
         tab.says("#text", "You were not charged").await;
         flaky_proxy.set(Mode::Open);
-        // The order was cancelled in another window: a payment attempt reports that, and takes no
-        // money.
+        // The buyer cancelled the order in another window. An attempt to pay reports the
+        // cancellation, and takes no money.
         let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
         assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;

@@ -1,5 +1,5 @@
-//! Real products on the page: texts in the visitor's language, several pictures, facts, and a button
-//! that stays in view. And an order that is opened by its link.
+//! Real products on the page: texts in the visitor's language, several pictures, facts, and a
+//! button that stays in view. Also an order page that a buyer opens by its link.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::crash_windows::fixture::ServerFixture;
 
 /// A picture that needs no other server.
 fn picture(color: &str) -> String {
-    // The shop's own mark stands for each picture.
+    // Each picture is the server's own icon.
     format!("/favicon.ico?{color}")
 }
 
@@ -28,7 +28,7 @@ fn product() -> Value {
     })
 }
 
-/// Whether all of the element is within the window.
+/// Returns whether the whole element is within the window.
 async fn is_in_view(tab: &Tab<'_>, css: &str) -> bool {
     let script = format!(
         "(() => {{ const r = document.querySelector('{css}').getBoundingClientRect();
@@ -123,7 +123,7 @@ async fn a_buyer_who_lost_the_tab_comes_back_by_the_link_and_pays() {
         tab.says("#link-note", "Link copied").await;
         let address = tab.until("window.copied").await.as_str().expect("a link").to_owned();
         assert!(address.contains(&format!("/order/{order}#key=")), "{address}");
-        // Another browser knows neither the token nor the cookie.
+        // Simulate another browser, which has neither the token nor the cookie.
         tab.eval(
             "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
                .then(() => { localStorage.clear(); sessionStorage.clear(); })",

@@ -136,7 +136,8 @@ async fn a_single_visitor_does_not_meet_an_automatic_waiting_room() {
 
 #[tokio::test]
 async fn a_missed_admission_is_reported_and_a_new_position_is_offered() {
-    // An admission that is long enough for a slow machine, and short enough for the test.
+    // The admission lasts ten seconds: long enough for a slow machine, and short enough to end
+    // during the test.
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__TTL_SECS", "10")]);
     guarded(&fixture, "open", json!({"waiting_room": "always"})).await;
     Browser::with_browser(async |browser| {

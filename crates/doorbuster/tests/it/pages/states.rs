@@ -1,6 +1,6 @@
-//! The sale's page in every state that its model can have: no two parts disagree, no words are cut
-//! or missing, and every part stays in its place. A small server serves the page's own modules, and
-//! a script draws the states.
+//! The sale's page in every state that its model can have: no two parts contradict each other, no
+//! words are cut or missing, and no part moves. A small server serves the page's own modules, and a
+//! script draws the states.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ const SCRIPT: &str = include_str!("states.js");
 const IMPORTED: [&str; 2] = ["look-product.css", "look-lists.css"];
 /// The widths of a small phone and of a desktop.
 const WIDTHS: [u32; 2] = [360, 1280];
-/// Fewest states in a walk. With fewer, the script is broken.
+/// The script must draw at least this number of states. If it draws fewer, the script is broken.
 const STATES_MIN: usize = 1_000;
 
 fn assets() -> PathBuf {
@@ -38,7 +38,7 @@ fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
         "html" => Some((text.replace("/assets/sale.js", "/states.js").into(), "text/html")),
         "js" => Some((text.into(), "text/javascript")),
         "css" => {
-            // As the server joins the sheets: the imported ones come last.
+            // The server joins the sheets in this order: the imported sheets come last.
             let imported = IMPORTED.iter().map(|name| read(name)).collect::<Option<String>>()?;
             let own = text.lines().filter(|line| !line.starts_with("@import"));
             Some((
@@ -98,7 +98,7 @@ async fn in_every_state_the_parts_of_a_sales_page_agree_and_stay_in_their_places
                 assert!(wrong.is_empty(), "{width} px, {language}: {wrong:#?}");
                 let first = places(&states[0]);
                 for state in states {
-                    // A part that is not shown has no place.
+                    // A part that is not shown has no position.
                     let moved = places(state)
                         .into_iter()
                         .zip(&first)

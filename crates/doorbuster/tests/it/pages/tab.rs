@@ -17,7 +17,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Keys of the protocol.
 pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
-/// Most steps with the tabulator to a control.
+/// The most presses of the Tab key to reach a control.
 const STEPS_MAX: usize = 80;
 
 /// A window.
@@ -130,8 +130,8 @@ impl<'a> Tab<'a> {
         }
     }
 
-    /// Presses keys at the focused element; the protocol's private characters stand for keys
-    /// without a character.
+    /// Presses keys at the focused element. For keys without a character, the protocol has private
+    /// characters.
     pub async fn keys(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let (down, up) =
@@ -142,7 +142,7 @@ impl<'a> Tab<'a> {
         self.command("POST", "/actions", actions).await.expect("keys are pressed");
     }
 
-    /// Moves with the tabulator until the focused control has these words.
+    /// Presses the Tab key until the focused control has these words.
     pub async fn step_to(&self, words: &str) {
         let is_there = format!(
             "document.activeElement?.textContent.trim() === {words}
@@ -185,7 +185,7 @@ impl<'a> Tab<'a> {
         self.browser.note_script(&self.handle, added["identifier"].clone());
     }
 
-    /// Sends a command of the browser's own protocol, which the common protocol lacks.
+    /// Sends a command of the browser's own protocol. WebDriver has no such command.
     pub async fn protocol(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
         self.command("POST", "/goog/cdp/execute", body)

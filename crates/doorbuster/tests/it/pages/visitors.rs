@@ -9,7 +9,7 @@ use super::{BUY, STATE, demonstration, link, plain, sale, states};
 use crate::crash_windows::client::request;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Records what the page's policy blocks, from the beginning.
+/// Records everything that the page's policy blocks, from the start of the page.
 const RECORD_VIOLATIONS: &str = "window.breaches = [];
     addEventListener('securitypolicyviolation', event => breaches.push(event.violatedDirective + ' ' + event.blockedURI));";
 
@@ -168,7 +168,7 @@ async fn without_javascript_every_page_says_that_it_is_required() {
             assert!(priced, "{path} shows the price: {seen}");
             assert!(
                 !seen.contains("Buy now") && !seen.contains('…'),
-                "the page shows something that does not work: {seen}"
+                "the page shows a button or text that needs scripts: {seen}"
             );
         }
     })

@@ -10,7 +10,7 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The button beside the purchase button.
 const ACT: &str = "#act";
 
-/// Creates a sale of two lamps that two buyers hold; returns the later order's id.
+/// Creates a sale of two lamps, which two buyers hold. Returns the id of the second buyer's order.
 async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     sale(fixture, "last", json!({"stock": 2, "hold_secs": hold_secs})).await;
     let kept = fixture.buy(&PurchaseSpec::new("xia", "k", "last", 1).item("lamp")).await;
@@ -20,7 +20,7 @@ async fn held_out(fixture: &ServerFixture, hold_secs: u32) -> String {
     bought.id()
 }
 
-/// Another visitor's waitlist request.
+/// Sends a waitlist request of this buyer, without a browser.
 async fn line(fixture: &ServerFixture, method: &str, buyer: &str) -> Reply {
     let lines =
         format!("{}Idempotency-Key: line\r\n", PurchaseSpec::new(buyer, "k", "last", 1).signed);
@@ -45,7 +45,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
         tab.says("#clock", "None left").await;
         tab.says(BUY, "Join the waitlist").await;
-        // Uses only keys, and checks the text for screen readers.
+        // Use only keys, and check the text for screen readers.
         tab.keys_to(BUY, "\u{e007}").await;
         tab.says(STATE, "1 person ahead of you").await;
         tab.says("#announce", "1 person ahead of you").await;
@@ -58,7 +58,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.says(STATE, "1 person ahead of you").await;
         assert_eq!(line(&fixture, "GET", "ann").await.json()["ahead"], 1);
 
-        // The earlier buyer leaves the waitlist. Then a unit is returned.
+        // The buyer who joined earlier leaves the waitlist. Afterwards a unit returns.
         assert_eq!(line(&fixture, "DELETE", "yan").await.status, 204);
         tab.says(STATE, "You are next").await;
         tab.says("#say-text", "5 minutes to pay").await;
@@ -156,7 +156,7 @@ async fn the_entry_checks_precede_a_waitlist_entry() {
         tab.click(BUY).await;
         tab.until("document.querySelector('#check').open").await;
         tab.click("#work-start").await;
-        // After the check the request continues by itself.
+        // After the challenge is solved, the page sends the waitlist request by itself.
         tab.says(STATE, "You are next").await;
         tab.until("!document.querySelector('#check').open").await;
         assert_eq!(line(&fixture, "GET", "ann").await.status, 200);

@@ -1,4 +1,5 @@
-//! Tests that pictures are drawn in advance, so that the opening of a sale does not wait for them.
+//! Tests that the server draws pictures in advance, so that the opening of a sale does not wait for
+//! pictures.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,11 +11,11 @@ use crate::watch::Watch;
 
 /// Longest wait for pictures. They are drawn with pauses, and the machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// More pictures than one test requests at once.
+/// A test requests fewer pictures than this at once.
 const SOME: u64 = 8;
 
-/// Returns a time after all of these tests. It is more than ten minutes ahead, so nothing is drawn
-/// for it yet.
+/// Returns a time after all of these tests. The time is more than ten minutes ahead, so the server
+/// does not draw pictures for it yet.
 fn soon() -> String {
     let moment = SystemTime::now() + Duration::from_secs(570);
     let millis = moment.duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
@@ -85,7 +86,8 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     let app = TestApp::start().await;
     scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
     scheduled(&app, "near", "image", &soon()).await;
-    // The emptiest pool is filled first. If the other kind were needed, it would be ready by now.
+    // The server fills the emptiest pool first. If the server needed pictures of the other kind,
+    // they would be ready by now.
     until_ready(&app, "image", |ready| ready >= SOME).await;
     assert_eq!(ready(&app, "slider").await, 0, "the other sale opens only in years");
     assert_eq!(

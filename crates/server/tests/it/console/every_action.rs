@@ -10,7 +10,7 @@ use crate::app::{PATIENCE, TestApp};
 use crate::money::{captured, order, send_message, start};
 use crate::watch::Watch;
 
-/// The actions of changes that need no failed or repeated delivery.
+/// The actions that the test can cause without a failed or repeated delivery.
 const ACTIONS: [&str; 27] = [
     "block.created",
     "block.deleted",
@@ -88,7 +88,7 @@ async fn admit_visitors(app: &TestApp) {
     let early = app.admin("POST", &format!("/v1/admin/{admit}"), body()).await;
     assert_eq!(early.verdict(), "409 wrong_state", "the sale is not open");
     app.step("queued", "open").await;
-    // The room admits at most one of them by itself, because there is one unit.
+    // The room admits at most one of these buyers by itself, because there is one unit.
     for buyer in ["ann", "bob"] {
         let entered = app.buyer(buyer, "POST", "/v1/sales/queued/waiting-room").await;
         assert_eq!(entered.verdict(), "201");

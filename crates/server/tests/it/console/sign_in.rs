@@ -60,7 +60,8 @@ impl StandIn {
         Self { issuer, task }
     }
 
-    /// A person visits the issuer and signs in; returns the query with which the browser goes back.
+    /// Visits the issuer and signs in, as a person does. Returns the query with which the browser
+    /// goes back.
     fn sign_in(&self, location: &str, claims: Value) -> String {
         let url = Url::parse(location).expect("an address");
         let pairs: Vec<(String, String)> =
@@ -96,7 +97,7 @@ async fn keys(State(issuer): State<Arc<Issuer>>) -> Json<Value> {
     Json(json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x}]}))
 }
 
-/// Checks the client and the verifier, and signs a token with the claims of the visit.
+/// Checks the client and the code verifier, and signs a token with the claims of the visit.
 async fn token(
     State(issuer): State<Arc<Issuer>>,
     headers: HeaderMap,
@@ -142,7 +143,7 @@ async fn start(issuer: &str) -> TestApp {
     .await
 }
 
-/// The pair of name and value in the cookie of this name that an answer sets.
+/// Returns the cookie with this name that an answer sets, as `name=value`.
 fn set_cookie(reply: &Reply, name: &str) -> Option<String> {
     let start = format!("{name}=");
     let is_it = |(header, value): &&(String, String)| {
@@ -155,7 +156,7 @@ fn pair(cookie: &str) -> &str {
     cookie.split(';').next().expect("a pair")
 }
 
-/// Begins a sign-in: the address at the issuer, and the cookie of the attempt.
+/// Begins a sign-in. Returns the address at the issuer, and the cookie of the attempt.
 async fn begin(app: &TestApp) -> (String, String) {
     let begun = app.get("/console/sign-in").await;
     assert_eq!(begun.status, 303);
@@ -231,7 +232,7 @@ async fn a_sign_in_without_a_role_or_with_a_wrong_answer_gives_no_session() {
     check("failed", "error=access_denied", &attempt).await;
     let (_, other) = begin(&app).await;
     check("failed", &query, &other).await;
-    // A code that was used, or that belongs to another verifier, is refused by the issuer.
+    // The issuer refuses a code that was used, or that belongs to another code verifier.
     let (second, attempt) = begin(&app).await;
     let query = stand_in.sign_in(&second, person(json!(["day-shift"])));
     let forged = format!("{}.{}", attempt.rsplit_once('.').expect("parts").0, "v".repeat(43));

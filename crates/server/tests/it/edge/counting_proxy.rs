@@ -1,4 +1,4 @@
-//! A proxy that counts requests and can keep their answers back.
+//! A proxy that counts requests and can drop their answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,7 +37,8 @@ impl CountingProxy {
         Self { address, counts, task }
     }
 
-    /// Returns the number of requests so far, without the edge's checks of the node.
+    /// Returns the number of requests so far, without the requests by which the edge checks the
+    /// node.
     pub(super) fn passed_on(&self) -> usize {
         self.counts.passed_on.load(Ordering::SeqCst)
     }

@@ -121,7 +121,7 @@ async fn a_frame_from_an_idle_connection_is_answered() {
     }
     wait_for_idle(&app, 1).await;
     anna.send(Message::Text("x".repeat(200).into())).await.expect("the server takes the message");
-    // The answer to this later frame shows that the server read the earlier one.
+    // The answer to this later frame shows that the server read the earlier frame.
     anna.send(Message::Ping(vec![9].into())).await.expect("the server takes the message");
     assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![9].into())));
     wait_for_idle(&app, 1).await;
@@ -152,7 +152,7 @@ async fn half_a_frame_is_kept_until_the_rest_arrives() {
         anna.get_mut().write_all(&ping[..5]).await.expect("the server takes the message");
         wait_for_idle(&app, 0).await;
         tokio::time::sleep(A_WHILE).await;
-        assert_eq!(idle_count(&app).await, 0, "the server waits for the other half");
+        assert_eq!(idle_count(&app).await, 0, "the connection waits for the rest of the frame");
         anna.get_mut().write_all(&ping[5..]).await.expect("the server takes the message");
         assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![3, 4].into())));
     }

@@ -14,17 +14,18 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Watch;
 
-/// Requests that a limit admits at once. After that it admits one per minute.
+/// The number of requests that a limit admits at once. Afterwards the limit admits one request per
+/// minute.
 const BURST: u32 = 1_000;
-/// The part of such a limit that one request uses.
+/// The time after which such a limit admits one more request.
 const EACH: Duration = Duration::from_secs(60);
-/// Requests that all nodes together may admit without reporting them.
+/// The number of requests that all nodes together may admit before they report them to Redis.
 const UNTOLD: u32 = BURST.div_ceil(16);
-/// Requests that come at the same time after earlier ones were shared. Half of them go to each of
-/// two nodes.
+/// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
+/// at each of two nodes. Before a wave, the nodes have shared all earlier requests.
 const WAVE: u32 = 20;
-/// Requests that may be admitted before a node gets the shared state. They are a wave in progress,
-/// and a few more if the state arrives late.
+/// The number of requests that a node may admit before it gets the shared state. It allows one wave
+/// in progress, and more waves if the state arrives late.
 const UNHEARD: u32 = 4 * WAVE;
 
 /// Starts a node of shape `cluster`.
@@ -163,7 +164,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     let limits = json!({"buyer": {"burst": 15, "per_minute": 1}, "ip": null, "interface": null});
     let (first, second) = two_nodes(&home, &slots, limits).await;
     // The requests go to both nodes in turn. Each node knows of the other node's request before the
-    // next one comes.
+    // next request arrives.
     let mut let_in = 0;
     for n in 0..30 {
         let app = [&first, &second][n % 2];
@@ -189,9 +190,9 @@ async fn nodes_of_a_cluster_share_a_limit() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    // Both nodes get as many requests as two nodes without sharing would admit. Requests during a
-    // round trip may exceed the limit. On a busy machine there may be many, and then the test tries
-    // another buyer.
+    // Both nodes get as many requests as two nodes without sharing would admit. The nodes may admit
+    // a few requests above the limit during a round trip to Redis. If there are too many such
+    // requests, because the machine is busy, the test tries another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -211,7 +212,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns the state of the only limit in Redis: the time until it is empty.
+/// Returns the state of the only limit in Redis, as the time until the whole limit is free again.
 fn told(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
@@ -219,7 +220,7 @@ fn told(redis: &Redis) -> Duration {
 }
 
 /// Returns how many requests of one buyer from one address two nodes admit. The requests come in
-/// waves until a whole wave is refused. `None`: Redis was unavailable for some time.
+/// waves until a whole wave is refused. Returns `None` if Redis was unavailable for some time.
 async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     let (redis, slots) = Redis::start_on_port();
     let mut limits = json!({"buyer": null, "ip": null, "interface": null});
@@ -249,7 +250,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             break;
         }
         let_in += taken;
-        // Shared use expires as time passes.
+        // The shared use of a limit decreases as time passes.
         let patience = Watch::start();
         while told(&redis) + begun.elapsed() + EACH * UNTOLD < EACH * let_in {
             for app in apps {
@@ -306,7 +307,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
         let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
             assert!(begun.elapsed() < PATIENCE, "{line}");
-            // The node notices the failure only when a request arrives.
+            // The node notices only at a request that Redis has failed.
             app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
             n += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -103,13 +103,13 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     open_sale(&app, 100.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 10).await;
     let mut body = captured("pay_1", &id, 100);
-    // A signature covers bytes, and some bytes here are not ASCII.
+    // A signature covers bytes, so some bytes of this body are not ASCII.
     body["data"]["note"] = json!("für Anna, 谢谢");
     let first = library.message("msg_1", &body);
     assert_eq!(first.outcome(&app).await, "paid");
     assert_eq!(read(&app, &id).await["state"], "paid");
     assert_eq!(first.outcome(&app).await, "repeated", "the same message is sent again");
-    // A provider without an answer signs the message again, with the time of the new attempt.
+    // If a provider gets no answer, it signs the message again, with the time of the new attempt.
     let again = library.signed(&secret(KEY), "msg_1", now_secs() + 1, &body);
     assert_ne!(again.signature, first.signature);
     assert_eq!(again.outcome(&app).await, "repeated");
@@ -136,8 +136,8 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Checks messages that must have no effect. Someone else signed them, or they were signed at
-/// another time or with other content.
+/// Checks messages that must have no effect. Another secret signed these messages, or they were
+/// signed at another time or with other content.
 async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     let app = start().await;
     open_sale(&app, 100.into(), 10, 900).await;

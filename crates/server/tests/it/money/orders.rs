@@ -117,7 +117,7 @@ async fn a_message_about_an_unknown_refund_or_payment_is_ignored_each_time() {
             );
         }
     }
-    // None of these messages used up a message id.
+    // The server has recorded no id of these messages, so the ids can be used again.
     send_message(&app, "msg_1", &captured("pay_2", "ord_unknown", 100)).await;
     assert_eq!(refunds(&app, "ord_unknown").await, [("pay_2".into(), "pending".into())]);
 }
@@ -131,7 +131,7 @@ async fn a_late_payment_takes_a_unit_from_the_pool_or_one_recalled_from_a_slot()
         let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
         assert_eq!(cancelled.verdict(), "200");
         if n % 2 == 0 {
-            // The returned units go to the slot, where no buyer has them.
+            // The returned units go to the slot, where they are free.
             app.until("/v1/admin/sales/spring/stock", "the units are in the slot", |stock| {
                 stock["items"][0]["pool"] == 0
             })
@@ -277,8 +277,8 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Sends a payment twice, this long after its order is due, while another buyer wants the unit.
-/// Returns the outcome of the payment.
+/// Sends a payment twice while another buyer wants the unit. `after_ms` is the time from the end of
+/// the order's payment window. Returns the outcome of the payment.
 async fn pay_when_due(app: &TestApp, n: i64, id: &str, after_ms: i64) -> String {
     let pay_by =
         read(app, id).await["pay_by"].as_str().and_then(Time::parse).expect("a time").millis();
@@ -308,8 +308,8 @@ async fn of_a_concurrent_payment_and_expiry_exactly_one_takes_effect() {
     open_sale(&app, 24.into(), 1, BRIEF_SECS).await;
     let buyers: Vec<_> = (0..24).map(|n| format!("buyer{n}")).collect();
     let ids = join_all(buyers.iter().map(|buyer| order(&app, buyer, "k", 1))).await;
-    // The first payments arrive before the window ends. The last ones arrive when other buyers may
-    // have the units.
+    // The first payments arrive before the window ends. The last payments arrive when other buyers
+    // may have the units.
     let came =
         join_all(ids.iter().zip(0..).map(|(id, n)| pay_when_due(&app, n, id, 3 * n - 24))).await;
     for (n, (id, came)) in ids.iter().zip(came).enumerate() {

@@ -66,8 +66,8 @@ async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, crea
     send(app, &body, &proof).await
 }
 
-/// Returns the mark that the server puts into its sessions. The server must have created a session
-/// or tried to.
+/// Returns the mark that the server puts into its sessions. Fails if the server has not requested a
+/// session yet.
 fn refund_marker(stripe: &StripeStandIn) -> String {
     let [SentRequest { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
         panic!("no session")

@@ -24,7 +24,8 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
             "{told:?}"
         );
     }
-    // An abandoned checkout also uses up no limit of its own. It counts for the limits of the sale.
+    // A checkout request for a cancelled order also uses up no limit. The sale's limits apply to
+    // it.
     let ended = order(&app, "bert", "k1", 1).await;
     assert_eq!(
         app.buyer("bert", "POST", &format!("/v1/orders/{ended}/cancel")).await.verdict(),

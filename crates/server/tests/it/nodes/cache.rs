@@ -58,7 +58,7 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     assert!((1..=at_most(took)).contains(&read), "{read} in {took:?}");
     home.redis().end();
     // The first calls find the connection broken. The last read may have taken so long that the
-    // next one is not due yet.
+    // next read is not due yet.
     let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
     while read == 0 {
         assert!(begun.elapsed() < PATIENCE, "the store is read without Redis");
@@ -112,7 +112,7 @@ fn read_all(nodes: &[TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().read_all).sum()
 }
 
-/// Describes a sale of a shop that has other sales.
+/// Describes one of many sales of a shop.
 fn another(number: usize) -> NewSale {
     NewSale {
         id: format!("other-{number}"),
@@ -192,7 +192,7 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
     a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
     b.engine.refresh_catalogue().await.expect("a store");
-    // No request reads the catalogue during this time.
+    // During this time, no request reads the catalogue of sales.
     let looked = b.engine.clone();
     let store = a.engine.store();
     store.delete_sale("other-1", None).await.expect("a store");
@@ -242,7 +242,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_of_a_later_writer_are_not_overwritten() {
-    /// A number that is larger than any clock's number for centuries. Scripts can represent it
+    /// A writer's number from a clock that is centuries ahead. Scripts can represent the number
     /// exactly.
     const LATER: u64 = 9_000_000_000_000_000;
     let home = Deployment::cluster();
@@ -256,8 +256,8 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
-    // A refused caller releases the lock and takes it again. After three acquisitions, the test's
-    // values were refused at least once.
+    // A caller whose write was refused releases the lock and takes it again. After three
+    // acquisitions, Redis has refused a write at least once.
     let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
         assert!(begun.elapsed() < PATIENCE, "the node tries to publish");

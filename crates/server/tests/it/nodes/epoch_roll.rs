@@ -29,7 +29,7 @@ async fn sells_on(mut home: Deployment) {
     };
     assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);
     assert_eq!(first.audit().await.repairs, 0, "full memory does not count as a fault");
-    // An order from before a slot changed its epoch is still held.
+    // An order from a slot's earlier epoch is still held.
     until("the other node knows that all units are sold", async || {
         second.gauge().free().free == Some(0)
     })

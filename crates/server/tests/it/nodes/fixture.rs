@@ -1,5 +1,5 @@
-//! A fixture for engines that each have their own event loop. So a test can stop one engine
-//! abruptly while the others continue.
+//! A fixture for engines that each have their own event loop. A test can stop one engine abruptly
+//! while the other engines continue.
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

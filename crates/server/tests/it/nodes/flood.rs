@@ -18,26 +18,27 @@ use crate::watch::Watch;
 
 /// Connections to each node.
 const CONNECTIONS: usize = 32;
-/// Requests with unknown ids, over two nodes.
+/// The number of requests with unknown ids, at two nodes together.
 const MISSES: u64 = 10_000;
 /// Time between two reads of the store for unknown ids, on a node or in a cluster. The shared
 /// marker for unknown ids lasts equally long.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 /// How long a node waits for another node's read.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// Sales that are created during the flood.
+/// The number of sales that are created during the flood.
 const SALES: u32 = 4;
-/// For each new sale, the reads by an operator's requests and by the nodes' messages to each other.
+/// The most reads of the store for each new sale. The operator's requests and the nodes'
+/// notifications cause these reads.
 const READINGS_A_SALE: u64 = 20;
-/// A request finds a sale that was not announced after 20 ms, plus the time of the reads on a busy
-/// machine. This bound is far below the ten seconds of the long marker.
+/// Within this time, a request finds a sale without a notification. It normally takes 20 ms, but
+/// reads may be slow on a busy machine. This bound is far below the ten seconds of the long marker.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
-/// Status requests of each connection.
+/// The number of status requests on each connection.
 const LOOKS: u64 = 150;
 /// The shortest time between two renderings of a status.
 const STATUS_EVERY: Duration = Duration::from_millis(200);
-/// Scripts that one node runs in a second without requests: reading the slots, and publishing
-/// counts.
+/// The most scripts that one node runs in a second without requests. The scripts read the slots and
+/// publish counts.
 const CALLS_A_SECOND: u64 = 40;
 
 /// Starts a node of shape `cluster`, or of shape `postgres` if there are no shared slots.
@@ -61,7 +62,7 @@ async fn readings(nodes: &[&TestApp]) -> u64 {
     all
 }
 
-/// Requests for sales that do not exist, on many connections at the same time.
+/// A flood of requests for unknown sales, on many connections at the same time.
 struct Flood {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
@@ -106,8 +107,8 @@ async fn ask_for_nothing(mut wire: Connection, stop: Arc<AtomicBool>, asked: Arc
     }
 }
 
-/// Creates a sale without a notification to this node. The node's polls take the change for its
-/// own. So only a request for the sale finds it.
+/// Creates a sale without a notification to this node. The node's polls treat the change as the
+/// node's own change. So the node finds the sale only when a request names it.
 async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), nth: u32) {
     let id = format!("new{nth}");
     app.make_sale(&id, 20.into(), 10).await;
@@ -175,7 +176,7 @@ async fn flood(
     (read, took)
 }
 
-// The store is read once in each of these periods, and for the new sales.
+// The nodes may read the store once in each of these periods, and also for the new sales.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)
@@ -201,7 +202,7 @@ async fn in_a_cluster_one_node_reads_the_store_for_a_flood_of_unknown_ids_at_two
         node(&home, &database, Some(slots.as_str())).await,
     );
     let (read, took) = flood(&[&first, &second], (&home, &database), Some(&redis)).await;
-    // A node reads the store itself if the other node's read took too long.
+    // A node reads the store itself if the read of the other node takes too long.
     let most = at_most(took, MARKER_TTL) + at_most(took, PEER_READ_MAX);
     assert!((1..=most).contains(&read), "{read} in {took:?}");
     first.stop().await;
@@ -238,7 +239,7 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
         "{} looks in {took:?}: {pictures} pictures, {calls} scripts",
         CONNECTIONS as u64 * LOOKS
     );
-    // There is one read at the beginning, and one if the sale was read again.
+    // There is one more rendering at the beginning, and another if the node read the sale again.
     let most =
         u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
     assert!((1..=most).contains(&pictures), "{pictures} in {took:?}");

@@ -21,7 +21,7 @@ async fn two_leaders(home: &mut Deployment, spread: Spread) -> [TestNode; 2] {
     nodes
 }
 
-/// Checks that both nodes became leader and neither lost the lead.
+/// Checks that both nodes became leader, and that no node lost the lead.
 fn both_led(nodes: [&TestNode; 2]) {
     assert_eq!(nodes.map(|node| node.engine.meter().read().leads), [1, 1]);
 }
@@ -71,7 +71,7 @@ async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
     until("the third node sells", async || selling.load(Ordering::Acquire)).await;
     assert!(matches!(dying.await.expect("the task did not panic"), PurchaseOutcome::Created(_)));
     third.crash();
-    // Both nodes find that the lease lapsed, and sell the dead node's units.
+    // Both nodes find that the dead node's lease has ended, and sell the dead node's units.
     let told = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;
     is_sold(&second, STOCK, told + 2).await;
     both_led([&first, &second]);

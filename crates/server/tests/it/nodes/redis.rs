@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster_testkit::tool;
 
-/// Runs the server until this script's input ends. That happens when the test's process ends, or
+/// Runs the server until this script's input ends. The input ends with the test's process, or
 /// earlier.
 const KEEPER: &str = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; rm -rf "$dir""#;
 

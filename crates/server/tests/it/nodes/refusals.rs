@@ -1,5 +1,5 @@
-//! What operators see of all nodes together: a buyer's refusals, and minutes that ended while no
-//! node led.
+//! The data that operators see from all nodes together: a buyer's refusals, and the numbers of
+//! minutes that ended while no node led.
 
 use serde_json::Value;
 
@@ -13,7 +13,8 @@ async fn node(home: &Cluster, database: &str) -> TestApp {
     TestApp::with(&settings).await
 }
 
-/// The nodes that refused the buyer, newest first, and whether the list is complete.
+/// Returns the nodes that refused the buyer, newest refusal first, and whether the list is
+/// complete.
 async fn refusals(app: &TestApp, buyer: &str) -> (Vec<String>, bool) {
     let path = format!("/v1/admin/sales/spring/buyers/{buyer}");
     let story = app.admin("GET", &path, None).await.json();
@@ -66,7 +67,7 @@ async fn a_minute_that_ended_while_no_node_led_is_added_up_from_its_seconds() {
     };
     first.until(series, "the seconds are recorded", |series| requests(series) == 3).await;
     first.stop().await;
-    // As if the nodes had been away for an hour since then.
+    // Change the rows as if the nodes had been stopped for an hour since then.
     let away = "DELETE FROM sale_point WHERE step_secs = 60;
                 UPDATE sale_point SET at = at - 3600000 RETURNING 'moved'";
     assert!(home.psql(&database, away).expect("a table").contains("moved"));

@@ -1,5 +1,5 @@
-//! Tests that a node does not refuse a buyer because of another node. That node's message may be
-//! late, or that node may be unreachable.
+//! Tests that a node does not refuse a buyer because of another node. The other node's message may
+//! be late, or the other node may be unreachable.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::order::ChangeOutcome;
@@ -12,10 +12,10 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, TestNode, until};
 use crate::watch::Watch;
 
-/// A request that waits for a second must learn of a change within this time.
+/// A request waits for up to one second. It must learn of a change within this time.
 const SOON: Duration = Duration::from_millis(600);
-/// Without a message, a request asks once more at the end of its second. That is not before this
-/// time.
+/// Without a message, a request asks once more at the end of its second. This last question comes
+/// no earlier than this time.
 const LAST: Duration = Duration::from_millis(950);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,7 +187,7 @@ async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() 
     first.open_sale(100, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     assert!(matches!(second.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
-    // The leader does nothing for about the length of a lease.
+    // Block the leader for about the length of a lease.
     let stands = first.block_runtime(Duration::from_millis(2_800));
     home.redis().flush();
     let lost = Watch::start();
@@ -247,7 +247,7 @@ async fn the_slots_of_concurrent_sales_are_counted_before_a_sale_opens() {
         ends_at: ends_at.map(|at| node.engine.now().plus(at)),
         ..row.clone()
     };
-    assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "a sale does not overlap with itself");
+    assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "the sale counts once");
     assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_064);
     assert_eq!(
         node.engine.concurrent_slots(&other(Some(60_000), Some(90_000)), 1_000),
@@ -266,8 +266,8 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     first.open_sale(1, 1, Spread::default()).await;
     second.wait_for_phase(Phase::Open).await;
     for (n, node) in [&first, &second, &first, &second].into_iter().enumerate() {
-        // The test sends one request. The unit may be in any slot, and it arrives while the request
-        // is parked.
+        // The test sends one request. The unit may return to any slot, and returns while the
+        // request is parked.
         let told = node.buy(&format!("b{n}"), "k", 1).await;
         let PurchaseOutcome::Created(order) = told else { panic!("{n}: {told:?}") };
         let engine = node.engine.clone();
@@ -286,8 +286,8 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
     second.stop().await;
 }
 
-/// Sends a buyer's second request while the first one is undecided at the same node. The second
-/// gets its own answer as soon as the first is decided.
+/// Sends a buyer's second request while the first request is undecided at the same node. The second
+/// request gets its own answer as soon as the first request is decided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
     let home = Deployment::postgres();
@@ -298,7 +298,7 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
         matches!(second.buy("kept", "k", 1).await, PurchaseOutcome::Created(_)),
         "the second node has a share"
     );
-    // If the database was slow, the attempt proves nothing, so the test tries another buyer.
+    // If the database was slow, the attempt is no evidence, so the test tries another buyer.
     for n in 0.. {
         assert!(n < 20, "the database answers soon");
         let buyer = format!("b{n}");
@@ -328,7 +328,7 @@ async fn a_request_that_waits_for_another_is_answered_when_that_is_decided() {
                 ),
                 "{heard:?} after {after:?}"
             );
-            // In the last moment the request asks again in any case.
+            // After `LAST` the request asks again anyway, so a late attempt is no evidence.
             if after < LAST {
                 break;
             }
@@ -344,7 +344,7 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.make_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
-    // The lock shows the sale as open before its slots have their grants.
+    // With this lock, the sale opens before its slots have their grants.
     let locked = home.lock_table("slot_grant");
     let engine = first.engine.clone();
     let opened = tokio::spawn(async move { engine.step_sale(SALE, PhaseStep::Open).await });
@@ -369,7 +369,7 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
-    // If the servers were slow, the attempt proves nothing, so the test tries again.
+    // If the servers were slow, the attempt is no evidence, so the test tries again.
     for n in 0.. {
         assert!(n < 6, "the request learned of the units only in the last moment");
         let (there_after, heard, after) = bought_before_the_first_units().await;

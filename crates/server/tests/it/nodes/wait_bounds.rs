@@ -11,12 +11,12 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 
 /// How long a request is parked.
 const PARKED: Duration = Duration::from_secs(1);
-/// An answer before this time came well within the request's second.
+/// An answer before this time is well within the second that the request waits.
 const SOON: Duration = Duration::from_millis(600);
-/// The latest time of the answer. It allows the parking, the second in which the request asks all
+/// The latest time of the answer. It includes the parking, the second in which the request asks all
 /// slots, and a margin.
 const HEARD: Duration = Duration::from_millis(2_500);
-/// The number of attempts. On a slow machine, an attempt may prove nothing.
+/// The number of attempts. On a slow machine, an attempt may be too slow to be evidence.
 const TRIES: u32 = 5;
 
 /// Returns a spread with one unit in each of this many slots and no further units. Buyers may have
@@ -42,8 +42,8 @@ fn signal(process: &str, signal: &str) {
     assert!(sent.expect("every machine has the command").success(), "{signal} {process}");
 }
 
-/// Buys while every slot is short. The server of all slots hangs while the request is parked.
-/// Returns the time at which it hung, the answer, and the answer's time.
+/// Buys more units than any slot has. The Redis server of all slots hangs while the request is
+/// parked. Returns the time at which the server hung, the answer, and the answer's time.
 async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 8).await;
@@ -54,7 +54,7 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
         .expect("the server reports its process id");
     let server = server.trim();
     let stat = format!("/proc/{server}/stat");
-    // No units are gathered for the buyer during this time.
+    // During this time, the node gathers no units for the buyer.
     let item = node.item();
     let untended = item.work.reconciling.lock().await;
     // The test measures by the same clock as the request.
@@ -105,8 +105,8 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     }
 }
 
-/// Buys at a node that settles nothing. The ticket is lost with its slot's memory, after the time
-/// of parking. Returns the answer, and how often the node asked again.
+/// Buys at a node that settles nothing. After the time of parking, the ticket is lost with its
+/// slot's memory. Returns the answer, and how often the node asked again.
 async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
@@ -149,7 +149,7 @@ async fn a_ticket_that_dies_late_is_requested_again() {
     for n in 0.. {
         let (heard, asked_again) = bought_with_a_ticket_that_dies_late().await;
         if matches!(heard, PurchaseOutcome::Created(_)) {
-            assert_eq!(asked_again, 1, "the node asked again, not the buyer");
+            assert_eq!(asked_again, 1, "the node sent the request again");
             break;
         }
         assert!(n < TRIES, "{heard:?}, and not an order of the slot's next epoch");
@@ -161,8 +161,9 @@ async fn has_left_the_queues(node: &TestNode) -> bool {
     node.queued().await == 1 && node.parked() == 0 && node.item().work.unit_demand.is_empty()
 }
 
-/// Buys with a request that was parked and queued until units were gathered. Then the request waits
-/// for a verdict that cannot come. Returns whether it had left the queues, and the final answer.
+/// Buys with a request that is parked and queued until units are gathered. Afterwards the request
+/// waits for a verdict that cannot come. Returns whether the request left the queues, and the final
+/// answer.
 async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 2).await;
@@ -175,7 +176,7 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         node.parked() == 1 || waits.is_finished()
     })
     .await;
-    // Now the other slot's unit is gathered for the request.
+    // Now the node gathers the other slot's unit for the request.
     drop(untended);
     until("the request has its ticket, or it was answered", async || {
         has_left_the_queues(&node).await || waits.is_finished()

@@ -11,7 +11,7 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Watch;
 
-/// No default limits, so that only the test's own limits apply to the crowd.
+/// Removes the default limits, so that only the test's own limits apply to the crowd.
 const NO_LIMITS: &str = r#"{"buyer": null, "ip": null, "interface": null}"#;
 
 fn unlimited(mut door: Value) -> Value {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::generator::{one_in, pick};
 
-/// Returns a value that no schema allows, or one that is barely allowed.
+/// Returns a value that no schema allows, or a value that is barely allowed.
 fn odd(rng: &mut SmallRng) -> Value {
     match rng.random_range(0..24) {
         0 => Value::Null,

@@ -1,6 +1,6 @@
 //! Sends random requests generated from `/openapi.json` alone. If the document allows a request,
 //! the server must not refuse its shape. A table lists what a schema cannot express, with reasons.
-//! A refusal for any other reason is a gap in the document.
+//! If the server refuses a request for another reason, the document has a gap.
 //!
 //! The variables `DOORBUSTER_RANDOM_REQUESTS` and `DOORBUSTER_RANDOM_SEED` work here too.
 
@@ -23,16 +23,16 @@ mod value;
 /// The test opens a new sale and places a new order after this many requests, because random
 /// requests end existing ones.
 const FRESH_SALE_EVERY: usize = 50;
-/// For up to this many operations, the rules below may refuse every body by chance. The check needs
-/// at least [`EACH_FOR_LUCK`] requests of each operation.
+/// By chance, the rules below may refuse every body of this many operations. The test checks this
+/// only after [`EACH_FOR_LUCK`] requests of each operation.
 const UNLUCKY: usize = 2;
 const EACH_FOR_LUCK: usize = 20;
 /// An address where no server listens.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
 /// The errors that a schema cannot express: the location, the start of the message, and the reason.
-/// A location is a pointer with `*` for each number, or a parameter after a question mark. A
-/// location with a slash at its end includes all locations below it.
+/// A location is a pointer with `*` for each number, or a question mark and a parameter. If a
+/// location ends with a slash, it includes all locations below.
 const RULES: [(&str, &str, &str); 21] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
     ("?to", "must be after from", "two parameters are compared"),
@@ -88,7 +88,7 @@ impl<'a> Operation<'a> {
         self.told["operationId"].as_str().expect("every operation has an id")
     }
 
-    /// Returns the member or parameter with the id of the created object.
+    /// Returns the name of the member or parameter that takes the id of the created object.
     fn makes(self) -> Option<&'static str> {
         match self.id() {
             "create_sale" => Some("sale"),
@@ -198,8 +198,8 @@ impl<'a> OperationCounts<'a> {
     }
 }
 
-/// Creates a sale before its opening, a key and an endpoint. Returns values for parameters that
-/// random values cannot fill.
+/// Creates a sale before its opening, a key and an endpoint. Returns values for the parameters that
+/// need existing ids.
 async fn a_world(app: &TestApp) -> KnownIds {
     app.make_sale("draft", 50.into(), 40).await;
     let key =

@@ -86,7 +86,8 @@ impl RequestGenerator {
         Self { rng: SmallRng::seed_from_u64(seed), known: KnownIds::default(), made: 0 }
     }
 
-    /// Returns the next request. One in three has a valid shape, and the others have invalid parts.
+    /// Returns the next request. One in three requests has a valid shape, and the other requests
+    /// have invalid parts.
     pub(crate) fn request(&mut self) -> GeneratedRequest {
         self.made += 1;
         let all: Vec<&Endpoint> = endpoints::all().collect();
@@ -235,7 +236,7 @@ impl RequestGenerator {
             drawn.headers.push((name.into(), value.into()));
         }
         if !sound && one_in(&mut self.rng, 20) && !drawn.headers.is_empty() {
-            // The request gets a header removed or repeated.
+            // Remove or repeat a header of the request.
             let at = self.rng.random_range(0..drawn.headers.len());
             let header = drawn.headers.remove(at);
             if one_in(&mut self.rng, 2) {
@@ -293,7 +294,7 @@ impl RequestGenerator {
         let spoils = !sound && one_in(&mut self.rng, 2);
         let max = endpoint.body_bytes_max();
         if endpoint.body.is_none() {
-            // The request gets an unexpected body.
+            // Give the request an unexpected body.
             if spoils && one_in(&mut self.rng, 6) {
                 drawn.body = body::spoil(&mut self.rng, json!({"sale": "spring"}), max);
             }
@@ -338,7 +339,8 @@ impl RequestGenerator {
                 value["items"] =
                     json!([{"id": "phone", "description": format!("the {}th", self.made)}]);
             }
-            // No server listens at this address, and it has no name to resolve.
+            // No server listens at this address. The address is numeric, so the server resolves no
+            // name.
             "create_webhook_endpoint" | "change_webhook_endpoint" => {
                 value["url"] = "http://127.0.0.1:1/".into()
             }

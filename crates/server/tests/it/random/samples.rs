@@ -1,6 +1,6 @@
 //! Unusual texts for paths, queries and headers.
 
-/// The longest target that the server parses. The server answers a longer one as not found.
+/// The longest target that the server parses. The server answers a longer target with `404`.
 pub(crate) const TARGET_BYTES: usize = 4 * 1024;
 
 /// Meaningless or hostile words for a path or a query.

@@ -20,8 +20,8 @@ pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict 
             let holds = |(keyword, wanted): (&String, &Value)| {
                 holds(document, keywords, (keyword.as_str(), wanted), value)
             };
-            // All keywords are checked. So an unknown keyword is found even after another one
-            // fails.
+            // Check all keywords, so that the check finds an unknown keyword even after another
+            // keyword fails.
             keywords.iter().map(holds).fold(Ok(()), Result::and)
         }
         other => panic!("not a schema: {other}"),
@@ -111,7 +111,7 @@ fn holds(
         }
         "minItems" => says(value.as_array().is_none_or(|entries| entries.len() >= count(wanted))),
         "maxItems" => says(value.as_array().is_none_or(|entries| entries.len() <= count(wanted))),
-        // Answers have only one pattern, which is that of a currency.
+        // Answers have only one pattern, the pattern of a currency.
         "pattern" if wanted == "^[A-Z]{3}$" => {
             let fits =
                 |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());

@@ -11,19 +11,19 @@ use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Reply, request};
 use crate::watch::Watch;
 
-/// The lowest possible setting: four admissions per second, or one every 250 ms.
+/// The lowest possible setting: four admissions per second, which is one admission every 250 ms.
 const FEW: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
 /// The interval between two admission rounds, in milliseconds.
 const LOOK_MS: u128 = 250;
-/// The number of buyers who buy at the same time. The default setting does not count so few as a
+/// The number of buyers who buy at the same time. By the default setting, so few buyers are no
 /// crowd.
 const CROWD: usize = 200;
 /// The connections that the crowd uses.
 const CONNECTIONS: usize = 8;
-/// A time that is long enough to detect a crowd.
+/// The server detects a crowd within this time.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
 
-/// Opens a sale with a room that opens automatically. Every purchase requires a pass.
+/// Opens a sale with a waiting room that opens automatically. Every purchase requires a pass.
 pub(super) async fn open_sale(app: &TestApp, stock: u64) {
     let mut sale = sale("spring", stock.into(), 1_000);
     let limits = json!({"buyer": null, "ip": null});
@@ -198,7 +198,7 @@ async fn the_configured_rate_limits_admissions_per_second() {
     app.step("spring", "open").await;
     loop {
         let called = called(&app).await;
-        // Each check admits one buyer, and the first check may have been due already.
+        // Each admission round admits one buyer, and the first round may have been due already.
         let most = begun.elapsed().as_millis() / LOOK_MS + 2;
         assert!(called <= most, "{called} were called in {:?}", begun.elapsed());
         if called == LINE {

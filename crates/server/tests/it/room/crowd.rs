@@ -1,4 +1,4 @@
-//! Measures one hundred thousand buyers in one waiting room.
+//! Measures memory and answer times with one hundred thousand buyers in one waiting room.
 
 use std::time::Instant;
 

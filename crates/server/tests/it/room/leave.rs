@@ -1,4 +1,4 @@
-//! Tests leaving the waiting room. The turn goes to the next buyer.
+//! Tests that a buyer can leave the waiting room. The buyer's turn goes to the next buyer.
 
 use super::{announce, enter, is, look, until};
 use crate::app::TestApp;

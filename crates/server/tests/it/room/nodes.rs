@@ -65,7 +65,8 @@ async fn nodes_share_a_room() {
     }
 }
 
-/// Keeps the room open for this many milliseconds from now, like a node that detects a crowd.
+/// Writes that the room stays open for this many milliseconds from now, like a node that detects a
+/// crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");
@@ -122,7 +123,8 @@ async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_va
     until(&app, "dora", "the buyer is admitted, and the queue is empty", is("admitted")).await;
     hold(&home, &database, 60_000);
     press_until(&app, ("anna", &before), "201", "403 waiting_room").await;
-    // The room's time has ended. Normally it ends half a minute after the crowd, if no buyer waits.
+    // End the room's time now. Normally the room closes half a minute after the crowd, if no buyer
+    // waits.
     hold(&home, &database, -1_000);
     press_until(&app, ("anna", &before), "403 waiting_room", "201").await;
     assert_eq!(ask(&app, "carl").await.verdict(), "201", "no buyer has to wait");
@@ -164,8 +166,8 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
     let told = crowd.try_to_buy(&app, "k").await;
     assert!(told.iter().all(|told| told == "201"), "the buyers are few: {told:?}");
-    // Each of a thousand nodes has two of the buyers who enter per second. The other nodes of this
-    // deployment do nothing.
+    // With a thousand nodes, each node manages only two of the buyers who may enter per second. The
+    // other nodes are only rows in the store.
     home.psql(
         &database,
         "INSERT INTO node SELECT n, 4000000000000 FROM generate_series(60001, 60999) n",

@@ -8,7 +8,7 @@ use super::{announce, buy, enter, is, look, until};
 use crate::app::TestApp;
 use crate::events::{next, socket};
 
-/// The interval between two buyers. Each of them buys and cancels.
+/// The interval between two buyers. Each buyer buys and cancels.
 const EVERY: Duration = Duration::from_millis(400);
 /// Longest duration of the whole test.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -30,7 +30,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
     let mut told: Option<(String, Instant, Value)> = None;
     for n in 0.. {
         ticks.tick().await;
-        // Each admitted buyer buys and cancels, and then the next is admitted.
+        // Each admitted buyer buys and cancels, and afterwards the next buyer is admitted.
         let buyer = format!("b{n}");
         until(&app, &buyer, "the buyer is admitted", is("admitted")).await;
         let order = buy(&app, &buyer).await;

@@ -26,7 +26,7 @@ fn states_sent(heard: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)
     heard.iter().filter(|one| one.order() == id).map(|one| (one.event_type(), one.id())).collect()
 }
 
-/// Changes the database like a server that stops after it closed a sale and before it ended the
+/// Changes the database as if the server had stopped after it closed a sale and before it ended the
 /// waitlists.
 async fn close_behind_its_back(dir: &Path) {
     let at = Millis((now_secs() + 1).cast_signed() * 1_000);
@@ -107,7 +107,8 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
             break;
         }
     }
-    // The returned units are kept for no buyer. Every event of the waitlist came earlier.
+    // The server keeps no returned units for the waitlist any more. Every event of the waitlist
+    // came earlier.
     app.cancel("a", &first).await;
     let row = nobody_waits(&app).await;
     assert_eq!((&row["pool"], &row["held"]), (&json!(2), &json!(1)));

@@ -1,4 +1,5 @@
-//! Tests a large waitlist. Each buyer has one entry, and offers follow as fast as units return.
+//! Tests a large waitlist. Each buyer has one entry, and waiting buyers get units as fast as units
+//! return.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,7 @@ async fn a_returned_unit_is_offered_without_waiting_for_a_poll() {
         app.becomes(&buyer, &id, "reserved").await;
         held = (buyer, id);
     }
-    // Polling once a second would take eight seconds.
+    // If the server looked for returned units only once a second, this would take eight seconds.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     app.is_well().await;
 }
@@ -113,6 +114,6 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
     assert_eq!(
         (marked(&c), marked(&d)),
         (Some(json!(true)), None),
-        "the events name each entry that ended"
+        "only c's event says that the order came from the waitlist"
     );
 }

@@ -60,7 +60,7 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
         "each event has its own id"
     );
     assert_eq!(event_types(&heard, &order), ["order.reserved", "order.cancelled"]);
-    // The delivery is recorded a little later.
+    // The server records the delivery a little later.
     crate::money::until("the metrics show the deliveries", async || {
         let metrics = app.get("/metrics").await.text();
         let told =
@@ -151,8 +151,8 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
 
 #[tokio::test]
 async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
-    // The timeout is longer than the test, because a failed delivery would make room for another
-    // one.
+    // The timeout is longer than the test, because a failed delivery would let the worker start
+    // another delivery.
     let settings = [
         ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
         ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
@@ -170,7 +170,8 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
         heard.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;
-    // The worker polls twice a second. Without the bound, it would have sent more in this time.
+    // The worker polls twice a second. Without the bound, the worker would have sent more events in
+    // this time.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let asked = slow.received();
     assert_eq!(asked.len(), DELIVERIES_IN_FLIGHT_MAX);
@@ -267,7 +268,7 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
     let path = format!("/v1/admin/webhook-endpoints/{id}");
     let standing = app.until(&path, "events wait", |one| one["waiting"].as_u64() > Some(15)).await;
     let failing = standing["failing"].as_u64().expect("a number");
-    assert!(failing < 20, "no delivery rows pile up: {standing}");
+    assert!(failing < 20, "too many deliveries are stored as failing: {standing}");
     assert!(!standing["oldest_waiting_at"].is_null());
     assert!(lag(&app).await > 0.0, "the oldest event has waited for some time");
     let before = shop.received().len();

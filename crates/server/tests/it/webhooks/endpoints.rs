@@ -202,7 +202,7 @@ async fn an_operator_can_send_one_event_again() {
     let heard = shop.until(30, "one", |heard| heard.len() == 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let asked = json!({"event": heard[0].id()});
-    // The store may not have the position yet.
+    // The store may not have the endpoint's new position yet.
     app.until(&format!("{PATH}/{id}"), "every event is delivered", |one| one["waiting"] == 0).await;
     let reply = app.admin("POST", &path, Some(asked.clone())).await;
     assert_eq!((reply.verdict().as_str(), reply.json()), ("202", asked));

@@ -1,5 +1,5 @@
 //! Runs the examples of docs/webhooks.md unchanged with the official libraries. A real server sends
-//! them events, and the test sends forged ones.
+//! events to the examples, and the test sends forged events.
 //!
 //! The tests need Python and Node; see [`super::official`].
 
@@ -60,7 +60,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     let output = BufReader::new(child.stdout.take().expect("the output is piped"));
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
-    // The thread ends with the example whose output it reads.
+    // The thread ends with the example, because the example's output then ends.
     std::thread::spawn(move || {
         output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
     });

@@ -1,5 +1,5 @@
-//! Tests two nodes that share a store. One delivers to an endpoint, and the other continues after
-//! the first has stopped.
+//! Tests two nodes that share a store. One node delivers to an endpoint. After this node has
+//! stopped, the other node continues.
 
 use std::collections::HashSet;
 

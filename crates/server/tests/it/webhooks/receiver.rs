@@ -81,7 +81,7 @@ impl ReceivedRequest {
     }
 }
 
-/// How a transfer ended because its body was too long or too slow for the client.
+/// The end of a transfer that the client aborted, because the body was too long or too slow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedBody {
     /// Bytes of the body that the receiver sent.
@@ -155,7 +155,7 @@ impl Receiver {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until a body that was too long or too slow has ended.
+    /// Waits until the client has aborted a body that was too long or too slow.
     pub(crate) async fn aborted_bodies(&self, what: &str) -> AbortedBody {
         crate::money::until(what, async || self.state.aborted_bodies().first().copied()).await
     }

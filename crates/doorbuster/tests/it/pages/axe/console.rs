@@ -14,7 +14,8 @@ use crate::test_server::KEY;
 /// How old the numbers of the live view may be.
 const FRESH: Duration = Duration::from_secs(3);
 
-/// Types into the control with this label. If several controls have it, `at` chooses one, from 0.
+/// Types into the control with this label. If several controls have the label, `at` chooses one of
+/// them, counted from 0.
 async fn fill(tab: &Tab<'_>, label: &str, at: usize, text: &str) {
     let found = format!(
         "[...document.querySelectorAll('label')].filter(l => l.textContent.trim() === {})[{at}]",
@@ -192,13 +193,14 @@ async fn the_console_is_usable_by_everyone() {
     .await;
 }
 
-/// Notes when the live view first shows its numbers, since the navigation began.
+/// Records how long after the start of the navigation the live view first shows its numbers.
 const WATCH_NUMBERS: &str = "new MutationObserver((_, observer) => {
     if (!document.querySelector('[data-number=left]')) return;
     window.numbersShownAt = performance.now();
     observer.disconnect();
   }).observe(document, { childList: true, subtree: true })";
-/// When the page painted something first, when it showed its numbers, and the bytes of its files.
+/// Returns the time of the page's first paint, the time when it showed its numbers, and the bytes
+/// of its files.
 const PAGE_COST: &str = "(() => {
     const paint = performance.getEntriesByName('first-contentful-paint')[0]?.startTime;
     const files = performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/'));
@@ -208,7 +210,7 @@ const PAGE_COST: &str = "(() => {
   })()";
 /// The live view shows its numbers within this time, in milliseconds.
 const SHOWN_MS: f64 = 1_000.0;
-/// All files of the live view, compressed, in bytes.
+/// The most bytes of all files of the live view, compressed.
 const FILES_BYTES: f64 = 150_000.0;
 
 #[tokio::test]
@@ -236,7 +238,7 @@ async fn the_live_view_is_shown_within_a_second_and_its_files_are_small() {
             assert!(cost[3] >= 10.0, "{} files", cost[3]);
             visits.push(cost[1]);
         }
-        // The machine may be busy. The quickest visit shows what the page needs.
+        // The machine may be busy, so the test uses the fastest visit.
         let quickest = visits.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(quickest < SHOWN_MS, "the numbers are shown after {visits:?} ms");
     })

@@ -9,7 +9,7 @@ use super::super::{BUY, STATE, draft, link, plain};
 use super::{inspect, tab};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Whether the dialog shows its content.
+/// True if the dialog shows its content.
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
     && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
 
@@ -27,7 +27,7 @@ const DRAWN: &str =
     return data?.place ? { ...data, state: 'before', position: null, estimate_secs: null } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// The answer when the page is rate limited.
+/// Makes the page get the answer of a rate limit.
 const TOO_MANY: &str = "const ask = window.fetch; window.fetch = (path, how = {}) => how.method === 'POST'
     ? Promise.resolve(new Response(JSON.stringify({ code: 'rate_limited', scope: 'interface', status: 429, retry_after_secs: 600 }),
       { status: 429, headers: { 'Content-Type': 'application/problem+json', 'Retry-After': '600' } }))
@@ -62,7 +62,7 @@ async fn every_check_is_usable_by_everyone() {
         tab.click(BUY).await;
         tab.until("document.activeElement.id === 'work-start'").await;
         inspect(&tab, "work to do").await;
-        // A proof of work that does not end.
+        // Make the proof of work endless.
         tab.eval("window.Worker = class { postMessage() { this.onmessage({ data: { share: .62 } }); } terminate() {} }").await;
         tab.click("#work-start").await;
         look(&tab, "#work-text", "Working: 62 %", "work under way").await;

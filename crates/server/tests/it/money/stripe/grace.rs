@@ -9,12 +9,12 @@ use super::*;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// More orders than the server asks about at once, and more than one page contains.
+/// More orders than fit on one page, and more orders than the server asks Stripe about at once.
 const MANY: usize = 300;
-/// How long a provider must be silent until postponed checkouts count as unanswered.
+/// If a provider does not answer for this time, postponed checkouts also count as unanswered.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
-/// A server with a database. The test can move the times in the database.
+/// A server with a database. The test can change the times in the database.
 struct StripeShop {
     app: TestApp,
     stripe: StripeStandIn,
@@ -36,7 +36,8 @@ impl StripeShop {
         Self { app, stripe, home, database }
     }
 
-    /// Moves the times of orders and checkouts. Locks their grants, as every change does.
+    /// Moves the times of orders and checkouts into the past by `ms`. Locks the grants of these
+    /// orders, as every change does.
     fn pass(&self, ms: i64) {
         let sql = format!(
             "SELECT id FROM slot_grant ORDER BY id FOR NO KEY UPDATE;
@@ -111,7 +112,7 @@ async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
     assert_eq!(
         shop.checkouts("asked_at IS NOT NULL"),
         0,
-        "an answer of too many requests starts no grace period"
+        "a rate limit answer starts no grace period"
     );
     // The order was paid in time, but the message is lost. The last status query finds the payment.
     shop.stripe.set_session("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
@@ -145,8 +146,8 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     }
     shop.stripe.fail(true);
     shop.pass(900_000);
-    // A short silence is not enough. Until it has lasted long enough, the server only postpones
-    // checkouts that it does not ask about.
+    // If the provider is silent only for a short time, the server still waits. Meanwhile it only
+    // postpones the checkouts that it does not ask about.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
         .await;

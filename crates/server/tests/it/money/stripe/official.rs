@@ -1,6 +1,6 @@
 //! Compares requests to Stripe and Stripe's signatures with Stripe's official Python library. pip
 //! installs the library once, because it is too large to store with the tests. If pip has no
-//! network, the test reports what it did not check.
+//! network, the test prints that it skipped the comparison.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ use super::{
 use doorbuster_testkit::tool::{not_checked, program};
 
 /// Returns a Python with Stripe's official library. The library is installed once for all test
-/// runs. `None`: the library is not available here.
+/// runs. Returns `None` if the library is not available.
 fn python() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stripe-python");
     let python = dir.join("bin/python");
@@ -63,8 +63,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // The following requests are of all kinds. Closing the session fails, so the server reads the
-    // session. The server requests the refund and then reads it.
+    // The server now sends every kind of request. Closing the session fails, so the server reads
+    // the session. The server requests the refund and then reads the refund.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was read", async || stripe.sent("GET", "/v1/refunds").pop()).await;

@@ -36,7 +36,8 @@ struct State {
     by_hand: i64,
     /// The state of the refund by hand.
     by_hand_status: &'static str,
-    /// The amount of every payment. It is the last session's amount if the test sets no other.
+    /// The amount of every payment. If the test sets no amount, it is the amount of the last
+    /// session.
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
@@ -120,18 +121,18 @@ impl StripeStandIn {
         });
     }
 
-    /// Makes every payment already refunded by hand from now on.
+    /// From now on, reports every payment as already refunded by hand.
     pub(super) fn refuse_refunds(&self) {
         self.refunded_by_hand(1);
     }
 
-    /// Makes this amount of every payment already refunded by hand from now on. No more can be
-    /// refunded.
+    /// From now on, reports this amount of every payment as already refunded by hand. Every further
+    /// refund is refused.
     pub(super) fn refunded_by_hand(&self, minor: i64) {
         self.with(|state| (state.refuses_refunds, state.by_hand) = (true, minor));
     }
 
-    /// Sets the state of the manual refunds from now on.
+    /// Sets the state of the refunds by hand from now on.
     pub(super) fn by_hand_status(&self, status: &'static str) {
         self.with(|state| state.by_hand_status = status);
     }
@@ -151,8 +152,8 @@ impl StripeStandIn {
         self.with(|state| state.by_hand_fails_next = true);
     }
 
-    /// Makes the answer to the next request with this method and path get lost. The request still
-    /// has its effect.
+    /// Loses the answer to the next request with this method and path. The request still takes
+    /// effect.
     pub(super) fn lose_next(&self, method: &str, path: &str) {
         self.with(|state| state.loses = Some((method.to_owned(), path.to_owned())));
     }
@@ -172,8 +173,8 @@ impl StripeStandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// Makes this amount of every payment of `paid` already refunded by hand from now on. A refund
-    /// covers the rest.
+    /// From now on, reports every payment as a payment of `paid`, with this amount already refunded
+    /// by hand. A refund covers the rest.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }

@@ -21,13 +21,13 @@ pub(crate) struct Pattern(Vec<Vec<Piece>>);
 struct Piece {
     what: PieceKind,
     least: usize,
-    /// The largest number of repetitions. `None`: there is no upper bound.
+    /// The largest number of repetitions. `None` means no upper bound.
     most: Option<usize>,
 }
 
 #[derive(Debug)]
 enum PieceKind {
-    /// One character within these ranges, or one outside them.
+    /// One character within these ranges or, if negated, outside these ranges.
     Char { negated: bool, ranges: Vec<(char, char)> },
     /// A choice of sequences.
     Group(Vec<Vec<Piece>>),
@@ -54,8 +54,8 @@ impl Pattern {
         shortest(&self.0)
     }
 
-    /// Returns a matching text of at most `most` characters. One in eight has the greatest allowed
-    /// length.
+    /// Returns a matching text of at most `most` characters. One in eight texts has the greatest
+    /// allowed length.
     pub(crate) fn draw(&self, rng: &mut SmallRng, most: usize) -> String {
         let mut spare =
             most.checked_sub(self.shortest()).expect("at least one matching text is short enough");
@@ -114,7 +114,7 @@ fn class(rest: &mut Peekable<Chars<'_>>) -> PieceKind {
     }
 }
 
-/// Returns the character that `next` is or begins to escape.
+/// Returns `next`. If `next` is a backslash, returns the character of the escape after it.
 fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
     if next != '\\' {
         return next;

@@ -104,8 +104,8 @@ impl Values<'_> {
         }
     }
 
-    /// Returns the known values of this name. The endpoint of a push subscription is an address. It
-    /// only shares its name with the ids of webhook endpoints.
+    /// Returns the known values of this name. The member `endpoint` of a push subscription is an
+    /// address, so the known ids of webhook endpoints do not fit.
     fn known_values(&self, schema: &Value, name: &str) -> Option<&Vec<String>> {
         let is_address = name == "endpoint" && schema.get("pattern").is_some();
         self.known.get(name).filter(|known| !known.is_empty() && !is_address)
@@ -158,7 +158,7 @@ impl Values<'_> {
             let entry = self.draw(rng, &schema["items"], name);
             let id = entry.get("id");
             // A schema cannot require distinct ids, and the server refuses most lists with repeated
-            // ones.
+            // ids.
             let is_other =
                 id.is_some() && drawn.iter().any(|other| other.get("id") == id) && !one_in(rng, 12);
             if !(is_other || is_set && drawn.contains(&entry)) {
