@@ -252,7 +252,7 @@ pub fn free_address() -> Result<std::net::SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Waits until `ready` returns true, at most `within`. Fails if the program ends.
+/// Waits until `ready` returns true, but no longer than `within`. Fails if the program ends.
 ///
 /// # Errors Fails if the program did not become ready in time.
 pub fn wait_until(

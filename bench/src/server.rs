@@ -105,7 +105,7 @@ impl Server {
         self.ready_after
     }
 
-    /// File of the store.
+    /// Returns the file of the store.
     ///
     /// # Errors
     /// Fails if the directory has no store.

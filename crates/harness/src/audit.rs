@@ -95,7 +95,7 @@ pub enum AuditError {
 /// The report that `doorbuster-api` defines, with the numbers of checked rows and lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
-    /// The report of the contract.
+    /// The report that `doorbuster-api` defines.
     #[serde(flatten)]
     pub audit: Audit,
     /// Orders in the store.

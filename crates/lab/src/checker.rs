@@ -14,7 +14,7 @@ pub struct Findings {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that buyers wanted and did not get although they were left.
+    /// Units that were left although buyers still wanted units.
     pub unsold: i64,
     /// Orders beyond the first of each buyer.
     pub duplicate_orders: i64,

@@ -66,7 +66,7 @@ pub struct Variant {
     pub stock: i64,
     /// Bottles in orders.
     pub sold: i64,
-    /// Bottles that were sold and did not exist.
+    /// Bottles that were sold although they did not exist.
     pub oversold: i64,
     /// The timeline of events.
     pub timeline: Vec<Event>,
@@ -84,7 +84,7 @@ pub struct IncidentReport {
 /// The options of an incident.
 #[derive(Debug, Clone)]
 pub struct IncidentOptions {
-    /// The program that the product runs. It is this program.
+    /// The program to run as the product. The caller gives the path of this program itself.
     pub program: PathBuf,
     /// The ids of the variants.
     pub variants: Vec<&'static str>,

@@ -5,7 +5,7 @@ words! {
     PaymentState {
         /// The payment pays for its order.
         Captured = "captured",
-        /// The payment is being refunded or was refunded; its refund has the progress.
+        /// The payment is being refunded or was refunded. The state of its refund shows which.
         Refunded = "refunded",
         /// The attempt to pay failed.
         Failed = "failed",

@@ -55,7 +55,8 @@ pub const LISTENERS_MAX: usize = 64;
 /// Undelivered event text of one listener, in bytes. At the bound the listener stops, and its buyer
 /// only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
-/// A run without a final answer for this long is stopped. Buyers without a final answer are lost.
+/// If no final answer arrives for this long, the run is stopped. Buyers without a final answer are
+/// lost.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often progress is shown.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);

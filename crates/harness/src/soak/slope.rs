@@ -22,7 +22,7 @@ pub struct Judgement {
     pub unit: &'static str,
     /// The slope.
     pub slope: f64,
-    /// The largest allowed slope. `None`: the slope is only reported.
+    /// The largest allowed slope. `None` means that the slope is only reported.
     pub most: Option<f64>,
     /// The last value.
     pub last: f64,
@@ -59,7 +59,7 @@ mod tests {
             let points: Vec<(f64, f64)> = line(by);
             assert!((slope(&points) - by).abs() < 1e-9, "{by}");
         }
-        // Noise of both signs does not matter.
+        // Noise above and below the line does not change the slope much.
         let noisy: Vec<(f64, f64)> =
             (0..100).map(|x| (f64::from(x), f64::from(x % 2) * 10.0 + f64::from(x))).collect();
         assert!((slope(&noisy) - 1.0).abs() < 0.02, "{}", slope(&noisy));

@@ -19,7 +19,7 @@ pub const LOCK_MS: u64 = 60;
 /// How long the call to the payment company takes, usually and when it is slow.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
-/// The part of the calls that are slow: one in this number.
+/// One call in this number is slow.
 const SLOW_ONE_IN: u32 = 8;
 /// The largest number of events in the timeline. Later events are left out, and the last event
 /// gives their number.
@@ -65,7 +65,7 @@ pub struct SharedJournal {
 
 struct Written {
     events: Vec<Event>,
-    /// The holder of the lock, and when its time ends.
+    /// The holder of the lock, and when the lock's time ends.
     holder: Option<(&'static str, Instant)>,
     left_out: usize,
 }
@@ -118,7 +118,7 @@ impl Journal {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that the lock was taken.
+    /// Records that an actor took the lock.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let before = written.holder.replace((actor, now + Duration::from_millis(lock_ms)));
