@@ -74,9 +74,9 @@ pub const KNOWN_BUYERS_QUICK: u32 = 100_000;
 pub const KNOWN_BUYERS_LARGE: u32 = 10_000_000;
 /// Orders placed before the memory is measured, so that caches of bounded size are full.
 pub const WARM_ORDERS: u32 = 200_000;
-/// Sales at once.
+/// The number of open sales at the same time.
 pub const SALES: u32 = 1_000;
-/// Connections at once.
+/// The number of connections at the same time.
 pub const CONNECTIONS: usize = 10_000;
 
 /// Tickets settled in one round without HTTP.

@@ -15,15 +15,15 @@ use crate::limits::STOP_WITHIN;
 pub struct ProcessSpec<'a> {
     /// The program.
     pub program: &'a Path,
-    /// Its arguments.
+    /// The program's arguments.
     pub arguments: Vec<String>,
-    /// Additions to its environment.
+    /// Additions to the program's environment.
     pub environment: Vec<(String, String)>,
     /// The user that runs the program. `None` means the present user.
     pub user: Option<&'a str>,
     /// The core on which the program stays. `None` means any core.
     pub core: Option<usize>,
-    /// The file for its standard error.
+    /// The file for the program's standard error.
     pub log: PathBuf,
 }
 

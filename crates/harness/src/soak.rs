@@ -23,7 +23,7 @@ pub use slope::{Judgement, slope};
 
 /// The share of the run, at its beginning, that is not judged, because caches are still filling.
 const WARM_UP_SHARE: f64 = 0.3;
-/// Samples of a run, at least.
+/// The smallest number of samples in a run.
 const SAMPLES_MIN: u32 = 20;
 /// Longest time between two samples.
 const SAMPLE_EVERY_MAX: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ pub struct SoakPlan {
 }
 
 impl SoakPlan {
-    /// A run in shape `postgres`.
+    /// Returns a run in shape `postgres`.
     #[must_use]
     pub fn new(program: &Path, dir: &Path, duration: Duration) -> Self {
         let (program, dir) = (program.to_owned(), dir.to_owned());
@@ -67,7 +67,7 @@ impl SoakPlan {
 pub struct SoakReport {
     /// Sales that were opened and closed.
     pub sales: u64,
-    /// Orders.
+    /// The number of orders.
     pub orders: u64,
     /// Buyers without a final answer.
     pub lost_answers: u64,
@@ -86,7 +86,7 @@ impl SoakReport {
         self.lost_answers == 0 && self.judgements.iter().all(Judgement::is_ok)
     }
 
-    /// The report as text.
+    /// Returns the report as text.
     #[must_use]
     pub fn to_text(&self) -> String {
         let [refused, accepted] = self.events;

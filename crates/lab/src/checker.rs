@@ -39,7 +39,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         if sold > stock && first_beyond.is_none() {
             let (buyer, units) = (order.buyer, order.units);
             first_beyond =
-                Some(format!("buyer {buyer} got {units}, which made {sold} sold of {stock}"));
+                Some(format!("buyer {buyer} got {units} units; {sold} of {stock} were sold"));
         }
     }
     let promised: BTreeMap<i64, i64> = records
@@ -76,7 +76,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         Verdict::Undersold => records
             .iter()
             .find(|record| record.last_answer != LastAnswer::Sold)
-            .map(|record| format!("buyer {} got nothing while {unsold} were left", record.buyer)),
+            .map(|record| format!("buyer {} got nothing, {unsold} units were left", record.buyer)),
         Verdict::Held => None,
     };
     Findings {

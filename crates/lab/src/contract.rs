@@ -63,15 +63,15 @@ pub trait Strategy: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// Rows of a database.
+    /// The stock is in rows of a database.
     Database,
-    /// Keys in Redis.
+    /// The stock is in keys of Redis.
     Redis,
     /// Requests wait in a queue for one consumer.
     Queue,
-    /// Redis in front of a database.
+    /// Redis works in front of a database.
     Combined,
-    /// This product.
+    /// The product itself.
     Doorbuster,
 }
 
@@ -102,11 +102,11 @@ impl Claim {
 /// The description of a strategy in the list and the report.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct StrategyInfo {
-    /// Its id, which does not change.
+    /// The strategy's id, which does not change.
     pub id: &'static str,
-    /// The place of its stock.
+    /// Where the strategy keeps its stock.
     pub family: Family,
-    /// Its name for people.
+    /// The strategy's name for people.
     pub title: &'static str,
     /// The promise of the strategy.
     pub claim: Claim,
@@ -122,9 +122,9 @@ pub struct StrategyInfo {
 pub struct StrategyEntry {
     /// The strategy's description.
     pub info: StrategyInfo,
-    /// The text of its file, which the report quotes.
+    /// The text of the strategy's file, which the report quotes.
     pub text: &'static str,
-    /// Its script, if it has one.
+    /// The strategy's script, if the strategy has a script.
     pub lua: Option<&'static str>,
     /// How the lab creates the strategy.
     pub make: StrategySource,

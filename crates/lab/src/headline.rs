@@ -58,7 +58,7 @@ pub struct HeadlineReport {
     pub ok: bool,
     /// Requests per second that were requested.
     pub rate: u32,
-    /// Whether that rate was reached.
+    /// Whether the requested rate was reached.
     pub rate_reached: bool,
     /// How long the sale lasted, in seconds.
     pub secs: u32,

@@ -43,7 +43,8 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         "redis-lock",
-        "No holder deletes another's lock, but the lock can still end during the work. Then two write.",
+        "No holder deletes another holder's lock, but the lock can still end during the work. Then \
+         two holders write.",
     ),
     (
         RENEWED,

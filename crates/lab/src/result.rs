@@ -57,13 +57,13 @@ impl Verdict {
 /// The machine.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
-    /// Its processor.
+    /// The machine's processor.
     pub processor: String,
     /// The number of cores that the lab may use.
     pub cores: usize,
-    /// Its memory in MiB.
+    /// The machine's memory in MiB.
     pub memory_mib: u64,
-    /// Its system.
+    /// The machine's operating system.
     pub system: String,
     /// The servers: PostgreSQL and Redis with their versions.
     pub servers: Vec<String>,

@@ -141,7 +141,7 @@ struct OneStrategy<'a> {
 }
 
 impl OneStrategy<'_> {
-    /// Every level and seed.
+    /// Returns every pair of level and seed.
     fn runs(&self) -> Vec<(usize, u64)> {
         let seeds = self.options.seed..self.options.seed + u64::from(self.options.seeds);
         let levels = self.options.levels.iter();

@@ -25,7 +25,7 @@ words! {
 }
 
 words! {
-    /// Why a payment is refunded.
+    /// The reason why a payment is refunded.
     RefundCause {
         /// The order had ended, and no units or no quota were left for it.
         Late = "late",

@@ -134,9 +134,9 @@ words! {
         /// enforces the whole limit and finds every repeated request.
         #[default]
         Buyer = "buyer",
-        /// By a random number.
+        /// A random number decides the partition.
         Random = "random",
-        /// By turns.
+        /// The partitions take turns.
         RoundRobin = "round_robin",
     }
 }

@@ -94,7 +94,7 @@ impl PageVisits {
         self.load.len() as u64 * u64::from(self.left)
     }
 
-    /// Views that have not started.
+    /// Returns the number of views that have not started.
     #[must_use]
     pub fn left(&self) -> u32 {
         self.left

@@ -42,7 +42,7 @@ impl Seen {
         best.expect("at least one place") as u16
     }
 
-    /// Pixels of the piece.
+    /// Returns the pixels of the piece.
     fn inside(&self) -> Vec<(usize, usize)> {
         cells().filter(|&(x, y)| self.piece.is_solid(x, y)).collect()
     }

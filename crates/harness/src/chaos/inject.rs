@@ -97,7 +97,7 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
         return Err(ClusterError::failed("filling the disk", "PostgreSQL did not notice"));
     }
     let how = if ended { ", PostgreSQL ended and was started again" } else { "" };
-    Ok(format!("full for {} ms, {reports} errors{how}", pause.as_millis()))
+    Ok(format!("the disk was full for {} ms, {reports} errors{how}", pause.as_millis()))
 }
 
 /// Crashes the primary and promotes its standby after a pause. The old primary may then return with

@@ -32,7 +32,7 @@ pub(super) const NETWORK_DELAY: (Duration, Duration) =
 /// The age of a snapshot or of a stale replica.
 pub(super) const SNAPSHOT_AGE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(600));
-/// How far a clock is wrong.
+/// How far a node's clock is set forward or back.
 pub(super) const CLOCK_STEP_MS: i64 = 3_600_000;
 /// How long a replica may take to take over. After that time the harness fails.
 pub(super) const TAKEOVER_WITHIN: Duration = Duration::from_secs(30);

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 
-/// Most events per call of epoll.
+/// The largest number of events per call of epoll.
 const EVENTS_MAX: usize = 512;
 /// The smallest number of events that justifies an immediate call of epoll. After fewer events, a
 /// loop with a tick sleeps first.
 const EVENTS_TOGETHER: usize = 64;
-/// Most bytes of one read.
+/// The largest number of bytes of one read.
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// The largest size of an incomplete answer, in bytes. If the answer is larger, the connection
 /// counts as broken.
@@ -69,7 +69,7 @@ pub enum Progress<R> {
 
 /// Decides what the connections send and what the answers mean.
 pub trait Source {
-    /// What the source remembers of a request until its answer.
+    /// The data that the source keeps for a request until its answer.
     type Request;
 
     /// Writes the next request that is due into `out`, which is empty. The loop calls this while a

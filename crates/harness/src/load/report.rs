@@ -104,7 +104,7 @@ pub struct LoadReport {
     pub reserved_latency_ms: LatencyMs,
     /// The number of connections.
     pub connections: usize,
-    /// Threads that sent.
+    /// The number of threads that sent requests.
     pub workers: usize,
     /// How many cores the sending threads used.
     pub generator_cores: f64,

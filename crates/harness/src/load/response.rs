@@ -28,9 +28,9 @@ enum Framing {
 /// A complete answer in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
-    /// Its head.
+    /// The answer's head.
     pub head: Head,
-    /// The range of its body in the buffer, with chunks joined.
+    /// The range of the answer's body in the buffer, with chunks joined.
     pub body: Range<usize>,
 }
 

@@ -32,7 +32,7 @@ use crate::generator::event_loop::{EventLoop, LoopOptions, Progress};
 /// The way in which a final answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswerSource {
-    /// As the answer to the purchase.
+    /// The answer to the purchase was final.
     Answer,
     /// A poll of the queued order brought the final answer.
     Poll,

@@ -29,7 +29,7 @@ const LOG_BYTES_PER_SALE_MOST: f64 = 64.0 * 1_024.0;
 
 /// One sample.
 pub(super) struct Sample {
-    /// Since the start of the run.
+    /// The time since the start of the run.
     at: Duration,
     orders: f64,
     sales: f64,

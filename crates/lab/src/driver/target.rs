@@ -58,13 +58,13 @@ impl Requests {
 }
 
 impl Target {
-    /// The requests of these buyers.
+    /// Returns the requests of these buyers.
     pub(super) fn requests(&self, crowd: &BuyerLoad) -> Result<Requests> {
         let Self::Product { sale, secret } = self else {
             return Ok(Requests::Workers(crowd.units));
         };
         let units = u32::try_from(crowd.units).context("too many units")?;
-        // Buyers count from 1 here.
+        // Here the buyers' numbers begin at 1.
         let count = u32::try_from(crowd.buyers + 1).context("too many buyers")?;
         let buyers = Buyers::new(secret, SERIES, count);
         let options = RequestOptions {

@@ -7,7 +7,7 @@ use crate::contract::Claim;
 use crate::fault::Fault;
 use crate::result::{RunReport, RunResult, Verdict};
 
-/// The table.
+/// Returns the table.
 pub(super) fn render(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-overview\"><h2 id=\"h-overview\">The strategies</h2>\
