@@ -159,7 +159,7 @@ impl Journal {
     pub fn deleted_lock(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
-                format!("deletes the lock, which is the lock of {other}")
+                format!("deletes the lock, although {other} holds it")
             }
             Some((other, _)) if other != actor => "deletes a lock that has ended".to_owned(),
             _ => "releases the lock".to_owned(),
@@ -175,7 +175,7 @@ impl Journal {
                 }
                 "releases the lock".to_owned()
             } else {
-                "leaves the lock alone: its own time is over".to_owned()
+                "does not delete the lock: its own time is over".to_owned()
             }
         });
     }
