@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause after a failed attempt to open a connection. Each further pause is twice as
 /// long.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
-/// How often the pause doubles at most.
+/// The largest number of times that the pause doubles.
 const RECONNECT_DOUBLINGS_MAX: u32 = 4;
 
 impl<R> Connection<R> {

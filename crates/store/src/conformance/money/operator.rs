@@ -295,8 +295,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     assert_eq!(send("evt_6", Returned, Some(40), false).await, Noted);
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Known);
     assert_eq!(stands().await, []);
-    // Later reports of smaller reversals are recorded with their amounts. A larger reversal is
-    // added.
+    // Later reports of a smaller and of a larger reversal are recorded, each with its own amount.
     for (event, minor) in [("evt_8", 30), ("evt_9", 70)] {
         assert_eq!(send(event, Returned, Some(minor), true).await, Noted);
         assert_eq!(stands().await, [(Returned, minor)]);
