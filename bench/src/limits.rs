@@ -11,7 +11,7 @@ pub const ROUND: Duration = Duration::from_secs(3);
 /// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
 
-/// A measurement starts after one part in this many of its time.
+/// The warm-up takes the measured time divided by this number.
 pub const WARM_UP_PART: u32 = 5;
 
 /// Connections for refused requests.
@@ -31,8 +31,8 @@ pub const CROWD_CONNECTIONS: usize = 8_000;
 pub const OVERLOAD: f64 = 5.0;
 /// Offered load of a larger crowd.
 pub const OVERLOAD_LARGE: f64 = 10.0;
-/// The connections of an overloading crowd beside hostile clients. Together they are as many
-/// connections as a process may usually have.
+/// The connections of an overloading crowd beside hostile clients. Together with the hostile
+/// clients' connections, this is as many connections as a process may usually have.
 pub const CROWD_CONNECTIONS_BESIDE: usize = 6_000;
 /// Unread WebSockets of hostile clients.
 pub const DEAD_SOCKETS: usize = 10_000;
@@ -54,10 +54,11 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 /// Idle WebSockets whose memory is measured.
 pub const SOCKETS: usize = 10_000;
 /// The number of open tabs in a waiting room whose memory is measured. The usual limit of open
-/// files allows no more connections in one process. It is an eighth of 100,000, so tables that
-/// double in size are as full as with 100,000.
+/// files allows no more connections in one process. The number is an eighth of 100,000, so tables
+/// that double in size are as full as with 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
-/// The number of tabs opened per second. It is larger than at a busy sale before its opening.
+/// The number of tabs opened per second. More tabs are opened per second than before the opening of
+/// a busy sale.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;
@@ -73,9 +74,9 @@ pub const KNOWN_BUYERS_QUICK: u32 = 100_000;
 pub const KNOWN_BUYERS_LARGE: u32 = 10_000_000;
 /// Orders placed before the memory is measured, so that caches of bounded size are full.
 pub const WARM_ORDERS: u32 = 200_000;
-/// Sales at once.
+/// The number of open sales at the same time.
 pub const SALES: u32 = 1_000;
-/// Connections at once.
+/// The number of connections at the same time.
 pub const CONNECTIONS: usize = 10_000;
 
 /// Tickets settled in one round without HTTP.
@@ -91,7 +92,7 @@ pub const PEER_BATCH: usize = 1_000;
 
 /// Number of measured starts.
 pub const STARTS: usize = 11;
-/// Number of synced writes, whose median is the time of the disk.
+/// The number of synced writes. Their median time is the time of the disk.
 pub const SYNCS: usize = 200;
 /// If syncs are faster than this, the directory is not on a disk.
 pub const SYNC_MIN: Duration = Duration::from_micros(5);

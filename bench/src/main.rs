@@ -37,12 +37,12 @@ use crate::config::BenchConfig;
     after_help = "Example:\n  cargo xtask bench R1 R2 --rounds 7"
 )]
 struct Cli {
-    /// Figures to measure, such as R1; all of them if none is named.
+    /// Figures to measure, such as R1 [default: all figures].
     names: Vec<String>,
     /// Print one JSON object instead of the table.
     #[arg(long)]
     json: bool,
-    /// Rounds that count, besides the warm-up.
+    /// Number of rounds that count, without the warm-up.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
     /// One short round of everything: shows that it works, not how fast it is.
@@ -51,7 +51,7 @@ struct Cli {
     /// Measure memory and growth with ten million buyers instead of one million.
     #[arg(long, conflicts_with = "quick")]
     large: bool,
-    /// The server to measure; the one built beside this program if none is named.
+    /// The server to measure [default: the server that was built beside this program].
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
     /// Directory for data; it must be on a disk.

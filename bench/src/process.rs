@@ -15,15 +15,15 @@ use crate::limits::STOP_WITHIN;
 pub struct ProcessSpec<'a> {
     /// The program.
     pub program: &'a Path,
-    /// Its arguments.
+    /// The program's arguments.
     pub arguments: Vec<String>,
-    /// Additions to its environment.
+    /// Additions to the program's environment.
     pub environment: Vec<(String, String)>,
     /// The user that runs the program. `None` means the present user.
     pub user: Option<&'a str>,
     /// The core on which the program stays. `None` means any core.
     pub core: Option<usize>,
-    /// The file for its standard error.
+    /// The file for the program's standard error.
     pub log: PathBuf,
 }
 
@@ -252,7 +252,7 @@ pub fn free_address() -> Result<std::net::SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Waits until `ready` returns true, at most `within`. Fails if the program ends.
+/// Waits until `ready` returns true, but no longer than `within`. Fails if the program ends.
 ///
 /// # Errors Fails if the program did not become ready in time.
 pub fn wait_until(

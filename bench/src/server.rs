@@ -29,7 +29,7 @@ const ADMIN_KEY: &str = "an-operators-key-of-the-benches-32-or-more";
 pub struct ServerOptions<'a> {
     /// The binary.
     pub program: &'a Path,
-    /// Its data directory.
+    /// The server's data directory.
     pub dir: &'a Path,
     /// The number of threads that serve HTTP. `None` means the server's default.
     pub workers: Option<usize>,
@@ -105,7 +105,7 @@ impl Server {
         self.ready_after
     }
 
-    /// File of the store.
+    /// Returns the file of the store.
     ///
     /// # Errors
     /// Fails if the directory has no store.

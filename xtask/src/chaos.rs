@@ -21,16 +21,16 @@ pub struct Arguments {
     /// is printed].
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Only this fault, repeatable; `list` lists them.
+    /// Inject only this fault; may be given several times. `list` shows all faults.
     #[arg(long = "fault", value_name = "NAME")]
     faults: Vec<String>,
     /// Number of buyers in each round.
     #[arg(long, value_name = "N", default_value_t = 600)]
     buyers: u32,
-    /// The program that nodes run [default: built now].
+    /// The program that nodes run [default: a program that is built now].
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
-    /// Build it in the release profile.
+    /// Build the program in the release profile.
     #[arg(long, conflicts_with = "program")]
     release: bool,
     /// Another build of the program. The fault node-roll changes nodes between both builds.

@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-/// What to make, and from what.
+/// The options of `cargo xtask dist`.
 #[derive(Args)]
 pub struct Arguments {
     /// The directory for the files.
@@ -23,12 +23,13 @@ pub struct Arguments {
     /// Package this program instead of building it in the profile `dist`.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
-    /// Unpack, install, run and remove what was made.
+    /// Unpack the archive, install the package, run the program of each, and remove everything
+    /// again.
     #[arg(long)]
     check: bool,
 }
 
-/// What all files of a release share.
+/// The values that all files of a release share.
 pub(crate) struct Release {
     root: PathBuf,
     program: PathBuf,
@@ -99,7 +100,8 @@ fn build(root: &Path, commit: &str, epoch: &str) -> Result<PathBuf> {
     Ok(target()?.join("dist/doorbuster"))
 }
 
-/// The directory in which cargo builds, which has this program in `debug` or `release`.
+/// Returns the directory in which cargo builds. Its subdirectory `debug` or `release` contains this
+/// program.
 fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program.ancestors().nth(2).context("xtask was not started by cargo")?.to_owned())
@@ -139,14 +141,14 @@ fn git(root: &Path, words: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Runs a command that must succeed.
+/// Runs a command. Fails if the command fails.
 fn run_command(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("starting {command:?}"))?;
     ensure!(status.success(), "{command:?} failed: {status}");
     Ok(())
 }
 
-/// The output of a command that must succeed.
+/// Returns the output of a command. Fails if the command fails.
 fn output_of(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     let error = String::from_utf8_lossy(&output.stderr);

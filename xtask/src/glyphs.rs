@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The characters of captchas. Characters that look like another one when they are small, turned or
-/// bent are left out.
+/// The characters of captchas. The list leaves out characters that look like another character when
+/// they are small, turned or bent.
 const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
 /// The faces: the names of the constants and of the font files.
 const FACES: [(&str, &str); 3] = [

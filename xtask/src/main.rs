@@ -46,7 +46,8 @@ enum Chore {
     Chaos(chaos::Arguments),
     /// Make the files of a release: archive, Debian package, bill of materials, checksums.
     Dist(dist::Arguments),
-    /// Run an installation for hours under mixed traffic, and judge what grows.
+    /// Run an installation for hours under mixed traffic, and check that memory, files, data and
+    /// logs do not grow too fast.
     Soak(soak::Arguments),
     /// Compare with other programs on this machine: `bench [NAME…] [--json] [--rounds N]
     /// [--quick]`.

@@ -17,7 +17,7 @@ const FOLDER: &str = "target/pages";
 /// The width of a picture on a sheet, and how many pictures are in a row.
 const CELL_PX: u32 = 240;
 const COLUMNS: u32 = 8;
-/// The height of a row. Longer pictures are cut.
+/// The height of a row. Longer pictures are cut off.
 const ROW_PX: u32 = 560;
 
 pub(crate) fn run() -> Result<()> {

@@ -16,7 +16,7 @@ const SAVED_LISTS_MAX: usize = 5;
 /// Arguments of `cargo xtask sim`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Number of seeds; with --mutants, the largest number for each rule.
+    /// Number of seeds. With --mutants, the largest number of seeds for each rule.
     #[arg(long, default_value_t = 20_000)]
     seeds: u64,
     /// The first seed.
@@ -28,7 +28,8 @@ pub struct Arguments {
     /// Remove each rule in turn; the simulation must detect each removal.
     #[arg(long)]
     mutants: bool,
-    /// Only this rule, repeatable; without --mutants: run the seeds without the rule.
+    /// Remove only this rule; may be given several times. Without --mutants: run the seeds without
+    /// these rules.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
     /// With --mutants: save a short list for each rule whose removal only seeds detect.
@@ -37,7 +38,7 @@ pub struct Arguments {
     /// Print how often each covered case happened.
     #[arg(long)]
     reached: bool,
-    /// Also run the lists against the real store and real slots, and compare.
+    /// Also run the lists against the real store and real slots, and compare the results.
     #[arg(long, conflicts_with = "mutants")]
     real: bool,
     /// Run one saved list.

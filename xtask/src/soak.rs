@@ -10,7 +10,7 @@ use doorbuster_harness::soak::{self, SoakPlan};
 
 use crate::chaos;
 
-/// How long to run, and what.
+/// The options of `cargo xtask soak`.
 #[derive(Args)]
 pub struct Arguments {
     /// How many hours traffic runs.
@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Number of buyers of each sale.
     #[arg(long, value_name = "N", default_value_t = 400)]
     buyers: u32,
-    /// The program that nodes run [default: built now, in the release profile].
+    /// The program that nodes run [default: a program that is built now, in the release profile].
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     /// Keep the data and the logs.
@@ -30,7 +30,7 @@ pub struct Arguments {
     keep: bool,
 }
 
-/// Runs the traffic and prints the slopes. Fails if one is too large.
+/// Runs the traffic and prints the slopes. Fails if a slope is too large.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let secs = arguments.minutes.map_or(arguments.hours * 3_600.0, |minutes| minutes * 60.0);
     ensure!(secs.is_finite() && secs >= 10.0, "a run takes at least ten seconds");
@@ -51,6 +51,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let report = report?;
     println!("\n{}", report.to_text());
-    ensure!(report.ok(), "something grows, or an answer was lost");
+    ensure!(report.ok(), "a slope is too large, or an answer was lost");
     Ok(())
 }

@@ -41,8 +41,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug)]
 struct Measured {
-    /// The 99th percentile and the median of an order, in milliseconds, with failing endpoints and
-    /// before.
+    /// The latency of an order while the endpoints fail: the 99th percentile and the median, in
+    /// milliseconds.
     with: (f64, f64),
     without: (f64, f64),
     /// The number of events that wait for the endpoint with the largest backlog.
@@ -79,8 +79,8 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // The buyers are enough for both runs, and a tenth more than the average, because arrivals are
-    // random.
+    // The number of buyers is enough for both runs. It is a tenth above the average, because
+    // arrivals are random.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);

@@ -1,10 +1,10 @@
-//! D5: 100,000 holds that end in the same second. It measures how soon their units are available
-//! again, and the effect on other requests.
+//! D5: 100,000 holds that end in the same second. This figure measures how soon the units of the
+//! holds are available again, and the effect on other requests.
 //!
-//! The holds are ordinary orders. SQL sets their `pay_by`, in the orders and in their events. It is
-//! set to one instant, or to instants with the same distances as the orders had. Other buyers buy,
-//! are refused and read the status, each at a steady rate. They do this first before the holds end,
-//! and then until the last unit is back.
+//! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events: either to
+//! one instant, or to instants with the same distances as the orders had. Other buyers buy, are
+//! refused and read the status, each at a steady rate. They do this first before the holds end, and
+//! then until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -136,8 +136,8 @@ struct Measured {
     /// between the end of a hold and the return of its unit.
     spread: f64,
     slowest: f64,
-    /// The 99th percentile and the median of the other requests, in milliseconds, while holds ended
-    /// and before.
+    /// The latency of the other requests while holds ended: the 99th percentile and the median, in
+    /// milliseconds.
     with: [(f64, f64); 3],
     without: [(f64, f64); 3],
 }
@@ -225,7 +225,7 @@ struct BackgroundLoad {
 }
 
 impl BackgroundLoad {
-    /// Opens a sale with a unit for every buyer, and one that is sold out.
+    /// Opens a sale with a unit for every buyer, and another sale that is sold out.
     fn new(store_server: &StoreServer, secret: &[u8]) -> Result<Self> {
         store_server.open_sale(&NewSale {
             id: "open",

@@ -41,7 +41,7 @@ enum RefusedBuyers {
 
 /// One kind of refusal.
 struct RefusalCase {
-    /// The code, and a remark.
+    /// The code of the refusal, and a remark.
     name: &'static str,
     /// The status of the answer.
     status: u16,
@@ -91,7 +91,7 @@ const REFUSAL_CASES: [RefusalCase; 15] = [
     refusal_case("not_eligible (members only)", 403, "members"),
     RefusalCase {
         pass_kind: Some(PassKind::WithoutRoom),
-        ..refusal_case("waiting_room (a pass from before)", 403, "room")
+        ..refusal_case("waiting_room (a pass from before the room opened)", 403, "room")
     },
     refusal_case("rate_limited", 429, "limits"),
     refusal_case("sold_out", 409, "gone"),

@@ -145,7 +145,7 @@ impl SaleServer {
     }
 }
 
-/// Buyers of this series.
+/// Returns the buyers of this series.
 #[must_use]
 pub fn buyers(series: &str, count: u32) -> Buyers {
     Buyers::new(BUYER_SECRET.as_bytes(), series, count)

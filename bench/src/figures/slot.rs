@@ -12,7 +12,7 @@ use crate::process;
 /// Returns the bytes per request, measured in a child process.
 ///
 /// # Errors
-/// Fails if that process fails.
+/// Fails if the child process fails.
 pub fn measure_in_child(requests: u32) -> Result<f64> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--slot-alone", &requests.to_string()])
@@ -22,7 +22,7 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
     String::from_utf8_lossy(&output.stdout).trim().parse().context("a number of bytes")
 }
 
-/// Growth of this process in bytes per settled and acknowledged request.
+/// Returns the growth of this process in bytes per settled and acknowledged request.
 ///
 /// # Errors
 /// Fails if the slot refuses a request.

@@ -121,7 +121,7 @@ fn by_owner(runtime: &Runtime, requests: &Arc<Vec<TicketRequest>>) -> Result<f64
     })
 }
 
-/// Returns the tickets per second if `ask` gets each ticket.
+/// Measures how many tickets per second `ask` gets.
 fn timed<F>(
     runtime: &Runtime,
     requests: &Arc<Vec<TicketRequest>>,
@@ -179,7 +179,7 @@ fn key() -> IdKey {
     IdKey::new([7; 32])
 }
 
-/// One request for one unit from each buyer.
+/// Returns one request for one unit from each buyer.
 fn requests(config: &BenchConfig) -> Result<Vec<TicketRequest>> {
     let key = key();
     let request = |number: u32| {

@@ -24,11 +24,11 @@ const DOOR: &str =
 /// The number of buyers that a node admits per second (`doorbuster-server`,
 /// `ARRIVALS_PER_SEC_MAX`).
 const ADMITTED_PER_SEC: f64 = 2_000.0;
-/// How many times that number of buyers arrives.
+/// The number of arriving buyers, as a multiple of the number of admitted buyers.
 const OVERLOAD_FACTOR: f64 = 10.0;
 /// The orders per second of admitted buyers: half of the admissions.
 const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
-/// Units for the admitted buyers and for some of the others, so that the queue moves.
+/// Units for the admitted buyers and for some of the other buyers, so that the queue moves.
 const STOCK: u64 = 100_000;
 /// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
@@ -41,11 +41,11 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 
 #[derive(Debug)]
 struct Measured {
-    /// The 99th percentile of an order, in milliseconds, with the crowd and before.
+    /// The 99th percentile of an order's latency with the crowd, in milliseconds.
     with: f64,
     without: f64,
     joined_per_sec: f64,
-    /// The 99th percentile of joining, in milliseconds.
+    /// The 99th percentile of the latency of joining, in milliseconds.
     entering: f64,
     waiting: u64,
     busy: f64,

@@ -20,10 +20,10 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx on this core; it answers every request with this status and body.
+    /// Starts nginx on this core. It answers every request with this status and body.
     ///
     /// # Errors
-    /// When nginx is not installed or does not start.
+    /// Fails if nginx is not installed or does not start.
     pub fn start(parent: &Path, (status, body): (u16, &str), core: Option<usize>) -> Result<Self> {
         let dir = TempDir::new(parent, "nginx")?;
         let addr = process::free_address()?;
@@ -53,7 +53,8 @@ impl Nginx {
     }
 }
 
-/// One process, which is the worker itself. It writes no logs and keeps connections open.
+/// Returns the configuration of nginx as a single process, which is also the worker. It writes no
+/// logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, (status, body): (u16, &str)) -> String {
     let dir = dir.display();
     // In nginx's quotes, a backslash escapes quotes and backslashes. A dollar sign would begin a

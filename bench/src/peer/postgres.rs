@@ -169,7 +169,7 @@ fn query(programs: &Path, socket: &Path, sql: &str) -> Result<String> {
     .map(str::to_owned))
 }
 
-/// Directory of the newest version's programs.
+/// Returns the directory of the newest version's programs.
 fn programs() -> Result<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

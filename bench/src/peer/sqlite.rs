@@ -35,8 +35,8 @@ pub struct Rows {
 
 /// The buyer, the item and the units of a quota.
 type Quota = (String, i64, i64);
-/// The type and the actor of an event. Then the grant and number of its order, its time, and the
-/// order's `pay_by`.
+/// The type and the actor of an event, and four numbers: the grant and number of its order, its
+/// time, and the order's `pay_by`.
 type Event = (String, String, [i64; 4]);
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::limits::ADMIN_WITHIN;
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
-    /// Its body.
+    /// The answer's body.
     pub body: String,
 }
 
@@ -48,9 +48,9 @@ pub fn send_request(
 /// A sale with one item, called `item`.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSale<'a> {
-    /// Its name.
+    /// The sale's name.
     pub id: &'a str,
-    /// Units.
+    /// The units on sale.
     pub stock: u64,
     /// Units that one buyer may have.
     pub limit: u32,

@@ -24,7 +24,7 @@ pub const TOLERANCE_PX: u16 = 5;
 const SIDE: i32 = PIECE_SIDE as i32;
 /// The side of a piece without its tongues.
 const BODY: f32 = 44.0;
-/// The radius of a tongue or notch. A gap has a fraction of it.
+/// The radius of a tongue or notch. A gap uses a fraction of this radius.
 const TONGUE: f32 = 7.5;
 const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 /// The number of line segments of a tongue's circle.
@@ -57,7 +57,7 @@ pub struct Puzzle {
     /// The piece, a PNG of [`PIECE_SIDE`] by [`PIECE_SIDE`] that is transparent outside of the
     /// piece.
     pub piece: Vec<u8>,
-    /// The distance of the piece's file from the top of the picture.
+    /// The distance from the top of the picture to the top of the piece's file.
     pub piece_y: u16,
     /// The answer: the distance from the left at which the piece is in its gap.
     pub x: u16,

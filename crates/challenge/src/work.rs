@@ -21,7 +21,7 @@ pub const PAYLOAD_MAX: usize = 4_096;
 /// The key derivation, which the built-in cryptography of every browser supports.
 const ALGORITHM: &str = "PBKDF2/SHA-256";
 
-/// The amount of work: keys to try, and rounds for each.
+/// The amount of work: how many keys to try, and how many rounds each key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
     /// The rounds of the derivation of one key. The server also derives one key.

@@ -92,10 +92,10 @@ pub enum AuditError {
     },
 }
 
-/// The report of the contract, and the numbers of checked rows and lines.
+/// The report that `doorbuster-api` defines, with the numbers of checked rows and lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
-    /// The report of the contract.
+    /// The report that `doorbuster-api` defines.
     #[serde(flatten)]
     pub audit: Audit,
     /// Orders in the store.
@@ -121,8 +121,8 @@ pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport,
     Ok(report(&snapshot, findings, answers_checked))
 }
 
-/// Separates the lines of an answers file whose orders and verdicts the store lacks, as it does
-/// after a restore. Writes the other lines to the file `kept`, and returns the separated ones.
+/// Finds the lines of an answers file with an order or a verdict that is not in the store, for
+/// example after a restore. Returns these lines, and writes all other lines to the file `kept`.
 pub fn split_answers(
     store: &StoreLocation,
     answers: &Path,

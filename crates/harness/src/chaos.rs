@@ -38,17 +38,17 @@ pub struct ChaosPlan {
     pub dir: PathBuf,
     /// The deployment shape of the nodes.
     pub shape: Shape,
-    /// The number of rounds. If there are several faults, they take turns.
+    /// The number of rounds. If there are several faults, the rounds use them in turn.
     pub rounds: u64,
     /// The seed of all random choices.
     pub seed: u64,
-    /// The faults to inject. If empty, all faults of the shape.
+    /// The faults to inject. If the list is empty, the harness injects all faults of the shape.
     pub faults: Vec<Fault>,
     /// The number of buyers in a round.
     pub buyers: u32,
     /// Another build of the program. At each upgrade, a node changes to the other build.
     pub next: Option<PathBuf>,
-    /// The roles of each node. If empty, there are two nodes with all roles.
+    /// The roles of each node. If the list is empty, there are two nodes with all roles.
     pub roles: Vec<String>,
 }
 
@@ -88,8 +88,8 @@ pub struct RoundReport {
     pub answers: BTreeMap<String, u64>,
     /// How many requests of the load run were repeated because the server asked for that.
     pub retries: u64,
-    /// How many requests were refused as sold out although units were left, after parking for the
-    /// longest time.
+    /// How many requests were refused as sold out although units were left. Each of these requests
+    /// waited in the server for the longest time first.
     pub early_refusals: u64,
     /// The number of units on sale.
     pub stock: u64,
@@ -161,8 +161,8 @@ impl RoundReport {
 }
 
 /// Starts an installation and runs the rounds. Calls `report_round` after each round. An error
-/// means that the harness could not continue. That is also a failure of the product, because a
-/// server did not recover.
+/// means that the harness could not continue. Such an error is also a failure of the product,
+/// because a server did not recover.
 pub fn run(
     plan: &ChaosPlan,
     mut report_round: impl FnMut(&RoundReport),

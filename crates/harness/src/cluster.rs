@@ -86,7 +86,7 @@ pub struct ClusterPlan {
     pub proxies: bool,
     /// Whether the wall clocks of nodes can be set. This needs a C compiler.
     pub clocks: bool,
-    /// Whether the disk of PostgreSQL can become full; needs a C compiler, too.
+    /// Whether the disk of PostgreSQL can become full. This needs a C compiler.
     pub full_disk: bool,
     /// Another build of the program. At each upgrade, a node changes to the other build.
     pub next: Option<PathBuf>,
@@ -134,17 +134,17 @@ pub struct Cluster {
     pub redis: Option<Redis>,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// The proxies of each node before the servers of PostgreSQL, if the plan has proxies.
+    /// For each node, the proxies in front of the PostgreSQL servers, if the plan has proxies.
     pub postgres_proxies: Vec<Vec<Proxy>>,
-    /// The proxies before the Redis servers, if the plan has proxies.
+    /// The proxies in front of the Redis servers, if the plan has proxies.
     pub redis_proxies: Vec<Proxy>,
     front: FrontProxy,
     admin_key: String,
     buyer_secret: PathBuf,
 }
 
-/// The common address of all nodes. This process serves it, or a separate process that keeps
-/// running.
+/// The server of the nodes' common address: a thread of this process, or a separate process that
+/// keeps running.
 #[derive(Debug)]
 enum FrontProxy {
     InProcess(Proxy),
@@ -239,8 +239,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes the second server of PostgreSQL a fresh standby that confirms every commit, if there
-    /// is a second server.
+    /// Makes the second PostgreSQL server, if there is one, a new standby that confirms every
+    /// commit.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.follow(&self.postgres)?;

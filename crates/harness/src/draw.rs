@@ -13,7 +13,8 @@ use serde::Serialize;
 pub const ALGORITHM: &str = "hmac-sha256";
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
-/// Differing ranks that are listed. For the rest, only the number is shown.
+/// The largest number of differing ranks in the report. For further ranks, only their number is
+/// shown.
 const FINDINGS_MAX: usize = 10;
 
 /// The published values and the claimed order.
@@ -21,7 +22,7 @@ const FINDINGS_MAX: usize = 10;
 pub struct DrawClaim {
     /// The seed, in hexadecimal.
     pub seed: String,
-    /// Commitments: the published one, and one noted before the opening.
+    /// Commitments: the published commitment, and a commitment that was noted before the opening.
     pub commitments: Vec<String>,
     /// The published number of participants, if there is one.
     pub participants: Option<u64>,

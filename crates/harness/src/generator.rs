@@ -26,10 +26,11 @@ pub use tally::{AnswerKind, RunResult};
 /// When the generator sends requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// A connection sends its next request as soon as it has its answer.
+    /// A connection sends its next request as soon as it has the previous answer.
     Closed,
-    /// At random instants, with this average per second, independent of the answers. A request
-    /// without a free connection waits, and its latency counts from the time at which it was due.
+    /// At random instants, with this average per second, whether or not earlier answers have
+    /// arrived. A request without a free connection waits, and its latency counts from the time at
+    /// which it was due.
     Open(f64),
     /// The same as `Open`, but a request without a free connection is given up.
     Crowd(f64),

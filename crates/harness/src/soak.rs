@@ -1,8 +1,9 @@
-//! Runs an installation for a long time under mixed traffic, and judges by slopes whether anything
-//! grows that must not: memory, open files, data, tables and logs.
+//! Runs an installation for a long time under mixed traffic. The slopes of samples show whether
+//! memory, open files, data, tables or logs grow too fast.
 //!
 //! Sales open, sell and close, one after the other. A webhook endpoint refuses most events. The
-//! second node restarts again and again, and the first one never, so that its memory can be judged.
+//! second node restarts repeatedly. The first node never restarts, so that its memory can be
+//! judged.
 
 mod endpoint;
 mod sampler;
@@ -20,9 +21,9 @@ use crate::cluster::{Cluster, ClusterPlan, Node, Shape};
 
 pub use slope::{Judgement, slope};
 
-/// Share of the run at its beginning that is not judged, because caches fill.
+/// The share of the run, at its beginning, that is not judged, because caches are still filling.
 const WARM_UP_SHARE: f64 = 0.3;
-/// Samples of a run, at least.
+/// The smallest number of samples in a run.
 const SAMPLES_MIN: u32 = 20;
 /// Longest time between two samples.
 const SAMPLE_EVERY_MAX: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ pub struct SoakPlan {
 }
 
 impl SoakPlan {
-    /// A run in shape `postgres`.
+    /// Returns a run in shape `postgres`.
     #[must_use]
     pub fn new(program: &Path, dir: &Path, duration: Duration) -> Self {
         let (program, dir) = (program.to_owned(), dir.to_owned());
@@ -66,7 +67,7 @@ impl SoakPlan {
 pub struct SoakReport {
     /// Sales that were opened and closed.
     pub sales: u64,
-    /// Orders.
+    /// The number of orders.
     pub orders: u64,
     /// Buyers without a final answer.
     pub lost_answers: u64,
@@ -79,13 +80,13 @@ pub struct SoakReport {
 }
 
 impl SoakReport {
-    /// Whether nothing grows that must not, and every buyer got an answer.
+    /// Returns whether every slope is allowed and every buyer got an answer.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.lost_answers == 0 && self.judgements.iter().all(Judgement::is_ok)
     }
 
-    /// The report as text.
+    /// Returns the report as text.
     #[must_use]
     pub fn to_text(&self) -> String {
         let [refused, accepted] = self.events;
@@ -98,7 +99,7 @@ impl SoakReport {
     }
 }
 
-/// What the threads of a run share.
+/// The state that the threads of a run share.
 #[derive(Default)]
 struct Progress {
     stop: AtomicBool,
@@ -133,7 +134,7 @@ impl Progress {
 /// Runs the plan. `progress` gets a line at each sample.
 ///
 /// # Errors
-/// If the installation cannot be started, or stops working.
+/// Fails if the installation cannot be started, or stops working.
 pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<SoakReport> {
     let endpoint = endpoint::FailingEndpoint::start()?;
     let mut cluster_plan = ClusterPlan::new(&plan.program, &plan.dir, plan.shape);
@@ -176,7 +177,7 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
     })
 }
 
-/// Restarts a node again and again.
+/// Restarts a node repeatedly.
 fn roll(node: &mut Node, every: Duration, shared: &Progress) -> anyhow::Result<()> {
     loop {
         shared.rest(every);

@@ -14,7 +14,7 @@ pub struct Findings {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that buyers wanted and did not get although they were left.
+    /// Units that were left although buyers still wanted units.
     pub unsold: i64,
     /// Orders beyond the first of each buyer.
     pub duplicate_orders: i64,
@@ -39,7 +39,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         if sold > stock && first_beyond.is_none() {
             let (buyer, units) = (order.buyer, order.units);
             first_beyond =
-                Some(format!("buyer {buyer} got {units}, which made {sold} sold of {stock}"));
+                Some(format!("buyer {buyer} got {units} units; {sold} of {stock} were sold"));
         }
     }
     let promised: BTreeMap<i64, i64> = records
@@ -76,7 +76,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
         Verdict::Undersold => records
             .iter()
             .find(|record| record.last_answer != LastAnswer::Sold)
-            .map(|record| format!("buyer {} got nothing while {unsold} were left", record.buyer)),
+            .map(|record| format!("buyer {} got nothing, {unsold} units were left", record.buyer)),
         Verdict::Held => None,
     };
     Findings {

@@ -34,16 +34,16 @@ pub struct Order {
 
 /// A way to deduct stock. Several processes run the same strategy on the same servers.
 pub trait Strategy: Send + Sync {
-    /// Removes the data of earlier runs and puts `stock` units on sale. One process calls it once,
-    /// before any buyer comes.
+    /// Removes the data of earlier runs and puts `stock` units on sale. One process calls this
+    /// method once, before the first buyer comes.
     fn prepare(&self, stock: i64) -> Step<'_, ()>;
 
     /// Takes `units` for one buyer. A buyer who got no answer repeats the request and must not get
     /// a second order.
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer>;
 
-    /// Does background work, for example as a consumer or a scheduler. Every process runs it, but
-    /// only one of them has `leads`. It does not end by itself.
+    /// Does background work, for example as a consumer or a scheduler. Every process runs this
+    /// work, but `leads` is true in only one process. The work does not end by itself.
     fn background(&self, leads: bool) -> Step<'_, ()> {
         let _ = leads;
         Box::pin(std::future::pending())
@@ -59,19 +59,19 @@ pub trait Strategy: Send + Sync {
     fn orders(&self) -> Step<'_, Vec<Order>>;
 }
 
-/// The place of a strategy's stock and queue.
+/// Where a strategy keeps its stock and its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
-    /// Rows of a database.
+    /// The stock is in rows of a database.
     Database,
-    /// Keys in Redis.
+    /// The stock is in keys of Redis.
     Redis,
     /// Requests wait in a queue for one consumer.
     Queue,
-    /// Redis in front of a database.
+    /// Redis works in front of a database.
     Combined,
-    /// This product.
+    /// The product itself.
     Doorbuster,
 }
 
@@ -102,17 +102,17 @@ impl Claim {
 /// The description of a strategy in the list and the report.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct StrategyInfo {
-    /// Its id, which does not change.
+    /// The strategy's id, which does not change.
     pub id: &'static str,
-    /// The place of its stock.
+    /// Where the strategy keeps its stock.
     pub family: Family,
-    /// Its name for people.
+    /// The strategy's name for people.
     pub title: &'static str,
     /// The promise of the strategy.
     pub claim: Claim,
-    /// The source from which the strategy is known.
+    /// The source that describes the strategy.
     pub source: &'static str,
-    /// The kind of load that it suits.
+    /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
 }
@@ -122,9 +122,9 @@ pub struct StrategyInfo {
 pub struct StrategyEntry {
     /// The strategy's description.
     pub info: StrategyInfo,
-    /// The text of its file, which the report quotes.
+    /// The text of the strategy's file, which the report quotes.
     pub text: &'static str,
-    /// Its script, if it has one.
+    /// The strategy's script, if the strategy has a script.
     pub lua: Option<&'static str>,
     /// How the lab creates the strategy.
     pub make: StrategySource,

@@ -1,7 +1,8 @@
-//! The embedded shape without HTTP, so that the cost of HTTP is visible.
+//! Runs the embedded shape without HTTP, so that the cost of HTTP is visible.
 //!
-//! The same buyers buy at the engine of a process of its own, on the data directory of a stopped
-//! server. There is no driver and no connection: as many tasks as the level says call the engine.
+//! A separate process runs the engine on the data directory of a stopped server, and the same
+//! buyers buy there. There is no driver and no connection. The level sets the number of tasks that
+//! call the engine.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub struct DirectCrowd {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct DirectRecord {
     buyer: i64,
-    /// `None`: no answer decided the request.
+    /// Whether the buyer got units. `None` means that no answer decided the request.
     sold: Option<bool>,
     micros: u64,
     errors: u32,

@@ -1,6 +1,6 @@
 //! The driver sends the same buyers to every strategy. Each buyer sends one request over a
-//! keep-alive connection, and repeats it after "busy" or no answer. The checker gets from here only
-//! each buyer's last answer. The connections are those of the load generator.
+//! keep-alive connection, and repeats it after "busy" or no answer. The driver gives the checker
+//! only each buyer's last answer. The load generator opens the connections.
 
 mod crowd;
 mod target;
@@ -46,7 +46,7 @@ pub enum LastAnswer {
     Sold,
     /// Too few units are left.
     SoldOut,
-    /// No answer that decides the request.
+    /// The buyer got no answer that decides the request.
     NoAnswer,
 }
 
@@ -85,7 +85,7 @@ pub struct Progress {
     pub answered: AtomicU64,
 }
 
-/// The order in which the buyers come.
+/// Returns the buyers in the order in which they come.
 #[must_use]
 pub fn order_of_arrival(buyers: i64, seed: u64) -> Vec<i64> {
     let mut order: Vec<i64> = (1..=buyers).collect();
@@ -93,7 +93,7 @@ pub fn order_of_arrival(buyers: i64, seed: u64) -> Vec<i64> {
     order
 }
 
-/// Sends the buyers' requests, on a thread of its own. The connections are divided among these
+/// Sends the buyers' requests, on a separate thread. The connections are divided among these
 /// servers.
 pub async fn send(
     crowd: BuyerLoad,

@@ -44,7 +44,7 @@ impl Fault {
 }
 
 /// Injects the fault while the buyers buy. Call this on the thread that started the servers,
-/// because they end with it.
+/// because the servers end with that thread.
 pub async fn inject(
     fault: Fault,
     seed: u64,

@@ -21,9 +21,9 @@ use crate::result::LatencyMs;
 
 /// Units on sale.
 const STOCK: i64 = 10_000;
-/// Keep-alive connections, unless the caller gives a number. More of them would only hold more
-/// waiting requests: at 120,000 requests a second, 128 requests are under way if an answer takes
-/// 1 ms.
+/// Keep-alive connections, unless the caller gives a number. More connections would only hold more
+/// waiting requests: at 120,000 requests a second, 128 requests are under way if an answer takes 1
+/// ms.
 pub const CONNECTIONS: usize = 128;
 /// The part of the requested rate that counts as reached, because arrivals are random.
 const REACHED: f64 = 0.98;
@@ -31,7 +31,7 @@ const REACHED: f64 = 0.98;
 /// The options of a run.
 #[derive(Debug, Clone)]
 pub struct HeadlineOptions {
-    /// The program that the product runs. It is this program.
+    /// The program to run as the product. The caller gives the path of this program itself.
     pub program: PathBuf,
     /// The rate of requests, in requests per second.
     pub rate: u32,
@@ -58,7 +58,7 @@ pub struct HeadlineReport {
     pub ok: bool,
     /// Requests per second that were requested.
     pub rate: u32,
-    /// Whether that rate was reached.
+    /// Whether the requested rate was reached.
     pub rate_reached: bool,
     /// How long the sale lasted, in seconds.
     pub secs: u32,
@@ -66,8 +66,8 @@ pub struct HeadlineReport {
     pub connections: usize,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due in this time and were not sent 5 s after it, because every
-    /// connection waited for an answer.
+    /// Requests that were due during the sale, and were still not sent 5 seconds after its end.
+    /// Every connection waited for an answer.
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
@@ -138,7 +138,7 @@ pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
 
 fn send(options: &HeadlineOptions, product: &Product, target: &Target) -> Result<LoadResult> {
     let Target::Product { sale, .. } = target else { anyhow::bail!("not a sale of the product") };
-    // The number is a little above the mean number of arrivals.
+    // The number is a little above the mean number of arrivals, because arrivals are random.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);

@@ -43,7 +43,8 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         "redis-lock",
-        "No holder deletes another's lock, but the lock can still end during the work. Then two write.",
+        "No holder deletes another holder's lock, but the lock can still end during the work. Then \
+         two holders write.",
     ),
     (
         RENEWED,
@@ -66,7 +67,7 @@ pub struct Variant {
     pub stock: i64,
     /// Bottles in orders.
     pub sold: i64,
-    /// Bottles that were sold and did not exist.
+    /// Bottles that were sold although they did not exist.
     pub oversold: i64,
     /// The timeline of events.
     pub timeline: Vec<Event>,
@@ -84,7 +85,7 @@ pub struct IncidentReport {
 /// The options of an incident.
 #[derive(Debug, Clone)]
 pub struct IncidentOptions {
-    /// The program that the product runs. It is this program.
+    /// The program to run as the product. The caller gives the path of this program itself.
     pub program: PathBuf,
     /// The ids of the variants.
     pub variants: Vec<&'static str>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Worker processes of each strategy, as a shop runs several application servers.
 pub const WORKERS: usize = 2;
 /// The largest number of connections of one worker to PostgreSQL. Further requests wait for a free
-/// one.
+/// connection.
 pub const POOL_MAX: usize = 32;
 /// Buyers of one run. Other numbers are refused.
 pub const BUYERS: RangeInclusive<i64> = 1..=1_000_000;
@@ -20,7 +20,7 @@ pub const LEVEL: RangeInclusive<i64> = 1..=1_024;
 pub const TRIES_MAX: u32 = 200;
 /// A buyer who gets no answer for this long repeats the request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// After this time no new buyer starts in a run. The others still get their answers.
+/// After this time no new buyer starts in a run. Buyers who have started still get their answers.
 pub const RUN_WITHIN: Duration = Duration::from_secs(6);
 /// If a run has a fault, buyers arrive over this time, so that the fault happens during the sale.
 pub const ARRIVALS_WITH_FAULT: Duration = Duration::from_secs(3);

@@ -123,12 +123,12 @@ impl Product {
         self.secret.as_bytes()
     }
 
-    /// The name of the buyer with this number.
+    /// Returns the name of the buyer with this number.
     pub fn buyer_name(buyer: i64) -> String {
         format!("{SERIES}-{buyer:08}")
     }
 
-    /// The command that buys without HTTP on the data directory of a stopped server.
+    /// Returns the command that buys without HTTP on the data directory of a stopped server.
     pub fn direct_command(&self) -> Result<Command> {
         let Installation::Embedded(server) = &self.installation else {
             bail!("only the embedded shape runs without HTTP");
@@ -194,7 +194,7 @@ impl Product {
         (0..redis.servers().len()).try_for_each(|number| restart_redis(redis.server(number), how))
     }
 
-    /// Returns every order of the sale from the store's rows, in the order of their commits.
+    /// Returns every order of the sale from the store's rows, earliest commit first.
     pub fn orders(&self, target: &Target) -> Result<Vec<Order>> {
         let rows = self.order_rows(target)?.into_iter();
         rows.map(|(buyer, units)| {
@@ -277,7 +277,7 @@ impl EmbeddedServer {
         Ok(())
     }
 
-    /// The program with the server's secrets and settings.
+    /// Returns the command that runs the program with the server's secrets and settings.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DOORBUSTER_")) {

@@ -57,13 +57,13 @@ impl Verdict {
 /// The machine.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
-    /// Its processor.
+    /// The machine's processor.
     pub processor: String,
     /// The number of cores that the lab may use.
     pub cores: usize,
-    /// Its memory in MiB.
+    /// The machine's memory in MiB.
     pub memory_mib: u64,
-    /// Its system.
+    /// The machine's operating system.
     pub system: String,
     /// The servers: PostgreSQL and Redis with their versions.
     pub servers: Vec<String>,
@@ -89,9 +89,9 @@ pub struct RunResult {
     pub level: usize,
     /// The fault during the run.
     pub faults: Fault,
-    /// Decided the order of the buyers and the times of the faults.
+    /// The seed, which decides the order of the buyers and the times of the faults.
     pub seed: u64,
-    /// Buyers per second who got their last answer.
+    /// The number of buyers per second who got their last answer.
     pub throughput_per_second: f64,
     /// The time from a buyer's first request to the last answer.
     pub latency_ms: LatencyMs,
@@ -103,7 +103,7 @@ pub struct RunResult {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that buyers wanted and did not get although they were left.
+    /// Units that were left although buyers still wanted units.
     pub unsold: i64,
     /// Orders beyond the first of each buyer.
     pub duplicate_orders: i64,
@@ -125,7 +125,7 @@ pub struct RunResult {
     pub first_offender: Option<String>,
     /// The first error that a buyer met.
     pub first_error: Option<String>,
-    /// The same without HTTP, for the embedded shape.
+    /// The results of the same buyers without HTTP, for the embedded shape.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_http: Option<WithoutHttp>,
 }
@@ -135,7 +135,7 @@ pub struct RunResult {
 pub struct WithoutHttp {
     /// Buyers per second who got their last answer.
     pub throughput_per_second: f64,
-    /// From a buyer's first call to the last answer.
+    /// The time from a buyer's first call to the last answer.
     pub latency_ms: LatencyMs,
     /// Units in orders.
     pub sold: i64,

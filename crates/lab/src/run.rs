@@ -26,7 +26,8 @@ use estimate::Estimate;
 /// The options of the runs.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// The program that the workers and the product run. It is this program.
+    /// The program to run as the workers and as the product. The caller gives the path of this
+    /// program itself.
     pub program: PathBuf,
     /// The ids of the strategies.
     pub strategies: Vec<&'static str>,
@@ -140,7 +141,7 @@ struct OneStrategy<'a> {
 }
 
 impl OneStrategy<'_> {
-    /// Every level and seed.
+    /// Returns every pair of level and seed.
     fn runs(&self) -> Vec<(usize, u64)> {
         let seeds = self.options.seed..self.options.seed + u64::from(self.options.seeds);
         let levels = self.options.levels.iter();
@@ -244,8 +245,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // The run has twice as many buyers as can get units. They are spread over time, so that
-            // the fault happens during the sale.
+            // The run has twice as many buyers as can get units. These buyers arrive over a longer
+            // time, so that the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;

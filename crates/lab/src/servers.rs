@@ -106,7 +106,7 @@ impl Servers {
 }
 
 impl Servers {
-    /// The settings that decide how fast the servers and their clients are, as they are in effect.
+    /// Returns the settings in effect that decide how fast the servers and their clients are.
     pub fn settings(&self) -> Result<Vec<String>> {
         let names =
             ["fsync", "synchronous_commit", "shared_buffers", "max_connections", "wal_level"];

@@ -44,7 +44,7 @@ pub fn run() -> Result<()> {
     let spec: WorkerSpec = serde_json::from_str(&line).context("the worker's specification")?;
     std::thread::spawn(|| {
         let mut rest = Vec::new();
-        // An error means that the lab has ended, like the end of the input.
+        // An error means the same as the end of the input: the lab has ended.
         let _ = std::io::stdin().read_to_end(&mut rest);
         std::process::exit(0);
     });
@@ -64,7 +64,8 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
     std::io::stdout().flush()?;
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        // Without this, a small answer waits for the acknowledgement of the previous answer.
+        // With Nagle's algorithm, a small answer would wait for the acknowledgement of the previous
+        // answer.
         let _ = stream.set_nodelay(true);
         let strategy = Arc::clone(&strategy);
         tokio::spawn(async move {

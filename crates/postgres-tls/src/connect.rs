@@ -47,14 +47,14 @@ pub struct Tls(Arc<TlsSettings>);
 #[derive(Debug)]
 struct TlsSettings {
     check: CertCheck,
-    /// The file of trusted certificates; `None`: the system's.
+    /// The file of trusted certificates. `None` means the system's certificates.
     roots: Option<PathBuf>,
     config: RwLock<Arc<ClientConfig>>,
 }
 
 impl Tls {
-    /// Returns TLS settings that trust the certificates in the file `roots`. If it is `None`, they
-    /// trust the system's certificates.
+    /// Returns TLS settings that trust the certificates in the file `roots`. If `roots` is `None`,
+    /// they trust the system's certificates.
     pub(crate) fn new(check: CertCheck, roots: Option<PathBuf>) -> Result<Self, TlsError> {
         let config = RwLock::new(Arc::new(client_config(check, roots.as_deref())?));
         Ok(Self(Arc::new(TlsSettings { check, roots, config })))
@@ -63,7 +63,7 @@ impl Tls {
     /// Reads the trusted certificates again. Later connections use them.
     ///
     /// # Errors
-    /// If they cannot be used. The previous ones stay in use.
+    /// Fails if the certificates cannot be used. The previous certificates then stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let config = client_config(self.0.check, self.0.roots.as_deref())?;
         *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
@@ -71,7 +71,8 @@ impl Tls {
     }
 }
 
-/// TLS settings that trust the certificates in the file `roots`, or the system's if `None`.
+/// Returns TLS settings that trust the certificates in the file `roots`. If `roots` is `None`, they
+/// trust the system's certificates.
 fn client_config(check: CertCheck, roots: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let own = match (check, roots) {

@@ -43,20 +43,20 @@ pub fn id_key() -> IdKey {
 pub struct Clock(Arc<AtomicI64>);
 
 impl Clock {
-    /// A clock at a fixed time.
+    /// Returns a clock at a fixed time.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(AtomicI64::new(1_795_000_000_000)))
     }
 
-    /// This clock as a function, for a store's options.
+    /// Returns this clock as a function, for a store's options.
     #[must_use]
     pub fn reader(&self) -> Arc<dyn Fn() -> Millis + Send + Sync> {
         let clock = self.clone();
         Arc::new(move || clock.now())
     }
 
-    /// The time.
+    /// Returns the time.
     #[must_use]
     pub fn now(&self) -> Millis {
         Millis(self.0.load(Ordering::SeqCst))
@@ -79,7 +79,7 @@ impl Default for Clock {
 pub struct CommitLog(Arc<Mutex<Vec<Committed>>>);
 
 impl CommitLog {
-    /// The sink to open a store with.
+    /// Returns the sink with which to open a store.
     #[must_use]
     pub fn sink(&self) -> CommitSink {
         let commits = self.clone();
@@ -96,7 +96,7 @@ impl CommitLog {
         self.lock().clear();
     }
 
-    /// The commits since the last call.
+    /// Returns the commits since the last call.
     #[must_use]
     pub fn take(&self) -> Vec<Committed> {
         std::mem::take(&mut *self.lock())
@@ -107,16 +107,16 @@ impl CommitLog {
 pub struct Fixture {
     /// The store.
     pub store: Store,
-    /// Its clock.
+    /// The store's clock.
     pub clock: Clock,
-    /// The commits that its sink received.
+    /// The commits that the store's sink received.
     pub commits: CommitLog,
 }
 
 /// The payment window of every item in the suite: one hour.
 pub const HOLD_MS: i64 = 3_600_000;
 
-/// An item of a test's sale.
+/// Returns an item of a test's sale.
 #[must_use]
 pub fn new_item(name: &str, stock: Stock, limit: u32) -> NewItem {
     NewItem {
@@ -135,7 +135,7 @@ pub fn new_item(name: &str, stock: Stock, limit: u32) -> NewItem {
     }
 }
 
-/// A draft of a test's sale.
+/// Returns a draft of a test's sale.
 #[must_use]
 pub fn new_sale(id: &str, items: Vec<NewItem>) -> NewSale {
     let front_door = r#"{"pass":"off"}"#.to_owned();
@@ -223,7 +223,7 @@ impl Fixture {
         self.settle(&ticket).await.order.expect("an order")
     }
 
-    /// The counts of an item.
+    /// Returns the counts of an item.
     pub async fn counts(&self, item: ItemId) -> ItemCounts {
         self.store.counts(Some(vec![item])).await.expect("reads")[0]
     }

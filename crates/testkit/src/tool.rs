@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 /// The script that installs the programs.
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// With `1` a test fails if it cannot check something on this machine.
+/// Set this variable to `1` on a machine that has every program. A test then fails if it cannot
+/// check something.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
 /// Returns the path of a program that `scripts/setup` installs.
 ///
 /// # Panics
-/// If the program is missing. The message names its Debian package.
+/// Panics if the program is missing. The message names the program's Debian package.
 pub fn program(name: &str) -> PathBuf {
     find(name, &directories()).unwrap_or_else(|| panic!("{}", advice(name)))
 }
@@ -19,7 +20,7 @@ pub fn program(name: &str) -> PathBuf {
 /// Says on the terminal what a test did not check, because a passing test hides its own output.
 ///
 /// # Panics
-/// If the environment says that this machine can check everything.
+/// Panics if the environment says that this machine can check everything.
 pub fn not_checked(what: &str) {
     assert!(!std::env::var(REQUIRE).is_ok_and(|value| value == "1"), "not checked: {what}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
@@ -27,8 +28,8 @@ pub fn not_checked(what: &str) {
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 
-/// Returns the directories of programs: those of the newest PostgreSQL, which are in no `PATH`,
-/// those of the `PATH`, and one that only the `PATH` of root has.
+/// Returns the directories in which to search for programs. `PATH` does not contain PostgreSQL's
+/// directories, and only root's `PATH` contains `/usr/sbin`.
 fn directories() -> Vec<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut postgresql: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();

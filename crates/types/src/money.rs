@@ -5,7 +5,7 @@ words! {
     PaymentState {
         /// The payment pays for its order.
         Captured = "captured",
-        /// The payment is being refunded or was refunded; its refund has the progress.
+        /// The payment is being refunded or was refunded. The state of its refund shows which.
         Refunded = "refunded",
         /// The attempt to pay failed.
         Failed = "failed",
@@ -25,7 +25,7 @@ words! {
 }
 
 words! {
-    /// Why a payment is refunded.
+    /// The reason why a payment is refunded.
     RefundCause {
         /// The order had ended, and no units or no quota were left for it.
         Late = "late",

@@ -1,5 +1,5 @@
-//! Names of buyers, and the keys of their requests. Each has two forms: one that a request carries
-//! without an allocation, and one that is kept.
+//! Names of buyers, and the keys of their requests. Each name and key has two types: one borrows
+//! the text of a request, and the other owns its text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl From<PresentedKey<'_>> for RequestKey {
     }
 }
 
-/// The name of a buyer who presents it. It needs no allocation.
+/// The buyer's name that a request presents. It needs no allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BuyerName {
     bytes: [u8; NAME_BYTES_MAX],

@@ -130,13 +130,13 @@ words! {
     /// How the partition of a request is chosen.
     #[derive(Default)]
     PartitionChoice {
-        /// By the buyer. All requests of one buyer go to one slot, which then enforces the whole
-        /// limit and finds every repeated request.
+        /// The buyer decides the partition. All requests of one buyer go to one slot, so this slot
+        /// enforces the whole limit and finds every repeated request.
         #[default]
         Buyer = "buyer",
-        /// By a random number.
+        /// A random number decides the partition.
         Random = "random",
-        /// By turns.
+        /// The partitions take turns.
         RoundRobin = "round_robin",
     }
 }

@@ -27,7 +27,7 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every variant, in order.
+            /// Every variant, in the order of its definition.
             pub const ALL: [Self; [$($word),*].len()] = [$(Self::$variant),*];
 
             /// Returns the word.

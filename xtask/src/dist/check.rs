@@ -1,4 +1,4 @@
-//! Unpacks, installs, runs and removes what was made, in a directory of its own.
+//! Unpacks, installs, runs and removes the archive and the package, in a separate directory.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -59,7 +59,7 @@ fn check_archive(archive: &Path, scratch: &Path) -> Result<()> {
     serve(&tree.join("doorbuster"), &tree.join("doorbuster.toml"), scratch)
 }
 
-/// Installs the package below a directory, as dpkg does it for another system. Its scripts see
+/// Installs the package below a directory, as dpkg does for another system. Its scripts see
 /// `DPKG_ROOT` and leave the services of this machine alone.
 fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     let root = scratch.join("root");

@@ -21,7 +21,7 @@ const SETTINGS: &str = "etc/doorbuster/doorbuster.toml";
 /// Scripts of the package.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
-/// Builds the package from the files of a release in `tree`; returns its path.
+/// Builds the package from the files of a release in `tree`. Returns the path of the package.
 pub(super) fn build(release: &Release, tree: &Path, out: &Path) -> Result<PathBuf> {
     let root = out.join("package");
     install(&tree.join("doorbuster"), &root.join("usr/bin/doorbuster"), 0o755)?;
@@ -86,7 +86,7 @@ fn control(release: &Release, root: &Path) -> Result<()> {
     for script in SCRIPTS {
         install(&from.join(script), &dir.join(script), 0o755)?;
     }
-    // The caller's mask must not change the package.
+    // The caller's umask must not change the modes in the package.
     set_directory_modes(root)
 }
 
@@ -103,7 +103,7 @@ fn set_directory_modes(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The size of all files below a directory.
+/// Returns the size of all files below a directory.
 fn kibibytes(dir: &Path) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {

@@ -8,10 +8,10 @@ use anyhow::Result;
 
 use super::sbom::Package;
 
-/// How the files of licences begin.
+/// The names of licence files begin with one of these words.
 const NAMES: [&str; 5] = ["license", "licence", "copying", "notice", "unlicense"];
 
-/// One page: each text once, after the names of its packages.
+/// Returns one page with each text once, after the names of its packages.
 pub(super) fn texts(packages: &[Package]) -> Result<String> {
     let mut page = "The program contains these packages. Each text stands once.\n\n".to_owned();
     for package in packages {

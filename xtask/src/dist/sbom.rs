@@ -15,11 +15,11 @@ pub(super) struct Package {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) licence: String,
-    /// Whether it is a crate of this repository.
+    /// Whether the package is a crate of this repository.
     is_ours: bool,
     /// The directory with its source.
     pub(super) dir: PathBuf,
-    /// The ids of the packages that it uses.
+    /// The ids of the packages that this package uses.
     uses: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ impl Package {
     }
 }
 
-/// What cargo knows about the workspace on this platform.
+/// Returns cargo's metadata about the workspace on this platform.
 pub(super) fn metadata(root: &Path) -> Result<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
@@ -42,7 +42,7 @@ pub(super) fn metadata(root: &Path) -> Result<Value> {
     serde_json::from_slice(&output).context("cargo metadata is not JSON")
 }
 
-/// The packages that the program uses outside of tests, sorted by name and version.
+/// Returns the packages that the program uses outside of tests, sorted by name and version.
 pub(super) fn packages(metadata: &Value) -> Result<Vec<Package>> {
     let nodes = metadata["resolve"]["nodes"].as_array().context("no resolved packages")?;
     let by_id: BTreeMap<&str, &Value> =
@@ -71,7 +71,7 @@ pub(super) fn packages(metadata: &Value) -> Result<Vec<Package>> {
     Ok(packages)
 }
 
-/// What a package uses, tests excepted.
+/// Returns the packages that a package uses outside of tests.
 fn uses(node: &Value) -> Vec<&str> {
     let is_built = |dependency: &&Value| {
         let kinds = dependency["dep_kinds"].as_array();
@@ -94,7 +94,8 @@ fn package(about: &Value, uses: Option<Vec<&str>>) -> Option<Package> {
     })
 }
 
-/// The bill in CycloneDX 1.5. It has no time and no random number, so it is the same each time.
+/// Returns the bill in CycloneDX 1.5. It has no time and no random number, so it is the same each
+/// time.
 pub(super) fn bill(version: &str, packages: &[Package], root: &Path) -> Result<Value> {
     let hashes = checksums(root)?;
     let reference: BTreeMap<&str, String> =
@@ -133,7 +134,7 @@ fn component(package: &Package, hashes: &BTreeMap<(String, String), String>) -> 
         "version": package.version, "purl": package.reference(),
     });
     if !package.licence.is_empty() {
-        // Older packages write a slash in place of OR.
+        // Older packages write a slash instead of OR.
         let licence = package.licence.replace('/', " OR ");
         component["licenses"] = json!([{"expression": licence}]);
     }
@@ -143,7 +144,7 @@ fn component(package: &Package, hashes: &BTreeMap<(String, String), String>) -> 
     component
 }
 
-/// The checksums of the lock file, by name and version.
+/// Returns the checksums of the lock file, by name and version.
 fn checksums(root: &Path) -> Result<BTreeMap<(String, String), String>> {
     let lock: toml::Table = std::fs::read_to_string(root.join("Cargo.lock"))?.parse()?;
     let packages = lock.get("package").and_then(|packages| packages.as_array());

@@ -17,8 +17,8 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Returns whether a line may be wide. Addresses and literals may, because a broken one is harder
-/// to read.
+/// Returns whether a line may be wide. Lines with an address or a literal may be wide, because a
+/// broken address or literal is harder to read.
 fn may_be_wide(line: &str) -> bool {
     line.contains("://") || line.contains(['"', '\'', '`'])
 }
@@ -83,7 +83,7 @@ fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, St
     all
 }
 
-/// Returns a list item without its mark.
+/// Returns a list item without its bullet or number.
 fn strip_item(content: &str) -> &str {
     let digits = content.trim_start_matches(|c: char| c.is_ascii_digit());
     let numbered = (digits.len() < content.len()).then(|| digits.strip_prefix(". ")).flatten();

@@ -14,11 +14,11 @@ pub enum Kind {
 /// A stretch of one kind within one line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span<'a> {
-    /// The kind of the text.
+    /// The kind of the stretch.
     pub kind: Kind,
-    /// The number of its line, from 1.
+    /// The number of the stretch's line, from 1.
     pub line: usize,
-    /// Its source text.
+    /// The source text of the stretch.
     pub text: &'a str,
 }
 

@@ -14,7 +14,7 @@ use crate::config::BenchConfig;
 use crate::server::{BUYER_SECRET, NewSale, Server, StockRow};
 use crate::temp_dir::TempDir;
 
-/// How long our SQL waits for a lock that the server has.
+/// How long our SQL waits for a lock that the server holds.
 const SQL_WITHIN: Duration = Duration::from_secs(60);
 
 /// The kind of store.
@@ -147,7 +147,8 @@ impl StoreServer {
             HoldExpiry::AtOnce => from.to_string(),
             HoldExpiry::AsSold => format!("reserved_at - {first} + {from}"),
         };
-        // Other orders do not change, so only these are selected.
+        // The statement selects only the orders of the held items, because other orders do not
+        // change.
         self.sql(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by)
              SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {HELD_ITEMS}"

@@ -26,8 +26,8 @@ pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;
     sale_server.server().change(SALE, DOOR)?;
-    // The number is the same with `--quick`. With fewer entries, the memory of the connections
-    // would be most of the growth.
+    // The number of entries is the same with `--quick`. With fewer entries, the memory of the
+    // connections would be most of the growth.
     let count = POSITIONS;
     let buyers = sale_server::buyers("visitor", count);
     let before = sale_server.server().process().resident_at_rest()?;

@@ -94,14 +94,14 @@ impl PageVisits {
         self.load.len() as u64 * u64::from(self.left)
     }
 
-    /// Views that have not started.
+    /// Returns the number of views that have not started.
     #[must_use]
     pub fn left(&self) -> u32 {
         self.left
     }
 
-    /// Returns the number of requests that no cache can answer: one per visitor who came shortly
-    /// before the opening.
+    /// Returns the number of requests that no cache can answer: one for each visitor who came
+    /// shortly before the opening.
     #[must_use]
     pub fn clocks(&self) -> u64 {
         self.clocks
@@ -144,8 +144,8 @@ impl PageVisits {
         }
     }
 
-    /// Schedules the page's next request. Long before the opening, this is after the end of the
-    /// visitor's stay, so there is none.
+    /// Schedules the page's next request. Long before the opening, the visitor leaves before the
+    /// next request, so this function schedules nothing.
     fn stay(&mut self, now: Instant, leaves: Instant) {
         let wait = self.opens.saturating_duration_since(now);
         let (due, next) = match wait.is_zero() {
@@ -158,7 +158,7 @@ impl PageVisits {
         }
     }
 
-    /// The next request of an open page.
+    /// Writes the next request of an open page.
     fn ask_page(&mut self, visitor: Visitor, now: Instant, out: &mut Vec<u8>) {
         let version = match visitor.next {
             NextRequest::Clock => format!("{:032x}", self.rng.random::<u128>()),

@@ -117,7 +117,7 @@ fn threads() -> usize {
 
 #[tokio::test]
 async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
-    /// A number above that of the other tests' concurrent attempts.
+    /// This number is larger than the number of concurrent attempts of all other tests.
     const ATTEMPTS: usize = 16;
     let port = silence().await;
     let broker =

@@ -13,7 +13,7 @@ use png::{BitDepth, ColorType, Encoder};
 use crate::pixels::Grey;
 
 const ROUNDS: usize = 60;
-/// The largest number of captchas of a hundred that a robot may read.
+/// The largest number of captchas, out of a hundred, that a robot may read.
 const MOST: usize = 4;
 
 /// Returns the text that Tesseract reads in a line (7) or a word (8). Only the characters of

@@ -42,7 +42,7 @@ impl Seen {
         best.expect("at least one place") as u16
     }
 
-    /// Pixels of the piece.
+    /// Returns the pixels of the piece.
     fn inside(&self) -> Vec<(usize, usize)> {
         cells().filter(|&(x, y)| self.piece.is_solid(x, y)).collect()
     }
@@ -94,7 +94,7 @@ fn outline(seen: &Seen) -> u16 {
     seen.best(|at| rim.iter().map(|&(x, y)| edges.at(at + x, seen.y + y)).sum())
 }
 
-/// Careful template matching: it removes the grain, caps the strength of edges, and subtracts the
+/// Careful template matching: removes the grain, limits the strength of edges, and subtracts the
 /// edges elsewhere under the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
     let score = outlines(seen);
@@ -132,8 +132,8 @@ fn content(seen: &Seen) -> u16 {
     })
 }
 
-/// The robots, and how many of a hundred puzzles each may solve. The lower bounds show that each
-/// robot still works as the table in the documentation says.
+/// The robots, and how many of a hundred puzzles each robot may solve. The lower bounds show that
+/// each robot still works as the table in the documentation says.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),
     ("looks for the darkest place", darkest, 15..=35),

@@ -43,8 +43,8 @@ pub(super) fn check(
     Ok(0)
 }
 
-/// Writes the lines that the store can confirm to `kept`, and returns the lines with an id that it
-/// does not know.
+/// Writes the lines that the store can confirm to `kept`, and returns the lines with an id that the
+/// store does not know.
 pub(super) fn split(
     snapshot: &Snapshot,
     path: &Path,
@@ -78,7 +78,7 @@ struct AnswerAuditor<'a> {
     seen_orders: HashSet<&'a str>,
     /// Items that at least one answer requested.
     requested_items: HashSet<i64>,
-    /// Refusals of requests that hold an order.
+    /// Orders whose requests were also refused, each with the refusal's text.
     refused: Vec<(&'a Order, String)>,
 }
 
@@ -125,7 +125,7 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // The id of a request's second ticket stands for the order of the first ticket.
+        // If a request has two tickets, the second ticket's id also names the first ticket's order.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,
@@ -192,7 +192,7 @@ impl<'a> AnswerAuditor<'a> {
     }
 
     /// Records a refusal without an id. The request must hold no order, except if a later attempt
-    /// got one.
+    /// got an order.
     fn record_refusal(&mut self, answer: &AnswerLine) {
         let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
         let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {

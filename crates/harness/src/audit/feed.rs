@@ -31,7 +31,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// Sums the units that finished recalls took for each grant.
+/// Returns, for each grant, the sum of the units that finished recalls took.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
@@ -86,8 +86,7 @@ fn check_row(grant: &Grant, row: &FeedRow, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that each ticket is credited at most once, and only under the grant under which it was
-/// returned.
+/// Checks that each ticket is credited at most once, and only to the grant that issued the ticket.
 fn check_credits(
     grant: &Grant,
     rows: &[&FeedRow],
@@ -117,8 +116,8 @@ fn check_credits(
     }
 }
 
-/// Checks that a feed adds the units that finished recalls took. It may add fewer only if the
-/// target was closed before a recall was finished.
+/// Checks that a feed adds the units that finished recalls took. The feed may add fewer units only
+/// if the target was closed before a recall was finished.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();

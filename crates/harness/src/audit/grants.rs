@@ -1,5 +1,5 @@
-//! Checks grants and recalls: the granted units, the settled units, and that a closed grant has no
-//! units left.
+//! Checks grants and recalls. The granted and the settled units must agree, and a closed grant must
+//! have no units left.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -17,7 +17,8 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
 
 /// Checks the history of every order.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
-    // Orders from a version without histories are older than the first recorded reservation.
+    // An old version recorded no histories. Its orders are older than the first recorded
+    // reservation.
     let kept_since = snapshot
         .events
         .iter()
@@ -74,8 +75,8 @@ fn check_order_history<'e>(
         // The caller passes only events with a state.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // The first event must be the reservation, and there must be no second one. An
-            // extension is valid.
+            // The first event must be the reservation, and there must be no second reservation. A
+            // longer payment window is a valid step.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };

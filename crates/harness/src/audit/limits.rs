@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-/// Findings that are listed for each rule. One more line gives the number of further findings.
+/// The largest number of findings in the report for each rule. One more line gives the number of
+/// further findings.
 pub(super) const FINDINGS_PER_RULE_MAX: usize = 20;
-/// Notices about money that are listed. Older ones are left out.
+/// The largest number of notices about money in the report. Older notices are left out.
 pub(super) const MONEY_NOTICES_MAX: usize = 100;
 /// Bytes of one line of an answers file. A longer line fails the audit.
 pub(super) const ANSWER_LINE_BYTES_MAX: usize = 16 * 1024;

@@ -17,7 +17,7 @@ pub(super) struct OrderIdParts {
     pub grant: i64,
     /// The ticket's number under that grant.
     pub n: i64,
-    /// Its units.
+    /// The ticket's units.
     pub units: i64,
 }
 

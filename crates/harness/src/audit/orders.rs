@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::findings::{Findings, format_time};
 use super::snapshot::{Order, Sale, Snapshot};
 
-/// The longest payment window of an order from the waitlist. A shorter window of the item applies
-/// instead.
+/// The longest payment window of an order from the waitlist. If the item's own window is shorter,
+/// the item's window applies.
 const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 
 /// Checks that each request has one order, and that the values of each order are possible.
@@ -62,7 +62,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         findings.item("I2", *item, format!("order {id} names item {item}, which does not exist"));
         return;
     };
-    // An operator may have extended the payment window since.
+    // An operator may have extended the payment window after the reservation.
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
@@ -119,7 +119,7 @@ fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that the order has the times of its state, and no others.
+/// Checks that the order has the times of its state, and no other times.
 fn check_times(order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, units, .. } = order;
     if *units < 1 {
@@ -155,7 +155,7 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
             ),
         );
     }
-    // Only a clock that went back can cause this. The stock is not affected.
+    // The times are out of sequence only if a clock went back. The stock is not affected.
     let steps = [Some(order.reserved_at), order.paid_at, order.ended_at];
     if !steps.into_iter().flatten().is_sorted() {
         findings.add_notice(

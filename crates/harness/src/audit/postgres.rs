@@ -11,8 +11,8 @@ use super::snapshot::{
     Resolution, Reversal, Sale, Snapshot, SnapshotIndex, WaitlistEntry,
 };
 
-/// Reads all rows that the checks need. It uses a separate thread, because the caller may already
-/// run an event loop.
+/// Reads all rows that the checks need. The function uses a separate thread, because the caller may
+/// already run an event loop.
 pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
     let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
     let failed = |reason: String| AuditError::StoreLocation { store: shown.into(), reason };

@@ -11,11 +11,11 @@ pub(super) struct Snapshot {
     /// Feed rows, sorted by grant and sequence number.
     pub feed: Vec<FeedRow>,
     pub resolutions: Vec<Resolution>,
-    /// Orders, in the order of their commits.
+    /// Orders, earliest commit first.
     pub orders: Vec<Order>,
     pub quotas: Vec<Quota>,
     pub recalls: Vec<Recall>,
-    /// Adjustments, in the order of their commits.
+    /// Adjustments, earliest commit first.
     pub adjustments: Vec<Adjustment>,
     pub dead_letters: Vec<DeadLetter>,
     /// Events, sorted by event number.
@@ -104,7 +104,7 @@ pub(super) struct Grant {
     pub closed_at: Option<i64>,
 }
 
-/// The slot number of a waitlist's grant. No slot has this number.
+/// The slot number of a waitlist's grant. No real slot has this number.
 const WAITLIST_SLOT: i64 = 2_147_483_647;
 
 impl Grant {
@@ -232,7 +232,7 @@ pub(super) struct Payment {
     pub provider: String,
     /// The id of the order that the payment names.
     pub order_text: String,
-    /// The grant and number of that order, if the order exists.
+    /// The grant and number of the payment's order, if the order exists.
     pub order: Option<(i64, i64)>,
     pub amount_minor: i64,
     pub currency: String,
@@ -317,7 +317,7 @@ impl Snapshot {
         self.index.by_number.get(&at).map(|&at| &self.orders[at])
     }
 
-    /// Returns the events of the order with this grant and number, in their order.
+    /// Returns the events of the order with this grant and number, earliest event first.
     pub fn history(&self, at: (i64, i64)) -> impl Iterator<Item = &Event> {
         self.index.histories.get(&at).into_iter().flatten().map(|&at| &self.events[at])
     }

@@ -22,8 +22,8 @@ fn found(report: &AuditReport) -> Vec<(&str, &str)> {
     report.audit.findings.iter().map(|finding| (&*finding.rule, &*finding.detail)).collect()
 }
 
-/// Damages a consistent store by `sql`. The auditor must report `rule` with a text that contains
-/// `words`.
+/// Runs `sql`, which damages a consistent store. The auditor must report `rule` with a text that
+/// contains `words`.
 #[track_caller]
 fn breaks(sql: &str, rule: &str, words: &str) {
     let fixture = StoreFixture::consistent();
@@ -291,7 +291,7 @@ fn an_unreadable_store_or_answers_file_is_an_error_and_not_a_clean_report() {
     assert!(reason.contains("quota"), "{reason}");
 }
 
-/// Audits a store that cannot be read, and returns the reason of the error.
+/// Audits a store that the auditor cannot read, and returns the reason of the error.
 #[track_caller]
 fn store_error(store: &StoreLocation) -> String {
     match run(store, None) {

@@ -7,7 +7,7 @@ use super::findings::{Findings, format_optional};
 use super::order_id;
 use super::snapshot::{Order, Resolution, Snapshot};
 
-/// The numbers resolved under one grant.
+/// The ticket numbers of one grant that have a verdict.
 #[derive(Debug, Default)]
 struct ResolvedNumbers {
     seen: HashSet<i64>,
@@ -84,8 +84,8 @@ fn check_counts(
     }
 }
 
-/// Checks an order's id. It contains grant, number and units of its ticket, and the time
-/// `decide_by`, after which no order is made.
+/// Checks an order's id. The id contains the grant, number and units of its ticket. The id also
+/// contains `decide_by`, after which the ticket cannot become an order.
 fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Some(parts) = order_id::read(&order.id) else {
         findings.item("I8", order.item, format!("order {} has an invalid id", order.id));

@@ -49,8 +49,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Returns the grant of each item's waitlist. An item has at most one, which was never open and
-/// whose units are all settled.
+/// Returns the grant of each item's waitlist. An item has at most one such grant. The grant was
+/// never open, and all its units are settled.
 fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i64, i64> {
     let mut waitlist_grants = BTreeMap::new();
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {

@@ -18,7 +18,7 @@ pub enum Fault {
     NodeClock,
     /// PostgreSQL ends as in a crash and is started again.
     PostgresCrash,
-    /// The data from nodes to PostgreSQL does not arrive, or their connections break.
+    /// The data from nodes to PostgreSQL does not arrive, or the connections break.
     PostgresCut,
     /// The data between nodes and PostgreSQL arrives late.
     PostgresSlow,
@@ -53,7 +53,7 @@ pub enum Fault {
     RedisFlush,
     /// Every Redis server forgets its scripts.
     RedisScriptFlush,
-    /// The data to the servers of a shard does not arrive, or connections break.
+    /// The data to the servers of a shard does not arrive, or the connections break.
     RedisCut,
     /// The data to and from the servers of a shard arrives late.
     RedisSlow,
@@ -140,7 +140,7 @@ impl Fault {
         matches!(self, PostgresFailover | PostgresOldPrimaryReturns | PostgresStandbyAway)
     }
 
-    /// Whether the standby of PostgreSQL, if there is one, follows no primary afterwards.
+    /// Returns whether the standby of PostgreSQL has no primary after the fault.
     pub fn ends_standby(self) -> bool {
         use Fault::{PostgresFailover, PostgresOldPrimaryReturns, Restore};
         matches!(self, PostgresFailover | PostgresOldPrimaryReturns | Restore)

@@ -77,15 +77,16 @@ pub(super) fn inject(
     }
 }
 
-/// Fills the disk of PostgreSQL for a while. PostgreSQL refuses single transactions then. If it
-/// needs a new file for its log, it ends, and an operator starts it when there is space.
+/// Fills the disk of PostgreSQL for a while. During this time PostgreSQL refuses single
+/// transactions. If PostgreSQL needs a new file for its log, PostgreSQL ends. An operator starts it
+/// again when there is space.
 fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, ClusterError> {
     let postgres = &mut cluster.postgres;
     let (pause, before) = (random_duration(rng, DISK_FULL), postgres.disk_full_reports());
     let needs_file = rng.random_bool(0.5);
     postgres.set_disk_full(true)?;
     if needs_file {
-        // The switch itself may fail, because the disk is full.
+        // The switch to a new log file may fail, because the disk is full.
         let _ = postgres.sql("SELECT pg_switch_wal()");
     }
     std::thread::sleep(pause);
@@ -96,7 +97,7 @@ fn fill_disk(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<String, Cluste
         return Err(ClusterError::failed("filling the disk", "PostgreSQL did not notice"));
     }
     let how = if ended { ", PostgreSQL ended and was started again" } else { "" };
-    Ok(format!("full for {} ms, {reports} errors{how}", pause.as_millis()))
+    Ok(format!("the disk was full for {} ms, {reports} errors{how}", pause.as_millis()))
 }
 
 /// Crashes the primary and promotes its standby after a pause. The old primary may then return with
@@ -113,8 +114,7 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     // Wait until the nodes have used the new primary. Before that, a node may rightly use either
     // server.
     wait_until_used(&cluster.postgres)?;
-    // Without this, the old primary would wait for a standby that has gone, and its commits would
-    // hang.
+    // A normal start would let commits wait for a standby that no longer exists.
     old.start_without_standby()?;
     let count = "SELECT count(*) FROM orders";
     let before = old.sql(count)?;
@@ -271,7 +271,8 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // A full synchronization of the replica may have replaced the snapshot. The new one is old too.
+    // A full synchronization of the replica may have replaced the snapshot. The new snapshot is old
+    // too.
     server.kill()?;
     server.start()?;
     Ok(format!(

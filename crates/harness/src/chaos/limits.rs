@@ -5,19 +5,20 @@ use std::time::Duration;
 
 /// New buyers per second. The rate is low enough that the fault happens during the run.
 pub(super) const ARRIVALS_PER_SEC: f64 = 250.0;
-/// The same for the fault `restore`: sales must last until the backup is complete and longer.
+/// New buyers per second for the fault `restore`. The rate is lower, so that sales continue after
+/// the backup is complete.
 pub(super) const ARRIVALS_PER_SEC_SLOW: f64 = 60.0;
 /// The number of keep-alive connections of the load run.
 pub(super) const CONNECTIONS: usize = 64;
 /// The range of units in a request, which is also the limit for each buyer.
 pub(super) const UNITS_PER_BUYER: Range<u32> = 1..4;
-/// The stock as a part of the requested units.
+/// The stock, as a fraction of the requested units.
 pub(super) const STOCK_PART: Range<f64> = 0.4..0.9;
-/// The part of the run after which the fault happens.
+/// The fraction of the run after which the fault happens.
 pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
 /// The numbers of partitions of an item in shape `cluster`. One of them is chosen at random.
 pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
-/// How long a process hangs or is stopped.
+/// How long a process hangs or stays stopped.
 pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(4));
 /// How long a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
@@ -31,7 +32,7 @@ pub(super) const NETWORK_DELAY: (Duration, Duration) =
 /// The age of a snapshot or of a stale replica.
 pub(super) const SNAPSHOT_AGE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(600));
-/// How far a clock is wrong.
+/// How far a node's clock is set forward or back.
 pub(super) const CLOCK_STEP_MS: i64 = 3_600_000;
 /// How long a replica may take to take over. After that time the harness fails.
 pub(super) const TAKEOVER_WITHIN: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
 //! The fault `restore`: PostgreSQL is lost while it sells, and returns as a backup had it. Orders
-//! after the backup are missing, so the sale must be paused. The operator, played by this file,
+//! after the backup are missing, so the sale must be paused. This file acts as the operator: it
 //! lowers the stock by the missing orders and resumes the sale, as the how-to says.
 
 use std::collections::HashSet;
@@ -81,8 +81,8 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// The nodes pause the sale by themselves. Until then nothing may be sold, which the
-    /// adjustment and the final audit show.
+    /// The nodes pause the sale by themselves. Before the pause, no node may sell a unit. The
+    /// adjustment and the final audit would detect such a sale.
     fn wait_until_paused(&self) -> Result<(), ClusterError> {
         let (begun, path) = (Instant::now(), format!("/v1/admin/sales/{}", self.sale));
         loop {

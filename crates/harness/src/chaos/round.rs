@@ -31,7 +31,7 @@ pub(super) struct RoundRunner<'a> {
     units: u32,
     buyers: u32,
     seed: u64,
-    /// How many answers came from a node that did not see a row that another node had just written.
+    /// The number of answers in which a node did not see a new row of another node.
     stale_answers: Cell<u32>,
     pub(super) round: RoundReport,
 }
@@ -152,8 +152,8 @@ impl RoundRunner<'_> {
     }
 
     /// Counts early refusals. No units return during the run. So if enough units are free now, a
-    /// "sold out" came too early. That is allowed only after parking for the longest time, which
-    /// never happens without a fault.
+    /// "sold out" came too early. An early "sold out" is allowed only after the request waited in
+    /// the server for the longest time. Without a fault, no request waits that long.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
@@ -310,7 +310,7 @@ impl RoundRunner<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // The next request of an operator, at any node, must find the row.
+                // A node may not see another node's new row at once, so the request is repeated.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));

@@ -1,5 +1,5 @@
-/* An adjustable wall clock: loaded before the C library, it adds an offset from a file to the
-   true time. See clock.rs. */
+/* Makes the wall clock adjustable. A server loads this library before the C library. The library
+   adds an offset from a file to the true time. See clock.rs. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

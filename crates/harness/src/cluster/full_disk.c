@@ -1,5 +1,6 @@
-/* A file system that can be full: loaded before the C library, it refuses every write that makes a
-   regular file longer while the file named by LAB_FULL_DISK says so. See full_disk.rs. */
+/* Simulates a full disk. A server loads this library before the C library. While the number in the
+   file named by LAB_FULL_DISK is not 0, the library refuses every write that makes a regular file
+   longer. See full_disk.rs. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,7 +33,7 @@ __attribute__((constructor)) static void begin(void) {
     if (mapped != MAP_FAILED) is_full = mapped;
 }
 
-/* Whether a write to this file up to `end` needs a block that the file does not have. */
+/* Returns whether a write up to `end` would make this file longer while the disk is full. */
 static int lacks_space(int file, off_t end) {
     struct stat found;
     return *is_full && fstat(file, &found) == 0 && S_ISREG(found.st_mode) && end > found.st_size;
@@ -44,7 +45,7 @@ static ssize_t no_space(void) {
 }
 
 ssize_t write(int file, const void *bytes, size_t length) {
-    /* The log of the server is on another disk: it shows what happened. */
+    /* The server can still write its log, so that the log shows what happened. */
     if (file > STDERR_FILENO && *is_full) {
         off_t at = lseek(file, 0, fcntl(file, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR);
         if (at >= 0 && lacks_space(file, at + (off_t)length)) return no_space();
@@ -69,7 +70,7 @@ int posix_fallocate(int file, off_t at, off_t length) {
     return real_fallocate(file, at, length);
 }
 
-/* The names of the same functions where they are built for large files. */
+/* Programs that are built for large files call the same functions by these names. */
 ssize_t pwrite64(int file, const void *bytes, size_t length, off_t at) {
     return pwrite(file, bytes, length, at);
 }

@@ -1,5 +1,6 @@
-//! The disk of a PostgreSQL server, which can become full while the server runs. Writes inside a
-//! file succeed then; a write that makes a file longer fails with "no space left on device".
+//! The disk of a PostgreSQL server, which can become full while the server runs. On a full disk, a
+//! write inside a file succeeds. A write that makes a file longer fails with "no space left on
+//! device".
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use super::cluster_dir::ClusterDir;
 use super::error::ClusterError;
 use super::library::{self, LibraryNumber};
 
-/// Compiles the library that makes disks full; an error without a C compiler.
+/// Compiles the library that makes disks full. Fails without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
     library::compile(cluster_dir, "full_disk", include_str!("full_disk.c"))
 }
@@ -27,12 +28,12 @@ impl FullDisk {
         Ok(Self { is_full, file: file.to_owned(), environment })
     }
 
-    /// The file that the server reads.
+    /// Returns the file that the server reads.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// The environment variables that make a server use the disk.
+    /// Returns the environment variables that make a server use the disk.
     pub fn environment(&self) -> &[(String, String)] {
         &self.environment
     }

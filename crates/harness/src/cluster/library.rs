@@ -1,6 +1,6 @@
-//! Small libraries in C that are loaded before the C library of a server, to change one thing that
-//! the server sees while it runs: its clock, or the space on its disk. Each reads a number from a
-//! file, which this program writes.
+//! Small libraries in C that a server loads before its C library. Each library changes one thing
+//! that the running server sees: its clock, or the space on its disk. The library reads a number
+//! from a file, and this program writes the file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,7 +10,7 @@ use super::cluster_dir::{ClusterDir, write_private};
 use super::error::{ClusterError, ClusterErrorContext};
 use super::process::{find, run};
 
-/// Compiles a library; an error without a C compiler.
+/// Compiles a library. Fails without a C compiler.
 pub(super) fn compile(
     cluster_dir: &ClusterDir,
     name: &str,
@@ -29,7 +29,8 @@ pub(super) fn compile(
 pub(super) struct LibraryNumber(File);
 
 impl LibraryNumber {
-    /// Creates the file with the number 0, and the environment variables that load the library.
+    /// Creates the file with the number 0. Also stores the environment variables that load the
+    /// library.
     pub fn create(
         library: &Path,
         variable: &str,

@@ -9,9 +9,9 @@ use std::time::Duration;
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=21_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
-/// Ports that are tried. At the bound the start fails.
+/// The largest number of ports that are tried. At the bound the start fails.
 pub(super) const PORT_TRIES_MAX: usize = 200;
-/// Nodes of one installation. A plan with more nodes is refused.
+/// The largest number of nodes of one installation. A plan with more nodes is refused.
 pub const NODES_MAX: usize = 16;
 /// How long a server may take until it is ready. After that time the start has failed.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -24,8 +24,8 @@ pub(super) const POLL_EVERY: Duration = Duration::from_millis(20);
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How long an answer of a server on this machine may take. After that time the request fails.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long a server of a Redis Cluster may be silent before the others count it as failed, in
-/// milliseconds.
+/// How long a server of a Redis Cluster may be silent before the other servers count it as failed,
+/// in milliseconds.
 pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
 /// After this time, servers that do not know each other are introduced again.
 pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);

@@ -43,7 +43,7 @@ impl Postgres {
         Self::create_on(cluster_dir, ends_with_caller, None)
     }
 
-    /// The same with a disk that can become full, if `library` is the library for that.
+    /// Does the same as [`Postgres::create`]. With a `library`, the server's disk can become full.
     pub(super) fn create_on(
         cluster_dir: &ClusterDir,
         ends_with_caller: bool,
@@ -97,7 +97,7 @@ impl Postgres {
         self.cluster_dir.path().join(&self.start.name)
     }
 
-    /// Chooses the directory, the port and the settings of a server.
+    /// Chooses a server's directory, port and settings.
     fn prepare(
         cluster_dir: &ClusterDir,
         name: &str,
@@ -319,7 +319,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Returns the words that, before a command, make it run as this user.
+/// Returns the words to put before a command, so that the command runs as this user.
 fn as_user(user: Option<&str>) -> Vec<&str> {
     user.map_or_else(Vec::new, |user| {
         vec!["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]

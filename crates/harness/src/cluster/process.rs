@@ -15,11 +15,11 @@ use super::limits::{LOG_SHOWN_BYTES, POLL_EVERY, STOP_WITHIN};
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct ProcessSpec {
-    /// The name, which is part of the names of its log and its process-id file.
+    /// The server's name, which is part of the names of its log and its process-id file.
     pub name: String,
     /// The program.
     pub program: PathBuf,
-    /// Its arguments.
+    /// The program's arguments.
     pub arguments: Vec<String>,
     /// Additions to the environment. The settings of this program are removed from the environment.
     pub environment: Vec<(String, String)>,

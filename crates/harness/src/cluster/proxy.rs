@@ -1,5 +1,5 @@
-//! A small TCP proxy. It is the common address of several nodes, and a network that can be cut,
-//! stalled and slowed.
+//! A small TCP proxy. It serves as the common address of several nodes, and it can simulate a
+//! network that is cut, stalled or slow.
 //!
 //! Each new connection goes to the next target in turn. An unreachable target is skipped. Each
 //! proxy has one thread with its own event loop.
@@ -83,7 +83,7 @@ impl Proxy {
         self.condition.send_replace(condition);
     }
 
-    /// Waits for the end of the proxy, which never ends by itself.
+    /// Waits for the end of the proxy. The proxy never ends by itself.
     pub fn wait(mut self) {
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has ended too.

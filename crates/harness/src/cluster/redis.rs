@@ -208,8 +208,9 @@ impl RedisServer {
 }
 
 impl Redis {
-    /// Starts `shards` primaries, and as many replicas if requested, and joins them to a cluster.
-    /// `proxy_port` returns the port to announce for each port, or `None` for the port itself.
+    /// Starts `shards` primaries, and the same number of replicas if requested, and joins them to a
+    /// cluster. For a server's port, `proxy_port` returns the port that the server announces.
+    /// `None` means the server's own port.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,

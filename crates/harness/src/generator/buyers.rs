@@ -21,7 +21,7 @@ const SIGNATURE_TEXT: usize = 43;
 /// A set of buyers.
 #[derive(Debug)]
 pub struct Buyers {
-    /// The claims of buyer 0. Other numbers overwrite its digits.
+    /// The claims of buyer 0. For another buyer, that buyer's number overwrites the digits.
     claims: Vec<u8>,
     digits_at: usize,
     series: String,
@@ -86,13 +86,13 @@ impl Buyers {
         format!("{}-{buyer:0DIGITS$}", self.series)
     }
 
-    /// The key of the buyer's request in a template with this prefix of keys.
+    /// Returns the key of the buyer's request in a template with this prefix of keys.
     #[must_use]
     pub fn key(&self, keys: &str, buyer: u32) -> String {
         format!("{keys}-{}-{buyer:0DIGITS$}", self.series)
     }
 
-    /// The length of the signed part of a token: header and claims.
+    /// Returns the length of the signed part of a token: header and claims.
     fn signed_len(&self) -> usize {
         HEADER.len() + (self.claims.len() * 4).div_ceil(3)
     }
@@ -112,8 +112,8 @@ impl Buyers {
 pub struct RequestOptions<'a> {
     /// The host and the port of the server.
     pub host: &'a str,
-    /// The sale's name. For several sales it is the first one; its last four digits are
-    /// overwritten.
+    /// The sale's name. With several sales, this is the name of the first sale. For each other
+    /// sale, that sale's number overwrites the last four digits.
     pub sale: &'a str,
     /// The item.
     pub item: &'a str,
@@ -121,7 +121,7 @@ pub struct RequestOptions<'a> {
     pub units: u32,
     /// Further header lines, each with its line end.
     pub headers: &'a str,
-    /// The prefix of every key. Requests with another prefix are different requests.
+    /// The prefix of every key. With a new prefix, the same buyers send new requests.
     pub keys: &'a str,
 }
 

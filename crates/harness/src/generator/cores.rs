@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Cores that this process may use.
+/// Returns the cores that this process may use.
 #[must_use]
 pub fn usable() -> Vec<usize> {
     let Ok(set) = sched_getaffinity(None) else { return vec![0] };

@@ -12,8 +12,9 @@ use super::{Load, Pace, RequestScript, RunResult, cores};
 
 /// The longest wait for answers after the end of a round. Later answers count as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// How long after the end of a round the requests that wait for a connection are still sent. It is
-/// shorter than [`DRAIN_WITHIN`], so that a request that was sent late does not count as lost.
+/// After the end of a round, requests that wait for a connection are still sent for this time. The
+/// time is shorter than [`DRAIN_WITHIN`], so that a request that was sent late does not count as
+/// lost.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
@@ -28,13 +29,13 @@ struct Measurement<'a, S> {
     pace: Pace,
     rng: SmallRng,
     run: RunResult,
-    /// When the next request is due; unused in a closed loop.
+    /// When the next request is due. A closed loop does not use this time.
     due: Instant,
     opens_at: Instant,
     closes_at: Instant,
     /// The time of the last answer.
     last: Instant,
-    /// The script has no more requests.
+    /// Whether the script has no more requests.
     ended: bool,
     error: Option<Error>,
 }
@@ -105,7 +106,7 @@ impl<S: RequestScript> Measurement<'_, S> {
         self.due += Duration::from_secs_f64(-chance.ln() / rate);
     }
 
-    /// Counts the requests that were due and are not sent.
+    /// Counts the due requests that will not be sent.
     fn give_up_the_rest(&mut self) {
         let (Pace::Open(rate) | Pace::Crowd(rate)) = self.pace else { return };
         while !self.ended && self.due < self.closes_at {
@@ -114,7 +115,7 @@ impl<S: RequestScript> Measurement<'_, S> {
         }
     }
 
-    /// Whether no more requests are due.
+    /// Returns whether no more requests are due.
     fn has_ended(&self, now: Instant) -> bool {
         let last = match self.pace {
             Pace::Closed => now,
@@ -177,7 +178,7 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
 
     fn failed(&mut self, request: Option<Instant>, fault: Fault) {
         match fault {
-            // The connection is missing, which is found before the start.
+            // A connection that could not be opened was already reported before the start.
             Fault::Connect => {}
             Fault::Broken | Fault::TimedOut => {
                 self.run.lost += u64::from(request.is_some());

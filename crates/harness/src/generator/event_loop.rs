@@ -13,17 +13,19 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 
-/// Most events per call of epoll.
+/// The largest number of events per call of epoll.
 const EVENTS_MAX: usize = 512;
-/// Events that are worth a call of epoll. After fewer of them, a loop with a tick sleeps.
+/// The smallest number of events that justifies an immediate call of epoll. After fewer events, a
+/// loop with a tick sleeps first.
 const EVENTS_TOGETHER: usize = 64;
-/// Most bytes of one read.
+/// The largest number of bytes of one read.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of an incomplete answer; with more, the connection counts as broken.
+/// The largest size of an incomplete answer, in bytes. If the answer is larger, the connection
+/// counts as broken.
 const PARTIAL_BYTES_MAX: usize = 512 * 1024;
-/// How often overdue answers and connections are looked for.
+/// How often the loop looks for overdue answers and connections.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
-/// Longest wait for an event, so that the source can end the run.
+/// The longest wait for an event. After each wait, the source can end the run.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// Why a request has no answer, or why a connection ended.
@@ -42,7 +44,8 @@ pub enum Fault {
 /// What a free connection does next.
 #[derive(Debug)]
 pub enum Next<R> {
-    /// It sends the request that was written, which the source remembers as this.
+    /// The connection sends the request that the source wrote. The source gets this value back with
+    /// the answer.
     Request(R),
     /// No request is due before this time.
     At(Instant),
@@ -50,12 +53,13 @@ pub enum Next<R> {
     Nothing,
 }
 
-/// What the bytes that arrived for a request are.
+/// The meaning of the bytes that arrived for a request.
 #[derive(Debug)]
 pub enum Progress<R> {
-    /// A part of the answer. The source sees it again with the following bytes.
+    /// A part of the answer. The loop passes this part to the source again, together with the
+    /// following bytes.
     Incomplete(R),
-    /// A part of an endless answer, which the source has used.
+    /// A part of an endless answer. The source has used this part.
     Consumed(R),
     /// The whole answer. The connection is free.
     Done,
@@ -65,13 +69,14 @@ pub enum Progress<R> {
 
 /// Decides what the connections send and what the answers mean.
 pub trait Source {
-    /// What the source remembers of a request until its answer.
+    /// The data that the source keeps for a request until its answer.
     type Request;
 
-    /// Writes the next request that is due into `out`, which is empty. A connection is free.
+    /// Writes the next request that is due into `out`, which is empty. The loop calls this while a
+    /// connection is free.
     fn next(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Self::Request>;
 
-    /// Every connection waits for an answer.
+    /// Called when every connection waits for an answer.
     fn all_busy(&mut self, _now: Instant) {}
 
     /// Handles the bytes of an answer that have arrived by `now`.
@@ -82,7 +87,8 @@ pub trait Source {
         now: Instant,
     ) -> Progress<Self::Request>;
 
-    /// A connection ended; `request`: the request that it had under way.
+    /// Handles the end of a connection. `request` is the request that waited for an answer on this
+    /// connection.
     fn failed(&mut self, request: Option<Self::Request>, fault: Fault);
 
     /// Writes a request that needs a connection of its own, such as an event stream.
@@ -90,11 +96,12 @@ pub trait Source {
         None
     }
 
-    /// Whether the run is over. `under_way`: requests that wait for an answer.
+    /// Returns whether the run is over. `under_way` is the number of requests that wait for an
+    /// answer.
     fn is_over(&mut self, now: Instant, under_way: usize) -> bool;
 }
 
-/// How a loop treats its connections.
+/// The settings for a loop's connections.
 #[derive(Debug, Clone)]
 pub struct LoopOptions {
     /// The addresses to which the connections are assigned in turn.
@@ -103,10 +110,11 @@ pub struct LoopOptions {
     pub connections: usize,
     /// Whether a connection that ended is opened again.
     pub reopens: bool,
-    /// How long an answer may take; then its connection is closed. `None`: any time.
+    /// How long an answer may take. After that time the loop closes the connection. `None` means
+    /// that there is no limit.
     pub answer_within: Option<Duration>,
     /// Requests that are due within this time are sent together, and answers are read together.
-    /// Otherwise both sides would wake for each of them, which costs more than the request.
+    /// Otherwise both sides would wake for each request, and a wake-up costs more than the request.
     pub tick: Duration,
 }
 
@@ -114,14 +122,15 @@ struct Connection<R> {
     addr: SocketAddr,
     stream: Option<TcpStream>,
     is_connecting: bool,
-    /// It serves one request that needs a connection of its own.
+    /// Whether the connection serves one request that needs its own connection.
     is_extra: bool,
     request: Option<R>,
-    /// The received part of an incomplete answer; before an extra request is sent, its bytes.
+    /// The received part of an incomplete answer. Before an extra request is sent, this buffer
+    /// contains the bytes of that request.
     partial: Vec<u8>,
     /// When the request was sent, or when the connection began to open.
     since: Instant,
-    /// How often it could not be opened, since it was last open.
+    /// How many attempts to open the connection failed since it was last open.
     failures: u32,
 }
 
@@ -145,7 +154,7 @@ impl<R> EventLoop<R> {
     /// Creates the loop and tries to open each connection once.
     ///
     /// # Errors
-    /// When epoll fails.
+    /// Fails if epoll fails.
     pub fn open<S: Source<Request = R>>(options: LoopOptions, source: &mut S) -> io::Result<Self> {
         let now = Instant::now();
         let addrs = options.addrs.iter().cycle().take(options.connections);
@@ -173,18 +182,18 @@ impl<R> EventLoop<R> {
             this.wait(Some(WAIT_MAX))?;
             this.handle_events(source, false);
         }
-        // The first connection is used first.
+        // The last entry of `free` is used first, so the first connection comes last.
         this.free.sort_unstable_by(|a, b| b.cmp(a));
         Ok(this)
     }
 
-    /// The number of connections that are open and free.
+    /// Returns the number of connections that are open and free.
     #[must_use]
     pub fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// Requests that wait for an answer.
+    /// Returns the number of requests that wait for an answer.
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.under_way
@@ -193,9 +202,9 @@ impl<R> EventLoop<R> {
     /// Sends and receives until the source says that the run is over.
     ///
     /// # Errors
-    /// When epoll fails.
+    /// Fails if epoll fails.
     pub fn run<S: Source<Request = R>>(&mut self, source: &mut S) -> io::Result<()> {
-        // How many events the last wait brought.
+        // The number of events after the last wait.
         let mut handled = 0;
         loop {
             let now = Instant::now();
@@ -209,7 +218,7 @@ impl<R> EventLoop<R> {
             if tick.is_zero() || pause >= tick && self.under_way == 0 {
                 self.wait(Some(pause))?;
             } else {
-                // Enough events together show that the loop is late, so it does not sleep.
+                // If many events arrived together, the loop is late, so it does not sleep.
                 if handled < EVENTS_TOGETHER {
                     std::thread::sleep(tick);
                 }
@@ -220,7 +229,8 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Sends requests while some are due and connections are free. Returns when the next is due.
+    /// Sends requests while some are due and connections are free. Returns the time at which the
+    /// next request is due.
     fn feed<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) -> Option<Instant> {
         loop {
             let Some(&number) = self.free.last() else {
@@ -257,7 +267,7 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Waits for events; `None`: only takes those that are there.
+    /// Waits for events. If `pause` is `None`, takes only the events that have already arrived.
     fn wait(&mut self, pause: Option<Duration>) -> io::Result<()> {
         let pause = pause.unwrap_or_default();
         let timeout =
@@ -290,7 +300,7 @@ impl<R> EventLoop<R> {
         self.events = events;
     }
 
-    /// Reads the bytes that have arrived. `ends`: the server has closed the connection.
+    /// Reads the bytes that have arrived. `ends` is true if the server has closed the connection.
     fn receive<S: Source<Request = R>>(&mut self, number: u32, ends: bool, source: &mut S) {
         loop {
             let connection = &mut self.connections[number as usize];
@@ -301,7 +311,7 @@ impl<R> EventLoop<R> {
                 Ok(0) => return self.fail(number, Fault::Broken, source, now),
                 Ok(count) => {
                     self.handle_bytes(number, count, source, now);
-                    // Fewer bytes than fit mean that no more have arrived.
+                    // If the bytes do not fill the buffer, no more bytes have arrived.
                     if count < self.inbox.len() && !ends {
                         return;
                     }
@@ -357,7 +367,7 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Ends a connection, and the request that it had under way.
+    /// Ends a connection, and the request that waited for an answer on it.
     fn fail<S: Source<Request = R>>(
         &mut self,
         number: u32,

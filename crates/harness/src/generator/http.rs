@@ -15,10 +15,10 @@ pub struct AnswerParts {
     pub end: usize,
 }
 
-/// Parses the head of the answer at the start of `inbox`; `None`: it is incomplete.
+/// Parses the head of the answer at the start of `inbox`. Returns `None` if the head is incomplete.
 ///
 /// # Errors
-/// When the bytes are not the beginning of an answer with a length.
+/// Fails if the bytes are not the beginning of an answer with a length.
 pub fn answer_parts(inbox: &[u8]) -> Result<Option<AnswerParts>> {
     let mut length = None;
     let mut at = 0;

@@ -18,7 +18,7 @@ pub enum AnswerKind {
     Queued,
     /// The server is overloaded (`503`).
     Overloaded,
-    /// Any other status.
+    /// An answer with any other status.
     Other(u16),
 }
 

@@ -147,7 +147,9 @@ fn decide_order<'a>(
     }
     match (status, &*order.state, order.decide_by) {
         (202, "queued", Some(decide_by)) => AnswerDecision::Queued { id: order.id, decide_by },
-        (202, ..) => AnswerDecision::Malformed("a 202 without the state queued and a decide_by"),
+        (202, ..) => {
+            AnswerDecision::Malformed("a 202 without the state queued or without a decide_by")
+        }
         (201, "reserved", _)
         | (200, "reserved" | "paid" | "cancelled" | "expired" | "refunded", _) => {
             AnswerDecision::Final(FinalAnswer {
@@ -344,7 +346,7 @@ mod tests {
         check(
             202,
             &ORDER.replace("STATE", "reserved"),
-            "malformed: a 202 without the state queued and a decide_by",
+            "malformed: a 202 without the state queued or without a decide_by",
         );
         check_verdict(200, queued, "again 200 None");
         check_verdict(200, &ORDER.replace("STATE", "reserved"), "final 202 reserved");

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::answer::FinalAnswer;
 use super::{LoadError, limits};
 
-/// The file, shared by the workers.
+/// The answers file, which all workers share.
 #[derive(Debug)]
 pub(super) struct AnswersFile {
     path: PathBuf,

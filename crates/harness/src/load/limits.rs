@@ -4,29 +4,29 @@ use std::time::Duration;
 
 /// The largest number of threads that send requests.
 pub const GENERATORS_MAX: usize = 64;
-/// Buyers in one run; a plan with more is refused. A name has eight digits, and each buyer takes
-/// 32 bytes for a signature.
+/// The largest number of buyers in one run. A plan with more buyers is refused. A buyer's name has
+/// eight digits, and each buyer takes 32 bytes for a signature.
 pub const BUYERS_MAX: u32 = 10_000_000;
-/// Connections in one run. A plan with more is refused. One client address has about 28,000 ports
-/// to one server.
+/// The largest number of connections in one run. A plan with more connections is refused. One
+/// client address has about 28,000 ports to one server.
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// The number of connections if the plan gives no number.
 pub const CONNECTIONS_DEFAULT: usize = 512;
 const _: () =
     assert!(CONNECTIONS_DEFAULT >= 500, "the default must load a server with many connections");
-/// File handles for other purposes than connections: standard streams, event loops, answers file,
+/// File handles that are not for connections: standard streams, event loops, answers file,
 /// listeners.
 pub const HANDLES_SPARE: u64 = 64;
 /// The largest default number of worker threads, because the server needs the other cores.
 pub const WORKERS_DEFAULT_MAX: usize = 8;
-/// How long the first connection may take to open; then the run is refused.
+/// How long the first connection may take to open. After that time the run is refused.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer than `Prefer: wait` an answer may take. After that time the connection is closed
 /// and counts as an error.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
-/// Bytes of one answer; a larger one is malformed.
+/// The largest size of one answer, in bytes. A larger answer is malformed.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// Headers of one answer; an answer with more is malformed.
+/// The largest number of headers of one answer. An answer with more headers is malformed.
 pub const HEADERS_MAX: usize = 48;
 /// Repeats of one buyer's request after 429, 503 or another 5xx, if the plan gives no number. At
 /// the bound the buyer is lost.
@@ -49,12 +49,14 @@ pub const POLL_MAX: Duration = Duration::from_secs(1);
 pub const VERDICT_GRACE: Duration = Duration::from_secs(3);
 /// The longest wait for one verdict, even if `decide_by` is later.
 pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Queued buyers that also listen for their verdict by event. The others only poll.
+/// The largest number of queued buyers that also listen for their verdict by event. Other buyers
+/// only poll.
 pub const LISTENERS_MAX: usize = 64;
 /// Undelivered event text of one listener, in bytes. At the bound the listener stops, and its buyer
 /// only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
-/// A run without a final answer for this long is stopped. Buyers without a final answer are lost.
+/// If no final answer arrives for this long, the run is stopped. Buyers without a final answer are
+/// lost.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often progress is shown.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use super::answer;
 use super::limits;
 use super::response::{self, ChunkDecoder};
 
-/// What a part of the stream brought.
+/// The result of reading a part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum StreamProgress {
     /// The stream goes on.
@@ -39,7 +39,7 @@ impl EventStream {
         Ok(StreamProgress::Open)
     }
 
-    /// Adds bytes; `false`: the stream has ended.
+    /// Adds bytes. Returns `false` if the stream has ended.
     fn add(&mut self, raw: &[u8]) -> Result<bool, &'static str> {
         if self.in_body {
             return self.add_body(raw);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(super) struct PendingBuyer {
     /// The buyer's number.
     pub buyer: u32,
-    /// The time of the first request. If the plan has a rate, the intended time.
+    /// The time of the first request. If the plan has a rate, this is the intended time.
     pub first: Instant,
     /// The queued purchase, after a `202` and until the verdict is known.
     pub queued: Option<Rc<Queued>>,
@@ -50,7 +50,7 @@ impl Queued {
         Self { id, deadline, pause: Cell::new(pause), is_closed: Cell::new(false) }
     }
 
-    /// Marks the purchase as finished. Returns `false` if it already was.
+    /// Marks the purchase as finished. Returns `false` if the purchase was already finished.
     pub fn close(&self) -> bool {
         !self.is_closed.replace(true)
     }

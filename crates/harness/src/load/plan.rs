@@ -24,7 +24,7 @@ pub struct LoadPlan {
     /// The number of keep-alive connections, at most one for each buyer.
     pub connections: usize,
     /// Arrivals per second. Latency then counts from the intended start. If `None`, each connection
-    /// sends its next request as soon as it has its answer.
+    /// sends its next request as soon as it has the previous answer.
     pub rate: Option<f64>,
     /// The longest time during which new buyers arrive.
     pub duration: Option<Duration>,
@@ -45,7 +45,7 @@ pub struct LoadPlan {
     pub overload_tries: u16,
     /// How long after `decide_by` the run waits for a verdict. After that time the answer is lost.
     pub verdict_grace: Duration,
-    /// A run without any final answer for this long is stopped.
+    /// If no final answer arrives for this long, the run is stopped.
     pub stall_timeout: Duration,
     /// The number of queued buyers that also listen for their verdict by event.
     pub listeners: usize,

@@ -55,7 +55,7 @@ fn latency(micros: &Histogram<u64>) -> LatencyMs {
     }
 }
 
-/// The result of a run: the report of the contract, and further figures.
+/// The result of a run: the report that `doorbuster-api` defines, and further figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadReport {
     /// The address of the server.
@@ -96,19 +96,19 @@ pub struct LoadReport {
     pub requests: u64,
     /// Time from the first request to the last final answer.
     pub elapsed_ms: u64,
-    /// Final answers per second in that time.
+    /// Final answers per second, from the first request to the last final answer.
     pub answers_per_second: f64,
     /// Latencies of all final answers.
     pub latency_ms: LatencyMs,
     /// Latencies of the answers with a reserved order.
     pub reserved_latency_ms: LatencyMs,
-    /// The number of threads that sent requests.
+    /// The number of connections.
     pub connections: usize,
-    /// Threads that sent.
+    /// The number of threads that sent requests.
     pub workers: usize,
-    /// How many cores these threads used, which is what the load generator cost.
+    /// How many cores the sending threads used.
     pub generator_cores: f64,
-    /// The seed that gives the same buyers in the same order again.
+    /// The seed. The same seed gives the same buyers in the same sequence.
     pub seed: u64,
     /// When the first request was sent.
     pub first_sent_at: Timestamp,

@@ -28,9 +28,9 @@ enum Framing {
 /// A complete answer in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
-    /// Its head.
+    /// The answer's head.
     pub head: Head,
-    /// The range of its body in the buffer, with chunks joined.
+    /// The range of the answer's body in the buffer, with chunks joined.
     pub body: Range<usize>,
 }
 
@@ -136,7 +136,8 @@ fn number(value: &[u8]) -> Option<usize> {
 #[derive(Debug, Default)]
 pub(super) struct ChunkDecoder {
     state: ChunkState,
-    /// How many bytes of the present chunk are missing. While the size is read, its value so far.
+    /// The number of bytes that the present chunk still lacks. While the chunk's size is being
+    /// read, this field has the value of the digits so far.
     left: usize,
     digits: u8,
 }

@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub published_counts: Vec<Mutex<Counts>>,
     /// Makes all workers start together, after they have opened their connections.
     pub ready: Barrier,
-    /// Listeners started so far.
+    /// The number of listeners that were started so far.
     pub listeners: AtomicUsize,
     order: Vec<u32>,
     next: AtomicU32,
@@ -75,7 +75,7 @@ impl Shared {
         }
     }
 
-    /// The request of a buyer.
+    /// Returns the template of a buyer's request.
     pub fn template(&self) -> Template {
         let plan = &self.plan;
         let options = RequestOptions {
@@ -89,7 +89,7 @@ impl Shared {
         Template::new(&self.buyers, &options)
     }
 
-    /// The key of a buyer's request.
+    /// Returns the key of a buyer's request.
     pub fn key(&self, buyer: u32) -> String {
         self.buyers.key(KEYS, buyer)
     }

@@ -56,12 +56,12 @@ impl Counts {
         self.overloaded_retries + self.rate_limited_retries + self.server_error_retries
     }
 
-    /// Final answers of all kinds.
+    /// Returns the number of final answers of all kinds.
     pub fn answered(&self) -> u64 {
         self.kinds.iter().map(|(_, count)| count).sum()
     }
 
-    /// Final answers by kind.
+    /// Returns the final answers by kind.
     pub fn kinds(&self) -> BTreeMap<String, u64> {
         self.kinds.iter().cloned().collect()
     }
@@ -101,7 +101,7 @@ pub(super) struct Tally {
     pub reserved_latency: Histogram<u64>,
     /// The time of the last final answer.
     pub last_answer: Option<Instant>,
-    /// Processor time of the threads that sent.
+    /// The processor time of the threads that sent requests.
     pub cpu_time: Duration,
 }
 

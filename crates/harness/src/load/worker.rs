@@ -32,7 +32,7 @@ use crate::generator::event_loop::{EventLoop, LoopOptions, Progress};
 /// The way in which a final answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswerSource {
-    /// As the answer to the purchase.
+    /// The answer to the purchase was final.
     Answer,
     /// A poll of the queued order brought the final answer.
     Poll,
@@ -56,9 +56,9 @@ pub(super) struct Worker<'a> {
     tally: Tally,
     lines: Option<AnswerBuffer>,
     scheduled: BinaryHeap<Scheduled>,
-    /// Queued buyers that begin to listen.
+    /// Queued buyers for which an event stream will be opened.
     listening: Vec<PendingBuyer>,
-    /// Buyers without a final answer that are not given up.
+    /// Buyers that have no final answer yet and were not given up.
     open: u64,
     rng: SmallRng,
     published_at: Instant,
@@ -82,7 +82,8 @@ pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
         },
     };
     let opened = EventLoop::open(options, &mut worker);
-    // All workers start together. An error is reported after that, because the others wait.
+    // All workers start together. A worker that failed reports its error only after this point,
+    // because the other workers wait here for it.
     shared.ready.wait();
     shared.started_at();
     let before = cores::thread_cpu_time();
@@ -134,7 +135,7 @@ impl<'a> Worker<'a> {
         self.scheduled.push(Scheduled { due: Instant::now() + pause, pending });
     }
 
-    /// Records a buyer's final answer; only the first one counts.
+    /// Records a buyer's final answer. Only the first final answer of a buyer counts.
     fn record_answer(
         &mut self,
         pending: &PendingBuyer,
@@ -162,7 +163,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Marks the buyer as finished; `false` if it already was.
+    /// Marks the buyer as finished. Returns `false` if the buyer was already finished.
     fn close(&mut self, pending: &PendingBuyer) -> bool {
         if pending.queued.as_ref().is_some_and(|queued| !queued.close()) {
             return false;
@@ -171,7 +172,7 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Handles the answer to a purchase; `false`: it violates the contract.
+    /// Handles the answer to a purchase. Returns `false` if the answer violates the contract.
     fn handle_purchase(
         &mut self,
         pending: PendingBuyer,
@@ -198,7 +199,7 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Handles the answer to a poll; `false`: it violates the contract.
+    /// Handles the answer to a poll. Returns `false` if the answer violates the contract.
     fn handle_poll(
         &mut self,
         pending: PendingBuyer,
@@ -323,7 +324,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause.min(left));
     }
 
-    /// Adds up to a quarter, so that buyers that were refused together do not return together.
+    /// Makes the pause up to a quarter longer, so that buyers that were refused together do not
+    /// return together.
     fn jittered(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.random_range(0.0..0.25))
     }

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that refuses most of them.
+//! A webhook receiver that refuses most messages.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// Of this many events one is accepted.
+/// The receiver accepts one in this number of events.
 const ACCEPTED_OF: u64 = 4;
 /// How long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ impl FailingEndpoint {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let counted = counted.clone();
-                // Few connections are open at a time: the server reuses them.
+                // The server reuses its connections, so only a few threads run at a time.
                 std::thread::spawn(move || drop(answer(stream, &counted)));
             }
         });
@@ -39,7 +39,7 @@ impl FailingEndpoint {
         format!("http://{}/events", self.addr)
     }
 
-    /// The events that were refused and accepted.
+    /// Returns the number of refused events and the number of accepted events.
     pub(super) fn counts(&self) -> [u64; 2] {
         let seen = self.seen.load(Ordering::Relaxed);
         [seen - seen / ACCEPTED_OF, seen / ACCEPTED_OF]
@@ -69,7 +69,7 @@ fn answer(stream: TcpStream, seen: &AtomicU64) -> std::io::Result<()> {
         let number = seen.fetch_add(1, Ordering::Relaxed) + 1;
         let status = if number.is_multiple_of(ACCEPTED_OF) { "204 No Content" } else { "500 Oops" };
         let reply = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-        // An answer with 204 has no length.
+        // A `204` answer must not have a length.
         let reply = if status.starts_with("204") {
             reply.replace("Content-Length: 0\r\n", "")
         } else {

@@ -14,13 +14,13 @@ use crate::cluster::Cluster;
 /// The bytes of a page of memory, as `/proc` counts them.
 const PAGE_BYTES: f64 = 4_096.0;
 const MIB: f64 = 1_048_576.0;
-/// How fast the memory of a node may grow, in MiB an hour, in a long run.
+/// The largest growth of a node's memory in a long run, in MiB per hour.
 const MEMORY_MOST: f64 = 16.0;
-/// What the memory may grow in a short run by chance, in MiB.
+/// How much the memory may grow by chance in a short run, in MiB.
 const MEMORY_NOISE: f64 = 12.0;
-/// How fast the number of open files may grow, an hour, in a long run.
+/// The largest growth of the number of open files in a long run, per hour.
 const FILES_MOST: f64 = 2.0;
-/// What that number may grow in a short run by chance.
+/// How much the number of open files may grow by chance in a short run.
 const FILES_NOISE: f64 = 40.0;
 /// Bytes that an order may add to the database, with its events and its indexes.
 const BYTES_PER_ORDER_MOST: f64 = 16.0 * 1_024.0;
@@ -29,7 +29,7 @@ const LOG_BYTES_PER_SALE_MOST: f64 = 64.0 * 1_024.0;
 
 /// One sample.
 pub(super) struct Sample {
-    /// Since the start of the run.
+    /// The time since the start of the run.
     at: Duration,
     orders: f64,
     sales: f64,

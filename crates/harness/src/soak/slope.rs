@@ -1,6 +1,7 @@
 //! Slopes of samples, and whether they are allowed.
 
-/// The slope of a line through points, by least squares. 0 for fewer than two points.
+/// Returns the slope of a line through these points, by least squares. Returns 0 for fewer than two
+/// points.
 #[must_use]
 pub fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
@@ -16,26 +17,26 @@ pub fn slope(points: &[(f64, f64)]) -> f64 {
 /// One slope, and the largest that is allowed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// What was measured.
+    /// The name of the measured value.
     pub what: String,
     /// The unit of the slope, such as `MiB/h`.
     pub unit: &'static str,
     /// The slope.
     pub slope: f64,
-    /// The largest allowed slope. `None`: the slope is only reported.
+    /// The largest allowed slope. `None` means that the slope is only reported.
     pub most: Option<f64>,
-    /// The last value.
+    /// The last measured value.
     pub last: f64,
 }
 
 impl Judgement {
-    /// Whether the slope is allowed.
+    /// Returns whether the slope is allowed.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.most.is_none_or(|most| self.slope <= most)
     }
 
-    /// A line of the report.
+    /// Returns a line of the report.
     #[must_use]
     pub fn to_text(&self) -> String {
         let Self { what, unit, slope, last, .. } = self;
@@ -59,7 +60,7 @@ mod tests {
             let points: Vec<(f64, f64)> = line(by);
             assert!((slope(&points) - by).abs() < 1e-9, "{by}");
         }
-        // Noise of both signs does not matter.
+        // Noise above and below the line does not change the slope much.
         let noisy: Vec<(f64, f64)> =
             (0..100).map(|x| (f64::from(x), f64::from(x % 2) * 10.0 + f64::from(x))).collect();
         assert!((slope(&noisy) - 1.0).abs() < 0.02, "{}", slope(&noisy));

@@ -10,11 +10,11 @@ use super::Progress;
 use crate::cluster::Cluster;
 use crate::load::{self, LoadPlan};
 
-/// Units of each sale, as a share of its buyers.
+/// The number of buyers for each unit of a sale.
 const STOCK_SHARE: u32 = 2;
 /// How long an operator's request is repeated while nodes restart.
 const WITHIN: Duration = Duration::from_secs(60);
-/// How often it is repeated.
+/// The pause before an operator's request is repeated.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Adds an endpoint that receives every event.
@@ -51,8 +51,8 @@ fn open(cluster: &Cluster, name: &str, stock: u32) -> anyhow::Result<()> {
     admin(cluster, &format!("/v1/admin/sales/{name}/open"), &Value::Null).map(drop)
 }
 
-/// An operator's request, repeated while a node restarts. A repeated request may find its own
-/// earlier effect, which is a conflict.
+/// Sends an operator's request, and repeats it while a node restarts. If an earlier attempt already
+/// had its effect, a repeated request gets a conflict.
 fn admin(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Value> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let (begun, mut tries) = (Instant::now(), 0);

@@ -74,13 +74,14 @@ impl<'a> CrowdSource<'a> {
         self.answers = Answers::default();
     }
 
-    /// The result. Buyers who have no answer now get none.
+    /// Returns the result. Buyers without a last answer at this time count as buyers without an
+    /// answer.
     pub(super) fn finish(mut self) -> Answers {
         self.answers.elapsed = self.last_answer.duration_since(self.start);
         self.answers
     }
 
-    /// When the next new buyer comes; `None`: no more buyers come.
+    /// Returns the time at which the next new buyer comes, or `None` if no more buyers come.
     fn arrival(&self) -> Option<Instant> {
         if self.next == self.order.len() {
             return None;
@@ -96,14 +97,14 @@ impl<'a> CrowdSource<'a> {
         Some(at)
     }
 
-    /// The buyer who sends the next request, or the time at which one may.
+    /// Returns the buyer who sends the next request, or the time at which a buyer may send it.
     fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
         let due = self.pausing.peek().map(|Reverse((due, _))| *due);
         if due.is_some_and(|due| due <= now) {
             let Reverse((_, buyer)) = self.pausing.pop().expect("one is due");
             return Ok(buyer);
         }
-        // A buyer who pauses counts as one who sends requests.
+        // A buyer who pauses before a repeat still counts towards the level.
         let may_begin = self.open < self.crowd.level;
         let arrival = self.arrival().filter(|_| may_begin);
         match arrival {
@@ -195,7 +196,7 @@ impl Source for CrowdSource<'_> {
         if self.open == 0 && !more {
             return true;
         }
-        // The servers are away for good.
+        // The servers do not come back.
         let is_hopeless = waited > self.crowd.within + ANSWER_WITHIN * 2;
         while is_hopeless && let Some(Reverse((_, buyer))) = self.pausing.pop() {
             self.end(buyer, LastAnswer::NoAnswer, now);

@@ -6,7 +6,7 @@ use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 
 use super::{BuyerLoad, LastAnswer};
 
-/// The series of the product's buyers, which their names begin with.
+/// The text with which the names of the product's buyers begin.
 pub const SERIES: &str = "buyer";
 
 /// The kind of server that gets the requests.
@@ -31,9 +31,9 @@ pub enum Reply {
 
 /// The bytes that each buyer sends. They are the same each time.
 pub(super) enum Requests {
-    /// To workers of the lab: this number of units.
+    /// Requests to workers of the lab, for this number of units.
     Workers(i64),
-    /// To the product, with tokens that are signed before the run.
+    /// Requests to the product, with tokens that are signed before the run.
     Product(Box<(Buyers, Template)>),
 }
 
@@ -58,13 +58,13 @@ impl Requests {
 }
 
 impl Target {
-    /// The requests of these buyers.
+    /// Returns the requests of these buyers.
     pub(super) fn requests(&self, crowd: &BuyerLoad) -> Result<Requests> {
         let Self::Product { sale, secret } = self else {
             return Ok(Requests::Workers(crowd.units));
         };
         let units = u32::try_from(crowd.units).context("too many units")?;
-        // Buyers count from 1 here.
+        // Here the buyers' numbers begin at 1.
         let count = u32::try_from(crowd.buyers + 1).context("too many buyers")?;
         let buyers = Buyers::new(secret, SERIES, count);
         let options = RequestOptions {

@@ -19,7 +19,7 @@ pub const LOCK_MS: u64 = 60;
 /// How long the call to the payment company takes, usually and when it is slow.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
-/// The part of the calls that are slow: one in this number.
+/// One call in this number is slow.
 const SLOW_ONE_IN: u32 = 8;
 /// The largest number of events in the timeline. Later events are left out, and the last event
 /// gives their number.
@@ -65,7 +65,7 @@ pub struct SharedJournal {
 
 struct Written {
     events: Vec<Event>,
-    /// The holder of the lock, and when its time ends.
+    /// The holder of the lock, and when the lock's time ends.
     holder: Option<(&'static str, Instant)>,
     left_out: usize,
 }
@@ -118,7 +118,7 @@ impl Journal {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that the lock was taken.
+    /// Records that an actor took the lock.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let before = written.holder.replace((actor, now + Duration::from_millis(lock_ms)));
@@ -159,7 +159,7 @@ impl Journal {
     pub fn deleted_lock(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
-                format!("deletes the lock, which is the lock of {other}")
+                format!("deletes the lock, although {other} holds it")
             }
             Some((other, _)) if other != actor => "deletes a lock that has ended".to_owned(),
             _ => "releases the lock".to_owned(),
@@ -175,7 +175,7 @@ impl Journal {
                 }
                 "releases the lock".to_owned()
             } else {
-                "leaves the lock alone: its own time is over".to_owned()
+                "does not delete the lock: its own time is over".to_owned()
             }
         });
     }

@@ -82,7 +82,7 @@ fn is_late(event: &Event) -> bool {
         .any(|start| event.event.starts_with(start))
 }
 
-/// Work under the lock, and when the lock's time ended.
+/// The time of one piece of work under the lock, and the time at which the lock ended.
 struct Bar {
     from: u64,
     lock_ends: u64,

@@ -257,7 +257,7 @@ fn broke(run: &RunReport, id: &str) -> String {
     text
 }
 
-/// What the same buyers got without HTTP, for the embedded shape.
+/// Returns the results of the same buyers without HTTP, for the embedded shape.
 fn without_http(run: &RunReport, id: &str) -> String {
     let results = run.results.iter().filter(|result| result.strategy == id);
     let mut text = String::new();

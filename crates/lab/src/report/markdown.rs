@@ -53,7 +53,7 @@ pub fn render(run: &RunReport) -> String {
     text
 }
 
-/// What the buyers of the embedded shape got without HTTP.
+/// Returns the results of the embedded shape's buyers without HTTP.
 fn without_http(run: &RunReport) -> String {
     let results = run.results.iter();
     let direct: Vec<_> =

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::limits::{ARRIVALS_WITH_FAULT, RUN_WITHIN};
 use crate::result::RunResult;
 
-/// The time that a run takes beside its sale: processes start, and rows are read.
+/// The time of a run in addition to its sale: processes start, and rows are read.
 const OVERHEAD: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
@@ -58,12 +58,13 @@ impl Estimate {
         }
     }
 
-    /// The expected time of the remaining runs.
+    /// Returns the expected time of the remaining runs.
     pub(super) fn left(&self) -> Duration {
         let expected = |(&(level, fault), runs): (&(usize, Fault), &Runs)| {
             let each = match (runs.done, fault) {
                 (1.., _) => runs.took / runs.done,
-                // One buyer at a time takes nearly the whole time of a run; others take less.
+                // One buyer at a time takes nearly the whole time of a run; more buyers at a time
+                // take less time.
                 (0, Fault::None) => OVERHEAD + RUN_WITHIN / (level as u32).clamp(1, 8),
                 (0, _) => OVERHEAD + ARRIVALS_WITH_FAULT,
             };

@@ -41,8 +41,8 @@ const LOCK_MS: u64 = 1_000;
 const RETRY_EVERY: Duration = Duration::from_millis(2);
 const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 const TAKE_LOCK: &str = include_str!("redis_lock_fenced.lua");
-/// The script that releases the lock. The token is the owner, so the script is the one of the lock
-/// with an owner.
+/// The script that releases the lock. The token names the lock's owner, so this strategy releases
+/// its lock with the script of `redis_lock`.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,

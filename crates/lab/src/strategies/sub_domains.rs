@@ -40,7 +40,7 @@ const PARTITIONS: i64 = 2;
 const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 const REFILL: i64 = 100;
-/// The details are written when this number of them has gathered, or after this time.
+/// The task writes the details when this number of details waits, or after this time.
 const DETAILS: usize = 100;
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// How often the scheduler runs.

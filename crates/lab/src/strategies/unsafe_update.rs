@@ -20,7 +20,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
         title: "Blind update",
         claim: Claim::Unsafe,
         source: "the naive first version that every guide warns of",
-        suits: "Nothing: it sells what is not there",
+        suits: "Nothing: it sells units that do not exist",
     },
     text: include_str!("unsafe_update.rs"),
     lua: None,

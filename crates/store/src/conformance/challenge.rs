@@ -1,5 +1,5 @@
 //! Tests challenges: the first answer spends a challenge, and the challenge stays spent until its
-//! end. Wrong answers are counted for a while.
+//! end. The store counts wrong answers for a limited time.
 use super::Fixture;
 use crate::contract::{AnswerSpend, SpendOutcome};
 use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
@@ -24,8 +24,8 @@ async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Op
     }
 }
 
-/// Spends all answers concurrently. For each answer, returns whether it is right, and how many
-/// earlier wrong answers the store counted.
+/// Spends challenges with all these answers concurrently. For each answer, returns whether it is
+/// right, and how many earlier wrong answers the store counted.
 async fn at_once(
     fixture: &Fixture,
     answers: impl Iterator<Item = AnswerSpend>,
@@ -188,7 +188,7 @@ pub async fn ended_challenges_are_deleted(fixture: Fixture) {
         assert_eq!(spend_answer(&fixture, id, id, true).await, Some(0));
         let before =
             std::mem::replace(&mut left, fixture.store.spent_answers().await.expect("reads"));
-        assert!(left < before, "more are deleted than added");
+        assert!(left < before, "more challenges are deleted than added");
         id += 1;
     }
 }

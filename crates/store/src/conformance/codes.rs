@@ -1,5 +1,5 @@
-//! Tests access codes: either all codes are added or none. A bounded number of buyers can spend
-//! each code, and each buyer only once.
+//! Tests access codes: either all codes are added or no code is added. A bounded number of buyers
+//! can spend each code, and each buyer can spend it only once.
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
@@ -13,7 +13,7 @@ fn hash(n: u8) -> CodeHash {
     [n; 32]
 }
 
-/// The first characters of a code.
+/// Returns the first characters of a code.
 fn prefix(n: u8) -> String {
     format!("AB{n:02}")
 }
@@ -75,7 +75,7 @@ pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 2, spent: 2 });
 }
 
-/// If many buyers spend a code concurrently, it admits as many of them as it has uses.
+/// If many buyers spend a code concurrently, the code admits as many buyers as it has uses.
 pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1], 3).await, CodesOutcome::Done);

@@ -6,8 +6,7 @@ use doorbuster_core::{Grant, Order, OrderState};
 use super::{Fixture, buyer, id_key};
 use crate::contract::OrderQuery;
 
-/// Creates seven orders of two items and three buyers, and returns them in the order of their
-/// creation.
+/// Creates seven orders of two items and three buyers, and returns them, earliest order first.
 async fn seven(fixture: &Fixture) -> (Grant, Grant, Vec<Order>) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     let mut orders = Vec::new();
@@ -70,7 +69,7 @@ pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     assert_eq!((none.orders, none.next), (vec![], None));
 }
 
-/// An export starts at the oldest order. Orders that are created meanwhile come last.
+/// An export starts at the oldest order. Orders that are created during the export come last.
 pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
     let (a, _, _) = seven(&fixture).await;
     let mut query =

@@ -27,7 +27,7 @@ fn price(units: u32) -> Money {
     Money { minor: 1_999 * i64::from(units), currency: "EUR".to_owned() }
 }
 
-/// A valid message for an order.
+/// Returns a valid message for an order.
 pub(super) fn message(order: &Order, event: &str, payment: &str) -> Capture {
     Capture {
         event: event.to_owned(),
@@ -433,7 +433,8 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The server retries a refund after increasing pauses. After the last one, an operator must act.
+/// The server retries a refund after increasing pauses. After the last attempt, an operator must
+/// act.
 pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

@@ -71,8 +71,8 @@ async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     (from, events)
 }
 
-/// Events are read in the order in which they happened. Each event has its order as it was after
-/// the change.
+/// Events are read in the order in which they happened. Each event contains its order's values
+/// after the change.
 pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let opened = events_after(&fixture, 0).await;
@@ -110,7 +110,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(events_after(&fixture, last).await, []);
 }
 
-/// Endpoints are added, changed and removed. Each one receives the events after its addition.
+/// Endpoints are added, changed and removed. Each endpoint receives the events after its addition.
 pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     fixture.slot(10, 10, 5).await;
     let first = add(&fixture, "end_1").await;
@@ -306,8 +306,8 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(!fixture.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
 }
 
-/// A dead letter is either retried from the first attempt or discarded with a reason. Each works
-/// only once.
+/// A dead letter is either retried from the first attempt or discarded with a reason. Each of these
+/// actions works only once.
 pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();
@@ -489,8 +489,8 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }
 
-/// Old provider messages are deleted. If one arrives again it changes nothing, because the store
-/// knows the payment by its own id.
+/// Old provider messages are deleted. If such a message arrives again, it changes nothing, because
+/// the store knows the payment by its own id.
 async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Order) {
     let capture = async || {
         fixture.store.capture(message(order, "evt_1", "pay_1"), false).await.expect("writes")

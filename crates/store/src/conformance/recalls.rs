@@ -107,7 +107,7 @@ pub async fn refills_and_recalls_are_counted(fixture: Fixture) {
     assert_eq!(moves, due, "only answered recalls of this grant are counted");
 }
 
-/// A recall takes at most the unsettled units of a grant, even if its slot reports more.
+/// A recall takes at most the unsettled units of a grant, even if the slot reports more units.
 pub async fn a_recall_is_clamped(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 8).await;
     fixture

@@ -11,7 +11,8 @@ use crate::actions::recorded;
 use crate::contract::{ActionQuery, EnterOutcome, NewAction, RoomProgressStep, RoomVisitor};
 
 const SALE: &str = "spring";
-/// As short as a first turn, so that it ends alike whether others wait or not.
+/// The time of an admission. It is as short as a first turn, so an admission ends at the same time
+/// whether or not other visitors wait.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const CALLS_MAX: u64 = 500;
 
@@ -172,7 +173,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         RoomSupply { free: Some(2), limit: 1, out: 2, used: 1, used_units: 1 }
     );
     assert!(call(&fixture).await.is_empty());
-    // A returned unit is for the next visitor.
+    // The next visitor gets a returned unit.
     fixture
         .store
         .end_order(order.id, EndReason::Cancel, Attribution::BUYER.clone())
@@ -225,7 +226,8 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert!(call(&fixture).await.is_empty(), "no visitor is left");
 }
 
-/// While others wait, an idle visitor's turn passes; a visitor who uses the turn keeps it whole, once.
+/// While other visitors wait, an idle visitor has only a short turn. A visitor who uses the turn
+/// gets its full length, but only once.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit = async || {
@@ -281,7 +283,7 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     );
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
-    // The visitor with the first rank left. That rank's turn gives no admission, so the next
+    // The visitor with the first rank left. No visitor is admitted for that rank, so the next
     // visitor gets the unit.
     assert_eq!(call(&fixture).await, drawn[..1]);
     assert_eq!(call(&fixture).await, drawn[1..2]);
@@ -314,7 +316,8 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     assert_eq!(call(&fixture).await, ["c"]);
 }
 
-/// An operator admits visitors whatever is left of the stock, and the action says how many.
+/// An operator can admit more visitors than there are units. The action contains the number of
+/// admitted visitors.
 pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fixture) {
     let store = &fixture.store;
     sale(&fixture, 1, 1).await;
@@ -328,7 +331,7 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
     open(&fixture).await;
     store.open_room(SALE, seed()).await.expect("writes");
     assert_eq!(more(2).await, Some(RoomProgressStep { admitted: 2, waiting: 1 }));
-    assert_eq!(call(&fixture).await, Vec::<String>::new(), "two are on their way to one unit");
+    assert_eq!(call(&fixture).await, Vec::<String>::new(), "two visitors are already admitted");
     enter(&fixture, &["dora"]).await;
     assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 2, waiting: 0 }));
     assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 0, waiting: 0 }));

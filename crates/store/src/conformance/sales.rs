@@ -231,7 +231,7 @@ pub async fn keys_are_added_and_deleted(fixture: Fixture) {
     assert_eq!(fixture.store.keys().await.expect("reads"), keys[1..]);
 }
 
-/// One node leads at a time, as long as it renews its lease.
+/// One node leads at a time, and it leads as long as it renews its lease.
 pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     let take_leader_lease =
         async |node| fixture.store.take_leader_lease(node, 1_000).await.expect("writes");

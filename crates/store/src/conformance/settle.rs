@@ -134,7 +134,7 @@ pub async fn the_limit_holds_within_a_batch_and_over_batches(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 95, 5, 0).await;
 }
 
-/// A buyer of many items has a limit for each.
+/// A buyer of many items has a separate limit for each item.
 pub async fn each_item_has_its_own_limit(fixture: Fixture) {
     let mut grants = Vec::new();
     for _ in 0..7 {
@@ -290,7 +290,7 @@ pub async fn an_empty_batch_is_settled(fixture: Fixture) {
     assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
-/// A verdict is forced after the ticket's time is over, and it never changes after that.
+/// After a ticket's time is over, a caller can force its verdict. A forced verdict never changes.
 pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 2);
@@ -321,8 +321,8 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// If a verdict is forced for a consumed ticket, or for a second ticket of its request, the result
-/// is the order.
+/// If a caller forces the verdict of a ticket that became an order, the verdict is this order. A
+/// second ticket of the same request gets the same verdict.
 pub async fn a_forced_verdict_finds_the_order(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let consumed = fixture.ticket(&grant, 1, "anna", "k", 2);

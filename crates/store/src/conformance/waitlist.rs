@@ -68,7 +68,8 @@ fn names(orders: &[Order]) -> Vec<&str> {
     orders.iter().map(|order| order.buyer.as_str()).collect()
 }
 
-/// Each buyer has one entry, in the order of joining. A repeated call returns it.
+/// Each buyer has one entry, and the entries are in the order of joining. A repeated call returns
+/// the buyer's entry.
 pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     let (grant, _) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;
@@ -188,8 +189,8 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// Returned units are kept: no slot gets them. The buyer who waited longest is served, with a short
-/// time to pay.
+/// Returned units are kept: no slot gets them. The buyer who waited longest is served, and has a
+/// short time to pay.
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -296,7 +297,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     let bert = join_new(&fixture, item, "bert").await;
     let cleo = join_new(&fixture, item, "cleo").await;
     // Three units are kept for the waitlist, and two go to the slot. The first two waiting buyers
-    // buy these two. The second buyer uses the key of the waitlist entry.
+    // buy the slot's two units. The second buyer uses the key of the waitlist entry.
     let more = crate::contract::Adjustment {
         item,
         units: 5,
@@ -431,7 +432,7 @@ pub async fn a_waitlist_lasts_as_long_as_its_sale(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// The verdict of an entry is never forced while the entry waits, however long that is.
+/// While an entry waits, no call can force its verdict, however long the entry waits.
 pub async fn the_verdict_of_a_waiting_entry_is_not_forced(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

@@ -8,7 +8,7 @@ use doorbuster_store::{CommitCopy, Segment, Store, Taken, copy_base, inspect, re
 
 use crate::fixture::{Dir, open, options};
 
-/// Tickets; enough for several checkpoints and restarts of the log.
+/// The number of tickets. It is enough for several checkpoints and restarts of the log.
 const TICKETS: u64 = 24_000;
 const AT_ONCE: usize = 40;
 
@@ -51,14 +51,15 @@ async fn a_base_and_the_later_segments_are_the_store() {
         } else {
             settled.await.expect("settles");
         }
-        // Segments of one commit and of several.
+        // This makes segments of one commit and segments of several commits.
         if turn % 7 == 0 {
             segments.extend(take(&copy));
         }
     }
     let log_pages = std::fs::metadata(&wal).expect("it exists").len() / 4_096;
     let orders = inspect::dump(&fixture.store).await.expect("reads").orders;
-    // The writer copies a commit after it answered. Once the store is closed, all are copied.
+    // The writer copies a commit after it has answered the caller. Once the store is closed, all
+    // commits are copied.
     fixture.store.close().await;
     segments.extend(take(&copy));
     let pages: usize = segments.iter().map(|segment| segment.pages.len()).sum();

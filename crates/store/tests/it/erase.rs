@@ -252,7 +252,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     let last = reserve(&fixture, &grant(&fixture, autumn[0], 2).await, 9).await;
     end(&fixture, &last, EndReason::Cancel).await;
 
-    // No row of an open sale is erased.
+    // The erasure leaves the rows of an open sale.
     let on = traces(&fixture).await;
     assert_eq!((on.orders, on.other, on.blocked), (0, 0, true));
     assert_eq!(

@@ -98,7 +98,8 @@ async fn a_late_commit_reaches_readers_that_continue() {
     }
 }
 
-/// A transaction that assigns positions waits for another one, and sees its positions.
+/// If another transaction is assigning positions, a transaction that assigns positions waits for
+/// it, and sees those positions.
 #[tokio::test]
 async fn one_transaction_at_a_time_assigns_positions() {
     let (a, b, database) = two().await;

@@ -243,7 +243,7 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
         let store = fixture.store.clone();
         async move { settle(&store, &[ticket]).await }
     });
-    // The wait is longer than any time limit of a statement.
+    // The test waits longer than any time limit of a statement.
     let waits = "SELECT count(*) FROM pg_stat_activity
                  WHERE wait_event = 'SyncRep' AND state_change < now() - interval '11 s'";
     tokio::task::block_in_place(|| {

@@ -26,7 +26,7 @@ pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<V
     (0..count).map(|b| (0..size).map(|i| ticket(b * size + i + 1)).collect()).collect()
 }
 
-/// Settles as a settler does: it delivers tickets without an answer again.
+/// Settles a batch as a settler does: tickets without an answer are delivered again.
 pub async fn settle(store: &Store, batch: &[Arc<Ticket>]) -> Vec<TicketId> {
     let since = Instant::now();
     loop {

@@ -1,5 +1,5 @@
-//! Tests rows of the previous version of the program, which writes another time for an order's wait
-//! for its provider. Expiry finds the order too early, does not expire it, and writes the row
+//! Tests rows of the previous version. That version writes an earlier time for an order that waits
+//! for its provider. Expiry finds this order too early, does not expire it, and writes the row
 //! again.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
@@ -48,8 +48,8 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     );
     record_no_answer(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
-    // The previous version extends the payment window. It leaves the earlier query in the row,
-    // which no longer counts.
+    // The previous version extends the payment window. It leaves the earlier query in the row. This
+    // query no longer counts.
     let pay_by = fixture.clock.now().plus(60_000);
     run(&format!("UPDATE orders SET pay_by = {}", pay_by.0));
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);

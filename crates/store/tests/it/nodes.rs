@@ -1,5 +1,5 @@
-//! Tests several nodes on one PostgreSQL. Each node learns of the others' commits, and together
-//! they never sell a unit twice.
+//! Tests several nodes on one PostgreSQL. Each node learns of the other nodes' commits, and
+//! together the nodes never sell a unit twice.
 
 mod digests;
 mod limits;
@@ -58,8 +58,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// If a slot gets units from another node's slot, no count changes. Only this publication tells the
-/// slot's node about the units.
+/// If a slot gets units from another node's slot, no count changes. Only the publication of the
+/// commit tells the slot's node about the units.
 #[tokio::test]
 async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let (a, b, _) = two().await;

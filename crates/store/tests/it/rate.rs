@@ -44,7 +44,7 @@ async fn settle(fixture: &Fixture, grants: &[Grant]) -> (f64, Duration) {
     (orders as f64 / began.elapsed().as_secs_f64(), slowest)
 }
 
-/// Settles under one grant, then two, then four, in a fresh store each time.
+/// Settles with one grant, then with two grants, then with four grants, in a fresh store each time.
 async fn measure(open: impl AsyncFn() -> Fixture) {
     for slots in [1_u32, 2, 4] {
         let fixture = open().await;
@@ -83,7 +83,7 @@ async fn orders_settled_a_second_in_sqlite() {
     .await;
 }
 
-/// The number of holds that end at the same instant. The array lists how many of them one
+/// The number of holds that end at the same instant. The array lists how many of these holds one
 /// transaction ends.
 const HOLDS: usize = 50_000;
 const AT_ONCE: [usize; 5] = [100, 250, 500, 1_000, 2_000];

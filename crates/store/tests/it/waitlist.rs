@@ -26,7 +26,7 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 const KILLS: usize = 15;
 /// After this time no more sessions are killed, even if the test failed.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
-/// The number of returned units. The number of waiting buyers is also the number of held units.
+/// The number of returned units. There are as many waiting buyers as held units.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
 
@@ -225,8 +225,8 @@ const DAMAGES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// One buyer was served, one left, and one waits. The check finds each damage of these rows. A full
-/// waitlist accepts no buyer.
+/// One buyer was served, one buyer left, and one buyer waits. The audit finds each damage of these
+/// rows. A full waitlist accepts no further buyer.
 async fn each_is_found(fixture: &Fixture, run: impl Fn(&str)) {
     let grant = fixture.slot(3, 3, 1).await;
     let item = grant.slot.item;

@@ -10,7 +10,8 @@ const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 /// Number of gaps that a robot looks for.
 const GAPS: usize = 3;
-/// The largest difference that counts. Larger ones come from the background's edges or from a rim.
+/// The largest difference that counts. Larger differences come from the background's edges or from
+/// a rim.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);

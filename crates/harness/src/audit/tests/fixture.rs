@@ -170,7 +170,8 @@ impl StoreFixture {
         }
     }
 
-    /// Writes the event of a state change, with the order's `paid_at` and `ended_at` after it.
+    /// Writes the event of a state change, with the order's `paid_at` and `ended_at` after the
+    /// change.
     fn event(
         &self,
         state: &str,
@@ -237,8 +238,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets, as grant, number, units, verdict and order. Number 9 is stored as NULL,
-/// because another ticket had the number.
+/// The returned tickets, as grant, number, units, verdict and order. The row with number 9 stores
+/// NULL as its number, because another ticket already had number 9.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),

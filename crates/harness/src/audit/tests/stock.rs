@@ -1,4 +1,4 @@
-//! Tests damaged stock, grants, recalls and feeds, each with its finding.
+//! Tests that the auditor finds damaged stock, grants, recalls and feeds.
 
 use super::breaks;
 

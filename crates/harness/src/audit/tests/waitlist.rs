@@ -1,4 +1,4 @@
-//! Tests damaged waitlists, each with its finding.
+//! Tests that the auditor finds damaged waitlists.
 
 use super::fixture::{OPENED, StoreFixture, waitlist_entry_id};
 use super::{audit, found};

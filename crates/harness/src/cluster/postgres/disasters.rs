@@ -9,19 +9,19 @@ use crate::cluster::limits::{POLL_EVERY, READY_WITHIN};
 use crate::cluster::process::Process;
 
 impl Postgres {
-    /// Fills the disk of the server, or frees space; an error without such a disk.
+    /// Fills the disk of the server, or frees space. Fails if the server's disk cannot become full.
     pub fn set_disk_full(&self, is_full: bool) -> Result<(), ClusterError> {
         let no_disk = || ClusterError::failed("filling the disk", "it cannot become full");
         self.disk.as_ref().ok_or_else(no_disk)?.set_full(is_full)
     }
 
-    /// How often the server reported that its disk was full.
+    /// Returns how often the server reported that its disk was full.
     pub fn disk_full_reports(&self) -> usize {
         let log = std::fs::read(self.cluster_dir.log_file(&self.start.name)).unwrap_or_default();
         String::from_utf8_lossy(&log).matches("No space left on device").count()
     }
 
-    /// Waits until the server accepts connections, and starts it if it ended. True: it ended.
+    /// Waits until the server accepts connections. If the server ended, starts it and returns true.
     pub fn recover(&mut self) -> Result<bool, ClusterError> {
         let begun = Instant::now();
         while begun.elapsed() < READY_WITHIN {
@@ -51,7 +51,7 @@ impl Postgres {
         std::fs::remove_dir_all(&self.data).with_operation(what)?;
         std::fs::rename(copy, &self.data).with_operation(what)?;
         let data = Path::new(&self.data);
-        // The copy has all the log that it needs, so nothing is archived.
+        // The copy contains all the log that recovery needs, so there is no archive to read from.
         for (name, text) in
             [("recovery.signal", ""), ("postgresql.auto.conf", "restore_command = 'false'\n")]
         {

@@ -9,14 +9,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{CHECK_EVERY, Connection, EventLoop, Fault, Source};
 
-/// Connections that are opened at the same time. The others wait, so that the server's listen queue
-/// does not overflow.
+/// The largest number of connections that are opened at the same time. Further connections wait, so
+/// that the server's listen queue does not overflow.
 const CONNECTING_MAX: usize = 64;
-/// How long opening a connection may take; then it counts as failed.
+/// How long opening a connection may take. After that time the attempt counts as failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// First pause after a connection could not be opened; it doubles.
+/// The first pause after a failed attempt to open a connection. Each further pause is twice as
+/// long.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
-/// How often the pause doubles.
+/// The largest number of times that the pause doubles.
 const RECONNECT_DOUBLINGS_MAX: u32 = 4;
 
 impl<R> Connection<R> {
@@ -35,7 +36,7 @@ impl<R> Connection<R> {
 }
 
 impl<R> EventLoop<R> {
-    /// Opens connections that may be opened, and ends those whose time is over.
+    /// Opens connections that may be opened, and closes connections that took too long.
     pub(super) fn maintain<S: Source<Request = R>>(&mut self, source: &mut S, now: Instant) {
         while self.connecting < CONNECTING_MAX
             && let Some(&(due, number)) = self.closed.front()
@@ -51,7 +52,7 @@ impl<R> EventLoop<R> {
             (connection.is_extra, connection.request) = (true, Some(request));
             connection.partial = std::mem::take(&mut self.outbox);
             self.connections.push(connection);
-            // There are far fewer than a u32 counts.
+            // The number of connections is far below the largest u32.
             self.connect(self.connections.len() as u32 - 1, source, now);
         }
         if now.duration_since(self.checked_at) >= CHECK_EVERY {
@@ -106,7 +107,8 @@ impl<R> EventLoop<R> {
         self.fail(number, Fault::Connect, source, now);
     }
 
-    /// Handles the first event of a connection: it is open, or could not be opened.
+    /// Handles the first event of a connection, which shows whether the connection is open or
+    /// failed.
     pub(super) fn finish_connecting<S: Source<Request = R>>(
         &mut self,
         number: u32,
@@ -135,7 +137,7 @@ impl<R> EventLoop<R> {
         }
     }
 
-    /// Closes a connection, and plans when it is opened again.
+    /// Closes a connection, and sets the time at which it may be opened again.
     pub(super) fn close(&mut self, number: u32, now: Instant) {
         let connection = &mut self.connections[number as usize];
         connection.stream = None;
@@ -157,7 +159,7 @@ fn begin(addr: SocketAddr) -> io::Result<TcpStream> {
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&addr.into()) {
         Ok(()) => {}
-        // The connection is under way; an event says when it is open.
+        // The connection is not open yet. A later event reports that it is open.
         Err(error)
             if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
         Err(error) => return Err(error),

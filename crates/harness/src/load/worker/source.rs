@@ -1,4 +1,4 @@
-//! What a worker sends over its connections, and what it does with the bytes that arrive.
+//! Sends a worker's requests over its connections, and handles the bytes that arrive.
 
 use std::time::Instant;
 
@@ -80,7 +80,8 @@ impl Source for Worker<'_> {
             (None, Fault::Unexpected) => {
                 self.tally.counts.count_fault("an answer without a request")
             }
-            // The server may close an idle connection. A listener's buyer polls too.
+            // The server may close an idle connection. A buyer with an event stream also polls, so
+            // no verdict is lost.
             (None | Some(Exchange::Listen(..)), _) => {}
         }
     }

@@ -7,7 +7,7 @@ use crate::contract::Claim;
 use crate::fault::Fault;
 use crate::result::{RunReport, RunResult, Verdict};
 
-/// The table.
+/// Returns the table.
 pub(super) fn render(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-overview\"><h2 id=\"h-overview\">The strategies</h2>\
@@ -65,7 +65,7 @@ fn row(run: &RunReport, id: &str) -> String {
     row + &format!("<td>{}</td><td>{}</td></tr>", survived(&results), escape(first.suits))
 }
 
-/// The faults that a strategy survived, and the verdicts after the others.
+/// Returns the faults that a strategy survived, and the verdicts after the other faults.
 fn survived(results: &[&RunResult]) -> String {
     let mut parts = Vec::new();
     for fault in Fault::ALL.into_iter().skip(1) {
@@ -77,7 +77,7 @@ fn survived(results: &[&RunResult]) -> String {
     if parts.is_empty() { "not run".to_owned() } else { parts.join("<br>") }
 }
 
-/// The result with the worst verdict.
+/// Returns the result with the worst verdict.
 fn worst<'a>(results: impl Iterator<Item = &'a &'a RunResult>) -> Option<&'a RunResult> {
     let rank = |verdict| match verdict {
         Verdict::Held => 0,

@@ -48,7 +48,7 @@ fn put_off(order: &Order, session: &str, ms: i64, no_answer: bool) -> CheckoutDe
     CheckoutDeferral { order: order.id, session: session.to_owned(), ms, no_answer }
 }
 
-/// Records that the provider gave no answer. Returns whether the order has that session open.
+/// Records that the provider gave no answer. Returns whether the order has the session open.
 async fn record_no_answer(fixture: &Fixture, order: &Order, session: &str) -> bool {
     fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
@@ -72,7 +72,8 @@ async fn expire(fixture: &Fixture) -> Vec<TicketId> {
     fixture.store.expire_due(100).await.expect("writes").into_iter().map(|order| order.id).collect()
 }
 
-/// An order keeps its first checkout until that checkout is closed. Then it can have another one.
+/// An order keeps its first checkout until that checkout is closed. Then the order can have another
+/// checkout.
 pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -166,7 +167,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
 }
 
 /// An order waits for its provider for a bounded time. The time starts with the first unanswered
-/// query after the order became due. It never ends later than without a query.
+/// query after the order became due. A query never makes this time longer.
 pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -234,7 +235,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.clock.advance(HOLD_MS);
     assert_eq!(to_close(&fixture).await.len(), 5);
     let now = fixture.clock.now();
-    // The id of an unknown order: the same grant and number with another request.
+    // This id names no order: its grant and number exist, but its request is another one.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
     // The ids are in reverse order, but the grants are locked in one fixed order.
     let mut all: Vec<_> = (0..6)
@@ -279,8 +280,8 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If an order no longer waits for payment, its checkout is closed. If that fails, it is tried
-/// again later.
+/// If an order no longer waits for payment, its checkout is closed. If the closing fails, the
+/// server tries again later.
 pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();

@@ -20,7 +20,7 @@ fn operator() -> Attribution {
     }
 }
 
-/// Each change of an order is in its history, with the order as it was after the change.
+/// Each change of an order is in its history, with the order's values after the change.
 pub async fn an_order_has_a_history(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let reserved = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -119,7 +119,8 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A batch appends an event for each of its orders. If it is settled again, it appends none.
+/// A batch appends an event for each of its orders. If the batch is settled again, it appends no
+/// event.
 pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     let tickets: Vec<_> =

@@ -53,7 +53,8 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
-    // A settled refund stays settled, except if the lost refund may be the engine's.
+    // A settled refund stays settled, except if the refund that the message reports as lost may be
+    // the engine's.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
@@ -190,8 +191,8 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The last attempt of a refund got no answer, but the provider accepted it. The server queries the
-/// refund again, with all of its attempts.
+/// The last attempt of a refund got no answer, but the provider accepted the refund. The server
+/// queries the refund again, with all of its attempts.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -294,7 +295,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     assert_eq!(send("evt_6", Returned, Some(40), false).await, Noted);
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Known);
     assert_eq!(stands().await, []);
-    // Smaller reversals that come later are recorded with their amounts, and a larger one is added.
+    // Later reports of a smaller and of a larger reversal are recorded, each with its own amount.
     for (event, minor) in [("evt_8", 30), ("evt_9", 70)] {
         assert_eq!(send(event, Returned, Some(minor), true).await, Noted);
         assert_eq!(stands().await, [(Returned, minor)]);
@@ -343,7 +344,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
         minors.sort_unstable();
         minors
     };
-    // Three disputes are open at once, and two of them have the same amount. Each ends separately.
+    // Three disputes are open at once, and two of them have the same amount. Each dispute ends
+    // separately.
     assert_eq!(send(Some(("dp_1", 10)), Some(60), true).await, Noted);
     assert_eq!(send(Some(("dp_2", 11)), Some(40), true).await, Noted);
     assert_eq!(send(Some(("dp_3", 12)), Some(40), true).await, Noted);
@@ -352,7 +354,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(stands().await, [40, 40]);
     assert_eq!(send(Some(("dp_2", 20)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [40]);
-    // An old report changes nothing. A newer report does, also after the dispute ended.
+    // An old report changes nothing. A newer report changes the dispute, even after the dispute
+    // ended.
     assert_eq!(send(Some(("dp_1", 15)), Some(60), true).await, Known);
     assert_eq!(stands().await, [40]);
     assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "the dispute is lost");

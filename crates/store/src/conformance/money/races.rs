@@ -20,7 +20,7 @@ const WAVE: u64 = 50;
 /// The number of waves of a test.
 const WAVES: u64 = 40;
 
-/// Orders of one wave, each of two units.
+/// Creates the orders of one wave, each of two units.
 async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
     let ticket = |n: u64| fixture.ticket(grant, at * WAVE + n, &format!("buyer-{at}-{n}"), "k", 2);
     let tickets: Vec<Arc<Ticket>> = (1..=WAVE).map(ticket).collect();
@@ -28,8 +28,8 @@ async fn wave(fixture: &Fixture, grant: &Grant, at: u64) -> Vec<Order> {
     resolved.into_iter().filter_map(|r| r.order).collect()
 }
 
-/// Captures a payment as a repeated message of the provider does, which is refunded if the pool
-/// lacks units.
+/// Captures a payment as a repeated message of the provider does. If the pool lacks units, the
+/// payment is refunded.
 fn pay(store: &Store, report: Capture) -> tokio::task::JoinHandle<CaptureOutcome> {
     let store = store.clone();
     tokio::spawn(async move { store.capture(report, true).await.expect("writes") })
@@ -40,7 +40,7 @@ fn end(store: &Store, order: &Order, how: EndReason) -> tokio::task::JoinHandle<
     tokio::spawn(async move { store.end_order(id, how, Attribution::BUYER.clone()).await.is_ok() })
 }
 
-/// Returns how many of the payments for one order paid for it, and the causes of the refunds.
+/// Returns how many of the captured payments paid for the order, and the causes of the refunds.
 fn tally(captured: &[CaptureOutcome]) -> (usize, Vec<RefundCause>) {
     let paid = captured.iter().filter(|c| matches!(c, CaptureOutcome::Paid(_))).count();
     let back = captured.iter().filter_map(|c| match c {
@@ -132,7 +132,7 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
             };
             let paid = message(order, &format!("evt_{at}_{n}"), &format!("pay_{at}_{n}"));
             let again = Capture { event: format!("more_{at}_{n}"), ..paid.clone() };
-            // Each round starts the calls in another order.
+            // Each round starts the calls in another sequence.
             let order = order.clone();
             let store = fixture.store.clone();
             async move {
@@ -174,7 +174,7 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
 }
 
 /// Two payments for one order and an end of the order run concurrently. At most one payment pays
-/// for the order, and the others are refunded once.
+/// for the order. Every other payment is refunded once.
 pub async fn at_most_one_of_two_concurrent_payments_pays(fixture: Fixture) {
     let grant = fixture.slot(WAVE * WAVES * 2, WAVE * WAVES * 2, 2).await;
     let mut states = std::collections::BTreeMap::<OrderState, u64>::new();

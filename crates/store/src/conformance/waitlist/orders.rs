@@ -91,7 +91,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     cancel(&fixture, &served[0]).await;
     fixture.clock.advance(WAITLIST_HOLD_MS);
     fixture.store.expire_due(9).await.expect("writes");
-    // The returned units are bought again, so that all units are held as before.
+    // The returned units are bought again, so that all units are held again.
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     fixture.reserve(&grant, 5, "dora", 1).await;
     fixture.reserve(&grant, 6, "emil", 1).await;

@@ -78,7 +78,7 @@ async fn a_node_reads_only_its_own_orders_and_those_of_buyers_it_follows() {
     }
 }
 
-/// If counts include an order, the order is published before them, in full or as a digest.
+/// If counts include an order, the order is published before these counts, in full or as a digest.
 #[tokio::test]
 async fn counts_include_only_published_orders_and_digests() {
     let (a, b, _) = two().await;

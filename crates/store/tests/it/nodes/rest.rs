@@ -91,7 +91,7 @@ async fn run_queries(fixture: &Fixture) {
     }
 }
 
-/// Returns the reads so far. A session reports all of its reads at the latest when it ends.
+/// Returns the reads so far. A session has reported all of its reads when it ends.
 async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
     let since = Watch::start();

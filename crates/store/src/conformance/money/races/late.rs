@@ -18,7 +18,7 @@ use crate::store::Store;
 /// The number of waves of the test.
 const ROUNDS: u64 = 12;
 
-/// The slot of a wave. It gives each unit only once.
+/// The slot of a wave. The slot gives each unit only once.
 struct Slot {
     store: Store,
     grant: Grant,
@@ -30,7 +30,7 @@ struct Slot {
 }
 
 impl Slot {
-    /// An empty slot. Recalls of different waves have different numbers.
+    /// Returns an empty slot. Recalls of different waves have different numbers.
     fn new(fixture: &Fixture, grant: &Grant, at: u64) -> Self {
         let (store, grant) = (fixture.store.clone(), grant.clone());
         Self {
@@ -96,8 +96,8 @@ fn expire(store: &Store) -> JoinHandle<bool> {
 }
 
 /// Runs three actions concurrently: two reports pay for one order, the order ends, and a rival
-/// buys. Each round starts them in another order. Returns the payments' results, and whether the
-/// rival bought.
+/// buys. Each round starts these actions in another sequence. Returns the payments' results, and
+/// whether the rival bought.
 async fn fight(
     slot: Arc<Slot>,
     order: Order,
@@ -125,7 +125,7 @@ async fn fight(
 }
 
 /// Due orders are paid, cancelled and expired concurrently, while rivals buy returned units. Some
-/// payments revive their order, and the others are refunded.
+/// payments revive their order, and the other payments are refunded.
 pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixture) {
     let (mut revived, mut refunded, mut lacked) = (0, 0, 0);
     for at in 0..ROUNDS {
