@@ -146,7 +146,7 @@ impl Event {
 }
 
 /// Appends the event for an order's current state.
-pub(crate) fn append_order_event<L: Ledger>(
+pub(crate) fn append_order_event<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,
     by: &Attribution,
@@ -156,7 +156,7 @@ pub(crate) fn append_order_event<L: Ledger>(
 }
 
 /// Appends an event.
-pub(crate) fn append<L: Ledger>(
+pub(crate) fn append<L: Ledger + ?Sized>(
     ledger: &mut L,
     what: EventType,
     subject: Subject,

@@ -50,7 +50,7 @@ pub enum CaptureOutcome {
 }
 
 /// Handles a captured payment: it pays for its order, or it is refunded.
-pub fn capture<L: Ledger>(
+pub fn capture<L: Ledger + ?Sized>(
     ledger: &mut L,
     message: &Capture,
     now: Millis,
@@ -123,7 +123,10 @@ pub fn capture<L: Ledger>(
 }
 
 /// Returns the price of an order.
-pub fn order_price<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<Money>, L::Error> {
+pub fn order_price<L: Ledger + ?Sized>(
+    ledger: &mut L,
+    order: &Order,
+) -> Result<Option<Money>, L::Error> {
     let Some(each) = ledger.price(order.item)? else { return Ok(None) };
     let minor = each.minor.checked_mul(i64::from(order.units.get()));
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
@@ -131,7 +134,10 @@ pub fn order_price<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<Mo
 
 /// Returns how many units of an ended order the pool lacks, if slots may hold them and the buyer's
 /// limit allows the order.
-fn missing_units<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>, L::Error> {
+fn missing_units<L: Ledger + ?Sized>(
+    ledger: &mut L,
+    order: &Order,
+) -> Result<Option<u64>, L::Error> {
     if !matches!(order.state, OrderState::Cancelled | OrderState::Expired) {
         return Ok(None);
     }
@@ -151,7 +157,7 @@ fn missing_units<L: Ledger>(ledger: &mut L, order: &Order) -> Result<Option<u64>
 
 /// Records a provider's message that a payment did not succeed. Returns false if the message was
 /// handled before. The order does not change.
-pub fn record_failure<L: Ledger>(
+pub fn record_failure<L: Ledger + ?Sized>(
     ledger: &mut L,
     message: &Capture,
     now: Millis,

@@ -54,7 +54,7 @@ impl EndReason {
 }
 
 /// Locks an order's grant, then the order, until the transaction ends. Returns the order.
-pub(crate) fn lock_order<L: Ledger>(
+pub(crate) fn lock_order<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
 ) -> Result<Option<Order>, L::Error> {
@@ -65,8 +65,8 @@ pub(crate) fn lock_order<L: Ledger>(
 }
 
 /// Ends an order: its units return to the pool and its quota to the buyer. The store always records
-/// both. The slot learns of the returned quota while its grant is open.
-pub fn end<L: Ledger>(
+/// this. The slot also gets the change while its grant is open.
+pub fn end<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
     how: EndReason,
@@ -124,7 +124,11 @@ pub fn end<L: Ledger>(
 
 /// Returns whether a provider may still accept money for an overdue order. Such an order waits for
 /// the provider's answer, up to a bounded time.
-fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<bool, L::Error> {
+fn may_be_paid<L: Ledger + ?Sized>(
+    ledger: &mut L,
+    order: &Order,
+    now: Millis,
+) -> Result<bool, L::Error> {
     if !enforces(Rule::AskBeforeExpiry) {
         return Ok(false);
     }
@@ -136,7 +140,7 @@ fn may_be_paid<L: Ledger>(ledger: &mut L, order: &Order, now: Millis) -> Result<
 
 /// Extends a reserved order's payment window until `pay_by`, which must be later than the old end
 /// and at most [`EXTEND_MS_MAX`] from now.
-pub fn extend<L: Ledger>(
+pub fn extend<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
     pay_by: Millis,
@@ -175,7 +179,7 @@ pub enum PayOutcome {
 
 /// Marks an order paid. An ended order can still be paid if the pool has its units and the buyer's
 /// limit allows it.
-pub fn pay<L: Ledger>(
+pub fn pay<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
     by: &Attribution,
@@ -226,7 +230,7 @@ pub fn pay<L: Ledger>(
 
 /// Appends an event if the last unit of an item was paid for. An item without any sold
 /// unit is not sold out, even if an operator lowers its total to zero.
-pub(crate) fn append_if_sold_out<L: Ledger>(
+pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: &Item,
     now: Millis,
@@ -245,7 +249,7 @@ pub(crate) fn append_if_sold_out<L: Ledger>(
 
 /// Sends a change of the buyer's quota to the slot that issued the order's ticket, through the
 /// slot's feed.
-fn feed_quota_change<L: Ledger>(
+fn feed_quota_change<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut crate::rows::Grant,
     order: &Order,

@@ -12,7 +12,7 @@ use crate::value::{GrantId, RecallId};
 
 /// Records that at most `asked` units are wanted from an open, counted grant. Returns `None` if
 /// there is nothing to recall.
-pub fn begin<L: Ledger>(
+pub fn begin<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,
     grant: GrantId,
@@ -33,7 +33,11 @@ pub fn begin<L: Ledger>(
 
 /// Moves the units that the slot gave up to the target, and returns how many. Only the first call
 /// for a recall has an effect.
-pub fn finish<L: Ledger>(ledger: &mut L, id: RecallId, taken: u64) -> Result<u64, L::Error> {
+pub fn finish<L: Ledger + ?Sized>(
+    ledger: &mut L,
+    id: RecallId,
+    taken: u64,
+) -> Result<u64, L::Error> {
     let Some(recall) = ledger.recall(id)? else { return Ok(0) };
     if recall.done && enforces(Rule::RecallDone) {
         return Ok(0);

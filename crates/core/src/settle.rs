@@ -25,7 +25,7 @@ pub struct TicketVerdict {
 }
 
 /// Resolves one ticket at store time `now`.
-pub fn settle<L: Ledger>(
+pub fn settle<L: Ledger + ?Sized>(
     ledger: &mut L,
     key: &IdKey,
     ticket: &Ticket,
@@ -74,9 +74,9 @@ pub fn settle<L: Ledger>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket from its id alone, after its `decide_by` has passed. The function never
-/// consumes the ticket. Returns `None` if the ticket may still be settled, or is a waitlist entry.
-pub fn force_verdict<L: Ledger>(
+/// Resolves a ticket from its id alone, after its `decide_by` has passed. It never consumes the
+/// ticket. Returns `None` if the ticket may still be settled, or is a waitlist entry.
+pub fn force_verdict<L: Ledger + ?Sized>(
     ledger: &mut L,
     key: &IdKey,
     id: TicketId,
@@ -130,7 +130,7 @@ struct SettleInput<'a> {
 }
 
 /// Returns the verdict of an earlier transaction, if any.
-fn earlier_verdict<L: Ledger>(
+fn earlier_verdict<L: Ledger + ?Sized>(
     ledger: &mut L,
     input: &SettleInput<'_>,
 ) -> Result<Option<TicketVerdict>, L::Error> {
@@ -163,7 +163,7 @@ impl Settlement<'_> {
     }
 
     /// Closes the grant in this transaction if the ticket proves that its slot failed.
-    fn close_if_faulty<L: Ledger>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
+    fn close_if_faulty<L: Ledger + ?Sized>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
         let Some(grant) = &mut self.input.grant else { return Ok(()) };
         if self.input.n <= grant.max_n && enforces(Rule::ReusedNumber) {
             self.reused = ledger.ticket_of(grant.id, self.input.n)?.is_some();
@@ -192,7 +192,7 @@ impl Settlement<'_> {
         }
     }
 
-    fn consume<L: Ledger>(
+    fn consume<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,
         ticket: &Ticket,
@@ -228,9 +228,9 @@ impl Settlement<'_> {
         })
     }
 
-    /// Gives the ticket's units back. Only the grant's state decides whether the slot gets a
-    /// credit, because the units of a closed grant went back when it was closed.
-    fn return_ticket<L: Ledger>(
+    /// Returns the ticket's units. Only the grant's state decides whether the slot gets a credit,
+    /// because the units of a closed grant went back when it was closed.
+    fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,
         verdict: Verdict,

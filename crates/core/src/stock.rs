@@ -18,7 +18,7 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 /// - The item's sale is not announced or open in this transaction.
 /// - This id opened a grant that is closed now. This happens when a transaction with an unknown
 ///   outcome is run again.
-pub fn open<L: Ledger>(
+pub fn open<L: Ledger + ?Sized>(
     ledger: &mut L,
     slot: SlotKey,
     id: GrantId,
@@ -54,7 +54,7 @@ pub fn open<L: Ledger>(
 }
 
 /// Records that the slot accepted this grant.
-pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L::Error> {
+pub fn acknowledge_init<L: Ledger + ?Sized>(ledger: &mut L, id: GrantId) -> Result<(), L::Error> {
     if let Some(mut grant) = ledger.grant(id)?
         && !grant.acked
     {
@@ -69,7 +69,7 @@ pub fn acknowledge_init<L: Ledger>(ledger: &mut L, id: GrantId) -> Result<(), L:
 ///
 /// A grant that its slot has not accepted gets no units. The `init` will carry all granted units,
 /// so the feed would carry the same units again.
-pub fn refill<L: Ledger>(
+pub fn refill<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: GrantId,
     units: u64,
@@ -101,7 +101,11 @@ fn accepts_feed(grant: &Grant) -> bool {
 
 /// Closes a grant. Its granted units that are not settled go back to the pool, and its recalls are
 /// finished. Returns false if the grant was closed before.
-pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Result<bool, L::Error> {
+pub fn close<L: Ledger + ?Sized>(
+    ledger: &mut L,
+    id: GrantId,
+    cause: CloseCause,
+) -> Result<bool, L::Error> {
     let Some(mut grant) = ledger.grant(id)? else { return Ok(false) };
     if !grant.open && enforces(Rule::CloseOnce) {
         return Ok(false);
@@ -117,7 +121,7 @@ pub fn close<L: Ledger>(ledger: &mut L, id: GrantId, cause: CloseCause) -> Resul
 /// The slots were stopped and drained before. But a slot can miss the stop, or get an old "resume"
 /// late. After its grant is closed, all its later tickets are returned. So the item sells nothing
 /// while buyers get the answer `paused` or `ended`.
-pub fn close_item_grants<L: Ledger>(
+pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,
     cause: CloseCause,
@@ -132,7 +136,7 @@ pub fn close_item_grants<L: Ledger>(
 }
 
 /// Closes a grant like [`close`]. The caller has locked the grant and writes it.
-pub(crate) fn close_locked<L: Ledger>(
+pub(crate) fn close_locked<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,
     cause: CloseCause,
@@ -166,7 +170,7 @@ pub enum AdjustResult {
 }
 
 /// Raises or lowers the total by `delta` units. Lowering takes only units of the pool.
-pub fn adjust<L: Ledger>(
+pub fn adjust<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
     delta: i64,
@@ -196,7 +200,7 @@ pub fn adjust<L: Ledger>(
 }
 
 /// Finishes a recall with the units that the slot gave up. Only the first call has an effect.
-pub(crate) fn move_recalled<L: Ledger>(
+pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     ledger: &mut L,
     recall: &Recall,
     units: u64,
@@ -219,7 +223,7 @@ pub(crate) fn move_recalled<L: Ledger>(
 }
 
 /// Appends a row to the feed of a grant that the caller has locked and writes.
-pub(crate) fn append_feed_row<L: Ledger>(
+pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,
     row: FeedRow,
@@ -244,7 +248,7 @@ pub(crate) fn blank_feed_row(cause: FeedCause) -> FeedRow {
     }
 }
 
-pub(crate) fn add_to_pool<L: Ledger>(
+pub(crate) fn add_to_pool<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
     units: u64,

@@ -103,7 +103,7 @@ pub struct JoinRequest {
 }
 
 /// Adds a buyer to an item's waitlist, for one unit.
-pub fn join<L: Ledger>(
+pub fn join<L: Ledger + ?Sized>(
     ledger: &mut L,
     key: &IdKey,
     id: ItemId,
@@ -172,7 +172,7 @@ pub fn join<L: Ledger>(
 
 /// Returns the buyer's order from this waitlist that expired or that the buyer cancelled. The
 /// waitlist is locked, so none of its orders changes.
-fn unpaid_order_of<L: Ledger>(
+fn unpaid_order_of<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: Option<&Grant>,
     buyer: &BuyerId,
@@ -196,7 +196,7 @@ fn is_full(item: &Item, entries_max: u64) -> bool {
 }
 
 /// Removes an entry for its buyer.
-pub fn leave<L: Ledger>(
+pub fn leave<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
     now: Millis,
@@ -219,7 +219,7 @@ pub fn leave<L: Ledger>(
 }
 
 /// Serves at most this many of the oldest entries with units of the pool, one after the other.
-pub fn serve<L: Ledger>(
+pub fn serve<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
     at_most: usize,
@@ -241,7 +241,7 @@ pub fn serve<L: Ledger>(
 }
 
 /// Serves the first entry with a unit of the pool.
-fn serve_first<L: Ledger>(
+fn serve_first<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
     now: Millis,
@@ -302,7 +302,7 @@ fn serve_first<L: Ledger>(
 /// Ends at most this many entries of a waitlist whose sale has ended, by turn. No entry is served
 /// after its sale's end, so none of them can become an order. The function reads the waiting
 /// entries from the rows. So a repeated call continues after the ended entries.
-pub fn end_with_sale<L: Ledger>(
+pub fn end_with_sale<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
     at_most: usize,
@@ -352,7 +352,7 @@ fn new_waitlist_grant(id: GrantId, item: ItemId) -> Grant {
 }
 
 /// Ends an entry. The caller writes the waitlist and the item.
-fn end_entry<L: Ledger>(
+fn end_entry<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: &mut Grant,
     item: &mut Item,
@@ -368,7 +368,7 @@ fn end_entry<L: Ledger>(
 }
 
 /// Records that an entry did not become an order, and appends its event.
-fn record_unserved<L: Ledger>(
+fn record_unserved<L: Ledger + ?Sized>(
     ledger: &mut L,
     waitlist: &Grant,
     entry: &WaitlistEntry,

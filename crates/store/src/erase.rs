@@ -1,12 +1,11 @@
-//! The statements that find a buyer's rows and replace the buyer's id. Both backends run these
-//! statements.
+//! The statements that find a buyer's rows and replace the buyer's id.
 //!
 //! This file names every text column that can contain a buyer's id or a request key. A test
-//! compares it with all columns of the schema. Parameters are numbered in the order of their first
-//! use, as SQLite counts them.
+//! compares it with all columns of the schema.
 use doorbuster_core::{BuyerId, IdKey, RequestKey};
 
 use crate::contract::{BuyerTraces, RetainReason, RetainedRows};
+use crate::sql::{Statement, statement};
 
 /// The condition for an order of a closed sale that no longer waits for money.
 macro_rules! at_rest {
@@ -43,8 +42,8 @@ macro_rules! of_refused {
 
 /// The rows that name a buyer ($1). The columns are the sale, `erasable` or the reason why the row
 /// must stay, whether the rows are orders, and their number.
-pub(crate) const TRACES: &str = concat!(
-    "SELECT sale, word, is_order, count(*) FROM (
+pub(crate) const TRACES: Statement = statement(concat!(
+    "SELECT sale, word, is_order = 1, count(*) FROM (
      SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",
     at_rest!(),
     " THEN 'erasable' WHEN s.phase <> 'closed' THEN 'not_closed' WHEN o.state = 'reserved' THEN 'unpaid'
@@ -78,82 +77,97 @@ pub(crate) const TRACES: &str = concat!(
      END
      FROM access_code_use u JOIN sale s ON s.id = u.sale_id WHERE u.buyer = $1
      ) t GROUP BY sale, word, is_order ORDER BY sale, word"
-);
+));
 
 /// Orders of a buyer ($1) that can be erased. The columns are the grant, the number, the key, the
 /// item, and the units that count toward the limit.
-pub(crate) const FIND_ORDERS: &str = concat!(
+pub(crate) const FIND_ORDERS: Statement = statement(concat!(
     "SELECT o.grant_id, o.n, o.request_key, o.item_id, CASE WHEN o.state = 'paid' THEN o.units \
      ELSE 0 END FROM orders o",
     of_item!("o.item_id"),
     " WHERE o.buyer = $1 AND ",
     at_rest!(),
     " ORDER BY o.request_key LIMIT $2"
-);
-pub(crate) const FIND_FEED: &str = concat!(
+));
+pub(crate) const FIND_FEED: Statement = statement(concat!(
     "SELECT f.grant_id, f.seq, f.request_key FROM feed f",
     of_grant!(),
     " WHERE f.buyer = $1 AND s.phase = 'closed' LIMIT $2"
-);
-pub(crate) const FIND_DEAD_TICKETS: &str = concat!(
+));
+pub(crate) const FIND_DEAD_TICKETS: Statement = statement(concat!(
     "SELECT d.seq, d.request_key FROM dead_letter d",
     of_item!("d.item_id"),
     " WHERE d.buyer = $1 AND s.phase = 'closed' LIMIT $2"
-);
+));
 /// A closed sale serves no entries, so its waiting entries can be erased.
-pub(crate) const FIND_WAITLIST: &str = concat!(
+pub(crate) const FIND_WAITLIST: Statement = statement(concat!(
     "SELECT w.item_id, w.n, w.request_key FROM waitlist w",
     of_item!("w.item_id"),
     " WHERE w.buyer = $1 AND s.phase = 'closed' LIMIT $2"
-);
-pub(crate) const FIND_EVENTS: &str = concat!(
+));
+pub(crate) const FIND_EVENTS: Statement = statement(concat!(
     "SELECT e.seq FROM event e",
     of_item!("e.item_id"),
     " WHERE ",
     of_refused!(),
     " AND s.phase = 'closed' LIMIT $2"
-);
+));
 /// Waiting room positions, each with the seed from which its lot is derived.
-pub(crate) const FIND_VISITORS: &str =
+pub(crate) const FIND_VISITORS: Statement = statement(
     "SELECT p.sale_id, r.seed FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id
      AND p.buyer = $1
-     JOIN waiting_room r ON r.sale_id = s.id WHERE s.phase = 'closed' LIMIT $2";
-pub(crate) const FIND_CODES: &str =
+     JOIN waiting_room r ON r.sale_id = s.id WHERE s.phase = 'closed' LIMIT $2",
+);
+pub(crate) const FIND_CODES: Statement = statement(
     "SELECT u.sale_id, u.hash FROM sale s JOIN access_code_use u ON u.sale_id = s.id
      AND u.buyer = $1
-     WHERE s.phase = 'closed' LIMIT $2";
-pub(crate) const IS_BLOCKED: &str =
-    "SELECT 1 FROM block WHERE kind = 'buyer' AND value = $1 AND (until IS NULL OR until > $2)";
+     WHERE s.phase = 'closed' LIMIT $2",
+);
+pub(crate) const IS_BLOCKED: Statement = statement(
+    "SELECT 1 FROM block WHERE kind = 'buyer' AND value = $1 AND (until IS NULL OR until > $2)",
+);
 
-pub(crate) const RENAME_ORDER: &str =
-    "UPDATE orders SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND n = $4 AND buyer = $5";
-pub(crate) const DECREASE_QUOTA: &str =
-    "UPDATE quota SET used = used - $1 WHERE buyer = $2 AND item_id = $3";
-pub(crate) const INCREASE_QUOTA: &str =
+pub(crate) const RENAME_ORDER: Statement = statement(
+    "UPDATE orders SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND n = $4 AND buyer = $5",
+);
+pub(crate) const DECREASE_QUOTA: Statement =
+    statement("UPDATE quota SET used = used - $1 WHERE buyer = $2 AND item_id = $3");
+pub(crate) const INCREASE_QUOTA: Statement = statement(
     "INSERT INTO quota (buyer, item_id, used) VALUES ($1, $2, $3)
-     ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used";
+     ON CONFLICT (buyer, item_id) DO UPDATE SET used = quota.used + excluded.used",
+);
 /// A missing row means that the buyer never had an order of the item.
-pub(crate) const DELETE_QUOTA: &str = "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
-     AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)";
-pub(crate) const RENAME_FEED: &str =
-    "UPDATE feed SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND seq = $4 AND buyer = $5";
-pub(crate) const RENAME_DEAD_TICKET: &str =
-    "UPDATE dead_letter SET buyer = $1, request_key = $2 WHERE seq = $3 AND buyer = $4";
-pub(crate) const RENAME_WAITLIST: &str =
-    "UPDATE waitlist SET buyer = $1, request_key = $2 WHERE item_id = $3 AND n = $4 AND buyer = $5";
-pub(crate) const RENAME_EVENT: &str = "UPDATE event SET data = replace(data,
+pub(crate) const DELETE_QUOTA: Statement = statement(
+    "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
+     AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
+);
+pub(crate) const RENAME_FEED: Statement = statement(
+    "UPDATE feed SET buyer = $1, request_key = $2 WHERE grant_id = $3 AND seq = $4 AND buyer = $5",
+);
+pub(crate) const RENAME_DEAD_TICKET: Statement =
+    statement("UPDATE dead_letter SET buyer = $1, request_key = $2 WHERE seq = $3 AND buyer = $4");
+pub(crate) const RENAME_WAITLIST: Statement = statement(
+    "UPDATE waitlist SET buyer = $1, request_key = $2 WHERE item_id = $3 AND n = $4 AND buyer = $5",
+);
+pub(crate) const RENAME_EVENT: Statement = statement(
+    "UPDATE event SET data = replace(data,
                                        '\"buyer\":\"' || CAST($1 AS text) || '\"',
-                                       '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3";
+                                       '\"buyer\":\"' || CAST($2 AS text) || '\"') WHERE seq = $3",
+);
 /// A lot in the draw is computed from the buyer's id. The lot changes together with the id, because
 /// the old lot would reveal the old id.
-pub(crate) const RENAME_DRAWN: &str = "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
-                                       WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL";
-pub(crate) const RENAME_VISITOR: &str =
-    "UPDATE waiting_room_visitor SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL";
-pub(crate) const RENAME_CODE: &str =
-    "UPDATE access_code_use SET buyer = $1 WHERE sale_id = $2 AND hash = $3 AND buyer = $4";
-pub(crate) const RENAME_BLOCK: &str =
-    "DELETE FROM block WHERE kind = 'buyer' AND value = $1 AND until <= $2";
+pub(crate) const RENAME_DRAWN: Statement = statement(
+    "UPDATE waiting_room_visitor SET buyer = $1, lot = $2
+                                       WHERE sale_id = $3 AND buyer = $4 AND lot IS NOT NULL",
+);
+pub(crate) const RENAME_VISITOR: Statement = statement(
+    "UPDATE waiting_room_visitor SET buyer = $1 WHERE sale_id = $2 AND buyer = $3 AND lot IS NULL",
+);
+pub(crate) const RENAME_CODE: Statement = statement(
+    "UPDATE access_code_use SET buyer = $1 WHERE sale_id = $2 AND hash = $3 AND buyer = $4",
+);
+pub(crate) const RENAME_BLOCK: Statement =
+    statement("DELETE FROM block WHERE kind = 'buyer' AND value = $1 AND until <= $2");
 
 /// A buyer, and the id that replaces the buyer's id.
 pub(crate) struct ErasedNames {

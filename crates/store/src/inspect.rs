@@ -6,7 +6,8 @@ use doorbuster_core::waitlist::{JoinOutcome, JoinRequest};
 use doorbuster_core::{Item, ItemId, Millis, Phase};
 
 use crate::contract::StoreError;
-use crate::sqlite::{Failure, Memory, SqliteLedger};
+use crate::failure::Failure;
+use crate::sqlite::{Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
 /// Reads every row of the rules' tables, in one snapshot. Items of drafts count as stopped, because

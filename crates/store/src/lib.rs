@@ -8,17 +8,24 @@ mod actions;
 mod commit_copy;
 pub mod conformance;
 mod contract;
+mod counts;
+mod dump;
 mod endpoints;
 mod erase;
 mod events;
+mod failure;
 mod history;
 mod history_memory;
 pub mod inspect;
 pub mod limits;
 mod postgres;
+mod reads;
 mod reconciliation;
+mod rows;
+mod sql;
 mod sqlite;
 mod store;
+mod transaction;
 mod versions;
 mod waitlist;
 
@@ -43,12 +50,11 @@ pub use contract::{
     StoreHistoryRow, StoreServer, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
     WaitlistPosition, WaitlistServed,
 };
+pub use failure::Failure;
 pub use history_memory::{AskPeersForHistory, HistoryMemory, Remember};
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
-pub use sqlite::{
-    Failure, Sqlite, SqliteLedger, backup, copy_base, is_store, restore, restore_copy,
-};
+pub use sqlite::{Sqlite, SqliteLedger, backup, copy_base, is_store, restore, restore_copy};
 pub use store::{CodeHash, Store, StoreResult};
 pub use versions::{StoreVersions, store_versions};

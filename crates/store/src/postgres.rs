@@ -7,55 +7,42 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use clock::Clock;
+use connector::{Connector, ConnectorUse};
+use shared::{CommitMessage, Shared, SharedParts};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use doorbuster_core::Millis;
+use doorbuster_core::{IdKey, Millis};
 
 use crate::contract::{OpenError, PostgresOptions};
 use crate::limits::{COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
 use crate::store::StoreResult;
 
 mod acknowledged;
-mod blocks;
-mod calls;
-mod challenge;
 mod check;
 mod checkouts;
 mod clock;
-mod codes;
 mod connect;
 mod connector;
 mod console;
-mod dead_letters;
 mod dump;
-mod erase;
 mod events;
 mod failover;
-mod failure;
 mod flush;
 mod history;
 mod hosts;
 mod inspect_database;
 mod ledger;
 mod limits;
+mod locks;
 mod migrate;
-mod money;
-mod operators;
 mod orders;
-mod outbox;
-mod phases;
 mod poll;
 mod prefetch;
 mod publisher;
-mod read;
 mod reconciliation;
-mod retention;
-mod reversals;
-mod room;
 mod row_cache;
-mod rows;
-mod sales;
 mod secret;
 mod settle;
 mod shared;
@@ -69,10 +56,6 @@ pub use ledger::PostgresLedger;
 pub(crate) use migrate::known_schema;
 pub use migrate::migrate_postgres;
 pub use secret::{shared_secret, stored_secret};
-
-use clock::Clock;
-use connector::{Connector, ConnectorUse};
-use shared::{CommitMessage, Shared, SharedParts};
 
 /// A store in PostgreSQL. Clones are cheap.
 #[derive(Clone)]
@@ -130,6 +113,10 @@ impl Postgres {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
+    }
+
+    pub(crate) fn id_key(&self) -> &IdKey {
+        &self.shared().id_key
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use doorbuster_core::{ItemId, OrderState};
 
 use crate::contract::{Difference, DifferenceKind, ItemTotals, MoneyTotals, Reconciliation};
 use crate::limits::DIFFERENCES_MAX;
+use crate::sql::{Statement, statement};
 
 /// The items. The columns are id, sale, name, total, pool, in slots, held, paid, ended, price and
 /// currency, then the counters `paid` and `ended`.
@@ -256,16 +257,20 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
 
 /// The stock at the start. The columns are item, initial total (NULL if unlimited) and time. `$1`
 /// is the sale, or NULL.
-pub(crate) const OPENING_STOCKS: &str = "
+pub(crate) const OPENING_STOCKS: Statement = statement(
+    "
     SELECT i.id, i.initial_total, s.created_at FROM item i JOIN sale s ON s.id = i.sale_id
-    WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1 ORDER BY i.id";
+    WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1 ORDER BY i.id",
+);
 
 /// The adjustments: at most `$3` rows after `$2`. The columns are seq, item, units, reason and at.
 /// `$1` is the sale, or NULL.
-pub(crate) const STOCK_ADJUSTMENTS: &str = "
+pub(crate) const STOCK_ADJUSTMENTS: Statement = statement(
+    "
     SELECT a.seq, a.item_id, a.units, a.reason, a.at FROM adjustment a JOIN item i
     ON i.id = a.item_id
-    WHERE (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND a.seq > $2 ORDER BY a.seq LIMIT $3";
+    WHERE (CAST($1 AS text) IS NULL OR i.sale_id = $1) AND a.seq > $2 ORDER BY a.seq LIMIT $3",
+);
 
 /// The events of orders that changed their state, each with the type of the previous event.
 macro_rules! moved {
@@ -292,10 +297,9 @@ macro_rules! moved {
 
 /// The changes of orders in commit order. An embedded store has one writer, so `seq` is that order.
 /// The columns are position, order, item, units, type, at, actor, why and previous type.
-pub(crate) const TRANSITIONS_BY_SEQ: &str = moved!("seq");
-/// The same query for a store in which several transactions commit at once. There, only `position`
-/// skips no event.
-pub(crate) const TRANSITIONS_BY_POSITION: &str = moved!("position");
+/// In PostgreSQL several transactions commit at once, and only `position` skips no event.
+pub(crate) const TRANSITIONS: Statement =
+    Statement { sqlite: moved!("seq"), postgres: moved!("position") };
 
 /// Returns the state of an order after an event of this type.
 pub(crate) fn state_after(word: &str) -> Option<OrderState> {

@@ -9,29 +9,28 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
+use log_reader::LogReader;
+use open_files::OpenFiles;
+use read::Reader;
 use rusqlite::Connection;
+use shared::Shared;
 use tokio::sync::{oneshot, watch};
+use txn::Txn;
 
 use doorbuster_core::{IdKey, Millis};
 
 use crate::commit_copy::CommitCopy;
 use crate::contract::{OpenError, SqliteOptions, StoreError};
+use crate::failure::Failure;
 use crate::limits::{LOG_PAGES_MAX, READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
 use crate::store::StoreResult;
 
 mod backup;
-mod blocks;
 mod calls;
-mod challenge;
 mod check;
 mod checkouts;
-mod codes;
-mod console;
-mod dead_letters;
 mod dump;
-mod erase;
 mod events;
-mod failure;
 mod feed;
 mod history;
 mod ledger;
@@ -39,19 +38,11 @@ mod log_reader;
 mod money;
 mod open;
 mod open_files;
-mod operators;
 mod orders;
-mod outbox;
 mod read;
 mod reconciliation;
-mod redelivery;
 mod restore;
-mod retention;
-mod reversals;
-mod room;
 mod row_cache;
-mod rows;
-mod sales;
 mod shared;
 mod statements;
 #[cfg(test)]
@@ -62,17 +53,10 @@ mod writer;
 
 pub use backup::{backup, copy_base};
 pub use dump::Memory;
-pub use failure::Failure;
 pub use ledger::SqliteLedger;
 pub use open::is_store;
 pub(crate) use open::known_schema;
 pub use restore::{restore, restore_copy};
-
-use log_reader::LogReader;
-use open_files::OpenFiles;
-use read::Reader;
-use shared::Shared;
-use txn::Txn;
 
 /// A store in SQLite. Clones are cheap.
 #[derive(Clone)]
@@ -190,6 +174,10 @@ impl Sqlite {
         (self.0.shared.clock)()
     }
 
+    pub(crate) fn id_key(&self) -> &IdKey {
+        &self.0.shared.id_key
+    }
+
     pub(crate) fn commit_copy(&self) -> Option<&CommitCopy> {
         self.0.copy.as_ref()
     }
@@ -243,7 +231,7 @@ impl Sqlite {
     }
 
     /// Runs `work` on a snapshot, on a reader's thread.
-    async fn read<T: Send + 'static>(
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Reader<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> StoreResult<T> {

@@ -9,34 +9,45 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::database_history::DatabaseHistory;
-use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, Spread};
-
 use tokio::sync::watch;
 
+use doorbuster_core::database_history::DatabaseHistory;
+use doorbuster_core::{IdKey, Millis};
+
 use crate::contract::{
-    AdjustOutcome, Adjustment, AdminKey, CatalogueRows, Check, DeleteOutcome, HistoryReaction,
-    ItemCounts, LostOrders, NewSale, OpenError, PatchOutcome, PostgresOptions, Replication,
-    SalePatch, SaleRow, SpreadOutcome, SqliteOptions, StepOutcome, StoreError, StoreHistoryRow,
+    Check, HistoryReaction, LostOrders, OpenError, PostgresOptions, Replication, SqliteOptions,
+    StoreError,
 };
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 
 mod blocks;
 mod challenge;
+mod checkouts;
 mod codes;
 mod console;
 mod copies;
+mod dead_letters;
+mod deliveries;
 mod erase;
+mod events;
 mod grants;
+mod history;
+mod keys;
 mod money;
 mod nodes;
 mod operating;
+mod operation;
 mod orders;
 mod outbox;
+pub(crate) mod phases;
 mod reconciliation;
+mod retention;
+mod reversals;
 mod room;
+mod sales;
+mod sandbox;
+mod stock;
 mod waitlist;
 
 pub use codes::CodeHash;
@@ -141,14 +152,6 @@ impl Store {
         }
     }
 
-    /// Returns the history of the store, newest first.
-    pub async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {
-        match self {
-            Self::Sqlite(s) => s.store_history().await,
-            Self::Postgres(s) => Box::pin(s.store_history()).await,
-        }
-    }
-
     /// Returns the history of the database that this node uses, or `None` for an embedded store.
     #[must_use]
     pub fn database(&self) -> Option<DatabaseHistory> {
@@ -211,167 +214,8 @@ impl Store {
     }
 }
 
-/// Sales.
-impl Store {
-    /// Returns every sale, newest first.
-    pub async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
-        Ok(self.catalogue().await?.sales)
-    }
-
-    /// Returns every sale, with the version of that state.
-    pub async fn catalogue(&self) -> StoreResult<CatalogueRows> {
-        match self {
-            Self::Sqlite(s) => s.catalogue().await,
-            Self::Postgres(s) => Box::pin(s.catalogue()).await,
-        }
-    }
-
-    /// Returns the version that [`Store::catalogue`] would return, but reads only one row.
-    pub async fn catalogue_version(&self) -> StoreResult<String> {
-        match self {
-            Self::Sqlite(_) => Ok(String::new()),
-            Self::Postgres(s) => Box::pin(s.catalogue_version()).await,
-        }
-    }
-
-    /// Returns the sale of this id.
-    pub async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
-        match self {
-            Self::Sqlite(s) => s.sale(id).await,
-            Self::Postgres(s) => Box::pin(s.sale(id)).await,
-        }
-    }
-
-    /// Creates a draft whose stock is in its items' pools. Returns `None` if the id is in use.
-    pub async fn create_sale(&self, sale: NewSale) -> StoreResult<Option<SaleRow>> {
-        match self {
-            Self::Sqlite(s) => s.create_sale(sale).await,
-            Self::Postgres(s) => Box::pin(s.create_sale(sale)).await,
-        }
-    }
-
-    /// Changes a sale's description. The version increases if anything changed.
-    pub async fn patch_sale(
-        &self,
-        id: &str,
-        if_version: Option<u64>,
-        patch: SalePatch,
-    ) -> StoreResult<PatchOutcome> {
-        match self {
-            Self::Sqlite(s) => s.patch_sale(id, if_version, patch).await,
-            Self::Postgres(s) => Box::pin(s.patch_sale(id, if_version, patch)).await,
-        }
-    }
-
-    /// Changes how an item's stock is divided among its slots. This is allowed until the sale is
-    /// closed. The sale's version increases if anything changed. If `if_version` is given and the
-    /// sale has another version, nothing changes.
-    pub async fn set_spread(
-        &self,
-        item: ItemId,
-        spread: Spread,
-        if_version: Option<u64>,
-    ) -> StoreResult<SpreadOutcome> {
-        match self {
-            Self::Sqlite(s) => s.set_spread(item, spread, if_version).await,
-            Self::Postgres(s) => Box::pin(s.set_spread(item, spread, if_version)).await,
-        }
-    }
-
-    /// Deletes a draft.
-    pub async fn delete_sale(
-        &self,
-        id: &str,
-        if_version: Option<u64>,
-    ) -> StoreResult<DeleteOutcome> {
-        match self {
-            Self::Sqlite(s) => s.delete_sale(id, if_version).await,
-            Self::Postgres(s) => Box::pin(s.delete_sale(id, if_version)).await,
-        }
-    }
-
-    /// Moves a sale to its next phase.
-    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
-        match self {
-            Self::Sqlite(s) => s.step_sale(id, step).await,
-            Self::Postgres(s) => Box::pin(s.step_sale(id, step)).await,
-        }
-    }
-
-    /// Announces to every node that a pause or close waits for the requests in flight, for at most
-    /// `for_ms`. With 0 the wait ends. A step to another phase ends it too. An embedded store does
-    /// nothing.
-    pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(_) => Ok(()),
-            Self::Postgres(s) => Box::pin(s.drain_sale(id, for_ms)).await,
-        }
-    }
-
-    /// Returns how many units of these items (or of all items) are in each state, in one snapshot,
-    /// by item. Items that do not exist are left out.
-    pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
-        match self {
-            Self::Sqlite(s) => s.counts(items).await,
-            Self::Postgres(s) => Box::pin(s.counts(items)).await,
-        }
-    }
-
-    /// Changes an item's total and records the reason. A second call with the same key and units
-    /// has no effect.
-    pub async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
-        match self {
-            Self::Sqlite(s) => s.adjust(adjustment).await,
-            Self::Postgres(s) => Box::pin(s.adjust(adjustment)).await,
-        }
-    }
-
-    /// Returns the units of the adjustment with this key, or `None` if there is no such adjustment.
-    pub async fn adjusted_units(&self, item: ItemId, key: &str) -> StoreResult<Option<i64>> {
-        match self {
-            Self::Sqlite(s) => s.adjusted_units(item, key).await,
-            Self::Postgres(s) => Box::pin(s.adjusted_units(item, key)).await,
-        }
-    }
-}
-
-/// The keys of operators.
-impl Store {
-    /// Returns every operator's key, oldest first.
-    pub async fn keys(&self) -> StoreResult<Vec<AdminKey>> {
-        match self {
-            Self::Sqlite(s) => s.keys().await,
-            Self::Postgres(s) => Box::pin(s.keys()).await,
-        }
-    }
-
-    /// Adds a key.
-    pub async fn insert_key(&self, key: AdminKey) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.insert_key(key).await,
-            Self::Postgres(s) => Box::pin(s.insert_key(key)).await,
-        }
-    }
-
-    /// Deletes a key. Returns false if there is no such key.
-    pub async fn delete_key(&self, id: &str) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.delete_key(id).await,
-            Self::Postgres(s) => Box::pin(s.delete_key(id)).await,
-        }
-    }
-}
-
 /// Checks.
 impl Store {
-    /// Returns the units that the buyer holds of an item.
-    pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
-        match self {
-            Self::Sqlite(s) => s.quota(item, buyer).await,
-            Self::Postgres(s) => Box::pin(s.quota(item, buyer)).await,
-        }
-    }
-
     /// Checks all rows in one snapshot, with its own SQL. It checks I1, I2 (active units computed
     /// from the orders), I4 (quotas against orders and limits), and I5 (payments against orders and
     /// refunds). It also checks `settled <= granted`, feeds without gaps, and `paid` and `ended`

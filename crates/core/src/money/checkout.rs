@@ -74,7 +74,7 @@ pub enum CheckoutOutcome {
 
 /// Keeps a checkout with its order, which must be reserved. An order keeps its open checkout. A new
 /// checkout replaces a closed one.
-pub fn keep_checkout<L: Ledger>(
+pub fn keep_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     new: &Checkout,
 ) -> Result<CheckoutOutcome, L::Error> {
@@ -96,7 +96,7 @@ pub fn keep_checkout<L: Ledger>(
 
 /// Records that the provider accepts no more money for this session and took none. Returns false if
 /// the order keeps another session.
-pub fn close_checkout<L: Ledger>(
+pub fn close_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,
     session: &str,
@@ -116,7 +116,7 @@ pub fn close_checkout<L: Ledger>(
 /// Records that a query to the provider about this session failed. The first failed query starts
 /// the grace period of the overdue order. Returns false if the order keeps another session, or a
 /// closed one.
-pub fn record_unanswered_check<L: Ledger>(
+pub fn record_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,
     session: &str,
@@ -134,7 +134,7 @@ pub fn record_unanswered_check<L: Ledger>(
 }
 
 /// Clears earlier failed queries to the provider, because the order's payment window was extended.
-pub(crate) fn reset_unanswered_check<L: Ledger>(
+pub(crate) fn reset_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,
 ) -> Result<(), L::Error> {

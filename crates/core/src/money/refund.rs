@@ -12,8 +12,8 @@ const CAME_BACK_PREFIX: &str = "came back: ";
 /// message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
-/// Decides the refund of a payment. A payment has only one refund.
-pub(crate) fn refund<L: Ledger>(
+/// Decides the refund of a payment. A payment has only one.
+pub(crate) fn refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     payment: &Payment,
     cause: RefundCause,
@@ -84,7 +84,7 @@ pub enum RefundMessageOutcome {
 
 /// Applies a provider's report about a refund. Returns the new state of the refund, or `None` if no
 /// such refund exists.
-pub fn apply_refund_update<L: Ledger>(
+pub fn apply_refund_update<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &RefundId,
     news: &RefundUpdate,
@@ -162,7 +162,7 @@ pub fn apply_refund_update<L: Ledger>(
 /// changed meanwhile, the newer state stays. If the two states differ, the server queries the
 /// provider again. A failed attempt cannot be outdated, so it counts. Returns the new state of the
 /// refund, or `None` if no such refund exists.
-pub fn answer_refund<L: Ledger>(
+pub fn answer_refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     asked: &Refund,
     news: &RefundUpdate,
@@ -218,7 +218,7 @@ fn came_back_once_error(refund: &Refund) -> Option<String> {
 
 /// Requests a failed refund from the provider again, even if the provider accepted it before.
 /// Returns `None` if no failed refund has this id.
-pub fn retry_refund<L: Ledger>(
+pub fn retry_refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &RefundId,
     now: Millis,
@@ -236,7 +236,7 @@ pub fn retry_refund<L: Ledger>(
 
 /// Applies a provider's message about a refund. The message has the id of the refund or of its
 /// payment.
-pub fn settle_refund<L: Ledger>(
+pub fn settle_refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     provider: &str,
     event: &str,

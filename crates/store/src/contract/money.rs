@@ -97,7 +97,7 @@ pub struct Dispute {
 impl Reversal {
     /// Records the report's message once, but not before its payment is known. Returns the payment,
     /// or the outcome if nothing must be written.
-    pub(crate) fn take<L: Ledger>(
+    pub(crate) fn take<L: Ledger + ?Sized>(
         &self,
         ledger: &mut L,
         now: Millis,

@@ -1,23 +1,21 @@
 //! The check of all rows, in one snapshot, with queries over whole tables. It compares orders with
 //! the other tables.
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Client;
 
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
 use doorbuster_core::{ItemId, Millis};
 
 use crate::contract::{Check, Finding, RefundNotice};
+use crate::failure::Failure;
 use crate::limits::{FINDINGS_MAX, NOTICES_MAX, PG_CHECK_WAIT};
+use crate::rows::money::notices;
+use crate::sql::{Row, as_limit};
 use crate::store::StoreResult;
 use crate::waitlist;
 
-use super::Postgres;
-use super::connect;
-use super::failure::Failure;
-use super::money::notices;
-use super::read::as_limit;
-use super::rows::parse_text;
 use super::shared::Shared;
 use super::transaction::{RetryState, RetryUnknown};
+use super::{Postgres, connect};
 
 /// The queries and their rules. Each query finds violations of its rule. The columns are the item,
 /// and the numbers as text.
@@ -179,32 +177,28 @@ async fn check(shared: &Shared) -> Result<(Vec<Finding>, Vec<RefundNotice>), Fai
         for (rule, sql) in QUERIES.iter().chain(waitlist::CHECKS) {
             let found = client.query(&format!("{sql} LIMIT {FINDINGS_MAX}"), &[]).await?;
             for row in found.iter().take(FINDINGS_MAX - findings.len()) {
-                findings.push(finding(rule, row)?);
+                findings.push(finding(rule, row.into())?);
             }
         }
         let notices = client.query(NOTICES, &[&as_limit(NOTICES_MAX)]).await?;
-        Ok((findings, notices.iter().map(notice).collect::<Result<_, _>>()?))
+        Ok((findings, notices.iter().map(|row| notice(row.into())).collect::<Result<_, _>>()?))
     })
     .await
 }
 
-fn notice(row: &Row) -> Result<RefundNotice, Failure> {
+fn notice(row: Row<'_>) -> Result<RefundNotice, Failure> {
     Ok(RefundNotice {
-        what: parse_text(row, 0, "cause of a refund", RefundCause::parse)?,
-        item: row.try_get::<_, Option<i64>>(1)?.map(ItemId),
-        payment: PaymentId(row.try_get(2)?),
-        order: row.try_get(3)?,
-        money: Money { minor: row.try_get(4)?, currency: row.try_get(5)? },
-        at: Millis(row.try_get(6)?),
+        what: row.parse(0, "cause of a refund", RefundCause::parse)?,
+        item: row.get::<Option<i64>>(1)?.map(ItemId),
+        payment: PaymentId(row.get(2)?),
+        order: row.get(3)?,
+        money: Money { minor: row.get(4)?, currency: row.get(5)? },
+        at: Millis(row.get(6)?),
     })
 }
 
-fn finding(rule: &'static str, row: &Row) -> Result<Finding, Failure> {
-    Ok(Finding {
-        rule,
-        item: row.try_get::<_, Option<i64>>(0)?.map(ItemId),
-        detail: row.try_get(1)?,
-    })
+fn finding(rule: &'static str, row: Row<'_>) -> Result<Finding, Failure> {
+    Ok(Finding { rule, item: row.get::<Option<i64>>(0)?.map(ItemId), detail: row.get(1)? })
 }
 
 /// Reads in one snapshot, on a separate session. The session ends with the read, so a cancelled

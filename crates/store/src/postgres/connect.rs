@@ -11,13 +11,13 @@ use doorbuster_postgres_tls::Address;
 use tokio_postgres::{Client, Config};
 
 use crate::contract::OpenError;
+use crate::failure::Failure;
 use crate::limits::{
     PG_ANSWER_WAIT, PG_CONNECT_WAIT, PG_IDLE_IN_TRANSACTION, PG_LOCK_WAIT, PG_POOL_WAIT,
     PG_STATEMENT_WAIT, PG_WAITING_MAX,
 };
 
 use super::connector::{Connector, Session};
-use super::failure::Failure;
 
 /// The oldest server version that supports the statements, as `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
@@ -94,7 +94,7 @@ impl Connect for PoolConnector {
     ) -> Pin<Box<dyn Future<Output = Result<Session, tokio_postgres::Error>> + Send + '_>> {
         Box::pin(async {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
-                Failure::Sql(error) => error,
+                Failure::Postgres(error) => error,
                 // The connector keeps the reason of the failure, because the client library offers
                 // no way to create such an error.
                 _ => no_connection(),

@@ -15,16 +15,15 @@ use tokio_postgres::{AsyncMessage, Client, Notification, Socket};
 
 use doorbuster_core::database_history::{DatabaseDecision, DatabaseHistory, HistoryChange, decide};
 
+use crate::failure::{Done, Failure};
 use crate::history_memory::HistoryMemory;
 use crate::limits::{PG_ANSWER_WAIT, PG_CONNECT_WAIT, PG_OTHER_HOSTS_WAIT};
 
-use super::failure::Failure;
-use super::hosts::{self, DatabaseHost};
-use super::inspect_database::{self, Inspected};
+use super::hosts::DatabaseHost;
+use super::inspect_database::Inspected;
+use super::{hosts, inspect_database};
 
 mod certificates;
-
-type Done<T> = Result<T, Failure>;
 
 /// The function of PostgreSQL that warns when a commit was not confirmed by its standby.
 const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";

@@ -12,18 +12,18 @@ use doorbuster_core::sale::{Phase, PhaseStep};
 use doorbuster_core::{Millis, NodeId, OrderState, TicketId};
 
 use crate::contract::{HistoryReaction, LostOrders, PausedSale};
+use crate::failure::{Done, Failure};
 use crate::history::{parse_paused, paused_json};
 use crate::limits::{COMPARED_AT_ONCE, LOST_ROWS_MAX, LOST_SAMPLE_MAX};
-use crate::store::StoreResult;
+use crate::rows;
+use crate::sql::{Row, int};
+use crate::store::{StoreResult, phases};
+use crate::transaction::Transaction;
 
+use super::Postgres;
 use super::acknowledged::is_lost;
-use super::failure::Failure;
 use super::ledger::PostgresLedger;
-use super::rows::{self, int};
 use super::transaction::RetryUnknown;
-use super::{Postgres, phases};
-
-type Done<T> = Result<T, Failure>;
 
 /// Selects the states of the orders with these ids.
 const STATES: &str =
@@ -80,8 +80,8 @@ impl Postgres {
             let parts = ids.iter().filter_map(TicketId::parts);
             let (grants, numbers): (Vec<i64>, Vec<i64>) =
                 parts.map(|parts| (int(parts.grant.0), int(parts.n.0))).unzip();
-            let read = |row: &tokio_postgres::Row| {
-                let state = rows::parse_text(row, 1, "state", OrderState::parse)?;
+            let read = |row: Row<'_>| {
+                let state = row.parse(1, "state", OrderState::parse)?;
                 Ok((rows::ticket(row, 0)?, state))
             };
             let found = self.all(STATES, &[&grants, &numbers], read).await?;
@@ -112,13 +112,13 @@ impl Postgres {
                    WHERE fence = (SELECT max(fence) FROM store_history) ORDER BY node LIMIT $1";
         self.all(sql, &[&LOST_ROWS_MAX], |row| {
             let bad = || Failure::Row("invalid sample of lost orders".to_owned());
-            let sample: &str = row.try_get(5)?;
+            let sample = row.text(5, "sample of lost orders")?;
             Ok(LostOrders {
-                node: NodeId(rows::small(row, 0, "node")?),
-                fence: row.try_get(1)?,
-                at: Millis(row.try_get(2)?),
-                acknowledged: rows::number(row, 3)?,
-                lost: rows::number(row, 4)?,
+                node: NodeId(row.small(0, "node")?),
+                fence: row.get(1)?,
+                at: Millis(row.get(2)?),
+                acknowledged: row.number(3)?,
+                lost: row.number(4)?,
                 sample: serde_json::from_str(sample).map_err(|_| bad())?,
             })
         })
@@ -143,15 +143,15 @@ fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
 fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
     let pending = ledger.one(PENDING, &[], |row| {
         let bad = || Failure::Row("invalid list of paused sales".to_owned());
-        let paused = parse_paused(row.try_get(2)?).ok_or_else(bad)?;
-        Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, bool>(1)?, paused))
+        let paused = parse_paused(row.text(2, "list of paused sales")?).ok_or_else(bad)?;
+        Ok((row.get::<i64>(0)?, row.get::<bool>(1)?, paused))
     })?;
     let Some((fence, moved, mut paused)) = pending else { return Ok(None) };
     let due = "SELECT id, phase FROM sale WHERE phase = 'open' OR (phase = 'scheduled' AND $1)
                ORDER BY seq LIMIT 1";
     let due = ledger.one(due, &[&moved], |row| {
-        let was = rows::parse_text(row, 1, "phase", Phase::parse)?;
-        Ok(PausedSale { sale: row.try_get(0)?, was })
+        let was = row.parse(1, "phase", Phase::parse)?;
+        Ok(PausedSale { sale: row.get(0)?, was })
     })?;
     let Some(sale) = due else {
         let done = "UPDATE store_history SET pause = 'done' WHERE pause = 'pending'";
@@ -160,8 +160,14 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
     };
     match sale.was {
         // Operators cannot pause a sale that never opened. Only this code can.
-        Phase::Scheduled => phases::pause_scheduled(ledger, &sale.sale)?,
-        _ => drop(phases::apply_step(ledger, &sale.sale, PhaseStep::Pause)?),
+        Phase::Scheduled => {
+            phases::pause_scheduled(&mut Transaction::Postgres(ledger), &sale.sale)?
+        }
+        _ => drop(phases::apply_step(
+            &mut Transaction::Postgres(ledger),
+            &sale.sale,
+            PhaseStep::Pause,
+        )?),
     }
     paused.retain(|earlier| earlier.sale != sale.sale);
     paused.push(sale.clone());

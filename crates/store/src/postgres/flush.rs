@@ -8,9 +8,11 @@ use doorbuster_core::{
     BuyerId, CloseCause, Millis, Order, RecallTarget, RequestKey, Ticket, TicketId,
 };
 
-use super::failure::Failure;
+use crate::failure::Failure;
+use crate::rows;
+use crate::sql::int;
+
 use super::row_cache::{CachedQuota, CachedRow, RowCache};
-use super::rows::{self, int};
 use super::shared::Shared;
 
 mod digest;

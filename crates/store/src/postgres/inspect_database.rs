@@ -2,14 +2,11 @@
 //! history.
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-use doorbuster_core::database_history::decide;
 use doorbuster_core::database_history::{
-    DatabaseDecision, DatabaseHistory, HistoryChange, SeenDatabase,
+    DatabaseDecision, DatabaseHistory, HistoryChange, SeenDatabase, decide,
 };
 
-use super::failure::Failure;
-
-type Done<T> = Result<T, Failure>;
+use crate::failure::{Done, Failure};
 
 /// The advisory lock ("Dbrf") that a node takes while it adds a row to the history.
 const LOCK: i64 = 0x4462_7266;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use deadpool_postgres::Object;
 use tokio::runtime::Handle;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use doorbuster_core::event::{Actor, Event};
@@ -18,13 +17,15 @@ use doorbuster_core::{
     RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN, WaitlistEntry,
 };
 
-use super::failure::Failure;
+use crate::failure::{Done, Failure};
+use crate::rows::money;
+use crate::sql::{Row, int};
+use crate::{reads, rows};
+
 use super::row_cache::{CachedQuota, RowCache};
-use super::rows::{self, int, money};
 use super::waitlist;
 
-type Done<T> = Result<T, Failure>;
-pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// A live ledger's connection to its transaction.
 pub(super) struct LiveConnection<'c> {
@@ -51,12 +52,12 @@ impl LiveConnection<'_> {
 pub struct PostgresLedger<'c> {
     live: Option<LiveConnection<'c>>,
     pub(super) cache: RowCache,
-    pub(super) now: Millis,
+    pub(crate) now: Millis,
     /// The node that waits for the current ticket.
     pub(super) node: Option<NodeId>,
     /// Whether the catalogue changed, and the operator's action, if any.
-    pub(super) catalogue: bool,
-    pub(super) action: Option<std::sync::Arc<crate::contract::NewAction>>,
+    pub(crate) catalogue: bool,
+    pub(crate) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
 
 impl<'c> PostgresLedger<'c> {
@@ -69,17 +70,17 @@ impl<'c> PostgresLedger<'c> {
     }
 
     /// Returns every row of a query.
-    pub(super) fn all<T>(
+    pub(crate) fn all<T>(
         &self,
         sql: &str,
         params: Params<'_>,
-        read: impl Fn(&Row) -> Done<T>,
+        read: impl Fn(Row<'_>) -> Done<T>,
     ) -> Done<Vec<T>> {
         let Some(live) = &self.live else { return Ok(Vec::new()) };
         let rows = live.wait(async {
             live.client.query(&live.client.prepare_cached(sql).await?, params).await
         })?;
-        rows.iter().map(read).collect()
+        rows.iter().map(|row| read(row.into())).collect()
     }
 
     /// Returns the first row of a query.
@@ -87,28 +88,19 @@ impl<'c> PostgresLedger<'c> {
         &self,
         sql: &str,
         params: Params<'_>,
-        read: impl Fn(&Row) -> Done<T>,
+        read: impl Fn(Row<'_>) -> Done<T>,
     ) -> Done<Option<T>> {
         Ok(self.all(sql, params, read)?.into_iter().next())
     }
 
     /// Runs a statement and returns the number of changed rows.
-    pub(super) fn run(&self, sql: &str, params: Params<'_>) -> Done<u64> {
+    pub(crate) fn run(&self, sql: &str, params: Params<'_>) -> Done<u64> {
         let Some(live) = &self.live else {
             return Err(Failure::Row("a prefetched ledger cannot run statements".to_owned()));
         };
         live.wait(async {
             live.client.execute(&live.client.prepare_cached(sql).await?, params).await
         })
-    }
-
-    /// Locks grants in the order of their ids. To lock several grants, always call this.
-    pub(super) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
-        let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
-        for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
-            self.cache.cache_grant(grant);
-        }
-        Ok(())
     }
 }
 
@@ -119,9 +111,7 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.cache.items.get(&item) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str =
-            concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = $1 FOR NO KEY UPDATE");
-        let found = self.one(SQL, &[&item.0], rows::item)?;
+        let found = self.one(reads::ITEM.postgres, &[&item.0], rows::item)?;
         Ok(found.map(|row| self.cache.cache_item(row)))
     }
 
@@ -131,10 +121,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        // A shared lock lets other openings of grants run, but a phase change of the sale waits.
-        let sql = "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s
-                   ON s.id = i.sale_id WHERE i.id = $1 FOR SHARE OF s";
-        Ok(self.one(sql, &[&item.0], |row| Ok(row.try_get(0)?))?.unwrap_or(false))
+        Ok(self.one(reads::ON_SALE.postgres, &[&item.0], |row| Ok(row.get(0)?))?.unwrap_or(false))
     }
 
     fn has_ended(&mut self, item: ItemId) -> Done<bool> {
@@ -150,22 +137,16 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            rows::grant_columns!(),
-            " FROM slot_grant WHERE item_id = $1 AND slot = $2 AND open FOR NO KEY UPDATE"
-        );
-        let found = self.one(SQL, &[&slot.item.0, &i64::from(slot.index)], rows::grant)?;
+        let found = self.one(
+            reads::OPEN_GRANT.postgres,
+            &[&slot.item.0, &i64::from(slot.index)],
+            rows::grant,
+        )?;
         Ok(found.map(|row| self.cache.cache_grant(row)).filter(|grant| grant.open))
     }
 
     fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            rows::grant_columns!(),
-            " FROM slot_grant WHERE item_id = $1 AND open ORDER BY id FOR NO KEY UPDATE"
-        );
-        let found = self.all(SQL, &[&item.0], rows::grant)?;
+        let found = self.all(reads::OPEN_GRANTS.postgres, &[&item.0], rows::grant)?;
         let mut open: Vec<Grant> =
             found.into_iter().map(|row| self.cache.cache_grant(row)).filter(|g| g.open).collect();
         open.sort_by_key(|grant| grant.slot);
@@ -177,9 +158,10 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
-        let sql = "SELECT coalesce(max(epoch), 0) FROM slot_grant WHERE item_id = $1 AND slot = $2";
         let last =
-            self.one(sql, &[&slot.item.0, &i64::from(slot.index)], |row| rows::number(row, 0))?;
+            self.one(reads::LAST_EPOCH.postgres, &[&slot.item.0, &i64::from(slot.index)], |row| {
+                row.number(0)
+            })?;
         Ok(Epoch(last.unwrap_or(0)))
     }
 
@@ -200,21 +182,14 @@ impl Ledger for PostgresLedger<'_> {
         if self.order(ticket)?.is_some() {
             return Ok(self.cache.resolution(ticket));
         }
-        const SQL: &str = concat!(
-            "SELECT ",
-            rows::resolution_columns!(),
-            " FROM resolution r WHERE r.ticket = $1"
-        );
-        self.one(SQL, &[&ticket.text().as_str()], rows::resolution)
+        self.one(reads::RESOLUTION.postgres, &[&ticket.text().as_str()], rows::resolution)
     }
 
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Done<Option<TicketId>> {
         if let Some(ticket) = self.cache.numbers.get(&(grant, n)) {
             return Ok(Some(*ticket));
         }
-        let sql = "SELECT id FROM orders WHERE grant_id = $1 AND n = $2
-                   UNION ALL SELECT ticket FROM resolution WHERE grant_id = $1 AND n = $2";
-        self.one(sql, &[&int(grant.0), &int(n.0)], |row| rows::ticket(row, 0))
+        self.one(reads::TICKET_OF.postgres, &[&int(grant.0), &int(n.0)], |row| rows::ticket(row, 0))
     }
 
     fn insert_resolution(&mut self, resolution: &Resolution) -> Done<()> {
@@ -229,12 +204,8 @@ impl Ledger for PostgresLedger<'_> {
             return Ok(Some(order.clone()));
         }
         let Some(parts) = id.parts() else { return Ok(None) };
-        const SQL: &str = concat!(
-            "SELECT ",
-            rows::order_columns!(),
-            " FROM orders o WHERE o.grant_id = $1 AND o.n = $2"
-        );
-        let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], rows::order)?;
+        let found =
+            self.one(reads::ORDER.postgres, &[&int(parts.grant.0), &int(parts.n.0)], rows::order)?;
         let found = found.filter(|order| order.id == *id);
         if let Some(order) = &found
             && self.cache.grants.contains_key(&order.grant)
@@ -248,21 +219,12 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(order) = self.cache.requests.get(&(buyer.clone(), key.clone())) {
             return Ok(self.cache.orders.get(order).cloned());
         }
-        const SQL: &str = concat!(
-            "SELECT ",
-            rows::order_columns!(),
-            " FROM orders o WHERE o.buyer = $1 AND o.request_key = $2"
-        );
-        self.one(SQL, &[&buyer.as_str(), &key.as_str()], rows::order)
+        self.one(reads::ORDER_OF.postgres, &[&buyer.as_str(), &key.as_str()], rows::order)
     }
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            rows::order_columns!(),
-            " FROM orders o WHERE o.buyer = $1 AND o.item_id = $2"
-        );
-        let mut orders = self.all(SQL, &[&buyer.as_str(), &item.0], rows::order)?;
+        let mut orders =
+            self.all(reads::ORDERS_OF_BUYER.postgres, &[&buyer.as_str(), &item.0], rows::order)?;
         orders.sort_unstable_by_key(|order| order.id);
         Ok(orders)
     }
@@ -295,9 +257,8 @@ impl Ledger for PostgresLedger<'_> {
             self.cache.quotas.insert(at, CachedQuota::UNREAD);
             return Ok(CachedQuota::UNREAD.used);
         }
-        let sql = "SELECT used FROM quota WHERE buyer = $1 AND item_id = $2 FOR NO KEY UPDATE";
-        let read =
-            self.one(sql, &[&buyer.as_str(), &item.0], |row| rows::small(row, 0, "quota"))?;
+        let read = self
+            .one(reads::QUOTA.postgres, &[&buyer.as_str(), &item.0], |row| row.small(0, "quota"))?;
         self.cache.quotas.insert(at, CachedQuota { used: read.unwrap_or(0), read });
         Ok(read.unwrap_or(0))
     }
@@ -314,12 +275,7 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.cache.recalls.get(&id) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str = concat!(
-            "SELECT ",
-            rows::recall_columns!(),
-            " FROM recall WHERE id = $1 FOR NO KEY UPDATE"
-        );
-        let found = self.one(SQL, &[&int(id.0)], rows::recall)?;
+        let found = self.one(reads::RECALL.postgres, &[&int(id.0)], rows::recall)?;
         Ok(found.map(|row| self.cache.cache_recall(row)))
     }
 
@@ -365,9 +321,8 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
-        let sql = "SELECT price_minor, currency FROM item WHERE id = $1";
-        self.one(sql, &[&item.0], |row| {
-            Ok(Money { minor: row.try_get(0)?, currency: row.try_get(1)? })
+        self.one(reads::PRICE.postgres, &[&item.0], |row| {
+            Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
         })
     }
 
@@ -375,8 +330,7 @@ impl Ledger for PostgresLedger<'_> {
         if self.cache.inbox.contains_key(&(provider.to_owned(), event.to_owned())) {
             return Ok(true);
         }
-        let sql = "SELECT FROM inbox WHERE provider = $1 AND event_id = $2";
-        Ok(self.one(sql, &[&provider, &event], |_| Ok(()))?.is_some())
+        Ok(self.one(reads::INBOX.postgres, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
     /// If two transactions handle the same message at once, the insertion of the second one fails,
@@ -390,23 +344,13 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.cache.payments.get(id) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str = concat!(
-            "SELECT ",
-            money::payment_columns!(),
-            " FROM payment p WHERE p.id = $1 FOR NO KEY UPDATE"
-        );
-        let found = self.one(SQL, &[&id.0], money::payment)?;
+        let found = self.one(reads::PAYMENT.postgres, &[&id.0], money::payment)?;
         Ok(found.map(|row| self.cache.cache_payment(row)))
     }
 
     fn payments_of(&mut self, order: &TicketId) -> Done<Vec<Payment>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            money::payment_columns!(),
-            " FROM payment p WHERE p.order_id = $1 ORDER BY p.seq FOR NO KEY UPDATE"
-        );
         let order = order.to_string();
-        for payment in self.all(SQL, &[&order], money::payment)? {
+        for payment in self.all(reads::PAYMENTS_OF.postgres, &[&order], money::payment)? {
             self.cache.cache_payment(payment);
         }
         let payments = self.cache.payments.values().map(|kept| &kept.row);
@@ -422,12 +366,7 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.cache.refunds.get(id) {
             return Ok(Some(kept.row.clone()));
         }
-        const SQL: &str = concat!(
-            "SELECT ",
-            money::refund_columns!(),
-            " FROM refund r WHERE r.id = $1 FOR NO KEY UPDATE"
-        );
-        let found = self.one(SQL, &[&id.0], money::refund)?;
+        let found = self.one(reads::REFUND.postgres, &[&id.0], money::refund)?;
         Ok(found.map(|row| self.cache.cache_refund(row)))
     }
 
@@ -442,12 +381,11 @@ impl Ledger for PostgresLedger<'_> {
             return Ok(Some(kept.row.clone()));
         }
         let Some(parts) = order.parts() else { return Ok(None) };
-        const SQL: &str = concat!(
-            "SELECT ",
-            money::checkout_columns!(),
-            " FROM checkout c WHERE c.grant_id = $1 AND c.n = $2"
-        );
-        let found = self.one(SQL, &[&int(parts.grant.0), &int(parts.n.0)], money::checkout)?;
+        let found = self.one(
+            reads::CHECKOUT.postgres,
+            &[&int(parts.grant.0), &int(parts.n.0)],
+            money::checkout,
+        )?;
         Ok(found.filter(|row| row.order == *order).map(|row| self.cache.cache_checkout(row)))
     }
 

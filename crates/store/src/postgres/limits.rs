@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
 
+use crate::failure::Done;
 use crate::limits::RATE_LIMIT_KEPT_US;
+use crate::sql::{Row, as_limit};
 use crate::store::StoreResult;
 
-use super::failure::Failure;
 use super::transaction::RetryUnknown;
 use super::{Postgres, PostgresLedger};
 
@@ -25,17 +26,13 @@ const DELETE: &str = "DELETE FROM rate_limit WHERE key IN (
          WHERE state_us < floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $1
          LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
-fn take(
-    ledger: &PostgresLedger<'_>,
-    calls: &[(u64, LimitCall)],
-) -> Result<Vec<LimitAnswer>, Failure> {
+fn take(ledger: &PostgresLedger<'_>, calls: &[(u64, LimitCall)]) -> Done<Vec<LimitAnswer>> {
     let mut keys: Vec<i64> = calls.iter().map(|(key, _)| key.cast_signed()).collect();
     keys.sort_unstable();
     ledger.run(ADD, &[&keys])?;
-    let row =
-        |row: &tokio_postgres::Row| Ok((row.try_get::<_, i64>(0)?, row.try_get::<_, i64>(1)?));
+    let row = |row: Row<'_>| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
     let mut states: BTreeMap<i64, i64> = ledger.all(LOCK, &[&keys], row)?.into_iter().collect();
-    let now_us = ledger.one(NOW_US, &[], |row| Ok(row.try_get::<_, i64>(0)?))?.unwrap_or_default();
+    let now_us = ledger.one(NOW_US, &[], |row| row.get::<i64>(0))?.unwrap_or_default();
     let mut answers = Vec::with_capacity(calls.len());
     for (key, call) in calls {
         let state = states.entry(key.cast_signed()).or_default();
@@ -57,7 +54,7 @@ impl Postgres {
     }
 
     pub(crate) async fn delete_unused_limits(&self, most: usize) -> StoreResult<usize> {
-        let most = super::read::as_limit(most);
+        let most = as_limit(most);
         let rows = self
             .job(RetryUnknown::Allowed, move |ledger| {
                 ledger.run(DELETE, &[&RATE_LIMIT_KEPT_US, &most])

@@ -9,31 +9,28 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use statements::{
+    BEGIN, CATALOGUE, CHANGED_COUNTS, DIGESTS, NEEDED_ORDERS, OLD_ORDERS, ORDER,
+    ORDERS_WITHOUT_DIGEST, RESOLUTIONS,
+};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
-use doorbuster_core::digest::{self, OrderDigest};
+use doorbuster_core::digest::OrderDigest;
 use doorbuster_core::settle::TicketVerdict;
-use doorbuster_core::{NodeId, Order, TicketId, Token, Verdict};
+use doorbuster_core::{NodeId, Order, TicketId, Token, Verdict, digest};
 
 use crate::contract::ItemCounts;
+use crate::failure::{Done, Failure};
 use crate::limits::{PG_POLL_DIGESTS, PG_POLL_ROWS};
-
-mod statements;
-
-use statements::{
-    BEGIN, CATALOGUE, CHANGED, DIGESTS, NEEDED_ORDERS, OLD_ORDERS, ORDER, ORDERS_WITHOUT_DIGEST,
-    RESOLUTIONS,
-};
+use crate::rows;
+use crate::sql::int;
 
 use super::clock::Clock;
-use super::failure::Failure;
-use super::read::COUNTS;
-use super::rows::{self, int};
 use super::shared::Shared;
 use super::snapshot::{SNAPSHOT, SnapshotPosition, since};
 
-type Done<T> = Result<T, Failure>;
+mod statements;
 
 /// Earlier orders that must still be read: all orders in the poll's snapshot, from this position
 /// on.
@@ -92,7 +89,7 @@ pub(super) struct Poller {
 
 impl Poller {
     pub(super) async fn new(client: Client, node: NodeId) -> Done<Self> {
-        let counts = client.prepare(&format!("{COUNTS}{CHANGED}")).await?;
+        let counts = client.prepare(CHANGED_COUNTS).await?;
         let (snapshot, catalogue) =
             (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
         let (digests, resolutions) =
@@ -123,7 +120,7 @@ impl Poller {
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
         let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
-        since(&row, sent, Instant::now(), clock)
+        since((&row).into(), sent, Instant::now(), clock)
     }
 
     /// Polls once. Orders of the transactions in `own` are known and left out. `publish` receives
@@ -229,13 +226,13 @@ impl Poller {
             self.client.query(&self.resolutions, &of_resolutions),
         );
         begun?;
-        let position = since(&position?, sent, answered, &shared.clock)?;
+        let position = since((&position?).into(), sent, answered, &shared.clock)?;
         if position.timeline != since_then.timeline || position.is_long_after(since_then) {
             self.client.batch_execute("ROLLBACK").await?;
             return Ok(Err(position));
         }
         let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
-        seen.counts = counts?.iter().map(rows::counts).collect::<Done<_>>()?;
+        seen.counts = counts?.iter().map(|row| rows::counts(row.into())).collect::<Done<_>>()?;
         self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?;
         self.read_orders_without_digest(others?, of_orders, writer, &mut seen, publish).await?;
         let named = self.read_resolutions(verdicts?, since_then, writer, &mut seen).await?;
@@ -307,7 +304,7 @@ impl Poller {
         }
         let (grants, numbers): (Vec<i64>, Vec<i64>) = needed.keys().copied().unzip();
         for row in self.client.query(&self.needed_orders, &[&grants, &numbers]).await? {
-            let order = rows::order(&row)?;
+            let order = rows::order((&row).into())?;
             if needed.get(&(int(order.grant.0), int(order.n.0))) == Some(&true) {
                 seen.verdicts.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
             }
@@ -320,7 +317,7 @@ impl Poller {
     /// settled.
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
         for row in page {
-            let order = rows::order(row)?;
+            let order = rows::order(row.into())?;
             if row.try_get::<_, i64>(12)? == i64::from(self.node.0)
                 && row.try_get::<_, i32>(15)? != writer
             {
@@ -342,7 +339,7 @@ impl Poller {
         let mut named = Vec::new();
         loop {
             for row in &page {
-                let found = rows::resolution(row)?;
+                let found = rows::resolution(row.into())?;
                 match found.verdict {
                     Verdict::Order(order) => named.push((found.ticket, order)),
                     verdict => seen.verdicts.extend(resolved(found.ticket, verdict, None)),
@@ -368,7 +365,8 @@ impl Poller {
             let Some(parts) = id.parts() else { continue };
             let row =
                 self.client.query_opt(&self.order, &[&int(parts.grant.0), &int(parts.n.0)]).await?;
-            let order = row.as_ref().map(rows::order).transpose()?.filter(|order| order.id == id);
+            let order = row.as_ref().map(|row| rows::order(row.into())).transpose()?;
+            let order = order.filter(|order| order.id == id);
             seen.verdicts.extend(resolved(ticket, Verdict::Order(id), order));
         }
         Ok(())

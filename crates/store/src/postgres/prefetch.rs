@@ -3,16 +3,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use deadpool_postgres::Object;
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
 
 use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, Ticket, TicketN};
 
-use super::failure::Failure;
-use super::row_cache::{CachedQuota, RowCache};
-use super::rows::{self, int, money};
+use crate::failure::{Done, Failure};
+use crate::rows;
+use crate::rows::money;
+use crate::sql::{Row, int};
 
-type Done<T> = Result<T, Failure>;
+use super::row_cache::{CachedQuota, RowCache};
 
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// The store's time, read after all locks were taken.
@@ -234,13 +235,16 @@ async fn prepare<const N: usize>(client: &Object, texts: [&str; N]) -> Done<[Sta
     statements.try_into().map_err(|_| Failure::Row("wrong number of statements".to_owned()))
 }
 
-fn for_each_row(rows: &[Row], read: impl FnMut(&Row) -> Done<()>) -> Done<()> {
-    rows.iter().try_for_each(read)
+fn for_each_row(
+    rows: &[tokio_postgres::Row],
+    mut read: impl FnMut(Row<'_>) -> Done<()>,
+) -> Done<()> {
+    rows.iter().try_for_each(|row| read(row.into()))
 }
 
-fn cache_quota(cache: &mut RowCache, row: &Row) -> Done<()> {
-    let buyer = rows::parse_text(row, 0, "buyer", BuyerId::new)?;
-    let used = rows::small(row, 2, "quota")?;
-    cache.quotas.insert((buyer, ItemId(row.try_get(1)?)), CachedQuota { used, read: Some(used) });
+fn cache_quota(cache: &mut RowCache, row: Row<'_>) -> Done<()> {
+    let buyer = row.parse(0, "buyer", BuyerId::new)?;
+    let used = row.small(2, "quota")?;
+    cache.quotas.insert((buyer, ItemId(row.get(1)?)), CachedQuota { used, read: Some(used) });
     Ok(())
 }

@@ -18,10 +18,10 @@ use doorbuster_core::Order;
 use doorbuster_core::pacing::REFRESHES_APART_MIN;
 
 use crate::contract::{Committed, OpenError};
+use crate::failure::Failure;
 use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_BACK, PG_POLL_EVERY, PG_POLL_WAIT};
 
 use super::connector::SessionMessage;
-use super::failure::Failure;
 use super::flush::{CHANNEL, CommitNotice};
 use super::poll::{Backlog, Changes, PollResult, Poller};
 use super::shared::{CommitMessage, Shared};

@@ -1,12 +1,11 @@
 //! Secrets that are not in the settings. All nodes of a deployment must share them, so the first
 //! node stores its secret in the database.
 use crate::contract::OpenError;
+use crate::failure::Failure;
 use crate::history_memory::HistoryMemory;
 
-use super::connect;
 use super::connector::{Connector, ConnectorUse};
-use super::failure::Failure;
-use super::migrate;
+use super::{connect, migrate};
 
 /// Returns the deployment's stored secret of this name. If there is none, stores `fresh` and
 /// returns it. The call comes before any store is opened, so it migrates the schema itself.

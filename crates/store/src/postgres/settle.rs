@@ -6,22 +6,22 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use doorbuster_core::settle::{self, TicketVerdict};
-use doorbuster_core::{IdKey, Ticket, Verdict};
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::{IdKey, Ticket, Verdict, settle};
 
 use crate::contract::StoreError;
+use crate::failure::{Failure, FailureKind, panic_message};
 use crate::store::StoreResult;
 
-use super::failure::{Failure, FailureKind, panic_message};
-use super::flush::{self, Query};
+use super::flush::Query;
 use super::ledger::PostgresLedger;
-use super::prefetch::{self, NewBuyerInsert};
+use super::prefetch::NewBuyerInsert;
 use super::row_cache::RowCache;
 use super::shared::Shared;
 use super::transaction::{
     CommittedResult, RetryState, RetryUnknown, await_answer, await_commit, return_connection,
 };
-use super::{Postgres, connect};
+use super::{Postgres, connect, flush, prefetch};
 
 impl Postgres {
     pub(crate) async fn settle(

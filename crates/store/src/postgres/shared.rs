@@ -10,15 +10,15 @@ use doorbuster_core::pacing::{REFRESHES_APART_MAX, REFRESHES_APART_MIN};
 use doorbuster_core::{IdKey, NodeId, Order};
 
 use crate::contract::{BuyerFilter, CommitSink, StoreError};
+use crate::failure::Failure;
 use crate::limits::OUTAGE_LOGGED_EVERY;
 
 use super::acknowledged::Acknowledged;
 use super::clock::Clock;
-use super::connect::{self, Sessions};
+use super::connect::Sessions;
 use super::connector::Connector;
-use super::failure::Failure;
-use super::inspect_database;
 use super::transaction::await_commit;
+use super::{connect, inspect_database};
 
 /// A time in which the database cannot be used.
 struct Outage {

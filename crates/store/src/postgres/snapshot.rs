@@ -2,13 +2,13 @@
 //! history.
 use std::time::Instant;
 
-use tokio_postgres::Row;
-
 use doorbuster_core::Millis;
 
-use super::clock::Clock;
-use super::failure::Failure;
+use crate::failure::Failure;
 use crate::limits::DIGESTS_READ_WITHIN_MS;
+use crate::sql::Row;
+
+use super::clock::Clock;
 
 /// Selects the snapshot, the database's time, and its timeline. The timeline is needed because a
 /// promoted standby assigns transaction ids again, after the last id that it received.
@@ -69,14 +69,14 @@ impl SnapshotPosition {
 
 /// Reads the position, and the database's time for the clock.
 pub(super) fn since(
-    row: &Row,
+    row: Row<'_>,
     sent: Instant,
     answered: Instant,
     clock: &Clock,
 ) -> Result<SnapshotPosition, Failure> {
-    let at = Millis(row.try_get(1)?);
+    let at = Millis(row.get(1)?);
     clock.add_sample(sent, at, answered);
-    let (snapshot, timeline, fence) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
+    let (snapshot, timeline, fence) = (row.get(0)?, row.get(2)?, row.get(3)?);
     Ok(SnapshotPosition { snapshot, timeline, fence, at })
 }
 

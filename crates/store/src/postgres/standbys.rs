@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 
 use crate::contract::Replication;
+use crate::sql::Row;
 use crate::store::StoreResult;
 
 use super::Postgres;
@@ -17,11 +18,11 @@ const REPLICATION: &str = "SELECT current_setting('synchronous_commit'),
 impl Postgres {
     /// Returns whether commits wait for standbys, and which standbys confirm them.
     pub(crate) async fn replication(&self) -> StoreResult<Replication> {
-        let read = |row: &tokio_postgres::Row| {
-            let (commit, names): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let read = |row: Row<'_>| {
+            let (commit, names): (String, String) = (row.get(0)?, row.get(1)?);
             let (all, hidden, synchronous): (i64, i64, i64) =
-                (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-            let connected: Vec<String> = row.try_get(5)?;
+                (row.get(2)?, row.get(3)?, row.get(4)?);
+            let connected = row.texts(5)?;
             let wanted = parse(&names);
             let waits = !matches!(commit.as_str(), "off" | "local");
             let is_hidden = all > 0 && hidden == all;

@@ -7,33 +7,25 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::Object;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tokio_postgres::Row;
 
 use doorbuster_core::{Millis, Order};
 
-use crate::actions;
 use crate::contract::StoreError;
+use crate::failure::{Done, Failure, FailureKind};
 use crate::limits::{
     PG_ANSWER_WAIT, PG_CONFLICTS_MAX, PG_RETRY_PAUSE, PG_RETRY_PAUSE_MAX, PG_RETRY_WITHIN,
 };
+use crate::sql::{Row, Value, postgres_params};
 use crate::store::StoreResult;
+use crate::{actions, failure};
 
-use super::connect;
-use super::failure::{Failure, FailureKind};
-use super::flush::{self, CommitNotice};
+use super::flush::CommitNotice;
 use super::ledger::{LiveConnection, Params, PostgresLedger};
 use super::prefetch::{BEGIN, NOW};
 use super::shared::Shared;
-use super::{Postgres, failure};
+use super::{Postgres, connect, flush};
 
-/// Whether a transaction with an unknown outcome may run again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RetryUnknown {
-    /// Yes. A second run finds the effect of the first run and returns the same answer.
-    Allowed,
-    /// No. The caller must read the result.
-    Never,
-}
+pub(super) use crate::transaction::RetryUnknown;
 
 /// The attempts of one transaction.
 pub(super) struct RetryState {
@@ -119,7 +111,7 @@ impl<T> CommittedResult<T> {
 impl Postgres {
     /// Runs `work` as one transaction. `work` may run several times, each time with the current
     /// rows.
-    pub(super) async fn job<T: Send + 'static>(
+    pub(crate) async fn job<T: Send + 'static>(
         &self,
         again: RetryUnknown,
         work: impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
@@ -166,7 +158,7 @@ impl Postgres {
         &self,
         sql: &str,
         params: Params<'_>,
-        mut read: impl FnMut(&Row) -> Result<T, Failure>,
+        mut read: impl FnMut(Row<'_>) -> Result<T, Failure>,
     ) -> StoreResult<Vec<T>> {
         let shared = self.shared();
         shared.check_accepting()?;
@@ -181,9 +173,19 @@ impl Postgres {
             }
         };
         rows.iter()
-            .map(&mut read)
+            .map(|row| read(row.into()))
             .collect::<Result<_, _>>()
             .map_err(|failure| shared.store_error(failure))
+    }
+
+    /// Returns every row of a query that SQLite runs too, from a new snapshot.
+    pub(crate) async fn query<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl FnMut(Row<'_>) -> Done<T>,
+    ) -> StoreResult<Vec<T>> {
+        self.all(sql, &postgres_params(values), read).await
     }
 
     /// Returns the first row of a query.
@@ -191,13 +193,17 @@ impl Postgres {
         &self,
         sql: &str,
         params: Params<'_>,
-        read: impl FnMut(&Row) -> Result<T, Failure>,
+        read: impl FnMut(Row<'_>) -> Result<T, Failure>,
     ) -> StoreResult<Option<T>> {
         Ok(self.all(sql, params, read).await?.into_iter().next())
     }
 }
 
-async fn query(shared: &Shared, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Failure> {
+async fn query(
+    shared: &Shared,
+    sql: &str,
+    params: Params<'_>,
+) -> Result<Vec<tokio_postgres::Row>, Failure> {
     let object = connect::get(&shared.reads).await?;
     let rows =
         await_answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) })

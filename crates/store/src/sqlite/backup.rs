@@ -4,9 +4,9 @@
 //! of the backup, and one with the files. Its application id differs from a store's, so that no
 //! program opens it as a store. Only `restore` reads a backup, and it also pauses the sales.
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
@@ -16,7 +16,8 @@ use doorbuster_core::Millis;
 use crate::contract::{BackupError, BackupFile};
 use crate::limits::LOCK_WAIT;
 
-use super::open::{self, create_private, data_path};
+use super::open;
+use super::open::{create_private, data_path};
 
 /// The id of a backup in the file's header ("DbrB").
 pub(super) const BACKUP_ID: i64 = 1_147_302_466;

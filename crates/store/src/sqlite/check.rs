@@ -7,22 +7,18 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
-use rusqlite::Row;
-
 use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Stock};
 
 use crate::contract::{Check, Finding};
+use crate::failure::Done;
 use crate::limits::{CHECK_PAUSE, CHECK_ROWS_BETWEEN_PAUSES, FINDINGS_MAX};
-use crate::waitlist;
+use crate::sql::Row;
+use crate::{rows, waitlist};
 
-use super::failure::Failure;
 use super::read::Reader;
-use super::rows;
 
 mod buyers;
 mod money;
-
-type Done<T> = Result<T, Failure>;
 
 /// The sums over the orders of one item.
 #[derive(Default)]
@@ -74,14 +70,13 @@ struct CountedOrder<'a> {
     units: u64,
 }
 
-fn counted_order<'a>(row: &'a Row<'_>) -> Done<CountedOrder<'a>> {
-    let state = row.get_ref(3)?.as_str().ok().and_then(OrderState::parse);
+fn counted_order<'a>(row: Row<'a>) -> Done<CountedOrder<'a>> {
     Ok(CountedOrder {
-        buyer: text(row, 0)?,
+        buyer: row.text(0, "buyer")?,
         item: ItemId(row.get(1)?),
-        grant: GrantId(row.get::<_, i64>(2)?.cast_unsigned()),
-        state: state.ok_or_else(|| Failure::Row("an order has no state".to_owned()))?,
-        units: u64::from(row.get::<_, u32>(4)?),
+        grant: GrantId(row.number(2)?),
+        state: row.parse(3, "state", OrderState::parse)?,
+        units: row.number(4)?,
     })
 }
 
@@ -92,16 +87,8 @@ struct QuotaRow<'a> {
     used: u64,
 }
 
-fn quota<'a>(row: &'a Row<'_>) -> Done<QuotaRow<'a>> {
-    Ok(QuotaRow {
-        buyer: text(row, 0)?,
-        item: ItemId(row.get(1)?),
-        used: row.get::<_, i64>(2)?.cast_unsigned(),
-    })
-}
-
-fn text<'a>(row: &'a Row<'_>, at: usize) -> Done<&'a str> {
-    row.get_ref(at)?.as_str().map_err(|_| Failure::Row("a buyer's id is not text".to_owned()))
+fn quota<'a>(row: Row<'a>) -> Done<QuotaRow<'a>> {
+    Ok(QuotaRow { buyer: row.text(0, "buyer")?, item: ItemId(row.get(1)?), used: row.number(2)? })
 }
 
 /// Counts rows, and pauses after every few rows.
@@ -152,7 +139,7 @@ fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u3
         conn.prepare_cached("SELECT buyer, item_id, grant_id, state, units FROM orders")?;
     let mut rows = orders.query([])?;
     while let Some(row) = rows.next()? {
-        let order = counted_order(row)?;
+        let order = counted_order(row.into())?;
         run.count(&order);
         if order.state.is_active() {
             let sum = differs.entry(order.item).or_default();
@@ -163,7 +150,7 @@ fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u3
     let mut quotas = conn.prepare_cached("SELECT buyer, item_id, used FROM quota")?;
     let mut rows = quotas.query([])?;
     while let Some(row) = rows.next()? {
-        let quota = quota(row)?;
+        let quota = quota(row.into())?;
         is_over |= quota.used > limits.get(&quota.item).copied().map_or(0, u64::from);
         let sum = differs.entry(quota.item).or_default();
         *sum = sum.wrapping_sub(fingerprint(quota.buyer, quota.used));
@@ -205,10 +192,8 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
         }
         let feed = sql.one(
             "SELECT count(*), coalesce(max(seq), 0) FROM feed WHERE grant_id = ?1",
-            [rows::int(id.0)],
-            |row| {
-                Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
-            },
+            [crate::sql::int(id.0)],
+            |row| Ok((row.number(0)?, row.number(1)?)),
         )?;
         let len = grant.feed_len.0;
         if feed.is_some_and(|feed| feed != (len, len)) {
@@ -233,7 +218,7 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
 fn check_waitlists(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     for (rule, text) in waitlist::CHECKS {
         let found = sql.all(text, [], |row| {
-            Ok((row.get::<_, Option<i64>>(0)?.map(ItemId), row.get::<_, String>(1)?))
+            Ok((row.get::<Option<i64>>(0)?.map(ItemId), row.get::<String>(1)?))
         })?;
         found.into_iter().for_each(|(item, detail)| run.report(rule, item, detail));
     }

@@ -3,11 +3,11 @@ use rusqlite::params;
 
 use doorbuster_core::{BuyerId, FeedRow, GrantId, Recall, RecallId, RecallTarget, RequestKey};
 
-use super::failure::Failure;
-use super::rows::{self, int};
-use super::statements::Statements;
+use crate::failure::Done;
+use crate::sql::int;
+use crate::{reads, rows};
 
-type Done<T> = Result<T, Failure>;
+use super::statements::Statements;
 
 pub(super) fn append(sql: &mut Statements<'_>, row: &FeedRow) -> Done<()> {
     let ticket = row.ticket.map(|t| t.text());
@@ -31,11 +31,7 @@ pub(super) fn append(sql: &mut Statements<'_>, row: &FeedRow) -> Done<()> {
 }
 
 pub(super) fn recall(sql: &mut Statements<'_>, id: RecallId) -> Done<Option<Recall>> {
-    sql.one(
-        concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE id = ?1"),
-        params![int(id.0)],
-        rows::recall,
-    )
+    sql.one(reads::RECALL.sqlite, params![int(id.0)], rows::recall)
 }
 
 pub(super) fn pending_recalls(sql: &mut Statements<'_>, grant: GrantId) -> Done<Vec<Recall>> {

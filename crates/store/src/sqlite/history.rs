@@ -1,16 +1,9 @@
 //! The store's key and its history.
 use rusqlite::params;
 
-use doorbuster_core::Millis;
+use crate::failure::{Done, Failure};
 
-use crate::contract::{HistoryCause, StoreHistoryRow};
-use crate::history::parse_paused;
-
-use super::failure::Failure;
 use super::ledger::SqliteLedger;
-use super::statements::Statements;
-
-type Done<T> = Result<T, Failure>;
 
 /// Records the key's fingerprint if the store has none, and returns the recorded one.
 pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done<String> {
@@ -26,7 +19,7 @@ pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done
         "INSERT INTO identity (one, id_key) VALUES (1, ?1) ON CONFLICT (one) DO NOTHING",
         params![fingerprint],
     )?;
-    let kept = sql.one("SELECT id_key FROM identity", [], |row| Ok(row.get::<_, String>(0)?))?;
+    let kept = sql.one("SELECT id_key FROM identity", [], |row| Ok(row.get::<String>(0)?))?;
     kept.ok_or_else(|| Failure::Row("the store has no identity".to_owned()))
 }
 
@@ -39,26 +32,4 @@ pub(super) fn commit_check(ledger: &mut SqliteLedger<'_>) -> Done<()> {
         params![now.0],
     )?;
     Ok(())
-}
-
-/// Returns the newest rows of the history, newest first.
-pub(super) fn newest(sql: &mut Statements<'_>, limit: i64) -> Done<Vec<StoreHistoryRow>> {
-    sql.all(
-        "SELECT fence, token, at, cause, backup_at, paused FROM store_history
-         ORDER BY fence DESC LIMIT ?1",
-        params![limit],
-        |row| {
-            let (cause, paused): (String, String) = (row.get(3)?, row.get(5)?);
-            Ok(StoreHistoryRow {
-                fence: row.get(0)?,
-                token: row.get(1)?,
-                at: Millis(row.get(2)?),
-                cause: HistoryCause::parse(&cause)
-                    .ok_or_else(|| Failure::Row(format!("unknown cause {cause:?}")))?,
-                backup_at: row.get::<_, Option<i64>>(4)?.map(Millis),
-                paused: parse_paused(&paused)
-                    .ok_or_else(|| Failure::Row("invalid list of paused sales".to_owned()))?,
-            })
-        },
-    )
 }

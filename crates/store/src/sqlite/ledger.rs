@@ -11,13 +11,13 @@ use doorbuster_core::{
     RequestKey, Resolution, SlotKey, TicketId, TicketN, Verdict, WaitlistEntry,
 };
 
-use super::failure::Failure;
+use crate::failure::{Done, Failure};
+use crate::sql::int;
+use crate::{reads, rows};
+
 use super::row_cache::RowCache;
-use super::rows::{self, int};
 use super::statements::Statements;
 use super::{checkouts, events, feed, money, orders, waitlist};
-
-type Done<T> = Result<T, Failure>;
 
 /// The quota rows of the last buyer. Only one buyer is cached, because tickets of one buyer follow
 /// each other, and most buyers are new.
@@ -33,9 +33,9 @@ const CACHED_QUOTAS_MAX: usize = 4;
 
 /// The tables under one transaction.
 pub struct SqliteLedger<'c> {
-    pub(super) sql: Statements<'c>,
+    pub(crate) sql: Statements<'c>,
     /// The store's time, which each job sets.
-    pub(super) now: Millis,
+    pub(crate) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
     /// The changes to publish: orders, items whose units moved, and whether there are events.
@@ -43,7 +43,7 @@ pub struct SqliteLedger<'c> {
     pub(super) touched: Vec<ItemId>,
     pub(super) events: bool,
     /// The operator's action to which the job belongs, if any.
-    pub(super) action: Option<std::sync::Arc<crate::contract::NewAction>>,
+    pub(crate) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }
 
 impl<'c> SqliteLedger<'c> {
@@ -61,16 +61,16 @@ impl<'c> SqliteLedger<'c> {
     }
 
     /// Writes every cached row that changed.
-    pub(super) fn flush(&mut self) -> Done<()> {
+    pub(crate) fn flush(&mut self) -> Done<()> {
         self.cache.flush(&mut self.sql, self.now)
     }
 
     /// Drops every cached row, because the tables may have changed.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         (self.cache, self.quotas) = (RowCache::default(), None);
     }
 
-    pub(super) fn touch(&mut self, item: ItemId) {
+    pub(crate) fn touch(&mut self, item: ItemId) {
         if !self.touched.contains(&item) {
             self.touched.push(item);
         }
@@ -96,11 +96,7 @@ impl<'c> SqliteLedger<'c> {
     fn find_order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         let Some(parts) = id.parts() else { return Ok(None) };
         let found = self.sql.one(
-            concat!(
-                "SELECT ",
-                rows::order_columns!(),
-                " FROM orders WHERE grant_id = ?1 AND n = ?2"
-            ),
+            reads::ORDER.sqlite,
             params![int(parts.grant.0), int(parts.n.0)],
             rows::order,
         )?;
@@ -115,11 +111,7 @@ impl Ledger for SqliteLedger<'_> {
         if let Some(copy) = self.cache.item(item) {
             return Ok(Some(copy.clone()));
         }
-        let found = self.sql.one(
-            concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ?1"),
-            params![item.0],
-            rows::item,
-        )?;
+        let found = self.sql.one(reads::ITEM.sqlite, params![item.0], rows::item)?;
         Ok(found.map(|row| self.cache.cache_item(row)))
     }
 
@@ -130,12 +122,8 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        let phase = self.sql.one(
-            "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id \
-             WHERE i.id = ?1",
-            params![item.0],
-            |row| Ok(row.get::<_, bool>(0)?),
-        )?;
+        let phase =
+            self.sql.one(reads::ON_SALE.sqlite, params![item.0], |row| Ok(row.get::<bool>(0)?))?;
         Ok(phase.unwrap_or(false))
     }
 
@@ -158,11 +146,7 @@ impl Ledger for SqliteLedger<'_> {
     fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
         self.flush()?;
         let found = self.sql.one(
-            concat!(
-                "SELECT ",
-                rows::grant_columns!(),
-                " FROM slot_grant WHERE item_id = ?1 AND slot = ?2 AND open = 1"
-            ),
+            reads::OPEN_GRANT.sqlite,
             params![slot.item.0, slot.index],
             rows::grant,
         )?;
@@ -171,15 +155,7 @@ impl Ledger for SqliteLedger<'_> {
 
     fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
         self.flush()?;
-        self.sql.all(
-            concat!(
-                "SELECT ",
-                rows::grant_columns!(),
-                " FROM slot_grant WHERE item_id = ?1 AND open = 1 ORDER BY slot"
-            ),
-            params![item.0],
-            rows::grant,
-        )
+        self.sql.all(reads::OPEN_GRANTS.sqlite, params![item.0], rows::grant)
     }
 
     fn in_slots(&mut self, item: ItemId) -> Done<u64> {
@@ -189,11 +165,10 @@ impl Ledger for SqliteLedger<'_> {
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
         self.flush()?;
-        let last = self.sql.one(
-            "SELECT coalesce(max(epoch), 0) FROM slot_grant WHERE item_id = ?1 AND slot = ?2",
-            params![slot.item.0, slot.index],
-            |row| Ok(row.get::<_, i64>(0)?),
-        )?;
+        let last =
+            self.sql.one(reads::LAST_EPOCH.sqlite, params![slot.item.0, slot.index], |row| {
+                Ok(row.get::<i64>(0)?)
+            })?;
         Ok(Epoch(last.unwrap_or(0).cast_unsigned()))
     }
 
@@ -212,20 +187,13 @@ impl Ledger for SqliteLedger<'_> {
             let (grant, n, verdict) = (order.grant, Some(order.n), Verdict::Reserved);
             return Ok(Some(Resolution { ticket: order.id, grant, n, verdict }));
         }
-        self.sql.one(
-            concat!("SELECT ", rows::resolution_columns!(), " FROM resolution WHERE ticket = ?1"),
-            params![ticket.text().as_str()],
-            rows::resolution,
-        )
+        self.sql.one(reads::RESOLUTION.sqlite, params![ticket.text().as_str()], rows::resolution)
     }
 
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Done<Option<TicketId>> {
-        self.sql.one(
-            "SELECT id FROM orders WHERE grant_id = ?1 AND n = ?2
-             UNION ALL SELECT ticket FROM resolution WHERE grant_id = ?1 AND n = ?2",
-            params![int(grant.0), int(n.0)],
-            |row| rows::ticket(row, 0),
-        )
+        self.sql.one(reads::TICKET_OF.sqlite, params![int(grant.0), int(n.0)], |row| {
+            rows::ticket(row, 0)
+        })
     }
 
     fn insert_resolution(&mut self, resolution: &Resolution) -> Done<()> {
@@ -254,15 +222,7 @@ impl Ledger for SqliteLedger<'_> {
         if quotas.used.is_empty() {
             return Ok(None); // a buyer's first order inserts the quota row, and it stays
         }
-        self.sql.one(
-            concat!(
-                "SELECT ",
-                rows::order_columns!(),
-                " FROM orders WHERE buyer = ?1 AND request_key = ?2"
-            ),
-            params![buyer.as_str(), key.as_str()],
-            rows::order,
-        )
+        self.sql.one(reads::ORDER_OF.sqlite, params![buyer.as_str(), key.as_str()], rows::order)
     }
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
@@ -325,11 +285,9 @@ impl Ledger for SqliteLedger<'_> {
         if used.is_some() || quotas.all {
             return Ok(used.unwrap_or(0));
         }
-        let used = self.sql.one(
-            "SELECT used FROM quota WHERE buyer = ?1 AND item_id = ?2",
-            params![buyer.as_str(), item.0],
-            |row| Ok(row.get(0)?),
-        )?;
+        let used = self
+            .sql
+            .one(reads::QUOTA.sqlite, params![buyer.as_str(), item.0], |row| Ok(row.get(0)?))?;
         Ok(used.unwrap_or(0))
     }
 
@@ -362,11 +320,7 @@ impl Ledger for SqliteLedger<'_> {
     fn waitlist(&mut self, item: ItemId) -> Done<Option<Grant>> {
         self.flush()?;
         let found = self.sql.one(
-            concat!(
-                "SELECT ",
-                rows::grant_columns!(),
-                " FROM slot_grant WHERE item_id = ?1 AND slot = ?2"
-            ),
+            reads::WAITLIST.sqlite,
             params![item.0, SlotKey::WAITLIST],
             rows::grant,
         )?;

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use crate::contract::OpenError;
 
-use super::failure::Failure;
 use super::open::{data_path, failed, lock_path, with_suffix};
+use crate::failure::Failure;
 
 /// The identity of a file, independent of its name.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use rusqlite::params;
 
 use doorbuster_core::{CloseCause, Grant, GrantId, Item, ItemId, Millis, Stock};
 
-use super::failure::Failure;
-use super::rows::int;
+use crate::failure::Failure;
+use crate::sql::int;
+
 use super::statements::Statements;
 
 struct CachedRow<T> {

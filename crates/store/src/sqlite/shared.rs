@@ -5,8 +5,7 @@ use std::sync::{Arc, OnceLock};
 use doorbuster_core::{IdKey, Millis};
 
 use crate::contract::{CommitSink, StoreError};
-
-use super::failure::Failure;
+use crate::failure::Failure;
 
 pub(super) struct Shared {
     pub(super) id_key: IdKey,

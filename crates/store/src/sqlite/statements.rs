@@ -1,15 +1,24 @@
 //! Prepared statements. They are kept as long as their connection, and found by the address of
 //! their text.
-use rusqlite::{CachedStatement, Connection, Params, Row, Statement};
+use rusqlite::{CachedStatement, Connection, Params, Rows, Statement};
 
-use super::failure::Failure;
+use crate::failure::{Done, Failure};
+use crate::sql::{Row, Value};
 
 /// The statements of one connection.
 ///
 /// A statement's text is a constant, so its address identifies it, and no lookup hashes the text.
-pub(super) struct Statements<'c> {
+pub(crate) struct Statements<'c> {
     conn: &'c Connection,
-    cached: Vec<(*const str, CachedStatement<'c>)>,
+    cached: Vec<Prepared<'c>>,
+}
+
+struct Prepared<'c> {
+    text: *const str,
+    statement: CachedStatement<'c>,
+    /// For each parameter of SQLite the number in its name. SQLite counts named parameters in the
+    /// order in which the text names them.
+    numbers: Vec<usize>,
 }
 
 impl<'c> Statements<'c> {
@@ -21,19 +30,25 @@ impl<'c> Statements<'c> {
         self.conn
     }
 
-    fn get(&mut self, sql: &'static str) -> Result<&mut Statement<'c>, Failure> {
-        let at = match self.cached.iter().position(|(text, _)| std::ptr::eq(*text, sql)) {
+    fn prepared(&mut self, sql: &'static str) -> Done<&mut Prepared<'c>> {
+        let at = match self.cached.iter().position(|known| std::ptr::eq(known.text, sql)) {
             Some(at) => at,
             None => {
-                self.cached.push((sql, self.conn.prepare_cached(sql)?));
+                let statement = self.conn.prepare_cached(sql)?;
+                let numbers = parameter_numbers(&statement);
+                self.cached.push(Prepared { text: sql, statement, numbers });
                 self.cached.len() - 1
             }
         };
-        Ok(&mut self.cached[at].1)
+        Ok(&mut self.cached[at])
+    }
+
+    fn get(&mut self, sql: &'static str) -> Done<&mut Statement<'c>> {
+        Ok(&mut self.prepared(sql)?.statement)
     }
 
     /// Runs a statement and returns the number of changed rows.
-    pub(super) fn run(&mut self, sql: &'static str, params: impl Params) -> Result<usize, Failure> {
+    pub(crate) fn run(&mut self, sql: &'static str, params: impl Params) -> Done<usize> {
         Ok(self.get(sql)?.execute(params)?)
     }
 
@@ -42,10 +57,10 @@ impl<'c> Statements<'c> {
         &mut self,
         sql: &'static str,
         params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> Result<T, Failure>,
-    ) -> Result<Option<T>, Failure> {
+        read: impl FnOnce(Row<'_>) -> Done<T>,
+    ) -> Done<Option<T>> {
         let mut rows = self.get(sql)?.query(params)?;
-        rows.next()?.map(read).transpose()
+        rows.next()?.map(|row| read(row.into())).transpose()
     }
 
     /// Returns every row.
@@ -53,13 +68,80 @@ impl<'c> Statements<'c> {
         &mut self,
         sql: &'static str,
         params: impl Params,
-        mut read: impl FnMut(&Row<'_>) -> Result<T, Failure>,
-    ) -> Result<Vec<T>, Failure> {
-        let mut rows = self.get(sql)?.query(params)?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            all.push(read(row)?);
-        }
-        Ok(all)
+        read: impl FnMut(Row<'_>) -> Done<T>,
+    ) -> Done<Vec<T>> {
+        read_rows(self.get(sql)?.query(params)?, read)
     }
+}
+
+/// Statements that PostgreSQL runs too.
+impl<'c> Statements<'c> {
+    /// Runs a statement and returns the number of changed rows.
+    pub(crate) fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Done<u64> {
+        Ok(self.bind(sql, values)?.raw_execute()? as u64)
+    }
+
+    /// Returns the first row.
+    pub(crate) fn first<T>(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        read: impl FnOnce(Row<'_>) -> Done<T>,
+    ) -> Done<Option<T>> {
+        let mut rows = self.bind(sql, values)?.raw_query();
+        rows.next()?.map(|row| read(row.into())).transpose()
+    }
+
+    /// Returns every row.
+    pub(crate) fn query<T>(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        read: impl FnMut(Row<'_>) -> Done<T>,
+    ) -> Done<Vec<T>> {
+        read_rows(self.bind(sql, values)?.raw_query(), read)
+    }
+
+    /// Returns every row of a statement whose text was made for this query.
+    pub(crate) fn query_text<T>(
+        &mut self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl FnMut(Row<'_>) -> Done<T>,
+    ) -> Done<Vec<T>> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let numbers = parameter_numbers(&statement);
+        bind(&mut statement, &numbers, values)?;
+        read_rows(statement.raw_query(), read)
+    }
+
+    fn bind(&mut self, sql: &'static str, values: &[Value<'_>]) -> Done<&mut Statement<'c>> {
+        let prepared = self.prepared(sql)?;
+        bind(&mut prepared.statement, &prepared.numbers, values)?;
+        Ok(&mut prepared.statement)
+    }
+}
+
+/// Returns the number in the name of each parameter, such as 2 for `$2` and for `?2`.
+fn parameter_numbers(statement: &Statement<'_>) -> Vec<usize> {
+    let number = |at| statement.parameter_name(at)?.get(1..)?.parse().ok();
+    (1..=statement.parameter_count()).map(|at| number(at).unwrap_or(at)).collect()
+}
+
+fn bind(statement: &mut Statement<'_>, numbers: &[usize], values: &[Value<'_>]) -> Done<()> {
+    for (at, number) in numbers.iter().enumerate() {
+        let value = number.checked_sub(1).and_then(|place| values.get(place));
+        let value =
+            value.ok_or_else(|| Failure::Row(format!("a statement has no value for ${number}")))?;
+        statement.raw_bind_parameter(at + 1, value)?;
+    }
+    Ok(())
+}
+
+fn read_rows<T>(mut rows: Rows<'_>, mut read: impl FnMut(Row<'_>) -> Done<T>) -> Done<Vec<T>> {
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push(read(row.into())?);
+    }
+    Ok(all)
 }

@@ -2,15 +2,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use doorbuster_core::Millis;
 use rusqlite::params;
 
-use crate::contract::{Committed, ItemCounts};
-use crate::limits::{CHECKPOINT_WITHIN, LOG_PAUSE};
+use doorbuster_core::Millis;
 
-use super::failure::Failure;
+use crate::contract::{Committed, ItemCounts};
+use crate::counts::COUNTS_OF_ITEM;
+use crate::failure::Failure;
+use crate::limits::{CHECKPOINT_WITHIN, LOG_PAUSE};
+use crate::rows;
+
 use super::ledger::SqliteLedger;
-use super::read;
 use super::statements::Statements;
 
 /// The writer's transaction. Jobs run in it one after another. If a job fails, only that job is
@@ -101,9 +103,9 @@ impl<'c> Txn<'c> {
         let mut counts: Vec<ItemCounts> = Vec::with_capacity(touched.len());
         for item in touched {
             counts.extend(self.ledger.sql.one(
-                read::COUNTS_OF_ITEM,
+                COUNTS_OF_ITEM.sqlite,
                 params![item.0],
-                read::counts_row,
+                rows::counts,
             )?);
         }
         self.ledger.sql.run("COMMIT", [])?;

@@ -13,12 +13,12 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 
 use crate::contract::StoreError;
+use crate::failure::Failure;
 use crate::limits::{
     CHECKPOINT_LAST_PAGES, CHECKPOINT_LAST_PART, CHECKPOINT_PAGES, FILES_CHECK_EVERY,
     GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAUSE, STATEMENTS_MAX,
 };
 
-use super::failure::Failure;
 use super::log_reader::LogReader;
 use super::open_files::OpenFiles;
 use super::shared::Shared;

@@ -2,8 +2,44 @@
 use doorbuster_core::Millis;
 
 use crate::contract::{Block, BlockKind, BlocksVersion};
+use crate::failure::Done;
+use crate::sql::{Row, Statement, as_limit, statement, values};
+use crate::transaction::RetryUnknown;
 
 use super::{Store, StoreResult};
+
+const DELETE_ENDED: Statement = statement("DELETE FROM block WHERE until <= $1");
+/// Concurrent insertions may exceed the bound by a few rows in total. The bound protects the memory
+/// of nodes, which have room for a few more.
+const INSERT: Statement = statement(
+    "INSERT INTO block (kind, value, until, reason, at)
+     SELECT CAST($1 AS text), CAST($2 AS text), CAST($3 AS bigint), CAST($4 AS text),
+            CAST($5 AS bigint)
+     WHERE (SELECT count(*) FROM block WHERE kind <> $1 OR value <> $2) < $6
+     ON CONFLICT (kind, value) DO UPDATE SET until = excluded.until, reason = excluded.reason,
+     at = excluded.at",
+);
+const DELETE: Statement = statement(
+    "DELETE FROM block WHERE kind = $1 AND value = $2
+     AND (until IS NULL OR until > $3)",
+);
+const LIST: Statement = statement(
+    "SELECT kind, value, until, reason, at FROM block
+     WHERE until IS NULL OR until > $1 ORDER BY at DESC, kind, value",
+);
+const VERSION: Statement = statement(
+    "SELECT count(*), CAST(coalesce(sum(at + coalesce(until, 0)), 0) AS bigint) FROM block",
+);
+
+fn block(row: Row<'_>) -> Done<Block> {
+    Ok(Block {
+        kind: row.parse(0, "kind of block", BlockKind::parse)?,
+        value: row.get(1)?,
+        until: row.time(2)?,
+        reason: row.get(3)?,
+        at: Millis(row.get(4)?),
+    })
+}
 
 /// Blocks of buyers and addresses.
 impl Store {
@@ -18,34 +54,37 @@ impl Store {
         reason: &str,
         most: usize,
     ) -> StoreResult<Option<Block>> {
-        match self {
-            Self::Sqlite(s) => s.insert_block(kind, value, until, reason, most).await,
-            Self::Postgres(s) => Box::pin(s.insert_block(kind, value, until, reason, most)).await,
-        }
+        let (value, reason) = (value.to_owned(), reason.to_owned());
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let at = tx.now();
+            tx.run(DELETE_ENDED, &values![at])?;
+            let values = values![kind.as_str(), &value, until, &reason, at, as_limit(most)];
+            let written = tx.run(INSERT, &values)? > 0;
+            let block = Block { kind, value: value.clone(), until, reason: reason.clone(), at };
+            Ok(tx.record_if(written)?.then_some(block))
+        })
+        .await
     }
 
     /// Removes a block. Returns false if there was no such block.
     pub async fn delete_block(&self, kind: BlockKind, value: &str) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.delete_block(kind, value).await,
-            Self::Postgres(s) => Box::pin(s.delete_block(kind, value)).await,
-        }
+        let value = value.to_owned();
+        self.job(RetryUnknown::Never, move |tx| {
+            let deleted = tx.run(DELETE, &values![kind.as_str(), &value, tx.now()])? > 0;
+            tx.record_if(deleted)
+        })
+        .await
     }
 
     /// Returns every block that has not ended, newest first.
     pub async fn blocks(&self) -> StoreResult<Vec<Block>> {
-        match self {
-            Self::Sqlite(s) => s.blocks().await,
-            Self::Postgres(s) => Box::pin(s.blocks()).await,
-        }
+        self.all(LIST, values![self.now()], block).await
     }
 
     /// Returns a value that changes whenever the blocks change. Reading it costs less than reading
     /// the blocks.
     pub async fn blocks_version(&self) -> StoreResult<BlocksVersion> {
-        match self {
-            Self::Sqlite(s) => s.blocks_version().await,
-            Self::Postgres(s) => Box::pin(s.blocks_version()).await,
-        }
+        let version = |row: Row<'_>| Ok(BlocksVersion { count: row.get(0)?, sum: row.get(1)? });
+        Ok(self.one(VERSION, [], version).await?.unwrap_or_default())
     }
 }

@@ -1,7 +1,76 @@
-//! Answered challenges. Each can be used once.
+//! Answered challenges. Each can be used once. In PostgreSQL, if two answers to one challenge or
+//! from one buyer arrive together, the second transaction waits for the first.
+use doorbuster_core::Millis;
+
 use crate::contract::{AnswerSpend, SpendOutcome};
+use crate::failure::Done;
+use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
+use crate::sql::{Row, Statement, bad_row, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
+
+/// Skips rows that another transaction has locked, so that the deletion never waits.
+macro_rules! delete_ended {
+    ($from:literal) => {
+        Statement {
+            sqlite: concat!($from, ")"),
+            postgres: concat!($from, " FOR UPDATE SKIP LOCKED)"),
+        }
+    };
+}
+const DELETE_ENDED: [Statement; 2] = [
+    delete_ended!(
+        "DELETE FROM spent WHERE id IN
+         (SELECT id FROM spent WHERE until <= $1 ORDER BY until LIMIT $2"
+    ),
+    delete_ended!(
+        "DELETE FROM miss WHERE by IN
+         (SELECT by FROM miss WHERE until <= $1 ORDER BY until LIMIT $2"
+    ),
+];
+const SPEND: Statement =
+    statement("INSERT INTO spent (id, until) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+/// Adds `$4` to the count, or restarts the count if the period is over. Returns the new count. In
+/// PostgreSQL it always locks a row. So a right answer, which adds nothing, waits for concurrent
+/// wrong answers. If no count exists, it inserts a row whose period is already over.
+const COUNT_WRONG: Statement = statement(
+    "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
+     ON CONFLICT (by) DO UPDATE SET
+     n = CASE WHEN miss.until > $2 THEN miss.n + $4 ELSE 1 END,
+     until = CASE WHEN miss.until > $2 THEN miss.until ELSE excluded.until END
+     RETURNING n, until",
+);
+const SPENT: Statement = statement("SELECT count(*) FROM spent");
+
+fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<SpendOutcome> {
+    let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
+    let now = tx.now();
+    // The transaction may have waited, so the challenge may have ended and its record may be
+    // deleted. The store's clock decides, as for every deletion of expired rows.
+    if *until <= now {
+        return Ok(SpendOutcome::Expired);
+    }
+    if tx.run(SPEND, &values![id, *until])? == 0 {
+        return Ok(SpendOutcome::AlreadySpent);
+    }
+    let more = i64::from(!*is_correct);
+    let ends = if *is_correct { Millis(0) } else { now.plus(*window_ms) };
+    let read = |row: Row<'_>| Ok((row.get::<i64>(0)?, Millis(row.get(1)?)));
+    let counted = tx.one(COUNT_WRONG, &values![by, now, ends, more], read)?;
+    let (misses, until) = match counted.filter(|(_, until)| *until > now) {
+        Some((n, until)) => {
+            (u32::try_from(n - more).map_err(|_| bad_row("number of misses"))?, until)
+        }
+        None => (0, now.plus(*window_ms)),
+    };
+    // The deletion comes last, when no other row must be locked, because two transactions may
+    // delete each other's rows.
+    for sql in DELETE_ENDED {
+        tx.run(sql, &values![now.plus(-SPENT_KEPT_MS), DELETE_ROWS_MAX])?;
+    }
+    Ok(SpendOutcome::Now { misses, until })
+}
 
 /// Challenges.
 impl Store {
@@ -10,17 +79,13 @@ impl Store {
     /// concurrent answers gets the number of wrong answers that the store handled before it. The
     /// call also deletes some rows that ended a while ago, so that their number stays bounded.
     pub async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
-        match self {
-            Self::Sqlite(s) => s.spend_answer(spending).await,
-            Self::Postgres(s) => Box::pin(s.spend_answer(spending)).await,
-        }
+        // A second run would find the row of the first run, and treat a valid answer as already
+        // spent.
+        self.job(RetryUnknown::Never, move |tx| spend_answer(tx, &spending)).await
     }
 
     /// Returns the number of spent challenges that are remembered.
     pub async fn spent_answers(&self) -> StoreResult<u64> {
-        match self {
-            Self::Sqlite(s) => s.spent_answers().await,
-            Self::Postgres(s) => Box::pin(s.spent_answers()).await,
-        }
+        Ok(self.one(SPENT, [], |row| row.number(0)).await?.unwrap_or(0))
     }
 }

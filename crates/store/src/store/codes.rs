@@ -1,13 +1,102 @@
 //! Access codes. Operators create them in bulk, the store keeps their hashes, and buyers spend
 //! them.
+use rusqlite::params;
+
 use doorbuster_core::BuyerId;
 
-use crate::contract::{CodeCounts, CodeSelection, CodesOutcome};
+use crate::contract::{CodeCounts, CodeSelection, CodesOutcome, FieldChange};
+use crate::failure::Done;
+use crate::limits::CODES_MAX;
+use crate::sql::{Row, Statement, locking, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
 /// The hash of a code, which includes its sale.
 pub type CodeHash = [u8; 32];
+
+/// The lock on the sale makes concurrent additions wait for each other, so that the count is right.
+const LOCK_SALE: Statement = locking!("SELECT 1 FROM sale WHERE id = $1", "FOR NO KEY UPDATE");
+const COUNTS: Statement = statement(
+    "SELECT count(*), CAST(coalesce(sum(uses), 0) AS bigint),
+            CAST(coalesce(sum(spent), 0) AS bigint) FROM access_code WHERE sale_id = $1",
+);
+const INSERT: &str =
+    "INSERT INTO access_code (sale_id, hash, uses, prefix) VALUES (?1, ?2, ?3, ?4)";
+const INSERT_ALL: &str = "INSERT INTO access_code (sale_id, hash, uses, prefix)
+     SELECT $1, hash, $3, prefix FROM unnest($2::bytea[], $4::text[]) AS new (hash, prefix)";
+/// Deletes unused codes. Ends codes that some buyers have used, because those buyers keep their
+/// access.
+const REVOKE: [Statement; 2] = [
+    statement(
+        "DELETE FROM access_code WHERE sale_id = $1 AND spent = 0
+         AND (substr(prefix, 1, length(CAST($2 AS text))) = $2 OR hash = $3)",
+    ),
+    statement(
+        "UPDATE access_code SET uses = spent WHERE sale_id = $1 AND spent < uses AND spent > 0
+         AND (substr(prefix, 1, length(CAST($2 AS text))) = $2 OR hash = $3)",
+    ),
+];
+const EXISTS: Statement = statement("SELECT 1 FROM access_code WHERE sale_id = $1 AND hash = $2");
+/// The lock on the code lasts until the commit, so that the count of uses is right.
+const LOCK_CODE: Statement = locking!(
+    "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2",
+    "FOR NO KEY UPDATE"
+);
+const USED: Statement =
+    statement("SELECT 1 FROM access_code_use WHERE sale_id = $1 AND hash = $2 AND buyer = $3");
+const SPEND: Statement =
+    statement("UPDATE access_code SET spent = spent + 1 WHERE sale_id = $1 AND hash = $2");
+const INSERT_USE: Statement =
+    statement("INSERT INTO access_code_use (sale_id, hash, buyer, at) VALUES ($1, $2, $3, $4)");
+
+fn counts(row: Row<'_>) -> Done<CodeCounts> {
+    Ok(CodeCounts { codes: row.number(0)?, uses: row.number(1)?, spent: row.number(2)? })
+}
+
+fn add(
+    tx: &mut Transaction<'_, '_>,
+    sale: &str,
+    codes: &[(String, CodeHash)],
+    uses: u32,
+) -> Done<CodesOutcome> {
+    if !tx.exists(LOCK_SALE, &values![sale])? {
+        return Ok(CodesOutcome::NotFound);
+    }
+    let before = tx.one(COUNTS, &values![sale], counts)?.unwrap_or_default();
+    if before.codes + codes.len() as u64 > CODES_MAX {
+        return Ok(CodesOutcome::TooMany);
+    }
+    match tx {
+        Transaction::Sqlite(ledger) => {
+            for (prefix, hash) in codes {
+                ledger.sql.run(INSERT, params![sale, hash, uses, prefix])?;
+            }
+        }
+        Transaction::Postgres(ledger) => {
+            let (prefixes, hashes): (Vec<&str>, Vec<&[u8]>) =
+                codes.iter().map(|(prefix, hash)| (prefix.as_str(), hash.as_slice())).unzip();
+            ledger.run(INSERT_ALL, &[&sale, &hashes, &i64::from(uses), &prefixes])?;
+        }
+    }
+    tx.record(&[])?;
+    Ok(CodesOutcome::Done)
+}
+
+fn spend(tx: &mut Transaction<'_, '_>, sale: &str, hash: &CodeHash, buyer: &str) -> Done<bool> {
+    let key = values![sale, hash];
+    let Some(is_free) = tx.one(LOCK_CODE, &key, |row| row.get::<bool>(0))? else {
+        return Ok(false);
+    };
+    if tx.exists(USED, &values![sale, hash, buyer])? {
+        return Ok(true);
+    }
+    if is_free {
+        tx.run(SPEND, &key)?;
+        tx.run(INSERT_USE, &values![sale, hash, buyer, tx.now()])?;
+    }
+    Ok(is_free)
+}
 
 /// Access codes.
 impl Store {
@@ -19,18 +108,30 @@ impl Store {
         hashes: Vec<(String, CodeHash)>,
         uses: u32,
     ) -> StoreResult<CodesOutcome> {
-        match self {
-            Self::Sqlite(s) => s.add_codes(sale, hashes, uses).await,
-            Self::Postgres(s) => Box::pin(s.add_codes(sale, hashes, uses)).await,
-        }
+        let sale = sale.to_owned();
+        // A second run would find the codes of the first run. The caller gets an error with an
+        // unknown outcome, and generates other codes.
+        self.job(RetryUnknown::Never, move |tx| add(tx, &sale, &hashes, uses)).await
     }
 
     /// Revokes codes of the sale, so that no further buyer can use them. Returns their number.
     pub async fn revoke_codes(&self, sale: &str, codes: CodeSelection) -> StoreResult<u64> {
-        match self {
-            Self::Sqlite(s) => s.revoke_codes(sale, codes).await,
-            Self::Postgres(s) => Box::pin(s.revoke_codes(sale, codes)).await,
-        }
+        let sale = sale.to_owned();
+        self.job(RetryUnknown::Never, move |tx| {
+            let (prefix, hash) = match &codes {
+                CodeSelection::Prefix(prefix) => (Some(prefix), None),
+                CodeSelection::Code(hash) => (None, Some(hash)),
+            };
+            let mut revoked = 0;
+            for statement in REVOKE {
+                revoked += tx.run(statement, &values![&sale, prefix, hash])?;
+            }
+            if revoked > 0 {
+                tx.record(&[FieldChange::set("/revoked", revoked)])?;
+            }
+            Ok(revoked)
+        })
+        .await
     }
 
     /// Spends a code for the buyer. Returns true if the buyer has the code, by this call or by an
@@ -42,17 +143,18 @@ impl Store {
         hash: CodeHash,
         buyer: &BuyerId,
     ) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.spend_code(sale, hash, buyer).await,
-            Self::Postgres(s) => Box::pin(s.spend_code(sale, hash, buyer)).await,
+        let (sale, buyer) = (sale.to_owned(), buyer.clone());
+        // The lookup comes first, so that a wrong code costs only a read and no commit.
+        let key = values![sale.clone(), hash.to_vec()];
+        if self.one(EXISTS, key, |_| Ok(())).await?.is_none() {
+            return Ok(false);
         }
+        let spend = move |tx: &mut Transaction<'_, '_>| spend(tx, &sale, &hash, buyer.as_str());
+        self.job(RetryUnknown::Allowed, spend).await
     }
 
     /// Returns the number of codes of a sale, and how many uses are spent.
     pub async fn code_counts(&self, sale: &str) -> StoreResult<CodeCounts> {
-        match self {
-            Self::Sqlite(s) => s.code_counts(sale).await,
-            Self::Postgres(s) => Box::pin(s.code_counts(sale)).await,
-        }
+        Ok(self.one(COUNTS, values![sale.to_owned()], counts).await?.unwrap_or_default())
     }
 }

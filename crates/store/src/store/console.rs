@@ -2,28 +2,115 @@
 //! statistics for each second.
 use doorbuster_core::{Millis, NodeId};
 
+use crate::actions;
 use crate::contract::{
-    ActionQuery, ActionRow, Hash, NodeRow, PointQuery, SalePoint, SessionOwner, StoreServer,
+    ActionQuery, ActionRow, Hash, NewAction, NodeRow, Person, PointQuery, Role, SalePoint,
+    SessionOwner, StoreServer,
 };
+use crate::failure::Done;
+use crate::sql::{Row, Statement, as_limit, bad_row, statement, values};
+use crate::transaction::RetryUnknown;
 
 use super::{Store, StoreResult};
+
+macro_rules! actions_in_order {
+    ($order:literal) => {
+        statement(concat!(
+            "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
+             WHERE (CAST($1 AS text) IS NULL OR actor = $1)
+               AND (CAST($2 AS text) IS NULL OR action = $2)
+               AND (CAST($3 AS text) IS NULL OR subject = $3)
+               AND (CAST($4 AS bigint) IS NULL OR seq < $4)
+               AND (CAST($5 AS bigint) IS NULL OR seq > $5) ORDER BY seq ",
+            $order,
+            " LIMIT $6"
+        ))
+    };
+}
+const NEWEST_ACTIONS_FIRST: Statement = actions_in_order!("DESC");
+const OLDEST_ACTIONS_FIRST: Statement = actions_in_order!("ASC");
+const DELETE_EXPIRED_SESSIONS: Statement =
+    statement("DELETE FROM console_session WHERE until <= $1");
+const INSERT_SESSION: Statement = statement(
+    "INSERT INTO console_session (hash, key_hash, until, person, person_name, person_role)
+     VALUES ($1, $2, $3, $4, $5, $6)",
+);
+const SESSION: Statement = statement(
+    "SELECT key_hash, until, person, person_name, person_role FROM console_session
+     WHERE hash = $1 AND until > $2",
+);
+const DELETE_SESSION: Statement = statement("DELETE FROM console_session WHERE hash = $1");
+const NODES: Statement = statement(
+    "SELECT n.node, n.until, l.node IS NOT NULL, n.about FROM node n
+     LEFT JOIN leader l ON l.node = n.node AND l.until > $1 WHERE n.until > $1 ORDER BY n.node",
+);
+const NODES_GONE: Statement =
+    statement("SELECT count(*) FROM node WHERE until > $1 AND until <= $2");
+const RENEW_NODE_LEASE: Statement = statement(
+    "INSERT INTO node (node, until, about) VALUES ($1, $2, $3)
+     ON CONFLICT (node) DO UPDATE SET until = excluded.until, about = excluded.about",
+);
+const INSERT_POINT: Statement = statement(
+    "INSERT INTO sale_point (sale_id, step_secs, at, node, point) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT DO NOTHING",
+);
+const POINTS: Statement = statement(
+    "SELECT at, node, point FROM sale_point
+     WHERE sale_id = $1 AND step_secs = $2 AND at >= $3 AND at < $4 ORDER BY at, node",
+);
+
+fn action(row: Row<'_>) -> Done<ActionRow> {
+    let changes = actions::changes_from_json(row.text(5, "changes")?);
+    Ok(ActionRow {
+        seq: row.get(0)?,
+        at: Millis(row.get(1)?),
+        action: NewAction {
+            by: row.get(2)?,
+            action: row.get(3)?,
+            subject: row.get(4)?,
+            changes: changes.ok_or_else(|| bad_row("changes"))?,
+            address: row.get(6)?,
+            request_id: row.get(7)?,
+        },
+    })
+}
+
+fn session(row: Row<'_>) -> Done<(SessionOwner, Millis)> {
+    let owner = match row.get(2)? {
+        None => SessionOwner::Key(row.bytes(0, "hash")?),
+        Some(id) => {
+            let role = row.parse(4, "role", Role::parse)?;
+            SessionOwner::Person(Person { id, name: row.get(3)?, role })
+        }
+    };
+    Ok((owner, Millis(row.get(1)?)))
+}
+
+fn node(row: Row<'_>) -> Done<NodeRow> {
+    Ok(NodeRow {
+        node: NodeId(row.small(0, "node")?),
+        lease_until: Millis(row.get(1)?),
+        leader: row.get(2)?,
+        about: row.get(3)?,
+    })
+}
 
 /// Actions, sessions, nodes, and statistics for each second.
 impl Store {
     /// Operators' actions, newest first. [`crate::recorded`] records them.
     pub async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
-        match self {
-            Self::Sqlite(s) => s.actions(query).await,
-            Self::Postgres(s) => Box::pin(s.actions(query)).await,
-        }
+        self.actions_by(NEWEST_ACTIONS_FIRST, query).await
     }
 
     /// The same, oldest first.
     pub async fn actions_oldest_first(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
-        match self {
-            Self::Sqlite(s) => s.actions_oldest_first(query).await,
-            Self::Postgres(s) => Box::pin(s.actions_oldest_first(query)).await,
-        }
+        self.actions_by(OLDEST_ACTIONS_FIRST, query).await
+    }
+
+    async fn actions_by(&self, sql: Statement, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
+        let ActionQuery { by, action: name, subject, before, after, limit } = query;
+        let values = values![by, name, subject, before, after, as_limit(limit)];
+        self.all(sql, values, action).await
     }
 
     /// Adds a session, and deletes those that have expired. Records the caller's action.
@@ -33,49 +120,50 @@ impl Store {
         owner: SessionOwner,
         until: Millis,
     ) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.insert_session(hash, owner, until).await,
-            Self::Postgres(s) => Box::pin(s.insert_session(hash, owner, until)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| {
+            tx.run(DELETE_EXPIRED_SESSIONS, &values![tx.now()])?;
+            let (key, person) = (owner.key_hash(), owner.person());
+            let id = person.map(|person| &person.id);
+            let name = person.map(|person| &person.name);
+            let role = person.map(|person| person.role.as_str());
+            tx.run(INSERT_SESSION, &values![&hash, &key, until, id, name, role])?;
+            tx.record(&[])
+        })
+        .await
     }
 
     /// The owner of a session, and when the session expires. `None`: the session does not exist or
     /// has expired.
     pub async fn session(&self, hash: Hash) -> StoreResult<Option<(SessionOwner, Millis)>> {
-        match self {
-            Self::Sqlite(s) => s.session(hash).await,
-            Self::Postgres(s) => Box::pin(s.session(hash)).await,
-        }
+        self.one(SESSION, values![hash.to_vec(), self.now()], session).await
     }
 
     /// Ends a session. Returns false if there is no such session. Records the caller's action.
     pub async fn delete_session(&self, hash: Hash) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.delete_session(hash).await,
-            Self::Postgres(s) => Box::pin(s.delete_session(hash)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| {
+            let deleted = tx.run(DELETE_SESSION, &values![&hash])? > 0;
+            tx.record_if(deleted)
+        })
+        .await
     }
 
     /// Returns every node whose lease has not expired, by number.
     pub async fn nodes(&self) -> StoreResult<Vec<NodeRow>> {
-        match self {
-            Self::Sqlite(s) => s.nodes().await,
-            Self::Postgres(s) => Box::pin(s.nodes()).await,
-        }
+        self.all(NODES, values![self.now()], node).await
     }
 
     /// The number of nodes that had a lease after `since` and have none now.
     pub async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
-        match self {
-            Self::Sqlite(s) => s.nodes_gone_since(since).await,
-            Self::Postgres(s) => Box::pin(s.nodes_gone_since(since)).await,
-        }
+        let gone = self.one(NODES_GONE, values![since, self.now()], |row| row.number(0)).await?;
+        Ok(gone.unwrap_or(0))
     }
 
     /// The kind and the version of the database server.
     pub async fn server(&self) -> StoreResult<StoreServer> {
         match self {
-            Self::Sqlite(s) => s.server().await,
+            Self::Sqlite(_) => {
+                Ok(StoreServer { kind: "sqlite", version: rusqlite::version().to_owned() })
+            }
             Self::Postgres(s) => Box::pin(s.server()).await,
         }
     }
@@ -88,26 +176,34 @@ impl Store {
         lease_ms: i64,
         about: &str,
     ) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.renew_node_lease(node, lease_ms, about).await,
-            Self::Postgres(s) => Box::pin(s.renew_node_lease(node, lease_ms, about)).await,
-        }
+        let about = about.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let until = tx.now().plus(lease_ms);
+            tx.run(RENEW_NODE_LEASE, &values![node, until, &about]).map(drop)
+        })
+        .await
     }
 
     /// Adds the statistics of past steps. If the node has already added a step, its statistics
     /// stay.
     pub async fn insert_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.insert_points(points).await,
-            Self::Postgres(s) => Box::pin(s.insert_points(points)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| {
+            for SalePoint { sale, step, at, node, point } in &points {
+                tx.run(INSERT_POINT, &values![sale, step.secs(), *at, *node, point])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Returns the statistics of all nodes, by time and node.
     pub async fn points(&self, query: PointQuery) -> StoreResult<Vec<SalePoint>> {
-        match self {
-            Self::Sqlite(s) => s.points(query).await,
-            Self::Postgres(s) => Box::pin(s.points(query)).await,
-        }
+        let PointQuery { sale, step, from, to } = query;
+        let values = values![sale.clone(), step.secs(), from, to];
+        let point = move |row: Row<'_>| {
+            let (at, node) = (Millis(row.get(0)?), NodeId(row.small(1, "node")?));
+            Ok(SalePoint { sale: sale.clone(), step, at, node, point: row.get(2)? })
+        };
+        self.all(POINTS, values, point).await
     }
 }

@@ -1,11 +1,59 @@
 //! Grants, feeds and recalls, by which units move to the slots and back.
 use doorbuster_core::{
     CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq,
-    SlotKey,
+    SlotKey, recall, stock,
 };
 
-use super::{Store, StoreResult};
 use crate::contract::GrantTransfers;
+use crate::failure::Done;
+use crate::rows;
+use crate::sql::{Row, Statement, as_limit, dialects, statement, values};
+use crate::transaction::RetryUnknown;
+
+use super::{Store, StoreResult};
+
+const OPEN_GRANTS: Statement = dialects!(
+    concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE "),
+    "open = 1" | "open",
+    " ORDER BY item_id, slot"
+);
+const GRANT: Statement =
+    statement(concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = $1"));
+const GRANTS: Statement = statement(concat!(
+    "SELECT ",
+    rows::grant_columns!(),
+    " FROM slot_grant WHERE item_id = $1 AND slot <> $2 ORDER BY slot, epoch DESC"
+));
+/// Counts the refills of each grant separately, with an index of their own, because nearly all rows
+/// of a feed are of another kind. Otherwise the planner of PostgreSQL might read all rows.
+const TRANSFERS: Statement = statement(
+    "SELECT g.id,
+         (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'),
+         coalesce(r.times, 0)
+     FROM slot_grant g
+     LEFT JOIN (SELECT grant_id, count(*) AS times FROM recall WHERE done GROUP BY grant_id) r
+               ON r.grant_id = g.id
+     WHERE g.item_id = $1",
+);
+const FEED_AFTER: Statement = statement(concat!(
+    "SELECT ",
+    rows::feed_columns!(),
+    " FROM feed WHERE grant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+));
+const PENDING_RECALLS: Statement = dialects!(
+    concat!("SELECT ", rows::recall_columns!(), " FROM recall WHERE "),
+    "done = 0" | "NOT done",
+    " ORDER BY id"
+);
+const CLOSINGS: Statement = statement(
+    "SELECT closed_cause, count(*) FROM slot_grant WHERE NOT open AND slot <> $1
+     GROUP BY closed_cause ORDER BY closed_cause",
+);
+
+fn transfers(row: Row<'_>) -> Done<GrantTransfers> {
+    let (refills, recalls) = (row.number(1)?, row.number(2)?);
+    Ok(GrantTransfers { grant: GrantId(row.number(0)?), refills, recalls })
+}
 
 /// Grants, feeds and recalls.
 impl Store {
@@ -17,69 +65,45 @@ impl Store {
         id: GrantId,
         units: u64,
     ) -> StoreResult<Option<Grant>> {
-        match self {
-            Self::Sqlite(s) => s.open_grant(slot, id, units).await,
-            Self::Postgres(s) => Box::pin(s.open_grant(slot, id, units)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| stock::open(tx.rules(), slot, id, units)).await
     }
 
     /// Records that the slot accepted the grant (see [`doorbuster_core::stock::acknowledge_init`]).
     pub async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.acknowledge_init(id).await,
-            Self::Postgres(s) => Box::pin(s.acknowledge_init(id)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| stock::acknowledge_init(tx.rules(), id)).await
     }
 
     /// Moves units from the pool to a grant (see [`doorbuster_core::stock::refill`]). Returns their
     /// number.
     pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
-        match self {
-            Self::Sqlite(s) => s.refill(id, units, counter).await,
-            Self::Postgres(s) => Box::pin(s.refill(id, units, counter)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| stock::refill(tx.rules(), id, units, counter)).await
     }
 
     /// Closes a grant (see [`doorbuster_core::stock::close`]). Returns false if it was already
     /// closed or never existed.
     pub async fn close_grant(&self, id: GrantId, cause: CloseCause) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.close_grant(id, cause).await,
-            Self::Postgres(s) => Box::pin(s.close_grant(id, cause)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| stock::close(tx.rules(), id, cause)).await
     }
 
     /// Returns every open grant of every item, by slot.
     pub async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
-        match self {
-            Self::Sqlite(s) => s.open_grants().await,
-            Self::Postgres(s) => Box::pin(s.open_grants()).await,
-        }
+        self.all(OPEN_GRANTS, [], rows::grant).await
     }
 
     /// Returns the grant of this id.
     pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
-        match self {
-            Self::Sqlite(s) => s.grant(id).await,
-            Self::Postgres(s) => Box::pin(s.grant(id)).await,
-        }
+        self.one(GRANT, values![id], rows::grant).await
     }
 
     /// Returns every grant of an item's slots, open or closed, by slot, and newest first within a
     /// slot. The waitlist's grant is not included.
     pub async fn grants(&self, item: ItemId) -> StoreResult<Vec<Grant>> {
-        match self {
-            Self::Sqlite(s) => s.grants(item).await,
-            Self::Postgres(s) => Box::pin(s.grants(item)).await,
-        }
+        self.all(GRANTS, values![item, SlotKey::WAITLIST], rows::grant).await
     }
 
     /// Returns the number of transfers under each grant of an item, open or closed.
     pub async fn grant_transfers(&self, item: ItemId) -> StoreResult<Vec<GrantTransfers>> {
-        match self {
-            Self::Sqlite(s) => s.grant_transfers(item).await,
-            Self::Postgres(s) => Box::pin(s.grant_transfers(item)).await,
-        }
+        self.all(TRANSFERS, values![item], transfers).await
     }
 
     /// Returns at most `limit` rows of a grant's feed after `seq`, in order.
@@ -89,10 +113,7 @@ impl Store {
         seq: Seq,
         limit: usize,
     ) -> StoreResult<Vec<FeedRow>> {
-        match self {
-            Self::Sqlite(s) => s.feed_after(id, seq, limit).await,
-            Self::Postgres(s) => Box::pin(s.feed_after(id, seq, limit)).await,
-        }
+        self.all(FEED_AFTER, values![id, seq.0, as_limit(limit)], rows::feed).await
     }
 
     /// Begins a recall (see [`doorbuster_core::recall::begin`]). Returns `None` if there are no
@@ -104,27 +125,26 @@ impl Store {
         target: RecallTarget,
         units: u64,
     ) -> StoreResult<Option<Recall>> {
-        match self {
-            Self::Sqlite(s) => s.begin_recall(id, grant, target, units).await,
-            Self::Postgres(s) => Box::pin(s.begin_recall(id, grant, target, units)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| {
+            tx.lock_grants(&[grant])?;
+            recall::begin(tx.rules(), id, grant, target, units)
+        })
+        .await
     }
 
     /// Finishes a recall (see [`doorbuster_core::recall::finish`]). Returns the number of units
     /// that this call moved.
     pub async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
-        match self {
-            Self::Sqlite(s) => s.finish_recall(id, taken).await,
-            Self::Postgres(s) => Box::pin(s.finish_recall(id, taken)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| {
+            tx.lock_recall(id)?;
+            recall::finish(tx.rules(), id, taken)
+        })
+        .await
     }
 
     /// Returns the recalls that are not finished, by id.
     pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
-        match self {
-            Self::Sqlite(s) => s.pending_recalls().await,
-            Self::Postgres(s) => Box::pin(s.pending_recalls()).await,
-        }
+        self.all(PENDING_RECALLS, [], rows::recall).await
     }
 
     /// Returns the grants that were closed because their slot failed.
@@ -140,9 +160,7 @@ impl Store {
     /// Returns how many grants of slots were closed, by cause. Causes without a closed grant are
     /// left out.
     pub async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
-        match self {
-            Self::Sqlite(s) => s.closings().await,
-            Self::Postgres(s) => Box::pin(s.closings()).await,
-        }
+        let closing = |row: Row<'_>| Ok((rows::closing(row, 0)?, row.number(1)?));
+        self.all(CLOSINGS, values![SlotKey::WAITLIST], closing).await
     }
 }

@@ -1,36 +1,84 @@
-//! Payments, refunds, checkouts, the history of an order, and documents of the built-in provider.
-use doorbuster_core::event::Attribution;
+//! Payments and refunds.
 use doorbuster_core::money::{
-    Capture, CaptureOutcome, Checkout, CheckoutOutcome, Payment, Refund, RefundId,
-    RefundMessageOutcome, RefundUpdate,
+    Capture, CaptureOutcome, Payment, Refund, RefundId, RefundMessageOutcome, RefundUpdate,
 };
-use doorbuster_core::order::ChangeOutcome;
-use doorbuster_core::{Millis, Order, TicketId};
+use doorbuster_core::{Millis, money};
 
-use crate::contract::{
-    CheckoutDeferral, MoneyPage, MoneyQuery, Reversal, ReversalOutcome, ReversedPayment,
-    StoredEvent,
-};
+use crate::contract::{MoneyPage, MoneyQuery};
+use crate::failure::Done;
+use crate::limits::PAGE_ROWS_MAX;
+use crate::rows::money::{notices, payment, payment_columns, refund, refund_columns};
+use crate::sql::{Row, Statement, Value, as_limit, statement, values};
+use crate::transaction::RetryUnknown;
 
+use super::operation::cut_page;
 use super::{Store, StoreResult};
+
+const DISCARD: Statement = statement(
+    "UPDATE refund SET discarded = $2 WHERE id = $1 AND state = 'failed' AND discarded IS NULL",
+);
+const DUE: Statement = statement(concat!(
+    "SELECT ",
+    refund_columns!(),
+    " FROM refund r WHERE r.state = 'pending' AND r.next_at <= $1 ORDER BY r.next_at, r.seq
+      LIMIT $2"
+));
+const NEXT_DUE: Statement = statement("SELECT min(next_at) FROM refund WHERE state = 'pending'");
+const PENDING: Statement = statement("SELECT count(*) FROM refund WHERE state = 'pending'");
+
+/// The differences between lists of payments and lists of refunds.
+struct MoneyTable<T> {
+    /// `SELECT` with the row's columns and, last, its `seq`.
+    select: &'static str,
+    /// The alias of the table.
+    table: &'static str,
+    /// The condition that a row is about an order `o`, whose items follow.
+    of_order: &'static str,
+    /// The condition that a row is a notice.
+    of_notices: &'static str,
+    read: fn(Row<'_>) -> Done<T>,
+    /// The column of `seq`.
+    seq: usize,
+}
+
+const PAYMENTS: MoneyTable<Payment> = MoneyTable {
+    select: concat!("SELECT ", payment_columns!(), ", p.seq FROM payment p"),
+    table: "p",
+    of_order: "SELECT 1 FROM orders o WHERE o.grant_id = p.grant_id AND o.n = p.n",
+    of_notices: concat!("p.id IN (SELECT r.payment_id FROM refund r WHERE ", notices!(), ")"),
+    read: payment,
+    seq: 7,
+};
+const REFUNDS: MoneyTable<Refund> = MoneyTable {
+    select: concat!("SELECT ", refund_columns!(), ", r.seq FROM refund r"),
+    table: "r",
+    of_order: "SELECT 1 FROM payment p JOIN orders o ON o.grant_id = p.grant_id AND o.n = p.n
+               WHERE p.id = r.payment_id",
+    of_notices: notices!(),
+    read: refund,
+    seq: 14,
+};
 
 /// Payments and refunds.
 impl Store {
     /// Handles a captured payment (see [`doorbuster_core::money::capture`]). After
     /// [`CaptureOutcome::UnitsMissing`] nothing was written.
     pub async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
-        match self {
-            Self::Sqlite(s) => s.capture(report, last).await,
-            Self::Postgres(s) => Box::pin(s.capture(report, last)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| {
+            tx.lock_order_named(&report.order)?;
+            let now = tx.now();
+            money::capture(tx.rules(), &report, now, last)
+        })
+        .await
     }
 
     /// Records a failed payment (see [`doorbuster_core::money::record_failure`]).
     pub async fn fail_payment(&self, report: Capture) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.fail_payment(report).await,
-            Self::Postgres(s) => Box::pin(s.fail_payment(report)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            money::record_failure(tx.rules(), &report, now)
+        })
+        .await
     }
 
     /// Applies a provider's message about a refund (see [`doorbuster_core::money::settle_refund`]).
@@ -41,10 +89,11 @@ impl Store {
         id: RefundId,
         news: RefundUpdate,
     ) -> StoreResult<RefundMessageOutcome> {
-        match self {
-            Self::Sqlite(s) => s.settle_refund(provider, event, id, news).await,
-            Self::Postgres(s) => Box::pin(s.settle_refund(provider, event, id, news)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            money::settle_refund(tx.rules(), &provider, &event, &id, &news, now)
+        })
+        .await
     }
 
     /// Applies a report about a refund (see [`doorbuster_core::money::apply_refund_update`]).
@@ -53,10 +102,12 @@ impl Store {
         id: RefundId,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        match self {
-            Self::Sqlite(s) => s.apply_refund_update(id, news).await,
-            Self::Postgres(s) => Box::pin(s.apply_refund_update(id, news)).await,
-        }
+        // If an attempt is recorded twice, only the pause becomes longer.
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            money::apply_refund_update(tx.rules(), &id, &news, now)
+        })
+        .await
     }
 
     /// Applies an answer to a query about a refund (see [`doorbuster_core::money::answer_refund`]).
@@ -65,209 +116,91 @@ impl Store {
         requested: Refund,
         news: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        match self {
-            Self::Sqlite(s) => s.answer_refund(requested, news).await,
-            Self::Postgres(s) => Box::pin(s.answer_refund(requested, news)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            money::answer_refund(tx.rules(), &requested, &news, now)
+        })
+        .await
     }
 
     /// Requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even a
     /// discarded one.
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
-        match self {
-            Self::Sqlite(s) => s.retry_refund(id).await,
-            Self::Postgres(s) => Box::pin(s.retry_refund(id)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| {
+            let now = tx.now();
+            let retried = money::retry_refund(tx.rules(), &id, now)?;
+            tx.record_if(retried.is_some())?;
+            Ok(retried)
+        })
+        .await
     }
 
     /// Discards a failed refund that an operator has resolved, with the operator's reason. Returns
     /// false if there is no such failed refund, or it was discarded before.
     pub async fn discard_refund(&self, id: RefundId, why: String) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.discard_refund(id, why).await,
-            Self::Postgres(s) => Box::pin(s.discard_refund(id, why)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| {
+            let discarded = tx.run(DISCARD, &values![&id.0, &why])? == 1;
+            tx.record_if(discarded)
+        })
+        .await
     }
 
     /// Returns at most `limit` pending refunds that are due for a request to the provider. The
     /// refund that is due longest comes first.
     pub async fn refunds_due(&self, limit: usize) -> StoreResult<Vec<Refund>> {
-        match self {
-            Self::Sqlite(s) => s.refunds_due(limit).await,
-            Self::Postgres(s) => Box::pin(s.refunds_due(limit)).await,
-        }
+        let limit = as_limit(limit.min(PAGE_ROWS_MAX));
+        self.all(DUE, values![self.now(), limit], refund).await
     }
 
     /// Returns when the next pending refund is due.
     pub async fn next_refund_due(&self) -> StoreResult<Option<Millis>> {
-        match self {
-            Self::Sqlite(s) => s.next_refund_due().await,
-            Self::Postgres(s) => Box::pin(s.next_refund_due()).await,
-        }
+        Ok(self.one(NEXT_DUE, [], |row| row.time(0)).await?.flatten())
     }
 
     /// Returns the number of pending refunds.
     pub async fn refunds_pending(&self) -> StoreResult<u64> {
-        match self {
-            Self::Sqlite(s) => s.refunds_pending().await,
-            Self::Postgres(s) => Box::pin(s.refunds_pending()).await,
-        }
+        Ok(self.one(PENDING, [], |row| row.number(0)).await?.unwrap_or(0))
     }
 
     /// Returns a page of payments. With `notices`, only payments whose refund is a notice.
     pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
-        match self {
-            Self::Sqlite(s) => s.payments(query).await,
-            Self::Postgres(s) => Box::pin(s.payments(query)).await,
-        }
+        self.money_page(&PAYMENTS, query).await
     }
 
     /// Returns a page of refunds.
     pub async fn refunds(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Refund>> {
-        match self {
-            Self::Sqlite(s) => s.refunds(query).await,
-            Self::Postgres(s) => Box::pin(s.refunds(query)).await,
-        }
-    }
-}
-
-/// Money that a provider reversed without a request by this server.
-impl Store {
-    /// Records a provider's report that a captured payment was reversed. The payment and its order
-    /// do not change. A refund by this server is not a reversal.
-    pub async fn record_reversal(&self, reversal: Reversal) -> StoreResult<ReversalOutcome> {
-        match self {
-            Self::Sqlite(s) => s.record_reversal(reversal).await,
-            Self::Postgres(s) => Box::pin(s.record_reversal(reversal)).await,
-        }
+        self.money_page(&REFUNDS, query).await
     }
 
-    /// Returns the reversals that an operator should see, newest first, at most
-    /// [`crate::limits::NOTICES_MAX`].
-    pub async fn reversals(&self) -> StoreResult<Vec<ReversedPayment>> {
-        match self {
-            Self::Sqlite(s) => s.reversals().await,
-            Self::Postgres(s) => Box::pin(s.reversals()).await,
-        }
-    }
-}
-
-/// Checkouts.
-impl Store {
-    /// Keeps a checkout with its order (see [`doorbuster_core::money::keep_checkout`]).
-    pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
-        match self {
-            Self::Sqlite(s) => s.keep_checkout(checkout).await,
-            Self::Postgres(s) => Box::pin(s.keep_checkout(checkout)).await,
-        }
-    }
-
-    /// Returns the order's checkout, open or closed.
-    pub async fn checkout(&self, order: TicketId) -> StoreResult<Option<Checkout>> {
-        match self {
-            Self::Sqlite(s) => s.checkout(order).await,
-            Self::Postgres(s) => Box::pin(s.checkout(order)).await,
-        }
-    }
-
-    /// Records that a checkout is closed (see [`doorbuster_core::money::close_checkout`]).
-    pub async fn close_checkout(&self, order: TicketId, session: String) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.close_checkout(order, session).await,
-            Self::Postgres(s) => Box::pin(s.close_checkout(order, session)).await,
-        }
-    }
-
-    /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
-    /// current order. Either the order no longer waits for a payment, or its `pay_by` has passed.
-    /// The checkout that is due longest comes first.
-    pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
-        match self {
-            Self::Sqlite(s) => s.checkouts_to_close(limit).await,
-            Self::Postgres(s) => Box::pin(s.checkouts_to_close(limit)).await,
-        }
-    }
-
-    /// Postpones checkouts in [`Store::checkouts_to_close`]. Each one is left out for a while from
-    /// now, at least until its order is due. A change of its order ends the delay. The call also
-    /// records which queries got no answer of the provider. Everything is one transaction. Returns
-    /// how many of the checkouts are still open.
-    pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
-        match self {
-            Self::Sqlite(s) => s.defer_checkouts(all).await,
-            Self::Postgres(s) => Box::pin(s.defer_checkouts(all)).await,
-        }
-    }
-}
-
-/// Extensions and histories of orders.
-impl Store {
-    /// Extends the payment window of an order (see [`doorbuster_core::order::extend`]).
-    pub async fn extend_order(
+    async fn money_page<T: Send + 'static>(
         &self,
-        id: TicketId,
-        pay_by: Millis,
-        by: Attribution,
-    ) -> StoreResult<ChangeOutcome> {
-        match self {
-            Self::Sqlite(s) => s.extend_order(id, pay_by, by).await,
-            Self::Postgres(s) => Box::pin(s.extend_order(id, pay_by, by)).await,
+        list: &MoneyTable<T>,
+        query: MoneyQuery,
+    ) -> StoreResult<MoneyPage<T>> {
+        let limit = query.limit.min(PAGE_ROWS_MAX);
+        let (beyond, start, direction) = match query.oldest_first {
+            true => (">", 0, "ASC"),
+            false => ("<", i64::MAX, "DESC"),
+        };
+        let MoneyTable { select, table, of_order, of_notices, read, seq } = *list;
+        let mut text = format!("{select} WHERE {table}.seq {beyond} $1");
+        let mut values = vec![Value::from(query.after.unwrap_or(start))];
+        if let Some(order) = query.order {
+            values.push(Value::from(order));
+            text.push_str(&format!(" AND {table}.order_id = ${}", values.len()));
         }
-    }
-
-    /// Returns the events of an order, and of payments that named it, oldest first.
-    pub async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
-        match self {
-            Self::Sqlite(s) => s.history(id).await,
-            Self::Postgres(s) => Box::pin(s.history(id)).await,
+        if let Some(items) = &query.items {
+            values.push(Value::from(items.as_slice()));
+            let in_items = self.in_list("o.item_id", values.len());
+            text.push_str(&format!(" AND EXISTS ({of_order} AND {in_items})"));
         }
-    }
-}
-
-/// Documents of the built-in provider, under keys. The store does not interpret them.
-impl Store {
-    /// Returns the document under this key.
-    pub async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {
-        match self {
-            Self::Sqlite(s) => s.sandbox_get(key).await,
-            Self::Postgres(s) => Box::pin(s.sandbox_get(key)).await,
+        if query.notices {
+            text.push_str(&format!(" AND {of_notices}"));
         }
-    }
-
-    /// Writes `new` if the current document is `old` (`None` means no document). Returns false if
-    /// the current document differs.
-    pub async fn sandbox_swap(
-        &self,
-        key: String,
-        old: Option<String>,
-        new: String,
-    ) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.sandbox_swap(key, old, new).await,
-            Self::Postgres(s) => Box::pin(s.sandbox_swap(key, old, new)).await,
-        }
-    }
-
-    /// Deletes each of these documents if it has the given content. Returns the number of deleted
-    /// documents.
-    pub async fn sandbox_delete(&self, documents: Vec<(String, String)>) -> StoreResult<usize> {
-        match self {
-            Self::Sqlite(s) => s.sandbox_delete(documents).await,
-            Self::Postgres(s) => Box::pin(s.sandbox_delete(documents)).await,
-        }
-    }
-
-    /// Returns at most `limit` documents whose keys begin with `prefix` and are greater than
-    /// `after`, by key.
-    pub async fn sandbox_list(
-        &self,
-        prefix: String,
-        after: String,
-        limit: usize,
-    ) -> StoreResult<Vec<(String, String)>> {
-        match self {
-            Self::Sqlite(s) => s.sandbox_list(prefix, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.sandbox_list(prefix, after, limit)).await,
-        }
+        values.push(Value::from(as_limit(limit + 1)));
+        text.push_str(&format!(" ORDER BY {table}.seq {direction} LIMIT ${}", values.len()));
+        let row = move |row: Row<'_>| Ok((read(row)?, row.get(seq)?));
+        let (rows, next) = cut_page(self.list(text, values, row).await?, limit);
+        Ok(MoneyPage { rows, next })
     }
 }

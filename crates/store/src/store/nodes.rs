@@ -5,26 +5,34 @@ use doorbuster_core::NodeId;
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
 
 use crate::contract::StoreError;
+use crate::sql::{Statement, statement, values};
+use crate::transaction::RetryUnknown;
 
 use super::{Store, StoreResult};
+
+/// Takes the lease if this node has it or it has expired.
+const TAKE_LEADER_LEASE: Statement = statement(
+    "INSERT INTO leader (one, node, until) VALUES (1, $1, $2)
+     ON CONFLICT (one) DO UPDATE SET node = excluded.node, until = excluded.until
+     WHERE leader.node = excluded.node OR leader.until <= $3",
+);
+const LIVE_NODES: Statement = statement("SELECT node FROM node WHERE until > $1 ORDER BY node");
 
 /// Nodes that share a store.
 impl Store {
     /// Takes or renews the lease of the leader. Returns true if this node has the lease for
     /// `lease_ms` from now.
     pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.take_leader_lease(node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.take_leader_lease(node, lease_ms)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            Ok(tx.run(TAKE_LEADER_LEASE, &values![node, now.plus(lease_ms), now])? > 0)
+        })
+        .await
     }
 
     /// Returns the nodes whose lease has not expired by the store's time, by number.
     pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
-        match self {
-            Self::Sqlite(s) => s.live_nodes().await,
-            Self::Postgres(s) => Box::pin(s.live_nodes()).await,
-        }
+        self.all(LIVE_NODES, values![self.now()], |row| Ok(NodeId(row.small(0, "node")?))).await
     }
 
     /// Applies calls to rate limits that nodes share. Each call has its limited key as a hash. Only

@@ -4,11 +4,77 @@ use std::sync::Arc;
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason, PayOutcome};
 use doorbuster_core::settle::TicketVerdict;
-use doorbuster_core::{BuyerId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts};
+use doorbuster_core::{
+    BuyerId, ItemId, Millis, Order, RequestKey, Ticket, TicketId, TicketParts, Verdict, order,
+    settle,
+};
 
 use crate::contract::{DeadLetterTicket, OrderPage, OrderQuery};
+use crate::failure::Done;
+use crate::limits::PAGE_ROWS_MAX;
+use crate::sql::{Row, Statement, Value, as_limit, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
+use crate::{actions, reads, rows};
 
+use super::operation::cut_page;
 use super::{Store, StoreResult};
+
+const NEXT_DUE: Statement = statement(
+    "SELECT pay_by + ask_ms FROM orders WHERE state = 'reserved' ORDER BY pay_by + ask_ms LIMIT 1",
+);
+const QUOTA: Statement = statement("SELECT used FROM quota WHERE buyer = $1 AND item_id = $2");
+const DEAD_TICKETS: Statement =
+    statement("SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1");
+
+/// The order of a list of orders.
+#[derive(Clone, Copy)]
+enum PageOrder {
+    Newest,
+    Oldest,
+}
+
+fn end(
+    tx: &mut Transaction<'_, '_>,
+    id: &TicketId,
+    how: EndReason,
+    by: &Attribution,
+) -> Done<ChangeOutcome> {
+    if how == EndReason::Refund {
+        // The lock order requires that the payments of the order come before its item.
+        tx.lock_order(id)?;
+        tx.rules().payments_of(id)?;
+    }
+    let (now, before) = (tx.now(), order_before(tx, id)?);
+    let changed = order::end(tx.rules(), id, how, by, now)?;
+    record_order(tx, before.as_ref(), changed)
+}
+
+/// Locks the order and returns it as it was before an operator's change. Returns `None` if no
+/// operator makes the change.
+fn order_before(tx: &mut Transaction<'_, '_>, id: &TicketId) -> Done<Option<Order>> {
+    if !tx.has_action() {
+        return Ok(None);
+    }
+    tx.lock_order(id)?;
+    tx.rules().order(id)
+}
+
+/// Records an operator's change of an order.
+fn record_order(
+    tx: &mut Transaction<'_, '_>,
+    before: Option<&Order>,
+    changed: ChangeOutcome,
+) -> Done<ChangeOutcome> {
+    if let Some(fields) = actions::changed_order(before, &changed) {
+        tx.record(&fields)?;
+    }
+    Ok(changed)
+}
+
+fn dead_ticket(row: Row<'_>) -> Done<DeadLetterTicket> {
+    let (ticket, at) = (rows::ticket(row, 0)?, Millis(row.get(2)?));
+    Ok(DeadLetterTicket { ticket, reason: row.get(1)?, at })
+}
 
 /// Tickets and orders.
 impl Store {
@@ -32,51 +98,103 @@ impl Store {
         parts: TicketParts,
         buyer: BuyerId,
     ) -> StoreResult<Option<TicketVerdict>> {
-        match self {
-            Self::Sqlite(s) => s.force_verdict(id, parts, buyer).await,
-            Self::Postgres(s) => Box::pin(s.force_verdict(id, parts, buyer)).await,
-        }
+        let key = self.id_key();
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let (now, rules) = (tx.now(), tx.rules());
+            if let Some(grant) = rules.grant(parts.grant)? {
+                // Another settler of this buyer and item has either finished or waits for this
+                // lock.
+                rules.quota(grant.slot.item, &buyer)?;
+            }
+            settle::force_verdict(rules, &key, id, &parts, &buyer, now)
+        })
+        .await
     }
 
     /// Returns a ticket's verdict, if it has one.
     pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<TicketVerdict>> {
-        match self {
-            Self::Sqlite(s) => s.verdict(id).await,
-            Self::Postgres(s) => Box::pin(s.verdict(id)).await,
+        // A verdict never changes, so this reads the two tables one after the other.
+        if let Some(order) = self.order(id).await? {
+            let (verdict, order) = (Verdict::Reserved, Some(order));
+            return Ok(Some(TicketVerdict { id, verdict, order, fresh: false }));
         }
+        let Some(found) = self.one(reads::RESOLUTION, values![id], rows::resolution).await? else {
+            return Ok(None);
+        };
+        let order = match found.verdict {
+            Verdict::Order(id) => self.order(id).await?,
+            _ => None,
+        };
+        Ok(Some(TicketVerdict { id, verdict: found.verdict, order, fresh: false }))
     }
 
     /// Returns the order of this id.
     pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
-        match self {
-            Self::Sqlite(s) => s.order(id).await,
-            Self::Postgres(s) => Box::pin(s.order(id)).await,
-        }
+        let Some(parts) = id.parts() else { return Ok(None) };
+        let found = self.one(reads::ORDER, values![parts.grant, parts.n], rows::order).await?;
+        Ok(found.filter(|order| order.id == id))
     }
 
     /// Returns the order that a request holds.
     pub async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
-        match self {
-            Self::Sqlite(s) => s.order_of(buyer, key).await,
-            Self::Postgres(s) => Box::pin(s.order_of(buyer, key)).await,
-        }
+        let values = values![buyer.as_str().to_owned(), key.as_str().to_owned()];
+        self.one(reads::ORDER_OF, values, rows::order).await
     }
 
     /// Returns a page of orders, newest first.
     pub async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        match self {
-            Self::Sqlite(s) => s.orders(query).await,
-            Self::Postgres(s) => Box::pin(s.orders(query)).await,
-        }
+        self.order_page(query, PageOrder::Newest).await
     }
 
     /// Returns a page of orders, oldest first, for an export. Orders that are created meanwhile
     /// come last.
     pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
-        match self {
-            Self::Sqlite(s) => s.orders_oldest_first(query).await,
-            Self::Postgres(s) => Box::pin(s.orders_oldest_first(query)).await,
+        self.order_page(query, PageOrder::Oldest).await
+    }
+
+    async fn order_page(&self, query: OrderQuery, first: PageOrder) -> StoreResult<OrderPage> {
+        let limit = query.limit.min(PAGE_ROWS_MAX);
+        let (beyond, start, direction) = match first {
+            PageOrder::Newest => ("<", i64::MAX, "DESC"),
+            PageOrder::Oldest => (">", 0, "ASC"),
+        };
+        let mut text = format!(
+            concat!("SELECT ", rows::order_columns!(), ", o.seq FROM orders o WHERE o.seq {} $1"),
+            beyond
+        );
+        let mut values = vec![Value::from(query.after.unwrap_or(start))];
+        if let Some(buyer) = &query.buyer {
+            values.push(Value::from(buyer.as_str().to_owned()));
+            text.push_str(&format!(" AND o.buyer = ${}", values.len()));
         }
+        if let Some(items) = &query.items {
+            values.push(Value::from(items.as_slice()));
+            text.push_str(&format!(" AND {}", self.in_list("o.item_id", values.len())));
+        }
+        if let Some(state) = query.state {
+            values.push(Value::from(state.as_str()));
+            text.push_str(&format!(" AND o.state = ${}", values.len()));
+        }
+        values.push(Value::from(as_limit(limit + 1)));
+        text.push_str(&format!(" ORDER BY o.seq {direction} LIMIT ${}", values.len()));
+        let order = |row: Row<'_>| Ok((rows::order(row)?, row.get(12)?));
+        let (orders, next) = cut_page(self.list(text, values, order).await?, limit);
+        Ok(OrderPage { orders, next })
+    }
+
+    /// Extends the payment window of an order (see [`doorbuster_core::order::extend`]).
+    pub async fn extend_order(
+        &self,
+        id: TicketId,
+        pay_by: Millis,
+        by: Attribution,
+    ) -> StoreResult<ChangeOutcome> {
+        self.job(RetryUnknown::Never, move |tx| {
+            let (now, before) = (tx.now(), order_before(tx, &id)?);
+            let changed = order::extend(tx.rules(), &id, pay_by, &by, now)?;
+            record_order(tx, before.as_ref(), changed)
+        })
+        .await
     }
 
     /// Ends an order (see [`doorbuster_core::order::end`]).
@@ -86,18 +204,17 @@ impl Store {
         how: EndReason,
         by: Attribution,
     ) -> StoreResult<ChangeOutcome> {
-        match self {
-            Self::Sqlite(s) => s.end_order(id, how, by).await,
-            Self::Postgres(s) => Box::pin(s.end_order(id, how, by)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| end(tx, &id, how, &by)).await
     }
 
     /// Marks an order as paid (see [`doorbuster_core::order::pay`]).
     pub async fn pay_order(&self, id: TicketId) -> StoreResult<PayOutcome> {
-        match self {
-            Self::Sqlite(s) => s.pay_order(id).await,
-            Self::Postgres(s) => Box::pin(s.pay_order(id)).await,
-        }
+        self.job(RetryUnknown::Never, move |tx| {
+            tx.lock_order(&id)?;
+            let now = tx.now();
+            order::pay(tx.rules(), &id, Attribution::ENGINE, now)
+        })
+        .await
     }
 
     /// Expires at most `limit` reserved orders whose `pay_by` has passed, and returns them. The
@@ -116,10 +233,7 @@ impl Store {
     /// Returns when the next reserved order will expire: the earliest `pay_by`. If a checkout is
     /// open, the time that the order waits for its provider is added.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
-        match self {
-            Self::Sqlite(s) => s.next_due().await,
-            Self::Postgres(s) => Box::pin(s.next_due()).await,
-        }
+        self.one(NEXT_DUE, [], |row| Ok(Millis(row.get(0)?))).await
     }
 
     /// Returns the requests ([`doorbuster_core::RequestHash::low_64_bits`]) of at most `limit`
@@ -131,17 +245,29 @@ impl Store {
         after: i64,
         limit: usize,
     ) -> StoreResult<(Vec<u64>, Option<i64>)> {
-        match self {
-            Self::Sqlite(s) => s.request_hashes_of(items, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.request_hashes_of(items, after, limit)).await,
-        }
+        let (key, limit) = (self.id_key(), limit.min(PAGE_ROWS_MAX));
+        let text = format!(
+            "SELECT buyer, request_key, seq FROM orders WHERE seq > $1 AND {} ORDER BY seq LIMIT $3",
+            self.in_list("item_id", 2)
+        );
+        let values = values![after, items, as_limit(limit)].to_vec();
+        let request = move |row: Row<'_>| {
+            let hash = key.request_hash(row.text(0, "buyer")?, row.text(1, "request key")?);
+            Ok((hash.low_64_bits(), row.get::<i64>(2)?))
+        };
+        let found = self.list(text, values, request).await?;
+        let next = found.last().filter(|_| found.len() >= limit).map(|(_, seq)| *seq);
+        Ok((found.into_iter().map(|(hash, _)| hash).collect(), next))
+    }
+
+    /// Returns the units that the buyer holds of an item.
+    pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
+        let values = values![buyer.as_str().to_owned(), item];
+        Ok(self.one(QUOTA, values, |row| row.small(0, "quota")).await?.unwrap_or(0))
     }
 
     /// Returns at most `limit` dead letters, newest first.
     pub async fn dead_letter_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
-        match self {
-            Self::Sqlite(s) => s.dead_letter_tickets(limit).await,
-            Self::Postgres(s) => Box::pin(s.dead_letter_tickets(limit)).await,
-        }
+        self.all(DEAD_TICKETS, values![as_limit(limit)], dead_ticket).await
     }
 }

@@ -1,69 +1,142 @@
-//! The outbox: events in their order of delivery, endpoints and their progress, and dead letters.
-use doorbuster_core::NodeId;
-use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
+//! The outbox: endpoints with their progress. A change of an endpoint or of its deliveries locks the
+//! endpoint's row.
 
-use crate::contract::{
-    DeadLetter, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
-    DeadLetterOutcome, Delivery, DeliveryQuery, Endpoint, EndpointChange, EndpointStatus,
-    EventRead, NewEndpoint, OutboxPage, Redelivery, RetentionCutoffs,
-};
+use doorbuster_core::{Millis, NodeId};
 
+use crate::contract::{Endpoint, EndpointChange, EndpointKind, EndpointStatus, NewEndpoint};
+use crate::endpoints::EndpointRow;
+use crate::failure::{Done, Failure};
+use crate::limits::{SEQUENCE_ROWS_MAX, UNSEQUENCED_COUNTED_MAX};
+use crate::sql::{Row, Statement, as_limit, locking, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
+use crate::{actions, endpoints};
+
+use super::events::LAST_POSITION;
 use super::{Store, StoreResult};
 
-/// Events in order.
-impl Store {
-    /// Assigns positions to at most `limit` committed events, and returns their number. Does
-    /// nothing if the commit itself assigns positions.
-    pub async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        match self {
-            Self::Sqlite(_) => Ok(0),
-            Self::Postgres(s) => Box::pin(s.sequence_events(limit)).await,
-        }
-    }
+macro_rules! endpoint_columns {
+    () => {
+        "id, kind, url, types, secrets, position, enabled, created_at"
+    };
+}
+const ENDPOINTS: Statement =
+    statement(concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id"));
+pub(super) const ENDPOINT: Statement =
+    locking!(concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = $1"), "FOR UPDATE");
+/// The lock makes concurrent additions wait for each other, so that the count is right.
+const LOCK_ENDPOINTS: &str = "LOCK TABLE endpoint IN SHARE ROW EXCLUSIVE MODE";
+const COUNT_ENDPOINTS: Statement = statement("SELECT count(*) FROM endpoint");
+const INSERT_ENDPOINT: Statement = statement(
+    "INSERT INTO endpoint (id, kind, url, types, secrets, position, enabled, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+);
+const UPDATE_ENDPOINT: Statement =
+    statement("UPDATE endpoint SET url = $2, types = $3, secrets = $4, enabled = $5 WHERE id = $1");
+const DELETE_DELIVERIES: Statement = statement("DELETE FROM delivery WHERE endpoint_id = $1");
+const DELETE_ENDPOINT: Statement = statement("DELETE FROM endpoint WHERE id = $1");
+const LEASE_ENDPOINT: Statement = statement(
+    "UPDATE endpoint SET node = $2, until = $3
+     WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4)",
+);
+/// In PostgreSQL, events without a position come after all events with one. They wait for every
+/// endpoint, even if no node assigns positions.
+const ENDPOINT_STATUSES: Statement = Statement {
+    sqlite: "SELECT p.id, p.kind, p.enabled,
+             (SELECT coalesce(max(e.seq), 0) FROM event e) - p.position,
+             (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+             (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
+             (SELECT e.at FROM event e WHERE e.seq > p.position ORDER BY e.seq LIMIT 1),
+             (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+             NULL
+         FROM endpoint p ORDER BY p.created_at, p.id",
+    postgres: "WITH unplaced AS MATERIALIZED (
+             SELECT count(*) AS many, min(e.at) AS oldest
+             FROM (SELECT at FROM event WHERE position IS NULL ORDER BY position, seq
+             LIMIT $1) AS e)
+         SELECT p.id, p.kind, p.enabled, greatest(t.position - p.position, 0) + u.many,
+             (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+             (SELECT count(*) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'dead'),
+             (SELECT e.at FROM event e WHERE e.position > p.position ORDER BY e.position LIMIT 1),
+             (SELECT min(d.at) FROM delivery d WHERE d.endpoint_id = p.id AND d.state = 'pending'),
+             u.oldest
+         FROM endpoint p, event_turn t, unplaced u ORDER BY p.created_at, p.id",
+};
 
-    /// Returns the position of the last event that has one, or 0 if no event has a position.
-    pub async fn last_position(&self) -> StoreResult<i64> {
-        match self {
-            Self::Sqlite(s) => s.last_position().await,
-            Self::Postgres(s) => Box::pin(s.last_position()).await,
-        }
-    }
+pub(super) fn endpoint(row: Row<'_>) -> Done<Endpoint> {
+    let id: String = row.get(0)?;
+    let found = EndpointRow {
+        id: id.clone(),
+        kind: row.get(1)?,
+        url: row.get(2)?,
+        types: row.get(3)?,
+        secrets: row.get(4)?,
+        position: row.get(5)?,
+        enabled: row.get(6)?,
+        created_at: Millis(row.get(7)?),
+    };
+    found.endpoint().ok_or_else(|| Failure::Row(format!("row of endpoint {id} is invalid")))
+}
 
-    /// Returns at most `limit` events after this position, in order. A later call never returns an
-    /// event before one that was already read. A row that cannot be read hides no other row.
-    pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
-        match self {
-            Self::Sqlite(s) => s.events_after(position, limit).await,
-            Self::Postgres(s) => Box::pin(s.events_after(position, limit)).await,
-        }
-    }
+fn endpoint_status(row: Row<'_>) -> Done<EndpointStatus> {
+    let oldest = [row.time(6)?, row.time(7)?, row.time(8)?].into_iter().flatten().min();
+    Ok(EndpointStatus {
+        endpoint: row.get(0)?,
+        kind: row.parse(1, "kind", EndpointKind::parse)?,
+        enabled: row.get(2)?,
+        waiting: row.get::<i64>(3)?.max(0).unsigned_abs(),
+        pending: row.number(4)?,
+        dead: row.number(5)?,
+        oldest_at: oldest,
+    })
+}
 
-    /// Returns the event at this position, or nothing if the event was deleted.
-    pub async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
-        match self {
-            Self::Sqlite(s) => s.event_at(position).await,
-            Self::Postgres(s) => Box::pin(s.event_at(position)).await,
-        }
+fn insert(tx: &mut Transaction<'_, '_>, new: &NewEndpoint, most: usize) -> Done<Option<Endpoint>> {
+    if let Transaction::Postgres(ledger) = tx {
+        ledger.run(LOCK_ENDPOINTS, &[])?;
     }
+    if let Some(there) = tx.one(ENDPOINT, &values![&new.id], endpoint)? {
+        // An earlier attempt of this call, whose outcome was unknown, already added the endpoint.
+        return Ok(Some(there));
+    }
+    let count = tx.one(COUNT_ENDPOINTS, &[], |row| row.number(0))?;
+    if count.unwrap_or(0) >= most as u64 {
+        return Ok(None);
+    }
+    let last = tx.one(LAST_POSITION, &[], |row| row.get::<Option<i64>>(0))?.flatten().unwrap_or(0);
+    let secrets: Vec<_> = new.secret.iter().cloned().collect();
+    let (types, secrets) =
+        (endpoints::types_to_json(&new.wanted), endpoints::secrets_to_json(&secrets));
+    let (kind, now) = (new.kind.as_str(), tx.now());
+    let values = values![&new.id, kind, &new.url, types, secrets, last, new.enabled, now];
+    tx.run(INSERT_ENDPOINT, &values)?;
+    let made = tx.one(ENDPOINT, &values![&new.id], endpoint)?;
+    tx.record(&actions::changed_endpoint(None, made.as_ref()))?;
+    Ok(made)
+}
 
-    /// Deletes at most `limit` rows of each kind that are not needed any more, and returns their
-    /// number.
-    pub async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
-        match self {
-            Self::Sqlite(s) => s.delete_expired(what, limit).await,
-            Self::Postgres(s) => Box::pin(s.delete_expired(what, limit)).await,
-        }
+fn update(
+    tx: &mut Transaction<'_, '_>,
+    id: &str,
+    change: &EndpointChange,
+) -> Done<Option<Endpoint>> {
+    let Some(before) = tx.one(ENDPOINT, &values![id], endpoint)? else { return Ok(None) };
+    let mut endpoint = before.clone();
+    change.apply(&mut endpoint, tx.now());
+    let (types, secrets) =
+        (endpoints::types_to_json(&endpoint.wanted), endpoints::secrets_to_json(&endpoint.secrets));
+    let values = values![id, &endpoint.url, types, secrets, endpoint.enabled];
+    tx.run(UPDATE_ENDPOINT, &values)?;
+    if endpoint != before {
+        tx.record(&actions::changed_endpoint(Some(&before), Some(&endpoint)))?;
     }
+    Ok(Some(endpoint))
 }
 
 /// Endpoints.
 impl Store {
     /// Returns every endpoint, oldest first.
     pub async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {
-        match self {
-            Self::Sqlite(s) => s.endpoints().await,
-            Self::Postgres(s) => Box::pin(s.endpoints()).await,
-        }
+        self.all(ENDPOINTS, [], endpoint).await
     }
 
     /// Adds an endpoint, which receives the events that happen from now on. Returns `None` if there
@@ -73,10 +146,12 @@ impl Store {
         new: NewEndpoint,
         most: usize,
     ) -> StoreResult<Option<Endpoint>> {
-        match self {
-            Self::Sqlite(s) => s.insert_endpoint(new, most).await,
-            Self::Postgres(s) => Box::pin(s.insert_endpoint(new, most)).await,
+        if let Self::Postgres(s) = self {
+            // Earlier events must not be delivered, so they get their positions first. If there was
+            // no endpoint before, there may be many such events.
+            while Box::pin(s.sequence_events(SEQUENCE_ROWS_MAX)).await? == SEQUENCE_ROWS_MAX {}
         }
+        self.job(RetryUnknown::Allowed, move |tx| insert(tx, &new, most)).await
     }
 
     /// Changes an endpoint. Returns `None` if the endpoint does not exist.
@@ -85,152 +160,39 @@ impl Store {
         id: &str,
         change: EndpointChange,
     ) -> StoreResult<Option<Endpoint>> {
-        match self {
-            Self::Sqlite(s) => s.update_endpoint(id, change).await,
-            Self::Postgres(s) => Box::pin(s.update_endpoint(id, change)).await,
-        }
+        let id = id.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| update(tx, &id, &change)).await
     }
 
     /// Removes an endpoint with all its deliveries. Returns false if the endpoint does not exist.
     pub async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.delete_endpoint(id).await,
-            Self::Postgres(s) => Box::pin(s.delete_endpoint(id)).await,
-        }
+        let id = id.to_owned();
+        self.job(RetryUnknown::Never, move |tx| {
+            let before = tx.one(ENDPOINT, &values![&id], endpoint)?;
+            tx.run(DELETE_DELIVERIES, &values![&id])?;
+            let deleted = tx.run(DELETE_ENDPOINT, &values![&id])? > 0;
+            if deleted {
+                tx.record(&actions::changed_endpoint(before.as_ref(), None))?;
+            }
+            Ok(deleted)
+        })
+        .await
     }
 
     /// Takes or renews the lease of an endpoint for this node; 0 releases the lease. The lease only
     /// saves work. If two nodes deliver to the endpoint, it gets events twice and misses none.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.lease_endpoint(id, node, lease_ms).await,
-            Self::Postgres(s) => Box::pin(s.lease_endpoint(id, node, lease_ms)).await,
-        }
+        let id = id.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            Ok(tx.run(LEASE_ENDPOINT, &values![&id, node, now.plus(lease_ms), now])? > 0)
+        })
+        .await
     }
 
     /// Returns the progress of each endpoint, oldest endpoint first.
     pub async fn endpoint_statuses(&self) -> StoreResult<Vec<EndpointStatus>> {
-        match self {
-            Self::Sqlite(s) => s.endpoint_statuses().await,
-            Self::Postgres(s) => Box::pin(s.endpoint_statuses()).await,
-        }
-    }
-}
-
-/// Pending deliveries.
-impl Store {
-    /// Moves an endpoint's position, and inserts the deliveries that failed before the new
-    /// position. Returns false if the endpoint is not at the position that the caller expects.
-    pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
-        match self {
-            Self::Sqlite(s) => s.advance_endpoint(id, progress).await,
-            Self::Postgres(s) => Box::pin(s.advance_endpoint(id, progress)).await,
-        }
-    }
-
-    /// Returns at most `limit` pending deliveries of an endpoint, by position.
-    pub async fn pending_deliveries(
-        &self,
-        id: &str,
-        limit: usize,
-    ) -> StoreResult<Vec<PendingDelivery>> {
-        match self {
-            Self::Sqlite(s) => s.pending_deliveries(id, limit).await,
-            Self::Postgres(s) => Box::pin(s.pending_deliveries(id, limit)).await,
-        }
-    }
-
-    /// Records the results of attempts. A delivery that is no longer pending does not change.
-    pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.record_deliveries(id, notes).await,
-            Self::Postgres(s) => Box::pin(s.record_deliveries(id, notes)).await,
-        }
-    }
-
-    /// Returns a page of the deliveries of an endpoint.
-    pub async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
-        match self {
-            Self::Sqlite(s) => s.deliveries(query).await,
-            Self::Postgres(s) => Box::pin(s.deliveries(query)).await,
-        }
-    }
-
-    /// Delivers one event to an endpoint again, whatever its state is. At most `most` deliveries
-    /// may be pending.
-    pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
-        match self {
-            Self::Sqlite(s) => s.redeliver(id, position, most).await,
-            Self::Postgres(s) => Box::pin(s.redeliver(id, position, most)).await,
-        }
-    }
-}
-
-/// Dead letters of every kind.
-impl Store {
-    /// Returns a page of the unresolved dead letters of one kind, newest first.
-    pub async fn list_dead_letters(
-        &self,
-        kind: DeadLetterKind,
-        after: Option<i64>,
-        limit: usize,
-    ) -> StoreResult<OutboxPage<DeadLetter>> {
-        match self {
-            Self::Sqlite(s) => s.list_dead_letters(kind, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.list_dead_letters(kind, after, limit)).await,
-        }
-    }
-
-    /// Returns one dead letter with its content, or `None` if it does not exist or an operator has
-    /// resolved it.
-    pub async fn dead_letter(
-        &self,
-        id: DeadLetterId,
-    ) -> StoreResult<Option<(DeadLetter, DeadLetterContent)>> {
-        match self {
-            Self::Sqlite(s) => s.dead_letter(id).await,
-            Self::Postgres(s) => Box::pin(s.dead_letter(id)).await,
-        }
-    }
-
-    /// Retries a dead letter, starting from the first attempt. At most `most` deliveries may be
-    /// pending at its endpoint.
-    pub async fn retry_dead_letter(
-        &self,
-        id: DeadLetterId,
-        most: usize,
-    ) -> StoreResult<DeadLetterOutcome> {
-        if let DeadLetterId::Refund(refund) = id {
-            let retried = self.retry_refund(refund).await?;
-            return Ok(if retried.is_some() {
-                DeadLetterOutcome::Done
-            } else {
-                DeadLetterOutcome::NotFound
-            });
-        }
-        match self {
-            Self::Sqlite(s) => s.retry_dead_letter(id, most).await,
-            Self::Postgres(s) => Box::pin(s.retry_dead_letter(id, most)).await,
-        }
-    }
-
-    /// Discards a dead letter, and stores the reason. Returns false if it does not exist, or an
-    /// operator has resolved it.
-    pub async fn discard_dead_letter(&self, id: DeadLetterId, why: String) -> StoreResult<bool> {
-        if let DeadLetterId::Refund(refund) = id {
-            return self.discard_refund(refund, why).await;
-        }
-        match self {
-            Self::Sqlite(s) => s.discard_dead_letter(id, why).await,
-            Self::Postgres(s) => Box::pin(s.discard_dead_letter(id, why)).await,
-        }
-    }
-
-    /// Returns the number of unresolved dead letters of each kind.
-    pub async fn dead_letter_counts(&self) -> StoreResult<DeadLetterCounts> {
-        match self {
-            Self::Sqlite(s) => s.dead_letter_counts().await,
-            Self::Postgres(s) => Box::pin(s.dead_letter_counts()).await,
-        }
+        let limit = as_limit(UNSEQUENCED_COUNTED_MAX);
+        self.all(ENDPOINT_STATUSES, values![limit], endpoint_status).await
     }
 }

@@ -2,6 +2,11 @@
 use crate::contract::{
     DifferenceKind, LedgerPage, OpeningStock, OrderTransition, Reconciliation, StockAdjustment,
 };
+use crate::failure::Done;
+use crate::limits::PAGE_ROWS_MAX;
+use crate::reconciliation::{OPENING_STOCKS, STOCK_ADJUSTMENTS, TRANSITIONS};
+use crate::rows::reconciliation::{opening, order_transitions, stock_adjustments};
+use crate::sql::{Row, Statement, as_limit, values};
 
 use super::{Store, StoreResult};
 
@@ -24,10 +29,7 @@ impl Store {
 
     /// Returns the initial stock of each item of a sale, or of all sales, by item.
     pub async fn opening_stocks(&self, sale: Option<String>) -> StoreResult<Vec<OpeningStock>> {
-        match self {
-            Self::Sqlite(s) => s.opening_stocks(sale).await,
-            Self::Postgres(s) => Box::pin(s.opening_stocks(sale)).await,
-        }
+        self.all(OPENING_STOCKS, values![sale], opening).await
     }
 
     /// Returns a page of the operators' changes of totals, oldest first. `after` is 0 in the first
@@ -38,10 +40,7 @@ impl Store {
         after: i64,
         limit: usize,
     ) -> StoreResult<LedgerPage<StockAdjustment>> {
-        match self {
-            Self::Sqlite(s) => s.stock_adjustments(sale, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.stock_adjustments(sale, after, limit)).await,
-        }
+        self.ledger_page(STOCK_ADJUSTMENTS, sale, after, limit, stock_adjustments).await
     }
 
     /// Returns a page of the state changes of orders, by the positions of their events. `after` is
@@ -53,9 +52,21 @@ impl Store {
         after: i64,
         limit: usize,
     ) -> StoreResult<LedgerPage<OrderTransition>> {
-        match self {
-            Self::Sqlite(s) => s.order_transitions(sale, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.order_transitions(sale, after, limit)).await,
-        }
+        self.ledger_page(TRANSITIONS, sale, after, limit, order_transitions).await
+    }
+
+    /// Returns a page of rows whose first column is their position.
+    async fn ledger_page<T: Send + 'static>(
+        &self,
+        sql: Statement,
+        sale: Option<String>,
+        after: i64,
+        limit: usize,
+        read: fn(Row<'_>) -> Done<(i64, T)>,
+    ) -> StoreResult<LedgerPage<T>> {
+        let limit = limit.min(PAGE_ROWS_MAX);
+        let found = self.all(sql, values![sale, after, as_limit(limit)], read).await?;
+        let next = found.last().filter(|_| found.len() == limit).map(|(position, _)| *position);
+        Ok(LedgerPage { rows: found.into_iter().map(|(_, row)| row).collect(), next })
     }
 }

@@ -1,11 +1,210 @@
-//! Waiting rooms: positions, the draw, and admission.
-use doorbuster_core::BuyerId;
+//! Waiting rooms: positions, the draw, and admission. In PostgreSQL, entering and admitting lock the
+//! room's row, so they run one after the other.
+
 use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
-use doorbuster_core::gate::room::RoomSupply;
+use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply, kept_until};
+use doorbuster_core::{BuyerId, Millis};
 
 use crate::contract::{EnterOutcome, RoomProgressStep, RoomVisitor, WaitingRoom, WaitingRoomView};
+use crate::failure::Done;
+use crate::sql::{Row, Statement, as_limit, dialects, locking, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
+
+macro_rules! room_columns {
+    () => {
+        "r.sale_id, r.seed, r.participants, r.entered, r.called, r.open_until"
+    };
+}
+macro_rules! visitors {
+    ($rest:literal) => {
+        concat!(
+            "SELECT buyer, lot, rank, admitted_until, left_at FROM waiting_room_visitor
+             WHERE sale_id = $1 AND ",
+            $rest
+        )
+    };
+}
+mod admit;
+mod enter;
+
+const ROOM: Statement = locking!(
+    concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id = $1"),
+    "FOR UPDATE"
+);
+const ROOMS: Statement = dialects!(
+    concat!("SELECT ", room_columns!(), " FROM waiting_room r WHERE r.sale_id "),
+    "IN (SELECT value FROM json_each($1))" | "= ANY($1)",
+    ""
+);
+const VISITORS: Statement =
+    dialects!(visitors!("buyer "), "IN (SELECT value FROM json_each($2))" | "= ANY($2)", "");
+const ADMITTED_AFTER: Statement =
+    statement(visitors!("rank > $2 AND called_at IS NOT NULL ORDER BY rank LIMIT $3"));
+const DRAWN_AFTER: Statement = statement(
+    "SELECT lot, buyer FROM waiting_room_visitor WHERE sale_id = $1 AND lot > $2 ORDER BY lot
+     LIMIT $3",
+);
+const PUT_PROGRESS: Statement = statement(
+    "UPDATE waiting_room SET participants = $2, entered = $3, called = $4 WHERE sale_id = $1",
+);
+const PUT_UNTIL: Statement = statement(
+    "UPDATE waiting_room_visitor SET admitted_until = $3, left_at = $4
+     WHERE sale_id = $1 AND buyer = $2",
+);
+const CALLED_AT: Statement =
+    statement("SELECT called_at FROM waiting_room_visitor WHERE sale_id = $1 AND buyer = $2");
+const KEEP_OPEN: Statement =
+    statement("UPDATE waiting_room SET open_until = $2 WHERE sale_id = $1");
+/// Whether all stock of the items `i` is counted, the limit for one buyer, and the units that no
+/// buyer holds.
+macro_rules! stock_columns {
+    ($is_open:literal) => {
+        concat!(
+            "count(*) = count(i.total) AS counted, coalesce(max(i.limit_per_buyer), 1) AS most,
+             CAST(coalesce(sum(i.pool - CASE WHEN i.pool < i.waiting THEN i.pool ELSE i.waiting END
+                 + (SELECT coalesce(sum(g.granted - g.settled), 0) FROM slot_grant g
+                    WHERE g.item_id = i.id AND ",
+            $is_open,
+            " AND g.counted)), 0) AS bigint) AS free"
+        )
+    };
+}
+macro_rules! stock {
+    ($is_open:literal) => {
+        concat!(
+            "SELECT s.phase = 'open', ",
+            stock_columns!($is_open),
+            " FROM sale s JOIN item i ON i.sale_id = s.id WHERE s.id = $1 GROUP BY s.id, s.phase"
+        )
+    };
+}
+const STOCK: Statement = Statement { sqlite: stock!("g.open = 1"), postgres: stock!("g.open") };
+/// Selects the room, and its sale's supply, in one snapshot.
+macro_rules! view {
+    ($is_open:literal) => {
+        concat!(
+            "WITH i AS (SELECT ",
+            stock_columns!($is_open),
+            " FROM item i WHERE i.sale_id = $1),
+             u AS MATERIALIZED (
+                 SELECT (SELECT sum(o.units) FROM orders o JOIN item i ON i.id = o.item_id
+                         WHERE o.buyer = p.buyer AND i.sale_id = p.sale_id
+                         AND o.reserved_at >= p.called_at) AS units
+                 FROM waiting_room_visitor p WHERE p.sale_id = $1 AND p.admitted_until > $2),
+             w AS (SELECT count(*) - count(u.units) AS unused, count(u.units) AS used,
+                          CAST(coalesce(sum(u.units), 0) AS bigint) AS units FROM u)
+             SELECT ",
+            room_columns!(),
+            ", s.phase = 'open', i.counted, i.most, i.free, w.unused, w.used, w.units
+             FROM waiting_room r JOIN sale s ON s.id = r.sale_id CROSS JOIN i CROSS JOIN w
+             WHERE r.sale_id = $1"
+        )
+    };
+}
+const VIEW: Statement = Statement { sqlite: view!("g.open = 1"), postgres: view!("g.open") };
+
+fn room(row: Row<'_>) -> Done<WaitingRoom> {
+    Ok(WaitingRoom {
+        sale: row.get(0)?,
+        seed: DrawSeed::new(row.bytes(1, "seed")?),
+        line: RoomProgress {
+            participants: row.number_opt(2)?,
+            entered: row.number(3)?,
+            called: row.number(4)?,
+        },
+        open_until: row.time(5)?,
+    })
+}
+
+fn visitor(row: Row<'_>) -> Done<RoomVisitor> {
+    Ok(RoomVisitor {
+        buyer: row.parse(0, "buyer", BuyerId::new)?,
+        lot: row.bytes_opt(1, "lot")?.map(DrawLot::new),
+        rank: row.number_opt(2)?,
+        until: match row.time(4)? {
+            Some(_) => Some(LEFT),
+            None => row.time(3)?,
+        },
+    })
+}
+
+/// Returns the units that no buyer holds (`None` if unlimited), and the limit for one buyer.
+/// Returns nothing if the sale is not open.
+fn stock(row: Row<'_>, at: usize) -> Done<(Option<u64>, u64)> {
+    let (is_open, counted) = (row.get::<bool>(at)?, row.get::<bool>(at + 1)?);
+    let (limit, free) = (row.number(at + 2)?, row.number(at + 3)?);
+    Ok(if is_open { (counted.then_some(free), limit) } else { (Some(0), 1) })
+}
+
+fn view(row: Row<'_>) -> Done<WaitingRoomView> {
+    let (free, limit) = stock(row, 6)?;
+    let (out, used, used_units) = (row.number(10)?, row.number(11)?, row.number(12)?);
+    let shop = RoomSupply { free, limit, out, used, used_units };
+    Ok(WaitingRoomView { room: room(row)?, shop })
+}
+
+fn names(buyers: &[BuyerId]) -> Vec<String> {
+    buyers.iter().map(|buyer| buyer.as_str().to_owned()).collect()
+}
+
+fn put_progress(tx: &mut Transaction<'_, '_>, sale: &str, line: &RoomProgress) -> Done<()> {
+    let values = values![sale, line.participants, line.entered, line.called];
+    tx.run(PUT_PROGRESS, &values).map(drop)
+}
+
+/// Stores a visitor's row after the visitor left or entered again.
+fn put_until(
+    tx: &mut Transaction<'_, '_>,
+    sale: &str,
+    buyer: &BuyerId,
+    until: Option<Millis>,
+) -> Done<()> {
+    let left = until == Some(LEFT);
+    let admitted_until = until.filter(|_| !left);
+    let left_at = left.then_some(tx.now());
+    tx.run(PUT_UNTIL, &values![sale, buyer, admitted_until, left_at]).map(drop)
+}
+
+/// Locks the room, so that no other node calls or changes the visitor meanwhile, and returns the
+/// visitor.
+fn lock_visitor(
+    tx: &mut Transaction<'_, '_>,
+    sale: &str,
+    buyer: &BuyerId,
+) -> Done<Option<RoomVisitor>> {
+    if !tx.exists(ROOM, &values![sale])? {
+        return Ok(None);
+    }
+    tx.one(VISITORS, &values![sale, names(std::slice::from_ref(buyer))], visitor)
+}
+
+fn leave(tx: &mut Transaction<'_, '_>, sale: &str, buyer: &BuyerId) -> Done<Option<RoomVisitor>> {
+    let Some(known) = lock_visitor(tx, sale, buyer)? else { return Ok(None) };
+    let Some(left) = known.queue_position(None).leave(tx.now()) else { return Ok(None) };
+    put_until(tx, sale, buyer, left.until)?;
+    Ok(Some(RoomVisitor { until: left.until, ..known }))
+}
+
+/// Lets the visitor keep the whole admission.
+fn keep(
+    tx: &mut Transaction<'_, '_>,
+    sale: &str,
+    buyer: &BuyerId,
+    for_ms: i64,
+) -> Done<Option<RoomVisitor>> {
+    let Some(known) = lock_visitor(tx, sale, buyer)? else { return Ok(None) };
+    let called = tx.one(CALLED_AT, &values![sale, buyer], |row| row.time(0))?;
+    let kept = called
+        .flatten()
+        .zip(known.until)
+        .and_then(|(called_at, until)| kept_until(called_at, until, for_ms, tx.now()));
+    if kept.is_some() {
+        put_until(tx, sale, buyer, kept)?;
+    }
+    Ok(Some(RoomVisitor { until: kept.or(known.until), ..known }))
+}
 
 /// Waiting rooms.
 impl Store {
@@ -23,20 +222,18 @@ impl Store {
         seed: DrawSeed,
         buyers: Vec<BuyerId>,
     ) -> StoreResult<Option<(WaitingRoom, Vec<EnterOutcome>)>> {
-        match self {
-            Self::Sqlite(s) => s.enter_room(sale, seed, buyers).await,
-            Self::Postgres(s) => Box::pin(s.enter_room(sale, seed, buyers)).await,
-        }
+        let sale = sale.to_owned();
+        let weight = buyers.len().max(1);
+        let enter = move |tx: &mut Transaction<'_, '_>| enter::enter(tx, &sale, &seed, &buyers);
+        self.weighed_job(weight, RetryUnknown::Allowed, enter).await
     }
 
     /// Gives up the buyer's position. An admission ends at once, and a waiting buyer is passed
     /// over. Returns the position after that, or `None` if the buyer had no position. The rule is
     /// [`doorbuster_core::gate::room::QueuePosition::leave`].
     pub async fn leave_room(&self, sale: &str, buyer: BuyerId) -> StoreResult<Option<RoomVisitor>> {
-        match self {
-            Self::Sqlite(s) => s.leave_room(sale, buyer).await,
-            Self::Postgres(s) => Box::pin(s.leave_room(sale, buyer)).await,
-        }
+        let sale = sale.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| leave(tx, &sale, &buyer)).await
     }
 
     /// Lets an admitted buyer keep the whole admission, which lasts `for_ms` from its call, if it
@@ -48,18 +245,13 @@ impl Store {
         buyer: BuyerId,
         for_ms: i64,
     ) -> StoreResult<Option<RoomVisitor>> {
-        match self {
-            Self::Sqlite(s) => s.keep_turn(sale, buyer, for_ms).await,
-            Self::Postgres(s) => Box::pin(s.keep_turn(sale, buyer, for_ms)).await,
-        }
+        let sale = sale.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| keep(tx, &sale, &buyer, for_ms)).await
     }
 
     /// Returns the rooms of these sales, in no order. Rooms that were never created are left out.
     pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
-        match self {
-            Self::Sqlite(s) => s.waiting_rooms(sales).await,
-            Self::Postgres(s) => Box::pin(s.waiting_rooms(sales)).await,
-        }
+        self.all(ROOMS, values![sales], room).await
     }
 
     /// Returns the positions of these buyers, in no order.
@@ -68,10 +260,7 @@ impl Store {
         sale: &str,
         buyers: Vec<BuyerId>,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        match self {
-            Self::Sqlite(s) => s.visitors(sale, buyers).await,
-            Self::Postgres(s) => Box::pin(s.visitors(sale, buyers)).await,
-        }
+        self.all(VISITORS, values![sale.to_owned(), names(&buyers)], visitor).await
     }
 
     /// Returns at most `limit` admitted visitors with ranks above `after`, by rank.
@@ -81,10 +270,8 @@ impl Store {
         after: u64,
         limit: usize,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        match self {
-            Self::Sqlite(s) => s.admitted_after(sale, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.admitted_after(sale, after, limit)).await,
-        }
+        let values = values![sale.to_owned(), after, as_limit(limit)];
+        self.all(ADMITTED_AFTER, values, visitor).await
     }
 
     /// Returns at most `limit` participants of the draw after this lot, in the order of the draw.
@@ -94,18 +281,18 @@ impl Store {
         after: Option<DrawLot>,
         limit: usize,
     ) -> StoreResult<Vec<(DrawLot, BuyerId)>> {
-        match self {
-            Self::Sqlite(s) => s.drawn_after(sale, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.drawn_after(sale, after, limit)).await,
-        }
+        let after = after.map_or(Vec::new(), |lot| lot.bytes().to_vec());
+        let values = values![sale.to_owned(), after, as_limit(limit)];
+        let drawn = |row: Row<'_>| {
+            let lot = DrawLot::new(row.bytes(0, "lot")?);
+            Ok((lot, row.parse(1, "buyer", BuyerId::new)?))
+        };
+        self.all(DRAWN_AFTER, values, drawn).await
     }
 
     /// Returns the sale's room and its supply, in one snapshot, or `None` if the sale has no room.
     pub async fn waiting_room_view(&self, sale: &str) -> StoreResult<Option<WaitingRoomView>> {
-        match self {
-            Self::Sqlite(s) => s.waiting_room_view(sale).await,
-            Self::Postgres(s) => Box::pin(s.waiting_room_view(sale)).await,
-        }
+        self.one(VIEW, values![sale.to_owned(), self.now()], view).await
     }
 
     /// Admits as many visitors as the rules allow ([`RoomSupply::calls`]), but at most `calls_max`,
@@ -120,13 +307,11 @@ impl Store {
         calls_max: u64,
         for_ms: i64,
     ) -> StoreResult<Vec<RoomVisitor>> {
-        let (called, shop): (u64, RoomSupply) = (seen.room.line.called, seen.shop);
-        match self {
-            Self::Sqlite(s) => s.admit_visitors(sale, called, shop, calls_max, for_ms).await,
-            Self::Postgres(s) => {
-                Box::pin(s.admit_visitors(sale, called, shop, calls_max, for_ms)).await
-            }
-        }
+        let (sale, called, shop) = (sale.to_owned(), seen.room.line.called, seen.shop);
+        self.job(RetryUnknown::Allowed, move |tx| {
+            admit::call(tx, &sale, called, shop, calls_max, for_ms)
+        })
+        .await
     }
 
     /// Admits the next `visitors` at once, whatever is left of the stock, for `for_ms` from now.
@@ -137,17 +322,17 @@ impl Store {
         visitors: u64,
         for_ms: i64,
     ) -> StoreResult<Option<RoomProgressStep>> {
-        match self {
-            Self::Sqlite(s) => s.admit_more(sale, visitors, for_ms).await,
-            Self::Postgres(s) => Box::pin(s.admit_more(sale, visitors, for_ms)).await,
-        }
+        let sale = sale.to_owned();
+        // A repetition would admit twice.
+        self.job(RetryUnknown::Never, move |tx| admit::call_more(tx, &sale, visitors, for_ms)).await
     }
 
     /// Keeps a room that opens automatically open for `for_ms` from now.
     pub async fn keep_room_open(&self, sale: &str, for_ms: i64) -> StoreResult<()> {
-        match self {
-            Self::Sqlite(s) => s.keep_room_open(sale, for_ms).await,
-            Self::Postgres(s) => Box::pin(s.keep_room_open(sale, for_ms)).await,
-        }
+        let sale = sale.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| {
+            tx.run(KEEP_OPEN, &values![&sale, tx.now().plus(for_ms)]).map(drop)
+        })
+        .await
     }
 }

@@ -1,13 +1,84 @@
 //! Waitlists: the buyers who wait for a returned unit of an item whose units are all held.
-use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
+//!
+//! In PostgreSQL, serving locks the sale, the waitlist, the quotas of all buyers that it may serve,
+//! and then the item. Every transaction locks in this order.
+use doorbuster_core::limits::{WAITLIST_BATCH_MAX, WAITLIST_ENTRIES_MAX};
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::{
-    BuyerId, GrantId, ItemId, Order, RequestKey, TicketId, TicketN, Token, WaitlistEntry,
+    BuyerId, GrantId, ItemId, Order, RequestKey, SlotKey, TicketId, TicketN, Token, WaitlistEntry,
+    waitlist,
 };
 
 use crate::contract::{WaitlistPosition, WaitlistServed};
+use crate::failure::Done;
+use crate::rows;
+use crate::rows::waitlist::{entry, entry_columns};
+use crate::sql::{Row, Statement, as_limit, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
+
+/// Selects the entry's columns, followed by the number of entries before it.
+macro_rules! positions {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            entry_columns!(),
+            ", CASE w.state WHEN 'waiting' THEN
+                 (SELECT count(*) FROM waitlist b WHERE b.item_id = w.item_id
+                  AND b.state = 'waiting' AND b.n < w.n)
+               ELSE 0 END FROM waitlist w WHERE ",
+            $condition
+        )
+    };
+}
+const POSITION: Statement = statement(positions!("w.id = $1"));
+const POSITION_OF: Statement =
+    statement(positions!("w.item_id = $1 AND w.buyer = $2 AND w.state = 'waiting'"));
+const WAITING_AFTER: Statement = statement(concat!(
+    "SELECT ",
+    entry_columns!(),
+    " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' AND w.n > $2 ORDER BY w.n
+      LIMIT $3"
+));
+/// Searches the buyer's orders. The `+` prevents the planners from reading all orders of the grant.
+const ORDER_OF_LAST_ENTRY: Statement = statement(concat!(
+    "SELECT ",
+    rows::order_columns!(),
+    " FROM orders o WHERE o.buyer = $2
+      AND +o.grant_id = (SELECT g.id FROM slot_grant g WHERE g.item_id = $1 AND g.slot = $3)
+      AND NOT EXISTS (SELECT 1 FROM waitlist w WHERE w.item_id = $1 AND w.n > o.n
+                      AND w.buyer = $2)
+      ORDER BY o.n DESC LIMIT 1"
+));
+const KEPT: Statement =
+    statement("SELECT CASE WHEN pool < waiting THEN pool ELSE waiting END FROM item WHERE id = $1");
+const WAITING: Statement = statement("SELECT waiting FROM item WHERE id = $1");
+
+fn position(row: Row<'_>) -> Done<WaitlistPosition> {
+    Ok(WaitlistPosition { entry: entry(row)?, ahead: row.number(8)? })
+}
+
+fn serve(tx: &mut Transaction<'_, '_>, item: ItemId) -> Done<WaitlistServed> {
+    let kept = tx.one(KEPT, &values![item], |row| row.number(0))?.unwrap_or(0);
+    let at_most = usize::try_from(kept).unwrap_or(usize::MAX).min(WAITLIST_BATCH_MAX);
+    if at_most == 0 {
+        return Ok(WaitlistServed::default());
+    }
+    if let Transaction::Postgres(ledger) = tx {
+        ledger.lock_waitlist(item, at_most)?;
+    }
+    let now = tx.now();
+    waitlist::serve(tx.rules(), item, at_most, now)
+}
+
+fn end_with_sale(tx: &mut Transaction<'_, '_>, item: ItemId) -> Done<WaitlistEnded> {
+    if tx.one(WAITING, &values![item], |row| row.number(0))?.unwrap_or(0) == 0 {
+        return Ok(WaitlistEnded::default());
+    }
+    let now = tx.now();
+    waitlist::end_with_sale(tx.rules(), item, WAITLIST_BATCH_MAX, now)
+}
 
 /// Waitlists.
 impl Store {
@@ -36,18 +107,21 @@ impl Store {
         item: ItemId,
         joiner: JoinRequest,
     ) -> StoreResult<JoinOutcome> {
-        match self {
-            Self::Sqlite(s) => s.join_waitlist(item, joiner).await,
-            Self::Postgres(s) => Box::pin(s.join_waitlist(item, joiner)).await,
-        }
+        let id_key = self.id_key();
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            waitlist::join(tx.rules(), &id_key, item, &joiner, now)
+        })
+        .await
     }
 
     /// Ends an entry for its buyer. See [`doorbuster_core::waitlist::leave`].
     pub async fn leave_waitlist(&self, id: TicketId) -> StoreResult<LeaveOutcome> {
-        match self {
-            Self::Sqlite(s) => s.leave_waitlist(id).await,
-            Self::Postgres(s) => Box::pin(s.leave_waitlist(id)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            waitlist::leave(tx.rules(), &id, now)
+        })
+        .await
     }
 
     /// Serves the buyers who have waited longest: as many as the pool has units, and at most
@@ -57,10 +131,7 @@ impl Store {
     /// Its changes are published like those of any commit. If a lost answer left the outcome of an
     /// attempt unknown, the returned value may lack that attempt's changes.
     pub async fn serve_waitlist(&self, item: ItemId) -> StoreResult<WaitlistServed> {
-        match self {
-            Self::Sqlite(s) => s.serve_waitlist(item).await,
-            Self::Postgres(s) => Box::pin(s.serve_waitlist(item)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| serve(tx, item)).await
     }
 
     /// Ends the entries that still wait after the sale has ended, at most
@@ -71,10 +142,7 @@ impl Store {
     /// Its changes are published like those of any commit. If a lost answer left the outcome of an
     /// attempt unknown, the returned value may lack that attempt's changes.
     pub async fn end_waitlist(&self, item: ItemId) -> StoreResult<WaitlistEnded> {
-        match self {
-            Self::Sqlite(s) => s.end_waitlist(item).await,
-            Self::Postgres(s) => Box::pin(s.end_waitlist(item)).await,
-        }
+        self.job(RetryUnknown::Allowed, move |tx| end_with_sale(tx, item)).await
     }
 
     /// Returns the order that the buyer's last entry in the item's waitlist became, in its current
@@ -85,18 +153,13 @@ impl Store {
         item: ItemId,
         buyer: &BuyerId,
     ) -> StoreResult<Option<Order>> {
-        match self {
-            Self::Sqlite(s) => s.waitlist_order_of(item, buyer.clone()).await,
-            Self::Postgres(s) => Box::pin(s.waitlist_order_of(item, buyer.clone())).await,
-        }
+        let values = values![item, buyer.as_str().to_owned(), SlotKey::WAITLIST];
+        self.one(ORDER_OF_LAST_ENTRY, values, rows::order).await
     }
 
     /// Returns the entry of this id, waiting or ended.
     pub async fn waitlist_position(&self, id: TicketId) -> StoreResult<Option<WaitlistPosition>> {
-        match self {
-            Self::Sqlite(s) => s.waitlist_position(id).await,
-            Self::Postgres(s) => Box::pin(s.waitlist_position(id)).await,
-        }
+        self.one(POSITION, values![id], position).await
     }
 
     /// Returns the entry with which a buyer waits for the item.
@@ -105,10 +168,8 @@ impl Store {
         item: ItemId,
         buyer: &BuyerId,
     ) -> StoreResult<Option<WaitlistPosition>> {
-        match self {
-            Self::Sqlite(s) => s.waitlist_position_of(item, buyer.clone()).await,
-            Self::Postgres(s) => Box::pin(s.waitlist_position_of(item, buyer.clone())).await,
-        }
+        let values = values![item, buyer.as_str().to_owned()];
+        self.one(POSITION_OF, values, position).await
     }
 
     /// Returns the waiting entries of an item after this number, in order.
@@ -118,9 +179,6 @@ impl Store {
         after: TicketN,
         limit: usize,
     ) -> StoreResult<Vec<WaitlistEntry>> {
-        match self {
-            Self::Sqlite(s) => s.waitlist(item, after, limit).await,
-            Self::Postgres(s) => Box::pin(s.waitlist(item, after, limit)).await,
-        }
+        self.all(WAITING_AFTER, values![item, after, as_limit(limit)], entry).await
     }
 }

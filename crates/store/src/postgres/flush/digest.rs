@@ -1,11 +1,12 @@
 //! The digest of a transaction: the orders that it created or changed.
 use std::collections::HashMap;
 
-use doorbuster_core::digest::{self, OrderDigest};
-use doorbuster_core::{IdKey, Millis, NodeId, TicketId};
+use doorbuster_core::digest::OrderDigest;
+use doorbuster_core::{IdKey, Millis, NodeId, TicketId, digest};
+
+use crate::postgres::row_cache::RowCache;
 
 use super::{Query, value};
-use crate::postgres::row_cache::RowCache;
 
 /// Adds the statement for the digest, if the transaction created or changed an order.
 pub(super) fn digest(cache: &RowCache, key: &IdKey, now: Millis, queries: &mut Vec<Query>) {

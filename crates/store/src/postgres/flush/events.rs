@@ -4,7 +4,7 @@ use doorbuster_core::{ItemId, Order, TicketId};
 
 use crate::events;
 use crate::postgres::row_cache::RowCache;
-use crate::postgres::rows::int;
+use crate::sql::int;
 
 use super::{Query, value};
 

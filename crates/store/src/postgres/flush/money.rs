@@ -4,7 +4,7 @@ use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
 use crate::postgres::row_cache::{CachedRow, RowCache};
-use crate::postgres::rows::int;
+use crate::sql::int;
 
 use super::{Query, value};
 

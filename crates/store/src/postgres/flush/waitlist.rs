@@ -2,7 +2,7 @@
 use doorbuster_core::WaitlistEntry;
 
 use crate::postgres::row_cache::RowCache;
-use crate::postgres::rows::int;
+use crate::sql::int;
 
 use super::{Query, value};
 

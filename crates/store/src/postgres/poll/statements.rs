@@ -1,12 +1,14 @@
 //! The statements of a poll. A parameter `::pg_snapshot` is the position of the previous poll.
-use super::super::rows;
+use crate::counts::postgres_counts;
+use crate::rows;
 
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-pub(super) const CHANGED: &str =
-    " WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
+pub(super) const CHANGED_COUNTS: &str = postgres_counts!(
+    "WHERE NOT pg_visible_in_snapshot(i.changed, $1::text::pg_snapshot)
       OR EXISTS (SELECT FROM slot_grant s WHERE s.item_id = i.id
       AND NOT pg_visible_in_snapshot(s.changed, $1::text::pg_snapshot))
-      ORDER BY i.id";
+      ORDER BY i.id"
+);
 pub(super) const CATALOGUE: &str = "SELECT FROM catalogue WHERE writer <> $2
                          AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot)";
 pub(super) const DIGESTS: &str = "SELECT d.orders, d.changed::text FROM commit_digest d

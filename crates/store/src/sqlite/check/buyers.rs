@@ -2,12 +2,15 @@
 //! broken.
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, params};
 
 use doorbuster_core::ItemId;
 
+use crate::failure::Done;
+use crate::sql::Row;
+
 use super::super::read::Reader;
-use super::{CheckRun, Done, Pacer, counted_order, quota};
+use super::{CheckRun, Pacer, counted_order, quota};
 
 /// A buyer's units of an item, from an active order or from a quota.
 struct BuyerUnits {
@@ -16,13 +19,13 @@ struct BuyerUnits {
     units: u64,
 }
 
-fn held(row: &Row<'_>) -> Done<BuyerUnits> {
+fn held(row: Row<'_>) -> Done<BuyerUnits> {
     let order = counted_order(row)?;
     let units = if order.state.is_active() { order.units } else { 0 };
     Ok(BuyerUnits { buyer: order.buyer.to_owned(), item: order.item, units })
 }
 
-fn used(row: &Row<'_>) -> Done<BuyerUnits> {
+fn used(row: Row<'_>) -> Done<BuyerUnits> {
     let quota = quota(row)?;
     Ok(BuyerUnits { buyer: quota.buyer.to_owned(), item: quota.item, units: quota.used })
 }
@@ -40,8 +43,8 @@ pub(super) fn report(
     )?;
     let mut quotas =
         conn.prepare_cached("SELECT buyer, item_id, used FROM quota ORDER BY buyer")?;
-    let mut orders = orders.query_and_then([], held)?.peekable();
-    let mut quotas = quotas.query_and_then([], used)?.peekable();
+    let mut orders = orders.query_and_then([], |row| held(row.into()))?.peekable();
+    let mut quotas = quotas.query_and_then([], |row| used(row.into()))?.peekable();
     let mut pacer = Pacer::default();
     loop {
         let order = orders.peek().and_then(|o| o.as_ref().ok()).map(|o| &o.buyer);

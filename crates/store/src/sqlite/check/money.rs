@@ -1,20 +1,18 @@
 //! Checks I5: each captured payment pays for one paid order, each refunded payment has one refund,
 //! and the amounts agree.
-use rusqlite::{Row, params};
+use rusqlite::params;
 
 use doorbuster_core::money::{Money, PaymentId, PaymentState, RefundCause};
 use doorbuster_core::{ItemId, Millis, OrderState};
 
 use crate::contract::RefundNotice;
+use crate::failure::Done;
 use crate::limits::{CHECK_PAUSE, CHECK_ROWS_BETWEEN_PAUSES, FINDINGS_MAX, NOTICES_MAX};
+use crate::rows::money::notices;
+use crate::sql::{Row, as_limit};
 
-use super::super::failure::Failure;
-use super::super::money::notices;
-use super::super::read::{Reader, as_limit};
-use super::super::rows::parse_text;
+use super::super::read::Reader;
 use super::CheckRun;
-
-type Done<T> = Result<T, Failure>;
 
 /// A payment with its order and its refund, if it has them.
 struct PaymentRow {
@@ -37,24 +35,24 @@ const PAYMENTS: &str =
                     ORDER BY p.seq";
 
 /// Returns an amount, if both columns are present.
-fn money(row: &Row<'_>, at: usize) -> Done<Option<Money>> {
+fn money(row: Row<'_>, at: usize) -> Done<Option<Money>> {
     let (minor, currency): (Option<i64>, Option<String>) = (row.get(at)?, row.get(at + 1)?);
     Ok(minor.zip(currency).map(|(minor, currency)| Money { minor, currency }))
 }
 
-fn seen(row: &Row<'_>) -> Done<PaymentRow> {
-    let order = match row.get::<_, Option<i64>>(5)? {
+fn seen(row: Row<'_>) -> Done<PaymentRow> {
+    let order = match row.get::<Option<i64>>(5)? {
         None => None,
         Some(item) => {
             let units: i64 = row.get(6)?;
             let price = money(row, 7)?
                 .and_then(|each| Some(Money { minor: each.minor.checked_mul(units)?, ..each }));
-            Some((parse_text(row, 4, "state", OrderState::parse)?, ItemId(item), price))
+            Some((row.parse(4, "state", OrderState::parse)?, ItemId(item), price))
         }
     };
     Ok(PaymentRow {
         payment: row.get(0)?,
-        state: parse_text(row, 1, "state", PaymentState::parse)?,
+        state: row.parse(1, "state", PaymentState::parse)?,
         money: Money { minor: row.get(2)?, currency: row.get(3)? },
         order,
         refund: money(row, 9)?,
@@ -65,7 +63,7 @@ fn seen(row: &Row<'_>) -> Done<PaymentRow> {
 pub(super) fn check(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<()> {
     let conn = sql.conn();
     let mut payments = conn.prepare_cached(PAYMENTS)?;
-    for (n, payment) in payments.query_and_then([], seen)?.enumerate() {
+    for (n, payment) in payments.query_and_then([], |row| seen(row.into()))?.enumerate() {
         if n % CHECK_ROWS_BETWEEN_PAUSES == CHECK_ROWS_BETWEEN_PAUSES - 1 {
             std::thread::sleep(CHECK_PAUSE);
         }
@@ -146,7 +144,7 @@ fn paid_without_payment(sql: &mut Reader<'_>, run: &mut CheckRun, item: ItemId) 
                                                  AND e.actor LIKE 'provider:%')
          LIMIT ?2",
         params![item.0, as_limit(FINDINGS_MAX)],
-        |row| Ok(row.get::<_, String>(0)?),
+        |row| Ok(row.get::<String>(0)?),
     )?;
     for order in orders {
         run.report("I5", Some(item), format!("order {order} is paid, but has no captured payment"));
@@ -161,15 +159,15 @@ pub(super) fn notices(sql: &mut Reader<'_>) -> Done<Vec<RefundNotice>> {
             "SELECT r.cause, o.item_id, r.payment_id, r.order_id, r.amount_minor, r.currency, r.at
              FROM refund r JOIN payment p ON p.id = r.payment_id LEFT JOIN orders o
              ON o.grant_id = p.grant_id AND o.n = p.n
-             WHERE r.",
+             WHERE ",
             notices!(),
             " ORDER BY r.seq DESC LIMIT ?1"
         ),
         params![as_limit(NOTICES_MAX)],
         |row| {
             Ok(RefundNotice {
-                what: parse_text(row, 0, "cause", RefundCause::parse)?,
-                item: row.get::<_, Option<i64>>(1)?.map(ItemId),
+                what: row.parse(0, "cause", RefundCause::parse)?,
+                item: row.get::<Option<i64>>(1)?.map(ItemId),
                 payment: PaymentId(row.get(2)?),
                 order: row.get(3)?,
                 money: Money { minor: row.get(4)?, currency: row.get(5)? },

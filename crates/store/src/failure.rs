@@ -1,0 +1,193 @@
+//! Failures of a backend, and the reaction to each: retry the transaction, report an error, give up
+//! one ticket, or stop.
+use rusqlite::ErrorCode;
+use tokio_postgres::error::SqlState;
+
+use crate::contract::StoreError;
+
+/// The result of work inside a backend.
+pub(crate) type Done<T> = Result<T, Failure>;
+
+/// The reason why a statement failed, and with it its transaction.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// SQLite reported an error.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The PostgreSQL database or the connection to it reported an error.
+    #[error("{}", error_text(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// A row is invalid.
+    #[error("{0}")]
+    Row(String),
+    /// The transaction's own code panicked.
+    #[error("a transaction panicked: {0}")]
+    Panicked(String),
+    /// SQLite rolled back the transaction, including earlier jobs of its group.
+    #[error("the transaction was lost: {0}")]
+    Lost(String),
+    /// The files of SQLite were moved or removed. The next start may not find committed data.
+    #[error("{0}")]
+    Gone(String),
+    /// The file of SQLite was not synced: checkpointed pages may be lost.
+    #[error("the store's file cannot be synced: {0}")]
+    Unsynced(String),
+    /// No connection to PostgreSQL could be opened.
+    #[error("no connection to the database: {0}")]
+    NoConnection(String),
+    /// The database's history is older than the one that this deployment has used.
+    #[error("{0}")]
+    Refused(String),
+    /// No answer arrived within the time limit of a transaction.
+    #[error("the database does not answer in time")]
+    TimedOut,
+    /// COMMIT was sent, but no answer says whether it succeeded.
+    #[error("the outcome of a transaction is unknown: {0}")]
+    Unknown(String),
+}
+
+/// The kind of a failure, which decides the reaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// Another transaction won a conflict. Retry at once.
+    Conflict,
+    /// The database is unreachable, busy, overloaded or failing over. Retry a little later.
+    Unreachable,
+    /// The same as [`FailureKind::Unreachable`], but the effect may have happened.
+    Unknown,
+    /// A retry would fail again.
+    Bad,
+    /// No further write is allowed, because the data is damaged, or the disk is full or failed, or
+    /// the file was replaced. After a retry, a confirmed order could look durable although it is
+    /// not.
+    Damaged,
+}
+
+impl Failure {
+    pub(crate) fn kind(&self) -> FailureKind {
+        match self {
+            Self::NoConnection(_) | Self::Refused(_) | Self::TimedOut => FailureKind::Unreachable,
+            Self::Unknown(_) => FailureKind::Unknown,
+            Self::Row(_) | Self::Panicked(_) => FailureKind::Bad,
+            Self::Lost(_) | Self::Gone(_) | Self::Unsynced(_) => FailureKind::Damaged,
+            Self::Sqlite(error) => error.sqlite_error_code().map_or(FailureKind::Bad, sqlite_kind),
+            Self::Postgres(error) => match error.code() {
+                Some(code) => postgres_kind(code),
+                None if error.is_closed() || is_io(error) => FailureKind::Unreachable,
+                None => FailureKind::Bad,
+            },
+        }
+    }
+
+    /// Returns whether no further write is allowed.
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.kind() == FailureKind::Damaged
+    }
+
+    /// Returns whether the connection to PostgreSQL can still be used after the transaction is
+    /// rolled back.
+    pub(crate) fn leaves_connection(&self) -> bool {
+        match self {
+            Self::Row(_) => true,
+            Self::Postgres(error) => {
+                error.code().is_some_and(|code| postgres_kind(code) != FailureKind::Unreachable)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the same failure after COMMIT was sent. The effect may have happened, except if the
+    /// database refused the commit.
+    pub(crate) fn after_commit(self) -> Self {
+        match self.kind() {
+            FailureKind::Unreachable
+                if !matches!(
+                    &self,
+                    Self::Postgres(error) if error.code().is_some_and(is_refused)
+                ) =>
+            {
+                Self::Unknown(self.to_string())
+            }
+            _ => self,
+        }
+    }
+}
+
+fn sqlite_kind(code: ErrorCode) -> FailureKind {
+    match code {
+        ErrorCode::DiskFull
+        | ErrorCode::SystemIoFailure
+        | ErrorCode::DatabaseCorrupt
+        | ErrorCode::NotADatabase
+        | ErrorCode::ReadOnly
+        | ErrorCode::CannotOpen
+        | ErrorCode::OutOfMemory
+        | ErrorCode::PermissionDenied => FailureKind::Damaged,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => FailureKind::Unreachable,
+        _ => FailureKind::Bad,
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// Returns whether the database reports that this statement failed, and continues to run. Then the
+/// transaction is rolled back.
+fn is_refused(code: &SqlState) -> bool {
+    let ends_session =
+        matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
+    !ends_session
+}
+
+fn postgres_kind(code: &SqlState) -> FailureKind {
+    let text = code.code();
+    match &text[..2.min(text.len())] {
+        // A serialisation failure, a deadlock, or a key that another transaction just inserted.
+        "40" => FailureKind::Conflict,
+        "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
+        // Failures of connections, shutdowns, timeouts or resources. Also a server that is
+        // read-only during a failover, and a session that was idle too long in a transaction.
+        "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
+        "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
+        "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,
+        _ => FailureKind::Bad,
+    }
+}
+
+/// Returns the database's message with its detail, because `tokio_postgres` alone shows only that
+/// there was an error. The detail of a refused row is left out: it contains the row, and so the
+/// buyer, who must not appear in a log.
+fn error_text(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => match db.detail().filter(|_| !db.code().code().starts_with("23")) {
+            Some(detail) => format!("{} ({detail})", db.message()),
+            None => db.message().to_owned(),
+        },
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        let reason = failure.to_string();
+        match failure.kind() {
+            FailureKind::Conflict | FailureKind::Unreachable => {
+                Self::Unavailable { reason, may_have_happened: false }
+            }
+            FailureKind::Unknown => Self::Unavailable { reason, may_have_happened: true },
+            FailureKind::Bad => Self::Unexpected(reason),
+            FailureKind::Damaged => Self::Fatal(reason),
+        }
+    }
+}
+
+/// Returns the message of a panic.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

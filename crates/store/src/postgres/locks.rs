@@ -1,0 +1,66 @@
+//! Locks of rows that a transaction needs together, in lock order.
+use doorbuster_core::{GrantId, Ledger, OrderState, RecallId, TicketId};
+
+use crate::failure::Done;
+use crate::rows;
+use crate::sql::int;
+
+use super::ledger::PostgresLedger;
+
+impl PostgresLedger<'_> {
+    /// Locks grants in the order of their ids. To lock several grants, always call this.
+    pub(crate) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
+        let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
+        for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
+            self.cache.cache_grant(grant);
+        }
+        Ok(())
+    }
+
+    /// Locks the grants of a recall. They never change, so they can be found before they are
+    /// locked. All other rows are read after the grants are locked.
+    pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
+        let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
+        let found =
+            self.one(sql, &[&int(id.0)], |row| Ok((row.number_opt(0)?, row.number_opt(1)?)))?;
+        let (from, to) = found.unwrap_or_default();
+        let grants: Vec<GrantId> = [from, to].into_iter().flatten().map(GrantId).collect();
+        self.lock_grants(&grants)
+    }
+
+    /// Locks an order's rows in lock order, because the rules of a payment read the item before the
+    /// quota.
+    pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
+        if let Some(seen) = self.order(id)? {
+            self.grant(seen.grant)?;
+            self.quota(seen.item, &seen.buyer)?;
+        }
+        Ok(())
+    }
+
+    /// Locks the rows of an order that a payment names, in lock order, because the rules read the
+    /// item before the quota.
+    ///
+    /// If the order has ended, the rules read all slots of its item, to find out whether units can
+    /// be recalled. So the grants of those slots are locked as well.
+    pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
+        let Some(id) = TicketId::parse(order) else { return Ok(()) };
+        let Some(seen) = self.order(&id)? else { return Ok(()) };
+        let mut grants = vec![seen.grant];
+        if matches!(seen.state, OrderState::Cancelled | OrderState::Expired) {
+            let open = "SELECT id FROM slot_grant WHERE item_id = $1 AND open";
+            grants.extend(self.all(open, &[&seen.item.0], |row| Ok(GrantId(row.number(0)?)))?);
+        }
+        self.lock_grants(&grants)?;
+        self.quota(seen.item, &seen.buyer)?;
+        Ok(())
+    }
+
+    /// Caches an order that is not locked, of which only values that never change are used.
+    pub(crate) fn remember_order(&mut self, id: &TicketId) -> Done<()> {
+        if let Some(order) = self.order(id)? {
+            self.cache.cache_order(order);
+        }
+        Ok(())
+    }
+}

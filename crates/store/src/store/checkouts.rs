@@ -1,0 +1,70 @@
+//! Checkouts.
+//!
+//! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
+//! need not read orders that still wait. Each open checkout stores when it must be closed (`due`).
+use doorbuster_core::money::{Checkout, CheckoutOutcome};
+use doorbuster_core::{Order, TicketId, money};
+
+use crate::contract::CheckoutDeferral;
+use crate::limits::PAGE_ROWS_MAX;
+use crate::rows::money::{checkout, checkout_at, checkout_columns};
+use crate::sql::{Row, Statement, as_limit, dialects, values};
+use crate::transaction::RetryUnknown;
+use crate::{reads, rows};
+
+use super::{Store, StoreResult};
+
+const TO_CLOSE: Statement = dialects!(
+    concat!(
+        "SELECT ",
+        rows::order_columns!(),
+        ", ",
+        checkout_columns!(),
+        " FROM checkout c JOIN orders o ON o.grant_id = c.grant_id AND o.n = c.n WHERE "
+    ),
+    "c.open = 1" | "c.open",
+    " AND c.due <= $1 ORDER BY o.state <> 'reserved', c.due LIMIT $2"
+);
+
+/// Checkouts.
+impl Store {
+    /// Keeps a checkout with its order (see [`doorbuster_core::money::keep_checkout`]).
+    pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
+        self.job(RetryUnknown::Allowed, move |tx| money::keep_checkout(tx.rules(), &checkout)).await
+    }
+
+    /// Returns the order's checkout, open or closed.
+    pub async fn checkout(&self, order: TicketId) -> StoreResult<Option<Checkout>> {
+        let Some(parts) = order.parts() else { return Ok(None) };
+        let found = self.one(reads::CHECKOUT, values![parts.grant, parts.n], checkout).await?;
+        Ok(found.filter(|checkout| checkout.order == order))
+    }
+
+    /// Records that a checkout is closed (see [`doorbuster_core::money::close_checkout`]).
+    pub async fn close_checkout(&self, order: TicketId, session: String) -> StoreResult<bool> {
+        self.job(RetryUnknown::Allowed, move |tx| {
+            money::close_checkout(tx.rules(), &order, &session)
+        })
+        .await
+    }
+
+    /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
+    /// current order. Either the order no longer waits for a payment, or its `pay_by` has passed.
+    /// The checkout that is due longest comes first.
+    pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
+        let limit = as_limit(limit.min(PAGE_ROWS_MAX));
+        let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));
+        self.all(TO_CLOSE, values![self.now(), limit], row).await
+    }
+
+    /// Postpones checkouts in [`Store::checkouts_to_close`]. Each one is left out for a while from
+    /// now, at least until its order is due. A change of its order ends the delay. The call also
+    /// records which queries got no answer of the provider. Everything is one transaction. Returns
+    /// how many of the checkouts are still open.
+    pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
+        match self {
+            Self::Sqlite(s) => s.defer_checkouts(all).await,
+            Self::Postgres(s) => Box::pin(s.defer_checkouts(all)).await,
+        }
+    }
+}

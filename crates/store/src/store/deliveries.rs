@@ -1,0 +1,216 @@
+//! Pending deliveries of the outbox.
+use rusqlite::params;
+
+use doorbuster_core::Millis;
+use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
+
+use crate::contract::{
+    Delivery, DeliveryQuery, DeliveryState, OutboxPage, Redelivery, event_about,
+};
+use crate::failure::Done;
+use crate::limits::PAGE_ROWS_MAX;
+use crate::rows::events;
+use crate::sql::{Row, Statement, as_limit, dialects, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
+
+use super::events::EVENT_AT;
+use super::outbox::{ENDPOINT, endpoint};
+use super::{Store, StoreResult};
+
+const MOVE_POSITION: Statement =
+    statement("UPDATE endpoint SET position = $3 WHERE id = $1 AND position = $2");
+const INSERT_DELIVERY: &str =
+    "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const INSERT_DELIVERIES: &str =
+    "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, error, at)
+     SELECT $1, t.position, t.about, t.state, t.tries, t.next_at, t.error, $8
+     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[])
+          AS t (position, about, state, tries, next_at, error)";
+const PENDING_DELIVERIES: Statement = statement(
+    "SELECT position, about, tries, next_at, error FROM delivery
+     WHERE endpoint_id = $1 AND state = 'pending' ORDER BY position LIMIT $2",
+);
+const DELIVERED: Statement = statement(
+    "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
+);
+const UPDATE_DELIVERY: Statement = statement(
+    "UPDATE delivery SET state = $3, tries = $4, next_at = $5, error = $6,
+            at = CASE WHEN state = $3 THEN at ELSE $7 END
+     WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
+);
+const COUNT_PENDING: Statement =
+    statement("SELECT count(*) FROM delivery WHERE endpoint_id = $1 AND state = 'pending'");
+const DELIVERIES: Statement = dialects!(
+    "SELECT d.seq, d.endpoint_id, d.position, e.type, d.about, d.state, d.tries, d.next_at,
+            d.error, d.why, d.at, e.at
+     FROM delivery d LEFT JOIN event e ON ",
+    "e.seq" | "e.position",
+    " = d.position
+     WHERE d.endpoint_id = $1 AND (CAST($2 AS text) IS NULL OR d.state = $2) AND d.position < $3
+     ORDER BY d.position DESC LIMIT $4"
+);
+const REDELIVER: Statement = statement(
+    "INSERT INTO delivery (endpoint_id, position, about, state, tries, next_at, at)
+     VALUES ($1, $2, $3, 'pending', 0, $4, $4)
+     ON CONFLICT (endpoint_id, position) DO UPDATE
+     SET state = 'pending', tries = 0, next_at = excluded.next_at, why = NULL, at = excluded.at",
+);
+
+fn pending_delivery(row: Row<'_>) -> Done<PendingDelivery> {
+    Ok(PendingDelivery {
+        position: row.get(0)?,
+        about: row.text(1, "subject")?.into(),
+        tries: row.small(2, "number of tries")?,
+        next_at: Millis(row.get(3)?),
+        error: row.get(4)?,
+        dead: false,
+    })
+}
+
+/// Parses the event's type and time from these columns. Returns `None` if the event was deleted.
+pub(super) fn event_summary(
+    row: Row<'_>,
+    what: usize,
+    at: usize,
+) -> Done<Option<(String, Millis)>> {
+    Ok(row.get::<Option<String>>(what)?.zip(row.time(at)?))
+}
+
+fn delivery(row: Row<'_>) -> Done<Delivery> {
+    Ok(Delivery {
+        seq: row.get(0)?,
+        endpoint: row.get(1)?,
+        position: row.get(2)?,
+        event: event_summary(row, 3, 11)?,
+        about: row.get(4)?,
+        state: row.parse(5, "state", DeliveryState::parse)?,
+        tries: row.small(6, "number of tries")?,
+        next_at: Millis(row.get(7)?),
+        error: row.get(8)?,
+        why: row.get(9)?,
+        at: Millis(row.get(10)?),
+    })
+}
+
+fn advance(tx: &mut Transaction<'_, '_>, id: &str, progress: &PositionAdvance) -> Done<bool> {
+    if tx.run(MOVE_POSITION, &values![id, progress.from, progress.to])? == 0 {
+        return Ok(false);
+    }
+    match tx {
+        Transaction::Sqlite(ledger) => {
+            for parcel in &progress.failed {
+                let state = parcel.state().as_str();
+                let (next, now) = (parcel.next_at.0, ledger.now.0);
+                let (at, about) = (parcel.position, &*parcel.about);
+                let params = params![id, at, about, state, parcel.tries, next, parcel.error, now];
+                ledger.sql.run(INSERT_DELIVERY, params)?;
+            }
+        }
+        Transaction::Postgres(ledger) if !progress.failed.is_empty() => {
+            let failed = &progress.failed;
+            let positions: Vec<i64> = failed.iter().map(|parcel| parcel.position).collect();
+            let about: Vec<&str> = failed.iter().map(|parcel| &*parcel.about).collect();
+            let states: Vec<&str> = failed.iter().map(|parcel| parcel.state().as_str()).collect();
+            let tries: Vec<i64> = failed.iter().map(|parcel| i64::from(parcel.tries)).collect();
+            let next: Vec<i64> = failed.iter().map(|parcel| parcel.next_at.0).collect();
+            let errors: Vec<Option<&str>> =
+                failed.iter().map(|parcel| parcel.error.as_deref()).collect();
+            let now = ledger.now.0;
+            ledger.run(
+                INSERT_DELIVERIES,
+                &[&id, &positions, &about, &states, &tries, &next, &errors, &now],
+            )?;
+        }
+        Transaction::Postgres(_) => {}
+    }
+    Ok(true)
+}
+
+fn record(tx: &mut Transaction<'_, '_>, id: &str, notes: &[RowChange]) -> Done<()> {
+    for note in notes {
+        match note {
+            RowChange::Delivered(position) => tx.run(DELIVERED, &values![id, *position])?,
+            RowChange::Pending(parcel) => {
+                let (state, now) = (parcel.state().as_str(), tx.now());
+                let PendingDelivery { position, tries, next_at, error, .. } = parcel;
+                let error = error.as_deref();
+                let values = values![id, *position, state, *tries, *next_at, error, now];
+                tx.run(UPDATE_DELIVERY, &values)?
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Returns the number of pending deliveries of an endpoint whose row is locked. No other
+/// transaction can add deliveries while the row is locked.
+pub(super) fn pending_count(tx: &mut Transaction<'_, '_>, id: &str) -> Done<u64> {
+    Ok(tx.one(COUNT_PENDING, &values![id], |row| row.number(0))?.unwrap_or(0))
+}
+
+fn redeliver(
+    tx: &mut Transaction<'_, '_>,
+    id: &str,
+    position: i64,
+    most: usize,
+) -> Done<Redelivery> {
+    let Some(endpoint) = tx.one(ENDPOINT, &values![id], endpoint)? else {
+        return Ok(Redelivery::NoEndpoint);
+    };
+    let Some(event) = tx.one(EVENT_AT, &values![position], events::read)? else {
+        return Ok(Redelivery::NoEvent);
+    };
+    if position > endpoint.position {
+        return Ok(Redelivery::Ahead);
+    }
+    if pending_count(tx, id)? >= most as u64 {
+        return Ok(Redelivery::Full);
+    }
+    tx.run(REDELIVER, &values![id, position, event_about(&event), tx.now()])?;
+    tx.record(&[])?;
+    Ok(Redelivery::Done)
+}
+
+/// Pending deliveries.
+impl Store {
+    /// Moves an endpoint's position, and inserts the deliveries that failed before the new
+    /// position. Returns false if the endpoint is not at the position that the caller expects.
+    pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
+        let id = id.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| advance(tx, &id, &progress)).await
+    }
+
+    /// Returns at most `limit` pending deliveries of an endpoint, by position.
+    pub async fn pending_deliveries(
+        &self,
+        id: &str,
+        limit: usize,
+    ) -> StoreResult<Vec<PendingDelivery>> {
+        let values = values![id.to_owned(), as_limit(limit)];
+        self.all(PENDING_DELIVERIES, values, pending_delivery).await
+    }
+
+    /// Records the results of attempts. A delivery that is no longer pending does not change.
+    pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
+        let id = id.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| record(tx, &id, &notes)).await
+    }
+
+    /// Returns a page of the deliveries of an endpoint.
+    pub async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
+        let limit = query.limit.min(PAGE_ROWS_MAX);
+        let state = query.state.map(DeliveryState::as_str);
+        let after = query.after.unwrap_or(i64::MAX);
+        let values = values![query.endpoint, state, after, as_limit(limit + 1)];
+        let rows = self.all(DELIVERIES, values, delivery).await?;
+        Ok(OutboxPage::of(rows, limit, |row| row.position))
+    }
+
+    /// Delivers one event to an endpoint again, whatever its state is. At most `most` deliveries
+    /// may be pending.
+    pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
+        let id = id.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| redeliver(tx, &id, position, most)).await
+    }
+}

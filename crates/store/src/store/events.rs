@@ -1,0 +1,69 @@
+//! Events in their order of delivery.
+use doorbuster_core::TicketId;
+
+use crate::contract::{EventRead, StoredEvent};
+use crate::rows::events;
+use crate::rows::events::select_events;
+use crate::sql::{Statement, as_limit, values};
+
+use super::{Store, StoreResult};
+
+/// The position of the last event that has one.
+pub(super) const LAST_POSITION: Statement =
+    Statement { sqlite: "SELECT max(seq) FROM event", postgres: "SELECT position FROM event_turn" };
+const EVENTS_AFTER: Statement = Statement {
+    sqlite: select_events!("e.seq", "WHERE e.seq > $1 ORDER BY e.seq LIMIT $2"),
+    postgres: select_events!("e.position", "WHERE e.position > $1 ORDER BY e.position LIMIT $2"),
+};
+/// The event at a position.
+pub(super) const EVENT_AT: Statement = Statement {
+    sqlite: select_events!("e.seq", "WHERE e.seq = $1"),
+    postgres: select_events!("e.position", "WHERE e.position = $1"),
+};
+macro_rules! history {
+    ($position:literal) => {
+        select_events!(
+            $position,
+            "WHERE e.grant_id IS NOT NULL AND e.grant_id = $1 AND e.n = $2 AND o.id = $3
+             ORDER BY e.seq"
+        )
+    };
+}
+const HISTORY: Statement =
+    Statement { sqlite: history!("e.seq"), postgres: history!("e.position") };
+
+/// Events in order.
+impl Store {
+    /// Assigns positions to at most `limit` committed events, and returns their number. Does
+    /// nothing if the commit itself assigns positions.
+    pub async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
+        match self {
+            Self::Sqlite(_) => Ok(0),
+            Self::Postgres(s) => Box::pin(s.sequence_events(limit)).await,
+        }
+    }
+
+    /// Returns the position of the last event that has one, or 0 if no event has a position.
+    pub async fn last_position(&self) -> StoreResult<i64> {
+        Ok(self.one(LAST_POSITION, [], |row| row.get(0)).await?.flatten().unwrap_or(0))
+    }
+
+    /// Returns at most `limit` events after this position, in order. A later call never returns an
+    /// event before one that was already read. A row that cannot be read hides no other row.
+    pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
+        self.all(EVENTS_AFTER, values![position, as_limit(limit)], events::read).await
+    }
+
+    /// Returns the event at this position, or nothing if the event was deleted.
+    pub async fn event_at(&self, position: i64) -> StoreResult<Option<EventRead>> {
+        self.one(EVENT_AT, values![position], events::read).await
+    }
+
+    /// Returns the events of an order, and of payments that named it, oldest first. Rows that cannot
+    /// be read are left out.
+    pub async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
+        let Some(parts) = id.parts() else { return Ok(Vec::new()) };
+        let found = self.all(HISTORY, values![parts.grant, parts.n, id], events::read).await?;
+        Ok(found.into_iter().filter_map(EventRead::ok).collect())
+    }
+}

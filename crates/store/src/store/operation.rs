@@ -1,0 +1,112 @@
+//! Runs the statements and transactions of the store's methods, in either database.
+use doorbuster_core::IdKey;
+
+use crate::failure::Done;
+use crate::postgres::PostgresLedger;
+use crate::sql::{Row, Statement, Value};
+use crate::sqlite::SqliteLedger;
+use crate::transaction::{RetryUnknown, Transaction};
+
+use super::{Store, StoreResult};
+
+impl Store {
+    /// Runs `work` as one transaction. In PostgreSQL `work` may run several times, each time with
+    /// the current rows.
+    pub(super) async fn job<T: Send + 'static>(
+        &self,
+        again: RetryUnknown,
+        work: impl Fn(&mut Transaction<'_, '_>) -> Done<T> + Send + Sync + 'static,
+    ) -> StoreResult<T> {
+        self.weighed_job(1, again, work).await
+    }
+
+    /// Does the same as [`Store::job`]. The writer of SQLite puts jobs of a bounded weight in one
+    /// commit.
+    pub(super) async fn weighed_job<T: Send + 'static>(
+        &self,
+        weight: usize,
+        again: RetryUnknown,
+        work: impl Fn(&mut Transaction<'_, '_>) -> Done<T> + Send + Sync + 'static,
+    ) -> StoreResult<T> {
+        match self {
+            Self::Sqlite(s) => {
+                let work =
+                    move |ledger: &mut SqliteLedger<'_>| work(&mut Transaction::Sqlite(ledger));
+                s.weighed_job(weight, work).await
+            }
+            Self::Postgres(s) => {
+                let work =
+                    move |ledger: &mut PostgresLedger<'_>| work(&mut Transaction::Postgres(ledger));
+                Box::pin(s.job(again, work)).await
+            }
+        }
+    }
+
+    /// Returns every row of a query, from a new snapshot.
+    pub(super) async fn all<T: Send + 'static, const N: usize>(
+        &self,
+        sql: Statement,
+        values: [Value<'static>; N],
+        read: impl Fn(Row<'_>) -> Done<T> + Send + 'static,
+    ) -> StoreResult<Vec<T>> {
+        match self {
+            Self::Sqlite(s) => s.read(move |r| r.query(sql.sqlite, &values, read)).await,
+            Self::Postgres(s) => Box::pin(s.query(sql.postgres, &values, read)).await,
+        }
+    }
+
+    /// Returns the first row of a query, from a new snapshot.
+    pub(super) async fn one<T: Send + 'static, const N: usize>(
+        &self,
+        sql: Statement,
+        values: [Value<'static>; N],
+        read: impl Fn(Row<'_>) -> Done<T> + Send + 'static,
+    ) -> StoreResult<Option<T>> {
+        match self {
+            Self::Sqlite(s) => s.read(move |r| r.first(sql.sqlite, &values, read)).await,
+            Self::Postgres(s) => {
+                Ok(Box::pin(s.query(sql.postgres, &values, read)).await?.into_iter().next())
+            }
+        }
+    }
+
+    /// Returns every row of a query whose text was made for this call. Its conditions depend on the
+    /// call: unused ones are left out, so that PostgreSQL makes a separate plan for each kind of
+    /// list.
+    pub(super) async fn list<T: Send + 'static>(
+        &self,
+        text: String,
+        values: Vec<Value<'static>>,
+        read: impl Fn(Row<'_>) -> Done<T> + Send + 'static,
+    ) -> StoreResult<Vec<T>> {
+        match self {
+            Self::Sqlite(s) => s.read(move |r| r.query_text(&text, &values, read)).await,
+            Self::Postgres(s) => Box::pin(s.query(&text, &values, read)).await,
+        }
+    }
+
+    /// Returns the condition that a column is in the list which this parameter has.
+    pub(super) fn in_list(&self, column: &str, parameter: usize) -> String {
+        match self {
+            Self::Sqlite(_) => format!("{column} IN (SELECT value FROM json_each(${parameter}))"),
+            Self::Postgres(_) => format!("{column} = ANY(${parameter})"),
+        }
+    }
+
+    pub(super) fn id_key(&self) -> IdKey {
+        match self {
+            Self::Sqlite(s) => s.id_key().clone(),
+            Self::Postgres(s) => s.id_key().clone(),
+        }
+    }
+}
+
+/// Cuts a page of rows with their positions. The query reads one row more than `limit`, which shows
+/// whether there is a next page. Returns the rows, and the position after which the next page
+/// begins.
+pub(super) fn cut_page<T>(mut rows: Vec<(T, i64)>, limit: usize) -> (Vec<T>, Option<i64>) {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(|(_, at)| *at);
+    (rows.into_iter().map(|(row, _)| row).collect(), next)
+}

@@ -1,0 +1,96 @@
+//! Deletes expired rows.
+use crate::contract::RetentionCutoffs;
+use crate::failure::Done;
+use crate::limits::DIGESTS_KEPT_MS;
+use crate::sql::{Statement, as_limit, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
+
+use super::{Store, StoreResult};
+
+/// In PostgreSQL it skips rows that another transaction has locked, so that it never waits.
+macro_rules! delete_unlocked {
+    ($text:literal) => {
+        Statement {
+            sqlite: concat!($text, ")"),
+            postgres: concat!($text, " FOR UPDATE SKIP LOCKED)"),
+        }
+    };
+}
+const DELIVERIES: Statement = delete_unlocked!(
+    "DELETE FROM delivery WHERE seq IN (
+         SELECT seq FROM delivery WHERE state IN ('dead', 'discarded') AND at < $1 ORDER BY seq
+         LIMIT $2"
+);
+const DEAD_TICKETS: Statement = delete_unlocked!(
+    "DELETE FROM dead_letter WHERE seq IN (
+         SELECT seq FROM dead_letter WHERE at < $1 ORDER BY seq LIMIT $2"
+);
+/// In SQLite the newest row stays, because a new row would otherwise get its number again.
+const EVENTS: Statement = Statement {
+    sqlite: "DELETE FROM event WHERE seq IN (
+             SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1
+                 AND e.seq < (SELECT max(seq) FROM event)
+                 AND NOT EXISTS (SELECT 1 FROM endpoint p WHERE p.enabled = 1
+                 AND p.position < e.seq)
+                 AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.position = e.seq
+                 AND d.state <> 'discarded')
+             ORDER BY e.at LIMIT $2)",
+    postgres: "DELETE FROM event WHERE seq IN (
+             SELECT e.seq FROM event e WHERE e.grant_id IS NULL AND e.at < $1
+                 AND NOT EXISTS (SELECT FROM endpoint p WHERE p.enabled AND (e.position IS NULL
+                 OR p.position < e.position))
+                 AND NOT EXISTS (SELECT FROM delivery d WHERE d.position = e.position
+                 AND d.state <> 'discarded')
+             ORDER BY e.at LIMIT $2)",
+};
+const INBOX: Statement = delete_unlocked!(
+    "DELETE FROM inbox WHERE (provider, event_id) IN (
+         SELECT provider, event_id FROM inbox WHERE at < $1 ORDER BY at LIMIT $2"
+);
+const ACTIONS: Statement = delete_unlocked!(
+    "DELETE FROM action WHERE seq IN (SELECT seq FROM action WHERE at < $1 ORDER BY at LIMIT $2"
+);
+const POINTS: Statement = statement(
+    "DELETE FROM sale_point WHERE (sale_id, step_secs, at, node) IN (
+         SELECT sale_id, step_secs, at, node FROM sale_point
+         WHERE step_secs = $1 AND at < $2 ORDER BY at LIMIT $3)",
+);
+/// Only PostgreSQL has digests of commits.
+const DIGESTS: &str = "DELETE FROM commit_digest WHERE ctid IN (
+     SELECT ctid FROM commit_digest WHERE at < $1 ORDER BY at LIMIT $2)";
+
+fn delete_expired(
+    tx: &mut Transaction<'_, '_>,
+    what: &RetentionCutoffs,
+    limit: usize,
+) -> Done<u64> {
+    let limit = as_limit(limit);
+    let mut rows = 0;
+    for (sql, before) in [
+        (DELIVERIES, what.dead_before),
+        (DEAD_TICKETS, what.dead_before),
+        (EVENTS, what.events_before),
+        (INBOX, what.inbox_before),
+        (ACTIONS, what.actions_before),
+    ] {
+        rows += tx.run(sql, &values![before, limit])?;
+    }
+    if let Transaction::Postgres(ledger) = tx {
+        rows += ledger.execute(DIGESTS, &values![ledger.now.plus(-DIGESTS_KEPT_MS), limit])?;
+    }
+    for (step, before) in what.points_before() {
+        rows += tx.run(POINTS, &values![step.secs(), before, limit])?;
+    }
+    Ok(rows)
+}
+
+/// Retention.
+impl Store {
+    /// Deletes at most `limit` rows of each kind that are not needed any more, and returns their
+    /// number.
+    pub async fn delete_expired(&self, what: RetentionCutoffs, limit: usize) -> StoreResult<usize> {
+        let delete = move |tx: &mut Transaction<'_, '_>| delete_expired(tx, &what, limit);
+        let rows = self.job(RetryUnknown::Allowed, delete).await?;
+        Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+    }
+}

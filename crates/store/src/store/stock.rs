@@ -1,0 +1,132 @@
+//! Stock of items: how it is divided among slots, its counts, and changes of totals.
+use doorbuster_core::sale::Phase;
+use doorbuster_core::stock::AdjustResult;
+use doorbuster_core::{ItemId, Spread, Stock, stock};
+
+use crate::contract::{AdjustOutcome, Adjustment, ItemCounts, SpreadOutcome};
+use crate::counts::{COUNTS_OF_ALL, COUNTS_OF_ITEM, COUNTS_OF_ITEMS};
+use crate::failure::Done;
+use crate::sql::{Statement, statement, values};
+use crate::transaction::{RetryUnknown, Transaction};
+use crate::{actions, rows};
+
+use super::sales::{lock_sale, recorded_change};
+use super::{Store, StoreResult};
+
+const SALE_OF_ITEM: Statement = statement("SELECT sale_id FROM item WHERE id = $1");
+const UPDATE_SPREAD: Statement = statement(
+    "UPDATE item SET partitions = $2, choose = $3, spread_initial = $4, spread_threshold = $5,
+     spread_refill = $6, partitions_auto = $7 WHERE id = $1",
+);
+const NEXT_VERSION: Statement = statement("UPDATE sale SET version = version + 1 WHERE id = $1");
+/// The units of the adjustment with this key.
+const ADJUSTED: Statement =
+    statement("SELECT units FROM adjustment WHERE item_id = $1 AND key = $2");
+const INSERT_ADJUSTMENT: Statement = statement(
+    "INSERT INTO adjustment (item_id, key, units, reason, total_after, at)
+     VALUES ($1, $2, $3, $4, $5, $6)",
+);
+
+/// Changes how an item's stock is divided among its slots, until its sale is closed.
+fn set_spread(
+    tx: &mut Transaction<'_, '_>,
+    item: ItemId,
+    spread: &Spread,
+    if_version: Option<u64>,
+) -> Done<SpreadOutcome> {
+    let id = tx.one(SALE_OF_ITEM, &values![item], |row| row.get::<String>(0))?;
+    let Some(id) = id else { return Ok(SpreadOutcome::NotFound) };
+    let Some(sale) = lock_sale(tx, &id)? else { return Ok(SpreadOutcome::NotFound) };
+    if sale.phase == Phase::Closed {
+        return Ok(SpreadOutcome::WrongState(sale.phase));
+    }
+    if if_version.is_some_and(|wanted| wanted != sale.version) {
+        return Ok(SpreadOutcome::VersionMismatch(sale.version));
+    }
+    if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
+        return Ok(SpreadOutcome::Done(sale));
+    }
+    tx.change_catalogue()?;
+    let Spread { partitions, auto, choose, initial, threshold, refill } = spread;
+    let choose = choose.as_str();
+    let values = values![item, *partitions, choose, *initial, *threshold, *refill, *auto];
+    tx.run(UPDATE_SPREAD, &values)?;
+    tx.run(NEXT_VERSION, &values![&id])?;
+    let sale = recorded_change(tx, &sale)?;
+    Ok(sale.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
+}
+
+/// Changes an item's total and records the change, once for each key.
+fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
+    let Adjustment { item, units, reason, key } = adjustment;
+    let (item, now) = (*item, tx.now());
+    // The item is locked first. So if two calls have the same key, the second one finds the record.
+    if tx.rules().item(item)?.is_none() {
+        return Ok(AdjustOutcome::NotFound);
+    }
+    let earlier = tx.one(ADJUSTED, &values![item, key], |row| row.get::<i64>(0))?;
+    match earlier {
+        Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
+        Some(_) => {}
+        None => match stock::adjust(tx.rules(), item, *units, now)? {
+            AdjustResult::Done(done) => {
+                let total = rows::total(done.total);
+                let values = values![item, key, *units, reason, total, now];
+                tx.run(INSERT_ADJUSTMENT, &values)?;
+                if let Stock::Counted(total) = done.total {
+                    tx.record(&actions::adjusted(*units, total, reason))?;
+                }
+            }
+            AdjustResult::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
+            AdjustResult::TooMuch => return Ok(AdjustOutcome::TooMuch),
+            AdjustResult::Unlimited => return Ok(AdjustOutcome::Unlimited),
+            AdjustResult::NotFound => return Ok(AdjustOutcome::NotFound),
+        },
+    }
+    let counts = tx.one(COUNTS_OF_ITEM, &values![item], rows::counts)?;
+    // The item is written at the end of the transaction. Until then, only the row cache has its
+    // changes.
+    let cached = tx.rules().item(item)?;
+    let counts = counts.zip(cached).map(|(mut counts, item)| {
+        (counts.total, counts.pool) = (item.total, item.pool);
+        counts.kept = item.kept_for_waitlist();
+        counts
+    });
+    let outcome = if earlier.is_some() { AdjustOutcome::Repeated } else { AdjustOutcome::Done };
+    Ok(counts.map_or(AdjustOutcome::NotFound, outcome))
+}
+
+/// Stock.
+impl Store {
+    /// Changes how an item's stock is divided among its slots. This is allowed until the sale is
+    /// closed. The sale's version increases if anything changed. If `if_version` is given and the
+    /// sale has another version, nothing changes.
+    pub async fn set_spread(
+        &self,
+        item: ItemId,
+        spread: Spread,
+        if_version: Option<u64>,
+    ) -> StoreResult<SpreadOutcome> {
+        self.job(RetryUnknown::Allowed, move |tx| set_spread(tx, item, &spread, if_version)).await
+    }
+
+    /// Returns how many units of these items (or of all items) are in each state, in one snapshot,
+    /// by item. Items that do not exist are left out.
+    pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
+        match items {
+            None => self.all(COUNTS_OF_ALL, [], rows::counts).await,
+            Some(items) => self.all(COUNTS_OF_ITEMS, values![items.as_slice()], rows::counts).await,
+        }
+    }
+
+    /// Changes an item's total and records the reason. A second call with the same key and units
+    /// has no effect.
+    pub async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
+        self.job(RetryUnknown::Allowed, move |tx| adjust(tx, &adjustment)).await
+    }
+
+    /// Returns the units of the adjustment with this key, or `None` if there is no such adjustment.
+    pub async fn adjusted_units(&self, item: ItemId, key: &str) -> StoreResult<Option<i64>> {
+        self.one(ADJUSTED, values![item, key.to_owned()], |row| row.get(0)).await
+    }
+}

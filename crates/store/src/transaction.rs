@@ -1,0 +1,219 @@
+//! One transaction, in either database. An operation whose steps are the same in both is a function
+//! over a [`Transaction`].
+use doorbuster_core::{GrantId, ItemId, Ledger, Millis, RecallId, TicketId};
+
+use crate::actions;
+use crate::contract::{FieldChange, NewAction};
+use crate::failure::{Done, Failure};
+use crate::postgres::PostgresLedger;
+use crate::sql::{Row, Statement, Value, postgres_params, statement, values};
+use crate::sqlite::SqliteLedger;
+
+/// Whether a transaction of PostgreSQL with an unknown outcome may run again. A transaction of
+/// SQLite always has a known outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RetryUnknown {
+    /// Yes. A second run finds the effect of the first run and returns the same answer.
+    Allowed,
+    /// No. The caller must read the result.
+    Never,
+}
+
+/// The tables under one transaction.
+pub(crate) enum Transaction<'t, 'c> {
+    Sqlite(&'t mut SqliteLedger<'c>),
+    Postgres(&'t mut PostgresLedger<'c>),
+}
+
+/// Statements.
+impl Transaction<'_, '_> {
+    /// Returns every row of a query.
+    pub(crate) fn all<T>(
+        &mut self,
+        sql: Statement,
+        values: &[Value<'_>],
+        read: impl Fn(Row<'_>) -> Done<T>,
+    ) -> Done<Vec<T>> {
+        match self {
+            Self::Sqlite(ledger) => ledger.sql.query(sql.sqlite, values, read),
+            Self::Postgres(ledger) => ledger.query(sql.postgres, values, read),
+        }
+    }
+
+    /// Returns the first row of a query.
+    pub(crate) fn one<T>(
+        &mut self,
+        sql: Statement,
+        values: &[Value<'_>],
+        read: impl Fn(Row<'_>) -> Done<T>,
+    ) -> Done<Option<T>> {
+        match self {
+            Self::Sqlite(ledger) => ledger.sql.first(sql.sqlite, values, read),
+            Self::Postgres(ledger) => {
+                Ok(ledger.query(sql.postgres, values, read)?.into_iter().next())
+            }
+        }
+    }
+
+    /// Returns whether a query has a row.
+    pub(crate) fn exists(&mut self, sql: Statement, values: &[Value<'_>]) -> Done<bool> {
+        Ok(self.one(sql, values, |_| Ok(()))?.is_some())
+    }
+
+    /// Runs a statement and returns the number of changed rows.
+    pub(crate) fn run(&mut self, sql: Statement, values: &[Value<'_>]) -> Done<u64> {
+        match self {
+            Self::Sqlite(ledger) => ledger.sql.execute(sql.sqlite, values),
+            Self::Postgres(ledger) => ledger.execute(sql.postgres, values),
+        }
+    }
+}
+
+/// The rules, and what every transaction knows.
+impl Transaction<'_, '_> {
+    /// Returns the store's time.
+    pub(crate) fn now(&self) -> Millis {
+        match self {
+            Self::Sqlite(ledger) => ledger.now,
+            Self::Postgres(ledger) => ledger.now,
+        }
+    }
+
+    /// Returns the ledger, over which the rules run.
+    pub(crate) fn rules(&mut self) -> &mut (dyn Ledger<Error = Failure> + '_) {
+        match self {
+            Self::Sqlite(ledger) => &mut **ledger,
+            Self::Postgres(ledger) => &mut **ledger,
+        }
+    }
+
+    /// Locks grants in the order of their ids. SQLite has one writer, so it needs no lock.
+    pub(crate) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(ledger) => ledger.lock_grants(ids),
+        }
+    }
+
+    /// Locks the grants of a recall, which never change.
+    pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(ledger) => ledger.lock_recall(id),
+        }
+    }
+
+    /// Locks an order's rows in lock order, because some rules read the item before the quota.
+    pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(ledger) => ledger.lock_order(id),
+        }
+    }
+
+    /// Locks the rows of an order that a payment names.
+    pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(ledger) => ledger.lock_order_named(order),
+        }
+    }
+
+    /// Writes and drops the cached rows of SQLite, before a statement changes their tables. In
+    /// PostgreSQL every transaction has its own cache.
+    pub(crate) fn drop_cached_rows(&mut self) -> Done<()> {
+        if let Self::Sqlite(ledger) = self {
+            ledger.flush()?;
+            ledger.reset();
+        }
+        Ok(())
+    }
+
+    /// Prepares a change of sales and of their items' descriptions. Cached items have the old
+    /// limits. In PostgreSQL other nodes get to know the change.
+    pub(crate) fn change_catalogue(&mut self) -> Done<()> {
+        if let Self::Postgres(ledger) = self {
+            ledger.catalogue = true;
+        }
+        self.drop_cached_rows()
+    }
+
+    /// Publishes the counts of a new item with the commit. In PostgreSQL the poll finds new items.
+    pub(crate) fn publish_counts(&mut self, item: ItemId) {
+        if let Self::Sqlite(ledger) = self {
+            ledger.touch(item);
+        }
+    }
+
+    /// Records the operator's action of this transaction, with the changed fields. If the
+    /// transaction has no operator, it does nothing.
+    pub(crate) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
+        match self {
+            Self::Sqlite(ledger) => ledger.record(changes),
+            Self::Postgres(ledger) => ledger.record(changes),
+        }
+    }
+
+    /// Records the action if the transaction had an effect.
+    pub(crate) fn record_if(&mut self, is_effective: bool) -> Done<bool> {
+        if is_effective {
+            self.record(&[])?;
+        }
+        Ok(is_effective)
+    }
+
+    /// Returns whether an operator makes this transaction's change.
+    pub(crate) fn has_action(&self) -> bool {
+        match self {
+            Self::Sqlite(ledger) => ledger.action.is_some(),
+            Self::Postgres(ledger) => ledger.action.is_some(),
+        }
+    }
+}
+
+/// Inserts an action. [`action_values`] returns its parameters.
+const INSERT_ACTION: Statement = statement(
+    "INSERT INTO action (at, actor, action, subject, changes, address, request_id)
+               VALUES ($1, $2, $3, $4, $5, $6, $7)",
+);
+
+fn action_values<'a>(
+    action: &'a NewAction,
+    changes: &[FieldChange],
+    now: Millis,
+) -> [Value<'a>; 7] {
+    let NewAction { by, action: name, subject, address, request_id, .. } = action;
+    let changes = actions::changes_to_json(changes, action);
+    values![now, by, name, subject, changes, address.as_deref(), request_id.as_deref()]
+}
+
+impl SqliteLedger<'_> {
+    pub(crate) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
+        let Some(action) = self.action.clone() else { return Ok(()) };
+        let values = action_values(&action, changes, self.now);
+        self.sql.execute(INSERT_ACTION.sqlite, &values).map(drop)
+    }
+}
+
+impl PostgresLedger<'_> {
+    /// Returns every row of a query that SQLite runs too.
+    pub(crate) fn query<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(Row<'_>) -> Done<T>,
+    ) -> Done<Vec<T>> {
+        self.all(sql, &postgres_params(values), read)
+    }
+
+    /// Runs a statement that SQLite runs too, and returns the number of changed rows.
+    pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Done<u64> {
+        self.run(sql, &postgres_params(values))
+    }
+
+    pub(crate) fn record(&self, changes: &[FieldChange]) -> Done<()> {
+        let Some(action) = &self.action else { return Ok(()) };
+        let values = action_values(action, changes, self.now);
+        self.execute(INSERT_ACTION.postgres, &values).map(drop)
+    }
+}
