@@ -26,7 +26,7 @@ const ASSIGN_POSITIONS: &str = "UPDATE event SET position = $1 + t.place
 
 /// Assigns positions to at most `limit` committed events, and returns their number.
 fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
-    let last = ledger.one(LOCK_TURN, &[], |row| Ok(row.get::<i64>(0)?))?;
+    let last = ledger.one(LOCK_TURN, &[], |row| row.get::<i64>(0))?;
     let last = last.ok_or_else(|| {
         Failure::Row("cannot number events: table event_turn is empty".to_owned())
     })?;

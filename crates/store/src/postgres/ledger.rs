@@ -121,7 +121,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        Ok(self.one(reads::ON_SALE.postgres, &[&item.0], |row| Ok(row.get(0)?))?.unwrap_or(false))
+        Ok(self.one(reads::ON_SALE.postgres, &[&item.0], |row| row.get(0))?.unwrap_or(false))
     }
 
     fn has_ended(&mut self, item: ItemId) -> Done<bool> {

@@ -31,7 +31,7 @@ pub(super) fn in_slots(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
 
 /// Returns whether the sale has ended. An ended sale stays ended, so no lock is needed.
 pub(super) fn has_ended(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<bool> {
-    Ok(ledger.one(reads::HAS_ENDED.postgres, &[&item.0], |row| Ok(row.get(0)?))?.unwrap_or(false))
+    Ok(ledger.one(reads::HAS_ENDED.postgres, &[&item.0], |row| row.get(0))?.unwrap_or(false))
 }
 
 fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {

@@ -60,7 +60,7 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
     let pay_by = sql.one(
         "SELECT pay_by FROM orders WHERE grant_id = ?1 AND n = ?2",
         params![grant, n],
-        |row| Ok(row.get(0)?),
+        |row| row.get(0),
     )?;
     if let Some(pay_by) = pay_by {
         let ask_ms = checkout.provider_wait_ms(Millis(pay_by));

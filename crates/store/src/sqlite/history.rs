@@ -19,7 +19,7 @@ pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done
         "INSERT INTO identity (one, id_key) VALUES (1, ?1) ON CONFLICT (one) DO NOTHING",
         params![fingerprint],
     )?;
-    let kept = sql.one("SELECT id_key FROM identity", [], |row| Ok(row.get::<String>(0)?))?;
+    let kept = sql.one("SELECT id_key FROM identity", [], |row| row.get::<String>(0))?;
     kept.ok_or_else(|| Failure::Row("the store has no identity".to_owned()))
 }
 

@@ -123,7 +123,7 @@ impl Ledger for SqliteLedger<'_> {
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
         let phase =
-            self.sql.one(reads::ON_SALE.sqlite, params![item.0], |row| Ok(row.get::<bool>(0)?))?;
+            self.sql.one(reads::ON_SALE.sqlite, params![item.0], |row| row.get::<bool>(0))?;
         Ok(phase.unwrap_or(false))
     }
 
@@ -167,7 +167,7 @@ impl Ledger for SqliteLedger<'_> {
         self.flush()?;
         let last =
             self.sql.one(reads::LAST_EPOCH.sqlite, params![slot.item.0, slot.index], |row| {
-                Ok(row.get::<i64>(0)?)
+                row.get::<i64>(0)
             })?;
         Ok(Epoch(last.unwrap_or(0).cast_unsigned()))
     }
@@ -285,9 +285,8 @@ impl Ledger for SqliteLedger<'_> {
         if used.is_some() || quotas.all {
             return Ok(used.unwrap_or(0));
         }
-        let used = self
-            .sql
-            .one(reads::QUOTA.sqlite, params![buyer.as_str(), item.0], |row| Ok(row.get(0)?))?;
+        let used =
+            self.sql.one(reads::QUOTA.sqlite, params![buyer.as_str(), item.0], |row| row.get(0))?;
         Ok(used.unwrap_or(0))
     }
 

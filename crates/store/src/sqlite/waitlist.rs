@@ -18,7 +18,7 @@ pub(super) fn in_slots(sql: &mut Statements<'_>, item: ItemId) -> Done<u64> {
 
 pub(super) fn has_ended(sql: &mut Statements<'_>, item: ItemId) -> Done<bool> {
     Ok(sql
-        .one(reads::HAS_ENDED.sqlite, params![item.0], |row| Ok(row.get::<bool>(0)?))?
+        .one(reads::HAS_ENDED.sqlite, params![item.0], |row| row.get::<bool>(0))?
         .unwrap_or(false))
 }
 
