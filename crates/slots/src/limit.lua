@@ -1,9 +1,9 @@
--- Takes shares of limits that all nodes share, and counts what nodes spent without a share. One call
--- serves a whole batch.
+-- Takes shares of limits that all nodes share, and counts what nodes spent without a share. One
+-- call serves a whole batch.
 --
 -- KEYS: any number of limits' keys.
--- ARGV: five numbers for each key: used, wanted, the cost of a request in nanoseconds, the burst, and
--- the reserved part of the burst. All but the cost are microseconds of the limit's rate.
+-- ARGV: five numbers for each key: used, wanted, the cost of a request in nanoseconds, the burst,
+-- and the reserved part of the burst. All but the cost are microseconds of the limit's rate.
 -- Returns two numbers for each key: how far its limit is ahead of the present, and the granted
 -- share, both in microseconds.
 --

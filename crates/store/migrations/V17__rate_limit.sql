@@ -1,3 +1,3 @@
--- PostgreSQL gets a table of rate limits that nodes share. An embedded store has one node, and takes
--- only the number.
+-- PostgreSQL gets a table of rate limits that nodes share. An embedded store has one node, and
+-- takes only the number of this migration.
 SELECT 1;

@@ -313,8 +313,9 @@ impl NodeShare {
         self.state.saturating_sub(self.share)
     }
 
-    /// Forgets what has ended of the share, and applies a shorter burst. Returns how far the state
-    /// is ahead. What is not reported stays, because other nodes may use the limit at its full rate.
+    /// Drops the part of the share that has ended, and applies a shorter burst. Returns how far the
+    /// state is ahead. The unreported part stays, because other nodes may use the limit at its full
+    /// rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;

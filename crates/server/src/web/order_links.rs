@@ -1,5 +1,5 @@
-//! A link that opens an order without the buyer's token. Whoever has the link can read the order
-//! and pay for it, and can do nothing else.
+//! A link that opens an order without the buyer's token. A person who has the link can read the
+//! order and pay for it, and can do nothing else.
 //!
 //! The link contains a key, which is a keyed hash of the order's id. So every node can check the
 //! key, and nothing is stored. Whether the link still opens the order depends only on the order:

@@ -126,7 +126,8 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         assert_eq!(app.admin("POST", "/v1/admin/sales", Some(few)).await.verdict(), "201");
         app.step("few", "open").await;
         for sale in ["gone", "few"] {
-            assert_eq!(app.buy("anna", "k", sale, "phone", 1).await.verdict(), "201");
+            let key = format!("k-{sale}");
+            assert_eq!(app.buy("anna", &key, sale, "phone", 1).await.verdict(), "201");
         }
         let mut verdict = String::new();
         for n in 0..4 {

@@ -56,7 +56,7 @@ impl PostgresLedger<'_> {
         Ok(())
     }
 
-    /// Caches an order that is not locked, of which only values that never change are used.
+    /// Caches an order that is not locked. The caller uses only values that never change.
     pub(crate) fn remember_order(&mut self, id: &TicketId) -> Done<()> {
         if let Some(order) = self.order(id)? {
             self.cache.cache_order(order);

@@ -1,8 +1,9 @@
 //! Erasing a buyer.
 //!
-//! In PostgreSQL it finds orders, locks their grants, and reads the orders again. Every change of an
-//! order, its checkout or its payments needs the lock on the order's grant. Then it locks the
-//! buyer's quotas, in lock order. Rows that have no index by buyer are found before the transaction.
+//! In PostgreSQL the erasure finds orders, locks their grants, and reads the orders again. Every
+//! change of an order, its checkout or its payments needs the lock on the order's grant. Then the
+//! erasure locks the buyer's quotas, in lock order. Rows that have no index by buyer are found before
+//! the transaction.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::draw::DrawSeed;

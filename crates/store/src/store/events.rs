@@ -59,8 +59,8 @@ impl Store {
         self.one(EVENT_AT, values![position], events::read).await
     }
 
-    /// Returns the events of an order, and of payments that named it, oldest first. Rows that cannot
-    /// be read are left out.
+    /// Returns the events of an order, and of payments that named it, oldest first. The list lacks
+    /// rows that cannot be read.
     pub async fn history(&self, id: TicketId) -> StoreResult<Vec<StoredEvent>> {
         let Some(parts) = id.parts() else { return Ok(Vec::new()) };
         let found = self.all(HISTORY, values![parts.grant, parts.n, id], events::read).await?;

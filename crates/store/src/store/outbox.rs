@@ -1,5 +1,5 @@
-//! The outbox: endpoints with their progress. A change of an endpoint or of its deliveries locks the
-//! endpoint's row.
+//! The outbox: endpoints with their progress. A change of an endpoint or of its deliveries locks
+//! the endpoint's row.
 
 use doorbuster_core::{Millis, NodeId};
 

@@ -1,5 +1,5 @@
-//! Waiting rooms: positions, the draw, and admission. In PostgreSQL, entering and admitting lock the
-//! room's row, so they run one after the other.
+//! Waiting rooms: positions, the draw, and admission. In PostgreSQL, entering and admitting lock
+//! the room's row, so they run one after the other.
 
 use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply, kept_until};

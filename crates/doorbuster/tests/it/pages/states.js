@@ -166,8 +166,10 @@ const PARTS = [
 ];
 /* Words that say that units can be bought now, and words that say that they cannot. */
 const OPEN = /\b(Open now|On sale|Buy now|are open)\b|正在抢购$|立即抢购|抢购已开始|正在销售/,
-  SHUT =
-    /\b(Paused|is paused|Sold out|None left|Ended|has ended|ended|Opens|opens)\b|已暂停|已售罄|暂时无货|已结束|后开抢|即将开/;
+  SHUT = new RegExp(
+    '\\b(Paused|is paused|Sold out|None left|Ended|has ended|ended|Opens|opens)\\b' +
+      '|已暂停|已售罄|暂时无货|已结束|后开抢|即将开',
+  );
 const LIVE = ['live', 'check', 'code', 'join', 'cooldown', 'busy'];
 
 function faultsOf(sale, deal, words, chinese) {

@@ -320,8 +320,8 @@ impl RateLimiter {
         !group.waiters.is_empty() || sent.reported > 0
     }
 
-    /// Tells waiting requests that they are counted. If a request has ended meanwhile, its part goes
-    /// to other requests.
+    /// Tells waiting requests that they are counted. If a request has ended meanwhile, its part
+    /// goes to other requests.
     fn send_grants(
         &self,
         group: &LimitGroup,

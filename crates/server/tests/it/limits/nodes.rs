@@ -87,7 +87,7 @@ async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec
     apps[0].step("spring", "open").await;
     for app in &apps {
         let begun = Watch::start();
-        let is_open = async || app.get("/v1/sales/spring").await.text().contains("\"open\"");
+        let is_open = async || app.get("/v1/sales/spring/status").await.text().contains("\"open\"");
         while !says(app, "doorbuster_nodes 3").await || !is_open().await {
             assert!(begun.elapsed() < PATIENCE, "each node knows of the sale and of the others");
             tokio::time::sleep(Duration::from_millis(20)).await;
