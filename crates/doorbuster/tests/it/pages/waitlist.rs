@@ -61,7 +61,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         // The buyer who joined earlier leaves the waitlist. Afterwards a unit returns.
         assert_eq!(line(&fixture, "DELETE", "yan").await.status, 204);
         tab.says(STATE, "You are next").await;
-        tab.says("#say-text", "5 minutes to pay").await;
+        tab.says("#say-text", "reserved for you for 5 minutes").await;
         streams(&fixture, 1).await;
         cancel(&fixture, "zoe", &first).await;
         tab.says(STATE, "One came back for you").await;

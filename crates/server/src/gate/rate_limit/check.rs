@@ -111,7 +111,9 @@ impl RateLimiter {
             let now = self.now();
             match self.apply_grant(&step, sale, progress.route, grant, now) {
                 Ok(state) => self.record(&mut progress, step, state, now),
-                Err((nanos, state)) => return Err(self.refuse(progress, sale, step, nanos, state)),
+                Err((nanos, state)) => {
+                    return Err(self.refuse(progress, sale, step, (nanos, state), now));
+                }
             }
             match self.proceed(progress, caller, sale, now)? {
                 LimitCheck::Counted(status) => return Ok(status),
@@ -175,7 +177,7 @@ impl RateLimiter {
             match self.charge(&step, route, sale, counting, now) {
                 ChargeResult::Decided(Ok(state)) => self.record(&mut progress, step, state, now),
                 ChargeResult::Decided(Err((nanos, state))) => {
-                    return Err(self.refuse(progress, sale, step, nanos, state));
+                    return Err(self.refuse(progress, sale, step, (nanos, state), now));
                 }
                 ChargeResult::Pending(share) => {
                     progress.next = scope as usize;
@@ -204,10 +206,9 @@ impl RateLimiter {
         mut progress: CheckProgress,
         sale: &SaleState,
         step: LimitStep,
-        nanos: u64,
-        state: u64,
+        (nanos, state): (u64, u64),
+        now: u64,
     ) -> RateLimitExceeded {
-        let now = self.now();
         progress.status.record(step.scope, self.pace_now(step.pace), state, now);
         self.release(&progress, sale);
         for used in progress.used.iter().flatten() {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
@@ -49,11 +49,13 @@ async fn answer(
         }
         Method::POST if query.starts_with("delete") => {
             let text = String::from_utf8_lossy(&body).into_owned();
+            let mut deleted = String::new();
             for key in text.split("<Key>").skip(1) {
                 let key = key.split("</Key>").next().expect("a key");
                 objects.remove(&format!("/shop/{key}"));
+                deleted += &format!("<Deleted><Key>{key}</Key></Deleted>");
             }
-            "<DeleteResult></DeleteResult>".into_response()
+            format!("<DeleteResult>{deleted}</DeleteResult>").into_response()
         }
         Method::POST => {
             objects.insert(path, std::mem::take(&mut *parts).into_values().flatten().collect());
@@ -88,7 +90,10 @@ async fn objects_are_written_listed_read_and_deleted() {
     let service = Arc::new(Service::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let router = Router::new().fallback(answer).with_state(service.clone());
+    let router = Router::new()
+        .fallback(answer)
+        .layer(DefaultBodyLimit::disable())
+        .with_state(service.clone());
     drop(tokio::spawn(async move { axum::serve(listener, router).await }));
     let builder = AmazonS3Builder::new()
         .with_bucket_name("shop")
