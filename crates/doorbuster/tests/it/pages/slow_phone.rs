@@ -16,7 +16,8 @@ const UP: i64 = 750_000 / 8;
 const SLOWER: u32 = 4;
 /// The largest part of the page is shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
-/// Most requests and bytes of a first visit.
+/// The largest number of requests and bytes of a first visit. The list of sales has one request
+/// more, for the buyer's own orders.
 const REQUESTS_MAX: f64 = 8.0;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
 /// The machine may be busy. The quickest of several visits shows what the page needs.
@@ -75,7 +76,8 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
                     [0, 1, 2].map(|at| cost[at].as_f64().expect("a number"));
                 println!("{path}: {largest} ms, {requests} requests, {bytes} bytes");
                 let log = cost[3].as_str().expect("a text");
-                assert!(requests <= REQUESTS_MAX, "{path}: {requests} requests:\n{log}");
+                let most = REQUESTS_MAX + if path == "/" { 1.0 } else { 0.0 };
+                assert!(requests <= most, "{path}: {requests} requests:\n{log}");
                 assert!(bytes <= BYTES_MAX, "{path}: {bytes} bytes:\n{log}");
                 shown.push(largest);
                 if largest < LARGEST_MS || !is_release {
