@@ -111,9 +111,7 @@ impl RateLimiter {
             let now = self.now();
             match self.apply_grant(&step, sale, progress.route, grant, now) {
                 Ok(state) => self.record(&mut progress, step, state, now),
-                Err((nanos, state)) => {
-                    return Err(self.refuse(progress, sale, step, (nanos, state), now));
-                }
+                Err(over) => return Err(self.refuse(progress, sale, step, over, now)),
             }
             match self.proceed(progress, caller, sale, now)? {
                 LimitCheck::Counted(status) => return Ok(status),
@@ -176,8 +174,8 @@ impl RateLimiter {
                 LimitStep { scope, key: self.key_of((route, scope), caller, sale), pace, cost };
             match self.charge(&step, route, sale, counting, now) {
                 ChargeResult::Decided(Ok(state)) => self.record(&mut progress, step, state, now),
-                ChargeResult::Decided(Err((nanos, state))) => {
-                    return Err(self.refuse(progress, sale, step, (nanos, state), now));
+                ChargeResult::Decided(Err(over)) => {
+                    return Err(self.refuse(progress, sale, step, over, now));
                 }
                 ChargeResult::Pending(share) => {
                     progress.next = scope as usize;
