@@ -71,7 +71,7 @@ pub(crate) fn changed_order(
     Some(changes)
 }
 
-/// Returns a change of an item's total to `total` units.
+/// Returns the changed fields of an adjustment after which an item has `total` units.
 pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange> {
     let before = total.cast_signed() - units;
     vec![
@@ -80,7 +80,7 @@ pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange>
     ]
 }
 
-/// Returns the rows that one transaction of an erasure changed.
+/// Returns how many rows one transaction of an erasure replaced, as changed fields.
 pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
 }
@@ -114,7 +114,8 @@ fn host(url: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-/// Collects the leaves in which two values differ.
+/// Adds a change for each field in which two JSON values differ. Objects are compared field by
+/// field.
 fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>) {
     let (old, new) = match (from, to) {
         _ if from == to => return,

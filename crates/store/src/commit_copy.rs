@@ -1,12 +1,12 @@
 //! Copies of commits, for a continuous backup of a store in SQLite.
 //!
-//! After each commit the writer adds the pages that it changed. The server takes them now and then
-//! as a [`Segment`] and keeps it. A base is a copy of the whole store. A base with all later segments
-//! is the store as it was at the last of these commits, because each page of a segment is a whole
-//! page.
+//! After each commit, the writer adds the pages that the commit changed. The server takes these
+//! pages now and then as a [`Segment`], and keeps the segment. A base is a copy of the whole store.
+//! A base together with all later segments gives the store after the last commit, because a segment
+//! contains whole pages.
 //!
-//! Pages gather in memory up to [`COPY_BYTES_MAX`]. At the bound they are dropped, and the copy is
-//! broken: it needs a new base. The writer never waits.
+//! Pages gather in memory up to [`COPY_BYTES_MAX`]. At this bound the pages are dropped, and the
+//! backup needs a new base. The writer never waits.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,10 +20,10 @@ mod segment;
 
 pub use segment::{Segment, SegmentError};
 
-/// How often a commit in progress is looked at.
+/// The pause between two checks whether a commit is still in progress.
 const COMMIT_POLL: Duration = Duration::from_millis(1);
 
-/// The copies of a store's commits. Clones are the same copies.
+/// The copies of a store's commits. Clones share the copies.
 #[derive(Clone, Default)]
 pub struct CommitCopy(Arc<Inner>);
 
@@ -31,7 +31,7 @@ pub struct CommitCopy(Arc<Inner>);
 struct Inner {
     /// The number of the newest commit, from 1.
     newest: AtomicU64,
-    /// Whether the writer commits, or has not added its commit yet.
+    /// Whether a commit of the writer is in progress. A commit ends when its pages are added.
     is_committing: AtomicBool,
     gathered: Mutex<Gathered>,
     progress: Mutex<CopyProgress>,
@@ -41,37 +41,37 @@ struct Inner {
 struct Gathered {
     pages: HashMap<u32, Box<[u8]>>,
     page_size: u32,
-    /// Pages of the store's file after the newest commit.
+    /// The number of pages in the store's file after the newest commit.
     pages_in_store: u32,
-    /// The number and the time of the oldest commit that is gathered.
+    /// The number and the time of the oldest commit whose pages wait here.
     oldest: Option<(u64, Millis)>,
     newest_at: Millis,
     is_broken: bool,
 }
 
-/// What was gathered since the last call.
+/// The pages that the writer added since the last call of [`CommitCopy::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
     /// There was no commit.
     Nothing,
-    /// The pages of all commits since.
+    /// The pages of all commits since the last call.
     Segment(Segment),
     /// Pages were dropped: the copy needs a new base.
     Broken,
 }
 
-/// How far the backup has got, for its metrics.
+/// The progress of the backup, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CopyProgress {
     /// The time of the newest commit that the backup has.
     pub copied_at: Option<Millis>,
-    /// The time since which commits wait to be copied; `None`: the backup has every commit.
+    /// The time since which commits wait for the backup. `None` if the backup has every commit.
     pub waiting_since: Option<Millis>,
-    /// Writes to the backup that failed.
+    /// The number of failed writes to the backup.
     pub failures: u64,
 }
 
-/// Pages of one or several commits, as the log has them.
+/// Pages of one or several commits, as the write-ahead log contains them.
 pub(crate) struct LogPages {
     pub(crate) page_size: u32,
     pub(crate) pages_in_store: u32,
@@ -100,7 +100,7 @@ impl CommitCopy {
         self.gathered().break_off();
     }
 
-    /// The number of the newest commit. A copy of the store that begins now contains it.
+    /// Returns the number of the newest commit. A copy of the store that begins now contains it.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.0.newest.load(Ordering::Acquire)
@@ -111,8 +111,9 @@ impl CommitCopy {
         self.0.is_committing.store(is_committing, Ordering::SeqCst);
     }
 
-    /// A number that no commit exceeds which a reader can see now. A commit is visible a moment
-    /// before it is added, so this blocks until the commit in progress is added.
+    /// Returns the largest number of a commit that a reader can see now. A reader can see a commit
+    /// shortly before its pages are added. So this call first waits until the commit in progress is
+    /// added.
     #[must_use]
     pub fn newest_visible(&self) -> u64 {
         let before = self.newest();
@@ -122,7 +123,7 @@ impl CommitCopy {
         self.newest()
     }
 
-    /// Takes what was gathered.
+    /// Takes the pages that gathered since the last call.
     #[must_use]
     pub fn take(&self) -> Taken {
         let mut gathered = self.gathered();
@@ -134,7 +135,7 @@ impl CommitCopy {
         pages.sort_unstable_by_key(|(number, _)| *number);
         Taken::Segment(Segment {
             first,
-            // The number changes under the same lock.
+            // No commit is added meanwhile, because that needs the same lock.
             last: self.newest(),
             at: gathered.newest_at,
             page_size: gathered.page_size,
@@ -143,18 +144,18 @@ impl CommitCopy {
         })
     }
 
-    /// Gathers again after the copy was broken.
+    /// Starts to gather pages again after [`CommitCopy::break_off`] or a full buffer.
     pub fn restart(&self) {
         *self.gathered() = Gathered::default();
     }
 
-    /// The time of the oldest commit that was not taken.
+    /// Returns the time of the oldest commit whose pages were not taken yet.
     #[must_use]
     pub fn oldest_at(&self) -> Option<Millis> {
         self.gathered().oldest.map(|(_, at)| at)
     }
 
-    /// How far the backup has got.
+    /// Returns the progress of the backup.
     #[must_use]
     pub fn progress(&self) -> CopyProgress {
         let mut progress = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,7 +163,7 @@ impl CommitCopy {
         progress
     }
 
-    /// Changes what [`CommitCopy::progress`] says.
+    /// Changes the progress that [`CommitCopy::progress`] returns.
     pub fn set_progress(&self, change: impl FnOnce(&mut CopyProgress)) {
         change(&mut self.0.progress.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -83,11 +83,12 @@ pub struct ItemRow {
     pub limit: u32,
     /// Payment window in milliseconds.
     pub hold_ms: i64,
-    /// What its page shows beside these fields, as JSON; empty if there is nothing.
+    /// Other data that the item's page shows, as JSON. Empty if there is none.
     pub page: String,
-    /// Whether stock is counted (the count itself lives in [`ItemCounts`]).
+    /// Whether stock is counted ([`ItemCounts`] has the counts).
     pub counted: bool,
-    /// How its stock is divided among its slots; only [`crate::Store::set_spread`] changes it.
+    /// How the item's stock is divided among the item's slots. Only [`crate::Store::set_spread`]
+    /// changes this value.
     pub spread: Spread,
 }
 
@@ -98,17 +99,17 @@ pub struct SaleRow {
     pub id: String,
     /// A title of one line.
     pub title: String,
-    /// Its phase.
+    /// The sale's phase.
     pub phase: Phase,
-    /// When it opens automatically.
+    /// When the sale opens automatically.
     pub starts_at: Option<Millis>,
-    /// When it closes automatically.
+    /// When the sale closes automatically.
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
-    /// What its page shows beside these fields, as JSON; empty if there is nothing.
+    /// Other data that the sale's page shows, as JSON. Empty if there is none.
     pub page: String,
-    /// A number that every change increases. It is the `ETag` in HTTP.
+    /// A number that every change increases. The API returns this number as the `ETag`.
     pub version: u64,
     /// When it was created.
     pub created_at: Millis,
@@ -119,7 +120,7 @@ pub struct SaleRow {
     /// The time until which a pause or close waits for the requests in flight at every node
     /// ([`crate::Store::drain_sale`]).
     pub draining_until: Option<Millis>,
-    /// Its items.
+    /// The sale's items.
     pub items: Vec<ItemRow>,
 }
 
@@ -141,15 +142,15 @@ pub struct NewSale {
     pub id: String,
     /// The title.
     pub title: String,
-    /// When it opens.
+    /// When the sale opens.
     pub starts_at: Option<Millis>,
-    /// When it closes.
+    /// When the sale closes.
     pub ends_at: Option<Millis>,
     /// Front-door settings, as JSON.
     pub front_door: String,
-    /// What its page shows beside these fields, as JSON.
+    /// Other data that the sale's page shows, as JSON.
     pub page: String,
-    /// Its items: 1 to 100.
+    /// The sale's items: 1 to 100.
     pub items: Vec<NewItem>,
 }
 
@@ -174,11 +175,11 @@ pub struct NewItem {
     pub limit: u32,
     /// The payment window in milliseconds.
     pub hold_ms: i64,
-    /// What its page shows beside these fields, as JSON.
+    /// Other data that the item's page shows, as JSON.
     pub page: String,
     /// The units to sell.
     pub stock: Stock,
-    /// How its stock is divided among its slots.
+    /// How the item's stock is divided among the item's slots.
     pub spread: Spread,
 }
 
@@ -203,7 +204,7 @@ pub enum PatchOutcome {
 
 /// The result of changing an item's spread.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "one exists for each change by an operator")]
+#[allow(clippy::large_enum_variant, reason = "only a change by an operator makes this value")]
 pub enum SpreadOutcome {
     /// The item's sale after the change.
     Done(SaleRow),
@@ -230,7 +231,7 @@ pub enum DeleteOutcome {
 
 /// The result of a phase change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "one exists for each change by an operator")]
+#[allow(clippy::large_enum_variant, reason = "only a change by an operator makes this value")]
 pub enum StepOutcome {
     /// The sale has the requested phase. `changed` is false if it had the phase before.
     Done {
@@ -291,24 +292,24 @@ pub struct ItemCounts {
     pub pool: u64,
     /// Units of the pool that are reserved for the waitlist ([`doorbuster_core::waitlist`]).
     pub kept: u64,
-    /// Units that are granted and not settled, in open grants.
+    /// Units in open grants that are not settled.
     pub in_slots: u64,
     /// Units of reserved orders.
     pub held: u64,
     /// Units of paid orders.
     pub paid: u64,
-    /// Waiting entries of the waitlist.
+    /// The number of waiting entries in the waitlist.
     pub waiting: u64,
 }
 
-/// The changes of one commit, published before any caller learns that it committed.
+/// The changes of one commit, published before any caller learns of the commit.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
     /// Counts of every item that the commit touched, after the commit.
     pub counts: Vec<ItemCounts>,
     /// Orders that were created or changed state, in their current state and in commit order. An
-    /// order may be published twice. The lists `orders` and `digests` are complete up to `counts`.
-    /// So every order in these counts was published before, or is published here.
+    /// order may be published twice. Every order that `counts` includes is in `orders` or
+    /// `digests`, or was published before.
     pub orders: Vec<Order>,
     /// Digests of other nodes' orders that this node does not need in full. Empty in an embedded
     /// store.
@@ -323,14 +324,15 @@ pub struct Committed {
     pub events: bool,
 }
 
-/// Called after each commit, in commit order, from the store's own thread, *before* the callers of
-/// that commit get their answers. If several nodes share a store, it is also called for the commits
-/// of other nodes. It must be quick and must not call the store.
+/// A function that the store calls after each commit, in commit order, from the store's own thread,
+/// *before* the callers of that commit get their answers. If several nodes share a store, the store
+/// also calls the function for the commits of other nodes. The function must be quick and must not
+/// call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
-/// Whether this node needs a buyer's orders in full, by the buyer's tag
-/// (`core::digest::buyer_tag`). Called for each order that another node changed. It must be quick
-/// and must not call the store.
+/// A function that returns whether this node needs a buyer's orders in full, given the buyer's tag
+/// (`core::digest::buyer_tag`). The store calls this function for each order that another node
+/// changed. The function must be quick and must not call the store.
 pub type BuyerFilter = Arc<dyn Fn(u32) -> bool + Send + Sync>;
 
 /// A filter for a list of orders.

@@ -1,4 +1,4 @@
-//! Reads whole tables as the model that tests compare with the rules.
+//! Reads whole tables into a [`Model`], which tests compare with the model of the rules.
 use doorbuster_core::event::Subject;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
@@ -11,7 +11,7 @@ use crate::rows::waitlist::{entry, entry_columns};
 use crate::rows::{self, money};
 use crate::sql::Row;
 
-/// A query, and what adds one of its rows to the model.
+/// A query, and the function that adds one row of its result to the model.
 pub(crate) struct Table {
     pub(crate) sql: &'static str,
     pub(crate) add: fn(&mut Model, Row<'_>) -> Done<()>,
@@ -21,7 +21,7 @@ const fn table(sql: &'static str, add: fn(&mut Model, Row<'_>) -> Done<()>) -> T
     Table { sql, add }
 }
 
-/// Every table of the rules. The queries are the same in both databases.
+/// The queries of all tables that the rules use. Both databases run the same queries.
 pub(crate) const TABLES: &[Table] = &[
     table(concat!("SELECT ", rows::item_columns!(), " FROM item"), |model, row| {
         let item = rows::item(row)?;
@@ -81,8 +81,8 @@ pub(crate) const TABLES: &[Table] = &[
         model.waitlist.insert((entry.item, entry.n), entry);
         Ok(())
     }),
-    // Events of sales are left out, because the rules do not know sales. The position does not
-    // matter.
+    // Events of sales are left out, because the rules do not know sales. The model has no
+    // positions, so any column can stand for the position.
     table(select_events!("e.seq", "ORDER BY e.seq"), |model, row| {
         let event = stored_event(row)?.event;
         model.events.extend(Some(event).filter(|e| !matches!(e.subject, Subject::Sale(_))));

@@ -40,8 +40,8 @@ macro_rules! of_refused {
     };
 }
 
-/// The rows that name a buyer ($1). The columns are the sale, `erasable` or the reason why the row
-/// must stay, whether the rows are orders, and their number.
+/// The rows that name a buyer ($1). The columns are the sale, a word, whether the rows are
+/// orders, and the number of rows. The word is `erasable` or the reason why the rows must stay.
 pub(crate) const TRACES: Statement = statement(concat!(
     "SELECT sale, word, is_order = 1, count(*) FROM (
      SELECT i.sale_id AS sale, 1 AS is_order, CASE WHEN ",

@@ -132,8 +132,8 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Returns whether the database reports that this statement failed, and continues to run. Then the
-/// transaction is rolled back.
+/// Returns whether the database refused this statement and keeps the session open. The database
+/// then rolls back the transaction.
 fn is_refused(code: &SqlState) -> bool {
     let ends_session =
         matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;

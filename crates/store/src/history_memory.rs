@@ -39,8 +39,8 @@ struct State {
     of_peers: Option<DatabaseHistory>,
     /// This process's deployment, once it is known.
     deployment: Option<String>,
-    /// When this node learned of a newer history of this deployment. Connections from before are
-    /// checked again.
+    /// When this node learned of a newer history of this deployment. Connections that were opened
+    /// before this time are checked again.
     raised_at: Option<Instant>,
 }
 
@@ -128,7 +128,8 @@ impl HistoryMemory {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Announces another newest history. Two histories with the same number have different tokens.
+    /// Announces the newest history if it differs from `before`. The tokens are compared as well,
+    /// because two histories can have the same number.
     fn announce(&self, mut state: MutexGuard<'_, State>, before: Option<(i64, String)>) {
         let after = state.newest();
         if after != before {

@@ -19,8 +19,8 @@ pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// When at most this many pages remain, the writer copies them itself, so that the log can restart
 /// from its beginning. Callers wait a few milliseconds for this.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// The same bound as a fraction of a long log. At full speed, a long log may always have more
-/// remaining pages than the bound above.
+/// The divisor that gives the same bound for a long log, from the number of the log's pages. At
+/// full speed, a long log may never have so few remaining pages as [`CHECKPOINT_LAST_PAGES`].
 pub const CHECKPOINT_LAST_PART: i64 = 100;
 /// When this many pages remain, the writer pauses after each commit while a checkpoint runs, so
 /// that the disk keeps up with the log. While a reader has an old snapshot, no page can be copied,
@@ -142,16 +142,16 @@ pub const PG_POLL_EVERY: Duration = Duration::from_secs(1);
 /// poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
 /// How far back a poll starts after a lost connection. Changes since then are published again.
-/// PostgreSQL writes a commit that no session waits for within a second.
+/// Within a second, PostgreSQL writes even a commit that no session waits for.
 pub const PG_POLL_BACK: Duration = Duration::from_secs(30);
-/// Orders, and resolutions, that one poll reads at once. The rest is read in further pages of the
-/// same snapshot.
+/// The number of orders, and also of resolutions, that one poll reads at once. The rest is read in
+/// further pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
 /// Commit digests that one poll reads at once. The rest is read in further pages of the same
 /// snapshot. A digest has up to about 20 KiB.
 pub const PG_POLL_DIGESTS: usize = 64;
-/// A node whose last poll is older than this reads all orders again instead of the digests, in
-/// milliseconds.
+/// The largest age of a node's last poll with which the node still reads digests, in milliseconds.
+/// After a longer time, the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
 /// How long commit digests are kept, in milliseconds. The time is longer than any node needs them,
 /// because the deleting transaction may run while a node polls.
@@ -165,7 +165,7 @@ pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
 pub const PG_CLOCK_STEP_MAX: Duration = Duration::from_secs(2);
 /// The interval between two corrections of the monotonic clock toward the database's clock.
 pub const PG_CLOCK_SLEW_EVERY: Duration = Duration::from_secs(1);
-/// The largest change of one correction.
+/// The largest change that one correction makes to the monotonic clock.
 pub const PG_CLOCK_SLEW_MAX: Duration = Duration::from_millis(20);
 
 const _: () = assert!(

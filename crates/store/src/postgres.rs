@@ -156,8 +156,9 @@ impl Postgres {
         shared.stop_accepting();
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
-            // The task publishes the commits that are queued now before it ends, because their
-            // messages come before this one. An error means that the task has already ended.
+            // Before the task ends, it publishes the commits that are queued now, because their
+            // messages come before the stop message. An error means that the task has already
+            // ended.
             let _ = shared.commits.send(CommitMessage::Stop).await;
             let _ = publisher.await;
         }

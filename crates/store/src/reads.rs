@@ -8,7 +8,7 @@ use crate::sql::{Statement, dialects, locking, statement};
 
 pub(crate) const ITEM: Statement =
     locking!(concat!("SELECT ", item_columns!(), " FROM item WHERE id = $1"), "FOR NO KEY UPDATE");
-/// A shared lock lets other openings of grants run, but a phase change of the sale waits.
+/// With a shared lock, other transactions can open grants, but a phase change of the sale waits.
 pub(crate) const ON_SALE: Statement = locking!(
     "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id
      WHERE i.id = $1",

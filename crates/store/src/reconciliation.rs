@@ -1,7 +1,7 @@
 //! The SQL of reconciliation, which both backends run. `$1` is the sale, or NULL for all sales.
 //!
 //! The totals come from orders, grants, payments and refunds, and a separate list has the
-//! reversals. The engine also keeps counters. These are only compared with the totals.
+//! reversals. The engine also keeps counters, which are only compared with the totals.
 use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 

@@ -190,7 +190,7 @@ impl Sqlite {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
         shared.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
-        // The queues may be full, and the runtime must not block while this waits for room. A
+        // Sending may block, because the queues may be full, and the runtime must not block. A
         // failed send means that the thread has already ended.
         let stopped = tokio::task::spawn_blocking(move || {
             (0..READERS).for_each(|_| drop(reads.send(read::ReadJob::Stop)));

@@ -66,13 +66,14 @@ pub enum Store {
 
 /// Opening, health and closing of a store.
 impl Store {
-    /// Locks the directory, opens or creates the store in it, checks and migrates it. The call
-    /// blocks, so use it only at the start of the program.
+    /// Locks the directory, opens or creates the store in it, and checks and migrates the store.
+    /// The call blocks, so use it only at the start of the program.
     pub fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
         Sqlite::open(options, None).map(Self::Sqlite)
     }
 
-    /// Returns the store of a node that has no store. It has a clock and refuses every call.
+    /// Returns a placeholder for a process that has no store, such as an edge. The placeholder has
+    /// a clock and refuses every call.
     #[must_use]
     pub fn absent(id_key: IdKey, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Self {
         Self::Sqlite(Sqlite::absent(id_key, clock))
@@ -171,8 +172,8 @@ impl Store {
         }
     }
 
-    /// Reacts once to each change of the database's history: it pauses sales, and compares the
-    /// orders that this node acknowledged with the database.
+    /// Reacts once to each change of the database's history. Pauses sales, and compares this node's
+    /// acknowledged orders with the rows of the database.
     pub async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         match self {
             Self::Sqlite(_) => Ok(HistoryReaction::default()),
@@ -214,7 +215,7 @@ impl Store {
     }
 }
 
-/// Checks.
+/// The check of all rows.
 impl Store {
     /// Checks all rows in one snapshot, with its own SQL. It checks I1, I2 (active units computed
     /// from the orders), I4 (quotas against orders and limits), and I5 (payments against orders and

@@ -69,7 +69,7 @@ impl Transaction<'_, '_> {
     }
 }
 
-/// The rules, and what every transaction knows.
+/// The rules' ledger, locks and records, which are the same for both databases.
 impl Transaction<'_, '_> {
     /// Returns the store's time.
     pub(crate) fn now(&self) -> Millis {
@@ -79,7 +79,7 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Returns the ledger, over which the rules run.
+    /// Returns the ledger that the rules read and write.
     pub(crate) fn rules(&mut self) -> &mut (dyn Ledger<Error = Failure> + '_) {
         match self {
             Self::Sqlite(ledger) => &mut **ledger,
@@ -129,8 +129,8 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    /// Prepares a change of sales and of their items' descriptions. Cached items have the old
-    /// limits. In PostgreSQL other nodes get to know the change.
+    /// Prepares a change of sales or of their items' descriptions. Drops cached items, because they
+    /// have the old limits. In PostgreSQL the commit also tells other nodes of the change.
     pub(crate) fn change_catalogue(&mut self) -> Done<()> {
         if let Self::Postgres(ledger) = self {
             ledger.catalogue = true;

@@ -1,8 +1,8 @@
-//! The versions that this program has inside.
+//! The versions that are built into this program.
 
 use crate::{postgres, sqlite};
 
-/// The newest schemas that this program knows, and its SQLite.
+/// The newest schemas that this program knows, and the version of its SQLite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreVersions {
     /// The version of SQLite.
@@ -13,7 +13,7 @@ pub struct StoreVersions {
     pub postgres_schema: i64,
 }
 
-/// The versions of this program.
+/// Returns the versions that are built into this program.
 #[must_use]
 pub fn store_versions() -> StoreVersions {
     StoreVersions {

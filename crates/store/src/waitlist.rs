@@ -1,7 +1,7 @@
 //! The SQL that finds inconsistent waitlist entries.
 
 /// The queries and their rules. Each query finds violations of its rule. The columns are the item,
-/// and the numbers as text. Both backends run the queries.
+/// and a text with the numbers that differ. Both backends run the queries.
 pub(crate) const CHECKS: &[(&str, &str)] = &[
     (
         "I2",

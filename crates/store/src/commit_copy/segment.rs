@@ -1,8 +1,15 @@
 //! A segment: the pages that some commits changed, as bytes with a checksum.
 //!
-//! Little-endian: `DbrSeg1\n`, the first and the last commit (8 bytes each), the time of the last
-//! one (8), the size of a page (4), the pages of the store (4), the number of pages here (4), the
-//! pages, each with its number (4), and the BLAKE3 hash of all this (32).
+//! The numbers are little-endian. The parts of a segment, with their sizes in bytes, are:
+//!
+//! - `DbrSeg1\n` (8)
+//! - the numbers of the first and of the last commit (8 each)
+//! - the time of the last commit (8)
+//! - the size of a page (4)
+//! - the number of pages in the store (4)
+//! - the number of pages in the segment (4)
+//! - each page, after its number (4)
+//! - the BLAKE3 hash of all earlier parts (32)
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,31 +27,31 @@ const PAGE_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
 pub struct Segment {
     /// The number of the first of these commits.
     pub first: u64,
-    /// The number of the last one.
+    /// The number of the last of these commits.
     pub last: u64,
-    /// The time of the last one.
+    /// The time of the last commit.
     pub at: Millis,
-    /// Bytes of a page.
+    /// The size of a page in bytes.
     pub page_size: u32,
-    /// Pages of the store's file after the last commit.
+    /// The number of pages in the store's file after the last commit.
     pub pages_in_store: u32,
     /// The pages, each with its number from 1.
     pub pages: Vec<(u32, Box<[u8]>)>,
 }
 
-/// Why bytes are not a segment.
+/// The reason why bytes are not a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentError {
     /// The checksum or the length is wrong.
     #[error("the segment is damaged or incomplete")]
     Damaged,
-    /// A newer program wrote it.
+    /// A newer program wrote the segment.
     #[error("the segment has a format that this program does not know")]
     UnknownFormat,
 }
 
 impl Segment {
-    /// The bytes to keep.
+    /// Returns the segment as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let page = 4 + self.page_size as usize;
@@ -66,11 +73,11 @@ impl Segment {
         bytes
     }
 
-    /// Reads such bytes.
+    /// Reads a segment from its bytes.
     ///
     /// # Errors
     ///
-    /// If they were changed, cut off, or written by a newer program.
+    /// Fails if the bytes were changed or cut off, or if a newer program wrote them.
     pub fn decode(bytes: &[u8]) -> Result<Self, SegmentError> {
         if bytes.len() < HEAD_BYTES + HASH_BYTES {
             return Err(SegmentError::Damaged);
@@ -106,11 +113,12 @@ impl Segment {
         })
     }
 
-    /// Writes the pages into a copy of the store's file, which then is as after the last commit.
+    /// Writes the pages into a copy of the store's file. The copy then equals the store's file
+    /// after the last commit.
     ///
     /// # Errors
     ///
-    /// The file system's error.
+    /// Returns the file system's error.
     pub fn apply(&self, store: &File) -> io::Result<()> {
         let bytes = |pages: u32| u64::from(pages) * u64::from(self.page_size);
         for (number, content) in &self.pages {
@@ -121,7 +129,7 @@ impl Segment {
     }
 }
 
-/// The number at the beginning of at least four bytes.
+/// Returns the number in the first four bytes of a longer slice.
 fn word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

@@ -23,6 +23,6 @@ pub struct Block {
 pub struct BlocksVersion {
     /// The number of blocks.
     pub count: i64,
-    /// The sum of all their times.
+    /// The sum of the blocks' times.
     pub sum: i64,
 }

@@ -3,7 +3,8 @@
 /// Codes to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodeSelection {
-    /// Codes that begin with these characters; at most [`CODE_PREFIX_CHARS`] of them.
+    /// The codes that begin with these characters. There are at most [`CODE_PREFIX_CHARS`]
+    /// characters.
     Prefix(String),
     /// The code with this hash.
     Code([u8; 32]),

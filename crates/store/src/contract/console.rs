@@ -7,7 +7,7 @@ pub use doorbuster_types::Role;
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
-/// Who a session at the console belongs to.
+/// The owner of a session at the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionOwner {
     /// The key with this hash. The session ends with the key.
@@ -67,20 +67,20 @@ pub struct NodeRow {
     pub node: NodeId,
     /// When its lease expires.
     pub lease_until: Millis,
-    /// Whether it has the leader's lease.
+    /// Whether the node has the leader's lease.
     pub leader: bool,
     /// The node's description of itself, as JSON.
     pub about: String,
 }
 
-/// The statistics that one node counted for a sale in one step.
+/// The statistics that one node counted for a sale in one time step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SalePoint {
     /// The sale.
     pub sale: String,
     /// The length of the step.
     pub step: PointStep,
-    /// The start of the step, a multiple of its length.
+    /// The start of the step. It is a multiple of the step's length.
     pub at: Millis,
     /// The node.
     pub node: NodeId,
@@ -88,7 +88,7 @@ pub struct SalePoint {
     pub point: String,
 }
 
-/// The length of a step for which statistics are stored.
+/// The length of a time step for which statistics are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PointStep {
     /// One second. The row is deleted after a day.
@@ -117,15 +117,15 @@ pub struct PointQuery {
     pub step: PointStep,
     /// The earliest start of a step.
     pub from: Millis,
-    /// The time before which the steps start.
+    /// The upper bound: each step starts before this time.
     pub to: Millis,
 }
 
 /// The database server of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreServer {
-    /// Its kind: `sqlite` or `postgres`.
+    /// The kind of the database server: `sqlite` or `postgres`.
     pub kind: &'static str,
-    /// Its version.
+    /// The version of the database server.
     pub version: String,
 }

@@ -5,11 +5,11 @@ use doorbuster_core::outbox::ordering_key;
 /// An event with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// The position by which readers continue. It rises with the commits and never changes. Events
-    /// of one order have positions in the order in which they happened. 0 means that the event has
-    /// no position yet.
+    /// The event's position. Readers continue after a position. Later commits have higher
+    /// positions, and a position never changes. The positions of one order's events rise in the
+    /// order in which the events happened. 0 means that the event has no position yet.
     pub position: i64,
-    /// The number of its row.
+    /// The number of the event's row.
     pub seq: i64,
     /// The event. If it has an order, the order has its state after the change.
     pub event: Event,
@@ -19,7 +19,7 @@ pub struct StoredEvent {
 /// The event cannot be delivered, but other events can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableEvent {
-    /// Its position, as in [`StoredEvent::position`].
+    /// The event's position, as in [`StoredEvent::position`].
     pub position: i64,
     /// The event type in the row.
     pub what: String,

@@ -95,8 +95,9 @@ pub struct Dispute {
 }
 
 impl Reversal {
-    /// Records the report's message once, but not before its payment is known. Returns the payment,
-    /// or the outcome if nothing must be written.
+    /// Records the report's message, so that the message is handled only once. Records nothing if
+    /// the payment is not known yet. Returns the payment, or the outcome if nothing must be
+    /// written.
     pub(crate) fn take<L: Ledger + ?Sized>(
         &self,
         ledger: &mut L,

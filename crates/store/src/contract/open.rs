@@ -19,7 +19,8 @@ pub struct SqliteOptions {
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// Called after every commit.
     pub sink: CommitSink,
-    /// Called once, from a thread of the store, when the disk fails. The process must then stop.
+    /// The store calls this function once, from a thread of the store, when the disk fails. The
+    /// process must then stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -35,11 +36,13 @@ pub struct PostgresOptions {
     pub clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     /// This node. It receives the verdicts of its tickets, also when another node settles them.
     pub node: NodeId,
-    /// Called after every commit of this node, and for the commits of other nodes.
+    /// The store calls this function after every commit of this node, and for the commits of other
+    /// nodes.
     pub sink: CommitSink,
     /// The buyers whose orders this node needs in full if another node changes them.
     pub follows: BuyerFilter,
-    /// Called once when the database's data is damaged. The process must then stop.
+    /// The store calls this function once when the database's data is damaged. The process must
+    /// then stop.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
     /// Whether to use a server that does not sync (`fsync = off`). Such a server can lose confirmed
     /// orders or the whole database in a power failure.
@@ -123,14 +126,14 @@ pub enum RestoreError {
     NotABackup(PathBuf),
     /// The directory already contains a store.
     #[error(
-        "{} contains a store already; a restore never overwrites one: use an empty directory, or \
-         move the old files away",
+        "{} contains a store already; a restore never overwrites a store: use an empty directory, \
+         or move the old files away",
         .0.display()
     )]
     Occupied(PathBuf),
     /// The directory contains another file with this name.
     #[error(
-        "{} exists and differs from the one in the backup; use an empty directory, or move the \
+        "{} exists and differs from the file in the backup; use an empty directory, or move the \
          file away",
         .0.display()
     )]

@@ -27,21 +27,21 @@ impl fmt::Debug for EndpointSecret {
 /// A receiver of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its id.
+    /// The endpoint's id.
     pub id: String,
-    /// Its type.
+    /// The endpoint's type.
     pub kind: EndpointKind,
-    /// Its address.
+    /// The endpoint's address.
     pub url: String,
-    /// The events that it receives.
+    /// The events that the endpoint receives.
     pub wanted: EventFilter,
-    /// The secrets that sign its messages, newest first.
+    /// The secrets that sign messages to the endpoint, newest first.
     pub secrets: Vec<EndpointSecret>,
     /// The endpoint's position. Every event up to it was delivered, or has its own delivery row.
     pub position: i64,
-    /// Whether events are delivered to it now.
+    /// Whether events are delivered to the endpoint now.
     pub enabled: bool,
-    /// When it was added.
+    /// When the endpoint was added.
     pub created_at: Millis,
 }
 
@@ -50,39 +50,39 @@ pub struct Endpoint {
 pub struct NewEndpoint {
     /// The endpoint's id. [`Endpoint`] describes this field and the others.
     pub id: String,
-    /// Its type.
+    /// The endpoint's type.
     pub kind: EndpointKind,
-    /// Its address.
+    /// The endpoint's address.
     pub url: String,
-    /// The events that it receives.
+    /// The events that the endpoint receives.
     pub wanted: EventFilter,
-    /// The secret that signs its messages, if they are signed.
+    /// The secret that signs messages to the endpoint, if they are signed.
     pub secret: Option<EndpointSecret>,
-    /// Whether events are delivered to it from the start.
+    /// Whether events are delivered to the endpoint from the start.
     pub enabled: bool,
 }
 
 /// A change of an endpoint. A field that is `None` does not change.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointChange {
-    /// Its new address.
+    /// The endpoint's new address.
     pub url: Option<String>,
-    /// The events that it receives, from its current position on.
+    /// The events that the endpoint receives, from its current position on.
     pub wanted: Option<EventFilter>,
-    /// Whether events are delivered to it.
+    /// Whether events are delivered to the endpoint.
     pub enabled: Option<bool>,
     /// A new secret. The earlier secrets sign until the given time at most.
     pub rotate: Option<Rotation>,
 }
 
-/// A new secret that replaces the others.
+/// A new secret that replaces the endpoint's earlier secrets.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     /// The new secret.
     pub secret: EndpointSecret,
     /// When the earlier secrets stop signing.
     pub old_until: Millis,
-    /// The largest number of secrets that are kept. The oldest ones are removed.
+    /// The largest number of secrets that an endpoint keeps. Older secrets are removed.
     pub keep: usize,
 }
 
@@ -112,10 +112,11 @@ impl EndpointChange {
     }
 }
 
-/// An event that was not delivered to an endpoint at once.
+/// A delivery of one event to one endpoint, with its own row. It has a row because an attempt
+/// failed or because an operator requested the delivery again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Its number, which identifies a dead delivery.
+    /// The number of the delivery. A dead letter of a delivery has this number as its id.
     pub seq: i64,
     /// The endpoint.
     pub endpoint: String,
@@ -193,17 +194,17 @@ pub enum Redelivery {
 pub struct EndpointStatus {
     /// The endpoint's id.
     pub endpoint: String,
-    /// Its type.
+    /// The endpoint's type.
     pub kind: EndpointKind,
-    /// Whether events are delivered to it now.
+    /// Whether events are delivered to the endpoint now.
     pub enabled: bool,
     /// The number of events after the endpoint's position, including types that the endpoint does
     /// not receive. Events without a position are counted up to
     /// [`crate::limits::UNSEQUENCED_COUNTED_MAX`].
     pub waiting: u64,
-    /// The number of its deliveries that will be retried.
+    /// The number of the endpoint's deliveries that will be retried.
     pub pending: u64,
-    /// The number of its dead deliveries that no operator has resolved.
+    /// The number of the endpoint's dead deliveries that no operator has resolved.
     pub dead: u64,
     /// When the oldest undelivered event began to wait. This is the time of the next event after
     /// the position, or the time when the oldest retried delivery failed or was requested again.
@@ -235,13 +236,14 @@ impl DeadLetterId {
 /// A dead letter that no operator has resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its id.
+    /// The dead letter's id.
     pub id: DeadLetterId,
     /// The last error.
     pub reason: String,
     /// The order, item or sale that the dead letter is about.
     pub about: String,
-    /// When it became a dead letter. For a refund, when the refund was decided.
+    /// When the delivery or the ticket became a dead letter. For a refund: when the refund was
+    /// decided.
     pub at: Millis,
     /// The number of attempts.
     pub tries: u32,

@@ -65,7 +65,7 @@ pub struct Reconciliation {
     /// The differences that were found.
     pub differences: Vec<Difference>,
     /// The kinds that have more than [`crate::limits::DIFFERENCES_MAX`] differences, each with the
-    /// position after which the next ones begin.
+    /// position after which the next differences begin.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
@@ -82,7 +82,7 @@ pub struct ItemTotals {
     pub total: Stock,
     /// Units in the pool.
     pub pool: u64,
-    /// Units that are granted and not settled, in open grants.
+    /// Units in open grants that are not settled.
     pub in_slots: u64,
     /// Units of reserved orders.
     pub held: u64,
@@ -94,7 +94,7 @@ pub struct ItemTotals {
     pub price_minor: i64,
     /// The currency code of ISO 4217.
     pub currency: String,
-    /// Money of its orders, by currency.
+    /// The money of the item's orders, by currency.
     pub money: Vec<MoneyTotals>,
 }
 
@@ -138,8 +138,8 @@ pub enum DifferenceKind {
     RefundedTwice,
     /// A refund that the provider refused permanently and that no operator has resolved.
     RefundFailed,
-    /// Money that was reversed without a request of this server, although its payment still counts
-    /// for its order or its refund was settled as well.
+    /// A payment whose money was reversed without a request of this server, although the payment
+    /// still counts for its order, or although its refund was settled as well.
     Reversed,
 }
 
@@ -181,7 +181,7 @@ impl DifferenceKind {
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Its kind.
+    /// The kind of the difference.
     pub kind: DifferenceKind,
     /// The item.
     pub item: Option<ItemId>,

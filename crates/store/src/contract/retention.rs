@@ -3,15 +3,17 @@ use doorbuster_core::Millis;
 
 use super::PointStep;
 
-/// The rows that may be deleted: rows from before these times that are not needed any more.
+/// The times before which rows may be deleted. Rows that are still needed are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
-    /// Events about no order that every endpoint has passed. The history of an order is kept.
+    /// Events that are not about an order, and that every endpoint has passed. The history of an
+    /// order is kept.
     pub events_before: Millis,
     /// Dead or discarded deliveries, and dead letters of tickets, even if no operator has resolved
     /// them. The verdict of a ticket is kept.
     pub dead_before: Millis,
-    /// Ids of handled provider messages. The store also knows a payment by its own id.
+    /// Ids of handled provider messages. A message that arrives again after that has no effect,
+    /// because the store still knows the payment's id.
     pub inbox_before: Millis,
     /// Operators' actions.
     pub actions_before: Millis,

@@ -18,7 +18,7 @@ use super::transaction::{RetryState, RetryUnknown};
 use super::{Postgres, connect};
 
 /// The queries and their rules. Each query finds violations of its rule. The columns are the item,
-/// and the numbers as text.
+/// and a text with the numbers that differ.
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
@@ -150,8 +150,8 @@ const NOTICES: &str = concat!(
 );
 
 impl Postgres {
-    /// Checks the rules I1, I2, I4 and I5, that no grant settled more than it has, that feeds have
-    /// no gaps, and waitlist entries.
+    /// Checks the rules I1, I2, I4 and I5. Also checks that no grant settled more units than it
+    /// has, that feeds have no gaps, and that waitlist entries are consistent.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
         shared.check_accepting()?;

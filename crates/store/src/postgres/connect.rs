@@ -32,7 +32,9 @@ fn failed(reason: impl std::fmt::Display) -> OpenError {
 
 /// Checks that a store's address and its certificates can be read. It does not connect.
 ///
-/// # Errors Returns the reason, for people, without the address.
+/// # Errors
+///
+/// Returns the reason as a text for people. The text does not contain the address.
 pub fn check_address(url: &str) -> Result<(), String> {
     Address::parse(url).map(drop).map_err(|error| error.to_string())
 }
@@ -95,15 +97,15 @@ impl Connect for PoolConnector {
         Box::pin(async {
             self.connector.open(self.options, None).await.map_err(|failure| match failure {
                 Failure::Postgres(error) => error,
-                // The connector keeps the reason of the failure, because the client library offers
-                // no way to create such an error.
+                // The connector keeps the reason of the failure. The client library offers no way
+                // to create an error with that reason.
                 _ => no_connection(),
             })
         })
     }
 }
 
-/// Returns some error of the client library.
+/// Returns an error of the client library, which stands for every other failure to connect.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,

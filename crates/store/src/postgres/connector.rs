@@ -29,7 +29,7 @@ mod certificates;
 const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";
 /// No host passed the last inspection.
 const NO_HOST: usize = usize::MAX;
-/// How often a session is opened again because another node changed the history meanwhile.
+/// How many times a session is opened, if other nodes keep changing the history meanwhile.
 const REGISTER_TRIES: usize = 3;
 
 /// A message to the owner of a session.
@@ -185,8 +185,8 @@ impl Connector {
         Err(Failure::NoConnection("other nodes keep changing the database's history".to_owned()))
     }
 
-    /// The same. `None`: another node registered a change of the history meanwhile, so its row must
-    /// be read.
+    /// Makes one attempt of `open_newest`. Returns `None` if another node registered a change of
+    /// the history meanwhile. That node's row must be read before the next attempt.
     async fn try_newest(
         &self,
         options: &str,
@@ -212,7 +212,7 @@ impl Connector {
         Err(self.combine(failures))
     }
 
-    /// Connects to all hosts at once. The first host that answers waits a moment for the others.
+    /// Connects to all hosts at once. After the first answer, waits a moment for the other hosts.
     async fn inspect_all(
         &self,
         options: &str,
@@ -245,8 +245,8 @@ impl Connector {
         }
     }
 
-    /// Decides about a database, and registers a change of its history before its first use. `None`:
-    /// another node registered it first.
+    /// Decides whether a database may be used, and registers a change of its history before its
+    /// first use. Returns `None` if another node registered the change first.
     async fn accept(&self, opened: Opened) -> Done<Option<Session>> {
         let Opened { host, session: (client, driver), found } = opened;
         let known = self.0.memory.known_history(found.deployment.as_deref());
@@ -366,7 +366,8 @@ async fn drive<T>(
                 break;
             }
             Some(Ok(_)) => {}
-            // When the server can be reached again, it may be a different server.
+            // At the next connection the host may be a different server, so all hosts must be
+            // inspected again.
             Some(Err(_)) => break,
             None => return tell(SessionMessage::Ended),
         }

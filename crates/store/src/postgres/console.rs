@@ -1,4 +1,4 @@
-//! The version of the database server.
+//! Reads the version of the database server.
 use crate::contract::StoreServer;
 use crate::store::StoreResult;
 

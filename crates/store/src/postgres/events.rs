@@ -39,7 +39,7 @@ fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
 
 impl Postgres {
     /// Assigns positions to at most `limit` committed events, and returns their number. If the
-    /// number is less than `limit`, every event from before the call has a position.
+    /// number is less than `limit`, every event that was committed before the call has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
         // Usually every event has a position. A query without a transaction shows that.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";

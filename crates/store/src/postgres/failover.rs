@@ -1,5 +1,5 @@
 //! A node's reaction to a change of the database's history. The node pauses sales whose promises
-//! may be lost. It compares the orders that it acknowledged to buyers with the database.
+//! may be lost. It compares its acknowledged orders with the rows of the database.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,7 +66,8 @@ impl Postgres {
         Ok(HistoryReaction { paused, lost })
     }
 
-    /// Compares the orders that this node acknowledged with the database, once for each history.
+    /// Compares this node's acknowledged orders with the rows of the database, once for each
+    /// history.
     async fn compare_acknowledged(&self) -> StoreResult<Option<LostOrders>> {
         let shared = self.shared();
         let Some(fence) = self.database().map(|known| known.fence) else { return Ok(None) };
@@ -159,7 +160,7 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
         return Ok(None);
     };
     match sale.was {
-        // Operators cannot pause a sale that never opened. Only this code can.
+        // The usual pause step refuses a sale that has not opened.
         Phase::Scheduled => {
             phases::pause_scheduled(&mut Transaction::Postgres(ledger), &sale.sale)?
         }

@@ -93,7 +93,7 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
         .iter()
         .filter_map(|(id, node)| Some((cache.orders.get(id)?, *node)))
         .collect();
-    // The same order in all transactions: two transactions that insert the same requests then wait
+    // All transactions insert in this order. So two transactions that insert the same requests wait
     // for each other without a deadlock.
     inserted.sort_by(|(a, _), (b, _)| (&a.buyer, &a.key).cmp(&(&b.buyer, &b.key)));
     if !inserted.is_empty() {
@@ -301,8 +301,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Items are written as differences. A settler or an expiry reads an item without its lock, because
-/// none of its decisions depends on the pool.
+/// Items are written as differences. A settler or an expiry reads an item without a lock, because
+/// their decisions do not depend on the pool.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
         let Some(read) = read else { continue };
@@ -324,8 +324,8 @@ fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Writes and commits. The statements are sent together, and each result is checked, because after
-/// a failed statement COMMIT becomes ROLLBACK without an error.
+/// Writes the changes and commits. The statements are sent together, and each result is checked,
+/// because after a failed statement COMMIT becomes ROLLBACK without an error.
 ///
 /// The notification follows COMMIT. If it came before, the transactions would have to commit one
 /// after the other.

@@ -6,7 +6,7 @@ use tokio_postgres::config::Host;
 /// One host of an address.
 #[derive(Clone)]
 pub(super) struct DatabaseHost {
-    /// The host and its port, for people.
+    /// The host and its port, as a text for people.
     pub(super) name: String,
     pub(super) address: Address,
 }

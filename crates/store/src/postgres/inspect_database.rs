@@ -1,5 +1,4 @@
-//! What a new connection reads about its database before the database is used: its server and its
-//! history.
+//! Reads the server and the history of a new connection's database, before the database is used.
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use doorbuster_core::database_history::{

@@ -55,7 +55,7 @@ pub struct PostgresLedger<'c> {
     pub(crate) now: Millis,
     /// The node that waits for the current ticket.
     pub(super) node: Option<NodeId>,
-    /// Whether the catalogue changed, and the operator's action, if any.
+    /// Whether this transaction changed the catalogue.
     pub(crate) catalogue: bool,
     pub(crate) action: Option<std::sync::Arc<crate::contract::NewAction>>,
 }

@@ -61,7 +61,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Takes what may be published before the counts.
+    /// Takes the rows that may be published before the counts.
     fn take_rows(&mut self) -> Self {
         Self {
             orders: std::mem::take(&mut self.orders),
@@ -286,7 +286,8 @@ impl Poller {
     }
 
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<()> {
-        // For each needed order, whether it is this node's own. An order may be in several digests.
+        // The needed orders. The value says whether the order was created for this node. Several
+        // digests may contain the same order.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
         for row in page {
             let orders = digest::decode(row.try_get(0)?);

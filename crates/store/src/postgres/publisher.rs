@@ -53,8 +53,8 @@ struct OwnCommits {
 }
 
 impl Publisher {
-    /// Starts at the current state. Earlier commits are read on demand, and later ones are
-    /// published.
+    /// Creates a publisher that starts at the current state. Earlier commits are read on demand,
+    /// and later ones are published.
     pub(super) async fn new(
         shared: Arc<Shared>,
         commits: mpsc::Receiver<CommitMessage>,
@@ -109,7 +109,7 @@ impl Publisher {
         }
     }
 
-    /// Collects the queued commits, and whether the task must end.
+    /// Collects the queued commits. Also returns whether the task must end.
     fn collect(&mut self, first: Option<CommitMessage>) -> (OwnCommits, bool) {
         let (mut own, mut next) = (OwnCommits::default(), first);
         loop {
@@ -181,7 +181,7 @@ impl Publisher {
         match timeout(PG_POLL_WAIT, look.read_backlog(old, self.shared.writer(), &mut tell)).await {
             Ok(Ok(true)) => self.old = None,
             Ok(Ok(false)) => {}
-            // During an outage the lines about the outage are enough.
+            // During an outage, the log lines about the outage are enough.
             Ok(Err(_)) | Err(_) if self.shared.health().is_err() => {}
             Ok(Err(failure)) => {
                 tracing::warn!(
@@ -285,7 +285,7 @@ fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> 
     }
 }
 
-/// Returns a message that requests a poll for no caller.
+/// Returns a message that requests a poll. No caller waits for this poll.
 fn empty_commit() -> CommitMessage {
     CommitMessage::Committed(None, Vec::new(), false, oneshot::channel().0)
 }

@@ -1,4 +1,4 @@
-//! Reads which standbys commits wait for, and which of them are connected.
+//! Reads the standbys for which commits wait, and which of these standbys are connected.
 use std::collections::BTreeSet;
 
 use crate::contract::Replication;

@@ -78,7 +78,7 @@ impl RetryState {
         if self.began.elapsed() >= PG_RETRY_WITHIN || shared.check_accepting().is_err() {
             return Err(if self.unknown { Failure::Unknown(failure.to_string()) } else { failure });
         }
-        // The publisher logs an outage. A line for each retry would be many a second.
+        // The publisher logs an outage. A log line for each retry would mean many lines a second.
         tracing::debug!(%failure, "the database is unreachable; retrying");
         tokio::time::sleep(self.pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         self.pause = (self.pause * 2).min(PG_RETRY_PAUSE_MAX);

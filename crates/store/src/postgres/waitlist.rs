@@ -94,7 +94,8 @@ pub(super) fn waiting_entries(
     item: ItemId,
     limit: usize,
 ) -> Done<Vec<WaitlistEntry>> {
-    // Entries may have ended in this transaction, so the query reads that many rows more.
+    // Cached entries may have ended in this transaction, so the query reads one more row for each
+    // cached entry.
     let among = as_limit(limit.saturating_add(ledger.cache.waitlist.len()));
     let mut entries = ledger.all(reads::WAITING_ENTRIES.postgres, &[&item.0, &among], row)?;
     entries.retain(|entry| !ledger.cache.waitlist.contains_key(&(entry.item, entry.n)));

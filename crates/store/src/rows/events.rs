@@ -1,5 +1,5 @@
 //! Reads events. In SQLite there is only one writer, so `seq` is the commit order, and readers
-//! continue by `seq`. In PostgreSQL they continue by `position`, which a sequencer assigns.
+//! continue by `seq`. In PostgreSQL readers continue by `position`, which a sequencer assigns.
 use doorbuster_core::{ItemId, Millis};
 
 use crate::contract::{EventRead, StoredEvent, UnreadableEvent};
@@ -8,7 +8,8 @@ use crate::failure::{Done, Failure};
 use crate::rows;
 use crate::sql::Row;
 
-/// Makes a `SELECT` of events whose columns [`stored_event`] reads, with the position's column.
+/// Makes a `SELECT` of events with the columns that [`stored_event`] reads. The first argument is
+/// the column of the position.
 macro_rules! select_events {
     ($position:literal, $rest:literal) => {
         concat!(

@@ -22,7 +22,7 @@ impl Sqlite {
         self.weighed_job(1, work).await
     }
 
-    /// Does the same for a job with another weight than one.
+    /// Does the same as [`Sqlite::job`] for a job whose weight is not one.
     pub(crate) async fn weighed_job<T: Send + 'static>(
         &self,
         weight: usize,

@@ -26,7 +26,7 @@ struct Sums {
     active: u64,
     paid: u64,
     ended: u64,
-    /// Paid orders, and captured payments of orders.
+    /// The number of paid orders, and of captured payments of orders.
     paid_orders: u64,
     payments: u64,
 }
@@ -106,8 +106,8 @@ impl Pacer {
     }
 }
 
-/// Checks the rules I1, I2, I4 and I5, that no grant settled more than it has, that feeds have no
-/// gaps, and waitlist entries.
+/// Checks the rules I1, I2, I4 and I5. Also checks that no grant settled more units than it has,
+/// that feeds have no gaps, and that waitlist entries are consistent.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let mut run = CheckRun::default();
     let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| {

@@ -1,7 +1,7 @@
 //! Checkouts in SQLite, and the documents of the built-in provider.
 //!
 //! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
-//! need not read orders that still wait. Each open checkout stores when it must be closed (`due`).
+//! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
 //! The time depends on the order, and a trigger updates `due`.
 use rusqlite::params;
 

@@ -1,4 +1,4 @@
-//! Reads whole tables as the model that tests compare with the rules.
+//! Reads whole tables into a model, which tests compare with the model of the rules.
 use rusqlite::{Connection, params};
 
 use doorbuster_core::model::Model;

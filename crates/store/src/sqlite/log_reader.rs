@@ -21,7 +21,7 @@ const FRAME_HEADER: usize = 24;
 /// The two numbers in the header that change whenever the log restarts.
 const SALTS: std::ops::Range<usize> = 16..24;
 
-/// Reads the log behind the writer.
+/// Reads the pages of each commit from the log, after the writer committed.
 pub(super) struct LogReader {
     log: File,
     copy: CommitCopy,
@@ -38,7 +38,7 @@ impl LogReader {
         Ok(Self { log, copy, salts: [0; 8], frames: 0 })
     }
 
-    /// Skips what the log contains now.
+    /// Skips the frames that the log contains now.
     pub(super) fn skip(&mut self, frames: i64) {
         self.frames = frames;
         // A log without a header is read from its beginning.
@@ -52,8 +52,8 @@ impl LogReader {
         self.copy.set_committing(is_committing);
     }
 
-    /// Adds the pages since the last call to the copies; `frames` is the number of valid frames in
-    /// the log. An error breaks the copies, and not the store.
+    /// Adds the pages since the last call to the copies. `frames` is the number of valid frames in
+    /// the log. An error breaks only the copies, and the store continues.
     pub(super) fn copy_commit(&mut self, frames: i64, at: Millis) {
         match self.read(frames) {
             Ok(Some(pages)) => self.copy.add(pages, at),
@@ -111,7 +111,7 @@ impl LogReader {
     }
 }
 
-/// The big-endian number at the beginning of at least four bytes.
+/// Returns the big-endian number in the first four bytes of a longer slice.
 fn word(bytes: &[u8]) -> u32 {
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

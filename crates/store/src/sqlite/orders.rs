@@ -158,8 +158,9 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The provider still has time, because the previous version wrote another
-            // `provider_wait_ms`. The row is rewritten, and found again when that time is over.
+            // The order still waits for its provider: the previous version of the program wrote
+            // another `provider_wait_ms`. The row is written again, and expiry finds it when the
+            // wait is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {
                     ledger.put_checkout(&checkout)?;

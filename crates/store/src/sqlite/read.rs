@@ -44,8 +44,8 @@ pub(super) fn work(conn: Connection, jobs: &Arc<Mutex<Receiver<ReadJob>>>) {
             }
             Err(failure) => run(Err(failure.into())),
         }
-        // The transaction only read rows. So either this statement or the end of the connection may
-        // close the snapshot.
+        // The transaction only read rows, so an error here loses nothing. The end of the connection
+        // also closes the snapshot.
         let _ = reader.run("ROLLBACK", []);
     }
 }

@@ -36,11 +36,12 @@ pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, Restore
     write(Source { file, is_backup: true, at: backup_at, files }, dir, now)
 }
 
-/// The same for a plain copy of the store's file, as it was at `at`, with the files beside it.
+/// Restores a plain copy of the store's file, with the files beside it. `at` is the time of the
+/// copy.
 ///
 /// # Errors
 ///
-/// Like [`restore`].
+/// Fails for the same causes as [`restore`].
 pub fn restore_copy(
     file: &Path,
     (at, files): (Millis, Vec<BackupFile>),
@@ -50,7 +51,7 @@ pub fn restore_copy(
     write(Source { file, is_backup: false, at, files }, dir, now)
 }
 
-/// What to restore.
+/// The data to restore.
 struct Source<'a> {
     file: &'a Path,
     /// Whether the file has the tables of a backup.
@@ -147,7 +148,7 @@ fn write_store(
 fn edit(part: &Path, source: &Source<'_>, now: Millis) -> Result<Vec<PausedSale>, RestoreError> {
     let fault = |error: rusqlite::Error| failed(source.file, error);
     let mut conn = Connection::open(part).map_err(fault)?;
-    // A plain copy is in WAL mode, which only the mode DELETE ends.
+    // A plain copy is in WAL mode. Only a change to the mode DELETE ends WAL mode.
     conn.execute_batch(
         "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = MEMORY; PRAGMA foreign_keys = ON;",
     )

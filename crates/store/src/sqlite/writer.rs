@@ -224,7 +224,7 @@ fn fail_group(group: Vec<WriteCall>, why: &StoreError) {
     }
 }
 
-/// Commits a group and answers its callers. True: the commit is published.
+/// Commits a group and answers its callers. Returns whether the commit was published.
 fn commit(txn: &mut Txn<'_>, group: Vec<WriteCall>, files: &OpenFiles, shared: &Shared) -> bool {
     if let Err(failure) = txn.begin() {
         fail_group(group, &shared.store_error(failure));

@@ -1,5 +1,5 @@
-//! Answered challenges. Each can be used once. In PostgreSQL, if two answers to one challenge or
-//! from one buyer arrive together, the second transaction waits for the first.
+//! Answered challenges. Each challenge can be used once. In PostgreSQL, if two answers to one
+//! challenge or from one buyer arrive together, the second transaction waits for the first.
 use doorbuster_core::Millis;
 
 use crate::contract::{AnswerSpend, SpendOutcome};
@@ -64,8 +64,8 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
         }
         None => (0, now.plus(*window_ms)),
     };
-    // The deletion comes last, when no other row must be locked, because two transactions may
-    // delete each other's rows.
+    // The deletion comes last, because two transactions may want to delete each other's rows. A
+    // transaction locks no further row after the deletion.
     for sql in DELETE_ENDED {
         tx.run(sql, &values![now.plus(-SPENT_KEPT_MS), DELETE_ROWS_MAX])?;
     }

@@ -1,7 +1,7 @@
 //! Checkouts.
 //!
 //! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
-//! need not read orders that still wait. Each open checkout stores when it must be closed (`due`).
+//! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::{Order, TicketId, money};
 
@@ -57,10 +57,10 @@ impl Store {
         self.all(TO_CLOSE, values![self.now(), limit], row).await
     }
 
-    /// Postpones checkouts in [`Store::checkouts_to_close`]. Each one is left out for a while from
-    /// now, at least until its order is due. A change of its order ends the delay. The call also
-    /// records which queries got no answer of the provider. Everything is one transaction. Returns
-    /// how many of the checkouts are still open.
+    /// Postpones checkouts. [`Store::checkouts_to_close`] leaves out each of them until its delay
+    /// has passed and its order is due. A change of the order ends the delay. The call also records
+    /// which queries to the provider got no answer. Everything is one transaction. Returns how many
+    /// of the checkouts are still open.
     pub async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         match self {
             Self::Sqlite(s) => s.defer_checkouts(all).await,

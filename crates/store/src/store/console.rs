@@ -97,12 +97,12 @@ fn node(row: Row<'_>) -> Done<NodeRow> {
 
 /// Actions, sessions, nodes, and statistics for each second.
 impl Store {
-    /// Operators' actions, newest first. [`crate::recorded`] records them.
+    /// Returns operators' actions, newest first. [`crate::recorded`] records them.
     pub async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
         self.actions_by(NEWEST_ACTIONS_FIRST, query).await
     }
 
-    /// The same, oldest first.
+    /// Returns operators' actions, oldest first.
     pub async fn actions_oldest_first(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
         self.actions_by(OLDEST_ACTIONS_FIRST, query).await
     }
@@ -113,7 +113,7 @@ impl Store {
         self.all(sql, values, action).await
     }
 
-    /// Adds a session, and deletes those that have expired. Records the caller's action.
+    /// Adds a session, and deletes expired sessions. Records the caller's action.
     pub async fn insert_session(
         &self,
         hash: Hash,
@@ -132,8 +132,8 @@ impl Store {
         .await
     }
 
-    /// The owner of a session, and when the session expires. `None`: the session does not exist or
-    /// has expired.
+    /// Returns the owner of a session, and when the session expires. Returns `None` if the session
+    /// does not exist or has expired.
     pub async fn session(&self, hash: Hash) -> StoreResult<Option<(SessionOwner, Millis)>> {
         self.one(SESSION, values![hash.to_vec(), self.now()], session).await
     }
@@ -152,13 +152,13 @@ impl Store {
         self.all(NODES, values![self.now()], node).await
     }
 
-    /// The number of nodes that had a lease after `since` and have none now.
+    /// Returns the number of nodes that had a lease after `since` and have none now.
     pub async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
         let gone = self.one(NODES_GONE, values![since, self.now()], |row| row.number(0)).await?;
         Ok(gone.unwrap_or(0))
     }
 
-    /// The kind and the version of the database server.
+    /// Returns the kind and the version of the database server.
     pub async fn server(&self) -> StoreResult<StoreServer> {
         match self {
             Self::Sqlite(_) => {

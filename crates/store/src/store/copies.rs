@@ -6,12 +6,12 @@ use crate::sqlite::Sqlite;
 use super::Store;
 
 impl Store {
-    /// [`Store::open_sqlite`] that copies each commit for a continuous backup.
+    /// Opens a store like [`Store::open_sqlite`], and copies each commit for a continuous backup.
     pub fn open_copied_sqlite(options: SqliteOptions, copy: CommitCopy) -> Result<Self, OpenError> {
         Sqlite::open(options, Some(copy)).map(Self::Sqlite)
     }
 
-    /// The copies of commits for a continuous backup, if there is one.
+    /// Returns the copies of commits for a continuous backup, if there is one.
     #[must_use]
     pub fn commit_copy(&self) -> Option<&CommitCopy> {
         match self {

@@ -48,8 +48,9 @@ impl Store {
         Ok(self.one(LAST_POSITION, [], |row| row.get(0)).await?.flatten().unwrap_or(0))
     }
 
-    /// Returns at most `limit` events after this position, in order. A later call never returns an
-    /// event before one that was already read. A row that cannot be read hides no other row.
+    /// Returns at most `limit` events after this position, in order. Once an event was read, no
+    /// further event gets a lower position. If a row cannot be read, the other rows are still
+    /// returned.
     pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
         self.all(EVENTS_AFTER, values![position, as_limit(limit)], events::read).await
     }

@@ -28,11 +28,11 @@ const PENDING: Statement = statement("SELECT count(*) FROM refund WHERE state = 
 
 /// The differences between lists of payments and lists of refunds.
 struct MoneyTable<T> {
-    /// `SELECT` with the row's columns and, last, its `seq`.
+    /// `SELECT` with the columns of the row, followed by `seq`.
     select: &'static str,
     /// The alias of the table.
     table: &'static str,
-    /// The condition that a row is about an order `o`, whose items follow.
+    /// The query for the order `o` of a row. A condition on the items of `o` is added at the end.
     of_order: &'static str,
     /// The condition that a row is a notice.
     of_notices: &'static str,

@@ -35,8 +35,8 @@ impl Store {
         self.all(LIVE_NODES, values![self.now()], |row| Ok(NodeId(row.small(0, "node")?))).await
     }
 
-    /// Applies calls to rate limits that nodes share. Each call has its limited key as a hash. Only
-    /// nodes share limits, so an embedded store refuses the call.
+    /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited
+    /// key. Only nodes share limits, so an embedded store refuses the call.
     ///
     /// If the outcome is unknown, the calls may have had their effect, and then a limit allows
     /// less for a while. If the database crashes, every limit is full again.

@@ -1,9 +1,10 @@
-//! What a running program asks of a store besides its data.
+//! Health and maintenance of a store while the program runs.
 
 use super::Store;
 
 impl Store {
-    /// Whether the store can be used now. PostgreSQL: whether the last poll reached the database.
+    /// Returns whether the store can be used now. In PostgreSQL: whether the last poll reached the
+    /// database.
     #[must_use]
     pub fn is_available(&self) -> bool {
         match self {
@@ -16,7 +17,8 @@ impl Store {
     /// them. Does nothing for SQLite.
     ///
     /// # Errors
-    /// If they cannot be used. The previous ones stay in use.
+    ///
+    /// Fails if the new certificates cannot be used. The previous certificates then stay in use.
     pub fn reload_certificates(&self) -> Result<(), String> {
         match self {
             Self::Sqlite(_) => Ok(()),

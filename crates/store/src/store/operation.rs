@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// Returns the condition that a column is in the list which this parameter has.
+    /// Returns the condition that a column's value is in the list of this parameter.
     pub(super) fn in_list(&self, column: &str, parameter: usize) -> String {
         match self {
             Self::Sqlite(_) => format!("{column} IN (SELECT value FROM json_each(${parameter}))"),

@@ -26,7 +26,7 @@ const QUOTA: Statement = statement("SELECT used FROM quota WHERE buyer = $1 AND 
 const DEAD_TICKETS: Statement =
     statement("SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1");
 
-/// The order of a list of orders.
+/// The sequence of the rows in a list of orders.
 #[derive(Clone, Copy)]
 enum PageOrder {
     Newest,
@@ -113,7 +113,7 @@ impl Store {
 
     /// Returns a ticket's verdict, if it has one.
     pub async fn verdict(&self, id: TicketId) -> StoreResult<Option<TicketVerdict>> {
-        // A verdict never changes, so this reads the two tables one after the other.
+        // A verdict never changes, so two reads from separate snapshots are consistent.
         if let Some(order) = self.order(id).await? {
             let (verdict, order) = (Verdict::Reserved, Some(order));
             return Ok(Some(TicketVerdict { id, verdict, order, fresh: false }));

@@ -38,8 +38,8 @@ const LEASE_ENDPOINT: Statement = statement(
     "UPDATE endpoint SET node = $2, until = $3
      WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4)",
 );
-/// In PostgreSQL, events without a position come after all events with one. They wait for every
-/// endpoint, even if no node assigns positions.
+/// In PostgreSQL, events without a position come after all events with one. Such events count as
+/// waiting for every endpoint, even while no node assigns positions.
 const ENDPOINT_STATUSES: Statement = Statement {
     sqlite: "SELECT p.id, p.kind, p.enabled,
              (SELECT coalesce(max(e.seq), 0) FROM event e) - p.position,
@@ -179,8 +179,9 @@ impl Store {
         .await
     }
 
-    /// Takes or renews the lease of an endpoint for this node; 0 releases the lease. The lease only
-    /// saves work. If two nodes deliver to the endpoint, it gets events twice and misses none.
+    /// Takes or renews the lease of an endpoint for this node. A `lease_ms` of 0 releases the
+    /// lease. The lease only saves work. If two nodes deliver to the endpoint, it gets events twice
+    /// and misses none.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| {

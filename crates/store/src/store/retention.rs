@@ -7,7 +7,8 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// In PostgreSQL it skips rows that another transaction has locked, so that it never waits.
+/// In PostgreSQL the statement skips rows that another transaction has locked, so that the deletion
+/// never waits.
 macro_rules! delete_unlocked {
     ($text:literal) => {
         Statement {

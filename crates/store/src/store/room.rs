@@ -167,7 +167,7 @@ fn put_until(
     tx.run(PUT_UNTIL, &values![sale, buyer, admitted_until, left_at]).map(drop)
 }
 
-/// Locks the room, so that no other node calls or changes the visitor meanwhile, and returns the
+/// Locks the room, so that no other node admits or changes the visitor meanwhile, and returns the
 /// visitor.
 fn lock_visitor(
     tx: &mut Transaction<'_, '_>,
@@ -187,7 +187,7 @@ fn leave(tx: &mut Transaction<'_, '_>, sale: &str, buyer: &BuyerId) -> Done<Opti
     Ok(Some(RoomVisitor { until: left.until, ..known }))
 }
 
-/// Lets the visitor keep the whole admission.
+/// Extends the visitor's admission to its full length.
 fn keep(
     tx: &mut Transaction<'_, '_>,
     sale: &str,
@@ -236,9 +236,9 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| leave(tx, &sale, &buyer)).await
     }
 
-    /// Lets an admitted buyer keep the whole admission, which lasts `for_ms` from its call, if it
-    /// has not ended. Returns the position after that; `None` if the buyer has none. The rule is
-    /// [`doorbuster_core::gate::room::kept_until`].
+    /// Extends a buyer's admission to its full length, which is `for_ms` from its start. An
+    /// admission that has ended does not change. Returns the position after that, or `None` if the
+    /// buyer has no position. The rule is [`doorbuster_core::gate::room::kept_until`].
     pub async fn keep_turn(
         &self,
         sale: &str,
@@ -295,11 +295,11 @@ impl Store {
         self.one(VIEW, values![sale.to_owned(), self.now()], view).await
     }
 
-    /// Admits as many visitors as the rules allow ([`RoomSupply::calls`]), but at most `calls_max`,
-    /// for `for_ms` from now, or at first for a shorter time while others wait
-    /// ([`doorbuster_core::gate::room::first_turn_ms`]). It uses the snapshot's admissions and the
-    /// current stock. Returns the admitted visitors by rank. If visitors were admitted since the
-    /// snapshot, it admits no one and returns none.
+    /// Admits as many visitors as the rules allow ([`RoomSupply::admissions`]), but at most
+    /// `calls_max`. The admission lasts `for_ms` from now. While others wait, it is shorter at
+    /// first ([`doorbuster_core::gate::room::first_turn_ms`]). The number depends on the snapshot's
+    /// admissions and on the current stock. Returns the admitted visitors by rank. If visitors were
+    /// admitted since the snapshot, the call admits no visitor.
     pub async fn admit_visitors(
         &self,
         sale: &str,
@@ -314,8 +314,9 @@ impl Store {
         .await
     }
 
-    /// Admits the next `visitors` at once, whatever is left of the stock, for `for_ms` from now.
-    /// Records the caller's action. `None`: the sale is not open, or its draw is not closed.
+    /// Admits the next `visitors` at once for `for_ms` from now, even if little stock is left.
+    /// Records the caller's action. Returns `None` if the sale is not open or its draw is not
+    /// closed.
     pub async fn admit_more(
         &self,
         sale: &str,

@@ -52,8 +52,8 @@ macro_rules! version {
 }
 const VERSION: Statement =
     Statement { sqlite: "SELECT ''", postgres: concat!("SELECT ", version!()) };
-/// Selects all sales, newest first. Each row contains the catalogue's version. In PostgreSQL, a row
-/// without a sale has it if the store has no sales.
+/// Selects all sales, newest first. Each row contains the catalogue's version. If a store in
+/// PostgreSQL has no sales, there is one row with the version and without a sale.
 const CATALOGUE: Statement = Statement {
     sqlite: concat!(
         sale_columns!("NULL"),
@@ -345,8 +345,8 @@ impl Store {
     }
 
     /// Announces to every node that a pause or close waits for the requests in flight, for at most
-    /// `for_ms`. With 0 the wait ends. A step to another phase ends it too. An embedded store does
-    /// nothing.
+    /// `for_ms`. With 0 the wait ends. A step to another phase also ends the wait. The call does
+    /// nothing in an embedded store.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<()> {
         if let Self::Sqlite(_) = self {
             return Ok(());

@@ -146,8 +146,8 @@ impl Store {
     }
 
     /// Returns the order that the buyer's last entry in the item's waitlist became, in its current
-    /// state. Returns `None` if the buyer has no entry, or if the last entry still waits or became
-    /// no order.
+    /// state. Returns `None` if the buyer has no entry, or if the last entry still waits or ended
+    /// without an order.
     pub async fn waitlist_order_of(
         &self,
         item: ItemId,

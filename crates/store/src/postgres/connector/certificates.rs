@@ -1,10 +1,10 @@
-//! What a connector knows beside its connections: its certificates and its last failure.
+//! The certificates of a connector, and the reason of its last failure.
 use std::sync::PoisonError;
 
 use super::Connector;
 
 impl Connector {
-    /// Why the last connection was not opened.
+    /// Returns the reason why the last connection was not opened.
     pub(in crate::postgres) fn last_failure(&self) -> String {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

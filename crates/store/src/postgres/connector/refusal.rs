@@ -1,10 +1,10 @@
-//! Why a database was refused, as texts for an operator.
+//! The reasons why a database is refused, as texts for an operator.
 use doorbuster_core::database_history::DatabaseHistory;
 
 use super::{Connector, Failure, Inspected};
 
 impl Connector {
-    /// The refusal of a host's database.
+    /// Returns the failure for a host whose database is refused.
     pub(super) fn refusal(
         &self,
         host: usize,
@@ -32,7 +32,7 @@ impl Connector {
         ))
     }
 
-    /// One failure for all hosts.
+    /// Returns one failure for all hosts.
     pub(super) fn combine(&self, mut failures: Vec<(usize, Failure)>) -> Failure {
         if failures.len() == 1 {
             return failures.remove(0).1;

@@ -92,8 +92,8 @@ fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     }
 }
 
-/// Writes each checkout with the time that its order waits for the provider. One statement may
-/// postpone a whole page.
+/// Writes each checkout with the time that its order waits for the provider. One statement writes
+/// all checkouts, because a whole page of them may be postponed at once.
 fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     let dirty = cache.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
     let rows: Vec<(&Checkout, &Order)> =
@@ -148,7 +148,7 @@ fn due_at(order: &Order) -> i64 {
 }
 
 /// Sets when open checkouts must be closed at their provider: when the order is due, or at once if
-/// it no longer waits for payment.
+/// the order no longer waits for payment.
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
         Some(kept) => kept.row.open,

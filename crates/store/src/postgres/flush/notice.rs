@@ -1,16 +1,17 @@
-//! The notification by which a node tells others of a commit.
+//! The notification by which a node tells other nodes of a commit.
 
 /// The notification of a commit for other nodes.
 #[derive(Clone, Copy)]
 pub(in crate::postgres) struct CommitNotice {
-    /// The store of the node that committed.
+    /// The writer number of the store that committed.
     pub(in crate::postgres) writer: i32,
     /// Whether the commit appended events.
     pub(in crate::postgres) events: bool,
 }
 
-/// The suffix behind the writer, which means that events were written. A node of the previous
-/// version takes the text for an unknown writer, which is still a useful hint.
+/// The suffix after the writer number if the commit appended events. A node of the previous version
+/// cannot parse the text, and takes it for a commit of an unknown writer. That is still a useful
+/// hint.
 const WITH_EVENTS: char = '+';
 
 impl CommitNotice {

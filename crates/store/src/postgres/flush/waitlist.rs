@@ -6,7 +6,7 @@ use crate::sql::int;
 
 use super::{Query, value};
 
-/// The statements for all changed entries.
+/// Returns the statements for all changed entries.
 pub(super) fn waitlist(cache: &RowCache, queries: &mut Vec<Query>) {
     let (ended, new): (Vec<_>, Vec<_>) = cache
         .waitlist

@@ -35,7 +35,7 @@ pub(super) const NEEDED_ORDERS: &str = concat!(
      JOIN orders o ON o.grant_id = t.grant_id AND o.n = t.n
      ORDER BY o.changed, o.seq"
 );
-/// Selects the orders that all snapshots include up to this one, in the order of their last write.
+/// Selects the orders whose last write this snapshot includes, in the order of that write.
 pub(super) const OLD_ORDERS: &str = concat!(
     "SELECT ",
     rows::order_columns!(),

@@ -1,4 +1,4 @@
-//! Calls visitors of waiting rooms to buy.
+//! Admits visitors of waiting rooms.
 use rusqlite::params;
 
 use doorbuster_core::gate::room::{RoomSupply, first_turn_ms};
@@ -26,7 +26,7 @@ const PUT_CALLS: &str = "UPDATE waiting_room_visitor p SET rank = t.rank, called
      AS t (buyer, rank, until) WHERE p.sale_id = $1 AND p.buyer = t.buyer";
 const IS_OPEN: Statement = statement("SELECT phase = 'open' FROM sale WHERE id = $1");
 
-/// Calls as many visitors as the supply allows.
+/// Admits as many visitors as the supply allows.
 pub(super) fn call(
     tx: &mut Transaction<'_, '_>,
     sale: &str,
@@ -44,7 +44,7 @@ pub(super) fn call(
     call_next(tx, sale, &mut room, count, for_ms)
 }
 
-/// Calls the next `count` ranks of a room whose row is locked.
+/// Admits the visitors with the next `count` ranks. The room's row must be locked.
 fn call_next(
     tx: &mut Transaction<'_, '_>,
     sale: &str,
@@ -96,7 +96,7 @@ fn put_calls(
     Ok(())
 }
 
-/// Calls the next `visitors`, whatever the supply is.
+/// Admits the next `visitors`, whatever the supply is.
 pub(super) fn call_more(
     tx: &mut Transaction<'_, '_>,
     sale: &str,
