@@ -43,7 +43,7 @@ pub(super) enum AnswerDecision<'a> {
     Final(FinalAnswer<'a>),
     /// The purchase is queued. The verdict comes later, under this id.
     Queued {
-        /// The id that the order will have.
+        /// The id of the ticket. If the ticket becomes an order, the order has the same id.
         id: Cow<'a, str>,
         /// The time by which the verdict is decided.
         decide_by: Timestamp,

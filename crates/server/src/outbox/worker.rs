@@ -150,7 +150,7 @@ async fn deliver(
         worker.read(&to).await?;
         worker.follow_address(&to, now);
         worker.send(&to, now);
-        let wake = worker.notify_workers(now).min(renew).min(know);
+        let wake = worker.next_wake_up(now).min(renew).min(know);
         tokio::select! {
             Some(sent) = worker.sending.join_next(), if !worker.sending.is_empty() =>
                 worker.handle_sent(sent)?,
@@ -272,8 +272,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns when to wake up next if no signal comes.
-    fn notify_workers(&self, now: Millis) -> Instant {
+    /// Returns when this worker must continue if no signal wakes it earlier.
+    fn next_wake_up(&self, now: Millis) -> Instant {
         let due = self
             .queue
             .next_due_at()

@@ -195,7 +195,7 @@ impl Stripe {
             Some(_) => {
                 let all = self.refunds_of(&refund.payment).await?;
                 match refund_progress(&all, refund)
-                    .filter(|_| return_url_with(&all) >= refund.money.minor)
+                    .filter(|_| live_refund_amount(&all) >= refund.money.minor)
                 {
                     Some(refund_news) => return Ok(refund_news),
                     None => format!("{}_{}", refund.id.0, refund.next_at.0),
@@ -293,7 +293,7 @@ fn is_live(made: &Value) -> bool {
 }
 
 /// Returns the amount that all refunds of a payment have returned or are returning.
-fn return_url_with(all: &[Value]) -> i64 {
+fn live_refund_amount(all: &[Value]) -> i64 {
     sum_amounts(all, is_live)
 }
 
@@ -308,7 +308,7 @@ fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     if sum_amounts(all, has_arrived) >= refund.money.minor {
         return Some(RefundUpdate::Settled);
     }
-    if return_url_with(all) >= refund.money.minor
+    if live_refund_amount(all) >= refund.money.minor
         || ours().any(|made| is_live(made) && !has_arrived(made))
     {
         return Some(RefundUpdate::Accepted { again_ms: REFUND_RECHECK_MS });

@@ -164,7 +164,8 @@ const PARTS = [
   '#pill', '#clock-label', '#clock', '#stock', '#stock-more', '#units', '.press .buy:not([hidden])',
   '#say-title', '#say-text', '.aside > :not([hidden])',
 ];
-/* Words that say that units can be bought now, and words that say that they cannot. */
+/* `OPEN` finds texts that say that a buyer can buy now. `SHUT` finds texts that say that a buyer
+   cannot buy now. A page must not show both kinds. */
 const OPEN = /\b(Open now|On sale|Buy now|are open)\b|正在抢购$|立即抢购|抢购已开始|正在销售/,
   SHUT = new RegExp(
     '\\b(Paused|is paused|Sold out|None left|Ended|has ended|ended|Opens|opens)\\b' +
@@ -190,8 +191,8 @@ function faultsOf(sale, deal, words, chinese) {
   if (action === button) faults.push(`two buttons say “${button}”`);
   return faults;
 }
-/** Draws every state in the page's language, and returns what is wrong with each, and where the
-   parts of the page are. */
+/** Draws every state in the page's language. Returns the faults of each state, and where each part
+   of the page is. */
 function walk() {
   const found = [];
   const chinese = document.documentElement.lang.startsWith('zh');
