@@ -54,7 +54,7 @@ async fn at_once(
 pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
-    assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "another buyer cannot spend it");
+    assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "the challenge is spent");
     assert_eq!(spend_answer(&fixture, 2, 1, false).await, Some(0));
     assert_eq!(
         spend_answer(&fixture, 2, 1, true).await,
@@ -91,7 +91,7 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
         "a right answer gets the count and does not change it"
     );
     assert_eq!(spend_answer(&fixture, 11, 1, true).await, Some(4));
-    assert_eq!(spend_answer(&fixture, 12, 2, true).await, Some(0), "another buyer has none");
+    assert_eq!(spend_answer(&fixture, 12, 2, true).await, Some(0), "another buyer's count is 0");
     assert_eq!(
         spend_answer(&fixture, 13, 2, false).await,
         Some(0),

@@ -204,7 +204,7 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     let item = grant.slot.item;
     let adjust = async |change| fixture.store.adjust(change).await.expect("writes");
     let AdjustOutcome::Done(raised) = adjust(by(item, 50, "a")).await else {
-        panic!("raising is possible")
+        panic!("the total can rise")
     };
     assert_eq!((raised.total, raised.pool), (Stock::Counted(150), 90));
     let AdjustOutcome::Repeated(again) = adjust(by(item, 50, "a")).await else {

@@ -392,7 +392,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(
         fixture.store.dead_letter_counts().await.expect("reads").refunds,
         1,
-        "an operator must resolve it"
+        "an operator must resolve the refund"
     );
     assert_eq!(
         send("evt_6", &refund.id, RefundUpdate::Settled).await,

@@ -123,8 +123,8 @@ pub async fn expiry_is_bounded(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 5, 5, 0, 0).await;
 }
 
-/// Concurrent expiries share the due orders. No call returns nothing only because another call was
-/// about to expire the same orders.
+/// Concurrent expiries share the due orders. Each call expires its full number of orders, and no
+/// two calls expire the same order.
 pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
     const AT_ONCE: u64 = 4;
     let grant = fixture.slot(100, 100, 4).await;
@@ -316,7 +316,7 @@ pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
         // A payment may revive the order after its end. Then both calls succeed.
         let endings = usize::from(cancelled) + expired;
         let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
-        assert!(endings <= 1, "it ended {endings} times");
+        assert!(endings <= 1, "the order ended {endings} times");
         assert_eq!(
             now.is_active(),
             paid,

@@ -240,7 +240,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     let rest = page(None, all.next, 1).await.expect("reads");
     assert_eq!((rest.rows[0].position, rest.rows[0].tries, rest.next), (at[0], 2, None));
     let seen = (EventType::OrderReserved.as_str().to_owned(), events[0].event.at);
-    assert_eq!(rest.rows[0].event, Some(seen), "its type and time");
+    assert_eq!(rest.rows[0].event, Some(seen), "the event's type and time");
     assert_eq!(page(Some(DeliveryState::Discarded), None, 9).await.expect("reads").rows, []);
     fixture.clock.advance(3);
     fixture
@@ -508,7 +508,7 @@ async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Orde
         2,
         "the two old messages are deleted"
     );
-    assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "the newer one is known");
+    assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "evt_3 is still known");
     assert_eq!(capture().await, CaptureOutcome::Repeated, "the payment is known");
     let all = MoneyQuery { limit: 9, ..MoneyQuery::default() };
     let payments = fixture.store.payments(all.clone()).await.expect("reads").rows;

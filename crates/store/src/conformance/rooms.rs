@@ -248,7 +248,7 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     assert_eq!(admit().await, [("idle".to_owned(), first), ("quick".to_owned(), first)]);
     fixture.clock.advance(IDLE_TURN_MS - 1);
     assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)));
-    assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)), "it is not prolonged again");
+    assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)), "a turn is prolonged once");
     assert_eq!(keep("next").await, None, "a waiting visitor has no turn");
     assert_eq!(keep("nobody").await, None);
     assert!(admit().await.is_empty());

@@ -90,7 +90,7 @@ pub async fn a_second_ticket_of_a_request_gets_its_order(fixture: Fixture) {
         (Verdict::Order(order.id), Some(&order))
     );
     let feed = fixture.store.feed_after(grant.id, Seq(0), 9).await.expect("reads");
-    let [credit] = &feed[..] else { panic!("one credit, not {feed:?}") };
+    let [credit] = &feed[..] else { panic!("expected one credit: {feed:?}") };
     assert_eq!((credit.ticket, credit.units, credit.quota_delta), (Some(id_of(&second)), 2, -2));
     assert_eq!(
         (credit.cause, &credit.buyer, &credit.key),

@@ -51,7 +51,7 @@ async fn cancel(fixture: &Fixture, order: &Order) {
         .expect("writes");
 }
 
-/// The state of a waitlist entry, and the number of entries before it.
+/// Returns the state of a waitlist entry, and the number of entries before it.
 async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
     let found = fixture.store.waitlist_position(id).await.expect("reads").expect("an entry");
     (found.entry.state, found.ahead)
@@ -365,7 +365,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     assert_eq!(
         entry_state(&fixture, again.id).await,
         (WaitlistState::Waiting, 1),
-        "at the end of the waitlist"
+        "the new entry is at the end of the waitlist"
     );
     let bought = TicketId::parse(&orders[0].id.to_string()).expect("an id");
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Tests checkouts: an order has one, and its units wait for the provider's answer for a bounded
-//! time.
+//! Tests checkouts: an order keeps one checkout. The units of an order are held for a bounded time
+//! while its provider gives no answer.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::{EXTEND_MS_MAX, PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{CaptureOutcome, Checkout, CheckoutOutcome};
@@ -84,7 +84,7 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     assert_eq!(
         keep(&fixture, &order, "two").await,
         CheckoutOutcome::Kept(first.clone()),
-        "the first one is kept"
+        "the first checkout is kept"
     );
     assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(first.clone()));
     assert!(!close(&fixture, &order, "two").await, "the second checkout was not kept");
@@ -141,7 +141,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
         .end_order(answered.id, EndReason::Expire, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert_eq!(ending, ChangeOutcome::WrongState(answered.clone()), "its provider gave no answer");
+    assert_eq!(ending, ChangeOutcome::WrongState(answered.clone()), "the provider gave no answer");
     let due = fixture.store.checkouts_to_close(100).await.expect("reads");
     let found: Vec<_> =
         due.iter().map(|(checkout, order)| (checkout.session.as_str(), order)).collect();
@@ -235,7 +235,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.clock.advance(HOLD_MS);
     assert_eq!(to_close(&fixture).await.len(), 5);
     let now = fixture.clock.now();
-    // This id names no order: its grant and number exist, but its request is another one.
+    // This id names no order: its grant and number belong to another request.
     let none = id_of(&fixture.ticket(&grants[0], 2, "anna", "another", 1));
     // The ids are in reverse order, but the grants are locked in one fixed order.
     let mut all: Vec<_> = (0..6)
@@ -261,7 +261,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     assert_eq!(
         times,
         [Some(now), None, None, Some(now), None, Some(now)],
-        "one ended, one is closed, one was not checked"
+        "one order ended, one checkout is closed, and one was not checked"
     );
     assert_eq!(to_close(&fixture).await, [""; 0]);
     fixture.clock.advance(699);

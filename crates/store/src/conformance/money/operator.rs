@@ -13,8 +13,8 @@ use crate::contract::{
     DeadLetterContent, DeadLetterId, Dispute, Reversal, ReversalKind, ReversalOutcome,
 };
 
-/// A message about a manual refund does not decide the engine's refund. The server asks the
-/// provider at once. If the engine's refund is finished, the server only asks.
+/// A message about a manual refund does not decide the engine's refund. The message only makes the
+/// server ask the provider at once, even if the engine's refund was finished.
 pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -53,13 +53,13 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
     asks(&send("evt_2", false).await, false);
     note(RefundUpdate::Accepted { again_ms: 500 }).await;
     asks(&send("evt_3", true).await, true);
-    // A settled refund stays settled, except if the refund that the message reports as lost may be
-    // the engine's.
+    // A settled refund stays settled, except if the message reports a lost refund, which may be the
+    // engine's refund.
     let settled = note(RefundUpdate::Settled).await;
     assert_eq!(send("evt_4", false).await, settled);
     asks(&send("evt_5", true).await, true);
-    // A failed refund is queried again, with all of its attempts. It stays failed if every attempt
-    // fails.
+    // The server asks about a failed refund again, and gives it a full number of new attempts. The
+    // refund fails again if every attempt fails.
     note(RefundUpdate::Settled).await;
     asks(&send("evt_6", true).await, true);
     for _ in 0..REFUND_TRIES_MAX {
@@ -192,7 +192,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
 }
 
 /// The last attempt of a refund got no answer, but the provider accepted the refund. The server
-/// queries the refund again, with all of its attempts.
+/// asks about the refund again, and gives it a full number of new attempts.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

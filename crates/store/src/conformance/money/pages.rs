@@ -175,7 +175,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         .end_order(orders[0].id, EndReason::Refund, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert_eq!(listed().await, [], "an operator resolved it");
+    assert_eq!(listed().await, [], "the refund resolved the reversal");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
     // Each reversal that changed a row appended an event, with the order that its payment named.
     let mut events = Vec::new();

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::contract::WaitlistServed;
 
-/// A number above the number of events in any test here.
+/// More events than a test in this file appends.
 const EVENTS_MAX: usize = 1_000;
 
 async fn step(fixture: &Fixture, step: PhaseStep) {

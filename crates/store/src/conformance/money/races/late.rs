@@ -44,14 +44,14 @@ impl Slot {
 
     /// Gives up at most this many of the slot's units.
     fn give(&self, most: u64) -> u64 {
-        let mut units = self.units.lock().expect("no test panics with it");
+        let mut units = self.units.lock().expect("no holder of the lock panics");
         let given = most.min(*units);
         *units -= given;
         given
     }
 
     fn get(&self, units: u64) {
-        *self.units.lock().expect("no test panics with it") += units;
+        *self.units.lock().expect("no holder of the lock panics") += units;
     }
 
     /// Handles a payment as a node does: it recalls the units that the pool lacks, and then
