@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the program in the profile `dist`. No path of this machine is in it.
+/// Builds the program in the profile `dist`. The program contains no path of this machine.
 fn build(root: &Path, commit: &str, epoch: &str) -> Result<PathBuf> {
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));

@@ -32,16 +32,17 @@ pub struct Arguments {
     /// these rules.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
-    /// With --mutants: save a short list for each rule whose removal only seeds detect.
+    /// With --mutants: if only random seeds detect the removal of a rule, save a short list of
+    /// steps that also detects it.
     #[arg(long, requires = "mutants")]
     keep: bool,
     /// Print how often each covered case happened.
     #[arg(long)]
     reached: bool,
-    /// Also run the lists against the real store and real slots, and compare the results.
+    /// Also run the steps against the real store and real slots, and compare the results.
     #[arg(long, conflicts_with = "mutants")]
     real: bool,
-    /// Run one saved list.
+    /// Run one saved list of steps.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
 }

@@ -21,7 +21,7 @@ struct Gate {
 }
 
 impl Proxy {
-    /// Starts a proxy before this port.
+    /// Starts a proxy in front of the server on this port.
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let own = listener.local_addr().expect("an address").port();

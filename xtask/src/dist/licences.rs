@@ -11,9 +11,10 @@ use super::sbom::Package;
 /// The names of licence files begin with one of these words.
 const NAMES: [&str; 5] = ["license", "licence", "copying", "notice", "unlicense"];
 
-/// Returns one page with each text once, after the names of its packages.
+/// Returns a page that contains each licence text once, after the names of the packages with that
+/// licence.
 pub(super) fn texts(packages: &[Package]) -> Result<String> {
-    let mut page = "The program contains these packages. Each text stands once.\n\n".to_owned();
+    let mut page = "The program contains these packages. Each text appears once.\n\n".to_owned();
     for package in packages {
         writeln!(page, "{} {}: {}", package.name, package.version, package.licence)?;
     }
