@@ -324,10 +324,10 @@ pub struct Committed {
     pub events: bool,
 }
 
-/// A function that the store calls after each commit, in commit order, from the store's own thread,
-/// *before* the callers of that commit get their answers. If several nodes share a store, the store
-/// also calls the function for the commits of other nodes. The function must be quick and must not
-/// call the store.
+/// A function that the store calls after each commit, in commit order, from the store's own thread.
+/// The call happens *before* the callers of that commit get their answers. If several nodes share a
+/// store, the store also calls the function for the commits of other nodes. The function must be
+/// quick and must not call the store.
 pub type CommitSink = Arc<dyn Fn(&Committed) + Send + Sync>;
 
 /// A function that returns whether this node needs a buyer's orders in full, given the buyer's tag
@@ -375,7 +375,7 @@ pub struct DeadLetterTicket {
 pub struct Finding {
     /// The invariant that is broken, such as `I2`.
     pub rule: &'static str,
-    /// The item, if the contradiction concerns one.
+    /// The item that the contradiction concerns. `None` if it concerns no item.
     pub item: Option<ItemId>,
     /// The numbers that differ.
     pub detail: String,

@@ -75,7 +75,7 @@ pub const FINDINGS_MAX: usize = 100;
 /// Notices that one check reports, newest first. The lists of payments contain all of them.
 pub const NOTICES_MAX: usize = 100;
 /// Differences of one kind that a reconciliation reports at once. If there are more, the report
-/// gives the position after which the next ones begin.
+/// gives the position after which the next differences begin.
 pub const DIFFERENCES_MAX: usize = 1_000;
 
 const _: () = assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "a checkpoint starts before the pauses");
@@ -91,7 +91,7 @@ pub const OUTAGE_LOGGED_EVERY: Duration = Duration::from_secs(10);
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it committed, to compare them after a failover.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
-/// Orders that a node remembers for that comparison. At the bound the oldest ones are forgotten.
+/// Orders that a node remembers for that comparison. At the bound the oldest orders are forgotten.
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
 /// Orders that one query compares. Further queries compare the rest.
 pub const COMPARED_AT_ONCE: usize = 2_000;
@@ -134,7 +134,8 @@ pub const PG_RETRY_WITHIN: Duration = Duration::from_secs(4);
 pub const PG_RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause between two retries.
 pub const PG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Retries of a transaction that conflicts with another one. At the bound the caller gets an error.
+/// Retries of a transaction that conflicts with another transaction. At the bound the caller gets
+/// an error.
 pub const PG_CONFLICTS_MAX: u32 = 12;
 /// How often a node polls for the commits of other nodes, with or without notifications.
 pub const PG_POLL_EVERY: Duration = Duration::from_secs(1);

@@ -33,7 +33,7 @@ pub struct UnreadableEvent {
 /// The result of reading an event row.
 pub type EventRead = Result<StoredEvent, UnreadableEvent>;
 
-/// Returns the subject of an event row, also of an unreadable one.
+/// Returns the subject of an event row, even if the row is unreadable.
 pub(crate) fn event_about(read: &EventRead) -> String {
     read.as_ref()
         .map_or_else(|unreadable| unreadable.about.clone(), |stored| ordering_key(&stored.event))

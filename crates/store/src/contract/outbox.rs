@@ -131,7 +131,7 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// The number of failed attempts.
     pub tries: u32,
-    /// The time of the next attempt, if there will be one.
+    /// The time of the next attempt, if the delivery is pending.
     pub next_at: Millis,
     /// The last error.
     pub error: Option<String>,

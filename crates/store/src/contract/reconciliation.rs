@@ -138,8 +138,8 @@ pub enum DifferenceKind {
     RefundedTwice,
     /// A refund that the provider refused permanently and that no operator has resolved.
     RefundFailed,
-    /// A payment whose money was reversed without a request of this server, although the payment
-    /// still counts for its order, or although its refund was settled as well.
+    /// A payment whose money was reversed without a request of this server. Either the payment
+    /// still counts for its order, or its refund was settled as well.
     Reversed,
 }
 

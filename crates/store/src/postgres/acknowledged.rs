@@ -13,7 +13,7 @@ use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 pub(super) struct Acknowledged(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 
 impl Acknowledged {
-    /// Remembers committed orders. At the bound the oldest ones are forgotten.
+    /// Remembers committed orders. At the bound the oldest orders are forgotten.
     pub(super) fn add(&self, orders: &[Order]) {
         if orders.is_empty() {
             return;

@@ -53,8 +53,8 @@ impl Query {
 /// A commit that waits for its standby has no time limit in the database. If the wait were
 /// cancelled, the commit would become visible without being on the standby.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
-/// The channel on which a node notifies others of a commit. A notification is only a hint, so it
-/// may get lost.
+/// The channel on which a node notifies other nodes of a commit. A notification is only a hint, so
+/// it may get lost.
 pub(super) const CHANNEL: &str = "doorbuster";
 
 fn value(value: impl ToSql + Sync + Send + 'static) -> Value {

@@ -333,8 +333,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(self.one(reads::INBOX.postgres, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
-    /// If two transactions handle the same message at once, the insertion of the second one fails,
-    /// and it runs again.
+    /// If two transactions handle the same message at once, the second insertion fails, and the
+    /// second transaction runs again.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
         self.cache.inbox.insert((provider.to_owned(), event.to_owned()), at);
         Ok(())

@@ -29,7 +29,7 @@ pub(super) const RECALLS: &str = concat!(
     " FROM recall WHERE grant_id = ANY($1) AND NOT done"
 );
 const ITEMS: &str = concat!("SELECT ", rows::item_columns!(), " FROM item WHERE id = ANY($1)");
-/// Inserts quota rows for buyers without one, in lock order.
+/// Inserts quota rows for buyers who have none, in lock order.
 const NEW_QUOTAS: &str = "INSERT INTO quota (buyer, item_id, used) SELECT buyer, item, 0
                           FROM unnest($1::text[], $2::bigint[]) AS t (buyer, item)
      ON CONFLICT DO NOTHING";

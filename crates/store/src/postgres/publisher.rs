@@ -54,7 +54,7 @@ struct OwnCommits {
 
 impl Publisher {
     /// Creates a publisher that starts at the current state. Earlier commits are read on demand,
-    /// and later ones are published.
+    /// and later commits are published.
     pub(super) async fn new(
         shared: Arc<Shared>,
         commits: mpsc::Receiver<CommitMessage>,

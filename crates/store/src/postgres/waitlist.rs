@@ -38,8 +38,8 @@ fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
     ledger.cache.grants.values().any(|kept| kept.row.slot == SlotKey::waitlist(item))
 }
 
-/// If two transactions create an item's waitlist at once, the insertion of the second one fails,
-/// and that transaction runs again.
+/// If two transactions create an item's waitlist at once, the second insertion fails, and the
+/// second transaction runs again.
 pub(super) fn waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Option<Grant>> {
     if let Some(kept) =
         ledger.cache.grants.values().find(|kept| kept.row.slot == SlotKey::waitlist(item))

@@ -52,7 +52,7 @@ pub(crate) fn stored_event(row: Row<'_>) -> Done<StoredEvent> {
     Ok(StoredEvent { position: row.get::<Option<i64>>(12)?.unwrap_or(0), seq, event })
 }
 
-/// Parses a row of [`select_events`], also an invalid one.
+/// Parses a row of [`select_events`], even if the row is invalid.
 pub(crate) fn read(row: Row<'_>) -> Done<EventRead> {
     let position = row.get::<Option<i64>>(12)?.unwrap_or(0);
     let word = |at: usize| row.get::<Option<String>>(at).ok().flatten();

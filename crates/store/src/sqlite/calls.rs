@@ -22,7 +22,7 @@ impl Sqlite {
         self.weighed_job(1, work).await
     }
 
-    /// Does the same as [`Sqlite::job`] for a job whose weight is not one.
+    /// Does the same as [`Sqlite::job`] for a job with this weight.
     pub(crate) async fn weighed_job<T: Send + 'static>(
         &self,
         weight: usize,

@@ -7,7 +7,7 @@
 //! locks of this process on it.
 //!
 //! SQLite replaces none of these files while a connection is open. A checkpoint at most truncates
-//! the log. `VACUUM` writes into the existing file, and `VACUUM INTO` into another one.
+//! the log. `VACUUM` writes into the existing file, and `VACUUM INTO` into another file.
 use std::fs::{self, File, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;

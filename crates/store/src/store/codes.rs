@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// Spends a code for the buyer. Returns true if the buyer has the code, by this call or by an
-    /// earlier one. A repeated call spends nothing more. Returns false if the code does not exist,
+    /// earlier call. A repeated call spends nothing more. Returns false if the code does not exist,
     /// or other buyers have spent it.
     pub async fn spend_code(
         &self,

@@ -8,7 +8,7 @@ use crate::sql::{Statement, as_limit, values};
 
 use super::{Store, StoreResult};
 
-/// The position of the last event that has one.
+/// The highest position of all events.
 pub(super) const LAST_POSITION: Statement =
     Statement { sqlite: "SELECT max(seq) FROM event", postgres: "SELECT position FROM event_turn" };
 const EVENTS_AFTER: Statement = Statement {
@@ -43,7 +43,7 @@ impl Store {
         }
     }
 
-    /// Returns the position of the last event that has one, or 0 if no event has a position.
+    /// Returns the highest position of all events, or 0 if no event has a position.
     pub async fn last_position(&self) -> StoreResult<i64> {
         Ok(self.one(LAST_POSITION, [], |row| row.get(0)).await?.flatten().unwrap_or(0))
     }

@@ -123,8 +123,8 @@ impl Store {
         .await
     }
 
-    /// Requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even a
-    /// discarded one.
+    /// Requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even if an
+    /// operator has discarded it.
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         self.job(RetryUnknown::Never, move |tx| {
             let now = tx.now();

@@ -296,10 +296,10 @@ impl Store {
     }
 
     /// Admits as many visitors as the rules allow ([`RoomSupply::admissions`]), but at most
-    /// `calls_max`. The admission lasts `for_ms` from now. While others wait, it is shorter at
-    /// first ([`doorbuster_core::gate::room::first_turn_ms`]). The number depends on the snapshot's
-    /// admissions and on the current stock. Returns the admitted visitors by rank. If visitors were
-    /// admitted since the snapshot, the call admits no visitor.
+    /// `calls_max`. The admission lasts `for_ms` from now. While other visitors wait, the admission
+    /// is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). The number depends on
+    /// the snapshot's admissions and on the current stock. Returns the admitted visitors by rank.
+    /// If visitors were admitted since the snapshot, the call admits no visitor.
     pub async fn admit_visitors(
         &self,
         sale: &str,
