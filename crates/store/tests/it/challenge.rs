@@ -39,7 +39,7 @@ async fn a_right_answer_waits_for_uncommitted_wrong_answers() {
             break;
         }
         assert!(!answered.is_finished(), "the answer did not wait");
-        assert!(since.elapsed() < PATIENCE, "the answer does not wait in time");
+        assert!(since.elapsed() < PATIENCE, "the answer did not begin to wait in time");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     run(&node, "COMMIT").await;

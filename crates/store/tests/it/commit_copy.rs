@@ -1,4 +1,5 @@
-//! Copies of commits for a continuous backup: a base and the later segments are the store.
+//! Tests the copies of commits for a continuous backup: a base and the later segments together give
+//! the store.
 use std::fs::File;
 use std::path::Path;
 
@@ -71,7 +72,7 @@ async fn a_base_and_the_later_segments_are_the_store() {
     for segment in segments.iter().filter(|segment| segment.last > before) {
         assert!(segment.first <= newest + 1, "no commit is missing");
         let again = Segment::decode(&segment.encode()).expect("the same");
-        again.apply(&file).expect("it is written");
+        again.apply(&file).expect("the pages are written");
         newest = segment.last;
     }
     assert!(newest >= complete && newest == copy.newest());

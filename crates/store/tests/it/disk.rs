@@ -18,7 +18,7 @@ const CHILD: &str = "disk::child_that_settles_until_the_store_fails";
 #[tokio::test]
 #[ignore = "other tests run this test in a separate process"]
 async fn child_that_settles_until_the_store_fails() {
-    let dir = std::env::var(DIR).expect("the parent sets it");
+    let dir = std::env::var(DIR).expect("the parent sets the variable");
     let (clock, commits) = (Clock::new(), CommitLog::default());
     let (options, fatal) = options(Path::new(&dir), &clock, &commits);
     let fixture = Fixture { store: Store::open_sqlite(options).expect("opens"), clock, commits };
@@ -127,7 +127,7 @@ async fn a_full_disk_stops_the_store_and_loses_nothing() {
     let mut child = child(&dir, &line);
     let (confirmed, lines) = listen(&mut child, |_| false);
     if lines.iter().any(|line| line == "no disk") {
-        tool::not_checked("a full disk: this system cannot mount a private one (unshare -Urm)");
+        tool::not_checked("a full disk: this system cannot mount a private disk (unshare -Urm)");
         return;
     }
     assert!(

@@ -370,7 +370,7 @@ async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     fixture.check_invariants().await;
 }
 
-/// Erases more orders than one transaction can erase. All have expired.
+/// Erases more orders than one transaction can erase. All of these orders have expired.
 async fn many_orders_take_several_batches(fixture: Fixture, shell: Shell) -> Shell {
     let many = ERASE_ROWS_MAX as u64 + 50;
     let item = fixture.item(Stock::Counted(many), 1_000).await;

@@ -287,12 +287,12 @@ async fn a_commit_that_a_crash_made_visible_is_not_told_before_the_standby_has_i
         let seen = pair.primary.psql(&pair.database, orders).expect("reads");
         assert_eq!(seen.trim(), "1", "the restart made the commit visible");
     });
-    let told = tokio::time::timeout(Duration::from_secs(3), order()).await;
-    assert!(!matches!(told, Ok(Ok(_))), "the standby lacks the order: {told:?}");
+    let answer = tokio::time::timeout(Duration::from_secs(3), order()).await;
+    assert!(!matches!(answer, Ok(Ok(_))), "the standby lacks the order: {answer:?}");
     assert!(!settling.is_finished());
     tokio::task::block_in_place(|| pair.standby.restart());
     assert_eq!(settling.await.expect("settles").len(), 1);
-    let told = order().await.expect("reads");
-    assert!(told.is_some(), "the order is told now");
+    let answer = order().await.expect("reads");
+    assert!(answer.is_some(), "the node shows the order now");
     fixture.store.close().await;
 }

@@ -73,7 +73,7 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let now = b.counts(item).await;
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
     // One poll publishes each commit once. Late commits of earlier steps must not be mistaken for
-    // the expected one.
+    // the expected commit.
     while !b.commits.take().is_empty() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -237,7 +237,7 @@ async fn judge(
             );
         }
         None => assert_eq!((payments.len(), refunds.len()), (0, 0), "no payment was made"),
-        other => panic!("neither paid nor refunded: {other:?}"),
+        other => panic!("the payment is neither paid nor refunded: {other:?}"),
     }
     let is_paid = now.state == OrderState::Paid;
     assert!(is_paid || matches!(now.state, OrderState::Cancelled | OrderState::Expired), "{now:?}");

@@ -1,4 +1,4 @@
-//! Tests a damaged row of `event`, and a row of a newer program. Such a row hides no other row.
+//! Tests a damaged row of `event`, and a row of a newer program. The other rows can still be read.
 //! Later events continue after an operator discards it.
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ const INDEXES: [(&str, &str); 4] = [
 /// used.
 const READ: &str = "SELECT relname, seq_tup_read FROM pg_stat_user_tables
      UNION ALL SELECT indexrelname, idx_scan FROM pg_stat_user_indexes";
-/// Counts the sessions other than this one.
+/// Counts the other sessions.
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
      WHERE datname = current_database() AND backend_type = 'client backend'
      AND pid <> pg_backend_pid()";
@@ -116,7 +116,7 @@ async fn queries_of_an_idle_node_use_an_index() {
     fill(&fixture, &database).await;
     fixture.store.close().await;
     let filled = read_so_far(&database).await;
-    // The reads while a store opens do not count, so open one before the first count.
+    // The reads while a store opens do not count, so the test opens a store before the first count.
     open_postgres(&url, 2).await.store.close().await;
     let opened = read_so_far(&database).await;
     let fixture = open_postgres(&url, 3).await;
