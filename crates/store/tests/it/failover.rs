@@ -263,7 +263,7 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_commit_that_a_crash_made_visible_is_not_told_before_the_standby_has_it() {
+async fn a_commit_that_a_crash_made_visible_is_not_shown_before_the_standby_has_it() {
     let pair = Pair::start().await;
     tokio::task::block_in_place(|| pair.make_synchronous());
     let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
