@@ -39,13 +39,12 @@ pub fn run(args: &LabArgs) -> Outcome {
 }
 
 fn list(json: bool) -> Outcome {
-    let infos: Vec<_> = registry::ENTRIES.iter().map(|entry| entry.info).collect();
     if json {
-        return print::json(&json!({ "strategies": infos }));
+        return print::json(&json!({ "strategies": registry::ENTRIES }));
     }
     let mut rows = table::with_header(&["id", "what it is", "claim", "source"]);
-    for info in infos {
-        rows.add_row([info.id, info.title, info.claim.as_str(), info.source]);
+    for entry in &registry::ENTRIES {
+        rows.add_row([entry.id, entry.title, entry.claim.as_str(), entry.source]);
     }
     print::text(&format!("{rows}\n"))
 }
@@ -78,7 +77,7 @@ fn shown_incident(options: &RunOptions) -> anyhow::Result<Option<IncidentReport>
 fn options(args: &LabRunArgs) -> Result<RunOptions, Failure> {
     let mut strategies = Vec::new();
     for &id in &args.strategies {
-        let all = registry::ENTRIES.iter().map(|entry| entry.info.id);
+        let all = registry::ENTRIES.iter().map(|entry| entry.id);
         strategies.extend(all.filter(|one| id == ALL || id == *one));
     }
     let mut faults: Vec<_> = args.faults.iter().flat_map(|choice| choice.faults()).collect();

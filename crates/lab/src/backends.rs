@@ -5,7 +5,7 @@
 //! connection.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use deadpool_postgres::{GenericClient, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
@@ -21,6 +21,10 @@ use crate::incident::Journal;
 
 /// How long Redis may take to answer a command.
 const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The time between two attempts of [`retry`], and the time after which it gives up.
+const RETRY_EVERY: Duration = Duration::from_millis(2);
+const RETRY_FOR: Duration = Duration::from_secs(3);
 
 /// The addresses of the servers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,6 +51,8 @@ pub struct Backends {
 pub struct RedisLink {
     client: redis::Client,
     connection: Arc<Mutex<Option<MultiplexedConnection>>>,
+    /// The connection of a consumer that blocks.
+    blocking: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 
 impl Backends {
@@ -57,7 +63,7 @@ impl Backends {
         let manager = Manager::from_config(config, NoTls, manager);
         let pool = Pool::builder(manager).max_size(addresses.pool.max(1)).build()?;
         let client = redis::Client::open(addresses.redis.as_str())?;
-        let redis = RedisLink { client, connection: Arc::default() };
+        let redis = RedisLink { client, connection: Arc::default(), blocking: Arc::default() };
         Ok(Self { pool, redis, journal: Journal::default() })
     }
 
@@ -66,11 +72,22 @@ impl Backends {
         self.pool.get().await.context("connecting to PostgreSQL")
     }
 
-    /// Runs several statements, to prepare tables.
+    /// Removes the tables and keys of an earlier run.
+    pub async fn empty(&self) -> Result<()> {
+        let tables = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
+        self.db().await?.batch_execute(tables).await?;
+        self.redis.run(&redis::cmd("FLUSHALL")).await
+    }
+
+    /// Runs several statements, to create tables.
     pub async fn create_tables(&self, sql: &str) -> Result<()> {
-        // Another strategy may have left tables with the same names and other columns.
-        let fresh = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
-        Ok(self.db().await?.batch_execute(&format!("{fresh}{sql}")).await?)
+        Ok(self.db().await?.batch_execute(sql).await?)
+    }
+
+    /// Runs a query that counts rows.
+    pub async fn count(&self, sql: &str) -> Result<u64> {
+        let count: i64 = query_one(&self.db().await?, sql, &[]).await?.get(0);
+        Ok(count.unsigned_abs())
     }
 
     /// Returns the rows of the table `orders`.
@@ -87,10 +104,10 @@ impl Backends {
         Ok(!rows.is_empty())
     }
 
-    /// Returns the orders of a Redis list of `buyer:units`.
-    pub async fn listed_orders(&self, key: &str) -> Result<Vec<Order>> {
+    /// Returns the orders of a Redis list of `buyer:units` up to index `last`. -1 is the end.
+    pub async fn listed_orders(&self, key: &str, last: isize) -> Result<Vec<Order>> {
         let lines: Vec<String> =
-            self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(-1)).await?;
+            self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(last)).await?;
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
@@ -128,10 +145,23 @@ impl RedisLink {
         self.checked(call.invoke_async(&mut connection).await).await
     }
 
-    /// Opens a separate connection for a consumer that blocks.
-    pub async fn blocking(&self) -> Result<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        Ok(self.client.get_multiplexed_async_connection_with_config(&config).await?)
+    /// Waits until a list of `buyer:units` has an element. Removes the oldest elements, at most
+    /// `most`, and returns them.
+    pub async fn pop_orders(&self, list: &str, most: usize) -> Result<Vec<Order>> {
+        let mut kept = self.blocking.lock().await;
+        // A connection that fails is not put back.
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => {
+                let config = AsyncConnectionConfig::new().set_response_timeout(None);
+                self.client.get_multiplexed_async_connection_with_config(&config).await?
+            }
+        };
+        let mut pop = redis::cmd("BLMPOP");
+        pop.arg(0).arg(1).arg(list).arg("RIGHT").arg("COUNT").arg(most);
+        let (_, lines): (String, Vec<String>) = pop.query_async(&mut connection).await?;
+        *kept = Some(connection);
+        lines.iter().map(|line| parse_order(line)).collect()
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection> {
@@ -159,6 +189,30 @@ impl RedisLink {
 pub fn parse_order(line: &str) -> Result<Order> {
     let (buyer, units) = line.split_once(':').context("an order is buyer:units")?;
     Ok(Order { buyer: buyer.parse()?, units: units.parse()? })
+}
+
+/// Inserts orders into the table `orders`, except of buyers who have one.
+pub async fn insert_orders(db: &impl GenericClient, orders: &[Order]) -> Result<u64> {
+    let insert = "INSERT INTO orders (buyer, units)
+        SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (buyer) DO NOTHING";
+    let (buyers, units): (Vec<i64>, Vec<i64>) =
+        orders.iter().map(|order| (order.buyer, order.units)).unzip();
+    execute(db, insert, &[&buyers, &units]).await
+}
+
+/// Repeats `attempt` every 2 ms until it returns a value. Returns `None` after 3 s.
+pub async fn retry<T, F>(attempt: impl Fn() -> F) -> Result<Option<T>>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
+    let until = Instant::now() + RETRY_FOR;
+    loop {
+        let value = attempt().await?;
+        if value.is_some() || Instant::now() > until {
+            return Ok(value);
+        }
+        tokio::time::sleep(RETRY_EVERY).await;
+    }
 }
 
 /// Runs a prepared statement. Returns the number of changed rows.

@@ -34,19 +34,23 @@ pub struct Order {
 
 /// A way to deduct stock. Several processes run the same strategy on the same servers.
 pub trait Strategy: Send + Sync {
-    /// Removes the data of earlier runs and puts `stock` units on sale. One process calls this
-    /// method once, before the first buyer comes.
+    /// Puts `stock` units on sale. The servers are empty. One process calls this method once, before
+    /// the first buyer comes.
     fn prepare(&self, stock: i64) -> Step<'_, ()>;
 
     /// Takes `units` for one buyer. A buyer who got no answer repeats the request and must not get
     /// a second order.
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer>;
 
-    /// Does background work, for example as a consumer or a scheduler. Every process runs this
-    /// work, but `leads` is true in only one process. The work does not end by itself.
-    fn background(&self, leads: bool) -> Step<'_, ()> {
-        let _ = leads;
+    /// Does one piece of background work, for example as a consumer or a scheduler. Returns whether
+    /// there may be more. If not, the process waits 5 ms before it calls this method again.
+    fn background(&self) -> Step<'_, bool> {
         Box::pin(std::future::pending())
+    }
+
+    /// Returns whether every process does the background work. Usually only one process does.
+    fn works_everywhere(&self) -> bool {
+        false
     }
 
     /// Returns how many accepted requests still wait for this process's background work. The lab
@@ -99,9 +103,9 @@ impl Claim {
     }
 }
 
-/// The description of a strategy in the list and the report.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct StrategyInfo {
+/// A strategy that the lab can run. The list of strategies shows the serialized fields.
+#[derive(Clone, Copy, Serialize)]
+pub struct StrategyEntry {
     /// The strategy's id, which does not change.
     pub id: &'static str,
     /// Where the strategy keeps its stock.
@@ -115,26 +119,22 @@ pub struct StrategyInfo {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-}
-
-/// A strategy that the lab can run.
-#[derive(Clone, Copy)]
-pub struct StrategyEntry {
-    /// The strategy's description.
-    pub info: StrategyInfo,
     /// The text of the strategy's file, which the report quotes.
+    #[serde(skip)]
     pub text: &'static str,
     /// The strategy's script, if the strategy has a script.
+    #[serde(skip)]
     pub lua: Option<&'static str>,
-    /// How the lab creates the strategy.
-    pub make: StrategySource,
+    /// How the lab runs the strategy.
+    #[serde(skip)]
+    pub kind: StrategyKind,
 }
 
-/// How the lab creates a strategy.
+/// How the lab runs a strategy.
 #[derive(Clone, Copy)]
-pub enum StrategySource {
+pub enum StrategyKind {
     /// A worker creates the strategy from the clients of the shared servers.
-    Strategy(fn(&Backends) -> Box<dyn Strategy>),
+    Worker(fn(&Backends) -> Box<dyn Strategy>),
     /// The product in this shape is the strategy.
     Product(crate::product::Shape),
 }

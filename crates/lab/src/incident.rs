@@ -18,7 +18,7 @@ pub use journal::{Event, Journal, LOCK_MS};
 
 use crate::backends::Backends;
 use crate::checker;
-use crate::contract::{Answer, StrategySource};
+use crate::contract::{Answer, StrategyKind};
 use crate::driver::{self, BuyerLoad, BuyerRecord, LastAnswer, Progress};
 use crate::limits::RUN_WITHIN;
 use crate::product::{Product, Shape};
@@ -138,8 +138,9 @@ async fn sell_with(servers: &Servers, id: &str, seed: u64) -> Result<Sale> {
         other => (other, LockRenewal::No),
     };
     let entry = registry::find(file).context("the variant is a strategy")?;
-    let StrategySource::Strategy(make) = entry.make else { anyhow::bail!("{id} has no worker") };
+    let StrategyKind::Worker(make) = entry.kind else { anyhow::bail!("{id} has no worker") };
     let backends = Backends::new(&servers.addresses(false, 8))?;
+    backends.empty().await?;
     make(&backends).prepare(STOCK).await?;
     let shared = Arc::new(SharedJournal::new(renewal));
     let next = Arc::new(std::sync::atomic::AtomicI64::new(1));

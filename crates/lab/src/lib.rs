@@ -23,6 +23,6 @@ mod servers;
 mod strategies;
 pub mod worker;
 
-pub use contract::{Answer, Claim, Family, StrategyInfo};
+pub use contract::{Answer, Claim, Family};
 pub use fault::Fault;
 pub use result::{RunReport, RunResult, Verdict};

@@ -1,7 +1,7 @@
 //! Every strategy, in the order of the list and the report.
 
 pub use crate::contract::StrategyEntry;
-use crate::contract::{Claim, Family, StrategyInfo, StrategySource};
+use crate::contract::{Claim, Family, StrategyKind};
 use crate::product::Shape;
 use crate::strategies::{
     check_then_update, combined, conditional_update, lock_and_cache, optimistic_version,
@@ -60,19 +60,21 @@ const fn product(
     suits: &'static str,
     shape: Shape,
 ) -> StrategyEntry {
-    let (family, claim) = (Family::Doorbuster, Claim::Safe);
-    let info =
-        StrategyInfo { id, family, title, claim, source: "this product; docs/protocol.md", suits };
     StrategyEntry {
-        info,
+        id,
+        family: Family::Doorbuster,
+        title,
+        claim: Claim::Safe,
+        source: "this product; docs/protocol.md",
+        suits,
         text: include_str!("product.rs"),
         lua: None,
-        make: StrategySource::Product(shape),
+        kind: StrategyKind::Product(shape),
     }
 }
 
 /// Returns the strategy with this id.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static StrategyEntry> {
-    ENTRIES.iter().find(|entry| entry.info.id == id)
+    ENTRIES.iter().find(|entry| entry.id == id)
 }

@@ -188,7 +188,6 @@ impl RunResult {
         answers: &Answers,
         findings: Findings,
     ) -> Self {
-        let info = entry.info;
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         for record in &answers.records {
             let word = match record.last_answer {
@@ -199,7 +198,7 @@ impl RunResult {
             *counts.entry(word).or_default() += 1;
         }
         Self {
-            strategy: info.id.to_owned(),
+            strategy: entry.id.to_owned(),
             level,
             faults,
             seed,
@@ -215,9 +214,9 @@ impl RunResult {
             untold_orders: findings.untold_orders,
             errors: answers.records.iter().map(|record| u64::from(record.errors)).sum(),
             verdict: findings.verdict,
-            agrees: findings.verdict.agrees_with(info.claim, faults),
-            claim: info.claim,
-            suits: info.suits,
+            agrees: findings.verdict.agrees_with(entry.claim, faults),
+            claim: entry.claim,
+            suits: entry.suits,
             first_offender: findings.offender,
             first_error: answers.first_error.clone(),
             without_http: None,

@@ -13,7 +13,7 @@ use doorbuster_harness::cluster::http;
 
 use crate::backends::Backends;
 use crate::checker;
-use crate::contract::{Order, Strategy, StrategyEntry, StrategySource};
+use crate::contract::{Order, Strategy, StrategyEntry, StrategyKind};
 use crate::direct;
 use crate::driver::{self, BuyerLoad, Progress, Target};
 use crate::fault::{self, Fault};
@@ -153,13 +153,13 @@ impl OneStrategy<'_> {
         servers: &mut Servers,
         mut done: impl FnMut(RunResult),
     ) -> Result<()> {
-        match self.entry.make {
-            StrategySource::Strategy(make) => {
+        match self.entry.kind {
+            StrategyKind::Worker(make) => {
                 for (level, seed) in self.runs() {
                     done(self.run_workers(servers, make, (level, seed)).await?);
                 }
             }
-            StrategySource::Product(shape) => {
+            StrategyKind::Product(shape) => {
                 let slow = self.fault == Fault::Slow;
                 let mut product = Product::start(&self.options.program, shape, slow).await?;
                 if shape == Shape::Embedded && self.fault == Fault::None {
@@ -205,9 +205,11 @@ impl OneStrategy<'_> {
         make: fn(&Backends) -> Box<dyn Strategy>,
         run: (usize, u64),
     ) -> Result<RunResult> {
-        make(&Backends::new(&servers.addresses(false, 2))?).prepare(self.options.stock).await?;
+        let backends = Backends::new(&servers.addresses(false, 2))?;
+        backends.empty().await?;
+        make(&backends).prepare(self.options.stock).await?;
         let slow = self.fault == Fault::Slow;
-        let id = self.entry.info.id;
+        let id = self.entry.id;
         let mut workers = Workers::start(&self.options.program, id, servers, (slow, run.0))?;
         let addrs = workers.addrs();
         let mut system = System::Workers(&mut workers, servers);

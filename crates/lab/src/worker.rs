@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use crate::backends::{Addresses, Backends};
-use crate::contract::{Answer, Strategy, StrategySource};
+use crate::contract::{Answer, Strategy, StrategyKind};
 use crate::registry;
 
+/// Pause of the background work when there is nothing to do.
+const POLL_EVERY: Duration = Duration::from_millis(5);
 /// Pause of the background work after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -54,12 +56,12 @@ pub fn run() -> Result<()> {
 
 async fn serve(spec: &WorkerSpec) -> Result<()> {
     let entry = registry::find(&spec.strategy).context("unknown strategy")?;
-    let StrategySource::Strategy(make) = entry.make else {
-        bail!("{} has no worker", spec.strategy)
-    };
+    let StrategyKind::Worker(make) = entry.kind else { bail!("{} has no worker", spec.strategy) };
     let strategy: Arc<dyn Strategy> = make(&Backends::new(&spec.addresses)?).into();
     let listener = TcpListener::bind(("127.0.0.1", spec.port)).await?;
-    tokio::spawn(run_background(Arc::clone(&strategy), spec.leads));
+    if spec.leads || strategy.works_everywhere() {
+        tokio::spawn(run_background(Arc::clone(&strategy)));
+    }
     println!("ready");
     std::io::stdout().flush()?;
     loop {
@@ -78,13 +80,17 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
     }
 }
 
-/// Runs the background work, and repeats it after an error.
-async fn run_background(strategy: Arc<dyn Strategy>, leads: bool) {
+/// Repeats the background work, also after an error.
+async fn run_background(strategy: Arc<dyn Strategy>) {
     loop {
-        if let Err(error) = strategy.background(leads).await {
-            eprintln!("background work failed; retrying: {error:#}");
+        match strategy.background().await {
+            Ok(true) => {}
+            Ok(false) => tokio::time::sleep(POLL_EVERY).await,
+            Err(error) => {
+                eprintln!("background work failed; retrying: {error:#}");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
         }
-        tokio::time::sleep(RETRY_AFTER).await;
     }
 }
 

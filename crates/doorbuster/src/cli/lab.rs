@@ -176,7 +176,7 @@ fn strategy(id: &str) -> Result<&'static str, String> {
         return Ok(ALL);
     }
     let entry = registry::find(id).ok_or("there is no such strategy; see doorbuster lab list")?;
-    Ok(entry.info.id)
+    Ok(entry.id)
 }
 
 fn incident_variant(id: &str) -> Result<&'static str, String> {

@@ -5,7 +5,7 @@ mod overview;
 use std::fmt::Write;
 
 use super::{drawing, number, source, summary};
-use crate::contract::{Claim, StrategySource};
+use crate::contract::{Claim, StrategyKind};
 use crate::incident::IncidentReport;
 use crate::registry;
 use crate::result::{RunReport, RunResult, Verdict};
@@ -198,23 +198,22 @@ fn ways(run: &RunReport) -> String {
     let mut ids: Vec<&str> = run.results.iter().map(|result| result.strategy.as_str()).collect();
     ids.dedup();
     for entry in ids.iter().filter_map(|id| registry::find(id)) {
-        let info = entry.info;
-        let _ = write!(text, "<article class=\"card way\" id=\"{}\">", info.id);
-        let _ = write!(text, "<h3>{} ({})</h3>", escape(info.title), info.id);
-        let promise = match info.claim {
+        let _ = write!(text, "<article class=\"card way\" id=\"{}\">", entry.id);
+        let _ = write!(text, "<h3>{} ({})</h3>", escape(entry.title), entry.id);
+        let promise = match entry.claim {
             Claim::Safe => "It promises not to break, no matter what fails.",
             Claim::Unsafe => "It promises nothing.",
             Claim::SafeWithoutFaults => "It promises not to break while nothing fails.",
         };
-        let _ = write!(text, "<p class=\"soft\">{promise} Suits: {}.</p>", escape(info.suits));
-        if matches!(entry.make, StrategySource::Strategy(_)) {
+        let _ = write!(text, "<p class=\"soft\">{promise} Suits: {}.</p>", escape(entry.suits));
+        if matches!(entry.kind, StrategyKind::Worker(_)) {
             for paragraph in source::paragraphs(entry.text) {
                 let _ = write!(text, "<p>{}</p>", escape(&paragraph));
             }
             let _ = write!(
                 text,
                 "<pre tabindex=\"0\" aria-label=\"Code of {}\"><code>{}</code></pre>",
-                info.id,
+                entry.id,
                 escape(&source::main_function(entry.text))
             );
         }
@@ -222,12 +221,12 @@ fn ways(run: &RunReport) -> String {
             let _ = write!(
                 text,
                 "<pre tabindex=\"0\" aria-label=\"Script of {}\"><code>{}</code></pre>",
-                info.id,
+                entry.id,
                 escape(lua)
             );
         }
-        text += &broke(run, info.id);
-        text += &without_http(run, info.id);
+        text += &broke(run, entry.id);
+        text += &without_http(run, entry.id);
         text += "</article>";
     }
     text + "</div></section>"

@@ -36,21 +36,21 @@ pub fn main_function(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::StrategySource;
+    use crate::contract::StrategyKind;
     use crate::registry::ENTRIES;
 
     #[test]
     fn every_strategy_has_the_four_header_sections_and_a_take_function() {
-        for entry in
-            ENTRIES.iter().filter(|entry| matches!(entry.make, StrategySource::Strategy(_)))
-        {
-            let (id, header) = (entry.info.id, paragraphs(entry.text));
+        for entry in ENTRIES.iter().filter(|entry| matches!(entry.kind, StrategyKind::Worker(_))) {
+            let (id, header) = (entry.id, paragraphs(entry.text));
             for start in
                 ["How it works:", "Where it comes from:", "When it holds:", "How it breaks:"]
             {
                 assert!(header.iter().any(|text| text.starts_with(start)), "{id}: {start}");
             }
             assert!(main_function(entry.text).ends_with("}\n"), "{id} needs a function take");
+            let lines = entry.text.lines().count();
+            assert!((40..=120).contains(&lines), "{id} has {lines} lines, not 40 to 120");
         }
     }
 }

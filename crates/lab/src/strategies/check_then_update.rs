@@ -9,23 +9,19 @@
 //! same time, more units are sold twice.
 
 use crate::backends::{Backends, execute, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "check-then-update",
-        family: Family::Database,
-        title: "Check, then update",
-        claim: Claim::Unsafe,
-        source: "the usual service code; known as a lost update or check-then-act race",
-        suits: "Nothing: two buyers read the same stock",
-    },
+    id: "check-then-update",
+    family: Family::Database,
+    title: "Check, then update",
+    claim: Claim::Unsafe,
+    source: "the usual service code; known as a lost update or check-then-act race",
+    suits: "Nothing: two buyers read the same stock",
     text: include_str!("check_then_update.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(CheckThenUpdate(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(CheckThenUpdate(backends.clone()))),
 };
 
 const TABLES: &str = "

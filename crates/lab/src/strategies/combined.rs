@@ -9,36 +9,27 @@
 //! How it breaks: it does not oversell. It is the slowest strategy with the most parts: every sale
 //! costs the lock, the transaction and the queue.
 
-use std::time::{Duration, Instant};
+use deadpool_postgres::Object;
+use redis::{Script, cmd};
 
-use redis::{Script, cmd, pipe};
-
-use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::backends::{Backends, execute, is_duplicate, query_one, retry};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "combined",
-        family: Family::Combined,
-        title: "Cache, lock, version and queue",
-        claim: Claim::Safe,
-        source: "the final recommendation of many articles",
-        suits: "Few sales and many visitors; every part is needed elsewhere anyway",
-    },
+    id: "combined",
+    family: Family::Combined,
+    title: "Cache, lock, version and queue",
+    claim: Claim::Safe,
+    source: "the final recommendation of many articles",
+    suits: "Few sales and many visitors; every part is needed elsewhere anyway",
     text: include_str!("combined.rs"),
     lua: Some(include_str!("redis_lock.lua")),
-    make: StrategySource::Strategy(|backends| Box::new(Combined(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(Combined(backends.clone()))),
 };
 
-/// How long the lock lasts, how often a waiting process tries again, and for how long it tries.
+/// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
-const RETRY_EVERY: Duration = Duration::from_millis(2);
-const WAIT_AT_MOST: Duration = Duration::from_secs(3);
-/// How often the queue worker polls.
-const POLL_EVERY: Duration = Duration::from_millis(10);
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL, version bigint NOT NULL);
@@ -53,7 +44,6 @@ const INTENDED: &str = "SELECT EXISTS (SELECT 1 FROM intents WHERE buyer = $1)";
 const ORDER: &str = "
 WITH batch AS (UPDATE intents SET ordered = true WHERE NOT ordered RETURNING buyer, units)
 INSERT INTO orders (buyer, units) SELECT buyer, units FROM batch";
-const WAITING: &str = "SELECT count(*) FROM intents WHERE NOT ordered";
 
 struct Combined(Backends);
 
@@ -64,8 +54,7 @@ impl Combined {
         let stock = query_one(&db, READ, &[]).await?;
         let (available, version): (i64, i64) = (stock.get(0), stock.get(1));
         if available < units {
-            let intended: bool = query_one(&db, INTENDED, &[&buyer]).await?.get(0);
-            return Ok(if intended { Answer::Sold } else { Answer::SoldOut });
+            return sold_out_unless_intended(&db, buyer).await;
         }
         let transaction = db.transaction().await?;
         match execute(&transaction, INTEND, &[&buyer, &units]).await {
@@ -81,42 +70,33 @@ impl Combined {
         let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
         Ok(Answer::Sold)
     }
+}
 
-    async fn is_refused_by_cache(&self, buyer: i64, units: i64) -> anyhow::Result<bool> {
-        let left: Option<i64> = self.0.redis().run(cmd("GET").arg("left")).await?;
-        if left.is_none_or(|left| left >= units) {
-            return Ok(false);
-        }
-        Ok(!query_one(&self.0.db().await?, INTENDED, &[&buyer]).await?.get::<_, bool>(0))
-    }
+async fn sold_out_unless_intended(db: &Object, buyer: i64) -> anyhow::Result<Answer> {
+    let intended: bool = query_one(db, INTENDED, &[&buyer]).await?.get(0);
+    Ok(if intended { Answer::Sold } else { Answer::SoldOut })
 }
 
 impl Strategy for Combined {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
-            let insert = "INSERT INTO stock VALUES (1, $1, 0)";
-            execute(&self.0.db().await?, insert, &[&stock]).await?;
-            let mut cache = pipe();
-            cache.cmd("FLUSHALL").ignore().cmd("SET").arg("left").arg(stock).ignore();
-            self.0.redis().run_all(&cache).await
+            execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1, 0)", &[&stock]).await?;
+            self.0.redis().run(cmd("SET").arg("left").arg(stock)).await
         })
     }
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
-            if self.is_refused_by_cache(buyer, units).await? {
-                return Ok(Answer::SoldOut);
+            let cached: Option<i64> = self.0.redis().run(cmd("GET").arg("left")).await?;
+            if cached.is_some_and(|left| left < units) {
+                return sold_out_unless_intended(&self.0.db().await?, buyer).await;
             }
-            let until = Instant::now() + WAIT_AT_MOST;
             let token = format!("{:032x}", rand::random::<u128>());
             let mut lock = cmd("SET");
             lock.arg("lock").arg(&token).arg("NX").arg("PX").arg(LOCK_MS);
-            while self.0.redis().run::<Option<String>>(&lock).await?.is_none() {
-                if Instant::now() > until {
-                    return Ok(Answer::Busy);
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
+            if retry(|| self.0.redis().run::<Option<String>>(&lock)).await?.is_none() {
+                return Ok(Answer::Busy);
             }
             let answer = self.sell(buyer, units).await;
             let script = Script::new(RELEASE);
@@ -126,23 +106,12 @@ impl Strategy for Combined {
         })
     }
 
-    fn background(&self, leads: bool) -> Step<'_, ()> {
-        Box::pin(async move {
-            if !leads {
-                return std::future::pending().await;
-            }
-            loop {
-                execute(&self.0.db().await?, ORDER, &[]).await?;
-                tokio::time::sleep(POLL_EVERY).await;
-            }
-        })
+    fn background(&self) -> Step<'_, bool> {
+        Box::pin(async move { Ok(execute(&self.0.db().await?, ORDER, &[]).await? > 0) })
     }
 
     fn waiting(&self) -> Step<'_, u64> {
-        Box::pin(async move {
-            let count: i64 = query_one(&self.0.db().await?, WAITING, &[]).await?.get(0);
-            Ok(count.unsigned_abs())
-        })
+        Box::pin(self.0.count("SELECT count(*) FROM intents WHERE NOT ordered"))
     }
 
     fn orders(&self) -> Step<'_, Vec<Order>> {

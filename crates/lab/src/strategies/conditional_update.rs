@@ -9,23 +9,19 @@
 //! limit the speed to some thousand orders per second.
 
 use crate::backends::{Backends, execute, is_duplicate};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "conditional-update",
-        family: Family::Database,
-        title: "Conditional update",
-        claim: Claim::Safe,
-        source: "common practice: UPDATE … WHERE available >= n",
-        suits: "Up to some thousand buyers a second; the best start for most shops",
-    },
+    id: "conditional-update",
+    family: Family::Database,
+    title: "Conditional update",
+    claim: Claim::Safe,
+    source: "common practice: UPDATE … WHERE available >= n",
+    suits: "Up to some thousand buyers a second; the best start for most shops",
     text: include_str!("conditional_update.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(ConditionalUpdate(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(ConditionalUpdate(backends.clone()))),
 };
 
 const TABLES: &str = "

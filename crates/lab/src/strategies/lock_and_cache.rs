@@ -12,23 +12,19 @@
 use redis::{cmd, pipe};
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "lock-and-cache",
-        family: Family::Combined,
-        title: "Row lock with a cache",
-        claim: Claim::Safe,
-        source: "cache-aside in front of SELECT … FOR UPDATE",
-        suits: "Many visitors and few buyers; most are refused by the cache",
-    },
+    id: "lock-and-cache",
+    family: Family::Combined,
+    title: "Row lock with a cache",
+    claim: Claim::Safe,
+    source: "cache-aside in front of SELECT … FOR UPDATE",
+    suits: "Many visitors and few buyers; most are refused by the cache",
     text: include_str!("lock_and_cache.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(LockAndCache(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(LockAndCache(backends.clone()))),
 };
 
 const TABLES: &str = "
@@ -62,9 +58,7 @@ impl Strategy for LockAndCache {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
-            let mut cache = pipe();
-            cache.cmd("FLUSHALL").ignore().cmd("SET").arg("left").arg(stock).ignore();
-            self.0.redis().run_all(&cache).await
+            self.0.redis().run(cmd("SET").arg("left").arg(stock)).await
         })
     }
 

@@ -10,23 +10,19 @@
 //! A buyer without attempts left gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "optimistic-version",
-        family: Family::Database,
-        title: "Optimistic version",
-        claim: Claim::Safe,
-        source: "optimistic concurrency control; the version column of many libraries",
-        suits: "Few buyers at a time, on many items",
-    },
+    id: "optimistic-version",
+    family: Family::Database,
+    title: "Optimistic version",
+    claim: Claim::Safe,
+    source: "optimistic concurrency control; the version column of many libraries",
+    suits: "Few buyers at a time, on many items",
     text: include_str!("optimistic_version.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(OptimisticVersion(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(OptimisticVersion(backends.clone()))),
 };
 
 /// The number of attempts before the buyer gets the answer "try again".

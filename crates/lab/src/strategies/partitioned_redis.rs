@@ -12,23 +12,19 @@
 use redis::{Script, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "partitioned-redis",
-        family: Family::Redis,
-        title: "Stock spread over partitions",
-        claim: Claim::SafeWithoutFaults,
-        source: "hot key splitting; sharded counters",
-        suits: "Items too hot for one Redis, where losses are acceptable",
-    },
+    id: "partitioned-redis",
+    family: Family::Redis,
+    title: "Stock spread over partitions",
+    claim: Claim::SafeWithoutFaults,
+    source: "hot key splitting; sharded counters",
+    suits: "Items too hot for one Redis, where losses are acceptable",
     text: include_str!("partitioned_redis.rs"),
     lua: Some(include_str!("partitioned_redis.lua")),
-    make: StrategySource::Strategy(|backends| Box::new(PartitionedRedis(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(PartitionedRedis(backends.clone()))),
 };
 
 /// The number of partitions.
@@ -64,7 +60,6 @@ impl Strategy for PartitionedRedis {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
             let mut commands = pipe();
-            commands.cmd("FLUSHALL").ignore();
             for partition in 0..PARTITIONS {
                 let part = stock / PARTITIONS + i64::from(partition < stock % PARTITIONS);
                 commands.cmd("HSET").arg(stock_key(partition));

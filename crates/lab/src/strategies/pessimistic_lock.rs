@@ -8,23 +8,19 @@
 //! for all earlier buyers. Each of them takes four round trips and a commit.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "pessimistic-lock",
-        family: Family::Database,
-        title: "Pessimistic row lock",
-        claim: Claim::Safe,
-        source: "database textbooks: SELECT … FOR UPDATE",
-        suits: "Few buyers at a time; several rows that must change together",
-    },
+    id: "pessimistic-lock",
+    family: Family::Database,
+    title: "Pessimistic row lock",
+    claim: Claim::Safe,
+    source: "database textbooks: SELECT … FOR UPDATE",
+    suits: "Few buyers at a time; several rows that must change together",
     text: include_str!("pessimistic_lock.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(PessimisticLock(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(PessimisticLock(backends.clone()))),
 };
 
 const TABLES: &str = "

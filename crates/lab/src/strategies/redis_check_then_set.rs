@@ -11,33 +11,26 @@
 use redis::{cmd, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-check-then-set",
-        family: Family::Redis,
-        title: "Redis: get, then set",
-        claim: Claim::Unsafe,
-        source: "a cache used as the stock",
-        suits: "Nothing: check and set are two steps",
-    },
+    id: "redis-check-then-set",
+    family: Family::Redis,
+    title: "Redis: get, then set",
+    claim: Claim::Unsafe,
+    source: "a cache used as the stock",
+    suits: "Nothing: check and set are two steps",
     text: include_str!("redis_check_then_set.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(RedisCheckThenSet(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(RedisCheckThenSet(backends.clone()))),
 };
 
 struct RedisCheckThenSet(Backends);
 
 impl Strategy for RedisCheckThenSet {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
-        Box::pin(async move {
-            let redis = self.0.redis();
-            redis.run_all(pipe().cmd("FLUSHALL").cmd("SET").arg("stock").arg(stock)).await
-        })
+        Box::pin(async move { self.0.redis().run(cmd("SET").arg("stock").arg(stock)).await })
     }
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
@@ -57,6 +50,6 @@ impl Strategy for RedisCheckThenSet {
     }
 
     fn orders(&self) -> Step<'_, Vec<Order>> {
-        Box::pin(self.0.listed_orders("orders"))
+        Box::pin(self.0.listed_orders("orders", -1))
     }
 }

@@ -12,33 +12,26 @@
 use redis::cmd;
 
 use crate::backends::Backends;
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-incrby",
-        family: Family::Redis,
-        title: "Redis: INCRBY with undo",
-        claim: Claim::SafeWithoutFaults,
-        source: "atomic counters; the common forum answer",
-        suits: "Counting where a lost unit does not matter",
-    },
+    id: "redis-incrby",
+    family: Family::Redis,
+    title: "Redis: INCRBY with undo",
+    claim: Claim::SafeWithoutFaults,
+    source: "atomic counters; the common forum answer",
+    suits: "Counting where a lost unit does not matter",
     text: include_str!("redis_incrby.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(RedisIncrby(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(RedisIncrby(backends.clone()))),
 };
 
 struct RedisIncrby(Backends);
 
 impl Strategy for RedisIncrby {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
-        Box::pin(async move {
-            let redis = self.0.redis();
-            redis.run_all(redis::pipe().cmd("FLUSHALL").cmd("SET").arg("stock").arg(stock)).await
-        })
+        Box::pin(async move { self.0.redis().run(cmd("SET").arg("stock").arg(stock)).await })
     }
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
@@ -56,6 +49,6 @@ impl Strategy for RedisIncrby {
     }
 
     fn orders(&self) -> Step<'_, Vec<Order>> {
-        Box::pin(self.0.listed_orders("orders"))
+        Box::pin(self.0.listed_orders("orders", -1))
     }
 }

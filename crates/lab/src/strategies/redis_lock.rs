@@ -10,35 +10,26 @@
 //! makes this rarer, but a paused process renews nothing. A Redis that restarts forgets who holds
 //! the lock.
 
-use std::time::{Duration, Instant};
-
 use redis::{Script, cmd};
 
-use crate::backends::{Backends, execute, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::backends::{Backends, execute, query_one, retry};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-lock",
-        family: Family::Redis,
-        title: "Redis lock: owner and script",
-        claim: Claim::SafeWithoutFaults,
-        source: "the Redis documentation: Distributed Locks with Redis",
-        suits: "Rare, long work on one thing, where a second run does no harm",
-    },
+    id: "redis-lock",
+    family: Family::Redis,
+    title: "Redis lock: owner and script",
+    claim: Claim::SafeWithoutFaults,
+    source: "the Redis documentation: Distributed Locks with Redis",
+    suits: "Rare, long work on one thing, where a second run does no harm",
     text: include_str!("redis_lock.rs"),
     lua: Some(include_str!("redis_lock.lua")),
-    make: StrategySource::Strategy(|backends| Box::new(RedisLock(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(RedisLock(backends.clone()))),
 };
 
 /// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
-/// How often a waiting process tries again, and for how long it tries.
-const RETRY_EVERY: Duration = Duration::from_millis(2);
-const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 /// Releases the lock if it still belongs to its owner.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
@@ -75,7 +66,6 @@ impl Strategy for RedisLock {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
-            self.0.redis().run::<()>(&cmd("FLUSHALL")).await?;
             execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
             Ok(())
         })
@@ -83,7 +73,6 @@ impl Strategy for RedisLock {
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
-            let until = Instant::now() + WAIT_AT_MOST;
             // A buyer is refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
@@ -93,11 +82,8 @@ impl Strategy for RedisLock {
             let lock_ms = self.0.journal.lock_ms(LOCK_MS);
             let mut take = cmd("SET");
             take.arg("lock").arg(&token).arg("NX").arg("PX").arg(lock_ms);
-            while self.0.redis().run::<Option<String>>(&take).await?.is_none() {
-                if Instant::now() > until {
-                    return Ok(Answer::Busy);
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
+            if retry(|| self.0.redis().run::<Option<String>>(&take)).await?.is_none() {
+                return Ok(Answer::Busy);
             }
             self.0.journal.locked(lock_ms);
             let renewal = self.0.journal.renewal(self.0.redis(), "lock", &token, lock_ms);

@@ -11,42 +11,31 @@
 //! How it breaks: it does not oversell. It costs a lock and a transaction. If Redis loses the
 //! counter, holders are refused until the counter has passed the number in the row.
 
-use std::time::{Duration, Instant};
+use redis::Script;
 
-use redis::{Script, cmd};
-
-use crate::backends::{Backends, execute, is_duplicate, query, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::backends::{Backends, execute, is_duplicate, query, query_one, retry};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-lock-fenced",
-        family: Family::Redis,
-        title: "Redis lock with fencing token",
-        claim: Claim::Safe,
-        source: "M. Kleppmann, How to do distributed locking (2016)",
-        suits: "Rare, long work on one thing that must not happen twice",
-    },
+    id: "redis-lock-fenced",
+    family: Family::Redis,
+    title: "Redis lock with fencing token",
+    claim: Claim::Safe,
+    source: "M. Kleppmann, How to do distributed locking (2016)",
+    suits: "Rare, long work on one thing that must not happen twice",
     text: include_str!("redis_lock_fenced.rs"),
     lua: Some(include_str!("redis_lock_fenced.lua")),
-    make: StrategySource::Strategy(|backends| Box::new(RedisLockFenced(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(RedisLockFenced(backends.clone()))),
 };
 
 /// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
-/// How often a waiting process tries again, and for how long it tries.
-const RETRY_EVERY: Duration = Duration::from_millis(2);
-const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 const TAKE_LOCK: &str = include_str!("redis_lock_fenced.lua");
-/// The script that releases the lock. The token names the lock's owner, so this strategy releases
-/// its lock with the script of `redis_lock`.
+/// The token names the lock's owner, so the script of `redis_lock` releases this lock too.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
-CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,
-    token bigint NOT NULL);
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL, token bigint NOT NULL);
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
 const INSERT_STOCK: &str = "INSERT INTO stock VALUES (1, $1, 0)";
 const PEEK: &str = "SELECT available FROM stock WHERE item = 1";
@@ -91,7 +80,6 @@ impl Strategy for RedisLockFenced {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
-            self.0.redis().run::<()>(&cmd("FLUSHALL")).await?;
             execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
             Ok(())
         })
@@ -99,7 +87,6 @@ impl Strategy for RedisLockFenced {
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
-            let until = Instant::now() + WAIT_AT_MOST;
             // A buyer is refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, PEEK, &[]).await?.get::<_, i64>(0) < units {
                 let bought = self.0.has_order(buyer).await?;
@@ -107,17 +94,12 @@ impl Strategy for RedisLockFenced {
             }
             let lock_ms = self.0.journal.lock_ms(LOCK_MS);
             let (script, release) = (Script::new(TAKE_LOCK), Script::new(RELEASE));
-            let token: i64 = loop {
+            let take = || async {
                 let mut take = script.key("lock");
-                let token = self.0.redis().script(take.key("token").arg(lock_ms)).await?;
-                if token > 0 {
-                    break token;
-                }
-                if Instant::now() > until {
-                    return Ok(Answer::Busy);
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
+                let token: i64 = self.0.redis().script(take.key("token").arg(lock_ms)).await?;
+                Ok((token > 0).then_some(token))
             };
+            let Some(token) = retry(take).await? else { return Ok(Answer::Busy) };
             self.0.journal.locked(lock_ms);
             let answer = self.sell(token, buyer, units).await;
             let mut release = release.key("lock");

@@ -9,35 +9,26 @@
 //! deletes another holder's lock. A process that dies between `SETNX` and `EXPIRE` leaves a lock
 //! that never ends.
 
-use std::time::{Duration, Instant};
-
 use redis::cmd;
 
-use crate::backends::{Backends, execute, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::backends::{Backends, execute, query_one, retry};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-lock-unsafe",
-        family: Family::Redis,
-        title: "Redis lock: SETNX + EXPIRE",
-        claim: Claim::Unsafe,
-        source: "early tutorials on distributed locks",
-        suits: "Nothing: the lock can end before the work",
-    },
+    id: "redis-lock-unsafe",
+    family: Family::Redis,
+    title: "Redis lock: SETNX + EXPIRE",
+    claim: Claim::Unsafe,
+    source: "early tutorials on distributed locks",
+    suits: "Nothing: the lock can end before the work",
     text: include_str!("redis_lock_unsafe.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(RedisLockUnsafe(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(RedisLockUnsafe(backends.clone()))),
 };
 
 /// How long the lock lasts, in milliseconds.
 const LOCK_MS: u64 = 1_000;
-/// How often a waiting process tries again, and for how long it tries.
-const RETRY_EVERY: Duration = Duration::from_millis(2);
-const WAIT_AT_MOST: Duration = Duration::from_secs(3);
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL, units bigint NOT NULL);";
@@ -69,7 +60,6 @@ impl Strategy for RedisLockUnsafe {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
-            self.0.redis().run::<()>(&cmd("FLUSHALL")).await?;
             execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
             Ok(())
         })
@@ -77,16 +67,16 @@ impl Strategy for RedisLockUnsafe {
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
-            let until = Instant::now() + WAIT_AT_MOST;
             // A buyer is refused without the lock, because stock does not come back in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
                 return Ok(Answer::SoldOut);
             }
-            while !self.0.redis().run::<bool>(cmd("SETNX").arg("lock").arg(1)).await? {
-                if Instant::now() > until {
-                    return Ok(Answer::Busy);
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
+            let take = || async {
+                let taken: bool = self.0.redis().run(cmd("SETNX").arg("lock").arg(1)).await?;
+                Ok(taken.then_some(()))
+            };
+            if retry(take).await?.is_none() {
+                return Ok(Answer::Busy);
             }
             let lock_ms = self.0.journal.lock_ms(LOCK_MS);
             self.0.redis().run::<()>(cmd("PEXPIRE").arg("lock").arg(lock_ms)).await?;

@@ -8,26 +8,22 @@
 //! How it breaks: Redis is the only record. After a restart from a snapshot, units that were sold
 //! since then are sold again. An empty Redis has lost every order that buyers were promised.
 
-use redis::{Script, cmd, pipe};
+use redis::{Script, cmd};
 
 use crate::backends::Backends;
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-lua",
-        family: Family::Redis,
-        title: "Redis Lua script",
-        claim: Claim::SafeWithoutFaults,
-        source: "the Redis manual on EVAL; nearly every flash-sale article",
-        suits: "Very hot items, where losing the last second is acceptable",
-    },
+    id: "redis-lua",
+    family: Family::Redis,
+    title: "Redis Lua script",
+    claim: Claim::SafeWithoutFaults,
+    source: "the Redis manual on EVAL; nearly every flash-sale article",
+    suits: "Very hot items, where losing the last second is acceptable",
     text: include_str!("redis_lua.rs"),
     lua: Some(include_str!("redis_lua.lua")),
-    make: StrategySource::Strategy(|backends| Box::new(RedisLua(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(RedisLua(backends.clone()))),
 };
 
 const BOOK: &str = include_str!("redis_lua.lua");
@@ -37,10 +33,9 @@ struct RedisLua(Backends);
 impl Strategy for RedisLua {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
-            let mut commands = pipe();
-            commands.cmd("FLUSHALL").ignore();
-            commands.cmd("HSET").arg("item").arg("Total").arg(stock).arg("Booked").arg(0).ignore();
-            self.0.redis().run_all::<()>(&commands).await?;
+            let mut stocked = cmd("HSET");
+            stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
+            self.0.redis().run::<()>(&stocked).await?;
             self.0.redis().run::<()>(cmd("SCRIPT").arg("LOAD").arg(BOOK)).await
         })
     }

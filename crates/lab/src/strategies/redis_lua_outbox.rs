@@ -9,35 +9,25 @@
 //! sells the same units again; an empty Redis refuses every buyer. Each sold unit costs three
 //! database writes.
 
-use std::time::Duration;
-
-use redis::{Script, pipe};
+use deadpool_postgres::Object;
+use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute, query, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-lua-outbox",
-        family: Family::Combined,
-        title: "Redis script and send table",
-        claim: Claim::SafeWithoutFaults,
-        source: "transactional messages; the outbox pattern",
-        suits: "Hot items with orders that must not be lost; Redis must be durable",
-    },
+    id: "redis-lua-outbox",
+    family: Family::Combined,
+    title: "Redis script and send table",
+    claim: Claim::SafeWithoutFaults,
+    source: "transactional messages; the outbox pattern",
+    suits: "Hot items with orders that must not be lost; Redis must be durable",
     text: include_str!("redis_lua_outbox.rs"),
     lua: Some(include_str!("redis_lua_outbox.lua")),
-    make: StrategySource::Strategy(|backends| {
-        Box::new(RedisLuaOutbox { backends: backends.clone() })
-    }),
+    kind: StrategyKind::Worker(|backends| Box::new(RedisLuaOutbox(backends.clone()))),
 };
 
-const BOOK: &str = include_str!("redis_lua_outbox.lua");
-/// The pause of the background work when no row waits.
-const POLL_EVERY: Duration = Duration::from_millis(10);
 const TABLES: &str = "
 CREATE TABLE sends (buyer bigint PRIMARY KEY, units bigint NOT NULL,
     state text NOT NULL DEFAULT 'pending', at timestamptz NOT NULL DEFAULT now());
@@ -55,21 +45,18 @@ WITH batch AS (
         (SELECT buyer FROM sends WHERE state = 'sent' LIMIT 200) RETURNING buyer, units
 )
 INSERT INTO orders (buyer, units) SELECT buyer, units FROM batch ON CONFLICT (buyer) DO NOTHING";
-const UNFINISHED: &str = "SELECT count(*) FROM sends WHERE state IN ('pending', 'sent')";
 
-struct RedisLuaOutbox {
-    backends: Backends,
-}
+struct RedisLuaOutbox(Backends);
 
 impl RedisLuaOutbox {
     /// Books units, or finds the earlier booking, and updates the row.
-    async fn book(&self, buyer: i64, units: i64) -> anyhow::Result<Answer> {
-        let script = Script::new(BOOK);
+    async fn book(&self, db: &Object, buyer: i64, units: i64) -> anyhow::Result<Answer> {
+        let script = Script::new(include_str!("redis_lua_outbox.lua"));
         let mut call = script.key("item");
         let call = call.key("buyers").arg(buyer).arg(units);
-        let booked: i64 = self.backends.redis().script(call).await?;
+        let booked: i64 = self.0.redis().script(call).await?;
         let state = if booked > 0 { "sent" } else { "cancelled" };
-        execute(&self.backends.db().await?, SETTLE, &[&buyer, &state]).await?;
+        execute(db, SETTLE, &[&buyer, &state]).await?;
         Ok(if booked > 0 { Answer::Sold } else { Answer::SoldOut })
     }
 
@@ -79,7 +66,7 @@ impl RedisLuaOutbox {
         look.cmd("HMGET").arg("item").arg("Total").arg("Booked");
         look.cmd("SISMEMBER").arg("buyers").arg(buyer);
         let ((total, booked), bought): ((Option<i64>, Option<i64>), bool) =
-            self.backends.redis().run_all(&look).await?;
+            self.0.redis().run_all(&look).await?;
         Ok(!bought && total.unwrap_or(0) - booked.unwrap_or(0) < units)
     }
 }
@@ -87,11 +74,10 @@ impl RedisLuaOutbox {
 impl Strategy for RedisLuaOutbox {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
-            self.backends.create_tables(TABLES).await?;
-            let mut commands = pipe();
-            commands.cmd("FLUSHALL").ignore();
-            commands.cmd("HSET").arg("item").arg("Total").arg(stock).arg("Booked").arg(0).ignore();
-            self.backends.redis().run_all(&commands).await
+            self.0.create_tables(TABLES).await?;
+            let mut stocked = cmd("HSET");
+            stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
+            self.0.redis().run(&stocked).await
         })
     }
 
@@ -100,48 +86,35 @@ impl Strategy for RedisLuaOutbox {
             if self.is_sold_out(buyer, units).await? {
                 return Ok(Answer::SoldOut);
             }
-            let db = self.backends.db().await?;
+            let db = self.0.db().await?;
             if execute(&db, INTEND, &[&buyer, &units]).await? == 0 {
-                let state: String = query_one(&db, STATE, &[&buyer]).await?.get(0);
-                match state.as_str() {
+                match query_one(&db, STATE, &[&buyer]).await?.get(0) {
                     "sent" | "done" => return Ok(Answer::Sold),
                     "cancelled" => return Ok(Answer::SoldOut),
                     _ => {}
                 }
             }
-            drop(db);
-            self.book(buyer, units).await
+            self.book(&db, buyer, units).await
         })
     }
 
-    fn background(&self, leads: bool) -> Step<'_, ()> {
+    fn background(&self) -> Step<'_, bool> {
         Box::pin(async move {
-            if !leads {
-                return std::future::pending().await;
+            let db = self.0.db().await?;
+            let stale = query(&db, STALE, &[]).await?;
+            let delivered = execute(&db, DELIVER, &[]).await?;
+            for row in &stale {
+                self.book(&db, row.get(0), row.get(1)).await?;
             }
-            loop {
-                let db = self.backends.db().await?;
-                let stale = query(&db, STALE, &[]).await?;
-                let delivered = execute(&db, DELIVER, &[]).await?;
-                drop(db);
-                for row in &stale {
-                    self.book(row.get(0), row.get(1)).await?;
-                }
-                if delivered == 0 {
-                    tokio::time::sleep(POLL_EVERY).await;
-                }
-            }
+            Ok(delivered > 0)
         })
     }
 
     fn waiting(&self) -> Step<'_, u64> {
-        Box::pin(async move {
-            let count: i64 = query_one(&self.backends.db().await?, UNFINISHED, &[]).await?.get(0);
-            Ok(count.unsigned_abs())
-        })
+        Box::pin(self.0.count("SELECT count(*) FROM sends WHERE state IN ('pending', 'sent')"))
     }
 
     fn orders(&self) -> Step<'_, Vec<Order>> {
-        Box::pin(self.backends.order_rows())
+        Box::pin(self.0.order_rows())
     }
 }

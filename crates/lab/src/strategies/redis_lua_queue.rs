@@ -9,26 +9,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::{Script, cmd, pipe};
+use redis::{Script, cmd};
 
-use crate::backends::{Backends, execute, parse_order};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::backends::{Backends, insert_orders};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-lua-queue",
-        family: Family::Combined,
-        title: "Redis script, list and consumer",
-        claim: Claim::SafeWithoutFaults,
-        source: "the usual flash-sale article: Lua plus queue",
-        suits: "Very hot items, where a few lost orders are acceptable",
-    },
+    id: "redis-lua-queue",
+    family: Family::Combined,
+    title: "Redis script, list and consumer",
+    claim: Claim::SafeWithoutFaults,
+    source: "the usual flash-sale article: Lua plus queue",
+    suits: "Very hot items, where a few lost orders are acceptable",
     text: include_str!("redis_lua_queue.rs"),
     lua: Some(include_str!("redis_lua_queue.lua")),
-    make: StrategySource::Strategy(|backends| {
+    kind: StrategyKind::Worker(|backends| {
         Box::new(RedisLuaQueue { backends: backends.clone(), popped: AtomicU64::new(0) })
     }),
 };
@@ -38,8 +34,6 @@ const BOOK: &str = include_str!("redis_lua_queue.lua");
 const BATCH: usize = 100;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
-const ORDERS: &str = "INSERT INTO orders (buyer, units)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (buyer) DO NOTHING";
 
 struct RedisLuaQueue {
     backends: Backends,
@@ -51,10 +45,9 @@ impl Strategy for RedisLuaQueue {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
             self.backends.create_tables(TABLES).await?;
-            let mut commands = pipe();
-            commands.cmd("FLUSHALL").ignore();
-            commands.cmd("HSET").arg("item").arg("Total").arg(stock).arg("Booked").arg(0).ignore();
-            self.backends.redis().run_all(&commands).await
+            let mut stocked = cmd("HSET");
+            stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
+            self.backends.redis().run(&stocked).await
         })
     }
 
@@ -68,26 +61,13 @@ impl Strategy for RedisLuaQueue {
         })
     }
 
-    fn background(&self, leads: bool) -> Step<'_, ()> {
+    fn background(&self) -> Step<'_, bool> {
         Box::pin(async move {
-            let mut own = self.backends.redis().blocking().await?;
-            if !leads {
-                return std::future::pending().await;
-            }
-            loop {
-                let (_, first): (String, String) =
-                    cmd("BRPOP").arg("queue").arg(0).query_async(&mut own).await?;
-                self.popped.store(1, Ordering::Relaxed);
-                let more: Option<Vec<String>> =
-                    cmd("RPOP").arg("queue").arg(BATCH - 1).query_async(&mut own).await?;
-                let lines = std::iter::once(first).chain(more.unwrap_or_default());
-                let orders: anyhow::Result<Vec<Order>> =
-                    lines.map(|line| parse_order(&line)).collect();
-                let (buyers, units): (Vec<i64>, Vec<i64>) =
-                    orders?.iter().map(|order| (order.buyer, order.units)).unzip();
-                execute(&self.backends.db().await?, ORDERS, &[&buyers, &units]).await?;
-                self.popped.store(0, Ordering::Relaxed);
-            }
+            let orders = self.backends.redis().pop_orders("queue", BATCH).await?;
+            self.popped.store(orders.len() as u64, Ordering::Relaxed);
+            insert_orders(&self.backends.db().await?, &orders).await?;
+            self.popped.store(0, Ordering::Relaxed);
+            Ok(true)
         })
     }
 

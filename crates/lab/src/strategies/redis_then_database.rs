@@ -10,27 +10,23 @@
 
 use std::time::Duration;
 
-use redis::{Script, pipe};
+use redis::{Script, cmd};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::backends::{Backends, execute};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::backends::{Backends, insert_orders};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "redis-then-database",
-        family: Family::Combined,
-        title: "Redis first, database later",
-        claim: Claim::SafeWithoutFaults,
-        source: "write-behind caches; asynchronous persistence",
-        suits: "Votes and likes, where losing the last moment is acceptable",
-    },
+    id: "redis-then-database",
+    family: Family::Combined,
+    title: "Redis first, database later",
+    claim: Claim::SafeWithoutFaults,
+    source: "write-behind caches; asynchronous persistence",
+    suits: "Votes and likes, where losing the last moment is acceptable",
     text: include_str!("redis_then_database.rs"),
     lua: Some(include_str!("redis_then_database.lua")),
-    make: StrategySource::Strategy(|backends| Box::new(RedisThenDatabase::new(backends))),
+    kind: StrategyKind::Worker(|backends| Box::new(RedisThenDatabase::new(backends))),
 };
 
 const BOOK: &str = include_str!("redis_then_database.lua");
@@ -40,8 +36,6 @@ const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
-const ORDERS: &str = "INSERT INTO orders (buyer, units)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (buyer) DO NOTHING";
 
 struct RedisThenDatabase {
     backends: Backends,
@@ -58,13 +52,12 @@ impl RedisThenDatabase {
     /// Writes the orders in memory into the database.
     async fn flush(&self) -> anyhow::Result<()> {
         let mut unwritten = self.unwritten.lock().await;
-        let (mut buyers, mut units) = (Vec::new(), Vec::new());
+        let mut orders = Vec::new();
         while let Ok(order) = unwritten.try_recv() {
-            buyers.push(order.buyer);
-            units.push(order.units);
+            orders.push(order);
         }
-        if !buyers.is_empty() {
-            execute(&self.backends.db().await?, ORDERS, &[&buyers, &units]).await?;
+        if !orders.is_empty() {
+            insert_orders(&self.backends.db().await?, &orders).await?;
         }
         Ok(())
     }
@@ -74,10 +67,9 @@ impl Strategy for RedisThenDatabase {
     fn prepare(&self, stock: i64) -> Step<'_, ()> {
         Box::pin(async move {
             self.backends.create_tables(TABLES).await?;
-            let mut commands = pipe();
-            commands.cmd("FLUSHALL").ignore();
-            commands.cmd("HSET").arg("item").arg("Total").arg(stock).arg("Booked").arg(0).ignore();
-            self.backends.redis().run_all(&commands).await
+            let mut stocked = cmd("HSET");
+            stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
+            self.backends.redis().run(&stocked).await
         })
     }
 
@@ -95,13 +87,16 @@ impl Strategy for RedisThenDatabase {
         })
     }
 
-    fn background(&self, _leads: bool) -> Step<'_, ()> {
+    fn background(&self) -> Step<'_, bool> {
         Box::pin(async move {
-            loop {
-                self.flush().await?;
-                tokio::time::sleep(FLUSH_EVERY).await;
-            }
+            tokio::time::sleep(FLUSH_EVERY).await;
+            self.flush().await?;
+            Ok(true)
         })
+    }
+
+    fn works_everywhere(&self) -> bool {
+        true
     }
 
     fn waiting(&self) -> Step<'_, u64> {

@@ -9,32 +9,22 @@
 //! answer while the worker is down. Two workers would need the stock row's lock, which the worker
 //! takes anyway.
 
-use std::time::{Duration, Instant};
-
-use crate::backends::{Backends, execute, query, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::backends::{Backends, execute, query, query_one, retry};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "staging-table",
-        family: Family::Queue,
-        title: "Staging table, one worker",
-        claim: Claim::Safe,
-        source: "batch posting; temporary table and merge",
-        suits: "A steady load where an answer may take a moment",
-    },
+    id: "staging-table",
+    family: Family::Queue,
+    title: "Staging table, one worker",
+    claim: Claim::Safe,
+    source: "batch posting; temporary table and merge",
+    suits: "A steady load where an answer may take a moment",
     text: include_str!("staging_table.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(StagingTable(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(StagingTable(backends.clone()))),
 };
 
-/// How often a buyer polls for the decision, and how often the worker polls for new requests.
-const POLL_EVERY: Duration = Duration::from_millis(4);
-/// How long a buyer waits before the answer "try again".
-const DECIDED_WITHIN: Duration = Duration::from_secs(3);
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);
@@ -91,31 +81,21 @@ impl Strategy for StagingTable {
 
     fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
         Box::pin(async move {
-            let until = Instant::now() + DECIDED_WITHIN;
             execute(&self.0.db().await?, REQUEST, &[&buyer, &units]).await?;
-            while Instant::now() < until {
-                let decision = query_one(&self.0.db().await?, DECISION, &[&buyer]).await?;
-                match decision.get::<_, Option<bool>>(0) {
-                    Some(true) => return Ok(Answer::Sold),
-                    Some(false) => return Ok(Answer::SoldOut),
-                    None => tokio::time::sleep(POLL_EVERY).await,
-                }
-            }
-            Ok(Answer::Busy)
+            let decision = || async {
+                let row = query_one(&self.0.db().await?, DECISION, &[&buyer]).await?;
+                Ok(row.get::<_, Option<bool>>(0))
+            };
+            Ok(match retry(decision).await? {
+                Some(true) => Answer::Sold,
+                Some(false) => Answer::SoldOut,
+                None => Answer::Busy,
+            })
         })
     }
 
-    fn background(&self, leads: bool) -> Step<'_, ()> {
-        Box::pin(async move {
-            if !leads {
-                return std::future::pending().await;
-            }
-            loop {
-                if self.apply_batch().await? == 0 {
-                    tokio::time::sleep(POLL_EVERY).await;
-                }
-            }
-        })
+    fn background(&self) -> Step<'_, bool> {
+        Box::pin(async move { Ok(self.apply_batch().await? > 0) })
     }
 
     fn orders(&self) -> Step<'_, Vec<Order>> {

@@ -1,7 +1,12 @@
--- Moves every unit of all partitions into one, at the end of a sale.
+-- Moves every unit of all partitions into one, at the end of a sale. While the pool has enough units,
+-- nothing moves: the scheduler is about to refill a partition.
 -- KEYS: the partitions, and then the pool. The first partition gets the units.
--- Returns the number of units.
+-- ARGV: the number of units that a buyer wants.
+-- Returns the number of units in the pool, or in the first partition.
 local sum = tonumber(redis.call('GET', KEYS[#KEYS])) or 0
+if sum >= tonumber(ARGV[1]) then
+  return sum
+end
 redis.call('SET', KEYS[#KEYS], 0)
 for p = 1, #KEYS - 1 do
   for _, domain in ipairs({ 'a', 'b' }) do

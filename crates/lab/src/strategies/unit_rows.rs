@@ -9,23 +9,19 @@
 //! will be free again, and gets the answer "try again". A million units are a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "unit-rows",
-        family: Family::Database,
-        title: "One row for each unit",
-        claim: Claim::Safe,
-        source: "numbered seats; FOR UPDATE SKIP LOCKED of PostgreSQL 9.5",
-        suits: "Numbered seats; some thousand units",
-    },
+    id: "unit-rows",
+    family: Family::Database,
+    title: "One row for each unit",
+    claim: Claim::Safe,
+    source: "numbered seats; FOR UPDATE SKIP LOCKED of PostgreSQL 9.5",
+    suits: "Numbered seats; some thousand units",
     text: include_str!("unit_rows.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(UnitRows(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(UnitRows(backends.clone()))),
 };
 
 const TABLES: &str = "

@@ -8,23 +8,19 @@
 //! order. This happens even without concurrency.
 
 use crate::backends::{Backends, execute};
-use crate::contract::{
-    Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyInfo, StrategySource,
-};
+use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
-    info: StrategyInfo {
-        id: "unsafe-update",
-        family: Family::Database,
-        title: "Blind update",
-        claim: Claim::Unsafe,
-        source: "the naive first version that every guide warns of",
-        suits: "Nothing: it sells units that do not exist",
-    },
+    id: "unsafe-update",
+    family: Family::Database,
+    title: "Blind update",
+    claim: Claim::Unsafe,
+    source: "the naive first version that every guide warns of",
+    suits: "Nothing: it sells units that do not exist",
     text: include_str!("unsafe_update.rs"),
     lua: None,
-    make: StrategySource::Strategy(|backends| Box::new(UnsafeUpdate(backends.clone()))),
+    kind: StrategyKind::Worker(|backends| Box::new(UnsafeUpdate(backends.clone()))),
 };
 
 const TABLES: &str = "
