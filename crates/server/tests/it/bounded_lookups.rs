@@ -15,7 +15,8 @@ use crate::several_servers::address;
 use crate::watch::Watch;
 
 /// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
-/// of the server, such as watching sales and clocks, affects only a few bursts.
+/// of the server, such as watching sales and clocks, adds allocations to some bursts, and on a busy
+/// machine to most of them. An allocation of the refusals themselves is in every burst.
 const BURST: u64 = 50;
 /// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
@@ -108,7 +109,7 @@ fn check_allocations(runtime: &Runtime, app: &TestApp, cases: &[(&str, &str)]) {
             counted.push(burst.count_total);
         }
         counted.sort_unstable();
-        assert!(counted[BURSTS / 2] <= EACH * BURST, "{sale}: {counted:?}");
+        assert!(counted[BURSTS / 10] <= EACH * BURST, "{sale}: {counted:?}");
     }
 }
 
@@ -144,10 +145,10 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
     while calls() == 0 {
         assert!(began.elapsed() < PATIENCE, "the node reports the buyer's three requests");
     }
-    let before = calls();
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
-    // The earlier requests of the two buyers may be reported late, once for each buyer.
-    let more = calls() - before;
-    assert!(more <= 2, "no refusal caused a call, but {more} calls were made");
+    // The node allowed one request of the first buyer and three of the second, and reports each of
+    // them at most once.
+    let reports = calls();
+    assert!(reports <= 4, "no refusal caused a call, but {reports} reports were made");
     runtime.block_on(async { drop(app.stop().await) });
 }
