@@ -22,6 +22,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -245,6 +246,22 @@ impl Cluster {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.follow(&self.postgres)?;
         self.postgres.wait_for_standby()
+    }
+
+    /// Waits until every node knows that commits wait for the standby. A node that does not know
+    /// this pauses the sales after a failover.
+    pub fn wait_until_nodes_see_standby(&self) -> Result<(), ClusterError> {
+        let (seen, begun) = ("\ndoorbuster_store_synchronous_standbys 1\n", Instant::now());
+        for node in self.nodes.iter().filter(|_| self.standby.is_some()) {
+            while !http::send_request(node.addr(), "GET", "/metrics", "", "")?.body.contains(seen) {
+                if begun.elapsed() > limits::READY_WITHIN {
+                    let what = format!("{} does not see it", node.name());
+                    return Err(ClusterError::failed("waiting for the standby", what));
+                }
+                std::thread::sleep(limits::POLL_EVERY);
+            }
+        }
+        Ok(())
     }
 
     /// Promotes the standby. After that, `postgres` is the new primary, and `standby` is the old

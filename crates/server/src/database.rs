@@ -15,7 +15,7 @@ use doorbuster_store::{HistoryMemory, Replication};
 pub(crate) use commit_check::{CommitCheck, STORE_STALLED, SYNCHRONOUS_STANDBY_MISSING};
 pub use history_file::{HistoryFileError, load_history, read_history};
 pub(crate) use peers::other_places;
-pub(crate) use watch::run;
+pub(crate) use watch::{pause_after_change, run};
 
 /// A node's knowledge about its database.
 #[derive(Debug, Default)]

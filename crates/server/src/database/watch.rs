@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_store::{HistoryReaction, Replication, StoreError};
+use doorbuster_store::{HistoryReaction, Replication, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
 use crate::engine::Engine;
@@ -61,7 +61,16 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 /// Pauses the sales that must be paused, and compares the orders that this node acknowledged with
 /// the database.
 async fn react(engine: &Engine) -> Result<(), StoreError> {
-    let HistoryReaction { paused, lost } = engine.store().react_to_history().await?;
+    if pause_after_change(engine.store()).await? {
+        engine.control().reload();
+    }
+    Ok(())
+}
+
+/// Reacts to a change of the database's history like [`react`], before the engine exists. A node
+/// that starts does this before it sells. Returns whether it paused a sale.
+pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError> {
+    let HistoryReaction { paused, lost } = store.react_to_history().await?;
     if let Some(lost) = lost {
         tracing::error!(
             fence = lost.fence,
@@ -82,10 +91,7 @@ async fn react(engine: &Engine) -> Result<(), StoreError> {
             "paused the sale because the database changed; check the orders, then resume it"
         );
     }
-    if !paused.is_empty() {
-        engine.control().reload();
-    }
-    Ok(())
+    Ok(!paused.is_empty())
 }
 
 /// Logs when a required standby is missing, and when it is connected again.

@@ -25,7 +25,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Roles;
 use crate::control::{self, JobSignals};
-use crate::database::{DatabaseState, other_places};
+use crate::database::{DatabaseState, other_places, pause_after_change};
 use crate::edge::EdgeNode;
 use crate::holders::Holders;
 use crate::meter::EngineMeter;
@@ -122,6 +122,7 @@ impl Engine {
         let is_edge = layout.is_edge();
         if !is_edge {
             store.bind_key().await?;
+            pause_after_change(&store).await?;
         }
         let cache = Cache::new(open_shared(&options, &slots)?);
         let engine = Arc::new(Self {
