@@ -104,14 +104,14 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "database.setting",
-        "A setting of the database endangers orders. The message describes it.",
+        "A setting of the database endangers orders. The message describes the setting.",
     ),
     warn("database.standby_back", "The synchronous standby is connected again."),
     error(
         "database.standby_missing",
         "Commits wait for a synchronous standby that is not connected.",
     ),
-    info("edge.upstream_back", "A node behind this edge answers."),
+    info("edge.upstream_back", "A node behind this edge answers again."),
     warn(
         "edge.upstream_lost",
         "A node behind this edge does not answer. The edge sends requests to the other nodes.",
@@ -234,7 +234,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "server.notify_failed",
-        "The server could not tell the service manager (systemd) that it is ready or stops.",
+        "The server could not tell the service manager (systemd) that the server is ready or stops.",
     ),
     warn("server.request_failed", "A request failed with an internal error."),
     info(
@@ -320,7 +320,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.unsettled",
         "This node can settle only the tickets of some slots. The tickets of the other slots are returned.",
     ),
-    warn("slot.watch_failed", "The server could not check the slots. It retries."),
+    warn("slot.watch_failed", "The server could not check the slots. The server retries."),
     info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
     warn(
         "spread.widen_failed",
