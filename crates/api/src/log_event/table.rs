@@ -262,7 +262,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "settle.dead_letter_unwritten",
         "A dead letter could not be written. The fields name its ticket.",
     ),
-    warn("settle.split", "A batch could not be settled. The server settles its halves separately."),
+    warn("settle.split", "A batch could not be settled. The server settles each half separately."),
     warn(
         "slot.drain_cancel_failed",
         "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
