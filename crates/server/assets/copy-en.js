@@ -153,7 +153,7 @@ export default {
   'busyall.text': 'Nothing was ordered. Please try again in a moment.',
   'offline.button': 'Reconnecting…', 'offline.title': 'You’re offline',
   'offline.text':
-    'We keep trying. If you had tapped, the same request is sent again. It never orders twice.',
+    'We keep trying. If you have already tapped, the same request is sent again. It never orders twice.',
   'offline.action': 'Try now',
 
   /* the front door: the check, access codes, who may buy, the waiting room */
@@ -178,7 +178,7 @@ export default {
   'join.title': 'The waiting room is open',
   'join.text': 'People are let in a few at a time. Join, and keep this page open.',
   'late.title': 'Your time to buy is over',
-  'late.text': 'The next person has it now. You can join again.',
+  'late.text': 'The next person has your turn now. You can join again.',
   'drawn.title': 'You are in the draw',
   'drawn.text':
     'Everyone here at the start is put in random order. Being early makes no difference. Keep this page open.',
@@ -263,7 +263,7 @@ export default {
   'o.checking+': 'This usually takes a few seconds. If you have paid, do not pay again.',
   'o.checking.b': 'Waiting for the payment…',
   'o.unheard+':
-    'We have no confirmation yet. If you have paid, do not pay again: we check before your time is over. If not, pay by {by}.',
+    'We have no confirmation yet. If you have paid, do not pay again: we check before your time is over. If you have not paid, pay by {by}.',
   'o.over': 'Your time to pay is over',
   'o.over+': 'We are checking whether your payment arrived. If not, your items are released.',
   'o.over.b': 'Checking your payment…', 'o.queued': 'Your request is in',
@@ -324,7 +324,7 @@ export default {
   'h.paidlate': 'Paid late, still yours', 'h.cancelled.shop': 'Cancelled by the shop',
   'h.extended': 'More time to pay', 'h.refunding': 'Refund by the shop',
   'h.late': 'Payment arrived too late', 'h.second': 'Paid again',
-  'h.mismatch': 'A payment of another order', 'h.pending': 'Refund on its way',
+  'h.mismatch': 'A payment that does not match', 'h.pending': 'Refund on its way',
   'h.settled': 'Refund sent', 'h.stuck': 'Refund not sent yet', 'o.sure': 'Cancel this order?',
   'o.sure+': 'All {units} go back on sale at once. Someone else may take them.',
   'o.sure1+': 'It goes back on sale at once. Someone else may take it.', 'o.keep': 'Keep it',
@@ -350,12 +350,12 @@ export default {
   'x.open+': 'This page stands in for a payment provider’s own page. No real money moves.',
   'x.failed': 'The payment failed',
   'x.failed+': 'You were not charged. You can try again until the time is over.',
-  'x.paid': 'Paid', 'x.paid+': 'The shop gets a message, or asks. Your order shows the result.',
+  'x.paid': 'Paid', 'x.paid+': 'The shop gets a message, or asks for the result. Your order shows it.',
   'x.late': 'It will be paid too late',
   'x.late+':
     'The money arrives after the time to pay. If one is still free, the order is paid. If not, the money goes back.',
   'x.closed': 'This checkout is closed',
-  'x.closed+': 'The shop closed it. Nothing was paid here.', 'x.expired': 'Time to pay is over',
+  'x.closed+': 'The shop closed this checkout. Nothing was paid here.', 'x.expired': 'Time to pay is over',
   'x.expired+': 'This checkout accepts no more payments.',
   'x.missing': 'There is no such checkout', 'x.missing+': 'The address may be mistyped.',
   'x.far': 'The checkout could not be loaded',

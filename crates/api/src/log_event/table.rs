@@ -104,30 +104,30 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "database.setting",
-        "A setting of the database endangers orders. The message describes it.",
+        "A setting of the database endangers orders. The message describes the setting.",
     ),
     warn("database.standby_back", "The synchronous standby is connected again."),
     error(
         "database.standby_missing",
         "Commits wait for a synchronous standby that is not connected.",
     ),
-    info("edge.upstream_back", "A node behind this edge answers."),
+    info("edge.upstream_back", "A node behind this edge answers again."),
     warn(
         "edge.upstream_lost",
         "A node behind this edge does not answer. The edge sends requests to the other nodes.",
     ),
     info(
         "key.generated",
-        "The server created the first operator's key and wrote it to a file that only its user can read.",
+        "The server created the first operator's key and wrote it to a file. Only the server's user can read this file.",
     ),
     warn(
         "key.unwritten",
         "The server created the first operator's key and could not write it to a file. Set `auth.admin_key`.",
     ),
-    warn("limits.not_shared", "Nodes cannot share rate limits. Each node applies its part."),
+    warn("limits.not_shared", "Nodes cannot share rate limits. Each node applies its own part."),
     info("limits.shared", "Nodes share rate limits again."),
     info("node.leadership_changed", "This node became the leader, or stopped being the leader."),
-    warn("node.lease_failed", "This node could not renew its lease. It retries."),
+    warn("node.lease_failed", "This node could not renew its lease. The node retries."),
     warn(
         "node.lease_lapsed",
         "The lease of this node lapsed. If other nodes took the units of its slots, the slots start a new epoch.",
@@ -148,7 +148,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.ask_failed",
-        "The server could not query the provider about a checkout. It retries.",
+        "The server could not query the provider about a checkout. The server retries.",
     ),
     error("payment.checkout_refused", "The payment provider refused to create a checkout."),
     warn(
@@ -191,7 +191,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "payment.undecided",
-        "For 30 days the provider did not decide about a checkout. The server stops its queries.",
+        "For 30 days the provider did not say how a checkout ended. The server stops its queries about this checkout.",
     ),
     warn("payment.unknown_provider", "A checkout belongs to a provider that is not configured."),
     error(
@@ -218,7 +218,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "secret.directory_readable",
         "Other users can list the data directory. Set its mode to 700.",
     ),
-    warn("secret.readable", "Other users can read a secret. Set its mode to 600."),
+    warn("secret.readable", "Other users can read a secret's file. Set the file's mode to 600."),
     warn("server.accept_failed", "The server could not accept a connection."),
     warn(
         "server.connections_cut",
@@ -234,7 +234,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "server.notify_failed",
-        "The server could not tell the service manager (systemd) that it is ready or stops.",
+        "The server could not tell the service manager (systemd) that the server is ready or stops.",
     ),
     warn("server.request_failed", "A request failed with an internal error."),
     info(
@@ -262,7 +262,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "settle.dead_letter_unwritten",
         "A dead letter could not be written. The fields name its ticket.",
     ),
-    warn("settle.split", "A batch could not be settled. The server settles its halves separately."),
+    warn("settle.split", "A batch could not be settled. The server settles each half separately."),
     warn(
         "slot.drain_cancel_failed",
         "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
@@ -318,9 +318,9 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "slot.unsettled",
-        "This node cannot settle the tickets of every slot. The tickets of the remaining slots are returned.",
+        "This node can settle only the tickets of some slots. The tickets of the other slots are returned.",
     ),
-    warn("slot.watch_failed", "The server could not check the slots. It retries."),
+    warn("slot.watch_failed", "The server could not check the slots. The server retries."),
     info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
     warn(
         "spread.widen_failed",
@@ -366,7 +366,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("store.unlock_failed", "The data directory could not be unlocked."),
     error("store.unusable", "The store failed and must not be used any more."),
     error("stream.lost", "Idle WebSockets were lost because their task panicked."),
-    warn("stream.poll_failed", "Idle WebSockets could not be polled. Each gets its own task."),
+    warn("stream.poll_failed", "Idle WebSockets could not be polled. Each one gets its own task."),
     warn(
         "stream.poller_failed",
         "The poller for idle WebSockets could not be created. Each WebSocket keeps its own task.",

@@ -18,7 +18,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Check, then update",
     claim: Claim::Unsafe,
     source: "the usual service code; known as a lost update or check-then-act race",
-    suits: "Nothing: two buyers read the same stock",
+    suits: "Nothing: two buyers can read the same stock",
     text: include_str!("check_then_update.rs"),
     lua: None,
     kind: StrategyKind::Worker(|backends| Box::new(CheckThenUpdate(backends.clone()))),

@@ -22,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Cache, lock, version and queue",
     claim: Claim::Safe,
     source: "the final recommendation of many articles",
-    suits: "Few sales and many visitors; every part is needed elsewhere anyway",
+    suits: "Few sales and many visitors, in a shop that needs all these parts anyway",
     text: include_str!("combined.rs"),
     lua: Some(include_str!("redis_lock.lua")),
     kind: StrategyKind::Worker(|backends| Box::new(Combined(backends.clone()))),

@@ -21,7 +21,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Row lock with a cache",
     claim: Claim::Safe,
     source: "cache-aside in front of SELECT … FOR UPDATE",
-    suits: "Many visitors and few buyers; most are refused by the cache",
+    suits: "Many visitors and few buyers; the cache refuses most of them",
     text: include_str!("lock_and_cache.rs"),
     lua: None,
     kind: StrategyKind::Worker(|backends| Box::new(LockAndCache(backends.clone()))),

@@ -19,7 +19,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Optimistic version",
     claim: Claim::Safe,
     source: "optimistic concurrency control; the version column of many libraries",
-    suits: "Few buyers at a time, on many items",
+    suits: "Few buyers at a time for each of many items",
     text: include_str!("optimistic_version.rs"),
     lua: None,
     kind: StrategyKind::Worker(|backends| Box::new(OptimisticVersion(backends.clone()))),

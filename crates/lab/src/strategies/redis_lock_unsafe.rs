@@ -21,7 +21,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Redis lock: SETNX + EXPIRE",
     claim: Claim::Unsafe,
     source: "early tutorials on distributed locks",
-    suits: "Nothing: the lock can end before the work",
+    suits: "Nothing: the lock can end before the work is done",
     text: include_str!("redis_lock_unsafe.rs"),
     lua: None,
     kind: StrategyKind::Worker(|backends| Box::new(RedisLockUnsafe(backends.clone()))),

@@ -20,7 +20,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Redis Lua script",
     claim: Claim::SafeWithoutFaults,
     source: "the Redis manual on EVAL; nearly every flash-sale article",
-    suits: "Very hot items, where losing the last second is acceptable",
+    suits: "Very hot items, where the sales of the last second may be lost",
     text: include_str!("redis_lua.rs"),
     lua: Some(include_str!("redis_lua.lua")),
     kind: StrategyKind::Worker(|backends| Box::new(RedisLua(backends.clone()))),

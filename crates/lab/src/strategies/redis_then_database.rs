@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Redis first, database later",
     claim: Claim::SafeWithoutFaults,
     source: "write-behind caches; asynchronous persistence",
-    suits: "Votes and likes, where losing the last moment is acceptable",
+    suits: "Votes and likes, where the newest ones may be lost",
     text: include_str!("redis_then_database.rs"),
     lua: Some(include_str!("redis_then_database.lua")),
     kind: StrategyKind::Worker(|backends| Box::new(RedisThenDatabase::new(backends))),
