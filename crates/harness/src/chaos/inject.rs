@@ -23,7 +23,7 @@ pub(super) fn inject(
         Fault::NoFault => Ok("nothing".into()),
         Fault::NodeKill | Fault::NodePause | Fault::NodeClock => node(cluster, fault, rng),
         Fault::NodeRoll => {
-            cluster.nodes.iter_mut().try_for_each(Node::upgrade)?;
+            cluster.nodes.iter_mut().chain(&mut cluster.edges).try_for_each(Node::upgrade)?;
             Ok("every node stopped and started again".into())
         }
         Fault::PostgresCrash => {
@@ -149,8 +149,9 @@ fn wait_until_used(primary: &Postgres) -> Result<(), ClusterError> {
 }
 
 fn node(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<String, ClusterError> {
-    let which = rng.random_range(0..cluster.nodes.len());
-    let node = &mut cluster.nodes[which];
+    let which = rng.random_range(0..cluster.nodes.len() + cluster.edges.len());
+    let mut servers = cluster.nodes.iter_mut().chain(&mut cluster.edges);
+    let Some(node) = servers.nth(which) else { return Ok("there is no node".into()) };
     let pause = random_duration(rng, HANG);
     let how = match fault {
         Fault::NodeKill => {

@@ -49,7 +49,7 @@ impl Postgres {
         ends_with_caller: bool,
         library: Option<&Path>,
     ) -> Result<Self, ClusterError> {
-        let password = super::secret();
+        let password = super::node_factory::secret();
         let mut postgres = Self::prepare(cluster_dir, "postgres", password, ends_with_caller)?;
         postgres.use_disk(library)?;
         let secret = cluster_dir.write_private("postgres/password", &postgres.password)?;
