@@ -20,11 +20,11 @@ use doorbuster_harness::generator::{AnswerKind, RequestScript};
 mod tab;
 mod waiting_room;
 
-const BUYER: Target = Target::AtMost { floor: 200.0, goal: 100.0 };
-const REQUEST: Target = Target::AtMost { floor: 8.0, goal: 4.0 };
-const SOCKET: Target = Target::AtMost { floor: 20.0, goal: 10.0 };
-const PLACE: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
-const TAB: Target = Target::AtMost { floor: 1024.0, goal: 1024.0 };
+const BUYER: Target = Target::AtMost { floor: 125.0, goal: 64.0 };
+const REQUEST: Target = Target::AtMost { floor: 5.0, goal: 4.0 };
+const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
+const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
+const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
 /// The number of orders that run every code path once. It is small, so that connections cannot
 /// reuse memory that these orders leave.

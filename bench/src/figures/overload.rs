@@ -25,7 +25,7 @@ use doorbuster_harness::generator::cores;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, DRAIN_WITHIN, Load, Pace, RunResult};
 
-const TARGET: Target = Target::AtLeast { floor: 0.8, goal: 0.95 };
+const TARGET: Target = Target::AtLeast { floor: 0.85, goal: 0.95 };
 const CROWD: &str = "orders while a crowd waits, one core";
 const LARGE: &str = "orders while twice that crowd waits";
 const ATTACKED: &str = "orders while a crowd waits, beside attack clients";

@@ -311,10 +311,14 @@ impl App {
         self.stop.cancel();
     }
 
-    /// Waits for purchases and operators' changes whose clients disconnected.
+    /// Waits for purchases and operators' changes whose clients disconnected. Then records the last
+    /// second of every sale.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;
+        if self.engine.edge().is_none() {
+            self.record_last_second().await;
+        }
     }
 }
 

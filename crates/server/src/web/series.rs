@@ -134,7 +134,12 @@ impl App {
         }
     }
 
-    /// Adds the last second of every sale to the store.
+    /// Records the second in which the program stops. This second has not ended yet.
+    pub(super) async fn record_last_second(&self) {
+        self.record_seconds(self.engine.now().plus(1_000)).await;
+    }
+
+    /// Adds the second before `now` to the store, for every sale.
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
         // One node counts each queue: the node of the slot, or the leader if nodes share the slots.

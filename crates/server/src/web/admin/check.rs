@@ -105,6 +105,13 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
             "no webhook endpoint is enabled, so the shop gets no events about orders",
         ));
     }
+    if !app.buyers.has_accepted_token() {
+        problems.push(warning(
+            "token_unused",
+            "this node has not accepted a buyer's token since it started; sign in at the shop and \
+             buy in a test sale, to see that the shop's tokens are valid",
+        ));
+    }
     if let Some(replication) = app.engine.database().replication() {
         if replication.lacks_standbys() {
             problems.push(error(
