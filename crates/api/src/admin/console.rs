@@ -368,7 +368,7 @@ pub struct ShownSetting {
     pub origin: String,
 }
 
-/// The settings of the node that answers.
+/// The settings of the node that handles the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "node": "17",

@@ -97,7 +97,7 @@ pub struct DeadLetterList {
 /// Why a dead letter is discarded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(examples(json!({"reason": "the shop took it from the export"})))]
+#[schema(examples(json!({"reason": "the shop read the order in the export"})))]
 pub struct Discard {
     /// The reason in one line, for other operators; `none given` if there is no body.
     #[schema(schema_with = crate::admin::schema::title)]

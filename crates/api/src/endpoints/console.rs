@@ -58,7 +58,7 @@ endpoints!(
     },
     list_settings = Endpoint {
         path: "/v1/admin/settings",
-        summary: "List the settings of the node that answers",
+        summary: "List the settings of the node that handles the request",
         description: "Secrets are never shown.",
         responses: &[ok::<SettingList>("The settings.")],
         ..VIEWER_ENDPOINT
