@@ -17,7 +17,7 @@ pub use doorbuster_types::OrderState;
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null, "ended_at": null
 })))]
 pub struct Order {
-    /// The order's id. It never changes, and equals the id in an earlier `202`.
+    /// The order's id. This id never changes, and equals the id in an earlier `202`.
     pub id: String,
     /// The order's sale.
     pub sale: String,

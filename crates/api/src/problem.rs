@@ -159,7 +159,7 @@ impl Problem {
     pub fn challenge_failed() -> Self {
         Self::without_members(
             Code::ChallengeFailed,
-            "the answer was wrong; ask for a new challenge",
+            "the answer was wrong; request a new challenge",
         )
     }
 
@@ -229,8 +229,8 @@ impl Problem {
         Self::without_members(Code::NotHeldOut, "units are available without waiting; buy one")
     }
 
-    /// `409`: the waitlist is full: it has its largest size, or as many entries as units may
-    /// return.
+    /// `409`: the waitlist is full. It has its largest size, or as many entries as there are units
+    /// that may return.
     #[must_use]
     pub fn waitlist_full() -> Self {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")
@@ -322,7 +322,7 @@ impl Problem {
     pub fn idempotency_key_reused() -> Self {
         Self::without_members(
             Code::IdempotencyKeyReused,
-            "this Idempotency-Key belongs to a request with other content",
+            "this Idempotency-Key belongs to a request with other content; choose a new key",
         )
     }
 
@@ -331,7 +331,7 @@ impl Problem {
     pub fn rate_limited(scope: RateLimitScope, retry_after: u32) -> Self {
         Self::with_retry_after(
             Code::RateLimited,
-            "too many requests",
+            "too many requests; wait as long as Retry-After says",
             ExtraMembers::RateLimitScope(scope),
             retry_after,
         )
@@ -345,8 +345,8 @@ impl Problem {
         Self::with_retry_after(Code::Overloaded, detail, ExtraMembers::Nothing, retry_after)
     }
 
-    /// `503`: a required service is unavailable. The same request with the same key finds the
-    /// verdict if there is one.
+    /// `503`: a required service is unavailable. If the request got a verdict, the same request
+    /// with the same key finds this verdict.
     #[must_use]
     pub fn unavailable(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Self {
         Self::with_retry_after(Code::Unavailable, detail, ExtraMembers::Nothing, retry_after)
@@ -360,7 +360,12 @@ impl Problem {
         retry_after: u32,
     ) -> Self {
         let extra = ExtraMembers::NotReady { reasons, facts: Box::new(facts) };
-        Self::with_retry_after(Code::Unavailable, "not ready", extra, retry_after)
+        Self::with_retry_after(
+            Code::Unavailable,
+            "this node is not ready; see reasons",
+            extra,
+            retry_after,
+        )
     }
 
     /// `501`: the body has a transfer coding that the server does not know.

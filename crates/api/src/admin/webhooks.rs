@@ -85,8 +85,10 @@ fn read_types(
         let at = || format!("{pointer}/{index}");
         if word != ALL_TYPES && EventType::parse(word).is_none() {
             let known: Vec<&str> = EventType::ALL.iter().map(|what| what.as_str()).collect();
-            faults
-                .add(&at(), format!("is not an event type; known are * and {}", known.join(", ")));
+            faults.add(
+                &at(),
+                format!("is not an event type; the known types are * and {}", known.join(", ")),
+            );
             is_good = false;
         } else if words[..index].contains(word) {
             faults.add(&at(), "is given twice");
@@ -135,7 +137,7 @@ impl WebhookEndpointPatch {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"overlap_secs": 86_400})))]
 pub struct SecretRotation {
-    /// How many seconds the earlier secrets also sign messages.
+    /// For how many seconds the server also signs messages with the earlier secrets.
     #[schema(required = false, minimum = 0, maximum = 604_800, default = 86_400)]
     pub overlap_secs: u32,
 }
@@ -215,7 +217,7 @@ pub struct WebhookEndpoint {
     pub secrets: Vec<LiveSecret>,
     /// Events of all types that were not sent to the endpoint yet.
     pub waiting: u64,
-    /// Events that the endpoint did not accept and that are retried.
+    /// Events that the endpoint did not accept and that the server retries.
     pub failing: u64,
     /// The endpoint's unresolved dead letters.
     pub dead: u64,

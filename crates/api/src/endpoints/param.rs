@@ -239,7 +239,9 @@ impl Param {
                  buyer, so you may leave `Authorization` out. If you send both headers, they must name the \
                  same buyer."
             }
-            Self::OrderKey => "The key in the link to the order. With another key, the response is `404`.",
+            Self::OrderKey => {
+                "The key in the link to the order. With another key, the response is `404`."
+            }
             Self::IfMatch => {
                 "The server makes the change only if the object still has this `ETag`."
             }

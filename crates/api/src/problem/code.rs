@@ -174,8 +174,8 @@ impl Code {
         self.facts().2
     }
 
-    /// Whether the same request with the same key may be repeated unchanged: neither the request
-    /// nor the sale has to change first.
+    /// Whether the same request with the same key may succeed later, without a change of the
+    /// request or of the sale.
     #[must_use]
     pub const fn retryable(self) -> bool {
         matches!(self.status(), 429 | 500 | 503)

@@ -20,9 +20,9 @@ const SUBTAGS_MAX: usize = 3;
 /// Languages that are written from right to left.
 const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur"];
 
-/// A text of the shop. A reader gets the text in the reader's language. If it is missing, the
-/// reader gets the English text. If that is missing too, the reader gets the text whose language
-/// tag is first in the alphabet.
+/// A text of the shop. A reader gets the text in the reader's language. If this text is missing,
+/// the reader gets the English text. If the English text is also missing, the reader gets the text
+/// whose language tag is first in the alphabet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Text {
