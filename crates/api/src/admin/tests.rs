@@ -122,10 +122,7 @@ fn each_member_of_an_item_has_its_bounds() {
         with(r#""hold_secs":86401"#),
         &[("/items/0/hold_secs", "must be a whole number from 1 to 86400")],
     );
-    item(
-        with(r#""description":"\u0000""#),
-        &[("/items/0/description", "must not contain control")],
-    );
+    item(with(r#""description":"\u0000""#), &[("/items/0/description", "must not contain")]);
     for wrong in ["javascript:alert(1)", "http://shop.example/a.png", "a b", ""] {
         item(with(&format!(r#""image":"{wrong}""#)), &[("/items/0/image", "must be an https")]);
     }
