@@ -51,7 +51,8 @@ use crate::header::BodyType;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use crate::problem::Code;
 
-/// HTTP method of an endpoint. `HEAD` works wherever `GET` does and is not listed.
+/// HTTP method of an endpoint. Every endpoint with `GET` also accepts `HEAD`, which the table does
+/// not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// `GET`

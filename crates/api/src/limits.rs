@@ -66,8 +66,8 @@ pub const HOLD_SECS_DEFAULT: u32 = 900;
 /// Longest extension of an order's payment window, in seconds. A longer value gets `422`.
 pub const EXTEND_SECS_MAX: u32 = 30 * 86_400;
 
-/// Longest text that a provider may write for an order or a payment, in characters; a message with
-/// a longer text is invalid.
+/// Longest id that a provider may write for an order or a payment, in characters. A message with a
+/// longer id is invalid.
 pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 
 /// Largest burst, and largest rate a minute, of a limit at the front door. A larger number gets

@@ -177,8 +177,8 @@ pub struct FrontDoorPatch {
     limits: MemberPatch<LimitsPatch>,
 }
 
-/// Changes to limits. In this patch `null` does not restore a default. It means that there is no
-/// limit.
+/// Changes to limits. In this patch, `null` means that there is no limit, and does not restore a
+/// default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: MemberPatch<LimitPatch>,

@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn every_fault_of_an_endpoint_is_reported() {
         let good = br#"{"url":"https://shop.example/h","types":["order.paid","*"]}"#;
-        let read = NewWebhookEndpoint::from_json(good).expect("good");
+        let read = NewWebhookEndpoint::from_json(good).expect("a valid body");
         assert_eq!((read.types.len(), read.enabled), (2, true));
         let check = |body: &str, pointers: &[&str]| {
             let problem = NewWebhookEndpoint::from_json(body.as_bytes()).expect_err(body);
@@ -334,7 +334,10 @@ mod tests {
         check(r#"{}"#, &["/url", "/types"]);
         for broker in ["amqp://a:b@h/v", "amqps://a:b@h", "nats://h", "tls://h"] {
             let body = format!(r#"{{"url":"{broker}","types":["*"]}}"#);
-            assert_eq!(NewWebhookEndpoint::from_json(body.as_bytes()).expect("good").url, broker);
+            assert_eq!(
+                NewWebhookEndpoint::from_json(body.as_bytes()).expect("a valid body").url,
+                broker
+            );
         }
         assert!(
             NewWebhookEndpoint::from_json(br#"{"url":"HTTPS://shop.example/","types":["*"]}"#)
@@ -359,7 +362,7 @@ mod tests {
     fn a_rotation_may_have_no_body() {
         assert_eq!(SecretRotation::from_json(b"").expect("empty"), SecretRotation::default());
         assert_eq!(
-            SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("at once").overlap_secs,
+            SecretRotation::from_json(br#"{"overlap_secs":0}"#).expect("a valid body").overlap_secs,
             0
         );
         assert!(SecretRotation::from_json(br#"{"overlap_secs":604801}"#).is_err());

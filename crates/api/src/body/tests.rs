@@ -111,8 +111,8 @@ fn depth_and_number_of_faults_are_bounded() {
 fn the_faults_of_key_and_body_are_reported_together() {
     let key = || crate::header::idempotency_key([]);
     let check = |body: &str, status: u16, faults: usize| {
-        let problem =
-            join_key_and_body(key(), Purchase::from_json(body.as_bytes())).expect_err("no key");
+        let problem = join_key_and_body(key(), Purchase::from_json(body.as_bytes()))
+            .expect_err("the key is missing");
         assert_eq!((problem.status(), problem.faults().len()), (status, faults), "{body}");
     };
     check(r#"{"sale":"s","item":"i","units":1}"#, 422, 1);
