@@ -113,7 +113,7 @@ impl Problem {
         Self::without_members(Code::Unauthenticated, detail)
     }
 
-    /// `403`: the caller is known and is not allowed to do this.
+    /// `403`: the caller is known, but may not make this request.
     #[must_use]
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::Forbidden, detail)
@@ -123,7 +123,7 @@ impl Problem {
     #[must_use]
     pub fn not_eligible(requirement: Requirement) -> Self {
         let detail = match requirement {
-            Requirement::Member => "this sale is for members",
+            Requirement::Member => "only members may buy in this sale",
             Requirement::Level => "this sale requires a higher level",
             Requirement::AccessCode => "this sale requires an access code",
         };
@@ -133,7 +133,10 @@ impl Problem {
     /// `403`: the sale requires a purchase pass, and the request has no pass.
     #[must_use]
     pub fn pass_required() -> Self {
-        Self::without_members(Code::PassRequired, "this sale requires a Purchase-Pass")
+        Self::without_members(
+            Code::PassRequired,
+            "this sale requires a Purchase-Pass; get a pass first",
+        )
     }
 
     /// `403`: the pass is forged, or for another buyer, sale or item.
@@ -145,13 +148,16 @@ impl Problem {
     /// `403`: the pass has expired.
     #[must_use]
     pub fn pass_expired() -> Self {
-        Self::without_members(Code::PassExpired, "the Purchase-Pass has expired; get a new one")
+        Self::without_members(Code::PassExpired, "the Purchase-Pass has expired; get a new pass")
     }
 
     /// `403`: the sale requires a solved challenge.
     #[must_use]
     pub fn challenge_required() -> Self {
-        Self::without_members(Code::ChallengeRequired, "this sale requires a solved challenge")
+        Self::without_members(
+            Code::ChallengeRequired,
+            "this sale requires a solved challenge; request a challenge",
+        )
     }
 
     /// `403`: the answer to the challenge was wrong, and the challenge is used up.
@@ -168,7 +174,7 @@ impl Problem {
     pub fn waiting_room() -> Self {
         Self::without_members(
             Code::WaitingRoom,
-            "join the waiting room, and retry after it admits you",
+            "the waiting room has not admitted you; join it, and retry after your admission",
         )
     }
 
@@ -226,7 +232,7 @@ impl Problem {
     /// `409`: units are available, so there is no waitlist to join.
     #[must_use]
     pub fn not_held_out() -> Self {
-        Self::without_members(Code::NotHeldOut, "units are available without waiting; buy one")
+        Self::without_members(Code::NotHeldOut, "units are available without waiting; buy a unit")
     }
 
     /// `409`: the waitlist is full. It has its largest size, or as many entries as there are units
@@ -302,7 +308,7 @@ impl Problem {
     pub fn precondition_failed() -> Self {
         Self::without_members(
             Code::PreconditionFailed,
-            "the object changed since it was read; read it again",
+            "the object has another version than If-Match; read the object again",
         )
     }
 
@@ -378,7 +384,10 @@ impl Problem {
     /// `500`: an internal fault.
     #[must_use]
     pub fn internal() -> Self {
-        Self::without_members(Code::Internal, "an internal error occurred; it has been logged")
+        Self::without_members(
+            Code::Internal,
+            "an internal error occurred; the server logged the cause",
+        )
     }
 }
 
