@@ -9,7 +9,7 @@ use crate::value::{Money, Time};
 
 pub use doorbuster_types::OrderState;
 
-/// An order: units that a buyer holds or held.
+/// An order: units that are or were reserved for a buyer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 10,
