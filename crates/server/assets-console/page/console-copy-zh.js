@@ -4,7 +4,7 @@
 const apiDetails = [
   [/^is missing$/, '请填写'],
   [/^is given twice$/, '重复了'],
-  [/^is not known.*$/, '未知'],
+  [/^is not a known member.*$/, '未知'],
   [/^must not be blank$/, '不能为空'],
   [/^must be one line.*$/, '必须是一行文字'],
   [/^must be after starts_at$/, '必须晚于开抢时间'],

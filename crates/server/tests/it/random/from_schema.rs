@@ -39,7 +39,7 @@ const RULES: [(&str, &str, &str); 21] = [
     ("?from", "at most 3,600 steps", "other parameters decide"),
     (
         "/items/*/id",
-        "is the id of an earlier entry",
+        "repeats the id of an earlier entry",
         "entries must differ in one member, not as a whole",
     ),
     ("/items/*/id", "the sale has no such item", "the sale decides"),
