@@ -30,8 +30,8 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection. The client library reconnects once by itself. That second connection is not used,
-/// because the broker may or may not have the earlier messages.
+/// A connection. The client library reconnects once by itself. This crate does not use the second
+/// connection, because the broker may or may not have the messages that were in flight.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -43,8 +43,8 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // The client closes with its last handle. If a message is sent again, the stream detects
-        // this by its id.
+        // The client closes its connection when its last handle is dropped. If the client sends a
+        // message again before that, the stream detects the repeated id.
     }
 }
 
@@ -110,7 +110,7 @@ impl Nats {
         })?;
         match ack.error {
             Some(AckError { code, err_code }) => Err(PublishError::Refused(Error::new(format!(
-                "the stream refused the message with {code}, error {err_code}"
+                "the stream refused the message with code {code}, error {err_code}"
             )))),
             None if ack.stream.is_empty() || ack.seq == 0 => {
                 Err(PublishError::Refused(Error::new("the answer did not come from a stream")))
@@ -125,7 +125,7 @@ impl Nats {
             .name("doorbuster")
             .connection_timeout(self.connect_timeout)
             .require_tls(self.address.is_tls())
-            // The client library must not reconnect again.
+            // After the first reconnect, the client library must not reconnect again.
             .max_reconnects(1)
             // Connect only to the allowed address.
             .ignore_discovered_servers()

@@ -11,8 +11,7 @@ use doorbuster_testkit::tool;
 /// The variable that gives the child process the broker's URL.
 const URL: &str = "BROKER_TLS_URL";
 
-/// A key and a certificate for this machine's address, in a directory that is removed with the
-/// value.
+/// A key and a certificate for this machine's address. Dropping the value removes their directory.
 struct Certificate {
     dir: PathBuf,
 }
@@ -51,9 +50,9 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes to a broker from two processes, because trusted certificates come from the
-    /// environment. One process trusts this certificate, and the other trusts none. Only the first
-    /// process may succeed.
+    /// Publishes to a broker from two processes, because the environment of a process names its
+    /// trusted certificates. One process trusts this certificate, and the other process trusts
+    /// none. Only the first process may succeed.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));
