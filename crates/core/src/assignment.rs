@@ -10,8 +10,8 @@ use crate::value::{NodeId, SlotKey};
 
 /// How long a node continues to settle a slot that moved to another node, in milliseconds.
 ///
-/// The other node may notice the change one check later. Without the overlap, no node would settle
-/// the slot until that check.
+/// The other node may notice the change only at its next check. Without this overlap, no node would
+/// settle the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
 
 /// The live nodes that settle tickets now, and the nodes that did so before the last change.
@@ -49,8 +49,8 @@ impl Settlers {
         &self.live
     }
 
-    /// Returns whether a slot is assigned to this node. While no live node is known, every node has
-    /// every slot.
+    /// Returns whether a slot is assigned to this node. While no live node is known, every slot is
+    /// assigned to every node.
     #[must_use]
     pub fn is_assigned(&self, node: NodeId, slot: SlotKey) -> bool {
         settler_of(slot, &self.live).is_none_or(|settler| settler == node)
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_slots_of_a_node_that_comes_or_goes_move() {
+    fn only_the_slots_of_a_node_that_starts_or_stops_move() {
         let (three, two) = (nodes(&[1, 2, 3]), nodes(&[1, 3]));
         for slot in slots() {
             let (before, after) = (settler_of(slot, &three), settler_of(slot, &two));

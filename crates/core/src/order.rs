@@ -15,7 +15,7 @@ use crate::value::{Millis, Stock};
 pub enum ChangeOutcome {
     /// This transaction changed the order.
     Done(Order),
-    /// The order was in the requested state before.
+    /// The order was already in the requested state.
     Already(Order),
     /// The order's state does not allow the change.
     WrongState(Order),

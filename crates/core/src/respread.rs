@@ -167,7 +167,7 @@ impl AutoWidth {
     ///
     /// `busiest` is the rate of the busiest slot since the last check, in tickets a second. `free`
     /// are the units that the item can still sell, `None` for unlimited stock. `least` is the
-    /// largest request. `now_ms` may be of any clock that does not go back.
+    /// largest request. `now_ms` comes from any clock that does not go back.
     pub fn observe_load(
         &mut self,
         partitions: u32,
@@ -182,7 +182,8 @@ impl AutoWidth {
         let since = *self.hot_since.get_or_insert(now_ms);
         let wider = partitions.saturating_mul(2).min(PARTITIONS_MAX);
         let rests = self.changed.is_some_and(|at| now_ms - at < WIDEN_REST_MS);
-        // The server would have to gather units from partitions that are too narrow.
+        // If the partitions had fewer units than the largest request, the server would have to
+        // gather units for such a request.
         let suffices = free.is_none_or(|free| free / u64::from(wider) >= least.max(1));
         if now_ms - since < HOT_MS || rests || wider <= partitions || !suffices {
             return None;

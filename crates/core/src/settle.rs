@@ -229,7 +229,7 @@ impl Settlement<'_> {
     }
 
     /// Returns the ticket's units. Only the grant's state decides whether the slot gets a credit,
-    /// because the units of a closed grant went back when it was closed.
+    /// because closing a grant returns all its units.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,

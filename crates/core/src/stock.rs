@@ -9,8 +9,9 @@ use crate::value::{Epoch, GrantId, ItemId, Millis, Seq, SlotKey, Stock, TicketN}
 
 /// Opens a grant of at most `units` for the slot's next epoch.
 ///
-/// If the slot already has an open grant, this returns that grant, and the caller sends `init` for
-/// it again. Opening a grant does not give the slot its units: they reach the slot with `init`.
+/// If the slot already has an open grant, this function returns that grant, and the caller sends
+/// `init` for it again. Opening a grant does not give the slot its units: they reach the slot with
+/// `init`.
 ///
 /// Returns `None` in three cases:
 ///

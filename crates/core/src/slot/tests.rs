@@ -57,7 +57,7 @@ fn check(a: u64, b: u64, units: u64, wanted: ([u64; 2], Counter, bool)) {
 }
 
 #[test]
-fn a_ticket_deducts_from_the_active_counter_and_flips_when_that_is_low_or_short() {
+fn a_ticket_deducts_from_the_active_counter_and_flips_when_that_counter_is_low() {
     check(10, 9, 4, ([6, 9], Counter::A, false));
     check(10, 9, 7, ([3, 9], Counter::A, false));
     check(10, 9, 8, ([2, 9], Counter::B, true));
