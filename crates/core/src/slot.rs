@@ -240,8 +240,7 @@ impl Slot {
     }
 
     /// Issues a ticket in one step that writes everything or nothing. The step checks for a repeat,
-    /// the limit and the units. Then it deducts the units, remembers the request and queues the
-    /// ticket.
+    /// the limit and the units. Then it deducts units, and remembers and queues the ticket.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {

@@ -126,8 +126,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The server may have given up this refund without an answer, but the provider accepted
-            // it.
+            // The provider accepted the refund, which the server may have given up unanswered.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
