@@ -1,6 +1,6 @@
 //! The feed that edges follow, in the Redis that nodes share. One node writes the feed, with the
-//! fencing number of its lock. Edges read it, also from replicas. If Redis loses the feed, the
-//! writer begins a new generation. `doorbuster_core::edge` has the rules.
+//! fencing number of its lock. Edges read the feed, also from replicas. If Redis loses the feed,
+//! the writer begins a new generation. `doorbuster_core::edge` has the rules.
 use doorbuster_core::edge::FeedPosition;
 
 use crate::SlotError;
@@ -12,7 +12,8 @@ const READ: &str = include_str!("edge_feed/read.lua");
 const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
 const EDGES: &str = include_str!("edge_feed/edges.lua");
 
-/// The largest number of requests in one write or read. Redis serves no other call meanwhile.
+/// The largest number of requests in one write or read. During a write or read, Redis serves no
+/// other call.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read.
 pub const FEED_ENTRIES_MAX: usize = 64;
@@ -70,7 +71,7 @@ impl SharedRedis {
         ["head", "requests", "entries", "order"].map(|name| self.key("feed", name)).to_vec()
     }
 
-    /// Begins a generation. Returns false if a node with a later fencing number writes the feed.
+    /// Begins a generation. Returns false if a node with a higher fencing number writes the feed.
     ///
     /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn begin_feed(&self, fence: u64, generation: u64) -> Result<bool, SlotError> {
@@ -146,7 +147,7 @@ impl SharedRedis {
             return Ok(None);
         }
         feed_part(&reply, at).map(Some).ok_or_else(|| SlotError {
-            reason: "the feed has an unexpected format".to_owned(),
+            reason: "the edge feed in Redis has an unexpected format".to_owned(),
             may_have_happened: false,
         })
     }

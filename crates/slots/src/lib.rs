@@ -24,7 +24,7 @@ pub use local::Local;
 pub use lock::{LockGuard, Locks};
 pub use shared::{ScriptReply, SharedRedis};
 
-/// The error if a slot could not be called, or its answer did not arrive.
+/// The error if a call did not reach a slot, or if the slot's answer did not arrive.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the slot did not answer: {reason}")]
 pub struct SlotError {
@@ -44,7 +44,7 @@ pub struct DequeuedTicket {
     pub delivery: Delivery,
 }
 
-/// Names the ticket of an acknowledgement.
+/// Identifies the ticket that an acknowledgement is for.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryRef {
     /// The slot of the queue.
@@ -65,19 +65,20 @@ pub struct ServerIdentity {
     /// The server's replication id. It changes when a replica takes over, and when the first
     /// replica is added.
     pub replication_id: String,
-    /// Whether the server answered when it was asked last, about a second ago.
+    /// Whether the server answered the last check, about a second ago.
     pub is_up: bool,
 }
 
-/// Signs that slots may have lost their memory. They are only a hint, and do not show every loss.
+/// Signs that slots may have lost their memory. The signs are only a hint, and do not show every
+/// loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LossEvidence {
     /// How often a server changed, appeared or disappeared. See [`Slots::wait_for_change`].
     pub changes: u64,
     /// The servers.
     pub servers: Vec<ServerIdentity>,
-    /// Servers that can no longer hold slots, with the reason. At the start, such a server would
-    /// have been refused.
+    /// Servers that can no longer hold slots, with the reason. At its start, a node refuses such a
+    /// server.
     pub refusals: Vec<String>,
 }
 
@@ -86,8 +87,8 @@ pub struct LossEvidence {
 pub enum Slots {
     /// Slots in this node's memory.
     Local(Local),
-    /// Slots in Redis, which all nodes share. The futures are boxed, so that purchases on other
-    /// backends do not reserve memory for them.
+    /// Slots in Redis, which all nodes share. The futures of calls to Redis are boxed, so that
+    /// purchases on other backends do not reserve memory for these futures.
     Redis(Redis),
 }
 
@@ -152,9 +153,9 @@ impl Slots {
         }
     }
 
-    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. Then it has
-    /// `available` units, all in counter A, an empty memory, and no applied feed rows. A repeated
-    /// call changes nothing.
+    /// Gives a slot a grant. The slot accepts only a higher epoch than its own. After that, the
+    /// slot has `available` units, all in counter A, an empty memory, and no applied feed rows. A
+    /// repeated call changes nothing.
     ///
     /// # Errors Fails if the slot cannot be reached. The caller may send `init` again.
     pub async fn init(&self, slot: SlotKey, terms: GrantTerms) -> Result<ApplyOutcome, SlotError> {
@@ -196,7 +197,8 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot, and remembers the number under the recall's id.
+    /// Takes at most `units` out of the slot. The slot remembers the taken number under the
+    /// recall's id.
     ///
     /// # Errors Fails if the slot cannot be reached. The caller may send the recall again.
     pub async fn recall(
@@ -249,7 +251,8 @@ impl Slots {
     }
 
     /// Stops taking tickets, because this node stops. Returns the unacknowledged tickets to their
-    /// queues, so that other nodes get them at once. For slots in memory there is no other node.
+    /// queues, so that other nodes get them at once. For slots in memory, the call does nothing,
+    /// because no other node reaches them.
     ///
     /// # Errors Fails if a queue cannot be reached. Other nodes get its tickets after this node
     /// counts as dead.

@@ -1,10 +1,10 @@
 //! A Redis server that all nodes share for data that may be lost: rate limits, locks, published
 //! status. The server never has data about stock.
 //!
-//! With several plain servers, the first one that can be reached is used, so that the nodes agree
-//! as long as possible. In a Redis Cluster the server that has the keys is used. Nothing with an
-//! effect is sent twice: if an answer does not arrive, the call may have taken effect, and the
-//! error says so. While no server can be reached, calls fail at once.
+//! With several plain servers, each node uses the first server that it can reach, so that the nodes
+//! use the same server as long as possible. In a Redis Cluster the server that has the keys is
+//! used. A call with an effect is never sent twice. If its answer does not arrive, the error says
+//! that the call may have taken effect. While no server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
@@ -16,7 +16,8 @@
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, as the store was last read | 10 ms |
 //! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON behind a proof; at most 256 KiB | 10 s |
 //!
-//! The braces hold the hash tag: one script can use all of these keys.
+//! The text between the braces is the hash tag. It puts all of these keys on one server, so that
+//! one script can use them all.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,9 +37,9 @@ const CONNECT_MAX: Duration = Duration::from_millis(250);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
-/// After no server could be reached, calls fail at once during this time.
+/// After an attempt in which no server could be reached, calls fail at once during this time.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-/// After a change to another server than the first, the first is tried again after this time.
+/// While another server than the first is in use, the first server is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
 /// The largest number of redirects of a cluster that one call follows. At the bound the call fails,
 /// with no effect.
@@ -61,7 +62,7 @@ pub enum ScriptReply {
 }
 
 impl ScriptReply {
-    /// Returns the number, also if the answer is a text of digits.
+    /// Returns the number, even if the answer is a text of digits.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
