@@ -50,8 +50,8 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Runs a list, but leaves out the faults that a real slot cannot have. A real slot has the
-    /// server's bounds, and no old copy replaces its data.
+    /// Runs a list, but leaves out what a real slot cannot have: bounds other than the server's,
+    /// and an old copy that replaces the slot's data.
     ///
     /// # Errors Returns the checker's finding.
     pub fn from_case(case: &Case) -> Result<Self, String> {

@@ -1,6 +1,6 @@
 //! Checks the invariant I5: each payment captured at the provider ends as exactly one paid order or
 //! one refund. The checker decides this with its own tables, and compares the sums with the
-//! provider's books.
+//! provider's records.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Checkout, Money, Payment, PaymentState, Refund, RefundCause, RefundId,
@@ -109,8 +109,8 @@ fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether the refund's money came back once, has not arrived since, and no operator must
-/// decide. A message about such a refund may be older than the return of the money.
+/// Returns whether the refund's money came back once and has not arrived since, and no operator
+/// must act. A message about such a refund may be older than the return of the money.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -361,7 +361,7 @@ impl Checker {
         self.count_case("sent back");
     }
 
-    /// Compares the provider's books with the store at rest, to the cent.
+    /// Compares the provider's records with the store at rest, to the cent.
     pub(crate) fn money_at_rest(&mut self, store: &SimStore, provider: &Provider) {
         let model = &store.model;
         for charge in provider.charges.iter().filter(|c| c.captured) {

@@ -1,8 +1,8 @@
-//! A faulty payment provider. Its messages are late, repeated, out of order or lost. It takes money
-//! for the wrong order, and is unavailable for a while.
+//! A faulty payment provider. Its messages are late, repeated, out of order or lost. The provider
+//! takes money for the wrong order, and is sometimes unavailable.
 //!
-//! The provider's books are independent of the store. They record which money was captured and sent
-//! back.
+//! The provider keeps its own records, which are independent of the store: which money it captured,
+//! and which money it sent back.
 use doorbuster_core::money::{
     Capture, Money, PaymentId, Refund, RefundId, RefundState, RefundUpdate,
 };
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    /// Lets a buyer pay at a checkout that a buyer got.
+    /// Lets a buyer pay at a checkout whose URL a buyer has.
     pub(crate) fn pay_at(&mut self, pick: u8, how: u8) {
         let handed: Vec<_> = (0..self.provider.sessions.len())
             .filter(|&i| self.provider.sessions[i].handed)
@@ -308,7 +308,8 @@ impl World {
         if self.provider.away {
             return RefundUpdate::Failed("away".into());
         }
-        // A further try has another key, but finds a refund that is pending or has arrived.
+        // A repeated try has another key, but the provider finds an earlier refund that is pending
+        // or has arrived.
         let anew = match refund.error {
             Some(_) => format!("{key}/{}", refund.next_at.0),
             None => key.to_owned(),
