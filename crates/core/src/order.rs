@@ -123,7 +123,7 @@ pub fn end<L: Ledger + ?Sized>(
 }
 
 /// Returns whether a provider may still accept money for an overdue order. Such an order waits for
-/// the provider's answer, up to a bounded time.
+/// the provider's answer, but only for a bounded time.
 fn may_be_paid<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,

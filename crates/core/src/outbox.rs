@@ -2,9 +2,9 @@
 //! an event, and when to give it up.
 //!
 //! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself. The queue receives outcomes
-//! and returns decisions. Its driver writes the decisions to the store. The store has a position
-//! for each endpoint: every event up to that position was delivered, or has its own row with its
-//! state. So a healthy endpoint needs no row for each event.
+//! and returns decisions. The driver of the queue sends the events, and writes the decisions to the
+//! store. The store has a position for each endpoint: every event up to that position was
+//! delivered, or has its own row with its state. So a healthy endpoint needs no row for each event.
 //!
 //! These rules hold despite any failure. If the driver crashes, it starts again from the store's
 //! rows.

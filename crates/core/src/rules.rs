@@ -1,7 +1,7 @@
 //! The protocol's rules by name. The simulator removes each rule in turn, and must notice its
 //! absence.
 //!
-//! Without the `run_mutants` feature every rule always holds and [`enforces`] compiles to `true`.
+//! Without the `mutants` feature, every rule always holds, and [`enforces`] compiles to `true`.
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -123,8 +123,8 @@ rules! {
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// A transaction shows a phase only if that phase is still the requested one in that
-    /// transaction.
+    /// A transaction shows a phase only if, in this transaction, the phase is still the intended
+    /// phase.
     ShowAsIntended,
     /// The transaction that shows paused or ended closes the item's grants.
     PhaseClosesGrants,

@@ -2,8 +2,8 @@
 //!
 //! This is the reference for every backend. Behind a lock, it is also the slot in a node's memory.
 //!
-//! Its units are in two counters. Tickets deduct from the active counter. Recalls take from the
-//! inactive counter first. A feed row names the counter for its units. Refills name the drained
+//! A slot's units are in two counters. Tickets deduct from the active counter. Recalls take from
+//! the inactive counter first. A feed row names the counter for its units. Refills name the drained
 //! counter. Credits always name A, because their transaction cannot know which counter is active.
 //! That is safe: the sum decides what the slot can serve, and the ticket step flips or merges the
 //! counters.
@@ -326,8 +326,7 @@ impl Slot {
         term.applied = row.seq;
         let counter = if enforces(Rule::RowNamesCounter) { row.counter } else { term.units.active };
         term.units.add(counter, row.units);
-        // The new units answer the mark. If a counter is still low, the next ticket sets the mark
-        // again.
+        // New units clear the mark. If a counter is still low, the next ticket sets the mark again.
         let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled) && row.units > 0;
         term.units.mark &= !brings;
         if let Some(buyer) = &row.buyer {

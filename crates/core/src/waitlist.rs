@@ -51,7 +51,7 @@ pub enum JoinOutcome {
 pub enum LeaveOutcome {
     /// The buyer left.
     Done(WaitlistEntry),
-    /// The entry ended before. Its state says how.
+    /// The entry had already ended. Its state says how.
     Already(WaitlistEntry),
     /// No such entry exists.
     NotFound,
@@ -185,7 +185,7 @@ fn unpaid_order_of<L: Ledger + ?Sized>(
 }
 
 /// Returns whether the waitlist accepts no more entries. If no units are free, only unpaid and kept
-/// units can come back. More entries than such units would never be served.
+/// units can come back. Entries beyond the number of these units would never be served.
 fn is_full(item: &Item, entries_max: u64) -> bool {
     let may_come = match item.total {
         Stock::Counted(total) => total.saturating_sub(item.paid),

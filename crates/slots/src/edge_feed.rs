@@ -20,7 +20,8 @@ pub const FEED_ENTRIES_MAX: usize = 64;
 /// The feed expires this long after its last write, in milliseconds, because old counts are
 /// useless.
 const LIFETIME_MS: u32 = 60_000;
-/// An edge is forgotten this long after its last report, in milliseconds.
+/// The reports of all edges expire this long after the newest report, in milliseconds. A reader
+/// ignores reports that are too old.
 const EDGES_LIFETIME_MS: u32 = 30_000;
 /// The largest number of edges that are remembered.
 const EDGES_MAX: usize = 1_024;

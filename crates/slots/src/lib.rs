@@ -166,7 +166,7 @@ impl Slots {
     }
 
     /// Issues a ticket in one atomic step. The slot checks for a repeated request, the buyer's
-    /// limit and the units. Then it deducts, remembers and queues.
+    /// limit and the units. Then it deducts the units, remembers the request and queues the ticket.
     ///
     /// # Errors Fails if the slot cannot be reached. The caller may repeat the request under the
     /// same key, but only while the buyer has no id.

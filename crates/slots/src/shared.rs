@@ -37,7 +37,7 @@ const CONNECT_MAX: Duration = Duration::from_millis(250);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
-/// After an attempt in which no server could be reached, calls fail at once during this time.
+/// If no server could be reached, further calls fail at once during this time.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// While another server than the first is in use, the first server is tried again after this time.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);

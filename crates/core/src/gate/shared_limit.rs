@@ -1,4 +1,5 @@
-//! A rate limit that several nodes share, as two rules without IO.
+//! A rate limit that several nodes share: the rules of the shared place and the rules of a node,
+//! without IO.
 //!
 //! One shared place, in Redis or PostgreSQL, has one number for each limited key: the state of a
 //! rate limit ([`super::gcra`]). Before a node spends a part of the limit, the node takes this

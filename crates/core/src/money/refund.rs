@@ -126,7 +126,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The provider accepted the refund, which the server may have given up unanswered.
+            // The server may have given this refund up, but the provider accepted it.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;

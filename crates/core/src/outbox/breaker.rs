@@ -65,7 +65,7 @@ impl Breaker {
     }
 
     /// Records that the endpoint did not accept this event, and asked for a pause if `pause_ms` is
-    /// over 0. A shorter pause does not replace an earlier, longer one.
+    /// above 0. A shorter pause does not replace an earlier, longer one.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
@@ -96,8 +96,8 @@ impl Breaker {
 
     /// Chooses the event of the next try. Tries alternate between new events and rows, and the rows
     /// follow one after another. Each event gets a few tries, because the endpoint may accept an
-    /// event only after some tries. It gets no further tries, because the endpoint may refuse only
-    /// this event.
+    /// event only after some tries. After these tries, the next event is tried, because the
+    /// endpoint may refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

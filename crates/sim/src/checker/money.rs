@@ -223,7 +223,7 @@ impl Checker {
             CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
         };
         self.check(actual == expected, "I5", || {
-            format!("{capture:?} made {actual:?} of {before:?} instead of {expected:?}")
+            format!("{capture:?} gave {actual:?}, not {expected:?}; before: {before:?}")
         });
         let in_time = before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved);
         self.count_case(match actual {
@@ -261,7 +261,9 @@ impl Checker {
             RefundUpdate::CameBack(_) => RefundState::Failed,
             RefundUpdate::CheckAgain { .. } => RefundState::Pending,
         };
-        self.check(now.state == expected, "refund", || format!("{news:?} made {now:?} of {was:?}"));
+        self.check(now.state == expected, "refund", || {
+            format!("{news:?} changed {was:?} to {now:?}")
+        });
         if expected == RefundState::Failed {
             self.count_case("refund given up");
         }
@@ -290,7 +292,7 @@ impl Checker {
             |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
         self.check(right, "refund", || {
-            format!("{news:?} for the request {asked:?} made {now:?} of {was:?}")
+            format!("{news:?} for the request {asked:?} changed {was:?} to {now:?}")
         });
         self.count_case("refund answered late");
     }

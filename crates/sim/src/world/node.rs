@@ -12,7 +12,7 @@ use super::{NAMES, World};
 use crate::checker::{AnswerContext, BuyerAnswer, BuyerRequest};
 use crate::store::PhaseRow;
 
-/// A snapshot older than this refuses no request.
+/// From a snapshot that is older than this, a node refuses no request.
 pub(crate) const SNAPSHOT_AGE_MS: i64 = 1_000;
 /// How often one attempt is sent again under a new epoch.
 const ASKS_MAX: u8 = 3;

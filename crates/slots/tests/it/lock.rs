@@ -149,8 +149,8 @@ async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
 
 #[tokio::test]
 async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
-    // The lock is renewed every ten seconds. If the holder learns of the loss much earlier, its
-    // broken connection made it check.
+    // The holder renews the lock every ten seconds. So it notices the loss long before this lease
+    // ends.
     const LONG: Duration = Duration::from_secs(30);
     const LOCK: &str = "shop:{shared}:lock:loader";
     const FENCE: &str = "shop:{shared}:fence:loader";
