@@ -261,9 +261,7 @@ impl Checker {
             RefundUpdate::CameBack(_) => RefundState::Failed,
             RefundUpdate::CheckAgain { .. } => RefundState::Pending,
         };
-        self.check(now.state == expected, "refund", || {
-            format!("{news:?} changed {was:?} to {now:?}")
-        });
+        self.check(now.state == expected, "refund", || format!("{news:?}: {was:?} became {now:?}"));
         if expected == RefundState::Failed {
             self.count_case("refund given up");
         }
