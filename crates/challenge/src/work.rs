@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_payload_is_refused() {
+    fn every_payload_except_the_right_one_is_refused() {
         let (keys, mut random) = (keys(), RandomSource::from_seed(2));
         let (work, other) =
             (keys.new_challenge(&mut random, EASY), keys.new_challenge(&mut random, EASY));

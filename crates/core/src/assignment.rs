@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn two_changes_in_a_row_leave_no_gap() {
+    fn during_two_changes_in_a_row_some_node_settles_each_slot() {
         let (one, two, three) = (nodes(&[1]), nodes(&[1, 2]), nodes(&[1, 2, 3]));
         let moved = slots().find(|slot| settler_of(*slot, &three) == Some(NodeId(3)));
         let slot = moved.filter(|_| !one.is_empty()).expect("at least one of 400 slots moves");

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_leaves_when_all_is_settled_and_the_pool_is_empty() {
+    fn a_partition_leaves_when_its_units_are_settled_and_the_pool_is_empty() {
         assert_eq!(
             AvailablePartitions::from_units(0, [3, 0, 1]).from(0).collect::<Vec<_>>(),
             [0, 2]

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn new_slots_get_equal_parts_of_what_the_others_have() {
+    fn new_slots_get_equal_parts_of_the_other_slots_units() {
         let plan = |least, units: &[u64], new_from| -> Vec<(u32, u32, u64)> {
             shares_for_new_slots(&Spread::default(), least, 0, &shares(units, new_from))
                 .into_iter()
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_automatic_number_doubles_while_one_slot_stays_hot_and_then_rests() {
+    fn an_automatic_number_of_partitions_doubles_while_one_slot_stays_busy() {
         let mut auto = AutoWidth::default();
         let mut width = 2;
         let mut changes = Vec::new();
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_automatic_number_never_oscillates() {
+    fn an_automatic_number_of_partitions_never_oscillates() {
         let mut auto = AutoWidth::default();
         for second in 0..100 {
             let load = HOT_TICKETS_PER_SEC * u64::from(second % 3 != 2);

@@ -81,7 +81,7 @@ impl Drop for Certificate {
 }
 
 #[tokio::test]
-async fn a_nats_with_tls_gets_events_if_its_certificate_is_trusted() {
+async fn nats_with_tls_gets_events_if_its_certificate_is_trusted() {
     let certificate = Certificate::make();
     let (server, prefix) =
         (NatsServer::start_with_tls(&certificate.key(), &certificate.file()), name());
@@ -93,7 +93,7 @@ async fn a_nats_with_tls_gets_events_if_its_certificate_is_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
+async fn rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
     let certificate = Certificate::make();
     let ((rabbit, port), exchange) =
         (Rabbit::start_with_tls(&certificate.key(), &certificate.file()), name());

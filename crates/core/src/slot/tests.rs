@@ -69,7 +69,7 @@ fn a_ticket_deducts_from_the_active_counter_and_flips_when_that_counter_is_low()
 }
 
 #[test]
-fn a_slot_is_short_only_when_the_sum_of_its_counters_is() {
+fn a_slot_is_short_only_when_both_counters_together_have_too_few_units() {
     let mut slot = slot(4, 5);
     assert_eq!(slot.ticket(&request(1, 10)), TicketAnswer::Short { available: 9 });
     assert_eq!(state(&slot), ([4, 5], Counter::A, false));

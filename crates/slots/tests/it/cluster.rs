@@ -279,7 +279,7 @@ async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named
 }
 
 #[tokio::test]
-async fn a_named_server_of_a_cluster_may_be_away() {
+async fn a_named_server_of_a_cluster_may_be_unreachable() {
     let mut servers = start();
     servers[0].kill();
     let named = servers.iter().map(Server::url).collect();

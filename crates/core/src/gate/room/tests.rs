@@ -21,7 +21,7 @@ fn ranks_continue_after_the_participants_of_the_draw() {
 }
 
 #[test]
-fn as_many_visitors_are_admitted_as_can_find_units() {
+fn visitors_are_admitted_only_while_units_are_left_for_them() {
     let many = line(1_000, Some(1_000), 0);
     let check = |free, limit, out, used, used_units, wanted| {
         let shop = RoomSupply { free, limit, out, used, used_units };

@@ -306,7 +306,7 @@ fn a_buyer_far_below_a_large_limit_causes_no_call_and_no_report() {
 }
 
 #[test]
-fn a_request_that_gets_only_an_answer_is_counted_afterwards_and_near_the_limit_before() {
+fn a_request_answered_from_memory_is_counted_after_its_answer_except_near_the_limit() {
     let limit = RateLimit::new(10, 1);
     let (cost, terms) = (limit.cost(1), terms(3, 64));
     let mut share = NodeShare::default();
