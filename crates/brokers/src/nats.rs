@@ -100,9 +100,9 @@ impl Nats {
                         "no stream has the subject: create a stream for {name}.>"
                     )))
                 }
-                RequestErrorKind::MaxPayloadExceeded => {
-                    PublishError::Refused(Error::new("the message is too large for the broker"))
-                }
+                RequestErrorKind::MaxPayloadExceeded => PublishError::Refused(Error::new(
+                    "the message is larger than the broker's max_payload",
+                )),
                 _ => PublishError::Unknown(Error::new("the connection broke")),
             })?;
         let ack: Ack = serde_json::from_slice(&answer.payload).map_err(|_| {
@@ -163,11 +163,14 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     let io = why.filter_map(|why| why.downcast_ref::<io::Error>()).last().map(io::Error::kind);
     Error::new(match (error.kind(), io) {
         (ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation, _) => {
-            "the broker refused the login".to_owned()
+            "the broker refused the login: check the user name and the password, or the token"
+                .to_owned()
         }
         (ConnectErrorKind::TimedOut, _) => "no connection in time".to_owned(),
         (ConnectErrorKind::Dns, _) => "no connection: the host name is unknown".to_owned(),
-        (ConnectErrorKind::Tls, _) => "no connection: TLS failed".to_owned(),
+        (ConnectErrorKind::Tls, _) => {
+            "no connection: TLS failed; check which certificates this machine trusts".to_owned()
+        }
         (_, Some(kind)) => format!("no connection: {kind}"),
         (_, None) => "no connection".to_owned(),
     })

@@ -378,7 +378,7 @@ mod removed {
 #[cfg(feature = "mutants")]
 pub use removed::{enforces, remove};
 
-/// Returns whether this rule holds: always.
+/// Returns true, because this build cannot remove a rule.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 #[must_use]

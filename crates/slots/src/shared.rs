@@ -346,7 +346,9 @@ async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, Redis
     {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(RedisFailure::WrongServer(format!("{address}: {error}"))),
-        Err(_) => Err(RedisFailure::WrongServer(format!("{address} does not accept a connection"))),
+        Err(_) => {
+            Err(RedisFailure::WrongServer(format!("{address} did not accept a connection in time")))
+        }
     }
 }
 

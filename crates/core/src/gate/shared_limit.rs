@@ -385,7 +385,7 @@ fn holds(rule: LimitRule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// Returns whether a rule holds: always.
+/// Returns true, because only tests can remove a rule.
 #[cfg(not(test))]
 #[inline(always)]
 const fn holds(_rule: LimitRule) -> bool {

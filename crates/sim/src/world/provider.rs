@@ -306,7 +306,7 @@ impl World {
     /// Answers a request for a refund or for the state of a refund.
     pub(crate) fn answer_refund_request(&mut self, key: &str, refund: &Refund) -> RefundUpdate {
         if self.provider.away {
-            return RefundUpdate::Failed("away".into());
+            return RefundUpdate::Failed("unavailable".into());
         }
         // A repeated try has another key, but the provider finds an earlier refund that is pending
         // or has arrived.
@@ -323,7 +323,7 @@ impl World {
             // The request only queries the state, so it sends no money.
             let last = backs.iter().rev().find(|b| b.has_key(key));
             return last.map_or_else(
-                || RefundUpdate::Failed("there is none".into()),
+                || RefundUpdate::Failed("no such refund exists".into()),
                 MoneyBack::refund_update,
             );
         }
@@ -350,7 +350,7 @@ impl World {
         let back = &mut self.provider.backs[nth];
         let news = match how % 8 {
             _ if back.came_back => back.refund_update(),
-            3 if !back.arrived => RefundUpdate::Failed("not so far".into()),
+            3 if !back.arrived => RefundUpdate::Failed("a payout failed".into()),
             7 => {
                 (back.arrived, back.came_back) = (false, true);
                 back.refund_update()

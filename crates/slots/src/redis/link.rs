@@ -123,8 +123,9 @@ pub(super) async fn connect(
             Err(RedisFailure::Busy(format!("{}: {error}", address())))
         }
         Ok(Err(error)) => Err(RedisFailure::WrongServer(format!("{}: {error}", address()))),
-        Err(_) => {
-            Err(RedisFailure::WrongServer(format!("{} does not accept a connection", address())))
-        }
+        Err(_) => Err(RedisFailure::WrongServer(format!(
+            "{} did not accept a connection in time",
+            address()
+        ))),
     }
 }

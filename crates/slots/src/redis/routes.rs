@@ -262,7 +262,7 @@ impl Routes {
         }
         if map.ranges.is_empty() {
             return Err(RedisFailure::WrongServer(format!(
-                "{} knows no hash slots",
+                "{} knows no hash slots; assign the cluster's hash slots to its servers",
                 asked.address
             )));
         }

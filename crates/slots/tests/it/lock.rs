@@ -128,7 +128,7 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
-    assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
+    assert!(next.fence() > late.fence(), "number {} after {}", next.fence(), late.fence());
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("the renewal fails");
 }
 
@@ -184,7 +184,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
             Err(_) => assert!(taken_over.elapsed() < PATIENCE, "the replica is not found"),
         }
     };
-    assert!(next.fence() > late.fence(), "{} after {}", next.fence(), late.fence());
+    assert!(next.fence() > late.fence(), "number {} after {}", next.fence(), late.fence());
     assert!(
         written.write(&next) && !written.write(&late),
         "a write with a smaller number is refused"
