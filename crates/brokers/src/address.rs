@@ -95,7 +95,8 @@ impl Address {
     /// Parses an address. The function does not check whether this program was built with this kind
     /// of broker.
     ///
-    /// # Errors Returns what is wrong with the address. The text contains no part of the address.
+    /// # Errors
+    /// Returns what is wrong with the address. The text contains no part of the address.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not an address")?;
         let (kind, is_tls) = BrokerKind::from_scheme(url.scheme())

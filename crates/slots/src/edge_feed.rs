@@ -74,7 +74,8 @@ impl SharedRedis {
 
     /// Begins a generation. Returns false if a node with a higher fencing number writes the feed.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn begin_feed(&self, fence: u64, generation: u64) -> Result<bool, SlotError> {
         let arguments = [fence.to_string(), generation.to_string(), LIFETIME_MS.to_string()];
         let reply = self.eval(BEGIN, &self.feed_keys(), &arguments).await?;
@@ -84,8 +85,9 @@ impl SharedRedis {
     /// Writes a change of the generation in `change.before`. Returns false if the feed is not as
     /// the writer left it: Redis lost it, or another node writes it.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The
-    /// change may still have been written.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time. The change may
+    /// still have been written.
     pub async fn write_feed(&self, change: FeedChange<'_>) -> Result<bool, SlotError> {
         let FeedChange { before, head, requests, entries } = change;
         let seq = before.seq + entries.len() as u64;
@@ -110,7 +112,8 @@ impl SharedRedis {
 
     /// Records an edge's report about itself.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn note_edge(&self, edge: &str, about: &[u8]) -> Result<(), SlotError> {
         let (lifetime, most) = (EDGES_LIFETIME_MS.to_string(), EDGES_MAX.to_string());
         let arguments = [edge.as_bytes(), about, lifetime.as_bytes(), most.as_bytes()];
@@ -119,7 +122,8 @@ impl SharedRedis {
 
     /// Returns the edges' last reports about themselves, in no particular sequence.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn edges(&self) -> Result<Vec<Vec<u8>>, SlotError> {
         let none: [&[u8]; 0] = [];
         let reply = self.eval(EDGES, &[self.key("feed", "edges")], &none).await?;
@@ -133,8 +137,9 @@ impl SharedRedis {
     /// Reads the next part after `at`, or the first part of another generation. Returns `None` if
     /// this server has no feed.
     ///
-    /// # Errors Fails if no server can be reached, its answer does not arrive in time, or the feed
-    /// is not valid.
+    /// # Errors
+    /// Fails if no server can be reached, its answer does not arrive in time, or the feed is not
+    /// valid.
     pub async fn read_feed(&self, at: FeedPosition) -> Result<Option<FeedPart>, SlotError> {
         let arguments = [
             at.generation.to_string(),

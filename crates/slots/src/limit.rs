@@ -13,8 +13,9 @@ impl SharedRedis {
     /// Applies all of these calls in one round trip. Each call has a keyed hash of the limit and
     /// the limited key. The hash is the same on every node.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The calls
-    /// may still have taken effect.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time. The calls may
+    /// still have taken effect.
     pub async fn take_limits(
         &self,
         calls: &[(u64, LimitCall)],

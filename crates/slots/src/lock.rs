@@ -53,14 +53,16 @@ impl Locks {
     /// Returns locks on these servers, which decide by majority. If their number is even, the last
     /// server is not used, because it could only add failures.
     ///
-    /// # Errors Fails if there is no server.
+    /// # Errors
+    /// Fails if there is no server.
     pub fn new(servers: Vec<SharedRedis>) -> Result<Self, SlotError> {
         Self::with_lease(servers, LEASE)
     }
 
     /// Returns locks like [`Self::new`], with this lease.
     ///
-    /// # Errors Fails if there is no server.
+    /// # Errors
+    /// Fails if there is no server.
     pub fn with_lease(servers: Vec<SharedRedis>, lease: Duration) -> Result<Self, SlotError> {
         Self::with_servers(
             servers.into_iter().map(LockServer::Redis).collect(),
@@ -88,7 +90,8 @@ impl Locks {
 
     /// Takes the lock of this name if it is free.
     ///
-    /// # Errors Fails if too few servers can be reached.
+    /// # Errors
+    /// Fails if too few servers can be reached.
     pub async fn try_take(&self, name: &str) -> Result<Option<LockGuard>, SlotError> {
         let owner = format!("{:032x}", self.draw(|rng| rng.random::<u128>()));
         let started = Instant::now();
@@ -121,7 +124,8 @@ impl Locks {
     /// Takes the lock of this name, and waits for it at most this long. Returns `None` if another
     /// owner had the lock all the time.
     ///
-    /// # Errors Fails if too few servers could be reached at the end.
+    /// # Errors
+    /// Fails if too few servers could be reached at the end.
     pub async fn take(
         &self,
         name: &str,

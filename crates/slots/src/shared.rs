@@ -128,7 +128,8 @@ impl SharedRedis {
     /// Returns a handle of the first of these servers that can be reached. It sends nothing, so an
     /// unreachable server does not prevent a start.
     ///
-    /// # Errors Fails if an address is invalid.
+    /// # Errors
+    /// Fails if an address is invalid.
     pub fn new(urls: &[String], prefix: &str) -> Result<Self, SlotError> {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
@@ -151,7 +152,8 @@ impl SharedRedis {
 
     /// Returns one handle for each of these servers, in the same order on every node.
     ///
-    /// # Errors Fails if an address is invalid.
+    /// # Errors
+    /// Fails if an address is invalid.
     pub fn one_per_server(urls: &[String], prefix: &str) -> Result<Vec<Self>, SlotError> {
         let mut urls = urls.to_vec();
         urls.sort();
@@ -168,8 +170,9 @@ impl SharedRedis {
 
     /// Calls a script in one round trip, except for the first call of each script.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The call
-    /// may still have taken effect.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time. The call may still
+    /// have taken effect.
     pub async fn eval<A: AsRef<[u8]>>(
         &self,
         script: &'static str,
@@ -196,7 +199,8 @@ impl SharedRedis {
 
     /// Reads a key.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, SlotError> {
         match self.ask(Cmd::new().arg("GET").arg(key)).await? {
             ScriptReply::Bytes(bytes) => Ok(Some(bytes)),
@@ -206,8 +210,9 @@ impl SharedRedis {
 
     /// Writes a key that expires after `ttl`.
     ///
-    /// # Errors Fails if no server can be reached, or its answer does not arrive in time. The key
-    /// may still have been written.
+    /// # Errors
+    /// Fails if no server can be reached, or its answer does not arrive in time. The key may still
+    /// have been written.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), SlotError> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.ask(Cmd::new().arg("SET").arg(key).arg(value).arg("PX").arg(millis)).await?;

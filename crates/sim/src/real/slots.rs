@@ -14,7 +14,8 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Makes the calls of a recorded run to real slots. `fresh` makes slots without data.
 ///
-/// # Errors Returns the difference, or a failed call.
+/// # Errors
+/// Returns the difference, or a failed call.
 pub async fn compare_slots(
     run: &RecordedRun,
     fresh: impl AsyncFn() -> Result<Slots, SlotError>,
