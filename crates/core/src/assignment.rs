@@ -14,7 +14,8 @@ use crate::value::{NodeId, SlotKey};
 /// settle the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
 
-/// The live nodes that settle tickets now, and the nodes that did so before the last change.
+/// The live nodes that settle tickets now, and the nodes that settled tickets before the last
+/// change.
 ///
 /// Times are milliseconds of any clock that does not go back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

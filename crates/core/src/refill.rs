@@ -2,8 +2,8 @@
 //! while the sale runs.
 //!
 //! The functions here only decide. Each decision becomes one [`crate::stock::refill`], which takes
-//! at most the units that the pool has then. If two leaders decide at once, a slot gets one portion
-//! more than it needs.
+//! at most the units that the pool has at that time. If two leaders decide at once, a slot gets one
+//! portion more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};

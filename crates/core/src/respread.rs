@@ -84,7 +84,7 @@ pub struct SlotShare {
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for.
     pub available: u64,
-    /// Whether the slot's grant never had units and gets none from a pending feed row.
+    /// Whether the slot is new: its grant never had units, and no pending feed row brings units.
     pub is_new: bool,
     /// Whether a recall from the slot is pending. No other recall begins before it finishes.
     pub asked: bool,

@@ -11,7 +11,7 @@ use crate::stock;
 use crate::ticket::Ticket;
 use crate::value::{BuyerId, ItemId, Millis, RequestKey, TicketN};
 
-/// A ticket's verdict, for the buyer's node after the commit.
+/// A ticket's verdict, as the buyer's node gets it after the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketVerdict {
     /// The ticket's id.

@@ -1,6 +1,6 @@
 //! A slot: a small counter that issues a ticket for one request in one atomic step.
 //!
-//! This is the reference for every backend. Behind a lock, it is also the slot in a node's memory.
+//! This type is the reference for every backend. Slots in a node's memory use it behind a lock.
 //!
 //! A slot's units are in two counters. Tickets deduct from the active counter. Recalls take from
 //! the inactive counter first. A feed row names the counter for its units. Refills name the drained

@@ -158,7 +158,7 @@ pub(crate) fn close_locked<L: Ledger + ?Sized>(
 /// The result of a change of an item's total.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdjustResult {
-    /// The total was changed. The item has its new values.
+    /// The total was changed. The value is the changed item.
     Done(Item),
     /// The pool has only this many units, which are too few. Recall units first, or give up.
     NotInPool(u64),

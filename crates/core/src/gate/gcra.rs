@@ -59,7 +59,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(if burst == 0 { 1 } else { burst }) }
     }
 
-    /// Returns the cost of one request, in nanoseconds, if `share` requests count as one.
+    /// Returns the cost of one request, in nanoseconds, if `share` requests together count as one
+    /// request.
     #[must_use]
     pub const fn cost(self, share: u32) -> u64 {
         let cost = self.interval / (if share == 0 { 1 } else { share as u64 });

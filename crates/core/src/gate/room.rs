@@ -96,8 +96,8 @@ impl RoomProgress {
         self.entered - self.called
     }
 
-    /// Admits the next `count` ranks. Returns two numbers: the admitted ranks are above the first
-    /// number, up to the second.
+    /// Admits the next `count` ranks. Returns two numbers: the admitted ranks are those above the
+    /// first number and up to the second number.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
         let before = self.called;
         self.called = (before + count).min(self.entered);

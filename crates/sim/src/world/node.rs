@@ -34,7 +34,7 @@ pub(crate) struct Snapshot {
     /// Requests that hold an order. Together with those of earlier snapshots, these are all such
     /// requests up to this commit.
     pub(crate) holders: Vec<u64>,
-    /// The first transaction for the next snapshot.
+    /// The first transaction that the next snapshot reads.
     pub(crate) since: u64,
     pub(crate) items: [ItemSnapshot; 2],
     /// The number of partitions of each item.
@@ -50,7 +50,7 @@ pub(crate) struct Node {
     /// The requests that hold an order, by half of their hash. The set is complete up to the
     /// snapshot.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
-    /// The first transaction for the next snapshot.
+    /// The first transaction that the next snapshot reads.
     pub(crate) since: u64,
     /// Whether the node's process has ended.
     pub(crate) is_dead: bool,

@@ -52,7 +52,7 @@ struct Row {
 enum What {
     Refill,
     RecallOutcome,
-    /// Returns one of the issued tickets, with or without its key.
+    /// Gives one of the issued tickets back, with or without its key.
     Returned(Index, bool),
     /// Ends or revives one of the orders.
     Order(Index, bool),

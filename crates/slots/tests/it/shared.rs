@@ -112,7 +112,7 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
     let take = async |node: &SharedRedis, key, call| {
         node.take_limits(&[(key, call)]).await.expect("reachable")[0]
     };
-    // A little is paid off before the next call.
+    // The limit's rate pays a little back before the next call.
     let near = |answer: LimitAnswer, ahead_us: u64, granted_us: u64| {
         assert!((ahead_us - 5_000_000..=ahead_us).contains(&answer.ahead_us), "{answer:?}");
         assert_eq!(answer.granted_us, granted_us);

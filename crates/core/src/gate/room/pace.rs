@@ -27,7 +27,7 @@ const UNEVENNESS_MAX: u64 = 3;
 const WAVE_GAP_MS: i64 = 10_000;
 /// The number of waves that are remembered.
 const WAVES_MAX: usize = 64;
-/// An estimate reaches at most this many times as far ahead as the measured time is long.
+/// An estimate reaches ahead at most this many times the measured time.
 const HORIZON_FACTOR: u64 = 2;
 
 /// A sample of a room's progress.
