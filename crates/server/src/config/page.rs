@@ -172,7 +172,7 @@ fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
     let mut is_complete = true;
     for (path, text) in COLORS.into_iter().zip(&texts) {
         match text {
-            None => read.fault(path, "is missing; give all four colours of page.theme"),
+            None => read.fault(path, "is missing; set all four colours of page.theme, or none"),
             Some(text) if luminance(text).is_none() => {
                 read.fault(path, "is not a colour; write it like #ffb000");
             }
