@@ -58,7 +58,7 @@ pub async fn serve(
     asked_to_stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let print_address = |address| {
-        // The parent process may have closed the output. In this case nobody reads the line.
+        // The parent process may have closed the output, so an error is ignored.
         let mut out = io::stdout().lock();
         let _ =
             writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
@@ -117,7 +117,7 @@ async fn serve_and_reload(
 struct StartedEngine {
     engine: Arc<Engine>,
     secrets: Secrets,
-    /// Gets the reason when the store fails permanently.
+    /// Receives the reason if the store fails permanently.
     fatal: oneshot::Receiver<String>,
     /// The continuous backup of an embedded store. Its task does not run yet.
     backup: Option<ContinuousBackup>,
@@ -209,11 +209,11 @@ async fn run(
         // The store has the sender and drops it only when the store itself is dropped.
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
-    tracing::info!(event = "server.stopping", "stopping; requests in progress are finished");
+    tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
     stop.cancel();
-    // The stop runs at the same time as the current requests. It is bounded, because an operator's
-    // change may lock an item while the disk hangs.
+    // The engine begins its stop while the current requests still run. A timeout bounds this step,
+    // because an operator's change may lock an item while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
         // A request that needs more time gets no answer now. Its buyer can repeat it with the same

@@ -87,8 +87,8 @@ async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
                 sales = sales.join(" "),
                 event = "store.restored",
                 "the store was restored from a backup, so orders, payments and events after the \
-                 backup are missing and these sales are paused; compare with the payment \
-                 provider and the shop's records, then resume them"
+                 backup are missing and these sales are paused; compare the orders with the \
+                 payment provider and the shop's records, then resume the sales"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The errors with which a server does not start, or ends.
+//! The errors that prevent the start of a server or end it.
 
 use std::io;
 use std::net::SocketAddr;

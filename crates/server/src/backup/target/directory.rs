@@ -17,7 +17,7 @@ const PART: &str = ".part";
 pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates the directory if it is missing; only this user may read it.
+    /// Creates the directory if it is missing. Only this user may read it.
     pub(super) fn create(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
