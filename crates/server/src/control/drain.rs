@@ -1,10 +1,10 @@
 //! Drains a sale's slots on all nodes. The node that pauses or closes the sale tells the other
 //! nodes through the store and waits for them.
 //!
-//! Each node stops its own slots, waits until their tickets settle, and closes their grants. Buyers
-//! are asked to retry in this time. The phase change closes every grant that is still open, so
-//! stock stays correct without a drain. So an unreachable or slow slot is only logged and skipped.
-//! Tickets that such a slot still issues are returned.
+//! Each node stops its own slots, waits until their tickets settle, and closes their grants. During
+//! this time the server asks buyers to retry. The phase change closes every grant that is still
+//! open, so stock stays correct even if a slot was not drained. So the server only logs and skips
+//! an unreachable or slow slot. Tickets that such a slot still issues are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -196,8 +196,8 @@ impl Engine {
         }
     }
 
-    /// Updates the slots after a phase change or after its repetition. If the drain failed, the
-    /// slots issue tickets again.
+    /// Updates the slots after a phase change, also if the same change is requested again. If the
+    /// drain failed, the slots issue tickets again.
     pub(super) async fn reconcile_after_step(&self, id: &str) -> Result<(), EngineError> {
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
         if sale.has_open_slots() {

@@ -1,5 +1,5 @@
-//! Writes the feed that edges follow, from this node's memory. The feed has the counts and rows of
-//! all sales, the blocks, and the hashes of requests that hold orders.
+//! Writes the edge feed from this node's memory. The feed has the counts and rows of all sales, the
+//! blocks, and the hashes of requests that hold orders.
 //!
 //! Only the node with the lock writes. It writes a change at once, and the head of the feed several
 //! times per second. If no edge is alive, it writes nothing.
@@ -48,7 +48,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         match locks.take(LOCK_NAME, LOCK_WAIT_MAX).await {
             Ok(Some(guard)) => {
                 if let Err(error) = write_while_held(&engine, shared, &guard).await {
-                    tracing::debug!(%error, "failed to write the feed of edges; will retry");
+                    tracing::debug!(%error, "failed to write the edge feed; will retry");
                 }
                 engine.holders().journal.end();
                 guard.release().await;
@@ -69,7 +69,8 @@ async fn write_while_held(
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     while guard.is_held() {
-        // If Redis lost the feed, it lost the edges' entries too.
+        // A Redis server that lost the feed also lost the edges' entries. So this node counts an
+        // edge as live for some time after it saw the edge's entry.
         if !lived(edges_seen) && engine.live_edges().await.is_empty() {
             tokio::time::sleep(EDGES_EVERY).await;
             continue;
@@ -147,7 +148,7 @@ impl<'a> FeedWriter<'a> {
     /// Gathers what has changed. `None`: a new generation is needed.
     ///
     /// Reads the counts before the requests, because a commit publishes its requests first. Between
-    /// the two, checks whether the set of requests is complete.
+    /// these reads, the function checks whether the set of requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
         self.head.as_of = self.engine.memory_as_of();
         self.gather_blocks().await;
@@ -167,7 +168,7 @@ impl<'a> FeedWriter<'a> {
         let mut entries = &entries[..];
         loop {
             let (now, more) = requests.split_at(requests.len().min(FEED_REQUESTS_MAX));
-            // Entries follow only after the last request.
+            // The entries contain the counts, so they follow only after the last request.
             let count = if more.is_empty() { entries.len().min(FEED_ENTRIES_MAX) } else { 0 };
             let (changed, later) = entries.split_at(count);
             self.head.is_complete = more.is_empty() && later.is_empty();
@@ -224,7 +225,7 @@ impl<'a> FeedWriter<'a> {
             if before.is_some_and(|(_, known)| is_same_row && *known == counts) {
                 continue;
             }
-            // The counts come first. So an edge has them when it gets the row.
+            // The counts come first. So an edge has the counts when it gets the row.
             let text = serde_json::to_string(&counts).expect("numbers serialise");
             self.push(records::counts_entry(id), &text);
             if !is_same_row {
@@ -236,8 +237,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the blocks if they changed. If the store cannot be read, edges learn that this
-    /// memory is old.
+    /// Gathers the blocks if they changed. If the store cannot be read, `as_of` in the feed's head
+    /// shows edges that this node's memory is old.
     async fn gather_blocks(&mut self) {
         if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCKS_EVERY) {
             return;

@@ -43,8 +43,8 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
             "slot memory was full; the slot continues under a new epoch"
         );
     }
-    // Reconciliation always starts the slot again. If reconciliation fails, the next sweep starts
-    // it.
+    // With this flag, reconciliation starts the slot again. If reconciliation fails now, the next
+    // sweep repeats it.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     super::reconcile::reconcile_locked(engine, item).await
 }

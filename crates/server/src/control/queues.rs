@@ -15,8 +15,8 @@ use crate::engine::Engine;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long before a sale's opening its queues are read.
 const BEFORE_OPENING_MS: i64 = 60_000;
-/// How long after a sale's end its queues are read. A slot may miss the end of the sale, and its
-/// tickets are returned in this time.
+/// How long after a sale's end its queues are read. A slot may miss the end of the sale and issue
+/// more tickets. These tickets are returned in this time.
 const AFTER_END_MS: i64 = 60_000;
 
 /// Selects the queues until the program stops.

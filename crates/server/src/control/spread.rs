@@ -18,8 +18,8 @@ use super::reconcile::OpenSlot;
 const STEPS_MAX: usize = 4;
 /// Time between two checks of a slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// The times after a change of an item's spread at which a node reconciles the item again. In that
-/// time, another node may have moved units.
+/// When a node reconciles an item again after a change of the item's spread. Until then, another
+/// node may have moved units.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 impl Engine {
@@ -36,8 +36,8 @@ impl Engine {
     }
 }
 
-/// Drains the item's slots that are no longer in its spread. Each drain goes as far as possible
-/// now.
+/// Drains the item's slots that are no longer in its spread. Takes each step of a drain that is
+/// possible now. A later reconciliation takes the next steps.
 pub(super) async fn drain_leaving(
     engine: &Engine,
     item: &ItemState,
