@@ -47,7 +47,7 @@ pub struct Holders {
     pub(crate) waitlist_limiter: RetryLimiter,
     /// Queued requests, which may get an order later.
     pub(crate) queued_requests: QueuedRequests,
-    /// The newest requests. They are recorded only while this node writes the feed of edges.
+    /// The newest requests. They are recorded only while this node writes the edge feed.
     pub(crate) journal: Journal,
 }
 

@@ -1,5 +1,5 @@
-//! Checks that the store commits. A node is ready only if commits return. All callers share one
-//! check, and a check begins at most once a second.
+//! Checks that the store commits in time. A node is ready only if commits return. All callers share
+//! one check, and a check begins at most once a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
