@@ -11,7 +11,7 @@ use super::{Engine, EngineError};
 use crate::catalogue::ItemState;
 use crate::control;
 
-/// How long the end of an order waits until the order's slot has applied it.
+/// A call that ends an order waits at most this long until the order's slot has applied the end.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.
@@ -70,7 +70,7 @@ impl Engine {
     /// Looks up an id. `buyer` is `None` for an operator.
     ///
     /// # Errors
-    /// If the store is unreachable: an answer is never guessed.
+    /// If the store is unreachable. The function never guesses an answer.
     pub async fn look_up_order(
         &self,
         id: TicketId,

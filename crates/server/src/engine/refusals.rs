@@ -2,8 +2,8 @@
 //!
 //! Each node remembers its own refusals. A node that needs the refusals of other nodes writes a
 //! question into the row of its lease. Every node reads these rows whenever it renews its lease,
-//! and writes its answer into its own row. So the question costs nothing on the path of a refusal,
-//! and needs no address of a node.
+//! and writes its answer into its own row. So questions do not slow down refusals, and a node needs
+//! no addresses of other nodes.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
 use crate::refusal_memory::{NotedRefusal, RefusalMemory};
 
-/// How long other nodes may take to answer. Without a node's answer, refusals may be missing.
+/// How long other nodes may take to answer. If a node does not answer in time, the result may lack
+/// refusals.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Time between two reads of the answers.
 const READ_EVERY: Duration = Duration::from_millis(100);

@@ -63,12 +63,14 @@ pub enum StockLocation {
         store: SecretString,
         /// The addresses of the slots' servers.
         slots: Vec<SecretString>,
-        /// How many replicas must confirm a ticket before it is published.
+        /// How many replicas should confirm a ticket before a node answers. The node waits only for
+        /// a short time.
         wait_replicas: u32,
     },
 }
 
-/// The means by which a node detects a database that is older than its deployment.
+/// The sources from which a node learns the newest history of the database. With this history, a
+/// node detects an old primary.
 #[derive(Debug, Default)]
 pub struct DatabaseOptions {
     /// The newest history that this machine knows.
@@ -95,7 +97,7 @@ pub struct EngineOptions {
     pub always_leads: bool,
     /// Whether to accept a PostgreSQL with `fsync` off. Only tests set this.
     pub allow_fsync_off: bool,
-    /// The means by which an old primary of a shared database is detected.
+    /// The sources of the newest history of a shared database.
     pub database: DatabaseOptions,
     /// Called once when the store has failed permanently. The process must then end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
@@ -224,8 +226,8 @@ impl Engine {
     }
 }
 
-/// Opens the store and the slots of the configured shape. No other code depends on what a shape
-/// consists of.
+/// Opens the store and the slots of the configured shape. No other code depends on the parts of a
+/// shape.
 async fn open(
     options: &EngineOptions,
     node_memory: &Arc<NodeMemory>,
@@ -310,7 +312,7 @@ fn open_shared(
     let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), key_prefix(options));
     let shared = SharedRedis::new(&urls, &prefix)?;
-    // Independent servers decide by majority. A cluster counts as one server.
+    // With independent servers, a lock needs a majority of them. A cluster counts as one server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {
