@@ -113,7 +113,7 @@ impl Blocks {
         self.known.load().matching_kind(no_address, buyer, now) == Some(BlockKind::Buyer)
     }
 
-    /// Returns a receiver that wakes at each change. Open connections are checked then.
+    /// Returns a receiver that wakes at each change, so that open connections can be checked again.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -158,7 +158,7 @@ impl Blocks {
                     engine.outages(),
                     error,
                     event = "block.reload_failed",
-                    "failed to reload the blocks; the previous ones stay in force"
+                    "failed to reload the blocks; the previous blocks stay in force"
                 );
             }
             was_away = looked.is_err();

@@ -125,7 +125,7 @@ impl RateLimiter {
         self.release(&pending.progress, sale);
     }
 
-    /// Counts one request about an object that belongs to the caller.
+    /// Counts one request under the limit of an object, such as an order of the caller.
     ///
     /// # Errors
     ///
