@@ -64,8 +64,8 @@ pub struct SaleState {
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
     pub items: Vec<Arc<ItemState>>,
-    /// A number that changes with every change of the row. The status is cached under this number,
-    /// which nobody can guess in advance.
+    /// A number that changes with every change of the row. Nobody can guess it in advance. The
+    /// status is cached under this number.
     pub state_version: u64,
     /// The state that survives a change of the row.
     pub flags: Arc<SaleFlags>,
@@ -126,7 +126,7 @@ impl SaleState {
     }
 
     /// Returns whether the sale ended so long ago that this node has forgotten which requests hold
-    /// its orders. In that case the store must be read.
+    /// its orders. In that case the caller must read the store.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed
@@ -154,8 +154,8 @@ fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// Parses the front door of a row. If it cannot be parsed, it counts as closed. A closed sale is
-/// better than a sale without its checks.
+/// Parses the front door of a row. If this fails, returns a front door that refuses all buyers. A
+/// sale that sells nothing is better than a sale without its checks.
 #[must_use]
 pub fn front_door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {

@@ -1,5 +1,5 @@
-//! Points where a test kills this process, as `kill -9` does. There is one point between each two
-//! steps of a purchase and its payment.
+//! Points where a test kills this process, as `kill -9` does. There is a point after each step of a
+//! purchase and its payment.
 //!
 //! These points exist only with the feature `failpoints`, which test builds have. Without the
 //! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the

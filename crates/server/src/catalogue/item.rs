@@ -62,7 +62,7 @@ pub struct ItemWork {
     /// The store time until which this node takes no units from the item's pool. It is set when
     /// this node gave units to the pool for another node.
     pub pool_rests_until: AtomicI64,
-    /// The next slot, for items whose requests take slots in turn.
+    /// The number of the next slot, if the spread uses the slots in turn.
     pub turn: AtomicU64,
 }
 
@@ -70,8 +70,8 @@ impl ItemState {
     /// Returns the slot that this request tries first. `None`: this node has no slot for the
     /// request.
     ///
-    /// Repeated requests of a buyer go to the same slot, and so do requests with the same key. If
-    /// requests take slots in turn, this does not apply.
+    /// The item's spread says which requests go to the same slot: all requests of one buyer
+    /// (`Buyer`), all repetitions of one request (`Random`), or neither (`RoundRobin`).
     #[must_use]
     pub fn home(&self, request: &TicketRequest) -> Option<SlotKey> {
         let slots = self.slots.len();
@@ -142,8 +142,8 @@ pub struct SlotUnits {
     pub units: Vec<u64>,
 }
 
-/// The number of ended orders that each slot has learned of. Until a slot has learned of all, its
-/// answer about a buyer's limit may be out of date.
+/// The number of ended orders that each slot has learned of. Until a slot has learned of all ended
+/// orders, the slot's answer about a buyer's limit may be out of date.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     endings: AtomicU64,
