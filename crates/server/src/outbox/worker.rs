@@ -216,7 +216,7 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads more events if there is room for many, or if there is nothing else to do.
+    /// Reads more events if there is room for many events, or if there is nothing else to do.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();

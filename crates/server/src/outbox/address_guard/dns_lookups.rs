@@ -1,6 +1,6 @@
-//! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few run at
-//! once. Each name has at most one look-up at a time. If the DNS server of a name does not answer,
-//! its look-up uses one slot and does not delay other names.
+//! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few look-ups
+//! run at once. Each name has at most one look-up at a time. So a name whose DNS server does not
+//! answer blocks only one thread, and does not delay other names.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -73,14 +73,15 @@ impl DnsLookups {
         sender.send_replace(Some(found));
     }
 
-    /// Resolves a name when a slot is free. The slot becomes free again when the thread has ended.
+    /// Resolves a name as soon as fewer than [`LOOKUPS_MAX`] look-ups run. A look-up counts until
+    /// its thread has ended.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();
         tokio::task::spawn_blocking(move || resolver(&name)).await.map_err(io::Error::other)?
     }
 
-    /// Returns the number of free slots.
+    /// Returns how many more look-ups may run now.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.places.available_permits()
