@@ -1,5 +1,5 @@
-//! Handles providers' messages. The store applies each message once. This code also starts the next
-//! steps early.
+//! Handles providers' messages. The store applies each message once. This code then wakes the jobs
+//! that take the next steps, so that they do not wait for their next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -104,7 +104,7 @@ impl Payments {
         })
     }
 
-    /// Records that money went back without a request of the shop. The order does not change. An
+    /// Records that money went back without a request from the shop. The order does not change. An
     /// operator decides about the order.
     async fn apply_reversal(&self, reversal: Reversal) -> Result<ReversalOutcome, EngineError> {
         let (payment, kind, stands) =

@@ -28,7 +28,7 @@ pub struct ProviderError {
     /// Whether the provider refused. A repeated request then gets the same answer.
     pub is_refusal: bool,
     /// Whether the provider received too many requests. Its real answer is unknown, and a later
-    /// repeat helps.
+    /// repeat may help.
     pub is_busy: bool,
 }
 
@@ -72,7 +72,7 @@ pub(crate) enum ProviderMessage {
         /// The reversal to record if the shop did not request this refund.
         if_not_ours: Option<Reversal>,
     },
-    /// Money went back without a request of the shop, or a reversal of this kind was cancelled.
+    /// Money went back without a request from the shop, or a reversal of this kind was cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,

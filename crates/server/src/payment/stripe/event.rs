@@ -35,7 +35,7 @@ pub(super) fn verify(
     let parts = || text.split(',').filter_map(|part| part.trim().split_once('='));
     let mut times = parts().filter(|(name, _)| *name == "t").map(|(_, value)| value);
     let (Some(time), None) = (times.next(), times.next()) else {
-        return Err(unproved("Stripe-Signature has no time, or several"));
+        return Err(unproved("Stripe-Signature must have exactly one time (t=)"));
     };
     let is_number =
         (1..=12).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
@@ -111,7 +111,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, news) = (event.to_owned(), refund_news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // This refund may cover only the rest of the payment.
+                // This refund may cover only the remaining part of the payment.
                 let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
                 {
                     Some(minor) => RefundUpdate::Arrived(minor),
