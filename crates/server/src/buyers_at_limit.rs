@@ -51,9 +51,10 @@ impl BuyersAtLimit {
         self.count.store(state.used.len(), Ordering::Release);
     }
 
-    /// Returns the buyer's units, if `units` more would exceed the limit. Returns `None` in two
-    /// cases: an order of the item ended after the node read the count, or the node read the count
-    /// less than `staleness` ago. In both cases the count may be out of date.
+    /// Returns the buyer's units, if `units` more would exceed the limit. Returns `None` also in
+    /// two other cases. An order of the item ended after the node read the count, so the count may
+    /// be out of date. Or the node read the count less than `staleness` ago, so the units may
+    /// belong to an order that this node does not know yet.
     pub(crate) fn refuses(
         &self,
         buyer: u64,

@@ -151,8 +151,8 @@ impl Engine {
         Some(self.refuse_sold_out(purchase, request, sold_out).await)
     }
 
-    /// Answers "sold out" by counts that were read before this call. If the request holds an order,
-    /// answers with that order.
+    /// Answers "sold out" from counts that were read before this call. If the request holds an
+    /// order, answers with that order.
     async fn refuse_sold_out(
         &self,
         purchase: &Purchase,

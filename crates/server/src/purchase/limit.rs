@@ -1,4 +1,5 @@
-//! Answers a buyer who has reached the limit of units, by the count of the store or of a slot.
+//! Answers a buyer who has reached the limit of units. The buyer's units come from the count of the
+//! store or of a slot.
 use std::time::Duration;
 
 use doorbuster_core::slot::TicketRequest;
@@ -10,8 +11,8 @@ use crate::engine::Engine;
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Refuses a request by the store's recent count of the buyer's units. Does not refuse if the
-    /// request holds or may hold an order.
+    /// Refuses a request if the store's recent count of the buyer's units does not allow more
+    /// units. Does not refuse if the request holds or may hold an order.
     pub(super) async fn refuse_at_limit(
         &self,
         purchase: &Purchase,

@@ -54,7 +54,8 @@ impl Engine {
                     false
                 }
                 Attempt::Short => true,
-                // One retry is enough. The slot is not the cause if a second ticket returns.
+                // One retry is enough. If the second ticket is returned too, another retry would
+                // not help.
                 Attempt::Retry if was_retried => return UNAVAILABLE,
                 Attempt::Retry => {
                     was_retried = true;
@@ -86,7 +87,7 @@ impl Engine {
             let signals = Box::pin(signals.wait_for_retry(is_short, places.has_demand(), waits));
             if is_late || tokio::time::timeout_at(retry_until, signals).await.is_err() && is_short {
                 // The request became short only now, so it has not waited for units. The answer
-                // must not claim that no units exist.
+                // must not claim that no units are left.
                 context.is_uncertain |= is_short && is_late && !was_short;
                 return Box::pin(self.parked_too_long(
                     purchase,
