@@ -54,8 +54,8 @@ pub enum SecretsError {
     },
     /// The directory contains a store but not the key of its order ids.
     #[error(
-        "data_dir: there is a store in {} and no id_key; with a new key no buyer could reach an \
-         earlier order. Put back the id_key file of this store (`doorbuster restore` writes it), \
+        "data_dir: there is a store in {} but no id_key; with a new key no buyer could reach an \
+         earlier order; put back the id_key file of this store (`doorbuster restore` writes it), \
          or set auth.id_key",
         .0.display()
     )]
