@@ -192,7 +192,7 @@ impl<'a> GenerationRun<'a> {
     }
 
     /// Finishes a base whose copy is done, and begins the next base when it is due. The copy runs
-    /// in a task, so segments are written at the same time.
+    /// in a separate task, so segments are also written during the copy.
     async fn tend_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));

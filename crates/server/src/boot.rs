@@ -92,8 +92,8 @@ async fn serve_and_reload(
     let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
     let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
-        // From here on the store must not write. Confirmed orders are on the disk. Units of other
-        // tickets are returned at the next start.
+        // The store failed, so it must not write any more. Confirmed orders are on the disk. The
+        // next start returns the units of all other tickets.
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);

@@ -26,8 +26,8 @@ pub use leaving::LeavingSlots;
 /// How long after a sale's end a node remembers which requests hold orders of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// Number of earlier versions under which a cached status is served. A page that does not know of a
-/// change yet requests an earlier version.
+/// A page may request the status by any of this many earlier versions, and gets the cached status.
+/// A page that does not know of a change yet requests an earlier version.
 const VERSIONS_SHARED: u64 = 4;
 
 /// The state that survives a change of a sale's row.
@@ -58,8 +58,8 @@ pub struct SaleState {
     pub front_door: FrontDoor,
     /// The request limits of the front door.
     pub(crate) limits: LimitRules,
-    /// The limits for challenges and checkouts. They include the lower limits that apply in every
-    /// sale.
+    /// The limits for challenges and for checkouts. For each buyer, the lower of two limits
+    /// applies: the limit of the sale, and the limit that applies in every sale.
     challenge_limits: LimitRules,
     checkout_limits: LimitRules,
     /// The sale's items, in the shop's order.
@@ -88,7 +88,7 @@ impl SaleState {
             && now.0 < self.flags.room_open_until.load(Ordering::Relaxed)
     }
 
-    /// Returns whether a waiting room is open. If one is, visitors without an admission must wait.
+    /// Returns whether a waiting room is open. If so, visitors without an admission must wait.
     #[must_use]
     pub fn has_open_room(&self, now: Millis) -> bool {
         self.front_door.waiting_room == WaitingRoomMode::Always || self.is_held(now)

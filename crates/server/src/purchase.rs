@@ -125,7 +125,7 @@ impl Engine {
     }
 
     /// Returns a refusal that depends on the store's state, but only if the node's snapshot is
-    /// recent. Since an old snapshot, units may have returned, or the sale's phase may have changed.
+    /// recent. After an old snapshot, units may have returned, or the phase may have changed.
     pub(crate) fn unless_stale(&self, refusal: Refusal) -> Refusal {
         let is_of_truth = matches!(
             refusal,

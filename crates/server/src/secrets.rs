@@ -113,7 +113,7 @@ pub struct Secrets {
     pub pass_keys: MasterKeys,
 }
 
-/// Reads the configured and the kept secrets. Creates the missing ones.
+/// Reads the configured and the kept secrets. Creates missing secrets.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Tells the operator what matters at the start. Also finds the addresses under which other
-//! machines reach the server.
+//! Logs and prints at the start what the operator must know. Also finds the addresses under which
+//! other machines reach the server.
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -12,7 +12,7 @@ use crate::engine::{Engine, EngineError};
 use crate::secrets::{self, Secrets};
 use crate::trace;
 
-/// Logs and prints what the operator should know. Opens the sale of a demonstration.
+/// Logs and prints what the operator must know. Opens the sale of a demonstration.
 pub(super) async fn announce(
     parts: ServerParts<'_>,
     address: SocketAddr,

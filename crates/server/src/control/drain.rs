@@ -22,8 +22,8 @@ use super::reconcile;
 /// How long other nodes keep draining. This time is a little longer than the wait of the node that
 /// began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// Time between two checks for drains of other nodes while one is running. A hint makes the next
-/// check start earlier.
+/// Time between two checks for drains of other nodes while such a drain is running. If a drain
+/// begins or ends, the next check starts earlier.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Time between two checks while no drain is known.
 const POLL_EVERY_IDLE: Duration = Duration::from_secs(1);

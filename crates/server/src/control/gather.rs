@@ -75,8 +75,8 @@ pub(super) async fn gather(
     Ok(moved)
 }
 
-/// Returns where the item's units are. If only another node reaches a slot, its tickets in flight
-/// count as units of the slot.
+/// Returns where the item's units are. If only another node reaches a slot, the slot's tickets in
+/// flight count as units of the slot.
 fn holdings(open_slots: &[OpenSlot], snapshot: &ItemSnapshot<'_>) -> Vec<SlotHolding> {
     let holding = |grant: &Grant| {
         let here = open_slots.iter().find(|open_slot| open_slot.grant.id == grant.id);

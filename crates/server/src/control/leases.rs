@@ -2,7 +2,8 @@
 //! lease.
 //!
 //! The leader closes the grants of nodes with a lapsed lease, so that other nodes sell their units.
-//! This job also reads which nodes are live. The live nodes decide which slots this node settles.
+//! This job also reads which nodes are live. The set of live nodes determines which slots this node
+//! settles.
 //!
 //! Leases only save work. The store's rows decide about stock. If a node continues without its
 //! lease, its tickets are returned.

@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// Returns how many queues are read at the same time while this sale runs with `own` slots.
-    /// Sales that overlap with it count too. Returns 0 if this deployment has no queues.
+    /// The queues of overlapping sales count too. Returns 0 if this deployment has no queues.
     #[must_use]
     pub fn concurrent_slots(&self, row: &SaleRow, own: usize) -> usize {
         if self.layout().is_node_local() {

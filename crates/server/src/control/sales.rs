@@ -13,8 +13,8 @@ use super::JobSignals;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{Engine, EngineError};
 
-/// Exclusive access to a sale's changes on this node. Dropping it starts another read of the
-/// catalogue, for changes by other nodes.
+/// Exclusive access to a sale's changes on this node. Dropping the lock starts a read of the
+/// catalogue, because this node skips other nodes' changes of a locked sale.
 pub(super) struct SaleLock<'a> {
     alone: Option<MutexGuard<'a, ()>>,
     control: &'a JobSignals,

@@ -182,8 +182,8 @@ impl Engine {
         self.end_order(id, EndReason::Cancel, by).await
     }
 
-    /// Refunds a paid order. The units and the quota come back at once, and the provider refunds
-    /// the money.
+    /// Refunds a paid order. The units return and the buyer's quota falls at once. The provider
+    /// refunds the money later.
     ///
     /// # Errors
     ///
@@ -206,8 +206,8 @@ impl Engine {
         if let ChangeOutcome::Done(order) = &changed
             && let Some(item) = self.catalogue().item_by_id(order.item).cloned()
         {
-            // The buyer may buy again at once, so the slot should learn first that the quota came
-            // back. After the timeout the slot learns it a little later.
+            // The buyer may buy again at once, so the slot should learn the lower quota first.
+            // After the timeout, the slot learns it a little later.
             drop(tokio::time::timeout(RECONCILE_WAIT_MAX, control::reconcile(self, &item)).await);
         }
         Ok(changed)

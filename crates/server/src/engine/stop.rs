@@ -14,8 +14,8 @@ pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
 /// How long a stopping node waits for verdicts that other nodes must give. Together with the later
 /// steps, this is less than the program's limit for stopping the engine.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How long a stopping node returns unsettled tickets to their queues. Once this node counts as
-/// dead, other nodes claim the remaining tickets.
+/// How long a stopping node tries to return unsettled tickets to their queues. When this node
+/// counts as dead, other nodes claim the remaining tickets.
 const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
 /// How long a stopping node continues to settle after it released its lease. This time is a little
 /// longer than the time between two checks of another node.

@@ -163,8 +163,8 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. Afterwards the challenge cannot be used again. If several answers arrive,
-    /// even on different nodes, only one of them is checked.
+    /// Checks an answer. Afterwards the challenge cannot be used again. If several answers to a
+    /// challenge arrive, even on different nodes, only one of them is checked.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! Delivers events to one endpoint. Reads the events after the endpoint's position, sends the
 //! events that the plan chooses, and stores the results.
 //!
-//! The worker runs while its node has the endpoint's lease. Its memory may be lost at any time. An
-//! event that was sent but not recorded is sent again.
+//! The worker delivers only while its node has the endpoint's lease. The worker's memory may be
+//! lost at any time. An event that was sent but not recorded is sent again.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //!
 //! The provider's answer decides. If the provider took money, the order becomes paid even if the
 //! message was lost. Otherwise the provider closes the checkout. While the provider cannot be
-//! reached, a due order waits no longer than the rules allow.
+//! reached, a due order waits only for its grace period.
 //!
 //! If the provider answers no request at all (`silence`), the server postpones whole pages of
 //! checkouts, as if it had asked about each of them.
