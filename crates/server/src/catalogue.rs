@@ -162,7 +162,7 @@ pub fn front_door(row: &SaleRow) -> FrontDoor {
         tracing::error!(
             sale = row.id,
             event = "sale.front_door_invalid",
-            "the sale's front door cannot be parsed; all buyers are refused"
+            "failed to parse the sale's front door; the server refuses all buyers of the sale"
         );
         FrontDoor::CLOSED_DOOR
     })

@@ -35,7 +35,7 @@ pub async fn run(engine: Arc<Engine>) {
                     engine.outages(),
                     error,
                     event = "slot.take_failed",
-                    "failed to take tickets; will retry"
+                    "failed to take tickets from their queues; will retry"
                 );
                 tokio::time::sleep(RETRY).await;
                 continue;

@@ -31,7 +31,7 @@ pub fn bearer<'a>(
     match token.len() {
         0 => Err(AuthenticationError::Missing),
         1..=TOKEN_BYTES_MAX => Ok(token),
-        _ => Err(AuthenticationError::Bad("the token or key is too long")),
+        _ => Err(AuthenticationError::Bad("the token or key is longer than 4096 bytes")),
     }
 }
 
@@ -64,7 +64,7 @@ pub fn buyer_token<'a>(
             "a change that uses the cookie of a page needs the header X-Doorbuster-Page: 1",
         )),
         (true, 1..=TOKEN_BYTES_MAX) => Ok(token),
-        (true, _) => Err(AuthenticationError::Bad("the token is too long")),
+        (true, _) => Err(AuthenticationError::Bad("the token is longer than 4096 bytes")),
     }
 }
 

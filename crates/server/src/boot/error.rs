@@ -52,8 +52,8 @@ pub enum ServeError {
     Backup(#[from] PlaceError),
     /// The limit of open files is too low for a server.
     #[error(
-        "the limit of open files is {allowed}, too low for a server; raise it (ulimit -n) to at \
-         least {needed}"
+        "the limit of open files is {allowed}, which is too low for a server; raise the limit \
+         (ulimit -n) to at least {needed}"
     )]
     Handles {
         /// The limit.

@@ -195,8 +195,8 @@ fn colors(read: &mut SettingsReader<'_>) -> Option<ThemeColors> {
                 read.fault(
                     path,
                     format!(
-                        "{text} has a contrast of {contrast:.1} on {name} ({ground}); text needs \
-                         at least {CONTRAST_MIN}"
+                        "{text} has a contrast of {contrast:.1} on {name} ({ground}); choose a \
+                         colour with a contrast of at least {CONTRAST_MIN}"
                     ),
                 );
             }
@@ -237,7 +237,7 @@ fn file(
     let size = std::fs::metadata(&file).map(|about| about.len());
     let bytes = match size {
         Ok(size) if size > FILE_BYTES_MAX => {
-            read.fault(path, format!("the file has more than {FILE_BYTES_MAX} bytes"));
+            read.fault(path, format!("names a file of more than {FILE_BYTES_MAX} bytes"));
             return None;
         }
         Ok(_) => std::fs::read(&file),

@@ -190,8 +190,8 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<SocketAddr>> {
             Some(address) => upstreams.push(address),
             None => {
                 let why = format!(
-                    "{text:?} is not an address that this machine can look up; write \
-                     http://HOST:PORT"
+                    "{text:?} is not the address of a node, or its host name cannot be looked up; \
+                     write http://HOST:PORT"
                 );
                 read.fault("edge.upstreams", why);
                 return None;

@@ -40,7 +40,7 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
         tracing::info!(
             slot = engine.catalogue().slot_name(grant.slot),
             event = "slot.full",
-            "slot memory was full; the slot continues under a new epoch"
+            "a slot's memory was full; the slot continues under a new epoch"
         );
     }
     // With this flag, reconciliation starts the slot again. If reconciliation fails now, the next

@@ -57,7 +57,7 @@ impl CommitCheck {
         // The check continues if its caller stops waiting.
         tokio::spawn(async move {
             if let Err(error) = store.commit_check().await {
-                tracing::debug!(%error, "the check commit failed");
+                tracing::debug!(%error, "failed to commit the check of the store");
             }
             returned.send_replace(Some(began.elapsed()));
         });

@@ -34,7 +34,7 @@ fn an_edge_needs_redis_and_nodes_and_has_neither_a_store_nor_other_roles() {
     for wrong in ["https://127.0.0.1:8080", "127.0.0.1:8080", "http://127.0.0.1:8080/v1", "http://"]
     {
         let nodes = ("DOORBUSTER_EDGE__UPSTREAMS", wrong);
-        refused(&[EDGE, SLOTS, nodes], "is not an address that this machine can look up");
+        refused(&[EDGE, SLOTS, nodes], "is not the address of a node");
     }
 }
 
