@@ -102,7 +102,10 @@ async fn serve_and_reload(
     if let Some(backup) = backup
         && backup.await.is_err()
     {
-        tracing::error!(event = "backup.panicked", "the task of the continuous backup panicked");
+        tracing::error!(
+            event = "backup.panicked",
+            "the task of the continuous backup panicked; the backup lacks all later commits"
+        );
     }
     // The flush blocks until the collector has the last traces. Without tracing, it returns at
     // once.

@@ -94,7 +94,11 @@ pub(super) fn engine_options(
         allow_fsync_off: false,
         database: DatabaseOptions { history, peers: settings.peers.clone() },
         on_fatal: Arc::new(move |reason| {
-            tracing::error!(reason, event = "store.failed", "the store failed permanently");
+            tracing::error!(
+                reason,
+                event = "store.failed",
+                "the store failed permanently; the server stops"
+            );
             if let Some(failed) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 // If the server is already stopping, nothing receives the reason.
                 let _ = failed.send(reason.to_owned());

@@ -61,7 +61,8 @@ impl Engine {
             tracing::error!(
                 %error,
                 event = "slot.unsettled",
-                "this node cannot settle the tickets of every slot"
+                "this node cannot settle the tickets of every slot; tickets of the other slots \
+                 are returned"
             );
         }
     }

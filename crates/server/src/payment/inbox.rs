@@ -41,7 +41,7 @@ impl Payments {
                         refund,
                         why,
                         event = "payment.refund_failed",
-                        "refund failed at the provider; an operator must resolve it"
+                        "a refund failed at the provider; an operator must resolve it"
                     );
                 }
                 self.wake_refunds();
@@ -115,7 +115,8 @@ impl Payments {
                 payment,
                 kind,
                 event = "payment.unrequested_refund",
-                "money went back although the shop did not request it; an operator must act"
+                "money went back although the shop did not request it; an operator must decide \
+                 about the order"
             );
         }
         Ok(reversing)

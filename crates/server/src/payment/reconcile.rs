@@ -248,7 +248,8 @@ impl Payments {
                     order,
                     session,
                     event = "payment.undecided",
-                    "the provider did not decide about a checkout; not asking again"
+                    "the provider did not decide about a checkout for a long time; the server \
+                     does not ask again; check the payment at the provider"
                 );
             }
             Ok(CheckoutStatus::Undecided) => {
