@@ -91,7 +91,7 @@ impl ContinuousBackup {
                 () = sleep(COPY_EVERY) => {}
             }
             run.tend_base().await;
-            // Until the write is done, the commits of this segment count as waiting.
+            // Until the write is done, the backup lacks the commits of this segment.
             self.set_waiting(run.waiting_since());
             match self.copy.take() {
                 Taken::Nothing => {}

@@ -79,7 +79,7 @@ impl BuyersAtLimit {
 mod tests {
     use super::*;
 
-    /// The time of a read of the store that has just finished.
+    /// The staleness after a read of the store that has just finished.
     const NOW: Duration = Duration::ZERO;
 
     #[test]

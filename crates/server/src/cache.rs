@@ -39,7 +39,7 @@ const NAME: &str = "catalogue";
 /// A node's state for reads of unknown ids.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    /// The shared Redis and its locks, if nodes share one.
+    /// The shared Redis and its locks, if the nodes share a Redis.
     shared: Option<(SharedRedis, Locks)>,
     /// Locked during a read of the store. The value has the start of the last read and its
     /// duration.
@@ -199,7 +199,7 @@ async fn read_once<W: SharedRead>(
     let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
     loop {
         match timeout_at(until, shared_read.find_copy(engine, shared)).await {
-            // If this node got the lock in the same moment, dropping the guard releases it.
+            // If this node also got the lock, dropping the guard releases the lock.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
             // This node must read the store. It has the lock and there is no result, or the other

@@ -97,7 +97,7 @@ pub struct Engine {
     meter: EngineMeter,
     outages: Outages,
     drained: Notify,
-    /// Locked while a changed catalogue is put in place.
+    /// Locked while a changed catalogue replaces the old one.
     catalogue_lock: Mutex<()>,
     /// The newest check for changes of the catalogue.
     last_check: tokio::sync::Mutex<CatalogueCheck>,

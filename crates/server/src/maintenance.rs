@@ -24,7 +24,7 @@ use crate::secrets::{self, SecretsError};
 /// The reason why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
-    /// The store or the new file failed.
+    /// The store cannot be read, or the new file cannot be written.
     #[error(transparent)]
     Backup(#[from] BackupError),
     /// A secret cannot be read.
@@ -99,7 +99,7 @@ pub fn restore(
     Ok(doorbuster_store::restore(&plain.0, dir, now)?)
 }
 
-/// A file that is removed at the end.
+/// A file that is removed when this value is dropped.
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {

@@ -40,7 +40,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// The reason why a secret can be neither read nor created.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// A file in the data directory failed.
+    /// A secret's file cannot be read or written.
     #[error(
         "data_dir: cannot keep a secret in {}: {error}; let this user write there, or name another \
          directory with --data-dir",

@@ -166,7 +166,8 @@ impl Jwks {
         if read_at.is_some_and(|at| now.saturating_duration_since(at) < REFRESH_AT_MOST_EVERY) {
             return Ok(());
         }
-        // A failed read counts too. Otherwise every call would request a URL that is down.
+        // A failed read also counts as a read. Otherwise every call would request a URL that is
+        // down.
         *read_at = Some(now);
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),

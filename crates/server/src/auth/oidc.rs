@@ -226,7 +226,7 @@ impl Oidc {
         Ok(answer.id_token)
     }
 
-    /// Returns the issuer. Reads its configuration again if the known one is older than
+    /// Returns the issuer. Reads its configuration again if the known configuration is older than
     /// [`CONFIGURATION_FOR`].
     async fn issuer(&self) -> Result<Arc<Issuer>, OidcError> {
         let mut known = self.issuer.lock().await;

@@ -27,7 +27,7 @@ pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToke
     }
 }
 
-/// Returns the parts that decide and store stock, according to the settings.
+/// Returns where the server decides about stock and stores it, according to the settings.
 pub(super) fn stock_location(
     settings: &Settings,
     secrets: &Secrets,

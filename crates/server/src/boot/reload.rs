@@ -1,4 +1,4 @@
-//! SIGHUP: loads the settings again, and uses what can change while the server runs.
+//! Loads the settings again after SIGHUP, and applies those that can change while the server runs.
 
 use std::io;
 use std::sync::Arc;

@@ -85,7 +85,7 @@ impl ItemState {
         };
         let (spread, hash) = (&self.row.spread, request.buyer_hash);
         let slot_units = self.work.slot_units.load();
-        // The registry may be older than the spread.
+        // The registry may be older than the spread, so it may list partitions that are gone.
         let registry = slot_units.registry.within(slots as u32);
         let listed = partition::first_try(spread, registry, hash, number);
         let at = listed.unwrap_or_else(|| partition::home(spread, hash, number));
@@ -136,7 +136,7 @@ impl ItemState {
 /// An item's slots at the last reconciliation, in their order.
 #[derive(Clone, Debug, Default)]
 pub struct SlotUnits {
-    /// The slots that have units or may get some.
+    /// The slots that have units or may get units.
     pub registry: AvailablePartitions,
     /// The units that each slot can issue tickets for.
     pub units: Vec<u64>,

@@ -48,7 +48,7 @@ pub struct Theme {
 /// Colours as `#rrggbb`, with enough contrast.
 #[derive(Clone, Debug)]
 pub struct ThemeColors {
-    /// The fill of buttons and other things that a buyer can use now.
+    /// The fill colour of buttons and of other controls that a buyer can use now.
     pub accent: String,
     /// The colour of text on the accent.
     pub on_accent: String,

@@ -1,4 +1,4 @@
-//! Reads the catalogue again after other nodes changed it. The store's notifications wake it.
+//! Reads the catalogue again after other nodes changed it. The store's notifications wake this job.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

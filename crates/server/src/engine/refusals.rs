@@ -57,7 +57,7 @@ struct RemoteAnswer {
 struct Notes {
     questions: Vec<Question>,
     answers: Vec<RemoteAnswer>,
-    /// When the node last heard of an edge. Edges also refuse requests, but they answer no
+    /// When an edge last sent a check to the node. Edges also refuse requests, but they answer no
     /// questions.
     edge_heard_at: i64,
 }
@@ -189,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// Records that an edge lives. It may have refused buyers.
+    /// Records that an edge is alive. The edge may have refused buyers.
     pub(crate) fn note_edge(&self) {
         self.refusals.edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
@@ -292,7 +292,7 @@ impl Engine {
 /// The combined content of the rows of all nodes.
 struct AllNodes {
     has_answered: bool,
-    /// An edge lived, and may have refused buyers.
+    /// Whether an edge was alive, and may have refused buyers.
     has_edges: bool,
 }
 

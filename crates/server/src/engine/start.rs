@@ -45,7 +45,7 @@ const RECOVERIES_AT_ONCE: usize = 64;
 /// The number of requests in one read while a node's memory is rebuilt.
 const HOLDERS_PAGE: usize = 10_000;
 
-/// The parts that decide and store stock.
+/// Where the server decides about stock and stores it.
 pub enum StockLocation {
     /// This process decides, and its data is in this directory.
     Directory(PathBuf),
@@ -81,7 +81,7 @@ pub struct DatabaseOptions {
 
 /// The options of an engine.
 pub struct EngineOptions {
-    /// The parts that decide and store stock.
+    /// Where the server decides about stock and stores it.
     pub location: StockLocation,
     /// The roles of this process.
     pub roles: Roles,
@@ -91,7 +91,7 @@ pub struct EngineOptions {
     pub clock: Clock,
     /// This node's id.
     pub node: NodeId,
-    /// The most that one slot may contain. Tests lower it to reach the bounds.
+    /// The bounds of one slot's memory. Tests lower these bounds in order to reach them.
     pub bounds: SlotBounds,
     /// Whether to lead even if another node leads. Only tests of two leaders set this.
     pub always_leads: bool,

@@ -38,7 +38,7 @@ pub enum JoinResult {
 pub enum JoinRefusal {
     /// A unit is available without waiting.
     UnitsFree,
-    /// No unit is held that could come back.
+    /// No unit is free, and no held unit could come back.
     SoldOut,
     /// The buyer's limit is reached.
     LimitReached {

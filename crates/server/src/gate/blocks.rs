@@ -55,7 +55,7 @@ impl BlockIndex {
                 (BlockKind::Buyer, _) => drop(known.buyers.insert(block.value.clone(), until)),
                 (BlockKind::Ip, Some(network)) => {
                     known.networks.insert(network, until);
-                    // No block has this prefix length yet.
+                    // If no earlier block has this prefix length, checks must also try this length.
                     if known
                         .sizes
                         .iter()

@@ -183,7 +183,7 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns a limit, or this node's part of it while the nodes cannot share it.
+    /// Returns a limit. While the nodes cannot share limits, returns this node's part of the limit.
     fn pace_now(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match self.sharing.as_ref().filter(|sharing| sharing.is_unreachable()) {
             Some(sharing) => pace.split_between(sharing.nodes()),

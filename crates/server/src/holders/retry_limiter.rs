@@ -158,7 +158,7 @@ mod tests {
 
     struct Rig {
         limiter: RetryLimiter,
-        /// The number of reads so far, of reads in progress, and the most at the same time.
+        /// Three numbers: all reads so far, the reads in progress, and the most reads at one time.
         reads: [AtomicUsize; 3],
     }
 

@@ -76,7 +76,7 @@ pub(crate) enum ProviderMessage {
     Reversed {
         /// The reversal.
         reversal: Reversal,
-        /// The order in this installation's metadata, as written in the message.
+        /// The order that this installation wrote into the metadata, as the message contains it.
         order: Option<String>,
     },
     /// A checkout that accepts no more payments.

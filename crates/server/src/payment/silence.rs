@@ -28,7 +28,7 @@ pub(super) enum ProbeResult {
 }
 
 impl ProbeResult {
-    /// Returns the result that a provider's answer counts as.
+    /// Returns the result of a request that got this answer.
     pub(super) fn from_answer(answer: &Result<CheckoutStatus, ProviderError>) -> Self {
         match answer {
             Err(error) if !error.is_refusal && !error.is_busy => Self::NoAnswer,

@@ -55,8 +55,8 @@ impl Engine {
 
     /// Decides about a slot's refusal. A slot knows only the requests that it served. If the item
     /// has other slots, one of them may have an order of the request, or an undecided ticket that
-    /// conflicts. Then the store decides, and the request waits. If the request itself has a
-    /// ticket, that ticket's result takes precedence.
+    /// conflicts. In this case the store decides, and the request waits. If the request itself has
+    /// a ticket, that ticket's result takes precedence.
     pub(super) async fn refused_by_slot(
         &self,
         purchase: &Purchase,

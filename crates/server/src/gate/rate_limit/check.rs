@@ -30,7 +30,7 @@ pub(crate) struct PendingLimit {
     share: oneshot::Receiver<ShareGrant>,
 }
 
-/// A check that has passed some scopes and not yet the others.
+/// A check that has passed some scopes, but not all scopes yet.
 #[derive(Debug)]
 struct CheckProgress {
     route: Route,

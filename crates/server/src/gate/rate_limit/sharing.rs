@@ -305,7 +305,7 @@ impl RateLimiter {
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
         let now = self.now();
         let (served, state, sent) = self.with_group_cell(group, |cell| {
-            // The flag is cleared now, so use that comes later is queued again.
+            // The flag is cleared now, so that later use of the limit is queued again.
             cell.is_queued = false;
             cell.with_share(|node| {
                 let served = node.serve(pace, now, &costs);

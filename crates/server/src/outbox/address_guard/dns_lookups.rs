@@ -13,8 +13,9 @@ use crate::outbox::ENDPOINTS_MAX;
 /// The maximum number of look-ups at the same time. Further look-ups wait. Look-ups share their
 /// blocking threads with transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// The maximum number of names that are looked up or wait. The bound allows the names of all
-/// endpoints, and as many names that operators are adding. Beyond this bound a look-up fails.
+/// The maximum number of names that are looked up or wait. The bound has room for the names of all
+/// endpoints, and for as many names of endpoints that operators add. Beyond the bound, a look-up
+/// fails.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// A function that resolves a name. It blocks its thread.
