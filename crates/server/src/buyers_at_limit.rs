@@ -52,9 +52,11 @@ impl BuyersAtLimit {
     }
 
     /// Returns the buyer's units, if `units` more would exceed the limit. Returns `None` also in
-    /// two other cases. An order of the item ended after the node read the count, so the count may
-    /// be out of date. Or the node read the count less than `staleness` ago, so the units may
-    /// belong to an order that this node does not know yet.
+    /// two other cases:
+    ///
+    /// - An order of the item ended after the node read the count. The count may be out of date.
+    /// - The node read the count less than `staleness` ago. The counted units may belong to an order
+    ///   that this node does not know yet.
     pub(crate) fn refuses(
         &self,
         buyer: u64,

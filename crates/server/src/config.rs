@@ -72,7 +72,7 @@ pub struct Flags {
 /// Checked settings. Each value is in range, and no two settings contradict each other.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where stock is decided and stored.
+    /// Where the server decides about stock and stores it.
     pub shape: Shape,
     /// Other nodes. This node asks them for the newest history of the database that they know.
     pub peers: Vec<String>,

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::check::{SettingsReader, is_origin};
 
-/// Where stock is decided and stored.
+/// Where the server decides about stock and stores it.
 #[derive(Debug)]
 pub enum Shape {
     /// In this process and its data directory.

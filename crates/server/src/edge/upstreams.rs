@@ -1,8 +1,9 @@
 //! The nodes behind an edge. Keeps connections to them, checks which of them answer, and sends each
 //! request to one of them.
 //!
-//! If a node does not answer, the request goes to another node only if the request changes nothing,
-//! or if no part of the request was sent before. So no purchase arrives twice.
+//! If a node does not answer, the edge may send the request to another node. The edge does this
+//! only if the request changes nothing, or if no part of it was sent before. So no purchase arrives
+//! twice.
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -7,7 +7,7 @@
 //! reached, a due order waits only for its grace period.
 //!
 //! If the provider answers no request at all (`silence`), the server postpones whole pages of
-//! checkouts, as if it had asked about each of them.
+//! checkouts. If the silence lasts, each of these checkouts counts as unanswered.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
