@@ -209,7 +209,8 @@ async fn run(
     let ended = tokio::select! {
         () = serving.as_mut() => Ok(()),
         () = asked_to_stop => Ok(()),
-        // The store has the sender and drops it only when the store itself is dropped.
+        // The store keeps the sender until the store itself is dropped, so this receiver gets no
+        // error while the server runs.
         Ok(reason) = fatal => Err(ServeError::Fatal(reason)),
     };
     tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
@@ -265,7 +266,7 @@ async fn build_app(
         &secrets.webhook,
     );
     if !is_edge {
-        // The blocks are loaded before the first request.
+        // The blocks are loaded before the first request, so that no blocked buyer is served.
         app.load_blocks().await.map_err(EngineError::from)?;
     }
     Ok(app)

@@ -202,7 +202,7 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // There was no reader for a while, and events without readers are not kept.
+        // Events are not kept while there is no reader, so the kept events have a gap.
         if !self.may_have_readers() {
             readers.kept.clear();
         }

@@ -251,8 +251,8 @@ impl Engine {
             }
             TicketAnswer::Full => OVERLOADED,
             TicketAnswer::NoEpoch => return Attempt::NotReady,
-            // The sale continues. The slot is leaving the spread or gets its next epoch, and
-            // another slot serves the request.
+            // The sale continues. The slot is leaving the spread or gets its next epoch. So a later
+            // attempt can succeed.
             TicketAnswer::Stopped if self.phase_refusal(&purchase.sale).is_none() => {
                 return Attempt::NotReady;
             }

@@ -106,7 +106,7 @@ fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
     }
     let (id, verdict) = (resolved.id, resolved.verdict);
     let delivery = engine.waiters().deliver(ticket.token, resolved);
-    // The node that issued the ticket publishes its refusal itself.
+    // Only the node that issued the ticket publishes the ticket's refusal.
     if refused
         && ticket.node == engine.node()
         && !matches!(delivery, Delivery::Received)

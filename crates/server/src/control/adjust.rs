@@ -130,7 +130,7 @@ impl Engine {
         units: u64,
     ) -> Result<u64, EngineError> {
         // The slots may lack the credits of returned tickets. The caller has the item's lock, so no
-        // other task delivers them.
+        // other task can deliver these credits now.
         let grants = self.store().grants(item.row.id).await?;
         let mut sources = self.recall_sources(item, grants).await?;
         sources.sort_by_key(|(grant, _, has)| (std::cmp::Reverse(*has), grant.slot));

@@ -118,7 +118,8 @@ impl Engine {
     /// unreachable slot.
     pub(super) async fn stop_slots(&self, sale: &SaleState) -> Vec<SlotKey> {
         let items = sale.items.iter().map(|item| async move {
-            // Reconciliation checks `draining` under this lock before it starts the slots again.
+            // Reconciliation takes this lock and then checks `draining`. So it does not start the
+            // slots again during the drain.
             let _guard = item.work.reconciling.lock().await;
             item.work.stopped_here.store(true, Ordering::Release);
             join_all(item.reached_slots().into_iter().map(|slot| self.stop_slot(slot))).await

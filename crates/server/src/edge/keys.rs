@@ -125,7 +125,8 @@ pub(crate) async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets
         }
         (None, None) => return Err(corrupt()),
     };
-    // No operator signs in at an edge. Operators' requests are passed to a node.
+    // An edge passes operators' requests to a node and never checks their key. So a random key is
+    // enough.
     let admin_key = auth.admin_key.clone().unwrap_or_else(|| hex(rand::random()).into());
     Ok(Secrets {
         buyer,

@@ -36,8 +36,8 @@ impl NodeMemory {
         let catalogue = self.catalogue.load();
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // The order's state does not matter here. Another node's order may have ended before
-            // this node learned of it.
+            // Every order is recorded, whatever its state. Another node's order may have ended
+            // before this node learned of the order.
             self.holders.insert(
                 self.key.request_hash(order.buyer.as_str(), order.key.as_str()).low_64_bits(),
             );

@@ -28,11 +28,12 @@ impl Engine {
     pub async fn begin_stop(&self) {
         self.stopping.store(true, Ordering::Release);
         if !self.layout.is_node_local() {
-            // Other nodes continue to sell from these slots.
+            // Other nodes continue to sell from the shared slots, so this node does not stop them.
             return;
         }
         for item in self.items_with_open_slots() {
-            // Reconciliation checks `stopping` under this lock before it starts the slots again.
+            // Reconciliation takes this lock and then checks `stopping`. So it does not start the
+            // slots again.
             let _guard = item.work.reconciling.lock().await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {

@@ -80,8 +80,8 @@ impl Payments {
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
-        // The order's ticket may become an order at any moment, so the server waits for its verdict
-        // first.
+        // The ticket has no verdict yet and may become an order at any moment. So this message comes
+        // too early, and the provider must send it again.
         if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }

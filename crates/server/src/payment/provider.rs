@@ -220,7 +220,7 @@ impl Provider {
     pub(crate) fn message_bytes_max(&self) -> usize {
         match self {
             Self::Sandbox(_) => BODY_BYTES_MAX,
-            // An event contains the whole object that it reports.
+            // An event can be large, because it contains the whole object that it reports.
             Self::Stripe(_) => ADMIN_BODY_BYTES_MAX,
         }
     }

@@ -53,7 +53,8 @@ impl Directory {
         let path = self.0.join(name);
         blocking(move || {
             fs::remove_file(&path)?;
-            // When the last object of a generation is deleted, its empty directory is deleted too.
+            // Deletes the generation's directory if this was its last object. Otherwise the call
+            // fails, because the directory is not empty.
             if let Some(parent) = path.parent() {
                 let _ = fs::remove_dir(parent);
             }

@@ -209,7 +209,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
-    // A free session has no payment, so the session's id stands for it.
+    // A free session has no payment, so the session's id replaces the payment's id.
     let payment =
         payment.or_else(|| session["id"].as_str().filter(|_| minor == Some(0))).map(str::to_owned);
     let currency = session["currency"]
