@@ -80,7 +80,7 @@ impl Payments {
         &self,
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
-        // The ticket has no verdict yet and may become an order at any moment. So this message comes
+        // The ticket has no verdict yet and may become an order at any moment. So this message is
         // too early, and the provider must send it again.
         if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
