@@ -55,8 +55,8 @@ impl BuyersAtLimit {
     /// two other cases:
     ///
     /// - An order of the item ended after the node read the count. The count may be out of date.
-    /// - The node read the count less than `staleness` ago. The counted units may belong to an order
-    ///   that this node does not know yet.
+    /// - The node read the count less than `staleness` ago. The counted units may belong to an
+    ///   order that this node does not know yet.
     pub(crate) fn refuses(
         &self,
         buyer: u64,

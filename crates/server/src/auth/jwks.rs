@@ -2,8 +2,8 @@
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
 //! The key decides the algorithm, and the token never does. The server reads the key set at its
-//! start and then every [`REFRESH_EVERY`]. If a token names an unknown key, the server reads the set
-//! earlier, but at most once in [`REFRESH_AT_MOST_EVERY`].
+//! start and then every [`REFRESH_EVERY`]. If a token names an unknown key, the server reads the
+//! set earlier, but at most once in [`REFRESH_AT_MOST_EVERY`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

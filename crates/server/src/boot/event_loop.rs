@@ -1,4 +1,4 @@
-//! The event loop of a server: its threads, and how they find woken tasks.
+//! The event loop of a server: its threads, and how often they look for woken tasks.
 
 use std::io;
 

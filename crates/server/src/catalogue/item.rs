@@ -157,7 +157,7 @@ impl FeedMarks {
         self.endings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Returns the number of ended orders so far. The caller must read it before the feed.
+    /// Returns the number of ended orders so far. The caller must read this number before the feed.
     #[must_use]
     pub fn endings(&self) -> u64 {
         self.endings.load(Ordering::Acquire)

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long after a sale's end its slots are checked. After this time, an operator must delete data
 /// that remains.
 const AFTER_END_MS: i64 = 7 * 86_400_000;
-/// The number of slots that are asked at the same time.
+/// The number of slots that get a request at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
 /// Retires slots until the program stops.
@@ -32,7 +32,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Asks every slot of a recently ended sale until the slot confirms that it has no data.
+/// Tells every slot of a recently ended sale to delete its data, until the slot has no data.
 async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let since = engine.now().plus(-AFTER_END_MS);
     let over: HashSet<SlotKey> = engine

@@ -28,7 +28,7 @@ struct Check {
 
 impl CommitCheck {
     /// Returns whether the newest commit has not returned in time. Begins a new check if the newest
-    /// one is old.
+    /// check is old.
     pub(crate) async fn is_stalled(&self, store: &Store) -> bool {
         let Check { began, mut took } = self.begin(store);
         let returned = took.wait_for(Option::is_some);

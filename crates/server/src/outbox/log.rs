@@ -81,7 +81,7 @@ pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
     );
 }
 
-/// Logs that an endpoint asked for no more events.
+/// Logs that an endpoint answered that it wants no more events.
 pub(super) fn endpoint_gone(endpoint: &str) {
     tracing::error!(
         endpoint,

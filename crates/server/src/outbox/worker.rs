@@ -327,8 +327,8 @@ impl Worker<'_> {
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);
     }
 
-    /// Disables the endpoint because it asked for no more events. Its events wait until an operator
-    /// enables it again.
+    /// Disables the endpoint, because it answered that it wants no more events. Its events wait
+    /// until an operator enables the endpoint again.
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.engine.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };

@@ -18,7 +18,7 @@ pub(crate) enum CheckoutResult {
     WrongState(OrderState),
     /// There is no such order.
     NotFound,
-    /// Too many requests asked for checkouts of this order or of this buyer.
+    /// There were too many requests for checkouts of this order or of this buyer.
     RateLimitExceeded(RateLimitExceeded),
     /// The provider cannot be reached now.
     Unavailable(ProviderError),

@@ -23,7 +23,7 @@ use crate::signing::SigningKey;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct ProviderError {
-    /// The provider's message, or the reason why the provider could not be asked.
+    /// The provider's message, or the reason why no request reached the provider.
     pub why: String,
     /// Whether the provider refused. A repeated request then gets the same answer.
     pub is_refusal: bool,

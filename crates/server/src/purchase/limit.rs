@@ -7,7 +7,7 @@ use doorbuster_core::slot::TicketRequest;
 use super::{Attempt, AttemptContext, Purchase, PurchaseOutcome, Refusal, UNAVAILABLE};
 use crate::engine::Engine;
 
-/// Longest time for one confirmation by the store, including the wait for its turn.
+/// Longest time for one confirmation by the store, including the wait for a permit.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Engine {

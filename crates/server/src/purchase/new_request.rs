@@ -38,7 +38,8 @@ impl Engine {
             is_uncertain: false,
         };
         loop {
-            // The signals are created before the slot is asked. So no later change is missed.
+            // The signals are created before the request goes to the slot. So the signals cover
+            // every later change.
             let signals = ItemSignals::for_item(item);
             let is_short = match self.attempt(purchase, request, &mut context, &mut places).await {
                 Attempt::Answer(bought) => return bought,
