@@ -35,7 +35,7 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(200);
 /// Time between two checks for a live edge while nothing is written.
 const EDGES_EVERY: Duration = Duration::from_millis(500);
-/// After this time of writing, the node checks whether an edge is still alive.
+/// After the node has written for this long, it checks whether an edge is still alive.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 /// The lock's name.
 const LOCK_NAME: &str = "feed";

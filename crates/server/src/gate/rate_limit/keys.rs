@@ -53,8 +53,8 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of an address. The number follows from the buyers of the
-    /// address on all routes and in all sales, including this buyer.
+    /// Returns the number of budgets of an address. The number depends on how many buyers use the
+    /// address, on all routes and in all sales, including this buyer.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
