@@ -85,8 +85,8 @@ pub struct JobSignals {
 }
 
 impl JobSignals {
-    /// Wakes the reconciliation of an item. The item's pool or feed has rows for a slot, or a
-    /// parked request needs units.
+    /// Wakes the reconciliation of an item, because its pool has units for a slot, its feed has
+    /// rows for a slot, or a parked request needs units.
     pub fn wake(&self, item: ItemId) {
         self.wake_for(item, WakeReason::All);
     }
