@@ -98,7 +98,7 @@ async fn resolve_many(client: &Client, how: &str, which: &DeadLetterSelection) -
     let skipped = match sum.skipped {
         0 => String::new(),
         some => format!(
-            " Unchanged dead letters: {}. Too many are waiting, or there is nothing to retry.",
+            " Unchanged dead letters: {}. Their endpoint has too many waiting deliveries, or nothing can be retried.",
             table::grouped(some.into())
         ),
     };

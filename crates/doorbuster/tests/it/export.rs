@@ -297,8 +297,8 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
 }
 
-/// The page's version of the status changes when the sale opens, so that no copy from before the
-/// opening is used.
+/// When the sale opens, the page requests the status under a new version. So the page gets no
+/// cached copy from before the opening.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_has_a_new_version_when_the_sale_opens() {
     let fixture = ServerFixture::start();

@@ -1,4 +1,5 @@
-//! The continuous audit: a finding stops the affected sale only, and its readers see the finding.
+//! The continuous audit. A finding pauses only the affected sale, and the audit's report shows the
+//! finding.
 
 use std::time::Duration;
 

@@ -182,7 +182,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let most = Duration::from_secs(IDLE_SECS + 2);
     let (heads, silent, bodies) =
         (longest(heads).await, longest(silent).await, longest(bodies).await);
-    println!("let go: heads {heads:?}, silent {silent:?}, bodies {bodies:?}");
+    println!("disconnected after: heads {heads:?}, silent {silent:?}, bodies {bodies:?}");
     assert!(heads < most, "half a head stayed connected for {heads:?}");
     assert!(silent < most, "a silent client stayed connected for {silent:?}");
     assert!(bodies < BODY_WITHIN, "half a body stayed connected for {bodies:?}");

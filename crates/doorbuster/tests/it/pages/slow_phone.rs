@@ -25,8 +25,8 @@ const VISITS_MAX: usize = 8;
 /// The variable that names a release build. The time is judged for a release build alone, and on a
 /// quiet machine. Without the variable, the test only prints the time.
 const RELEASE: &str = "DOORBUSTER_PROGRAM";
-/// When the largest part was shown, the number of requests, and their bytes, once the page is shown
-/// and has loaded everything.
+/// Waits until the page has loaded everything. Returns the time at which the largest part was
+/// shown, the number of requests, and their bytes.
 const COST: &str = "const done = arguments[0];
     new PerformanceObserver(list => { window.largest = list.getEntries().at(-1); })
       .observe({ type: 'largest-contentful-paint', buffered: true });
