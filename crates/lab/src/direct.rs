@@ -127,8 +127,8 @@ pub(crate) async fn measure(
     };
     let mut command = product.direct_command()?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("starting a process without HTTP")?;
-    let mut input = child.stdin.take().context("its input is piped")?;
+    let mut child = command.spawn().context("cannot start a process without HTTP")?;
+    let mut input = child.stdin.take().context("the process has no piped input")?;
     let text = serde_json::to_vec(&crowd)?;
     let output = tokio::task::spawn_blocking(move || {
         // If the process has ended, its output says why.
