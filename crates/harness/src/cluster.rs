@@ -255,7 +255,7 @@ impl Cluster {
         for node in self.nodes.iter().filter(|_| self.standby.is_some()) {
             while !http::send_request(node.addr(), "GET", "/metrics", "", "")?.body.contains(seen) {
                 if begun.elapsed() > limits::READY_WITHIN {
-                    let what = format!("{} does not see it", node.name());
+                    let what = format!("{} does not see the standby", node.name());
                     return Err(ClusterError::failed("waiting for the standby", what));
                 }
                 std::thread::sleep(limits::POLL_EVERY);

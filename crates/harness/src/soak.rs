@@ -143,7 +143,7 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
         .settings
         .push(("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE".to_owned(), "true".to_owned()));
     let mut cluster = Cluster::start(&cluster_plan)?;
-    let mut rolled = cluster.nodes.pop().context("the installation has two nodes")?;
+    let mut rolled = cluster.nodes.pop().context("the installation has no second node")?;
     let shared = Progress::default();
     traffic::add_endpoint(&cluster, &endpoint.url())?;
     let samples = std::thread::scope(|scope| {
@@ -184,7 +184,7 @@ fn roll(node: &mut Node, every: Duration, shared: &Progress) -> anyhow::Result<(
         if shared.is_stopped() {
             return Ok(());
         }
-        node.upgrade().context("restarting the second node")?;
+        node.upgrade().context("failed to restart the second node")?;
         shared.rolls.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -24,7 +24,8 @@ pub(super) fn add_endpoint(cluster: &Cluster, url: &str) -> anyhow::Result<()> {
 
 /// Sells one sale after the other until the run stops.
 pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow::Result<()> {
-    let secret = load::read_secret(cluster.buyer_secret()).context("reading the buyers' secret")?;
+    let secret =
+        load::read_secret(cluster.buyer_secret()).context("cannot read the buyers' secret")?;
     let mut number = 0_u32;
     while !shared.is_stopped() {
         number += 1;
