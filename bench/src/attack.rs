@@ -32,7 +32,9 @@ impl Attack {
     /// Starts the attack on this core. Returns when every unread WebSocket follows the sale and the
     /// other clients have started.
     ///
-    /// # Errors Fails if a WebSocket gets no first event.
+    /// # Errors
+    ///
+    /// Fails if a WebSocket gets no first event.
     pub fn start(
         addr: SocketAddr,
         core: Option<usize>,

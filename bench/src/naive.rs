@@ -69,13 +69,13 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
         let consumer = tokio::spawn(consume(waiting, db));
         let load =
             redis::cmd("SCRIPT").arg("LOAD").arg(RESERVE_SCRIPT).query_async(&mut redis).await;
-        let app = Arc::new(App { redis, script: load.context("loading the script")? });
+        let app = Arc::new(App { redis, script: load.context("cannot load the script")? });
         let router = Router::new().route("/v1/orders", post(buy)).with_state(app);
         let listener = tokio::net::TcpListener::bind(addr).await?;
         println!("naive peer listening on http://{addr}");
         tokio::select! {
             served = axum::serve(listener, router) => served.context("serving"),
-            consumed = consumer => consumed.context("the consumer")?,
+            consumed = consumer => consumed.context("the consumer failed")?,
         }
     })
 }
@@ -129,7 +129,8 @@ async fn consume(mut redis: MultiplexedConnection, db: tokio_postgres::Client) -
         let popped: Option<(String, String)> =
             redis::cmd("BRPOP").arg(QUEUE).arg(POP_SECS).query_async(&mut redis).await?;
         let Some((_, order)) = popped else { continue };
-        let (buyer, units) = order.split_once(' ').context("an order")?;
+        let (buyer, units) =
+            order.split_once(' ').context("the list has an entry that is not an order")?;
         let units: i32 = units.parse()?;
         // If the process ends here, the order is lost.
         db.execute(&insert, &[&buyer, &units]).await?;

@@ -145,7 +145,8 @@ struct DeadEndpoint {
 impl DeadEndpoint {
     /// Starts an endpoint with this answer. If it is `None`, the endpoint refuses connections.
     fn start(answer: Option<EndpointAnswer>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on a free port")?;
         let addr = listener.local_addr()?;
         let over = Arc::<AtomicBool>::default();
         let until = over.clone();

@@ -1,10 +1,10 @@
 //! D5: 100,000 holds that end in the same second. This figure measures how soon the units of the
 //! holds are available again, and the effect on other requests.
 //!
-//! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events: either to
-//! one instant, or to instants with the same distances as the orders had. Other buyers buy, are
-//! refused and read the status, each at a steady rate. They do this first before the holds end, and
-//! then until the last unit is back.
+//! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events. Either all
+//! holds end at one instant, or the ends have the same distances as the sales of the orders. Other
+//! buyers buy, are refused and read the status, each at a steady rate. They do this first before
+//! the holds end, and then until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -302,9 +302,14 @@ impl BackgroundLoad {
         });
         let [bought, refused, read] = runs;
         let (bought, refused, read) = (bought?, refused?, read?);
-        bought.only(&[AnswerKind::Accepted]).context("the other buyers' purchases")?;
-        refused.only(&[AnswerKind::SoldOut]).context("the other buyers' refused requests")?;
-        read.only(&[AnswerKind::Fine]).context("the other buyers' status reads")?;
+        bought
+            .only(&[AnswerKind::Accepted])
+            .context("wrong answers to the other buyers' purchases")?;
+        refused
+            .only(&[AnswerKind::SoldOut])
+            .context("wrong answers to the other buyers' refused requests")?;
+        read.only(&[AnswerKind::Fine])
+            .context("wrong answers to the other buyers' status reads")?;
         Ok([bought, refused, read])
     }
 }

@@ -35,13 +35,13 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     let load = |addr| Load { core: generator_core, ..config.load(addr, REFUSAL_CONNECTIONS) };
     let (mut busy, mut peer_busy) = (0.0_f64, 0.0_f64);
     let ours = || {
-        let run = load(sale_server.addr()).run(&mut to_us).context("our server")?;
+        let run = load(sale_server.addr()).run(&mut to_us).context("failed to load our server")?;
         run.only(&[AnswerKind::SoldOut])?;
         busy = busy.max(run.generator_busy);
         Ok(run.per_sec(AnswerKind::SoldOut))
     };
     let peer = || {
-        let run = load(nginx.addr()).run(&mut to_nginx).context("nginx")?;
+        let run = load(nginx.addr()).run(&mut to_nginx).context("failed to load nginx")?;
         run.only(&[AnswerKind::Fine])?;
         peer_busy = peer_busy.max(run.generator_busy);
         Ok(run.per_sec(AnswerKind::Fine))
@@ -68,5 +68,5 @@ fn refusal(
     stream.write_all(template.for_buyer(buyers, 0))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context("a refusal")?;
-    Ok(answer.split_once("\r\n\r\n").context("an answer has a body")?.1.to_owned())
+    Ok(answer.split_once("\r\n\r\n").context("the answer has no body")?.1.to_owned())
 }

@@ -190,7 +190,7 @@ fn requests(config: &BenchConfig) -> Result<Vec<TicketRequest>> {
             request: key.request_hash(&name, &name),
             buyer: BuyerId::new(&name).context("a name")?,
             key: RequestKey::new(&name).context("a key")?,
-            units: Units::new(1).context("one is in range")?,
+            units: Units::new(1).context("1 unit is out of range")?,
             limit: 1,
             decide_by: Millis(1),
             node: NodeId(1),

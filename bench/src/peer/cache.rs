@@ -31,7 +31,7 @@ impl Cache {
         let addr = process::free_address()?;
         let file = dir.path().join("nginx.conf");
         std::fs::write(&file, config(dir.path(), addr, folder, server)?)
-            .context("writing nginx's configuration")?;
+            .context("cannot write nginx's configuration")?;
         let here = dir.path().display().to_string();
         let mut process = Process::start(ProcessSpec {
             program: &process::find("nginx")?,

@@ -29,7 +29,7 @@ impl Nginx {
         let addr = process::free_address()?;
         let config = config(dir.path(), addr, (status, body));
         let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, config).context("writing nginx's configuration")?;
+        std::fs::write(&file, config).context("cannot write nginx's configuration")?;
         let here = dir.path().display().to_string();
         let mut process = Process::start(ProcessSpec {
             program: &process::find("nginx")?,

@@ -38,7 +38,7 @@ impl Postgres {
         let user = if geteuid().is_root() { Some(USER) } else { None };
         if let Some(user) = user {
             chown(dir.path(), Some(user_id(user)?), None)
-                .context("giving PostgreSQL its directory")?;
+                .context("cannot give PostgreSQL its directory")?;
         }
         let data = dir.path().join("data").display().to_string();
         let initdb = programs.join("initdb").display().to_string();
@@ -76,7 +76,9 @@ impl Postgres {
     /// Measures the orders per second over this time, starting with an empty table, and compares
     /// them with the rows.
     ///
-    /// # Errors Fails if a client failed, or the rows do not match the orders.
+    /// # Errors
+    ///
+    /// Fails if a client failed, or the rows do not match the orders.
     pub fn hot_row(&self, time: Duration) -> Result<f64> {
         let start = format!(
             "DROP TABLE IF EXISTS orders, item;
@@ -89,7 +91,7 @@ impl Postgres {
         );
         self.query(&start)?;
         let script = self.dir.path().join("hot_row.sql");
-        std::fs::write(&script, HOT_ROW).context("writing the script")?;
+        std::fs::write(&script, HOT_ROW).context("cannot write the script")?;
         let seconds = time.as_secs().max(1).to_string();
         let clients = POSTGRES_CLIENTS.to_string();
         let words = [
@@ -114,7 +116,8 @@ impl Postgres {
         let processed = number_after(&output, "number of transactions actually processed: ")?;
         let rate = number_after(&output, "tps = ")?;
         let rows = self.query("SELECT count(*) || ' ' || (SELECT stock FROM item) FROM orders")?;
-        let (orders, stock) = rows.trim().split_once(' ').context("a count and a stock")?;
+        let (orders, stock) =
+            rows.trim().split_once(' ').context("the output has no count and no stock")?;
         let (orders, stock): (u64, u64) = (orders.parse()?, stock.parse()?);
         ensure!(
             orders + stock == PLENTY_OF_STOCK,
@@ -190,7 +193,7 @@ fn as_user(user: Option<&str>, words: &[&str]) -> Vec<String> {
 }
 
 fn user_id(user: &str) -> Result<u32> {
-    run(&["id", "-u", user].map(str::to_owned))?.trim().parse().context("a user has a number")
+    run(&["id", "-u", user].map(str::to_owned))?.trim().parse().context("the user has no number")
 }
 
 fn run(words: &[String]) -> Result<String> {

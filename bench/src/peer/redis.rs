@@ -59,7 +59,8 @@ impl Redis {
             log: dir.path().join("log"),
         })?;
         let ready = || TcpStream::connect(addr).is_ok();
-        process::wait_until(&mut process, READY_WITHIN, ready).context("redis-server")?;
+        process::wait_until(&mut process, READY_WITHIN, ready)
+            .context("redis-server did not become ready")?;
         Ok(Self {
             control: BufReader::new(TcpStream::connect(addr)?),
             addr,
@@ -115,7 +116,7 @@ impl Redis {
                 bytes.truncate(bytes.len() - 2);
                 String::from_utf8(bytes).context("text")
             }
-            _ => bail!("Redis said {line}"),
+            _ => bail!("unexpected answer of Redis: {line}"),
         }
     }
 }

@@ -41,7 +41,7 @@ impl StoreKind {
 pub enum HoldExpiry {
     /// All holds end at one instant.
     AtOnce,
-    /// The holds end with the same distances in time as they were sold.
+    /// The ends of the holds have the same distances as the sales of their orders.
     AsSold,
 }
 
@@ -187,7 +187,7 @@ impl StoreServer {
                 if sql.starts_with("SELECT") {
                     return Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?.to_string());
                 }
-                db.execute(sql, []).context("changing the holds")?;
+                db.execute(sql, []).context("cannot change the holds")?;
                 Ok(String::new())
             }
             Installation::ClusterNode(cluster) => Ok(cluster.postgres.sql(sql)?.trim().to_owned()),
@@ -224,7 +224,7 @@ impl StoreServer {
                     "{all} orders were confirmed, but the store has {}",
                     report.orders_checked
                 );
-                cluster.stop().context("after the round")
+                cluster.stop().context("failed to stop the cluster after the round")
             }
         }
     }
