@@ -119,7 +119,7 @@ fn serve(program: &Path, settings: &Path, scratch: &Path) -> Result<()> {
 
 fn first_line(child: &mut Child) -> Result<String> {
     let mut line = String::new();
-    let output = child.stdout.take().context("the output is a pipe")?;
+    let output = child.stdout.take().context("the output is not a pipe")?;
     BufReader::new(output).read_line(&mut line)?;
     Ok(line)
 }
