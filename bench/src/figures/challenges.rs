@@ -1,5 +1,5 @@
 //! E4: the processor time that the server needs to make a challenge, and how long visitors wait for
-//! one.
+//! a challenge.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

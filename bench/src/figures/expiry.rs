@@ -132,8 +132,8 @@ struct Measured {
     holds: u32,
     /// The seconds until the first unit, half of the units and the last unit were back.
     back: [f64; 3],
-    /// The seconds from the end of the first hold to the end of the last one, and the longest delay
-    /// between the end of a hold and the return of its unit.
+    /// The seconds from the end of the first hold to the end of the last hold, and the longest
+    /// delay between the end of a hold and the return of its unit.
     spread: f64,
     slowest: f64,
     /// The latency of the other requests while holds ended: the 99th percentile and the median, in

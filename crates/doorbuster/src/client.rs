@@ -121,7 +121,7 @@ impl Client {
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
             // Without this setting, reqwest reads the system's certificates and fails if the system
-            // has none. But plain HTTP needs no certificates.
+            // has no certificates. But plain HTTP needs no certificates.
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

@@ -265,7 +265,7 @@ impl Cluster {
     }
 
     /// Promotes the standby. After that, `postgres` is the new primary, and `standby` is the old
-    /// one.
+    /// primary.
     pub fn fail_over(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.promote()?;

@@ -191,7 +191,7 @@ pub fn parse_order(line: &str) -> Result<Order> {
     Ok(Order { buyer: buyer.parse()?, units: units.parse()? })
 }
 
-/// Inserts orders into the table `orders`, except of buyers who have one.
+/// Inserts orders into the table `orders`, except for buyers who already have an order.
 pub async fn insert_orders(db: &impl GenericClient, orders: &[Order]) -> Result<u64> {
     let insert = "INSERT INTO orders (buyer, units)
         SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (buyer) DO NOTHING";

@@ -55,7 +55,8 @@ pub const CODES_MAX: u64 = 1_000_000;
 /// How many ended challenges, and how many ended counts of wrong answers, each new row deletes.
 pub const DELETE_ROWS_MAX: i64 = 16;
 /// How long the rows of ended challenges are kept, in milliseconds. By the clock of a caller that
-/// is slightly behind, a challenge may not have ended yet. That caller must still find its row.
+/// is slightly behind, a challenge may not have ended yet. That caller must still find the
+/// challenge's row.
 pub const SPENT_KEPT_MS: i64 = 60_000;
 /// Orders that a check reads before it pauses.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;

@@ -158,7 +158,7 @@ impl StoreServer {
         Ok(due)
     }
 
-    /// Returns the seconds from the end of the first hold to the end of the last one, and the
+    /// Returns the seconds from the end of the first hold to the end of the last hold, and the
     /// longest delay of a hold after its own end.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {

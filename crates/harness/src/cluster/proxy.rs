@@ -33,7 +33,7 @@ pub enum NetworkCondition {
     SlowOneInTen(Duration),
     /// No data arrives, but no connection breaks. The data arrives after the condition changes.
     Stalled,
-    /// Every connection is broken, and new ones are refused.
+    /// Every connection is broken, and new connections are refused.
     Disconnected,
 }
 

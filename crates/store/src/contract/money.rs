@@ -84,7 +84,7 @@ pub struct Reversal {
     pub dispute: Option<Dispute>,
 }
 
-/// A dispute, with the time of the provider's report. A report that is older than the stored one
+/// A dispute, with the time of the provider's report. A report that is older than the stored report
 /// changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dispute {

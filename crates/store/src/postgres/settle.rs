@@ -2,7 +2,7 @@
 //!
 //! The first round trip locks and reads every row that the batch can need. Then the rules of the
 //! core run in memory. The second round trip writes all changes and commits. A single round trip
-//! would need a copy of the rules in SQL, so a batch pays for a second one.
+//! would need a copy of the rules in SQL, so a batch takes a second round trip instead.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
