@@ -43,8 +43,10 @@ pub struct ApiResponse {
 impl ApiResponse {
     /// Parses the body.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        Ok(serde_json::from_str(&self.text)
-            .context("cannot read the server's answer; the server and this program must have the same version")?)
+        Ok(serde_json::from_str(&self.text).context(
+            "cannot read the server's answer; the server and this program must have the same \
+                 version",
+        )?)
     }
 }
 

@@ -288,8 +288,8 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     let repeated = promises(&listed, taken);
     let second = refunds.iter().filter(|refund| refund["cause"] == "second").count();
     println!(
-        "{} payments, {} pay an order, {late} came late, {} were refunded, {second} were second payments; \
-         {repeated} answers repeated",
+        "{} payments, {} pay an order, {late} came late, {} were refunded, {second} were second \
+         payments; {repeated} answers repeated",
         listed.len(),
         stands.len(),
         refunds.len()
