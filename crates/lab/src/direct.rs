@@ -1,8 +1,8 @@
 //! Runs the embedded shape without HTTP, so that the cost of HTTP is visible.
 //!
 //! A separate process runs the engine on the data directory of a stopped server, and the same
-//! buyers buy there. There is no driver and no connection. The level sets the number of tasks that
-//! call the engine.
+//! buyers buy from this engine. There is no driver and no connection. The level sets the number of
+//! tasks that call the engine.
 
 use std::process::Stdio;
 use std::sync::Arc;

@@ -155,8 +155,8 @@ pub const PG_POLL_DIGESTS: usize = 64;
 /// The largest age of a node's last poll with which the node still reads digests, in milliseconds.
 /// After a longer time, the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
-/// How long commit digests are kept, in milliseconds. The time is longer than any node needs them,
-/// because the deleting transaction may run while a node polls.
+/// How long commit digests are kept, in milliseconds. The time is longer than any node needs the
+/// digests, because the transaction that deletes digests may run while a node polls.
 pub const DIGESTS_KEPT_MS: i64 = 2 * DIGESTS_READ_WITHIN_MS;
 /// Commits of this node that wait to be published. At the bound further commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;

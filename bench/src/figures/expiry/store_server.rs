@@ -41,7 +41,7 @@ impl StoreKind {
 pub enum HoldExpiry {
     /// All holds end at one instant.
     AtOnce,
-    /// The ends of the holds have the same distances as the sales of their orders.
+    /// The holds end at the same intervals at which their orders were sold.
     AsSold,
 }
 
@@ -159,7 +159,7 @@ impl StoreServer {
     }
 
     /// Returns the seconds from the end of the first hold to the end of the last hold, and the
-    /// longest delay of a hold after its own end.
+    /// longest time from the end of a hold until it expired.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(

@@ -124,7 +124,7 @@ pub struct EraseArgs {
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
     /// Seconds to add to the present end. If the answer is lost, the command prints how to repeat
-    /// it safely.
+    /// the request safely.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// The new end, like 2026-11-20T10:00:00Z.

@@ -282,7 +282,8 @@ async fn announced(fixture: &ServerFixture) -> Cdn {
     Cdn::start(fixture, &export(fixture, &[]))
 }
 
-/// A page sets its clock by the status, so the status must not be older than the last quiet period.
+/// A page sets its clock from the status. So after a quiet period, the cache must not return a
+/// status from before that period.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";

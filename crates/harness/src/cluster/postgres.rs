@@ -230,8 +230,9 @@ impl Postgres {
         started
     }
 
-    /// Writes all files to the disk. Otherwise recovery after a crash does this first. That takes
-    /// seconds, or much longer on a busy disk, because the database was created without syncs.
+    /// Writes all files to the disk. Otherwise the recovery after a crash writes them first. This
+    /// takes seconds, or much longer on a busy disk, because the database was created without
+    /// syncs.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }
