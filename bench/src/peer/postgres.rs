@@ -38,7 +38,7 @@ impl Postgres {
         let user = if geteuid().is_root() { Some(USER) } else { None };
         if let Some(user) = user {
             chown(dir.path(), Some(user_id(user)?), None)
-                .context("cannot give PostgreSQL its directory")?;
+                .context("cannot change the owner of PostgreSQL's directory")?;
         }
         let data = dir.path().join("data").display().to_string();
         let initdb = programs.join("initdb").display().to_string();
@@ -117,7 +117,7 @@ impl Postgres {
         let rate = number_after(&output, "tps = ")?;
         let rows = self.query("SELECT count(*) || ' ' || (SELECT stock FROM item) FROM orders")?;
         let (orders, stock) =
-            rows.trim().split_once(' ').context("the output has no count and no stock")?;
+            rows.trim().split_once(' ').context("the output is not a count and a stock")?;
         let (orders, stock): (u64, u64) = (orders.parse()?, stock.parse()?);
         ensure!(
             orders + stock == PLENTY_OF_STOCK,
@@ -193,7 +193,10 @@ fn as_user(user: Option<&str>, words: &[&str]) -> Vec<String> {
 }
 
 fn user_id(user: &str) -> Result<u32> {
-    run(&["id", "-u", user].map(str::to_owned))?.trim().parse().context("the user has no number")
+    run(&["id", "-u", user].map(str::to_owned))?
+        .trim()
+        .parse()
+        .context("the user's id is not a number")
 }
 
 fn run(words: &[String]) -> Result<String> {

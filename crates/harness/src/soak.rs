@@ -118,7 +118,7 @@ impl Progress {
 
     /// Ends the run with this failure.
     fn fail(&self, why: &anyhow::Error) {
-        *self.failure.lock().expect("no panic while held") = Some(format!("{why:#}"));
+        *self.failure.lock().expect("no thread panics with the lock") = Some(format!("{why:#}"));
         self.stop.store(true, Ordering::Release);
     }
 
@@ -162,7 +162,7 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
         let _ = (selling.join(), rolling.join());
         samples
     })?;
-    if let Some(why) = shared.failure.lock().expect("no panic while held").take() {
+    if let Some(why) = shared.failure.lock().expect("no thread panics with the lock").take() {
         anyhow::bail!(why);
     }
     cluster.nodes.push(rolled);

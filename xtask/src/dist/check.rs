@@ -86,7 +86,7 @@ fn check_package(package: &Path, scratch: &Path) -> Result<()> {
         unit.contains("ExecStart=/usr/bin/doorbuster serve"),
         "the unit starts another program"
     );
-    ensure!(unit.contains("ExecReload="), "the unit cannot reload");
+    ensure!(unit.contains("ExecReload="), "the unit has no command to reload the settings");
     serve(&root.join(INSTALLED[0]), &root.join(INSTALLED[2]), scratch)?;
     run_command(dpkg().args(["--remove", "doorbuster"]))?;
     ensure!(!root.join(INSTALLED[0]).exists(), "the program stays after a removal");

@@ -100,7 +100,7 @@ async fn settle_poisoned(
         Err(failure) => return Err(shared.store_error(failure)),
     };
     // The return failed too. The units come back when the grant is closed.
-    let reason = format!("{reason}; and it cannot be returned: {failure}");
+    let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
             return Err(shared.store_error(failure));

@@ -34,7 +34,7 @@ fn names_the_phones_of_spring(report: &Value) {
     assert_eq!((rule, sale, item), (&json!("I2"), &json!("spring"), &json!("phone")), "{found}");
     assert!(
         found["detail"].as_str().is_some_and(|detail| detail.contains("total 10")),
-        "the numbers of {found}"
+        "the detail has no total: {found}"
     );
 }
 
