@@ -112,7 +112,7 @@ impl BenchConfig {
     pub fn server_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Server> {
         let options =
             ServerOptions { program: &self.program, dir, workers: None, core: None, settings };
-        Server::start(&options).context("our server")
+        Server::start(&options).context("our server did not start")
     }
 
     /// Returns the machine of the measurement.

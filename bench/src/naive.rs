@@ -51,20 +51,25 @@ struct App {
 pub fn serve(args: &NaiveArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (addr, url) =
-            (args.naive.context("an address")?, args.naive_redis.as_deref().context("a Redis")?);
+        let (addr, url) = (
+            args.naive.context("--naive is missing")?,
+            args.naive_redis.as_deref().context("--naive-redis is missing")?,
+        );
         let client = redis::Client::open(url)?;
-        let mut redis = client.get_multiplexed_async_connection().await.context("Redis")?;
+        let mut redis =
+            client.get_multiplexed_async_connection().await.context("cannot connect to Redis")?;
         // A blocking pop needs a separate connection without a timeout.
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-        let waiting =
-            client.get_multiplexed_async_connection_with_config(&config).await.context("Redis")?;
+        let waiting = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .context("cannot connect to Redis")?;
         let (db, connection) = tokio_postgres::connect(
-            args.naive_postgres.as_deref().context("a database")?,
+            args.naive_postgres.as_deref().context("--naive-postgres is missing")?,
             tokio_postgres::NoTls,
         )
         .await
-        .context("PostgreSQL")?;
+        .context("cannot connect to PostgreSQL")?;
         tokio::spawn(connection);
         let consumer = tokio::spawn(consume(waiting, db));
         let load =
@@ -74,7 +79,7 @@ pub fn serve(args: &NaiveArgs) -> Result<()> {
         let listener = tokio::net::TcpListener::bind(addr).await?;
         println!("naive peer listening on http://{addr}");
         tokio::select! {
-            served = axum::serve(listener, router) => served.context("serving"),
+            served = axum::serve(listener, router) => served.context("failed to serve"),
             consumed = consumer => consumed.context("the consumer failed")?,
         }
     })

@@ -51,13 +51,13 @@ impl Process {
         }
         words.push(start.program.display().to_string());
         words.extend(start.arguments);
-        let log =
-            File::create(&start.log).with_context(|| format!("making {}", start.log.display()))?;
+        let log = File::create(&start.log)
+            .with_context(|| format!("cannot create {}", start.log.display()))?;
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).envs(start.environment).env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let child =
-            command.spawn().with_context(|| format!("starting {}", start.program.display()))?;
+            command.spawn().with_context(|| format!("cannot start {}", start.program.display()))?;
         let pid = i32::try_from(child.id())
             .ok()
             .and_then(Pid::from_raw)
@@ -97,7 +97,7 @@ impl Process {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        kill_process(self.pid, signal).context("signalling")?;
+        kill_process(self.pid, signal).context("cannot send a signal")?;
         let until = Instant::now() + STOP_WITHIN;
         while Instant::now() < until {
             if let Some(status) = self.child.try_wait()? {
@@ -119,7 +119,7 @@ impl Process {
             .stdout(Stdio::null())
             .status();
         ensure!(
-            status.context("taskset")?.success(),
+            status.context("cannot run taskset")?.success(),
             "process {pid} could not be kept on core {core}"
         );
         Ok(())
@@ -233,7 +233,7 @@ pub fn resident(pid: &str) -> Result<u64> {
         .lines()
         .find_map(|l| l.strip_prefix("VmRSS:"))
         .context("/proc shows no resident memory")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is not a number")?;
     Ok(kib * 1024)
 }
 

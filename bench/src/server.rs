@@ -211,7 +211,7 @@ impl Server {
     ) -> Result<serde_json::Value> {
         let reply = admin::send_request(self.addr, method, path, Some(ADMIN_KEY), body)?;
         ensure!(reply.status == status, "{method} {path}: {} {}", reply.status, reply.body);
-        serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}"))
+        serde_json::from_str(&reply.body).with_context(|| format!("{method} {path}: invalid JSON"))
     }
 
     /// Stops the server cleanly and audits its store.

@@ -38,8 +38,10 @@ pub fn measure_in_process(requests: u32) -> Result<f64> {
     let mut taken = Vec::new();
     for number in 0..requests {
         let name = format!("buyer-{number:08}");
-        let (buyer, request_key) =
-            (BuyerId::new(&name).context("a name")?, RequestKey::new(&name).context("a key")?);
+        let (buyer, request_key) = (
+            BuyerId::new(&name).context("the name is invalid")?,
+            RequestKey::new(&name).context("the key is invalid")?,
+        );
         let request = TicketRequest {
             token: Token(u64::from(number)),
             buyer_hash: key.buyer_hash(&name),

@@ -44,7 +44,8 @@ impl Cache {
             log: dir.path().join("log"),
         })?;
         let ready = || std::net::TcpStream::connect(addr).is_ok();
-        process::wait_until(&mut process, READY_WITHIN, ready).context("nginx")?;
+        process::wait_until(&mut process, READY_WITHIN, ready)
+            .context("nginx did not become ready")?;
         Ok(Self { addr, process, _dir: dir })
     }
 

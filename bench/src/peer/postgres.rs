@@ -46,7 +46,7 @@ impl Postgres {
             user,
             &[&initdb, "-D", &data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"],
         ));
-        made.context("initdb")?;
+        made.context("failed to run initdb")?;
         let here = dir.path().display().to_string();
         let arguments = [
             "-D",
@@ -69,7 +69,8 @@ impl Postgres {
             log: dir.path().join("log"),
         })?;
         let ready = || query(&programs, dir.path(), "SELECT 1").is_ok();
-        process::wait_until(&mut process, READY_WITHIN, ready).context("postgres")?;
+        process::wait_until(&mut process, READY_WITHIN, ready)
+            .context("PostgreSQL did not become ready")?;
         Ok(Self { process, programs, dir })
     }
 
@@ -112,7 +113,7 @@ impl Postgres {
             USER,
         ]
         .map(str::to_owned);
-        let output = run(&words).context("pgbench")?;
+        let output = run(&words).context("failed to run pgbench")?;
         let processed = number_after(&output, "number of transactions actually processed: ")?;
         let rate = number_after(&output, "tps = ")?;
         let rows = self.query("SELECT count(*) || ' ' || (SELECT stock FROM item) FROM orders")?;
@@ -201,7 +202,7 @@ fn user_id(user: &str) -> Result<u32> {
 
 fn run(words: &[String]) -> Result<String> {
     let output = Command::new(&words[0]).args(&words[1..]).current_dir("/").output();
-    let output = output.with_context(|| format!("starting {}", words[0]))?;
+    let output = output.with_context(|| format!("cannot start {}", words[0]))?;
     if !output.status.success() {
         bail!("{} failed: {}", words[0], String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -109,7 +109,7 @@ fn serve(program: &Path, settings: &Path, scratch: &Path) -> Result<()> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .with_context(|| format!("starting {}", program.display()))?;
+        .with_context(|| format!("cannot start {}", program.display()))?;
     let served = first_line(&mut child);
     let stopped = stop(&mut child);
     fs::remove_dir_all(&data)?;

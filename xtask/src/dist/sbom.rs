@@ -51,7 +51,7 @@ pub(super) fn packages(metadata: &Value) -> Result<Vec<Package>> {
         nodes.iter().filter_map(|node| Some((node["id"].as_str()?, node))).collect();
     let about: BTreeMap<&str, &Value> = metadata["packages"]
         .as_array()
-        .context("no packages")?
+        .context("cargo metadata has no packages")?
         .iter()
         .filter_map(|package| Some((package["id"].as_str()?, package)))
         .collect();

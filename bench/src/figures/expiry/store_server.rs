@@ -119,8 +119,11 @@ impl StoreServer {
     /// between them is not counted.
     pub fn units_returned(&self, sale: &str) -> Result<u64> {
         let shown = self.operate("GET", &format!("/v1/admin/sales/{sale}/slots"), "", 200)?;
-        let slots =
-            shown["slots"].as_array().context("slots")?.iter().filter(|slot| slot["open"] == true);
+        let slots = shown["slots"]
+            .as_array()
+            .context("no slots in the answer")?
+            .iter()
+            .filter(|slot| slot["open"] == true);
         let units = |available: &Value| match available {
             Value::Object(counters) => counters.values().filter_map(Value::as_u64).sum(),
             one => one.as_u64().unwrap_or(0),
