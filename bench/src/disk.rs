@@ -16,12 +16,14 @@ const ROW_BYTES: usize = 256;
 
 /// Returns the median time of one page that is appended and synced (`fdatasync`) in this directory.
 ///
-/// # Errors Fails if the directory is not on a disk, because the durable figures would have no
+/// # Errors
+///
+/// Fails if the directory is not on a disk, because the durable figures would have no
 /// meaning.
 pub fn sync_time(dir: &Path) -> Result<Duration> {
     let path = dir.join("sync");
     let mut file =
-        OpenOptions::new().create(true).append(true).open(&path).context("making a file")?;
+        OpenOptions::new().create(true).append(true).open(&path).context("cannot create a file")?;
     let mut times = Vec::with_capacity(SYNCS);
     for _ in 0..SYNCS {
         let start = Instant::now();

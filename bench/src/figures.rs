@@ -69,13 +69,15 @@ const GROUPS: [(&[&str], Measure); 21] = [
 
 /// Returns the groups of the named figures, in their order. Without a name, returns all groups.
 ///
-/// # Errors Fails if a name is unknown.
+/// # Errors
+///
+/// Fails if a name is unknown.
 pub fn choose(names: &[String]) -> Result<Vec<Group>> {
     let known: Vec<&'static str> = GROUPS.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
     if let Some(name) =
         names.iter().find(|name| !known.iter().any(|id| id.eq_ignore_ascii_case(name)))
     {
-        bail!("there is no figure {name}: there are {}", known.join(", "));
+        bail!("there is no figure {name}; the figures are {}", known.join(", "));
     }
     let is_chosen = |id: &&&'static str| {
         names.is_empty() || names.iter().any(|name| id.eq_ignore_ascii_case(name))

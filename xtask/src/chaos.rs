@@ -108,7 +108,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Err(_) => 1,
     };
     if wrong == 0 && !arguments.keep {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+        std::fs::remove_dir_all(&dir)
+            .with_context(|| format!("cannot remove {}", dir.display()))?;
     } else {
         println!("kept: {}", dir.display());
     }
@@ -136,7 +137,7 @@ pub(crate) fn build(release: bool) -> anyhow::Result<PathBuf> {
     if release {
         command.arg("--release");
     }
-    if !command.status().context("starting cargo")?.success() {
+    if !command.status().context("cannot start cargo")?.success() {
         bail!("failed to build doorbuster");
     }
     // The directory of the built profile is beside the directory of this program's profile.

@@ -265,7 +265,7 @@ impl ClusterUnderTest {
             "{} orders were confirmed, but the store has {orders}",
             self.promised
         );
-        self.cluster.stop().context("after the rounds")
+        self.cluster.stop().context("failed to stop the cluster after the rounds")
     }
 }
 
@@ -308,7 +308,7 @@ fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result
     Ok(run.per_sec(AnswerKind::Accepted))
 }
 
-/// Does the check after a kill for the naive peer.
+/// Counts the confirmed orders that the naive peer lost when it was killed.
 fn check_naive_after_kill(
     naive: &mut Naive,
     config: &BenchConfig,

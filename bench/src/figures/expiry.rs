@@ -1,10 +1,10 @@
 //! D5: 100,000 holds that end in the same second. This figure measures how soon the units of the
 //! holds are available again, and the effect on other requests.
 //!
-//! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events: either to
-//! one instant, or to instants with the same distances as the orders had. Other buyers buy, are
-//! refused and read the status, each at a steady rate. They do this first before the holds end, and
-//! then until the last unit is back.
+//! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events. Either all
+//! holds end at one instant, or they end at the same intervals at which their orders were sold.
+//! Other buyers buy, are refused and read the status, each at a steady rate. They do this first
+//! before the holds end, and then until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -136,8 +136,8 @@ struct Measured {
     holds: u32,
     /// The seconds until the first unit, half of the units and the last unit were back.
     back: [f64; 3],
-    /// The seconds from the end of the first hold to the end of the last one, and the longest delay
-    /// between the end of a hold and the return of its unit.
+    /// The seconds from the end of the first hold to the end of the last hold, and the longest
+    /// delay between the end of a hold and the return of its unit.
     spread: f64,
     slowest: f64,
     /// The latency of the other requests while holds ended: the 99th percentile and the median, in
@@ -306,9 +306,14 @@ impl BackgroundLoad {
         });
         let [bought, refused, read] = runs;
         let (bought, refused, read) = (bought?, refused?, read?);
-        bought.only(&[AnswerKind::Accepted]).context("the other buyers' purchases")?;
-        refused.only(&[AnswerKind::SoldOut]).context("the other buyers' refused requests")?;
-        read.only(&[AnswerKind::Fine]).context("the other buyers' status reads")?;
+        bought
+            .only(&[AnswerKind::Accepted])
+            .context("wrong answers to the other buyers' purchases")?;
+        refused
+            .only(&[AnswerKind::SoldOut])
+            .context("wrong answers to the other buyers' refused requests")?;
+        read.only(&[AnswerKind::Fine])
+            .context("wrong answers to the other buyers' status reads")?;
         Ok([bought, refused, read])
     }
 }

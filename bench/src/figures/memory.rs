@@ -140,7 +140,8 @@ fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
 
 fn connect(addr: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
     let one = |number| {
-        let stream = TcpStream::connect(addr).with_context(|| format!("connection {number}"))?;
+        let stream =
+            TcpStream::connect(addr).with_context(|| format!("cannot open connection {number}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(stream)
     };
@@ -176,7 +177,7 @@ fn idle_sockets(config: &BenchConfig) -> Result<Figure> {
     let mut streams = connect(sale_server.addr(), count)?;
     for (number, stream) in streams.iter_mut().enumerate() {
         sockets::follow_sale(stream, "warm", &buyers.token(number as u32))
-            .with_context(|| format!("socket {number}"))?;
+            .with_context(|| format!("socket {number} failed"))?;
     }
     let after = sale_server.server().process().resident_at_rest()?;
     drop(streams);

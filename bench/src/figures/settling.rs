@@ -141,7 +141,7 @@ async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
         page: String::new(),
         items: vec![item],
     };
-    let sale = store.create_sale(sale).await?.context("a new store has no sale")?;
+    let sale = store.create_sale(sale).await?.context("the new store already has this sale")?;
     store.step_sale("spring", PhaseStep::Open).await?;
     let slot = SlotKey { item: sale.items[0].id, index: 0 };
     let grant =

@@ -59,8 +59,9 @@ fn at_rest(config: &BenchConfig) -> Result<Figure> {
 /// Measures the binary for distribution if it was built, and otherwise this binary without its
 /// symbols.
 fn binary(config: &BenchConfig) -> Result<Figure> {
-    let size =
-        |path: &Path| anyhow::Ok(std::fs::metadata(path).context("the binary")?.len() as f64 / MIB);
+    let size = |path: &Path| {
+        anyhow::Ok(std::fs::metadata(path).context("cannot read the binary")?.len() as f64 / MIB)
+    };
     let plain = size(&config.program)?;
     let dist =
         config.program.parent().and_then(Path::parent).map(|target| target.join("dist/doorbuster"));
@@ -74,7 +75,7 @@ fn binary(config: &BenchConfig) -> Result<Figure> {
                 .arg(&file)
                 .arg(&config.program)
                 .status()
-                .context("strip")?;
+                .context("cannot run strip")?;
             ensure!(status.success(), "strip ended with {status}");
             (size(&file)?, "the release binary, stripped")
         }

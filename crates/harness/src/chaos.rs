@@ -98,8 +98,8 @@ pub struct RoundReport {
     pub answers: BTreeMap<String, u64>,
     /// How many requests of the load run were repeated because the server asked for that.
     pub retries: u64,
-    /// How many requests were refused as sold out although units were left. Each of these requests
-    /// waited in the server for the longest time first.
+    /// How many requests were refused as sold out although units were left. The server made each of
+    /// these requests wait for the longest allowed time before it refused the request.
     pub early_refusals: u64,
     /// The number of units on sale.
     pub stock: u64,

@@ -247,7 +247,7 @@ impl Cluster {
         for node in self.nodes.iter().filter(|_| self.standby.is_some()) {
             while !http::send_request(node.addr(), "GET", "/metrics", "", "")?.body.contains(seen) {
                 if begun.elapsed() > limits::READY_WITHIN {
-                    let what = format!("{} does not see it", node.name());
+                    let what = format!("{} does not see the standby", node.name());
                     return Err(ClusterError::failed("waiting for the standby", what));
                 }
                 std::thread::sleep(limits::POLL_EVERY);
@@ -257,7 +257,7 @@ impl Cluster {
     }
 
     /// Promotes the standby. After that, `postgres` is the new primary, and `standby` is the old
-    /// one.
+    /// primary.
     pub fn fail_over(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.promote()?;

@@ -253,7 +253,7 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
 }
 
 /// Saves a snapshot, lets sales continue, and loads the snapshot into a new process or into the
-/// running one.
+/// running process.
 fn snapshot(
     redis: &mut Redis,
     primary: usize,
@@ -306,7 +306,8 @@ fn fail_over_stale_replica(
     ))
 }
 
-/// Deletes a snapshot of an earlier round, because it would change this fault into another one.
+/// Deletes a snapshot of an earlier round, because the snapshot would change this fault into
+/// another fault.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
     // Usually no snapshot exists.
     let _ = std::fs::remove_file(redis.server(server).snapshot());

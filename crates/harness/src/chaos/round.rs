@@ -156,7 +156,7 @@ impl RoundRunner<'_> {
 
     /// Counts early refusals. No units return during the run. So if enough units are free now, a
     /// "sold out" came too early. An early "sold out" is allowed only after the request waited in
-    /// the server for the longest time. Without a fault, no request waits that long.
+    /// the server for the longest allowed time. Without a fault, no request waits that long.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
