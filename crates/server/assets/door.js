@@ -86,7 +86,7 @@ export function frontDoor(m, { draw, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button if its action is not a purchase. Returns whether it did. */
+  /** Handles a press of the button if its action is not a purchase. Returns whether it did so. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();

@@ -58,7 +58,7 @@ function draw() {
   drawn = stateOf(m);
 }
 
-/* Asks as the buyer, and otherwise by the link's key. null: there is neither. */
+/* Requests the order as the buyer, or else with the link's key. null: the page has neither. */
 async function ask() {
   if (!m.by_link) {
     /* somebody with the link needs no guest's identity */
@@ -166,7 +166,7 @@ function readAddress() {
     const rest = String(parts) && '#' + parts;
     history.replaceState(null, '', url.pathname + url.search + rest);
   }
-  /* the way back from the payment page has no key */
+  /* The address that leads back from the payment page has no link key. */
   if (key !== null) tab.set('key.' + m.id, key);
   m.key = key ?? tab.get('key.' + m.id);
   if (back === 'paid' || (back === null && tab.get('back.' + m.id))) cameBack(performance.now());

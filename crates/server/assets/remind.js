@@ -94,7 +94,7 @@ export function remind(m, scene, deal, t, turn) {
    when the buyer can act. */
 function drawIcon(number, lit) {
   const wanted = number + lit;
-  /* The page itself is shown first. */
+  /* Changes no icon before the page is shown. */
   if (wanted === icon || !document.documentElement.classList.contains('ready')) return;
   icon = wanted;
   const link = $('link[rel=icon]');

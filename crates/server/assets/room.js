@@ -67,7 +67,7 @@ export function waitingRoom(m, { changed, streaming }) {
     let answer = await enterRoom(m.token, m.id);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
-      /* A turn that is about to end gives no new position. */
+      /* During a turn, the buyer gets no new position. This turn is about to end, so wait. */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id);
     }

@@ -5,7 +5,8 @@ import { now } from '/assets/clock.js';
 import { EARLY_MS, passOf } from '/assets/pass.js';
 import { claimsOf } from '/assets/who.js';
 
-/** The page accepts one press in this interval, to stay calm. The server has its own limits. */
+/** The page accepts one press in this interval, to reduce requests. The server has its own limits.
+   */
 export const CALM_MS = 10_000;
 /** For this long after the start, the page believes its clock and not a status that still says "not
    started". */

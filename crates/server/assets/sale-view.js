@@ -305,7 +305,7 @@ function showButton(m, deal, t, v) {
   }
   attr(buy, 'aria-disabled', mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
-  /* The new button is in the same position. */
+  /* The button in view has changed. The new button is in the same position. */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 
@@ -365,7 +365,7 @@ export function show(m) {
   const act = $('#act'),
     see = $('#see'),
     hadAct = document.activeElement === act;
-  /* The claims of a token do not change. */
+  /* If the token's claims exclude the buyer, a new check is useless: the claims do not change. */
   act.hidden =
     !plan.act ||
     (plan.act === 'anew' && !m.barred) ||

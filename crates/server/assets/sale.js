@@ -62,8 +62,8 @@ const mine = ownOrders(m, draw);
 /* ----- the sale's status ----- */
 
 /* Reads the status. All pages request the server's version, so that one cached answer serves all of
-   them. A random version avoids all caches. The page uses one before the start, after an absence,
-   and to set the clock. */
+   them. A random version avoids all caches. The page uses a random version before the start, after
+   an absence, and to set the clock. */
 async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;
@@ -76,7 +76,7 @@ async function refresh() {
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    /* The device may have slept. */
+    /* A device that slept has a wrong clock, so the page must set the clock again. */
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {

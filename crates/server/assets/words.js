@@ -130,7 +130,7 @@ export function bindLanguages(redraw) {
 export const ready = () => document.documentElement.classList.add('ready');
 
 /* Announces a text in the polite live region. There is at most one announcement in 5 s, and the
-   newest one wins. A verdict is announced at once. */
+   newest one wins. A final answer is announced at once. */
 let last = -Infinity,
   waiting = 0;
 export function announce(words, verdict = false) {

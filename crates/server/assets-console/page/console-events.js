@@ -23,7 +23,7 @@ import {
 } from '/assets/console-kit.js';
 
 const KINDS = ['delivery', 'refund', 'ticket'];
-/** Most dead letters that one request changes. */
+/** The most dead letters that one request changes. */
 const BATCH = 200;
 
 /** The order, sale or item of a dead letter or a delivery. */
@@ -140,7 +140,7 @@ function Letter({ params }) {
     <p><a href="#/letters">${t('letters')}</a></p>`;
 }
 
-/** The dialog that adds a receiver, or changes the address and the types of one. */
+/** The dialog that adds a receiver, or changes the address and the types of a receiver. */
 function receiverDialog(row, path, changed) {
   return {
     title: t(row ? 'receiver.edit' : 'receiver.add'),

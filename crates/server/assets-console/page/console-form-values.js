@@ -86,7 +86,7 @@ export function texts(sale, isNew) {
   };
 }
 
-/** Returns the body of the request, or the faults that the API would describe in other words. */
+/** Returns the body of the request, or the faults that the form itself finds. */
 export function body(form, isNew, sale) {
   const faults = [];
   const list = (made, pointer) => {
@@ -142,7 +142,7 @@ export function body(form, isNew, sale) {
   return { sale: isNew ? { id: form.id.trim(), ...made } : made, faults };
 }
 
-/** Returns the rate limits of the form. A scope with the default is missing. */
+/** Returns the rate limits of the form. A scope with the server's default is left out. */
 function limits(form, whole) {
   const made = {};
   for (const scope of SCOPES) {

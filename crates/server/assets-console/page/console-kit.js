@@ -177,13 +177,13 @@ export const money = ({ amount_minor, currency }) => {
   }
 };
 
-/** Says a text to those who do not see the page. */
+/** Announces a text to screen readers. */
 export const announce = text => {
   document.getElementById('announce').textContent = text;
 };
 const SHOWN_MS = 8000;
 let hiding = 0;
-/** Says what a change did. Everybody sees it for some seconds. */
+/** Shows a text for some seconds, and announces it to screen readers. */
 export const say = text => {
   const { classList } = document.getElementById('announce');
   announce(text);

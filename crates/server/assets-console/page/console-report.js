@@ -47,7 +47,7 @@ function Verdict({ sale, stock, audit, sums, findings }) {
   </section>`;
 }
 
-/** Moments of the sale that nobody caused by hand, from its points. */
+/** Finds moments of the sale in its points: the first order, the busiest second, no free unit. */
 function moments(points) {
   const found = [];
   const note = (point, name, values) => point && found.push({ at: point.at, name, values });

@@ -26,7 +26,7 @@ export function textOf(field) {
   return text;
 }
 
-/** The change from one text to another: a patch keeps the languages that it does not name. */
+/** Returns the patch from one text to another. A patch must name a removed language as null. */
 export function changed(before, after) {
   if (typeof before !== 'object' || typeof after !== 'object') return after;
   const gone = Object.keys(before).filter(tag => !(tag in after));
@@ -40,8 +40,8 @@ export const factsField = (facts = []) =>
   isPlain(facts.flatMap(({ name, value }) => [name, value]))
     ? facts.map(({ name, value }) => `${name}: ${value}`).join('\n')
     : JSON.stringify(facts, null, 1);
-/** Pictures, one in each line, each with what it shows after a space; as JSON if that has
-    languages. */
+/** Pictures, one in each line: the address, a space, and what the picture shows. As JSON if these
+   texts have languages. */
 export const galleryField = (gallery = []) =>
   isPlain(gallery.map(({ alt }) => alt ?? ''))
     ? gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n')
