@@ -25,7 +25,7 @@ const MINUTES_SUMMED: i64 = 5;
 /// When a process begins to lead, it adds up the minutes of this much past time, because minutes
 /// may have ended while no node led. The store keeps seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// How much past time one read of seconds covers in that work.
+/// How much past time one query reads, when a new leader adds up minutes.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// A second that is this much earlier than the last one means that the clock was set back.
 const STEP_BACK_MS: i64 = 10_000;

@@ -208,7 +208,7 @@ pub(crate) async fn redeliver(
     let wanted = Redelivery::from_json(&body)?;
     let position =
         event_position(&wanted.event).expect("the reader let only ids of events through");
-    // Since the look-up, another event may have taken this position.
+    // Since the previous query, another event may have taken this position.
     if let Some(Ok(told)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&told))
     {
