@@ -133,7 +133,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
         assert_eq!(
             read.verdict(),
             "200",
-            "{path}: an operator finds it whether or not it is decided"
+            "{path}: an operator finds the request before and after its decision"
         );
         assert_eq!(
             (&read.json()["id"], &read.json()["buyer"]),

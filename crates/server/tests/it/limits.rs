@@ -39,7 +39,7 @@ async fn buy_by(app: &TestApp, buyer: &str, key: &str, proxies: &[(&str, &str)])
 
 /// Returns a parameter of a structured field, such as `r` of `"buyer";r=3;t=1`.
 fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
-    let value = reply.header(header).unwrap_or_else(|| panic!("{header} is there: {reply:?}"));
+    let value = reply.header(header).unwrap_or_else(|| panic!("{header} is missing: {reply:?}"));
     let of_scope = value.split(", ").find(|member| member.starts_with(&format!("\"{scope}\"")))?;
     of_scope.split(';').find_map(|part| part.strip_prefix(&format!("{name}=")))?.parse().ok()
 }

@@ -37,7 +37,7 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let value =
         metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-    value.unwrap_or_else(|| panic!("{name} is there"))
+    value.unwrap_or_else(|| panic!("the metric {name} is missing"))
 }
 
 /// Sells 1 to 7 units at a time at all nodes in turn, until every unit is sold or `patience` is
@@ -318,14 +318,14 @@ async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();
     while sold < stock {
-        assert!(began.elapsed() < PATIENCE, "{sold} of {stock}");
+        assert!(began.elapsed() < PATIENCE, "{sold} of {stock} units are sold");
         n += 1;
         let told = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match told {
             PurchaseOutcome::Created(order) => sold += order.units.to_u64(),
             PurchaseOutcome::Refused(Refusal::Unavailable { .. } | Refusal::Overloaded { .. })
             | PurchaseOutcome::Queued { .. } => {}
-            other => panic!("{sold} of {stock}: {other:?}"),
+            other => panic!("{sold} of {stock} units are sold: {other:?}"),
         }
     }
     sold

@@ -44,7 +44,7 @@ async fn until(app: &TestApp, buyer: &str, what: &str, holds: impl Fn(&Value) ->
         if holds(&place) {
             return place;
         }
-        assert!(begun.elapsed() < PATIENCE, "{buyer} {what}: {place}");
+        assert!(begun.elapsed() < PATIENCE, "{buyer}: {what}: {place}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -125,7 +125,9 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
             4..8 => "waiting",
             _ => "gone",
         };
-        let place = until(&app, buyer, "an event arrives", |place| place["state"] == state).await;
+        let place =
+            until(&app, buyer, "the buyer has the expected state", |place| place["state"] == state)
+                .await;
         let position = if at < 4 { Value::Null } else { json!(at - 3) };
         assert_eq!(place["position"], position, "{buyer}: {place}");
         assert_eq!(place["admitted_until"].is_string(), at < 4);
@@ -298,9 +300,9 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     let order = buy(&app, "a").await;
     assert_eq!(order.verdict(), "201", "{}", order.text());
     assert_eq!(buy(&app, "b").await.verdict(), "201");
-    let gone = until(&app, "c", "an event arrives", is("gone")).await;
+    let gone = until(&app, "c", "no unit is left for the buyer", is("gone")).await;
     assert_eq!(gone["position"], 1);
-    until(&app, "d", "an event arrives", is("gone")).await;
+    until(&app, "d", "no unit is left for the buyer", is("gone")).await;
     told(&mut waits, &gone).await;
     // A returned unit goes to the next waiting buyer, who gets an event.
     let id = order.json()["id"].as_str().expect("an id").to_owned();
@@ -309,7 +311,7 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     assert_eq!(look(&app, "d").await["position"], 1, "one more buyer waits");
     told(&mut waits, &admitted).await;
     assert_eq!(buy(&app, "c").await.verdict(), "201");
-    until(&app, "d", "the buyer gets another event", is("gone")).await;
+    until(&app, "d", "no unit is left for the buyer", is("gone")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -75,7 +75,7 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
             tries += 1;
-            assert!(tries < 3, "{way}: a new sale is not known when it is asked for");
+            assert!(tries < 3, "{way}: the node does not find a new sale that a request names");
         }
     }
     assert_eq!(app.get("/sale/none").await.status, 404);

@@ -107,7 +107,8 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
             for m in 0..each {
                 let key = format!("k{round}-{n}-{m}");
                 let reply = press_once(&mut wire, &buyer, "203.0.113.7", &key).await;
-                // A node whose slot ran short may answer that it is decided later.
+                // A node whose slot ran short of units may answer that the purchase is decided
+                // later.
                 assert!(matches!(reply.status, 201 | 202 | 409 | 429 | 503), "{reply:?}");
                 allowed += u32::from(reply.status != 429);
             }
@@ -139,7 +140,7 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
         for (app, calls) in apps.iter().zip(calls) {
             let after = number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await;
             let most = u64::from(returned);
-            assert!(after - calls <= most, "refusals cause no call, but {}", after - calls);
+            assert!(after - calls <= most, "refusals caused {} calls", after - calls);
         }
         for app in apps {
             app.stop().await;
@@ -260,13 +261,13 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             }
             assert!(
                 patience.elapsed() < PATIENCE,
-                "{scope}: what was let in is told, but for a sixteenth"
+                "{scope}: the nodes report all admitted requests, except a sixteenth of the burst"
             );
         }
     }
     // The limit admits one request per minute.
     let back = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs() + 1).expect("a short test");
-    println!("{scope}: {let_in} in {waves} waves");
+    println!("{scope}: {let_in} requests were admitted in {waves} waves");
     drop(wires);
     for app in [first, second] {
         app.stop().await;
@@ -289,7 +290,7 @@ async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
         // Requests of the limited buyer also used a little of the limit of all buyers.
         assert!(
             (BURST - BURST / 10..=BURST + UNTOLD + UNHEARD).contains(&let_in),
-            "{scope}: {let_in}"
+            "{scope}: {let_in} requests were admitted"
         );
     }
 }

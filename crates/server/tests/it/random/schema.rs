@@ -15,7 +15,7 @@ type Verdict = Result<(), String>;
 pub(crate) fn check(document: &Value, schema: &Value, value: &Value) -> Verdict {
     match schema {
         Value::Bool(true) => Ok(()),
-        Value::Bool(false) => Err(": nothing may be here".into()),
+        Value::Bool(false) => Err(": no value is allowed here".into()),
         Value::Object(keywords) => {
             let holds = |(keyword, wanted): (&String, &Value)| {
                 holds(document, keywords, (keyword.as_str(), wanted), value)

@@ -85,7 +85,10 @@ impl CrowdWithPasses {
             if told.iter().any(|told| told != "201") {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "{wave} times all of them were let in");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "no buyer of {wave} waves was sent to the waiting room"
+            );
         }
     }
 }
@@ -200,11 +203,11 @@ async fn the_configured_rate_limits_admissions_per_second() {
         let called = called(&app).await;
         // Each admission round admits one buyer, and the first round may have been due already.
         let most = begun.elapsed().as_millis() / LOOK_MS + 2;
-        assert!(called <= most, "{called} were called in {:?}", begun.elapsed());
+        assert!(called <= most, "{called} buyers were admitted in {:?}", begun.elapsed());
         if called == LINE {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "{called} of {LINE} were called");
+        assert!(begun.elapsed() < PATIENCE, "{called} of {LINE} buyers were admitted");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

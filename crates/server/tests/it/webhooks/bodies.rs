@@ -38,7 +38,7 @@ async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");
     let history = members.remove("history").expect("a history");
-    assert!(members.remove("payments").is_some(), "the other members are those of the order");
+    assert!(members.remove("payments").is_some(), "an operator sees the payments of the order");
     let step = history.as_array().and_then(|steps| steps.last()).expect("a step");
     assert_eq!(step["event"], what, "{history}");
     json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})

@@ -163,7 +163,7 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     let questions = shop.questions();
     assert!(
         (1..MANY).contains(&questions),
-        "{questions} of {MANY}: others do not wait for their turn to hear nothing"
+        "the server sent {questions} requests about {MANY} orders to a silent provider"
     );
     assert_eq!(shop.held().await, json!(MANY));
     shop.pass(PROVIDER_GRACE_MS);

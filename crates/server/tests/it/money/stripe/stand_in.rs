@@ -22,7 +22,7 @@ pub(super) struct SentRequest {
 #[derive(Default)]
 struct State {
     sent: Vec<SentRequest>,
-    /// Closed sessions.
+    /// Closed sessions, and sessions that the test has set.
     sessions: HashMap<String, Value>,
     made: usize,
     fails: bool,
