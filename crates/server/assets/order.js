@@ -61,7 +61,7 @@ function draw() {
 /* Requests the order as the buyer, or else with the link's key. null: the page has neither. */
 async function ask() {
   if (!m.by_link) {
-    /* somebody with the link needs no guest's identity */
+    /* A visitor with the link needs no guest's identity. */
     m.token = m.key && !token() ? null : await identify();
     const answer = m.token ? await getOrder(m.token, m.id) : null;
     if (!m.key || (answer && ![401, 403, 404].includes(answer.status))) return answer;
@@ -206,7 +206,7 @@ async function watch() {
     draw();
     ready();
     if (retry_secs)
-      /* No event ends this wait early. */
+      /* The server asked for this pause, so no event ends it early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden)

@@ -99,11 +99,11 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
       tell('retrying', { wait_ms });
       await new Promise(done =>
         setTimeout(done, wait_ms),
-      ); /* waits as long as the server asked; no event ends this wait early */
+      ); /* the server asked for this pause, so no event ends it early */
       continue;
     }
     if (status === 404 && press.id && !strayed) {
-      /* This should not happen. The key still finds the order. */
+      /* The server does not know the id, which should not happen. The key still finds the order. */
       strayed = true;
       press.id = null;
       keep();

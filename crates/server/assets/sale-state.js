@@ -45,7 +45,7 @@ export const model = {
   waitlistBusyItem: null /* the item whose waitlist is being joined or left */,
   wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
   waitlistError: null /* { item, name }: why joining or leaving the waitlist failed */,
-  spread: Math.random() /* this visitor's share of any time over which visitors are spread */,
+  spread: Math.random() /* random number that spreads the visitors over a time */,
   /* item id → { limit, used }: this buyer's units, from the list of orders or from a refusal */
   share: {},
 };

@@ -237,7 +237,7 @@ function showClock(m, scene, deal, t) {
     label = 'turn';
     digits = left(m.room.until_ms - t);
   }
-  /* The button shows another text. */
+  /* The button shows the step of the front door, so the clock counts down to the start. */
   else if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS) {
     label = 'in';
     digits = left(opens - t);

@@ -143,7 +143,7 @@ async function watch() {
   for (;;) {
     const retry_secs = await refresh();
     if (!m.token && site.guest) be(await identify());
-    /* No event ends this wait early. */
+    /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
     await poll.rest(pace_ms());
     if (document.hidden && !m.press)
@@ -301,7 +301,7 @@ function onPress(event) {
 
 /** Shows the order that this buyer got for a returned unit, as after a press. */
 function served(order) {
-  if (order.item !== m.item?.id) return; /* the list of orders shows it */
+  if (order.item !== m.item?.id) return; /* the list of orders shows the order */
   m.order = order;
   m.came = order.id;
   m.why = null;

@@ -12,7 +12,7 @@ import { browser } from '/assets/store.js';
 /* "Leave" appears in the place of "join". The second click of a double click must not leave. */
 const CALM_MS = 1_000;
 const TRIES = 4,
-  AGAIN_MS = 1_000; /* a request without an answer is sent again with its key, this often */
+  AGAIN_MS = 1_000; /* after this pause, a request without an answer is sent again with its key */
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** Keeps the waitlist entries of the buyer in `m` in this sale. `door` is the front door. `draw()`

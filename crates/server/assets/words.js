@@ -106,10 +106,10 @@ export function translate() {
 export function bindLanguages(redraw) {
   for (const a of document.querySelectorAll('.tongue a'))
     a.onclick = async event => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return; /* another window */
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; /* opens in another window */
       event.preventDefault();
       const chosen = await load(a.lang.startsWith('zh')).catch(() => null);
-      if (!chosen) return; /* there is no connection */
+      if (!chosen) return; /* the texts did not load */
       copy = chosen;
       root.lang = a.lang;
       const lang = zh() ? 'zh' : 'en',
@@ -119,7 +119,7 @@ export function bindLanguages(redraw) {
       try {
         localStorage.setItem('doorbuster.lang', lang);
       } catch {
-        /* The address still names the language. */
+        /* The address still names the language, so nothing is lost. */
       }
       put($('#announce'), '');
       translate();

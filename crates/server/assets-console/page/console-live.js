@@ -66,7 +66,7 @@ function phaseSteps(sale, { left, held }) {
 
 function Adjust({ sale, items, ask }) {
   const open = () => {
-    // A repetition after a lost answer must not adjust twice.
+    // If the answer is lost, the repeated request must not adjust the stock twice.
     const key = crypto.randomUUID();
     ask({
       title: t('adjust'),

@@ -73,7 +73,7 @@ function change(name, orders, done) {
           changed.add(order.id);
         } catch (error) {
           refused = { order, error };
-          // Without an answer or a session, no other order would be changed either.
+          // Without an answer or a session, the requests for the other orders would fail too.
           if (![409, 422].includes(error.status)) break;
         }
       }

@@ -108,7 +108,7 @@ export function Charts({ sale, period, stale }) {
   const { points, to, error } = useSeries(sale, wanted);
   const from = wanted.from ?? to - wanted.secs;
   const shown = new Map([...points].filter(([at]) => at >= from));
-  // The newest second is still being added up.
+  // A newest second that is at most three seconds old counts as the present second.
   const newest = [...shown.keys()].reduce((a, b) => Math.max(a, b), 0);
   const now = to - newest <= 3 ? shown.get(newest)?.refused ?? {} : {};
   return html`<section class=${stale ? 'stale' : ''} aria-label=${t('charts')}>

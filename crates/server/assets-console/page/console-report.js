@@ -75,7 +75,7 @@ function Timeline({ period, points }) {
       by: null,
     })),
   ];
-  // A point is the sum of a second, so it stands after an action of the same second.
+  // A point sums up a whole second, so it comes after an action of the same second.
   const second = row => row.at.slice(0, 19);
   rows.sort((a, b) => second(a).localeCompare(second(b)));
   return html`<section class="panel card"><h2>${t('events')}</h2>

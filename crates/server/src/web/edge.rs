@@ -194,7 +194,9 @@ async fn buy(
 
 fn failure_problem(failure: PassFailure) -> Problem {
     let detail = match failure {
-        PassFailure::Unanswered => "send the same request with the same key again",
+        PassFailure::Unanswered => {
+            "the node did not answer; send the same request with the same key again"
+        }
         PassFailure::Unsent => {
             "no node behind this edge can be reached and nothing was sent; send the request again"
         }

@@ -66,7 +66,7 @@ where
             Err(Problem::body_too_large(bytes_max))
         }
         Ok(Err(BodyError::Off)) => Err(Problem::malformed_request("the body is incomplete")),
-        Err(_) => Err(Problem::malformed_request("the body took too long")),
+        Err(_) => Err(Problem::malformed_request("the body did not arrive in time")),
     }
 }
 

@@ -67,7 +67,7 @@ pub(crate) async fn create(
     let Some(block) = recorded(action, put).await.map_err(failed)? else {
         return Err(Problem::wrong_state(
             "full",
-            "the limit of blocks is reached; delete one first",
+            "the limit of blocks is reached; delete a block first",
         )
         .into());
     };
@@ -103,9 +103,10 @@ pub(crate) async fn delete(
 fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
     match wanted.kind {
         BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
-        BlockKind::Buyer => {
-            Err(value_fault("/value", "must be a buyer's id: 1 to 64 of A-Z a-z 0-9 _ . : -"))
-        }
+        BlockKind::Buyer => Err(value_fault(
+            "/value",
+            "must be a buyer's id: 1 to 64 characters of A-Z a-z 0-9 _ . : -",
+        )),
         BlockKind::Ip => {
             let network = Cidr::parse(&wanted.value).and_then(|network| network.canonical());
             let network = network.ok_or_else(|| {

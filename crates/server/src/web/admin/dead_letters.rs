@@ -206,13 +206,13 @@ pub(crate) async fn retry(
         DeadLetterOutcome::NotFound => return Err(no_letter().into()),
         DeadLetterOutcome::Gone => {
             let detail = "this dead letter cannot be retried: its ticket's units were returned, or \
-                          its event was deleted";
+                          its event was deleted; discard the dead letter";
             return Err(Problem::wrong_state("gone", detail).into());
         }
         DeadLetterOutcome::Full => {
             return Err(Problem::wrong_state(
                 "full",
-                "the endpoint of this dead letter has the maximum number of waiting events",
+                "the endpoint of this dead letter has the maximum number of waiting events; try again later",
             )
             .into());
         }

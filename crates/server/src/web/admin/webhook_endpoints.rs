@@ -88,7 +88,8 @@ pub(crate) async fn create(
         .await
         .map_err(failed)?
     else {
-        let detail = format!("the limit of {ENDPOINTS_MAX} endpoints is reached; delete one first");
+        let detail =
+            format!("the limit of {ENDPOINTS_MAX} endpoints is reached; delete an endpoint first");
         return Err(Problem::wrong_state("full", detail).into());
     };
     app.outbox.notify_workers();
@@ -227,14 +228,14 @@ pub(crate) async fn redeliver(
         store::Redelivery::Ahead => {
             return Err(Problem::wrong_state(
                 "waiting",
-                "the event still waits for its first attempt, so it cannot be sent again yet",
+                "the event still waits for its first attempt; send it again after that attempt",
             )
             .into());
         }
         store::Redelivery::Full => {
             return Err(Problem::wrong_state(
                 "full",
-                "this endpoint has the maximum number of waiting events",
+                "this endpoint has the maximum number of waiting events; try again later",
             )
             .into());
         }
