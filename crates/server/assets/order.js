@@ -101,8 +101,8 @@ async function read() {
   }
   return answer.retry_secs;
 }
-/* Reads the sale's texts and the server's time. Without them the page shows the order by the date
-   of the answer. */
+/* Reads the sale's texts and the server's time. If these reads fail, the page still shows the
+   order, by the clock of the first answer's date. */
 async function learnMore(answer) {
   if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
   const [sale, status] = await Promise.all([
@@ -326,7 +326,8 @@ $('#copy').onclick = async () => {
   tell($('#copy'), 'o.copied');
   announce(text('o.copied'), true);
 };
-/* The link for another device or another payer. Where the clipboard refuses, the page shows it. */
+/* The link for another device or another payer. If the browser refuses the clipboard, the page
+   shows the link. */
 $('#copy-link').onclick = async () => {
   const answer = await getOrderLink(m.token, m.id);
   if (answer.status !== 200) return poll.wake();

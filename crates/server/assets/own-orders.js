@@ -6,7 +6,7 @@ import { buyerOf } from '/assets/who.js';
 import { learnOrders } from '/assets/sale-state.js';
 import { browser, tab } from '/assets/store.js';
 
-/* A page waits this long for the orders. Then it is shown without them. */
+/* A page waits this long for the orders. After this time, the page is shown without the orders. */
 const WAIT_MS = 1_500;
 const ORDERS_MAX = 50;
 

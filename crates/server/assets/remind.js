@@ -17,7 +17,7 @@ let audio = null,
   last = '',
   icon = '';
 
-/** Prepares the buttons. The link of the calendar names the sale. */
+/** Prepares the buttons. The calendar's link contains the sale's id. */
 export function bindReminders(m) {
   attr($('#calendar'), 'href', `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics`);
   $('#calendar').hidden = !starts(m);

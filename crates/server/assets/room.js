@@ -1,6 +1,7 @@
 /* The waiting room: the buyer's position and its changes. A draw shuffles the visitors who arrive
    before the start, and later visitors follow them. The position belongs to the buyer, so a reload
-   or another device finds it again. Events update it. Without events the page polls slowly. */
+   or another device finds it again. Events update the position. Without events the page polls
+   slowly. */
 import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';

@@ -76,8 +76,8 @@ export function sceneOf(m, t = now()) {
   return state === 'sold_out' ? 'sold' : state === 'held_out' ? 'out' : 'live';
 }
 
-/** Returns the most units in one purchase: the limit without the units that a refusal called used.
-   */
+/** Returns the most units in one purchase: the limit minus the units that a refusal reported as
+   used. */
 export function most(m) {
   const limit = m.item.limit_per_buyer ?? 1,
     { used = 0 } = m.share[m.item.id] ?? {};

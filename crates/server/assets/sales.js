@@ -191,7 +191,7 @@ async function learnSales(orders) {
   for (const [id, sale] of await Promise.all(ids.map(async id => [id, (await getSale(id)).data])))
     sold.set(id, sale);
 }
-/* The newest orders are read again after each event about one of them. The page reads older ones
+/* The newest orders are read again after each event about one of them. The page reads older orders
    only on request. */
 let newest = [],
   older = [],

@@ -49,7 +49,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     m.waitlistError = why && { item, name: why };
     draw();
   }
-  /** Applies the end of an entry, which became an order or nothing. */
+  /** Handles the end of an entry. An `order` in the state `refused` means that the entry became no
+     order. */
   function end(item, order) {
     drop(item, order.state === 'refused' && order.code !== 'left' ? order.code : null);
     if (order.state !== 'refused') served(order);

@@ -83,9 +83,9 @@ const HEIGHT = 180;
 /** The distances of the marks on an axis of counts. */
 const WHOLE_STEPS = Array.from({ length: 10 }, (_, n) => [1, 2, 5].map(digit => digit * 10 ** n))
   .flat();
-/** Up to this many seconds, the axis shows seconds. */
+/** If a chart covers at most this many seconds, its axis shows seconds. */
 const SECONDS_SHOWN = 1200;
-/** Adds each line to the lines before it, so that the areas stand on each other. */
+/** Adds to each line the lines before it, so that each area begins on top of the area before it. */
 function stacked(values) {
   const sums = [];
   return values.map((line, n) => {
@@ -147,7 +147,7 @@ function options({ lines, stack, whole, secs, width, moved }) {
 }
 
 /** Draws a chart. `lines` has [label, color token, values], and `times` has seconds since 1970. The
-   keys show the numbers at `shown`, or those under the pointer or the arrow keys. */
+   legend shows the numbers at `shown`, or at the time that the pointer or the arrow keys choose. */
 export function Chart({ title, times, lines, unit = '', stack = false, shown = times.length - 1 }) {
   const box = useRef(null);
   const chart = useRef(null);

@@ -26,7 +26,7 @@ const KINDS = ['delivery', 'refund', 'ticket'];
 /** The most dead letters that one request changes. */
 const BATCH = 200;
 
-/** The order, sale or item of a dead letter or a delivery. */
+/** Shows the order, the sale or the item that a dead letter or a delivery is about. */
 function About({ about }) {
   if (about?.startsWith('ord_')) {
     return html`<a class="code short" href=${'#/orders/' + about} title=${about}>

@@ -87,7 +87,7 @@ function Timeline({ period, points }) {
     ]} rows=${period.actions && rows.map((row, id) => ({ id, ...row }))} /></section>`;
 }
 
-/** The sale up to a moment that a slider chooses. */
+/** The state of the sale at a moment that the operator chooses with a slider. */
 function Replay({ points, period, to, step, totals }) {
   const [chosen, choose] = useState(null);
   const from = period.from ?? to - period.secs;

@@ -1,5 +1,5 @@
-/* The shop's texts in fields of a form: one text, or one for each language after its tag in
-   brackets. Facts and pictures stand one in each line. */
+/* The shop's texts in fields of a form: one text, or one text for each language after the
+   language's tag in brackets. Each line of a list has one fact or one picture. */
 
 const TAG = /^\[([a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)\][ \t]*\n?/m;
 
@@ -17,7 +17,8 @@ export const fieldOf = text =>
     ? text
     : Object.entries(text).map(([tag, words]) => `[${tag}] ${words}`).join('\n');
 
-/** The value of a field as a text of the API. A field that begins with a tag has languages. */
+/** The value of a field as a text of the API. A field that begins with a tag has a text for each
+   language. */
 export function textOf(field) {
   if (field.search(TAG) !== 0) return field;
   const parts = field.split(new RegExp(TAG, 'gm')).slice(1);
@@ -47,7 +48,7 @@ export const galleryField = (gallery = []) =>
     ? gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n')
     : JSON.stringify(gallery, null, 1);
 
-/* A list of the API from a field; null if it cannot be read. */
+/* Returns the API's list from the text of a field. null: the text is not valid. */
 function listOf(field, entry) {
   if (field.trim().startsWith('[')) {
     try {

@@ -104,8 +104,7 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops an unwanted body or one that is too large. After that, the client reads the
-/// answer.
+/// Reads and drops a body that is unwanted or too large. After that, the client reads the answer.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,

@@ -17,7 +17,7 @@ use crate::metrics::{HistogramSnapshot, RateSample};
 
 /// How long before its opening a scheduled sale is recorded.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
-/// How long a closed sale is recorded. Its last orders are counted in this time.
+/// How long a closed sale is recorded. Its last requests are decided during this time.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
 const MINUTE_MS: i64 = 60_000;
 /// The number of past minutes that the leader adds up each time.

@@ -65,7 +65,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// Computes the sequence of buyers in a draw, only by the rules in the documentation.
+/// Computes the sequence of buyers in a draw from the documented rules alone.
 fn drawn(seed: &str, buyers: &[String]) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(seed));
     let mut lots: Vec<(Vec<u8>, String)> = buyers

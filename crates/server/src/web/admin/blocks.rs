@@ -132,9 +132,8 @@ fn block_view(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// Returns a block's id: a keyed hash of the blocked value. The hash gives the same id on every
-/// node and does not reveal the buyer. That matters because the log of actions contains the id and
-/// is never changed.
+/// Returns a block's id: a keyed hash of the blocked value. The id is the same on every node. The
+/// id must not reveal the buyer, because the log of actions keeps the id forever.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

@@ -43,7 +43,7 @@ console.log(new Webhook(secret).sign(message, new Date(at * 1000), readFileSync(
 /// The library in one language.
 struct Library {
     official: Official,
-    /// The option and the program with which the library signs.
+    /// The interpreter's option, and the program that signs with the library.
     signs: [&'static str; 2],
 }
 

@@ -57,8 +57,8 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     // One node reads for both nodes.
     assert!((1..=at_most(took)).contains(&read), "the store was read {read} times in {took:?}");
     home.redis().end();
-    // The first calls find the connection broken. The last read may have taken so long that the
-    // next read is not due yet.
+    // The first calls find the connection broken. If the last read took long, the next read may not
+    // be due yet, so the test repeats its requests.
     let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
     while read == 0 {
         assert!(begun.elapsed() < PATIENCE, "the store is read without Redis");
