@@ -259,7 +259,7 @@ async fn buyers_see_sales_and_their_status() {
             if item["state"] == state && found == numbers {
                 break;
             }
-            assert!(begun.elapsed().as_millis() < 1_500, "{state} {numbers:?}: {item}");
+            assert!(begun.elapsed().as_millis() < 1_500, "{state} {numbers:?} expected: {item}");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };

@@ -308,7 +308,11 @@ async fn every_unit_is_accounted_for(app: &TestApp, seed: u64) {
                 let Some(total) = count("total") else { continue };
                 let parts: Option<u64> =
                     ["pool", "in_slots", "held", "paid"].into_iter().map(count).sum();
-                assert_eq!(parts, Some(total), "DOORBUSTER_RANDOM_SEED={seed}: {id} {row}");
+                assert_eq!(
+                    parts,
+                    Some(total),
+                    "DOORBUSTER_RANDOM_SEED={seed}: the units of {id} do not add up: {row}"
+                );
             }
         }
         match page["next_cursor"].as_str() {

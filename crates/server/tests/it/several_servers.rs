@@ -114,7 +114,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         assert_eq!(
             second.buy("anna", &key, &id, "phone", 3).await.verdict(),
             "200",
-            "another server replays the order"
+            "another server returns the same order"
         );
         let stock = second.admin("GET", &format!("/v1/admin/sales/{id}/stock"), None).await.json();
         assert_eq!(stock["items"][0]["held"], 3);
@@ -280,7 +280,7 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
     assert_eq!(
         app.buy("anna", "k", "spring", "phone", 3).await.status / 100,
         2,
-        "the server sells"
+        "the server sells again"
     );
     app.stop().await;
 }

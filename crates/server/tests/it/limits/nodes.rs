@@ -129,14 +129,17 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
         let apps = three_nodes(&home, slots, &limits).await;
         let allowed = buy_at_all(&apps, 6, "anna", 0).await;
         let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
-        assert!((burst..=burst + returned).contains(&allowed), "{scope} {burst}: {allowed}");
+        assert!(
+            (burst..=burst + returned).contains(&allowed),
+            "{scope} {burst}: {allowed} allowed"
+        );
         let mut calls = Vec::new();
         for app in &apps {
             calls.push(number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await);
         }
         let more = buy_at_all(&apps, 6, "anna", 1).await;
         let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
-        assert!(more <= returned, "{scope} {burst}: {more}");
+        assert!(more <= returned, "{scope} {burst}: {more} more requests allowed");
         for (app, calls) in apps.iter().zip(calls) {
             let after = number(app, "doorbuster_limits_shared_total{outcome=\"told\"}").await;
             let most = u64::from(returned);

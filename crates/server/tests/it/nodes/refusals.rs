@@ -52,7 +52,7 @@ async fn a_buyers_refusals_come_from_all_nodes_except_those_of_a_node_that_ended
     second.stop().await;
     let (alone, complete) = refusals(&first, "bob").await;
     assert_eq!((alone.len(), complete), (1, false), "the other node's memory is gone");
-    assert!(nodes.contains(&alone[0]), "{alone:?} of {nodes:?}");
+    assert!(nodes.contains(&alone[0]), "{alone:?} is not one of {nodes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

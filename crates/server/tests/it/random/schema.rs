@@ -99,7 +99,7 @@ fn holds(
         "anyOf" | "oneOf" => match fitting() {
             (1, _) => Ok(()),
             (2.., _) if keyword == "anyOf" => Ok(()),
-            (number, wrong) => Err(format!(": {number} of {keyword} fit: {wrong}")),
+            (number, wrong) => Err(format!(": {number} schemas of {keyword} match: {wrong}")),
         },
         "minimum" => says(value.as_f64().is_none_or(|number| number >= bound(wanted))),
         "maximum" => says(value.as_f64().is_none_or(|number| number <= bound(wanted))),

@@ -74,13 +74,13 @@ async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (
             .into_iter()
             .map(|sent| sent.key.expect("a key"))
             .collect();
-        let [.., first, second] = &keys[..] else { panic!("asked twice") };
+        let [.., first, second] = &keys[..] else { panic!("fewer than two requests") };
         if first == second {
             assert_eq!(url, format!("https://checkout.stripe.example/c/pay/{session}"));
             return (id, session);
         }
     }
-    panic!("the key is the same within a minute")
+    panic!("no attempt sent the same key twice")
 }
 
 #[tokio::test]
