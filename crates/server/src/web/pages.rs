@@ -148,8 +148,8 @@ async fn order(
     }
 }
 
-/// Answers an address without content. If people are likely to mistype the address, it redirects to
-/// the right page. Otherwise a browser gets a page, and other clients get a problem.
+/// Answers an address without content. If people are likely to mistype the address, the server
+/// redirects to the right page. Otherwise a browser gets a page, and other clients get a problem.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,

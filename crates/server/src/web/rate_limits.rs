@@ -182,8 +182,8 @@ impl App {
         }
     }
 
-    /// Returns whether a request is within the sale's limits, and counts such a request. Does not
-    /// wait for shares of limits.
+    /// Returns whether a request is within the sale's limits. If it is, counts the request. Does
+    /// not wait for shares of limits.
     pub(crate) fn is_within_limits_now(
         &self,
         route: Route,

@@ -26,7 +26,7 @@ where
     read(&parts.headers, body, bytes_max).await
 }
 
-/// Reads the body of a request that needs none. The body may be empty or an empty JSON object.
+/// Reads the body of a request that needs no body. The body may be empty or an empty JSON object.
 ///
 /// # Errors
 /// Like [`body`]; `400` or `422` if the body has content.

@@ -277,7 +277,7 @@ fn shown_id(id: &DeadLetterId) -> String {
     }
 }
 
-/// Parses an id. The prefix of the id names its kind.
+/// Parses an id. The prefix of the id names the kind of the dead letter.
 fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     let delivery = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The names, types and help texts of all metrics. A test compares them with the table in the
+//! The names, types and help texts of all metrics. A test compares the names with the table in the
 //! operating guide.
 
 use doorbuster_core::{Phase, Stock};
