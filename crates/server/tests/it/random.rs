@@ -136,7 +136,8 @@ async fn exchange(
     let mut headers: Vec<(&str, &str)> =
         drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
-        // This header makes any bytes after the headers of an answer count as an unexpected body.
+        // With this header, the connection ends after the answer. So the test finds a body that
+        // should not be there.
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);

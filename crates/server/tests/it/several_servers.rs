@@ -236,7 +236,7 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     assert!(first.0 != second.0, "one node's key was stored, and only that node shows it");
     let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
-    // The node does not store a configured secret, and does not replace it.
+    // The node uses a configured secret without storing it. The stored secret does not change.
     let own = ("DOORBUSTER_AUTH__ADMIN_KEY", "an-operators-key-that-is-long-enough");
     let told = secrets(None, &url, &[own]).await;
     assert_eq!((told.0, told.1[1].as_str()), (false, own.1));

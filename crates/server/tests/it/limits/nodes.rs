@@ -19,7 +19,8 @@ use crate::watch::Watch;
 const BURST: u32 = 1_000;
 /// The time after which such a limit admits one more request.
 const EACH: Duration = Duration::from_secs(60);
-/// The number of requests that all nodes together may admit before they report them to Redis.
+/// The number of requests that all nodes together may admit before the nodes report these requests
+/// to Redis.
 const UNTOLD: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
 /// at each of two nodes. Before a wave, the nodes have shared all earlier requests.
@@ -118,8 +119,8 @@ async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32
     crowd.join_all().await.into_iter().sum()
 }
 
-/// Checks a limit in each scope: three nodes together allow exactly the burst, and refuse the rest
-/// from memory.
+/// Checks a limit in each scope: three nodes together allow exactly the burst, and refuse all
+/// further purchases from memory.
 async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
     let home = Cluster::start(&[]);
     for (scope, burst) in [("buyer", 1), ("buyer", 37), ("ip", 60), ("interface", 90)] {
@@ -311,7 +312,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
         let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
             assert!(begun.elapsed() < PATIENCE, "{line}");
-            // The node notices only at a request that Redis has failed.
+            // The node notices the failure of Redis only when it handles a request.
             app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
             n += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;

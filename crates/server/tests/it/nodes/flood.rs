@@ -30,8 +30,9 @@ const SALES: u32 = 4;
 /// The most reads of the store for each new sale. The operator's requests and the nodes'
 /// notifications cause these reads.
 const READINGS_A_SALE: u64 = 20;
-/// Within this time, a request finds a sale without a notification. It normally takes 20 ms, but
-/// reads may be slow on a busy machine. This bound is far below the ten seconds of the long marker.
+/// A request finds a new sale within this time, even without a notification. A read normally takes
+/// 20 ms, but reads may be slow on a busy machine. This bound is far below the ten seconds of the
+/// long marker.
 const KNOWN_WITHIN: Duration = Duration::from_secs(4);
 /// The number of status requests on each connection.
 const LOOKS: u64 = 150;
@@ -179,7 +180,7 @@ async fn flood(
     (read, took)
 }
 
-// The nodes may read the store once in each of these periods, and also for the new sales.
+// The nodes may read the store once in each `pause`, and also for the new sales.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)

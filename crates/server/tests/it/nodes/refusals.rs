@@ -71,7 +71,7 @@ async fn a_minute_that_ended_while_no_node_led_is_added_up_from_its_seconds() {
     };
     first.until(series, "the seconds are recorded", |series| requests(series) == 3).await;
     first.stop().await;
-    // Change the rows as if the nodes had been stopped for an hour since then.
+    // Change the rows as if the nodes had been stopped for an hour after the purchases.
     let away = "DELETE FROM sale_point WHERE step_secs = 60;
                 UPDATE sale_point SET at = at - 3600000 RETURNING 'moved'";
     assert!(home.psql(&database, away).expect("a table").contains("moved"));

@@ -182,7 +182,8 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // If an answer must arrive in time, a pause of the machine must not exceed the timeout.
+        // If the answer must arrive in time, the timeout must be longer than a pause of the
+        // machine.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();

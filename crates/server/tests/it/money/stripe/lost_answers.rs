@@ -62,7 +62,7 @@ async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
 
 /// Returns an order and its session. Stripe's answer with the session was lost, and the server
 /// repeated the request within the same minute of its clock. The idempotency key changes each
-/// minute. If a minute ends during the procedure, the procedure repeats with another order.
+/// minute. If a minute ends between the two requests, the function tries again with another order.
 async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (String, String) {
     for round in 0..3 {
         let id = order(app, "anna", &format!("k{round}"), 2).await;
