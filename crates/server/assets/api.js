@@ -66,7 +66,8 @@ export const getSales = (search = '', cursor = null) =>
       (cursor ? `&cursor=${seg(cursor)}` : ''),
   );
 export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
-/** Returns the sale that the server wrote into the page. null: the page was exported without it. */
+/** Returns the sale that the server wrote into the page. null: the page was exported without the
+   sale. */
 export function writtenSale(sale) {
   try {
     const data = JSON.parse(document.querySelector('#sale-data')?.textContent ?? 'null');
@@ -92,8 +93,8 @@ export const getHistory = (token, id) =>
 /** Requests the address of the payment page. The provider may need some seconds. */
 export const openCheckout = (token, id) =>
   call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
-/** The link that opens an order without the buyer's token. With the key of such a link: the order
-   and its checkout. */
+/** The link that opens an order without the buyer's token. With the key of such a link, a page
+   reads the order and opens its checkout. */
 export const getOrderLink = (token, id) => call('GET', `/v1/orders/${seg(id)}/link`, { token });
 export const getLinkedOrder = (key, id) =>
   call('GET', `/v1/linked-orders/${seg(id)}`, {

@@ -59,7 +59,7 @@ export function shopTime(ms, timeZone) {
     }));
   return form.format(ms) + ' ' + zone(ms, timeZone);
 }
-/** Formats a time. Today the time alone; on other days also the date and the zone. */
+/** Formats a time: today the time alone, and on other days also the date and the zone. */
 export const moment = (ms, seconds = true) =>
   isToday(ms)
     ? clock(ms, seconds)

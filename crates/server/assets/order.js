@@ -102,7 +102,7 @@ async function read() {
   return answer.retry_secs;
 }
 /* Reads the sale's texts and the server's time. If these reads fail, the page still shows the
-   order, by the clock of the first answer's date. */
+   order, and takes the time from the answer's date. */
 async function learnMore(answer) {
   if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
   const [sale, status] = await Promise.all([

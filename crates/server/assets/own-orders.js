@@ -1,6 +1,6 @@
-/* This buyer's orders in the sale. So a new tab shows the reserved order and what is left of the
-   limit. A page reads them only if the buyer has bought in this browser, because a plain view of a
-   sale must not read the store. */
+/* This buyer's orders in the sale. So a new tab shows the reserved order and the remaining part of
+   the limit. A page reads these orders only if the buyer has bought in this browser, because a
+   plain view of a sale must not read the store. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { learnOrders } from '/assets/sale-state.js';

@@ -44,7 +44,8 @@ export function bindReminders(m) {
   });
 }
 
-/* The turn is near: the buyer has to be back at the screen, because an idle turn passes. */
+/* The turn is near: the buyer has to be back at the screen, because an unused turn goes to the next
+   buyer. */
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 const isNear = room =>

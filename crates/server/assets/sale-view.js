@@ -305,7 +305,7 @@ function showButton(m, deal, t, v) {
   }
   attr(buy, 'aria-disabled', mode !== 'go');
   put(on.firstElementChild, text(wordsOf(m, deal, 'button'), v));
-  /* The button in view has changed. The new button is in the same position. */
+  /* Another button is now in the same position, so the other button takes the focus. */
   if (focused && document.activeElement !== on) on.focus({ preventScroll: true });
 }
 

@@ -103,8 +103,8 @@ function be(token) {
   if (m.status) door.plan();
 }
 
-/** Returns the time until the next status request. It is random, so that thousands of pages never
-   send their requests at the same moment. */
+/** Returns the time until the next status request. The time is random, so that thousands of pages
+   never send their requests at the same moment. */
 function pace_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);

@@ -1,7 +1,7 @@
 /* The waitlist of an item: joining, the position, leaving, and the order that the entry becomes.
-   The entry belongs to the buyer. This browser remembers that there is an entry, and on another
-   device the same button finds it. Events update the position. Without events the page polls
-   slowly. */
+   The entry belongs to the buyer. This browser remembers that there is an entry. On another device,
+   the button that joins the waitlist finds the entry. Events update the position. Without events
+   the page polls slowly. */
 import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
@@ -58,8 +58,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
 
   /* ----- joining and leaving ----- */
 
-  /** Handles a press of the button. The front door's requirements come first. Then the other steps
-     follow by themselves. */
+  /** Handles a press of the button. The front door's requirements come first. Then the page takes
+     the other steps by itself. */
   async function join(item = m.item.id) {
     if (m.waitlistBusyItem) return;
     Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });

@@ -35,7 +35,8 @@ const filled = (words, values) =>
 /* Languages that are written from right to left. */
 const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
 /** A text of the shop for this page, as [words, language]: in the page's language, else in English,
-    else in the first language of the alphabet. A plain string has no known language: null. */
+   else in the language whose tag is first in the alphabet. A plain string has no known language:
+   null. */
 export function chosen(words) {
   if (typeof words === 'string' || !words) return [words ?? '', null];
   const languages = Object.keys(words).sort(),
@@ -47,7 +48,7 @@ export function chosen(words) {
     languages[0];
   return [words[language] ?? '', language ?? null];
 }
-/** The words alone: where an element cannot name their language. */
+/** Returns the words alone, for an element that cannot name a language. */
 export const localized = words => chosen(words)[0];
 /** Shows a text of the shop, with its language and its direction. */
 export function putText(el, words) {
