@@ -65,7 +65,7 @@ export function showFacts(item) {
   );
 }
 
-/** While the price at the top is out of view, the bar with the button names what it sells. */
+/** While the price at the top is out of view, the bar with the button also names the item. */
 export function watchPrice() {
   const watch = ([price]) => $('#press').classList.toggle('is-alone', !price.isIntersecting);
   new IntersectionObserver(watch).observe($('#price'));

@@ -15,7 +15,7 @@ const REASONS_MAX = 5;
 const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
 
 /** Returns when the sale opened and closed, in seconds since 1970, by its times and by the
-   operators' actions. Also returns these actions. Reads all again when the phase changes. */
+   operators' actions. Also returns these actions. Reads everything again when the phase changes. */
 export function usePeriod(sale) {
   const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });
   const { id, phase } = sale ?? {};
