@@ -65,7 +65,8 @@ export function showFacts(item) {
   );
 }
 
-/** While the price at the top is out of view, the bar with the button also names the item. */
+/** While the price at the top is out of view, the bar with the button also shows the item's name
+   and price. */
 export function watchPrice() {
   const watch = ([price]) => $('#press').classList.toggle('is-alone', !price.isIntersecting);
   new IntersectionObserver(watch).observe($('#price'));

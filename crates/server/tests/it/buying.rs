@@ -377,7 +377,7 @@ async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_request()
 }
 
 #[tokio::test]
-async fn a_request_without_parameters_refuses_fields_and_malformed_bodies() {
+async fn an_endpoint_without_parameters_refuses_fields_and_malformed_bodies() {
     let app = TestApp::start().await;
     app.make_sale("spring", 10.into(), 10).await;
     let (anna, admin) = (bearer("anna"), format!("Bearer {ADMIN_KEY}"));

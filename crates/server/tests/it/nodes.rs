@@ -145,7 +145,7 @@ async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_buyer_of_ten_is_served_while_ten_are_left_at_any_node() {
+async fn a_buyer_of_ten_units_is_served_at_any_node_while_ten_units_are_left() {
     let home = Deployment::postgres();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(20, 10, Spread::default()).await;

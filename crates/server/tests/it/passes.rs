@@ -291,7 +291,7 @@ async fn thresholds_name_what_a_buyer_lacks() {
 }
 
 #[tokio::test]
-async fn a_front_door_changes_while_the_sale_runs_and_its_status_says_so() {
+async fn a_front_door_changes_while_the_sale_runs_and_the_status_shows_the_change() {
     let app = TestApp::start().await;
     app.open_door("spring", json!({})).await;
     let shown = async || app.get("/v1/sales/spring/status").await.json()["front_door"].clone();

@@ -181,7 +181,7 @@ async fn a_buyer_with_64_concurrent_requests_has_one_position() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_without_a_room_has_none() {
+async fn a_sale_without_a_waiting_room_has_no_positions() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
     for (method, path) in [("POST", "waiting-room"), ("GET", "waiting-room"), ("GET", "draw")] {
@@ -194,7 +194,7 @@ async fn a_sale_without_a_room_has_none() {
     );
     let patch = json!({"front_door": {"waiting_room": "always"}});
     assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
-    assert_eq!(enter(&app, "anna").await.verdict(), "201", "the room opens late");
+    assert_eq!(enter(&app, "anna").await.verdict(), "201", "the waiting room exists now");
     until(&app, "anna", "the buyer is admitted", is("admitted")).await;
     app.step("spring", "close").await;
     assert_eq!(enter(&app, "bert").await.verdict(), "409 ended");

@@ -143,7 +143,7 @@ fn set_cookie(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn the_pages_cookie_is_the_buyer_and_a_change_needs_the_pages_header() {
+async fn the_pages_cookie_identifies_the_buyer_and_a_change_needs_the_pages_header() {
     let app = TestApp::start().await;
     app.open_sale("spring", json!(10), 5).await;
     let token = bearer("anna");
