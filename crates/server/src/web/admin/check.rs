@@ -95,7 +95,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
     if !app.is_https {
         problems.push(warning(
             "no_tls_address",
-            "page.url does not begin with https://; buyers' tokens could be read on the way",
+            "page.url does not begin with https://; buyers' tokens could be read on the way; use HTTPS",
         ));
     }
     let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
