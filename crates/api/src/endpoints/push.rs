@@ -13,8 +13,8 @@ endpoints!(
         summary: "Get messages when the page is closed",
         description: "For the pages: a message says that it is the buyer's turn in a waiting room, \
             or that units are reserved for the buyer, each with the time until which that holds. \
-            Where the shop set no key for push, this is not found. The node keeps the subscription \
-            in memory for 24 hours; a page renews it when it is opened.",
+            Where the shop set no key for push, this is not found. The subscription lasts for 24 \
+            hours; a page renews it when it is opened.",
         body: Some(Body {
             media: BodyType::Json,
             json_type: JsonType::for_type::<NewPushSubscription>(),
@@ -27,7 +27,7 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/push-subscriptions",
         summary: "Get no more messages",
-        description: "Removes the buyer's subscriptions at this node. A browser also ends its own \
+        description: "Removes all subscriptions of the buyer. A browser also ends its own \
             subscription at its push service.",
         responses: &[SuccessResponse::new(204, Content::None, "The subscriptions are removed.")],
         codes: &[Code::NotFound],
