@@ -215,8 +215,8 @@ impl WebPush {
         }
     }
 
-    /// Returns the message of a subscription, if it has not had the message yet. A turn with a later
-    /// end is the same turn, so it needs no second message.
+    /// Returns the message of a subscription, if the browser did not get the message before. A turn
+    /// with a later end is the same turn, so it needs no second message.
     fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
         let mut readers = self.lock();
         let reader = readers.get_mut(id)?;

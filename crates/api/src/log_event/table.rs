@@ -198,10 +198,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "payment.unrequested_refund",
         "Money went back although the shop did not request it. An operator must act.",
     ),
-    warn(
-        "push.sync_failed",
-        "The subscriptions of browsers could not be read. The server retries.",
-    ),
+    warn("push.sync_failed", "Browsers' subscriptions could not be read. The server retries."),
     info("push.taken_over", "This node now sends messages for browsers of a node that is gone."),
     warn(
         "sale.catalogue_failed",
