@@ -253,7 +253,7 @@ fn text_of(
 ) -> Option<(PushText, String)> {
     match event {
         EventKind::Order(order) => reserved(engine, order, now),
-        EventKind::Position { sale, buyer } => turn(engine, gate, sale, buyer),
+        EventKind::Position { room, buyer } => turn(engine, gate, room, buyer),
         EventKind::Refused { .. }
         | EventKind::WaitlistEnded { .. }
         | EventKind::Status(_)
@@ -276,18 +276,26 @@ fn reserved(engine: &Engine, order: &Order, now: Millis) -> Option<(PushText, St
     Some((text, topic("order", &order.id.to_string())))
 }
 
-fn turn(engine: &Engine, gate: &Gate, sale: &str, buyer: &BuyerId) -> Option<(PushText, String)> {
+fn turn(
+    engine: &Engine,
+    gate: &Gate,
+    key: &RoomKey,
+    buyer: &BuyerId,
+) -> Option<(PushText, String)> {
     let catalogue = engine.catalogue();
-    let sale = catalogue.sale(sale)?;
-    let shown = gate.room.cached_position(engine, sale, buyer)?;
+    let sale = catalogue.sale(&key.sale)?;
+    let room = sale.room_by_key(key)?;
+    let shown = gate.room.cached_position(engine, room, buyer)?;
     let VisitorStatus::Admitted(until) = shown.status else { return None };
+    let sale_title = || page_document::sale_title(&sale.row).fallback().to_owned();
     let text = PushText {
         kind: "turn",
-        title: page_document::sale_title(&sale.row).fallback().to_owned(),
+        title: room.item.map_or_else(sale_title, |item| item.row.title.clone()),
         until: until.0,
         url: format!("/sale/{}", sale.row.id),
     };
-    Some((text, topic("turn", &sale.row.id)))
+    let name = [Some(&*sale.row.id), room.item_name()].into_iter().flatten().collect::<Vec<_>>();
+    Some((text, topic("turn", &name.join("/"))))
 }
 
 /// Returns a topic for push services: at most 32 characters of base64url (RFC 8030, section 5.4).

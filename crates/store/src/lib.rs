@@ -45,7 +45,7 @@ pub use contract::{
     PausedSale, Person, PointQuery, PointStep, PostgresOptions, Reconciliation, Redelivery,
     RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
     RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, Role,
-    RoomProgressStep, RoomVisitor, Rotation, SalePatch, SalePoint, SaleRow, SessionOwner,
+    RoomKey, RoomProgressStep, RoomVisitor, Rotation, SalePatch, SalePoint, SaleRow, SessionOwner,
     SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome, StockAdjustment, StoreError,
     StoreHistoryRow, StoreServer, StoredEvent, UnreadableEvent, WaitingRoom, WaitingRoomView,
     WaitlistPosition, WaitlistServed,

@@ -176,6 +176,9 @@ fn every_word_of_a_front_door_is_read() {
     for room in ["off", "auto", "always"] {
         door(&format!(r#"{{"waiting_room":"{room}","members_only":true,"min_level":255}}"#), &[]);
     }
+    for rooms in ["sale", "items"] {
+        door(&format!(r#"{{"rooms":"{rooms}"}}"#), &[]);
+    }
     let limits = |limits: &str, expected: &[(&str, &str)]| {
         door(&format!(r#"{{"limits":{limits}}}"#), expected)
     };
@@ -197,12 +200,13 @@ fn every_word_of_a_front_door_is_read() {
     limits(r#"{"sale":null}"#, &[("/front_door/limits/sale", "is not known")]);
     limits("null", &[("/front_door/limits", "must be an object, not null")]);
     door(
-        r#"{"pass":"maybe","challenge":"pow ","access_codes":true,"waiting_room":null}"#,
+        r#"{"pass":"maybe","challenge":"pow ","access_codes":true,"waiting_room":null,"rooms":"all"}"#,
         &[
             ("/front_door/pass", "must be one of off, required"),
             ("/front_door/challenge", "must be one of off, image, slider, pow"),
             ("/front_door/access_codes", "must be a string, not true"),
             ("/front_door/waiting_room", "must be a string, not null"),
+            ("/front_door/rooms", "must be one of sale, items"),
         ],
     );
     door(
@@ -229,7 +233,7 @@ fn a_front_door_is_stored_unchanged() {
         assert_eq!(door.to_json(), kept, "{json}");
         assert_eq!(FrontDoor::parse(kept), Some(door), "{json}");
     };
-    let rest = r#""pow_effort":5000,"members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off""#;
+    let rest = r#""pow_effort":5000,"members_only":false,"min_level":0,"access_codes":"off","waiting_room":"off","rooms":"sale""#;
     check("{}", &format!(r#"{{"pass":"off","challenge":"off",{rest},"limits":{{}}}}"#));
     check(
         r#"{"pass":"required","limits":{"ip":null,"interface":{"burst":2,"per_minute":3}}}"#,

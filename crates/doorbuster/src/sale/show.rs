@@ -79,6 +79,9 @@ pub fn door(door: &FrontDoor) -> String {
             .filter(|(_, word)| *word != "off")
             .map(|(what, word)| format!("{what} {word}")),
     );
+    if door.rooms == RoomScope::Items {
+        requirements.push("a room for each item".into());
+    }
     if door.pow_effort != PowEffort::DEFAULT {
         requirements
             .push(format!("proof of work of {} keys", table::grouped(door.pow_effort.0.into())));
