@@ -99,9 +99,8 @@ fn drawn_order(
 ) -> Vec<String> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, seed);
     let prefix = item.map(|item| format!("{item}\0")).unwrap_or_default();
-    let lot = |buyer: &&str| {
-        hmac::sign(&key, format!("{prefix}{buyer}").as_bytes()).as_ref().to_vec()
-    };
+    let lot =
+        |buyer: &&str| hmac::sign(&key, format!("{prefix}{buyer}").as_bytes()).as_ref().to_vec();
     let mut lots: Vec<(Vec<u8>, &str)> =
         participants.iter().map(|buyer| (lot(buyer), *buyer)).collect();
     lots.sort();

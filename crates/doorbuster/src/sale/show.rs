@@ -4,6 +4,7 @@ use comfy_table::Cell;
 use doorbuster_api::admin::front_door::{FrontDoor, Limit, LimitSetting, PowEffort};
 use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
 use doorbuster_api::admin::stock::{Available, Counter, SlotList, StockList, StockRow};
+use doorbuster_api::gate::RoomScope;
 use doorbuster_api::sale::Phase;
 
 use crate::table;

@@ -218,9 +218,10 @@ impl<'a> FeedWriter<'a> {
         for (id, sale) in shown {
             let counts = sale.items.iter().map(|item| item.gauge.counts());
             let open_until = sale.flags.room.open_until.load(Ordering::Relaxed);
-            let rooms = sale.items.iter().map(|item| {
-                (item.row.id, item.work.room.open_until.load(Ordering::Relaxed))
-            });
+            let rooms = sale
+                .items
+                .iter()
+                .map(|item| (item.row.id, item.work.room.open_until.load(Ordering::Relaxed)));
             let rooms = rooms.filter(|(_, until)| *until > 0);
             let counts = CountsRecord::new(open_until, rooms, counts);
             let before = self.sales.get(id);

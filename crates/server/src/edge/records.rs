@@ -212,8 +212,8 @@ mod tests {
         };
         let all = [counts, ItemCounts { item: ItemId(8), total: Stock::Unlimited, ..counts }];
         let rooms = [(ItemId(8), 12)].into_iter();
-        let text = serde_json::to_string(&CountsRecord::new(9, rooms, all.into_iter()))
-            .expect("JSON");
+        let text =
+            serde_json::to_string(&CountsRecord::new(9, rooms, all.into_iter())).expect("JSON");
         let read: CountsRecord = serde_json::from_str(&text).expect("both use the same format");
         assert_eq!((read.room_open_until, read.counts()), (9, all.to_vec()));
         assert_eq!(read.item_rooms().collect::<Vec<_>>(), [(ItemId(8), 12)]);

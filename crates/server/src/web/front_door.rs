@@ -64,7 +64,9 @@ impl App {
         }
         let limits = &self.gate.limits;
         match limits.acquire((Route::Purchase, counting), client.caller(buyer), sale) {
-            Ok(LimitCheck::Counted(status)) => self.admitted(buyer, sale.room_of(item), now, status),
+            Ok(LimitCheck::Counted(status)) => {
+                self.admitted(buyer, sale.room_of(item), now, status)
+            }
             Ok(LimitCheck::Pending(pending)) => {
                 DoorState { pending: Some(pending), ..DoorState::default() }
             }

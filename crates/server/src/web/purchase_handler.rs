@@ -265,7 +265,9 @@ fn check_purchase(
             StockAnswer::Refuses => Counting::AfterAnswer,
             StockAnswer::MayHave => Counting::BeforeAnswer,
         };
-        kept_out.insert(app.door((client, caller.buyer), sale, item, refusal, now, counting)).answer()
+        kept_out
+            .insert(app.door((client, caller.buyer), sale, item, refusal, now, counting))
+            .answer()
     };
     if let Some(refusal) =
         app.engine.refuse_from_memory((caller.buyer, key.as_str()), sale, item, units, door)

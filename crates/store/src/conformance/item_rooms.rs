@@ -47,7 +47,8 @@ async fn enter(
 async fn call(fixture: &Fixture, item: ItemId) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads").expect("a room");
     let called = fixture.store.admit_visitors(&room(item), &seen, CALLS_MAX, FOR_MS).await;
-    let named = called.expect("writes").into_iter().map(|visitor| visitor.buyer.as_str().to_owned());
+    let named =
+        called.expect("writes").into_iter().map(|visitor| visitor.buyer.as_str().to_owned());
     named.collect()
 }
 
@@ -111,7 +112,10 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     let stays = fixture.store.visitors(&room(phone), vec![buyer("bert")]).await.expect("reads");
     assert_eq!((stays[0].rank, stays[0].until), (Some(2), None));
     let kept = fixture.store.keep_turn(&room(case), buyer("anna"), 2 * FOR_MS).await;
-    assert_eq!(kept.expect("writes").and_then(|it| it.until), Some(fixture.clock.now().plus(2 * FOR_MS)));
+    assert_eq!(
+        kept.expect("writes").and_then(|it| it.until),
+        Some(fixture.clock.now().plus(2 * FOR_MS))
+    );
     assert_eq!(fixture.store.admitted_after(&room(phone), 0, 9).await.expect("reads").len(), 1);
     fixture.store.keep_room_open(&room(case), 500).await.expect("writes");
     let rooms = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");

@@ -8,7 +8,9 @@ use doorbuster_core::{BuyerId, ItemId, SlotKey, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
 use crate::actions::recorded;
-use crate::contract::{ActionQuery, EnterOutcome, NewAction, RoomKey, RoomProgressStep, RoomVisitor};
+use crate::contract::{
+    ActionQuery, EnterOutcome, NewAction, RoomKey, RoomProgressStep, RoomVisitor,
+};
 
 const SALE: &str = "spring";
 /// The time of an admission. It is as short as a first turn, so an admission ends at the same time
@@ -40,7 +42,13 @@ async fn open(fixture: &Fixture) {
 
 /// Lets these buyers enter, and returns the outcomes.
 async fn enter(fixture: &Fixture, names: &[&str]) -> Vec<EnterOutcome> {
-    fixture.store.enter_room(&room(), seed(), buyers(names)).await.expect("writes").expect("a sale").1
+    fixture
+        .store
+        .enter_room(&room(), seed(), buyers(names))
+        .await
+        .expect("writes")
+        .expect("a sale")
+        .1
 }
 
 /// Admits as many visitors as the rules allow, and returns them.
@@ -58,7 +66,11 @@ async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
 
 /// The first call creates a room, and the first call after the opening closes its draw.
 pub async fn a_room_has_one_seed(fixture: Fixture) {
-    assert_eq!(fixture.store.open_room(&room(), seed()).await.expect("writes"), None, "no such sale");
+    assert_eq!(
+        fixture.store.open_room(&room(), seed()).await.expect("writes"),
+        None,
+        "no such sale"
+    );
     sale(&fixture, 5, 1).await;
     assert_eq!(fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads"), []);
     assert_eq!(fixture.store.waiting_room_view(&room()).await.expect("reads"), None);
@@ -120,7 +132,10 @@ pub async fn a_buyer_has_one_position(fixture: Fixture) {
         fixture.store.visitors(&room(), buyers(&["dora", "nobody", "anna"])).await.expect("reads");
     found.sort_by(|a, b| a.buyer.cmp(&b.buyer));
     assert_eq!(found, [visitor.clone(), late.clone()]);
-    assert_eq!(fixture.store.visitors(&RoomKey::of_sale("other"), buyers(&["anna"])).await.expect("reads"), []);
+    assert_eq!(
+        fixture.store.visitors(&RoomKey::of_sale("other"), buyers(&["anna"])).await.expect("reads"),
+        []
+    );
 }
 
 /// Buyers who came before the opening are admitted in the order of the draw, which anyone can

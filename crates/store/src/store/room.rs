@@ -277,7 +277,11 @@ impl Store {
     /// Gives up the buyer's position. An admission ends at once, and a waiting buyer is passed
     /// over. Returns the position after that, or `None` if the buyer had no position. The rule is
     /// [`doorbuster_core::gate::room::QueuePosition::leave`].
-    pub async fn leave_room(&self, room: &RoomKey, buyer: BuyerId) -> StoreResult<Option<RoomVisitor>> {
+    pub async fn leave_room(
+        &self,
+        room: &RoomKey,
+        buyer: BuyerId,
+    ) -> StoreResult<Option<RoomVisitor>> {
         let room = room.clone();
         self.job(RetryUnknown::Allowed, move |tx| leave(tx, &room, &buyer)).await
     }

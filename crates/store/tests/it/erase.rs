@@ -17,8 +17,7 @@ use doorbuster_core::{
 use doorbuster_store::conformance::{Fixture, HOLD_MS, id_key, new_item, new_sale};
 use doorbuster_store::limits::ERASE_ROWS_MAX;
 use doorbuster_store::{
-    BlockKind, BuyerTraces, CodesOutcome, Erased, OrderQuery, RetainReason, RetainedRows,
-    RoomKey,
+    BlockKind, BuyerTraces, CodesOutcome, Erased, OrderQuery, RetainReason, RetainedRows, RoomKey,
 };
 
 use crate::cluster;

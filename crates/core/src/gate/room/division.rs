@@ -29,7 +29,8 @@ pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u
     let mut left = total;
     give_one_each(&mut parts, &mut left, rooms, step);
     loop {
-        let unmet = |(room, part): (&RoomDemand, &u64)| if *part < room.most() { room.waiting } else { 0 };
+        let unmet =
+            |(room, part): (&RoomDemand, &u64)| if *part < room.most() { room.waiting } else { 0 };
         let waiting: u64 = rooms.iter().zip(&parts).map(unmet).sum();
         if left == 0 || waiting == 0 {
             return parts;

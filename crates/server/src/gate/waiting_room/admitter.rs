@@ -7,9 +7,7 @@ use std::sync::atomic::Ordering;
 use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::gate::room::{ADMISSIONS_OUT_MAX, RoomDemand, divide_admissions};
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{
-    RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom, WaitingRoomView,
-};
+use doorbuster_store::{RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom, WaitingRoomView};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::limits::{IDLE_TICKS, KEEP_OPEN, ROWS_MAX, TICK, admissions_max};

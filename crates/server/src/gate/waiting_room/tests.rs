@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::gate::room::{RoomProgress, VisitorStatus};
-use doorbuster_core::{BuyerId, Millis};
+use doorbuster_core::{BuyerId, ItemId, Millis};
 use doorbuster_store::{RoomKey, RoomVisitor, WaitingRoom};
 
 use tokio::time::Instant;
@@ -57,7 +57,8 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
     lots.sort_unstable();
     room_state.set_lots(lots);
     assert!(room_state.is_drawn());
-    let order = doorbuster_core::gate::draw::drawn_order(&seed(), None, names.iter().map(String::as_str));
+    let order =
+        doorbuster_core::gate::draw::drawn_order(&seed(), None, names.iter().map(String::as_str));
     for (at, name) in order.iter().enumerate() {
         let position = at as u64 + 1;
         let wanted = if position > 9 {
@@ -113,7 +114,8 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
 
 #[test]
 fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
-    let (room_state, came) = (WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC), Arrivals::default());
+    let (room_state, came) =
+        (WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC), Arrivals::default());
     let start = Instant::now();
     let nodes = std::cell::Cell::new(1);
     let pressed = |arrivals: u64, secs: u64| {
@@ -172,4 +174,27 @@ fn positions_are_published_when_they_change_and_not_too_often() {
     room_state.apply_row(&room(9, Some(9), 1));
     assert!(!news(1, 50_000, 2), "with so many readers, positions are published less often");
     assert!(news(1, 1, 2));
+}
+
+#[test]
+fn each_room_of_a_sale_has_its_own_lots() {
+    let key = RoomKey { item: Some(ItemId(7)), ..RoomKey::of_sale("spring") };
+    let room_state = WaitingRoomState::new(key.clone(), Some("phone".to_owned()), PER_SEC);
+    let row = WaitingRoom { key, item_name: Some("phone".to_owned()), ..room(2, Some(2), 0) };
+    for name in ["anna", "bert"] {
+        room_state.apply_position(&RoomVisitor {
+            lot: Some(row.lot(&buyer(name))),
+            ..visitor(name, None, None)
+        });
+    }
+    room_state.apply_row(&row);
+    let mut lots = ["anna", "bert"].map(|name| row.lot(&buyer(name)));
+    lots.sort_unstable();
+    room_state.set_lots(lots.to_vec());
+    let order = doorbuster_core::gate::draw::drawn_order(&seed(), Some("phone"), ["anna", "bert"]);
+    for (at, name) in order.iter().enumerate() {
+        let wanted = VisitorStatus::Waiting(at as u64 + 1);
+        assert_eq!(status_of(&room_state, name, 9), Some(wanted));
+    }
+    assert_eq!(room_state.counts().item.as_deref(), Some("phone"));
 }

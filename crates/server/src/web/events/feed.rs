@@ -168,7 +168,12 @@ impl Feed {
         let open: Vec<_> = sales.iter().flat_map(|sale| sale.rooms()).filter(waits).collect();
         let is_to_be_looked_for = |room: &&SaleRoom<'_>| {
             room.item.is_none()
-                && self.app.gate.room.cached_position(&self.app.engine, **room, self.buyer()).is_none()
+                && self
+                    .app
+                    .gate
+                    .room
+                    .cached_position(&self.app.engine, **room, self.buyer())
+                    .is_none()
                 && self.app.is_within_limits_now(Route::Room, self.client, self.buyer(), room.sale)
         };
         let looks = open.iter().filter(is_to_be_looked_for);

@@ -40,7 +40,8 @@ pub(super) fn call(
     let Some(mut room) = found.filter(|room| room.line.called == seen) else {
         return Ok(Vec::new());
     };
-    let (free, _) = tx.one(STOCK, &values![sale, item], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
+    let (free, _) =
+        tx.one(STOCK, &values![sale, item], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
     let count = RoomSupply { free, ..shop }.admissions(&room.line, calls_max);
     call_next(tx, key, &mut room, count, for_ms)
 }

@@ -41,11 +41,7 @@ const INSERT_VISITORS: &str =
 
 /// Locks the room and returns it. Creates the room if it does not exist, from this seed or from the
 /// seed of the sale's other rooms. Closes its draw if the sale has opened.
-fn open(
-    tx: &mut Transaction<'_, '_>,
-    key: &RoomKey,
-    seed: &DrawSeed,
-) -> Done<Option<WaitingRoom>> {
+fn open(tx: &mut Transaction<'_, '_>, key: &RoomKey, seed: &DrawSeed) -> Done<Option<WaitingRoom>> {
     let (sale, item) = columns(key);
     tx.run(CREATE, &values![sale, seed.bytes()])?;
     if key.item.is_some() {
@@ -109,11 +105,7 @@ pub(super) fn enter(
     Ok(Some((room, entered)))
 }
 
-fn insert_visitors(
-    tx: &mut Transaction<'_, '_>,
-    key: &RoomKey,
-    new: &[RoomVisitor],
-) -> Done<()> {
+fn insert_visitors(tx: &mut Transaction<'_, '_>, key: &RoomKey, new: &[RoomVisitor]) -> Done<()> {
     let (sale, ItemId(item)) = columns(key);
     match tx {
         Transaction::Sqlite(ledger) => {
