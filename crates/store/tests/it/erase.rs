@@ -166,11 +166,6 @@ async fn buy(fixture: &Fixture, grant: &Grant) -> Orders {
     orders
 }
 
-/// The waiting room of an item.
-fn item_room(item: ItemId) -> RoomKey {
-    RoomKey { sale: "spring".into(), item: Some(item) }
-}
-
 /// Adds the buyer to every table that can contain a buyer, in the sale `spring`.
 async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     let items = sale(fixture, "spring").await;
@@ -186,7 +181,7 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
         .await
         .expect("writes")
         .expect("a sale");
-    let own = item_room(items[0]);
+    let own = RoomKey { item: Some(items[0]), ..RoomKey::of_sale("spring") };
     let entered = fixture.store.enter_room(&own, DrawSeed::new([4; 32]), crowd.to_vec()).await;
     entered.expect("writes").expect("a sale");
     step(fixture, "spring", PhaseStep::Open).await;
