@@ -1,6 +1,6 @@
--- Moves every unit of all partitions into one, at the end of a sale. While the pool has enough units,
--- nothing moves: the scheduler is about to refill a partition.
--- KEYS: the partitions, and then the pool. The first partition gets the units.
+-- Moves every unit of all partitions into the first partition, at the end of a sale. While the pool
+-- has enough units, nothing moves: the scheduler is about to refill a partition.
+-- KEYS: the partitions, and then the pool.
 -- ARGV: the number of units that a buyer wants.
 -- Returns the number of units in the pool, or in the first partition.
 local sum = tonumber(redis.call('GET', KEYS[#KEYS])) or 0
